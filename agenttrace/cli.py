@@ -1,0 +1,114 @@
+"""The command line: `agenttrace VERB`. Thin; heavy packages are imported by the verb that needs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from agenttrace import __version__
+from agenttrace.errors import AgentTraceError
+
+EXIT_INTERRUPTED = 130
+EXIT_INCOMPLETE = 4
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="agenttrace",
+        description="Collect and read traces of a tool-using model in which every tool call carries OS telemetry.",
+        epilog="People start campaigns with 'scripts/nox -s collect', which runs these verbs in the pinned containers.",
+    )
+    parser.add_argument("--version", action="version", version=f"agenttrace {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    show = verbs.add_parser("show", help="print one trace as a readable transcript with the cost of each call")
+    show.add_argument("file", type=Path, help="a record file (.jsonl)")
+    show.add_argument("trace", nargs="?", help="task id, task name or start of a trace id (default: the first trace)")
+
+    collect = verbs.add_parser("collect", help="run a campaign (inside the collector container)")
+    _add_campaign(collect)
+    collect.add_argument("--base-url", default="http://server:8080/v1", help="the model server (default: %(default)s)")
+    collect.add_argument("--sockets", type=Path, default=Path("/run/agenttrace"), help="where sandbox workers listen")
+    collect.add_argument("--workers", type=int, default=1, help="tasks run at a time (default: %(default)s)")
+
+    plan = verbs.add_parser("plan", help="say what a campaign would do, as JSON")
+    _add_campaign(plan)
+
+    fetch = verbs.add_parser("fetch", help="bring a pinned model into the models folder and verify it")
+    fetch.add_argument("model")
+    fetch.add_argument("--models-dir", type=Path, default=Path("/models"))
+    return parser
+
+
+def _add_campaign(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--options", default="{}", help="campaign options as JSON (see agenttrace.plan.Options)")
+    parser.add_argument("--folder", type=Path, default=Path("/data"), help="where record files lie")
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run one verb and exit with its status; a user's mistake is one message, never a traceback."""
+    arguments = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    verb = {"show": _show, "collect": _collect, "plan": _plan, "fetch": _fetch}[arguments.verb]
+    try:
+        status = verb(arguments)
+        sys.stdout.flush()
+    except AgentTraceError as error:
+        print(f"agenttrace: {error}", file=sys.stderr)  # noqa: T201 - this is the command line
+        status = error.exit_code
+    except KeyboardInterrupt:
+        print("agenttrace: interrupted; every finished record is kept", file=sys.stderr)  # noqa: T201
+        status = EXIT_INTERRUPTED
+    except BrokenPipeError:  # `agenttrace show FILE | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
+
+
+def _as_interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from agenttrace.show import pick, transcript  # noqa: PLC0415
+    from agenttrace.store.read import read_traces  # noqa: PLC0415
+
+    out = Console(highlight=False, soft_wrap=True)
+    for style, line in transcript(pick(read_traces(arguments.file), arguments.trace)):
+        out.print(Text(line, style=style))
+    return 0
+
+
+def _collect(arguments: argparse.Namespace) -> int:
+    from agenttrace.sitting import collect  # noqa: PLC0415
+
+    return collect(
+        arguments.options,
+        folder=arguments.folder,
+        base_url=arguments.base_url,
+        sockets=arguments.sockets,
+        workers=arguments.workers,
+    )
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from agenttrace.sitting import describe  # noqa: PLC0415
+
+    print(json.dumps(describe(arguments.options, folder=arguments.folder)))  # noqa: T201
+    return 0
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from agenttrace.serving.fetch import fetch  # noqa: PLC0415
+    from agenttrace.serving.pins import model_pin  # noqa: PLC0415
+
+    print(fetch(model_pin(arguments.model), arguments.models_dir))  # noqa: T201
+    return 0

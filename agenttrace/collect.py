@@ -1,0 +1,251 @@
+"""A campaign, read top to bottom: take the tasks that have no record yet, run each, append its record, sum up."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Protocol
+
+from agenttrace.agents import Run
+from agenttrace.agents.tool_calling import ToolCallingAgent
+from agenttrace.agents.toolbox import SandboxTools
+from agenttrace.errors import AgentTraceError, UsageError, WorkerLostError
+from agenttrace.plan import Plan, metadata
+from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Outcome, Record, Span, Trace
+from agenttrace.store.jsonl import RecordLog
+from agenttrace.tasks import Task, solved, task_set
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agenttrace.agents import Model
+    from agenttrace.sandbox.client import Worker
+    from agenttrace.sandbox.reports import TreeEntry
+
+ATTEMPTS = 3
+
+
+class Display(Protocol):
+    """Shows a campaign while it runs; see `agenttrace.progress`."""
+
+    def event(self, event: LLMStep | Span) -> None:
+        """Count one finished generation or tool call."""
+        ...
+
+    def finished(self, task: Task, trace: Trace) -> None:
+        """Count one durable record."""
+        ...
+
+    def failed(self, task: Task, trace: Trace, attempt: int) -> None:
+        """Tell of an attempt that the infrastructure spoilt."""
+        ...
+
+
+class Summary(Record, frozen=True, kw_only=True):
+    """What a sitting did.
+
+    Attributes:
+        traces: the records appended in this sitting, in the order in which they were appended.
+        abandoned: tasks that failed for the infrastructure's reasons in every attempt; they have no record.
+        elapsed_ns: monotonic time of the sitting.
+        workers: tasks run at a time.
+    """
+
+    traces: tuple[Trace, ...]
+    abandoned: tuple[Task, ...]
+    elapsed_ns: int
+    workers: int
+
+
+class _Result(Record, frozen=True, kw_only=True):
+    task: Task
+    trace: Trace | None = None
+    attempt: int = 1
+    error: BaseException | None = None
+
+
+class Campaign:
+    """Runs a plan.
+
+    Args:
+        plan: what to run and where the records go.
+        model: called from one thread per worker.
+        connect: gives an idle sandbox worker, waiting for one if need be.
+        environment: stored in every record.
+        display: shows progress.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        model: Model,
+        connect: Callable[[], Worker],
+        environment: dict[str, Any],
+        display: Display,
+    ) -> None:
+        self._plan = plan
+        self._spec = plan.spec
+        self._model = model
+        self._connect = connect
+        self._environment = environment
+        self._display = display
+        self._judge = task_set(plan.spec.dataset.name).judge
+        self._pristine: tuple[TreeEntry, ...] | None = None
+        self._todo: queue.SimpleQueue[Task] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
+        self._stop = threading.Event()
+
+    def run(self, log: RecordLog, *, workers: int = 1) -> Summary:
+        """Run every task that `log` has no record of and return what was done.
+
+        Records that are finished when something goes wrong are appended before the error leaves.
+
+        Raises:
+            ModelServerError: the model server is gone for good.
+            WorkerLostError: no sandbox worker can be had any more.
+            StorageError: a record cannot be made durable.
+        """
+        started = time.monotonic_ns()
+        todo = self._plan.todo(log.ids)
+        for task in todo:
+            self._todo.put(task)
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(workers, len(todo)))]
+        for thread in threads:
+            thread.start()
+        try:
+            traces, abandoned = self._gather(log, running=len(threads))
+        finally:
+            self._stop.set()
+        return Summary(
+            traces=tuple(traces),
+            abandoned=tuple(abandoned),
+            elapsed_ns=time.monotonic_ns() - started,
+            workers=len(threads),
+        )
+
+    def _gather(self, log: RecordLog, *, running: int) -> tuple[list[Trace], list[Task]]:
+        """Append results as they come; the only writer of the record file."""
+        traces: list[Trace] = []
+        abandoned: list[Task] = []
+        failure: BaseException | None = None
+        while running:
+            result = self._results.get()
+            if result is None:
+                running -= 1
+            elif result.error is not None:
+                failure = failure or result.error
+                self._stop.set()
+            elif result.trace is not None and result.trace.outcome.ended in INFRASTRUCTURE_ENDS:
+                self._record_failure(result.trace)
+                self._display.failed(result.task, result.trace, result.attempt)
+                if result.attempt == ATTEMPTS:
+                    abandoned.append(result.task)
+            elif result.trace is not None:
+                log.append(result.trace.trace_id, result.trace)
+                traces.append(result.trace)
+                self._display.finished(result.task, result.trace)
+        if failure is not None:
+            raise failure
+        return traces, abandoned
+
+    def _record_failure(self, trace: Trace) -> None:
+        """Keep a spoilt attempt beside the records: nothing is lost, and nothing of it counts."""
+        with RecordLog(self._plan.path.with_suffix(".failures.jsonl")) as failures:
+            failures.append(trace.trace_id, trace)
+
+    def _work(self) -> None:
+        """Serve tasks with one sandbox worker at a time until none is left."""
+        worker: Worker | None = None
+        try:
+            while not self._stop.is_set():
+                task = self._todo.get_nowait()
+                for attempt in range(1, ATTEMPTS + 1):
+                    worker = worker or self._connect()
+                    trace, usable = self._attempt(task, worker)
+                    if not usable:
+                        worker.close()
+                        worker = None
+                    self._results.put(_Result(task=task, trace=trace, attempt=attempt))
+                    if trace.outcome.ended not in INFRASTRUCTURE_ENDS or self._stop.is_set():
+                        break
+        except queue.Empty:
+            pass
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            self._results.put(_Result(task=task, error=error))
+        finally:
+            if worker is not None:
+                worker.close()
+            self._results.put(None)
+
+    def _attempt(self, task: Task, worker: Worker) -> tuple[Trace, bool]:
+        """Run one task once and return its trace, and whether the worker can go on."""
+        trace_id = self._plan.trace_id(task)
+        agent = ToolCallingAgent(
+            self._spec.agent, self._model, SandboxTools(worker, self._spec.agent), self._display.event
+        )
+        run = _empty_run()
+        recycle = False
+        try:
+            report = worker.reset(self._spec.sandbox.fixture)
+            recycle = report.recycle_after
+            before = self._pristine_tree(worker, report.digest)
+            run = agent.run(trace_id, task.prompt)
+            outcome = self._judged(task, run, before, worker)
+        except WorkerLostError as error:
+            outcome = Outcome(ended="sandbox_error", detail=str(error))
+        except AgentTraceError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one task's fault never ends the campaign
+            outcome = Outcome(ended="internal_error", detail=f"{type(error).__name__}: {error}")
+        trace = self._trace(task, run, outcome)
+        return trace, not recycle and outcome.ended not in INFRASTRUCTURE_ENDS and not _hit_memory(run)
+
+    def _pristine_tree(self, worker: Worker, digest: str) -> tuple[TreeEntry, ...]:
+        expected = self._spec.sandbox.fixture_version
+        if digest != expected:
+            raise UsageError(
+                f"the sandbox image has another fixture {self._spec.sandbox.fixture!r} than the run spec "
+                f"({digest} instead of {expected}); build the images anew"
+            )
+        if self._pristine is None:
+            self._pristine = worker.manifest()
+        return self._pristine
+
+    def _judged(self, task: Task, run: Run, before: tuple[TreeEntry, ...], worker: Worker) -> Outcome:
+        if run.outcome.ended in INFRASTRUCTURE_ENDS:
+            return run.outcome
+        verdicts = self._judge(task, run.outcome.final_answer, before, worker.manifest())
+        return Outcome(
+            ended=run.outcome.ended,
+            detail=run.outcome.detail,
+            final_answer=run.outcome.final_answer,
+            verdicts=verdicts,
+            solved=solved(verdicts),
+        )
+
+    def _trace(self, task: Task, run: Run, outcome: Outcome) -> Trace:
+        return Trace(
+            trace_id=self._plan.trace_id(task),
+            timestamp_utc=run.timestamp_utc,
+            prompt=task.prompt,
+            model=self._spec.model.name,
+            spans=run.spans,
+            llm_steps=run.steps,
+            total_duration_ms=run.elapsed_ns / 1e6,
+            metadata=metadata(self._spec, task),
+            environment=self._environment,
+            outcome=outcome,
+        )
+
+
+def _empty_run() -> Run:
+    from datetime import datetime  # noqa: PLC0415 - one use
+
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    return Run(steps=(), spans=(), outcome=Outcome(ended="internal_error"), timestamp_utc=now, elapsed_ns=0)
+
+
+def _hit_memory(run: Run) -> bool:
+    return any(span.status == "oom" for span in run.spans)

@@ -1,0 +1,82 @@
+"""What is observed of the machine a campaign ran on: kept apart from metadata, never compared byte for byte."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from agenttrace.sandbox.reports import WorkerInfo
+    from agenttrace.serving.chat import ServerFacts
+
+IMAGE_DIR = Path("/etc/agenttrace")
+
+
+def image_digests(folder: Path = IMAGE_DIR) -> dict[str, str]:
+    """Return the environment digest of each image; empty outside the collector image."""
+    return {
+        path.stem: path.read_text(encoding="ascii").split()[0] for path in sorted((folder / "images").glob("*.sha256"))
+    }
+
+
+def observe(facts: ServerFacts, worker: WorkerInfo) -> dict[str, Any]:
+    """Return the `environment` of the traces of one sitting.
+
+    Holds no host name, user name or path. `host` is what the host side saw (engine, checkout), passed in as JSON in
+    `AGENTTRACE_HOST`.
+    """
+    import psutil  # noqa: PLC0415 - needed only here
+
+    frequency = platform.processor() or platform.machine()
+    return {
+        "python_version": platform.python_version(),
+        "platform": f"{platform.system()}-{platform.machine()}".lower(),
+        "hardware": {
+            "os": platform.system(),
+            "os_release": platform.release(),
+            "machine": platform.machine(),
+            "cpu": _cpu_name() or frequency,
+            "cpu_flags_sha256": _cpu_flags_digest(),
+            "cpu_count_logical": psutil.cpu_count(),
+            "memory_total_bytes": psutil.virtual_memory().total,
+        },
+        "base_origin": _first_line(IMAGE_DIR / "base-origin"),
+        "host": json.loads(os.environ.get("AGENTTRACE_HOST") or "{}"),
+        "server_reported": msgspec.to_builtins(facts),
+        "worker_reported": msgspec.to_builtins(worker),
+    }
+
+
+def _cpu_lines(key: str) -> str | None:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return None
+
+
+def _cpu_name() -> str | None:
+    return _cpu_lines("model name")
+
+
+def _cpu_flags_digest() -> str | None:
+    from agenttrace.records import digest  # noqa: PLC0415 - one use
+
+    flags = _cpu_lines("flags") or _cpu_lines("Features")
+    return None if flags is None else digest(sorted(flags.split()))
+
+
+def _first_line(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return None

@@ -1,0 +1,41 @@
+"""The errors of the kit: one root, messages that say what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class AgentTraceError(Exception):
+    """Root of every error that a user can cause or mend; the command line prints its message and no traceback.
+
+    Attributes:
+        exit_code: process exit status that the command line ends with (1 unless a subclass says otherwise).
+    """
+
+    exit_code = 1
+
+
+class UsageError(AgentTraceError):
+    """A setting, file or argument is not what the kit can work with (exit status 2)."""
+
+    exit_code = 2
+
+
+class DataError(AgentTraceError):
+    """A file's content is not what it must be: the message names the file and the line or field."""
+
+
+class ModelServerError(AgentTraceError):
+    """The model server is gone, or is not the one the run spec names (exit status 3)."""
+
+    exit_code = 3
+
+
+class WorkerLostError(AgentTraceError):
+    """A sandbox worker died, hung past its watchdog or spoke out of protocol (exit status 4)."""
+
+    exit_code = 4
+
+
+class StorageError(AgentTraceError):
+    """A record could not be made durable (disk full, no permission); nothing half-written stays (status 5)."""
+
+    exit_code = 5

@@ -1,0 +1,145 @@
+"""The root file system that every image starts from: Debian's own where a registry answers, else one made here."""
+
+from __future__ import annotations
+
+import calendar
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from agenttrace.errors import UsageError
+
+from . import engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL_NAME = "agenttrace-base"
+SUITE = "forky"
+PROJECT_LABEL = "org.agenttrace.project=agenttrace"
+
+_REGISTRY_TIMEOUT_S = 10.0
+_CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
+_CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+
+_MMDEBSTRAP = (
+    "mmdebstrap",
+    "--quiet",
+    "--variant=minbase",
+    '--aptopt=Acquire::Check-Valid-Until "false"',
+    # What it copies from this machine, or notes of it, is taken out: the tree is the same wherever it is made.
+    '--customize-hook=cd "$1"/etc && rm -f hostname resolv.conf apt/apt.conf.d/99mmdebstrap && : >apt/sources.list',
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What `FROM` names, and where its packages come from."""
+
+    reference: str
+    origin: Literal["registry", "mmdebstrap"]
+    apt_source: str | None = None
+    """Line for apt's `sources.list` during the build; `None`: what the base image says."""
+
+
+def pinned(name: str, root: Path = ROOT) -> str:
+    """Default of the `ARG` of that name in the Dockerfile, the one place that holds the pins.
+
+    Raises:
+        UsageError: the Dockerfile has no such line.
+    """
+    found = re.search(rf"^ARG {name}=(\S+)$", (root / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    if found is None:
+        raise UsageError(f"{root / 'Dockerfile'} has no line `ARG {name}=…`: is this a whole checkout?")
+    return found.group(1)
+
+
+def source_date_epoch(root: Path = ROOT) -> int:
+    """Seconds since 1970 of the pinned archive state: the time stamp of whatever a build creates."""
+    return calendar.timegm(time.strptime(pinned("SNAPSHOT", root), "%Y%m%dT%H%M%SZ"))
+
+
+def decide(report: Callable[[str], None] = engine.say) -> Base:
+    """Base to build on: the pinned image if it is here or its registry answers within 10 s, else one from mmdebstrap.
+
+    A root file system that mmdebstrap made once is used again; without the image `agenttrace-base` a new one is made.
+
+    Raises:
+        UsageError: neither is possible on this machine.
+    """
+    reference = pinned("BASE")
+    if _have(reference):
+        return Base(reference, "registry")
+    try:
+        engine.run(["docker", "buildx", "imagetools", "inspect", reference], timeout_s=_REGISTRY_TIMEOUT_S)
+    except engine.CommandError as error:
+        reason = (error.output.strip().splitlines() or ["no reason given"])[-1].rpartition('": ')[2]
+        return _fallback(reason, report)
+    return Base(reference, "registry")
+
+
+def ca_bundle(environ: Mapping[str, str] = os.environ, files: tuple[str, ...] = _CA_FILES) -> Path | None:
+    """Certificates to trust while an image is built: AGENTTRACE_CA_BUNDLE, what other tools are told, or the system's.
+
+    Raises:
+        UsageError: AGENTTRACE_CA_BUNDLE names no file.
+    """
+    own = environ.get("AGENTTRACE_CA_BUNDLE")
+    if own and not Path(own).is_file():
+        raise UsageError(f"AGENTTRACE_CA_BUNDLE names {own}, which is no file: correct or unset it")
+    named = (environ.get(name) for name in _CA_VARIABLES)
+    return next((Path(name) for name in (own, *named, *files) if name and Path(name).is_file()), None)
+
+
+def _have(reference: str) -> bool:
+    return engine.run(["docker", "image", "inspect", "--format", "{{.Id}}", reference], check=False).returncode == 0
+
+
+def _fallback(reason: str, report: Callable[[str], None]) -> Base:
+    if shutil.which("mmdebstrap") is None or shutil.which("apt-get") is None:
+        raise UsageError(
+            f"the base image cannot be fetched ({reason}). Mend the way to the registry or load the image with "
+            "`docker load`; a Debian machine can also make one: `apt-get install mmdebstrap`"
+        )
+    mirror = _mirror()
+    arch = engine.run(["docker", "version", "--format", "{{.Server.Arch}}"]).stdout.strip()
+    listed = engine.run(
+        ["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", f"{LOCAL_NAME}:{SUITE}-{arch}-*"]
+    ).stdout.split()
+    if not listed:
+        report(f"no registry ({reason}); making a {SUITE} root file system with mmdebstrap")
+    reference = listed[0] if listed else _bootstrap(mirror, arch)
+    return Base(reference, "mmdebstrap", apt_source=f"deb {mirror} {SUITE} main\n")
+
+
+def _mirror() -> str:
+    only = ("Created-By: Packages", "Origin: Debian", "Label: Debian")
+    listed = engine.run(["apt-get", "indextargets", "--format", "$(REPO_URI)", *only])
+    for uri in listed.stdout.split():
+        if uri.startswith(("http://", "https://")):
+            return uri.rstrip("/")
+    raise UsageError(
+        "the base image cannot be fetched, and this machine's apt knows no Debian mirror to make one from: "
+        "run `apt-get update` on Debian, or mend the way to the registry"
+    )
+
+
+def _bootstrap(mirror: str, arch: str) -> str:
+    with tempfile.TemporaryDirectory(prefix="agenttrace-base-") as folder:
+        archive = Path(folder, "rootfs.tar")
+        engine.run(
+            [*_MMDEBSTRAP, f"--architectures={arch}", SUITE, str(archive), mirror],
+            env={**os.environ, "SOURCE_DATE_EPOCH": str(source_date_epoch())},
+        )
+        with archive.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        reference = f"{LOCAL_NAME}:{SUITE}-{arch}-{digest[:12]}"
+        engine.run(["docker", "import", "--change", f"LABEL {PROJECT_LABEL}", str(archive), reference])
+    return reference

@@ -1,0 +1,191 @@
+"""Runs one campaign from the host: images, services, collector, clean-up."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from agenttrace.errors import ModelServerError, UsageError
+from agenttrace.host import compose, engine, images
+from agenttrace.host.lock import only_one
+from agenttrace.host.reaper import Reaper
+from agenttrace.serving import pins
+from agenttrace.tasks import task_set
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import docker
+    from agenttrace.host.images import ImageSet
+    from agenttrace.plan import Options
+
+EXIT_INTERRUPTED = 130
+_POLL_S = 0.1
+_STOP_S = 20.0
+_LOG_LINES = 15
+_MAX_WORKERS = 64
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person asks for: campaign options plus how to run them here."""
+
+    options: Options
+    folder: Path
+    workers: int = 1
+
+
+def collect(request: Request) -> int:
+    """Run a campaign and return its exit status; whatever happens, nothing of it stays on the engine.
+
+    Raises:
+        AgentTraceError: with the reason, after the clean-up.
+    """
+    _check(request)
+    project = compose.project_name()
+    with _terminations_interrupt(), only_one(compose.ROOT / ".nox" / f"{project}.lock") as lock:
+        info = engine.check()
+        built = images.build()
+        sdk = compose.client()
+        with Reaper(project, lock):
+            compose.sweep(sdk, project)
+            try:
+                return _run(request, sdk, project, info, built)
+            finally:
+                with _uninterrupted():
+                    compose.sweep(sdk, project)
+
+
+def _check(request: Request) -> None:
+    """Refuse what cannot work before anything is built."""
+    pins.serving_spec(pins.model_pin(request.options.model), request.options.profile)
+    chosen = task_set(request.options.dataset)
+    chosen.tasks(offset=request.options.offset, count=request.options.count)
+    if not 1 <= request.workers <= _MAX_WORKERS:
+        raise UsageError(f"--workers {request.workers}: expected 1 to {_MAX_WORKERS}")
+    if not request.folder.is_dir():
+        raise UsageError(f"the folder for records {request.folder} does not exist; create it first")
+
+
+def _run(request: Request, sdk: docker.DockerClient, project: str, info: engine.EngineInfo, built: ImageSet) -> int:
+    pin = pins.model_pin(request.options.model)
+    serving = pins.serving_spec(pin, request.options.profile)
+    uid, gid = compose.caller(info)
+    variables = {
+        **{f"AGENTTRACE_{target.upper()}_IMAGE": name for target, name in built.names.items()},
+        "AGENTTRACE_SERVER_ARGS": compose.shell_words(serving.args),
+        "AGENTTRACE_UID": str(uid),
+        "AGENTTRACE_GID": str(gid),
+        "AGENTTRACE_DATASETS": str(request.folder.resolve()),
+        "AGENTTRACE_HOST": compose.host_facts(info, built.base_origin),
+        "AGENTTRACE_TERMINAL": compose.terminal_size(),
+        "AGENTTRACE_WORKERS": str(request.workers),
+    }
+    services = compose.Services(project, variables)
+    compose.ensure_models_volume(sdk)
+    options = msgspec.json.encode(request.options).decode()
+    todo = _plan(services, options)
+    if not todo["todo"]:
+        engine.say(f"nothing to do: all {todo['tasks']} tasks have a record in {request.folder / todo['file']}")
+        return 0
+    engine.say(f"{todo['tasks']} tasks, {todo['todo']} to do, records go to {request.folder / todo['file']}")
+    _ask(services, "fetcher", "fetch", pin.name)
+    services.up("server", "sandbox", workers=request.workers)
+    name = f"{project}-collector"
+    process = services.start(name, "collector", "collect", "--options", options, "--workers", str(request.workers))
+    status = _follow(process, sdk, project, name)
+    if status == 0:
+        engine.say(f"records: {request.folder / todo['file']}")
+        engine.say(f"look at one: scripts/nox -s show -- {request.folder / todo['file']}")
+    return status
+
+
+def _plan(services: compose.Services, options: str) -> dict[str, Any]:
+    plan: dict[str, Any] = json.loads(_ask(services, "collector", "plan", "--options", options).splitlines()[-1])
+    return plan
+
+
+def _ask(services: compose.Services, service: str, *arguments: str) -> str:
+    """Run a one-off container; its own error message, without ours around it, is what the user reads."""
+    try:
+        return services.ask(service, *arguments)
+    except engine.CommandError as error:
+        lines = [line for line in error.output.splitlines() if line.strip()]
+        ours = [line.removeprefix("agenttrace: ") for line in lines if line.startswith("agenttrace: ")]
+        raise UsageError(
+            "\n".join(lines[lines.index(f"agenttrace: {ours[-1]}") :]).removeprefix("agenttrace: ")
+            if ours
+            else str(error)
+        ) from error
+
+
+def _follow(process: subprocess.Popen[bytes], sdk: docker.DockerClient, project: str, name: str) -> int:
+    """Wait for the collector; end it when the user interrupts or nox itself was killed."""
+    parent = os.getppid()
+    try:
+        while process.poll() is None and os.getppid() == parent:
+            time.sleep(_POLL_S)
+    except KeyboardInterrupt:
+        pass
+    if process.returncode is None:
+        with _uninterrupted():
+            _stop(process, sdk, name)
+        return EXIT_INTERRUPTED
+    if process.returncode == ModelServerError.exit_code:
+        _tell_server_log(sdk, project)
+    if process.returncode in {137, -9}:
+        engine.say("the collector was killed; every finished record is kept, the same command goes on")
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def _stop(process: subprocess.Popen[bytes], sdk: docker.DockerClient, name: str) -> None:
+    """Ask the collector to end as on Ctrl-C and wait for it."""
+    import docker.errors  # noqa: PLC0415
+
+    with contextlib.suppress(docker.errors.APIError):
+        sdk.containers.get(name).kill(signal="SIGINT")
+    with contextlib.suppress(Exception):
+        process.wait(_STOP_S)
+
+
+def _tell_server_log(sdk: docker.DockerClient, project: str) -> None:
+    labels = [f"com.docker.compose.project={project}", "com.docker.compose.service=server"]
+    for container in sdk.containers.list(all=True, filters={"label": labels}):
+        state = container.attrs["State"]
+        lines = container.logs(tail=_LOG_LINES).decode(errors="replace").rstrip()
+        engine.say(f"the model server is {state['Status']} (exit status {state['ExitCode']}); its last lines:\n{lines}")
+
+
+@contextlib.contextmanager
+def _terminations_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the campaign as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, interrupt) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ignore further interrupts while cleaning up, which takes a second or two."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

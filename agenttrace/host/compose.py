@@ -1,0 +1,178 @@
+"""The services of one campaign on this machine's engine: start, follow, and remove without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agenttrace.errors import UsageError
+from agenttrace.host import engine
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping, Sequence
+
+    import docker
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout: where Dockerfile and docker-compose.yml lie."""
+PROJECT_LABEL = "org.agenttrace.project"
+MODELS_VOLUME = "agenttrace-models"
+_COMPOSE_LABEL = "com.docker.compose.project"
+
+
+def project_name(root: Path = ROOT) -> str:
+    """Return the compose project of a checkout: one checkout runs one campaign, two checkouts do not meet."""
+    instance = os.environ.get("AGENTTRACE_INSTANCE", "")
+    return f"agenttrace-{hashlib.sha256(f'{root}{instance}'.encode()).hexdigest()[:8]}"
+
+
+def client() -> docker.DockerClient:
+    """Return an SDK client for the engine that the `docker` command talks to, whatever its context.
+
+    Raises:
+        UsageError: the engine does not answer.
+    """
+    import docker  # noqa: PLC0415 - heavy
+
+    host = os.environ.get("DOCKER_HOST")
+    if not host:
+        shown = engine.run(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], check=False)
+        host = shown.stdout.strip() if shown.returncode == 0 else ""
+    try:
+        found = docker.DockerClient(base_url=host) if host.startswith("unix://") else docker.from_env()
+        found.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        raise UsageError(f"the Docker engine does not answer: {error}; start it and run again") from error
+    return found
+
+
+class Services:
+    """Compose services of one campaign.
+
+    Args:
+        project: compose project name; everything in it is removed by `sweep`.
+        variables: what docker-compose.yml is filled with.
+    """
+
+    def __init__(self, project: str, variables: Mapping[str, str]) -> None:
+        self._project = project
+        self._env = {**os.environ, **variables}
+
+    def _argv(self, *arguments: str) -> list[str]:
+        file = str(ROOT / "docker-compose.yml")
+        return ["docker", "compose", "--project-name", self._project, "--file", file, "--progress", "quiet", *arguments]
+
+    def up(self, *services: str, workers: int) -> None:
+        """Start services in the background, `workers` sandboxes among them."""
+        scale = ["--scale", f"sandbox={workers}"] if "sandbox" in services else []
+        engine.run(self._argv("up", "--detach", "--no-build", *scale, *services), env=self._env)
+
+    def ask(self, service: str, *arguments: str) -> str:
+        """Run a one-off container to its end and return its standard output.
+
+        Raises:
+            CommandError: it ended with another status than 0; the message is the container's own last line.
+        """
+        argv = self._argv("run", "--rm", "--no-deps", "--no-TTY", service, *arguments)
+        return engine.run(argv, env=self._env).stdout
+
+    def start(self, name: str, service: str, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start a one-off container called `name` whose output goes where ours goes."""
+        argv = self._argv("run", "--rm", "--no-deps", "--no-TTY", "--name", name, service, *arguments)
+        return engine.start(argv, env=self._env)
+
+
+def ensure_models_volume(sdk: docker.DockerClient) -> None:
+    """Create the named volume that caches weights, with the project's label."""
+    import docker.errors  # noqa: PLC0415
+
+    try:
+        sdk.volumes.get(MODELS_VOLUME)
+    except docker.errors.NotFound:
+        sdk.volumes.create(MODELS_VOLUME, labels={PROJECT_LABEL: "agenttrace"})
+
+
+def sweep(sdk: docker.DockerClient, project: str) -> int:
+    """Remove every container, network and volume of a compose project and return how many there were.
+
+    Containers are killed, not stopped: what they hold is either durable already or meant to vanish.
+    """
+    import docker.errors  # noqa: PLC0415
+
+    labels: dict[str, str | list[str] | bool] = {"label": f"{_COMPOSE_LABEL}={project}"}
+    containers = sdk.containers.list(all=True, filters=labels, ignore_removed=True)
+
+    def remove(container: Any) -> None:  # noqa: ANN401 - docker.models.containers.Container
+        with contextlib.suppress(docker.errors.NotFound):
+            try:
+                container.remove(force=True, v=True)
+            except docker.errors.APIError as error:  # "removal already in progress"
+                if error.status_code != 409:  # noqa: PLR2004 - Conflict
+                    raise
+                container.wait(condition="removed", timeout=30)
+
+    if containers:
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(remove, containers))
+    others: list[Any] = [*sdk.networks.list(filters=labels), *sdk.volumes.list(filters=labels)]
+    for other in others:
+        with contextlib.suppress(docker.errors.NotFound):
+            other.remove()
+    return len(containers) + len(others)
+
+
+def terminal_size() -> str:
+    """Return `WIDTHxHEIGHT` when people watch on a terminal, else nothing."""
+    if not sys.stderr.isatty():
+        return ""
+    size = shutil.get_terminal_size()
+    return f"{size.columns}x{size.lines}"
+
+
+def git_state(root: Path = ROOT) -> dict[str, Any]:
+    """Return commit and cleanness of the checkout; `None` where it is no git checkout."""
+    try:
+        commit = engine.run(["git", "-C", str(root), "rev-parse", "HEAD"], check=False)
+        status = engine.run(["git", "-C", str(root), "status", "--porcelain"], check=False)
+    except UsageError:  # no git here
+        return {"git_commit": None, "git_dirty": None}
+    if commit.returncode != 0:
+        return {"git_commit": None, "git_dirty": None}
+    return {"git_commit": commit.stdout.strip(), "git_dirty": bool(status.stdout.strip())}
+
+
+def host_facts(info: engine.EngineInfo, base_origin: str) -> str:
+    """Return what the host side saw, as JSON for `AGENTTRACE_HOST`."""
+    return json.dumps(
+        {
+            "engine_version": info.version,
+            "engine_kernel": info.kernel,
+            "engine_rootless": info.rootless,
+            "docker_desktop": info.docker_desktop,
+            "cgroup_version": info.cgroup_version,
+            "storage_driver": info.storage_driver,
+            "base_origin": base_origin,
+            **git_state(),
+        },
+        sort_keys=True,
+    )
+
+
+def caller(info: engine.EngineInfo) -> tuple[int, int]:
+    """Return the uid and gid that make files in bind mounts the caller's own."""
+    return (0, 0) if info.rootless else (os.getuid(), os.getgid())
+
+
+def shell_words(arguments: Sequence[str]) -> str:
+    """Return arguments as the one string that compose splits again; `$` is doubled against its interpolation."""
+    import shlex  # noqa: PLC0415
+
+    return shlex.join(arguments)

@@ -1,0 +1,243 @@
+"""The Docker engine of this machine: is it there, is it new enough, what does it offer."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agenttrace.errors import AgentTraceError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+COMPOSE_MINIMUM = (2, 20)
+ENGINE_MINIMUM = (25,)
+_CHECK_TIMEOUT_S = 30.0
+_GRACE_S = 10.0
+
+_GET_IT = (
+    "On Debian and Ubuntu `scripts/nox` installs it when root runs it; on macOS install Docker Desktop, "
+    "or `brew install colima docker docker-buildx docker-compose` and then `colima start`."
+)
+
+
+class CommandError(AgentTraceError):
+    """A command ended with a status other than 0.
+
+    Attributes:
+        returncode: its exit status; negative for the signal that killed it.
+        output: what it wrote, both streams.
+    """
+
+    def __init__(self, argv: Sequence[str], returncode: int, output: str) -> None:
+        self.returncode = returncode
+        self.output = output
+        last = output.strip().splitlines()[-1:] or ["no output"]
+        super().__init__(f"`{' '.join(argv[:4])} …` ended with status {returncode}: {last[0]}")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What the engine says of itself."""
+
+    version: str
+    api_version: str
+    os: str
+    """Operating system the containers see; always `linux`."""
+    arch: str
+    """Debian's name of the processor architecture: `amd64`, `arm64`, …"""
+    kernel: str
+    rootless: bool
+    cgroup_version: int
+    cgroup_driver: str
+    cpus: int
+    memory_bytes: int
+    storage_driver: str
+    containerd_image_store: bool
+    docker_desktop: bool
+    buildx_version: str
+    compose_version: str
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+    timeout_s: float | None = None,
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """Ended process; the one place of `agenttrace.host` that starts any.
+
+    Args:
+        argv: the program and its arguments; no shell sees them.
+        env: the whole environment, or `None` for this process's own.
+        on_line: gets each line as it comes, both streams in one; the result's `stdout` then holds all of them.
+        timeout_s: after that long the process is killed. Without `on_line` only.
+        check: whether a status other than 0 is an error.
+
+    Raises:
+        UsageError: the program does not exist.
+        CommandError: it ended with another status than 0 (and `check`), or took too long (status -9).
+    """
+    try:
+        if on_line is None:
+            ended = subprocess.run(  # noqa: S603 - an argument list of ours, no shell
+                list(argv), env=env, timeout=timeout_s, capture_output=True, text=True, errors="replace", check=False,
+                stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        else:
+            ended = _stream(argv, env, on_line)
+    except FileNotFoundError as error:
+        raise UsageError(f"`{argv[0]}` is not installed or not on the PATH") from error
+    except subprocess.TimeoutExpired as error:
+        raise CommandError(argv, -9, f"no answer within {timeout_s:.0f} s") from error
+    if check and ended.returncode != 0:
+        raise CommandError(argv, ended.returncode, ended.stdout + (ended.stderr or ""))
+    return ended
+
+
+def check() -> EngineInfo:
+    """Engine that answers, builds and composes.
+
+    Raises:
+        UsageError: the client, the engine, the permission to use it, buildx or compose is missing or too old, or the
+            engine runs Windows containers; the message says what to do.
+    """
+    if shutil.which("docker") is None:
+        raise UsageError(f"Docker is not installed: there is no `docker` on the PATH. {_GET_IT}")
+    version = _engine_version()
+    server = version["Server"]
+    if server.get("Os") == "windows":
+        raise UsageError("the Docker engine runs Windows containers: switch Docker Desktop to Linux containers")
+    if _numbers(server["Version"])[:1] < ENGINE_MINIMUM:
+        oldest = ENGINE_MINIMUM[0]
+        raise UsageError(f"the Docker engine is version {server['Version']}; {oldest} or newer is needed. {_GET_IT}")
+    buildx = _plugin_version("buildx", "version")
+    compose = _plugin_version("compose", "version", "--short")
+    if _numbers(compose)[:2] < COMPOSE_MINIMUM:
+        wanted = ".".join(str(number) for number in COMPOSE_MINIMUM)
+        raise UsageError(f"`docker compose` is version {compose}; {wanted} or newer is needed. {_GET_IT}")
+    return _info(server, buildx=buildx, compose=compose)
+
+
+def say(text: str) -> None:
+    """Writes one line of progress for the person at the terminal."""
+    sys.stderr.write(f"agenttrace: {text}\n")
+    sys.stderr.flush()
+
+
+def _stream(
+    argv: Sequence[str], env: Mapping[str, str] | None, on_line: Callable[[str], None]
+) -> subprocess.CompletedProcess[str]:
+    lines = []
+    with subprocess.Popen(  # noqa: S603 - an argument list of ours, no shell
+        list(argv), env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        errors="replace",
+    ) as process:  # fmt: skip
+        try:
+            for line in process.stdout or ():
+                lines.append(line)
+                on_line(line.rstrip("\n"))
+        except BaseException:
+            # Ctrl-C among them: the child gets the time to clean up behind itself, and never outlives us.
+            process.terminate()
+            try:
+                process.wait(_GRACE_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
+    return subprocess.CompletedProcess(list(argv), process.returncode, "".join(lines), "")
+
+
+def _engine_version() -> dict[str, Any]:
+    try:
+        ended = run(["docker", "version", "--format", "{{json .}}"], timeout_s=_CHECK_TIMEOUT_S, check=False)
+    except CommandError as error:
+        raise UsageError("the Docker engine does not answer: restart it (Docker Desktop, or dockerd)") from error
+    try:
+        answer = json.loads(ended.stdout)
+    except ValueError:
+        answer = None
+    if ended.returncode == 0 and isinstance(answer, dict) and answer.get("Server"):
+        return answer
+    raise UsageError(_why_no_engine(ended.stderr.strip()))
+
+
+def _why_no_engine(said: str) -> str:
+    text = said.lower()
+    if "permission denied" in text:
+        return (
+            "no permission to use the Docker engine: ask an administrator for `usermod -aG docker YOUR_NAME` and log "
+            "in again, or use a rootless engine (https://docs.docker.com/engine/security/rootless/)"
+        )
+    if any(part in text for part in ("cannot connect", "failed to connect", "error during connect", "daemon running")):
+        return (
+            "Docker is installed but its engine does not run. On Linux: `sudo systemctl start docker` (as root, "
+            "`scripts/nox` does it); on macOS: start Docker Desktop, or `colima start`."
+        )
+    return f"`docker version` does not name an engine: {said.splitlines()[-1] if said else 'no message'}. {_GET_IT}"
+
+
+def _plugin_version(plugin: str, *arguments: str) -> str:
+    ended = run(["docker", plugin, *arguments], timeout_s=_CHECK_TIMEOUT_S, check=False)
+    found = re.search(r"\bv?(\d+\.\d+(?:\.\d+)?\S*)", ended.stdout)
+    if ended.returncode != 0 or found is None:
+        package = {"buildx": "docker-buildx", "compose": "docker-compose (version 2)"}[plugin]
+        raise UsageError(f"`docker {plugin}` is missing: install the plugin, Debian's package is {package}. {_GET_IT}")
+    return found.group(1)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+
+
+def _info(server: Mapping[str, Any], *, buildx: str, compose: str) -> EngineInfo:
+    ended = run(["docker", "info", "--format", "{{json .}}"], timeout_s=_CHECK_TIMEOUT_S)
+    info = json.loads(ended.stdout)
+    status = json.dumps(info.get("DriverStatus") or [])
+    return EngineInfo(
+        version=server["Version"],
+        api_version=server["ApiVersion"],
+        os=server["Os"],
+        arch=server["Arch"],
+        kernel=info.get("KernelVersion", ""),
+        rootless=any("rootless" in option for option in info.get("SecurityOptions") or ()),
+        cgroup_version=int(info.get("CgroupVersion") or 1),
+        cgroup_driver=info.get("CgroupDriver", ""),
+        cpus=int(info.get("NCPU", 0)),
+        memory_bytes=int(info.get("MemTotal", 0)),
+        storage_driver=info.get("Driver", ""),
+        containerd_image_store="io.containerd.snapshotter" in status,
+        docker_desktop="Docker Desktop" in info.get("OperatingSystem", ""),
+        buildx_version=buildx,
+        compose_version=compose,
+    )
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    stdin: int = subprocess.DEVNULL,
+    quiet: bool = False,
+    pass_fds: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Started process in a session of its own, so that Ctrl-C reaches only us and we decide what follows.
+
+    Args:
+        argv: the program and its arguments; no shell sees them.
+        env: the whole environment, or `None` for this process's own.
+        stdin: `subprocess.PIPE` to write to it.
+        quiet: whether its output is dropped instead of going where ours goes.
+        pass_fds: descriptors it keeps open.
+    """
+    output = subprocess.DEVNULL if quiet else None
+    return subprocess.Popen(  # noqa: S603 - an argument list of ours, no shell
+        list(argv), env=env, stdin=stdin, stdout=output, stderr=output, start_new_session=True, pass_fds=tuple(pass_fds)
+    )

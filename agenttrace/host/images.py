@@ -1,0 +1,238 @@
+"""The kit's images: built when their inputs changed, found again when not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agenttrace import __version__
+from agenttrace.errors import AgentTraceError
+
+from . import base as bases
+from . import engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+TARGETS = ("server", "sandbox", "collector")
+
+_SHARED_INPUTS = ("Dockerfile", ".dockerignore", "docker")
+_INPUTS = {
+    "server": _SHARED_INPUTS,
+    "sandbox": (*_SHARED_INPUTS, "agenttrace/fixture", "agenttrace/sandbox/runner", "agenttrace/sandbox/tools"),
+    "collector": (*_SHARED_INPUTS, "agenttrace", "requirements/collector.txt"),
+}
+_NOT_IN_CONTEXT = ("agenttrace/host/",)
+_FINGERPRINT_LABEL = "org.agenttrace.fingerprint"
+_BASE_LABEL = "org.agenttrace.base"
+_PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+_LOG_LINES_SHOWN = 30
+_FACTS = "cd /etc/agenttrace && cat base-origin environment.sha256 && cat images/server.sha256 images/sandbox.sha256"
+
+
+class ImageBuildError(AgentTraceError):
+    """An image could not be built; the message ends with the last lines of the build and names its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """Images that are there and up to date; every mapping has the targets as its keys."""
+
+    names: Mapping[str, str]
+    ids: Mapping[str, str]
+    environment_digests: Mapping[str, str]
+    """SHA-256 of what each image consists of (packages, wheels, our files), whatever the architecture."""
+    base_origin: str
+    """`registry` or `mmdebstrap`."""
+
+
+def build(*, targets: Sequence[str] = TARGETS, report: Callable[[str], None] = engine.say) -> ImageSet:
+    """Images of these targets, built as far as their inputs have changed since the last build.
+
+    Safe to cut off at any time and to start again: a name moves to the new image only when that is complete.
+
+    Args:
+        targets: some of `TARGETS`.
+        report: gets one line of progress per step.
+
+    Raises:
+        UsageError: there is nothing to build on (see `base.decide`).
+        ImageBuildError: the build itself failed.
+    """
+    wanted = {target: fingerprint(target) for target in targets}
+    found = _inspect(targets)
+    stale = [target for target in targets if _label(found.get(target), _FINGERPRINT_LABEL) != wanted[target]]
+    bases_used = {_label(image, _BASE_LABEL) for image in found.values()}
+    if stale or len(bases_used) != 1:
+        base = bases.decide(report)
+        stale = [t for t in targets if t in stale or _label(found[t], _BASE_LABEL) != base.reference]
+        _build(stale, base, report)
+        found = _inspect(targets)
+    facts = {target: _facts(found[target]) for target in targets}
+    if odd := _disagreeing(facts):
+        _build(odd, bases.decide(report), report)
+        found = _inspect(targets)
+        facts = {target: _facts(found[target]) for target in targets}
+    return ImageSet(
+        names={target: name(target) for target in targets},
+        ids={target: found[target]["Id"] for target in targets},
+        environment_digests={target: facts[target][1] for target in targets},
+        base_origin=facts[targets[0]][0],
+    )
+
+
+def name(target: str) -> str:
+    """Name and tag of a target's image."""
+    return f"agenttrace-{target}:{__version__}"
+
+
+def fingerprint(target: str, root: Path = bases.ROOT) -> str:
+    """SHA-256 over path and content of every file that the image of this target is built from."""
+    digest = hashlib.sha256(__version__.encode())
+    for path in _input_files(target, root):
+        content = hashlib.sha256((root / path).read_bytes()).hexdigest()
+        digest.update(f"{content} {path}\n".encode())
+    return digest.hexdigest()
+
+
+def export(target: str, destination: Path, *, report: Callable[[str], None] = engine.say) -> str:
+    """SHA-256 of an OCI archive of the image, built from scratch with all time stamps clamped: two exports are equal.
+
+    Needs the engine's containerd image store (`EngineInfo.containerd_image_store`).
+
+    Args:
+        target: one of `TARGETS`.
+        destination: file to write.
+        report: gets one line of progress per step.
+    """
+    output = f"type=oci,dest={destination},rewrite-timestamp=true"
+    _build([target], bases.decide(report), report, output=("--no-cache", "--output", output))
+    with destination.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _input_files(target: str, root: Path) -> Iterator[str]:
+    for start in _INPUTS[target]:
+        top = root / start
+        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+            relative = path.relative_to(root).as_posix()
+            ignored = relative.startswith(_NOT_IN_CONTEXT) or "__pycache__" in relative or path.name == ".DS_Store"
+            if path.is_file() and not ignored and path.suffix != ".pyc":
+                yield relative
+
+
+def _inspect(targets: Sequence[str]) -> dict[str, Any]:
+    ended = engine.run(["docker", "image", "inspect", *map(name, targets)], check=False)
+    by_tag = {tag: image for image in json.loads(ended.stdout or "[]") for tag in image.get("RepoTags") or ()}
+    return {target: by_tag[name(target)] for target in targets if name(target) in by_tag}
+
+
+def _label(image: Mapping[str, Any] | None, key: str) -> str | None:
+    labels = ((image or {}).get("Config") or {}).get("Labels") or {}
+    value = labels.get(key)
+    return None if value is None else str(value)
+
+
+def _build(
+    targets: Sequence[str], base: bases.Base, report: Callable[[str], None], *, output: Sequence[str] = ("--load",)
+) -> None:
+    # The collector first: it needs every stage, and BuildKit then works on them side by side.
+    for target in sorted(targets):
+        started = time.monotonic()
+        report(f"building {name(target)} on {base.origin} base")
+        with ExitStack() as stack:
+            argv = _argv(target, base, stack, output)
+            _build_one(target, argv, report)
+        report(f"built {name(target)} in {time.monotonic() - started:.1f} s")
+    if targets:
+        label = f"label={bases.PROJECT_LABEL}"
+        engine.run(["docker", "image", "prune", "--force", "--filter", label], check=False)
+
+
+def _argv(target: str, base: bases.Base, stack: ExitStack, output: Sequence[str]) -> list[str]:
+    # The builder of the engine itself: another one would neither see a local base nor load what it built.
+    builder = engine.run(["docker", "context", "show"]).stdout.strip() or "default"
+    argv = ["docker", "buildx", "build", "--builder", builder, "--progress", "plain", "--provenance=false", *output]
+    argv += ["--target", target, "--tag", name(target)]
+    argv += ["--label", f"{_FINGERPRINT_LABEL}={fingerprint(target)}", "--label", f"{_BASE_LABEL}={base.reference}"]
+    argv += ["--build-arg", f"BASE={base.reference}", "--build-arg", f"BASE_ORIGIN={base.origin}"]
+    for variable in _PROXIES:
+        if os.environ.get(variable):
+            argv += ["--build-arg", variable]
+    if base.apt_source is not None:
+        source = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agenttrace-")), "apt-source")
+        source.write_text(base.apt_source, encoding="utf-8")
+        argv += ["--build-arg", "SNAPSHOT=", "--secret", f"id=apt-source,src={source}"]
+    if base.origin == "mmdebstrap" or os.environ.get("AGENTTRACE_BUILD_NETWORK") == "host":
+        argv += ["--network", "host"]
+    bundle = bases.ca_bundle()
+    if bundle is not None:
+        argv += ["--secret", f"id=ca,src={bundle}"]
+    return [*argv, str(bases.ROOT)]
+
+
+def _build_one(target: str, argv: Sequence[str], report: Callable[[str], None]) -> None:
+    steps: dict[str, str] = {}
+    path = _log_folder() / f"image-{target}.log"
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(bases.source_date_epoch())}
+    with path.open("w", encoding="utf-8") as log:
+
+        def on_line(line: str) -> None:
+            log.write(line + "\n")
+            step = _finished_step(line, steps)
+            if step is not None:
+                report(f"  {step}")
+
+        try:
+            engine.run(argv, env=environment, on_line=on_line)
+        except engine.CommandError as error:
+            tail = "\n".join(error.output.splitlines()[-_LOG_LINES_SHOWN:])
+            raise ImageBuildError(f"{name(target)} could not be built; the whole log: {path}\n{tail}") from error
+
+
+def _finished_step(line: str, steps: dict[str, str]) -> str | None:
+    """Name and duration of the step that this line of BuildKit's plain progress ends; `steps` holds those begun."""
+    if started := re.match(r"(#\d+) \[(?!internal|auth)([^\]]+)\]", line):
+        steps[started[1]] = started[2]
+    ended = re.match(r"(#\d+) DONE ([\d.]+)s", line)
+    return f"{steps[ended[1]]}: {ended[2]} s" if ended and ended[1] in steps and ended[2] != "0.0" else None
+
+
+def _log_folder() -> Path:
+    folder = bases.ROOT / ".nox" / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path(tempfile.mkdtemp(prefix="agenttrace-"))
+    return folder
+
+
+def _disagreeing(facts: Mapping[str, Sequence[str]]) -> list[str]:
+    """Images that the collector's image knows with another digest: the build cache was emptied between the builds."""
+    told = dict(zip(TARGETS, facts.get("collector", ())[2:], strict=False))
+    return [target for target, digest in told.items() if target in facts and facts[target][1] != digest]
+
+
+def _facts(image: Mapping[str, Any]) -> list[str]:
+    """Base origin, own digest, and for the collector those of server and sandbox; remembered by the image's id."""
+    memory = _log_folder() / f"facts-{image['Id'].removeprefix('sha256:')}"
+    try:
+        facts = memory.read_text(encoding="ascii").split()
+    except OSError:
+        facts = []
+    if not facts:
+        argv = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "sh", image["Id"], "-c", _FACTS]
+        ended = engine.run(argv, check=False)
+        facts = ended.stdout.split()
+        if len(facts) not in {2, 4}:
+            raise ImageBuildError(f"the image {image['Id']} does not say what it consists of: {ended.stderr.strip()}")
+        memory.write_text("\n".join(facts), encoding="ascii")
+    return facts

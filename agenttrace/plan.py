@@ -1,0 +1,191 @@
+"""Plans a campaign: the run spec, the record file it belongs to, and which tasks are still to do."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from agenttrace import __version__
+from agenttrace.agents.tool_calling import agent_spec
+from agenttrace.errors import DataError, UsageError
+from agenttrace.records import SCHEMA_VERSION, Record, RunSpec, SandboxSpec, derived_id, differences
+from agenttrace.serving import pins
+from agenttrace.store.jsonl import write_whole
+from agenttrace.store.read import read_run_spec, run_spec_path
+from agenttrace.tasks import Task, task_set
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class Options(Record, frozen=True, kw_only=True):
+    """What a user asks for; everything else is pinned."""
+
+    model: str = pins.DEFAULT_MODEL
+    dataset: str = "demo"
+    profile: str = pins.DEFAULT_PROFILE
+    offset: int = 0
+    count: int | None = None
+    max_steps: int = 10
+    call_limit_ms: int = 30_000
+    run_id: str | None = None
+    output: str | None = None
+    fresh: bool = False
+
+
+class Plan(Record, frozen=True, kw_only=True):
+    """A campaign ready to run.
+
+    Attributes:
+        spec: everything that shapes its records.
+        path: the record file.
+        tasks: all tasks of the campaign, in order.
+        resumes: whether the run spec was there before.
+    """
+
+    spec: RunSpec
+    path: Path
+    tasks: tuple[Task, ...]
+    resumes: bool
+
+    def trace_id(self, task: Task) -> str:
+        """Return the id that this task has in this campaign, always the same."""
+        return derived_id("trace", self.spec.run_id, self.spec.dataset.name, task.task_id, 0)
+
+    def todo(self, done: dict[str, None]) -> list[Task]:
+        """Return the tasks without a record yet, in order."""
+        return [task for task in self.tasks if self.trace_id(task) not in done]
+
+
+def make_plan(options: Options, *, images: dict[str, str], fixture_version: str, folder: Path, now: datetime) -> Plan:
+    """Return the plan of a campaign, resuming the newest one in `folder` that had the same spec.
+
+    Args:
+        options: what the user asked for.
+        images: environment digest per image.
+        fixture_version: digest of the task set's pristine tree.
+        folder: where record files lie.
+        now: names a new campaign; used for nothing else.
+
+    Raises:
+        UsageError: unknown model, data set, profile or range; or the file belongs to a campaign with another spec.
+    """
+    chosen = task_set(options.dataset)
+    pin = pins.model_pin(options.model)
+    if options.run_id is not None and not _RUN_ID.fullmatch(options.run_id):
+        raise UsageError(
+            f"run id {options.run_id!r}: expected letters, digits, dots, dashes, underscores (at most 100)"
+        )
+    draft = RunSpec(
+        run_id=options.run_id or "",
+        dataset=chosen.spec(offset=options.offset, count=options.count),
+        model=pin,
+        serving=pins.serving_spec(pin, options.profile),
+        sampler=pins.sampler(),
+        agent=agent_spec(max_steps=options.max_steps, call_limit_ms=options.call_limit_ms),
+        sandbox=SandboxSpec(policy="shell", fixture=chosen.fixture, fixture_version=fixture_version),
+        images=images,
+        collector_version=__version__,
+    )
+    path, spec, resumes = _place(draft, options, folder, now)
+    tasks = chosen.tasks(offset=options.offset, count=options.count)
+    return Plan(spec=spec, path=path, tasks=tasks, resumes=resumes)
+
+
+def _place(draft: RunSpec, options: Options, folder: Path, now: datetime) -> tuple[Path, RunSpec, bool]:
+    stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    new = msgspec.structs.replace(
+        draft, run_id=options.run_id or f"collect-{draft.model.size}-{stamp}-{draft.dataset.name}"
+    )
+    if options.output is not None:
+        return _given(folder / options.output, draft, new, options)
+    if not options.fresh:
+        for candidate in sorted(folder.glob("*.run.json"), key=lambda path: path.name, reverse=True):
+            earlier = _readable_spec(candidate)
+            if earlier is not None and _same(earlier, draft, options.run_id):
+                return candidate.with_name(candidate.name.replace(".run.json", ".jsonl")), earlier, True
+    return folder / f"{draft.dataset.name}_{draft.model.size}_{stamp}.jsonl", new, False
+
+
+def _given(path: Path, draft: RunSpec, new: RunSpec, options: Options) -> tuple[Path, RunSpec, bool]:
+    if path.suffix != ".jsonl":
+        raise UsageError(f"--output {path.name}: the name of a record file ends in .jsonl")
+    if not path.parent.is_dir():
+        raise UsageError(f"--output {path}: the folder {path.parent} does not exist")
+    beside = run_spec_path(path)
+    if beside.exists():
+        earlier = read_run_spec(beside)
+        if not _same(earlier, draft, options.run_id):
+            wanted = draft if options.run_id else msgspec.structs.replace(draft, run_id=earlier.run_id)
+            lines = "\n  ".join(differences(wanted, earlier))
+            raise UsageError(
+                f"{path.name} belongs to a campaign with another run spec; nothing was written. "
+                f"It differs in (asked for / in the file):\n  {lines}\nChoose another --output."
+            )
+        return path, earlier, True
+    if path.exists() and path.stat().st_size:
+        raise UsageError(f"{path.name} has records but no run spec ({beside.name}) beside it; choose another --output")
+    return path, new, False
+
+
+def _same(earlier: RunSpec, draft: RunSpec, run_id: str | None) -> bool:
+    return earlier.campaign_key == draft.campaign_key and (run_id is None or earlier.run_id == run_id)
+
+
+def _readable_spec(path: Path) -> RunSpec | None:
+    try:
+        return read_run_spec(path)
+    except (DataError, UsageError):  # of another version, or not ours: it cannot be the same campaign
+        return None
+
+
+def write_run_spec(plan: Plan) -> None:
+    """Put the run spec beside the record file, before the first record; a resumed campaign keeps the one it has."""
+    if not plan.resumes:
+        text = msgspec.json.format(msgspec.json.encode(plan.spec, order="sorted"), indent=2)
+        write_whole(run_spec_path(plan.path), text + b"\n")
+
+
+def metadata(spec: RunSpec, task: Task) -> dict[str, Any]:
+    """Return the `metadata` of a trace: a pure function of (run spec, task), the same bytes on any machine.
+
+    Keys of AgentTrace 0.3.0 keep their names; what 0.3.0 mixed in from the host is in `environment`.
+    """
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "collector_version": spec.collector_version,
+        "run_id": spec.run_id,
+        "run_spec_sha256": spec.digest,
+        "dataset_name": spec.dataset.name,
+        "dataset_split": spec.dataset.split,
+        "dataset_offset": spec.dataset.offset,
+        "dataset_sha256": spec.dataset.sha256,
+        "source": spec.dataset.name,
+        "task_id": task.task_id,
+        "task_name": task.name,
+        "task_kind": task.kind,
+        "rollout_index": 0,
+        "model_family": spec.model.name,
+        "model_artifact": spec.model.artifact,
+        "model_sha256": spec.model.sha256,
+        "quantization": spec.model.quantization,
+        "demo": spec.model.demo,
+        "chat_template": f"sha256:{spec.model.chat_template_sha256[:12]}",
+        "serving_engine": spec.serving.engine,
+        "serving_engine_version": spec.serving.engine_version,
+        "serving_profile": spec.serving.profile,
+        "context_length": spec.model.context_length,
+        "tool_choice": spec.agent.tool_choice,
+        "max_steps": spec.agent.max_steps,
+        "seed": spec.sampler.seed,
+        "temperature": spec.sampler.temperature,
+        "prompt_sanitization_version": spec.dataset.prompt_sanitization_version,
+        "sandbox_policy": spec.sandbox.policy,
+        "fixture_version": spec.sandbox.fixture_version,
+        "images": spec.images,
+    }

@@ -1,0 +1,180 @@
+"""Shows a campaign while it runs and sums it up: live on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from agenttrace.records import LLMStep, Span, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from agenttrace.collect import Summary
+    from agenttrace.tasks import Task
+
+_MARKS = {True: "[green]solved[/]", False: "[red]not solved[/]", None: "not graded"}
+
+
+def console() -> Console:
+    """Return the console for people, on standard error.
+
+    A container without a terminal of its own is told the caller's by `AGENTTRACE_TERMINAL` (`WIDTHxHEIGHT`).
+    """
+    width, _, height = os.environ.get("AGENTTRACE_TERMINAL", "").partition("x")
+    if width.isdigit() and height.isdigit():
+        return Console(stderr=True, force_terminal=True, width=int(width), height=int(height), highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class CampaignDisplay:
+    """Progress of one sitting; safe to call from the threads that run tasks.
+
+    Args:
+        out: where it is shown.
+        total: tasks of the campaign.
+        done: tasks that had a record before this sitting.
+    """
+
+    def __init__(self, out: Console, *, total: int, done: int) -> None:
+        self._out = out
+        self._total = total
+        self._before = done
+        self._done = done
+        self._solved = self._failures = self._calls = self._tokens = 0
+        self._model_ms = 0.0
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("[bold]collecting[/]"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rates]}"),
+            TimeElapsedColumn(),
+            TextColumn("ETA {task.fields[eta]}"),
+            console=out,
+            disable=not out.is_terminal,
+        )
+        self._bar_id = self._bar.add_task("", total=total, completed=done, rates="", eta="--:--")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def event(self, event: LLMStep | Span) -> None:
+        """Count one finished generation or tool call."""
+        with self._lock:
+            if isinstance(event, LLMStep):
+                self._tokens += event.output_tokens or 0
+                self._model_ms += event.duration_ms
+            else:
+                self._calls += 1
+            self._refresh()
+
+    def finished(self, task: Task, trace: Trace) -> None:
+        """Count one durable record and, without a live bar, print a line for it."""
+        with self._lock:
+            self._done += 1
+            self._solved += trace.outcome.solved is True
+            self._refresh()
+            if not self._out.is_terminal:
+                self._out.print(
+                    f"[{self._done}/{self._total}] {_label(trace, task)}: {_MARKS[trace.outcome.solved]}, "
+                    f"{trace.outcome.ended}, {len(trace.llm_steps)} steps, {len(trace.spans)} calls, "
+                    f"{trace.total_duration_ms / 1000:.2f} s, ETA {self._eta()}",
+                    markup=True,
+                )
+
+    def failed(self, task: Task, trace: Trace, attempt: int) -> None:
+        """Tell of an attempt that the infrastructure spoilt."""
+        with self._lock:
+            self._failures += 1
+            self._refresh()
+            self._out.print(
+                f"[yellow]{_label(trace, task)}: attempt {attempt} lost ({trace.outcome.ended}): "
+                f"{escape(trace.outcome.detail or '')}[/]"
+            )
+
+    def _eta(self) -> str:
+        fresh = self._done - self._before
+        if not fresh:
+            return "--:--"
+        left = (time.monotonic() - self._started) / fresh * (self._total - self._done)
+        return f"{int(left // 60):02d}:{int(left % 60):02d}"
+
+    def _refresh(self) -> None:
+        rate = self._tokens / (self._model_ms / 1000) if self._model_ms else 0.0
+        rates = f"{self._solved} solved, {self._failures} lost, {self._calls} calls, {rate:,.0f} tok/s"
+        self._bar.update(self._bar_id, completed=self._done, rates=rates, eta=self._eta())
+
+
+def _label(trace: Trace, task: Task) -> str:
+    return f"{trace.metadata['dataset_name']}/{task.task_id} {task.name}"
+
+
+def closing_table(summary: Summary, traces: Iterable[Trace], *, solvable: dict[int, bool]) -> Table:
+    """Return the table that ends a sitting: tasks, ends, cost, and where the time went.
+
+    Args:
+        summary: of this sitting; the time rows are about it alone.
+        traces: all records of the campaign, earlier sittings included.
+        solvable: by task id, whether the model is meant to solve the task.
+    """
+    every = list(traces)
+    solved = sum(trace.outcome.solved is True for trace in every)
+    can = [trace for trace in every if solvable.get(trace.metadata["task_id"], True)]
+    solved_can = sum(trace.outcome.solved is True for trace in can)
+    ends = Counter(trace.outcome.ended for trace in every)
+    steps = [step for trace in every for step in trace.llm_steps]
+    table = Table(title="campaign", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_row("tasks with a record", f"{len(every)} ({len(summary.traces)} of them in this sitting)")
+    table.add_row("solved", f"{solved} ({_share(solved, len(every))})")
+    if len(can) != len(every):
+        table.add_row("solved of the solvable", f"{solved_can} of {len(can)} ({_share(solved_can, len(can))})")
+    table.add_row("ended", ", ".join(f"{end} {count}" for end, count in ends.most_common()) or "-")
+    table.add_row("given up (infrastructure)", str(len(summary.abandoned)))
+    table.add_row("model generations", f"{len(steps)}")
+    table.add_row("tool calls", f"{sum(len(trace.spans) for trace in every)}")
+    table.add_row("tokens in / out", f"{_total(steps, 'input_tokens'):,} / {_total(steps, 'output_tokens'):,}")
+    _add_time_rows(table, summary)
+    return table
+
+
+def _add_time_rows(table: Table, summary: Summary) -> None:
+    """Wall time of the sitting, and its shares by measured durations; workers run side by side."""
+    wall = summary.elapsed_ns / 1e9
+    busy = wall * summary.workers
+    model = sum(step.duration_ms for trace in summary.traces for step in trace.llm_steps) / 1000
+    tools = sum((span.end_ns - span.start_ns) for trace in summary.traces for span in trace.spans) / 1e9
+    table.add_row("wall time", f"{wall:.2f} s")
+    if summary.traces:
+        ours = max(0.0, busy - model - tools)
+        table.add_row("  in the model", f"{_share(model, busy)}")
+        table.add_row("  in tools", f"{_share(tools, busy)}")
+        table.add_row("  in agenttrace", f"{_share(ours, busy)}")
+
+
+def _total(steps: list[LLMStep], field: str) -> int:
+    return sum(getattr(step, field) or 0 for step in steps)
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "-"

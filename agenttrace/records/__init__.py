@@ -1,0 +1,58 @@
+"""The data model: run specs and traces, schema 1.0.0, a superset of AgentTrace 0.3.0."""
+
+from agenttrace.records.base import NAMESPACE, SCHEMA_VERSION, Record, canonical_json, derived_id, digest
+from agenttrace.records.run_spec import (
+    AgentSpec,
+    DatasetSpec,
+    ModelPin,
+    RunSpec,
+    Sampler,
+    SandboxSpec,
+    ServingSpec,
+    differences,
+)
+from agenttrace.records.trace import (
+    INFRASTRUCTURE_ENDS,
+    NO_PROCESS,
+    Ended,
+    LLMStep,
+    Outcome,
+    Output,
+    Span,
+    SpanStatus,
+    Telemetry,
+    Timings,
+    ToolCall,
+    Trace,
+    Verdict,
+)
+
+__all__ = [
+    "INFRASTRUCTURE_ENDS",
+    "NAMESPACE",
+    "NO_PROCESS",
+    "SCHEMA_VERSION",
+    "AgentSpec",
+    "DatasetSpec",
+    "Ended",
+    "LLMStep",
+    "ModelPin",
+    "Outcome",
+    "Output",
+    "Record",
+    "RunSpec",
+    "Sampler",
+    "SandboxSpec",
+    "ServingSpec",
+    "Span",
+    "SpanStatus",
+    "Telemetry",
+    "Timings",
+    "ToolCall",
+    "Trace",
+    "Verdict",
+    "canonical_json",
+    "derived_id",
+    "differences",
+    "digest",
+]

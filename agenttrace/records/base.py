@@ -1,0 +1,32 @@
+"""What every record structure shares: immutability, canonical bytes, derived ids."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from typing import Any
+
+import msgspec
+
+SCHEMA_VERSION = "1.0.0"
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/agenttrace/")
+"""Name space of all UUIDv5 ids of the kit (RFC 9562, section 5.5)."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of every structure of the schema: immutable, keyword-only."""
+
+
+def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON-like value
+    """Return the canonical JSON bytes of a value: keys sorted, no blanks, UTF-8."""
+    return msgspec.json.encode(value, order="sorted")
+
+
+def digest(value: Any) -> str:  # noqa: ANN401 - any JSON-like value
+    """Return the SHA-256 (64 hex digits) of the canonical JSON of a value."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def derived_id(*parts: str | int) -> str:
+    """Return the UUIDv5 (lower case, hyphens) of the parts: the same parts give the same id anywhere."""
+    return str(uuid.uuid5(NAMESPACE, "\n".join(str(part) for part in parts)))

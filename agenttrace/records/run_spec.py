@@ -1,0 +1,157 @@
+"""The run spec: everything that shapes a record, pinned and named, written once beside a record file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from agenttrace.records.base import SCHEMA_VERSION, Record, digest
+
+
+class ModelPin(Record, frozen=True, kw_only=True):
+    """One model artifact, named down to its bytes.
+
+    Attributes:
+        name: what users type and what `Trace.model` holds.
+        size: short size for file names and run ids (`0_6B`).
+        artifact: file name of the weights.
+        source: where the bytes come from (`bundled`, or `hub:REPO@REVISION`).
+        bytes: size of the file.
+        sha256: digest of the file.
+        quantization: tensor format as the file names it.
+        chat_template_sha256: digest of the chat template that the server must report.
+        context_length: context the server is started with, tokens.
+        threads: threads the server computes with; part of the pin because it can change the last bit of a logit.
+        demo: the model is a test fixture; its records are no result.
+    """
+
+    name: str
+    size: str
+    artifact: str
+    source: str
+    bytes: int
+    sha256: str
+    quantization: str
+    chat_template_sha256: str
+    context_length: int
+    threads: int
+    demo: bool = False
+
+
+class Sampler(Record, frozen=True, kw_only=True):
+    """Sampling settings sent with every request; `seed` makes any temperature repeatable on one machine type."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    seed: int
+    max_tokens: int
+
+
+class ServingSpec(Record, frozen=True, kw_only=True):
+    """The model server: engine, version, profile name and its exact arguments (paths are the container's)."""
+
+    engine: str
+    engine_version: str
+    profile: str
+    args: tuple[str, ...]
+    cache_prompt: bool
+
+
+class AgentSpec(Record, frozen=True, kw_only=True):
+    """The agent: prompts and tool schemas in full, limits and rules.
+
+    Attributes:
+        kind: `tool_calling`.
+        version: raised whenever the loop or a message it sends changes.
+        system_prompt: sent as the first message.
+        tools: schemas as sent with every request.
+        tool_choice: as sent with every request.
+        max_steps: generations per task.
+        max_format_errors: replies without a usable tool call in a row that end the run.
+        call_limit_ms: time limit of one tool call.
+        keep_bytes: bytes kept of each output stream, head and tail.
+        reminder: the message after a reply without a tool call.
+    """
+
+    kind: str
+    version: int
+    system_prompt: str
+    tools: tuple[dict[str, Any], ...]
+    tool_choice: str
+    max_steps: int
+    max_format_errors: int
+    call_limit_ms: int
+    keep_bytes: int
+    reminder: str
+
+
+class DatasetSpec(Record, frozen=True, kw_only=True):
+    """The task set: which tasks, from which bytes, in which range."""
+
+    name: str
+    split: str
+    source: str
+    sha256: str
+    offset: int
+    count: int
+    prompt_sanitization_version: str | None = None
+
+
+class SandboxSpec(Record, frozen=True, kw_only=True):
+    """Where tools run: policy, fixture and its digest."""
+
+    policy: str
+    fixture: str
+    fixture_version: str
+
+
+class RunSpec(Record, frozen=True, kw_only=True):
+    """Everything that shapes the records of one campaign.
+
+    Attributes:
+        run_id: name of the campaign; trace ids derive from it.
+        images: environment digest per image (`server`, `sandbox`, `collector`).
+    """
+
+    run_id: str
+    dataset: DatasetSpec
+    model: ModelPin
+    serving: ServingSpec
+    sampler: Sampler
+    agent: AgentSpec
+    sandbox: SandboxSpec
+    images: dict[str, str]
+    collector_version: str
+    schema_version: str = SCHEMA_VERSION
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON of the whole spec."""
+        return digest(self)
+
+    @property
+    def campaign_key(self) -> str:
+        """SHA-256 of the spec without `run_id`: two campaigns with one key did, or will do, the same work."""
+        return digest(msgspec.structs.replace(self, run_id=""))
+
+
+def differences(ours: RunSpec, theirs: RunSpec) -> list[str]:
+    """Return `field: ours / theirs` for every leaf in which two specs differ, in field order."""
+
+    def walk(path: str, left: Any, right: Any) -> list[str]:  # noqa: ANN401 - JSON values
+        if isinstance(left, dict) and isinstance(right, dict):
+            found: list[str] = []
+            for key in dict.fromkeys([*left, *right]):
+                found += walk(f"{path}.{key}" if path else str(key), left.get(key), right.get(key))
+            return found
+        return [] if left == right else [f"{path}: {_short(left)} / {_short(right)}"]
+
+    return walk("", msgspec.to_builtins(ours), msgspec.to_builtins(theirs))
+
+
+def _short(value: object, limit: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

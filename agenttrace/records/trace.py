@@ -1,0 +1,256 @@
+"""The data model of a trace, schema 1.0.0.
+
+A record file is JSON Lines: one `Trace` a line. The eight top-level keys of AgentTrace 0.3.0 (`trace_id`,
+`timestamp_utc`, `prompt`, `model`, `spans`, `llm_steps`, `total_duration_ms`, `metadata`) keep their place and meaning;
+`environment` and `outcome` are new. All structures are immutable. `None` means "not measured" or "does not apply";
+0 means zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from agenttrace.records.base import Record
+
+
+class Telemetry(Record, frozen=True, kw_only=True):
+    """What one tool call cost: its whole process tree and nothing else.
+
+    The first five fields are those of AgentTrace 0.3.0. Sources: `getrusage(RUSAGE_CHILDREN)` and `/proc/self/io` of
+    the helper process that forked the call and reaped all of its descendants.
+
+    Attributes:
+        user_time_s: CPU time in user mode, seconds. The split user/system is tick-scaled: noise below about 50 ms.
+        system_time_s: CPU time in the kernel, seconds.
+        max_rss_bytes: resident set of the largest single process (not the sum), bytes.
+        read_bytes: bytes fetched from the block layer; 0 when the page cache had them.
+        write_bytes: bytes dirtied in the page cache of disk-backed files (4 KiB granularity); 0 on tmpfs.
+        method: how the figures were taken: `c-helper`, `python-helper`, or `no-process` when the call started no
+            process (its cost is then exactly zero).
+        wall_ns: monotonic time from before the fork to the exit of the main process.
+        cleanup_ns: monotonic time from that exit until every leftover was dead and reaped.
+        cpu_user_ns: as `user_time_s`, nanoseconds.
+        cpu_system_ns: as `system_time_s`, nanoseconds.
+        cpu_unattributed_ns: container CPU counter minus what the helper and the runner account for; above 20 ms it
+            flags work that escaped the accounting (children reaped by the kernel because SIGCHLD was ignored).
+        peak_rss_floor_bytes: a peak below this cannot be seen: the forking process's own size.
+        cancelled_write_bytes: dirtied bytes that were truncated or unlinked before they reached a disk.
+        read_chars: bytes passed to read-like calls, pipes and terminals included.
+        write_chars: bytes passed to write-like calls, pipes and terminals included.
+        leftover_count: processes still alive when the main one ended; they were killed.
+        leftover_names: their command names, at most 16, sorted.
+    """
+
+    user_time_s: float | None
+    system_time_s: float | None
+    max_rss_bytes: int | None
+    read_bytes: int | None
+    write_bytes: int | None
+    method: Literal["c-helper", "python-helper", "no-process"]
+    wall_ns: int | None = None
+    cleanup_ns: int | None = None
+    cpu_user_ns: int | None = None
+    cpu_system_ns: int | None = None
+    cpu_unattributed_ns: int | None = None
+    peak_rss_floor_bytes: int | None = None
+    cancelled_write_bytes: int | None = None
+    read_chars: int | None = None
+    write_chars: int | None = None
+    leftover_count: int | None = None
+    leftover_names: tuple[str, ...] = ()
+
+
+NO_PROCESS = Telemetry(
+    user_time_s=0.0,
+    system_time_s=0.0,
+    max_rss_bytes=0,
+    read_bytes=0,
+    write_bytes=0,
+    method="no-process",
+)
+"""Telemetry of a call that starts no process, such as `final_answer`: exactly zero."""
+
+
+class Output(Record, frozen=True, kw_only=True):
+    r"""One output stream of a call, honest about its bytes.
+
+    Attributes:
+        text: what was kept, decoded.
+        bytes_total: bytes the call wrote to the stream.
+        bytes_kept: bytes that `text` was decoded from; the middle was cut when this is less than `bytes_total`.
+        encoding: `utf-8` when the kept bytes are valid UTF-8, else `backslashreplace` (each bad byte as `\\xNN`).
+    """
+
+    text: str
+    bytes_total: int
+    bytes_kept: int
+    encoding: Literal["utf-8", "backslashreplace"] = "utf-8"
+
+
+SpanStatus = Literal["ok", "timeout", "oom", "lost", "not_executed"]
+
+
+class Span(Record, frozen=True, kw_only=True):
+    """One tool call as it was carried out.
+
+    Attributes:
+        span_id: UUIDv5 of the trace id and `call_id`.
+        type: always `TOOL`.
+        tool_name: the name the model used, also when no such tool exists.
+        tool_input: the arguments as JSON text (canonical: sorted keys, no blanks).
+        tool_output: the text that went back to the model.
+        start_ns: wall clock at the start, nanoseconds since the Unix epoch.
+        end_ns: wall clock at the end, same axis.
+        duration_ms: `Telemetry.wall_ns` / 1e6 where a process ran, else the collector's own monotonic time.
+        telemetry: what the call cost.
+        exit_code: exit status of the main process; 128 + signal when a signal ended it; -1 when nothing was executed.
+        parent_span_id: `step_id` of the model generation that proposed the call.
+        call_id: joins the span to `ToolCall.call_id`.
+        status: `ok` (ran to its end, whatever the exit code), `timeout`, `oom` (killed for memory), `lost` (the worker
+            died under it), `not_executed` (unknown tool, malformed arguments, `final_answer`).
+        signal: number of the signal that ended the main process.
+        stdout: what the call wrote to its standard output.
+        stderr: what the call wrote to its standard error.
+    """
+
+    span_id: str
+    type: Literal["TOOL"]
+    tool_name: str
+    tool_input: str
+    tool_output: str
+    start_ns: int
+    end_ns: int
+    duration_ms: float
+    telemetry: Telemetry
+    exit_code: int
+    parent_span_id: str
+    call_id: str
+    status: SpanStatus
+    signal: int | None = None
+    stdout: Output | None = None
+    stderr: Output | None = None
+
+
+class ToolCall(Record, frozen=True, kw_only=True):
+    """A tool call as the model proposed it.
+
+    Attributes:
+        call_id: `call_STEP_INDEX`; the server's random id is not kept.
+        name: tool name as generated.
+        arguments: argument text as generated; it need not be valid JSON.
+    """
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+class Timings(Record, frozen=True, kw_only=True):
+    """What the server reports of one generation: token counts and milliseconds."""
+
+    prompt_n: int | None = None
+    prompt_ms: float | None = None
+    predicted_n: int | None = None
+    predicted_ms: float | None = None
+    cached_n: int | None = None
+
+
+class LLMStep(Record, frozen=True, kw_only=True):
+    """One model generation.
+
+    Attributes:
+        step_id: UUIDv5 of the trace id and the step number.
+        step_number: 1, 2, ...
+        model_output: visible content; `None` when the reply had none.
+        reasoning_content: thinking text; `None` when the reply had none.
+        tool_calls: proposed calls in order; `None` when there were none.
+        duration_ms: monotonic time of the request, milliseconds.
+        input_tokens: prompt tokens as the server counted them.
+        output_tokens: generated tokens as the server counted them.
+        start_ns: wall clock when the request was sent, nanoseconds since the Unix epoch.
+        end_ns: wall clock when the reply was complete.
+        finish_reason: `stop`, `tool_calls` or `length`, as the server says.
+        timings: the server's own measurement.
+    """
+
+    step_id: str
+    step_number: int
+    model_output: str | None
+    reasoning_content: str | None
+    tool_calls: tuple[ToolCall, ...] | None
+    duration_ms: float
+    input_tokens: int | None
+    output_tokens: int | None
+    start_ns: int
+    end_ns: int
+    finish_reason: str | None = None
+    timings: Timings | None = None
+
+
+class Verdict(Record, frozen=True, kw_only=True):
+    """One aspect of a task, judged.
+
+    Attributes:
+        aspect: what was judged, such as `answer` or `state`.
+        verdict: `passed`, `failed` or `not_gradable`.
+        method: the rule that decided, with its version.
+        reason: why it failed or cannot be graded.
+    """
+
+    aspect: str
+    verdict: Literal["passed", "failed", "not_gradable"]
+    method: str
+    reason: str | None = None
+
+
+Ended = Literal[
+    "final_answer", "max_steps", "token_budget", "format_error", "model_error", "sandbox_error", "internal_error"
+]
+INFRASTRUCTURE_ENDS: frozenset[str] = frozenset({"model_error", "sandbox_error", "internal_error"})
+"""Ends that say nothing about the model: the attempt is recorded apart and the task is run again."""
+
+
+class Outcome(Record, frozen=True, kw_only=True):
+    """How a run ended and whether the task was solved.
+
+    Attributes:
+        ended: the stop rule that fired.
+        detail: one sentence on it, where there is more to say.
+        final_answer: the answer given, if any.
+        verdicts: one per judged aspect.
+        solved: all gradable aspects passed; `None` when none could be graded.
+    """
+
+    ended: Ended
+    detail: str | None = None
+    final_answer: str | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    solved: bool | None = None
+
+
+class Trace(Record, frozen=True, kw_only=True):
+    """One task, run once: a line of a record file.
+
+    Attributes:
+        trace_id: UUIDv5 of (run id, dataset, task id, rollout index): the same task of a run always has the same id.
+        timestamp_utc: start of the run, ISO 8601 with microseconds and offset.
+        prompt: the task's text as the model got it.
+        model: name of the model.
+        spans: tool calls in order.
+        llm_steps: model generations in order.
+        total_duration_ms: monotonic time of the run, reset of the task tree and judging excluded.
+        metadata: a pure function of (run spec, task): no clock, host or measurement in it.
+        environment: what was observed of the host, the engine and the server.
+        outcome: how it ended.
+    """
+
+    trace_id: str
+    timestamp_utc: str
+    prompt: str
+    model: str
+    spans: tuple[Span, ...]
+    llm_steps: tuple[LLMStep, ...]
+    total_duration_ms: float
+    metadata: dict[str, Any]
+    environment: dict[str, Any]
+    outcome: Outcome

@@ -1,0 +1,262 @@
+"""Talk to sandbox workers: connect, reset the work tree, run calls, read the tree.
+
+    with acquire(Path("/run/agenttrace"), count=1, timeout_s=30)[0] as worker:
+        worker.reset("base")
+        report = worker.call("bash", "ls -l", limit_ms=30_000)
+
+A worker serves one client at a time and one call at a time; parallelism is more workers.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar
+
+import msgspec
+
+from agenttrace.errors import UsageError, WorkerLostError
+from agenttrace.sandbox.protocol import Channel
+from agenttrace.sandbox.reports import CallReport, RawCall, ResetReport, Tree, TreeEntry, WorkerInfo
+from agenttrace.sandbox.runner import frames
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from types import TracebackType
+
+GRACE_S = 0.5
+WATCHDOG_S = 5.0
+HELLO_S = 2.0
+CONTROL_S = 60.0
+KEEP_BYTES = 64 * 1024
+_POLL_S = 0.1
+_USAGE_KINDS = frozenset({"bad_request", "policy"})
+
+T = TypeVar("T")
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    kind: str
+    message: str
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    id: int | None
+    ok: bool
+    error: _Problem | None = None
+
+
+class Worker:
+    """A connected worker. Make one with `connect`, `over_pipes` or `acquire`; close it, or use it in a `with`.
+
+    Attributes:
+        info: what the worker said of itself in the handshake.
+        path: its socket; `None` over pipes.
+        recycle_after: it asked, in the last reset, to be replaced after the task.
+    """
+
+    def __init__(self, channel: Channel, path: Path | None = None, *, hello_s: float = HELLO_S) -> None:
+        self.path = path
+        self.recycle_after = False
+        self._channel = channel
+        try:
+            self.info = self._request({"op": "hello", "protocol": frames.PROTOCOL}, WorkerInfo, timeout_s=hello_s)
+        except BaseException:
+            channel.close()
+            raise
+
+    @classmethod
+    def connect(cls, path: Path | str, *, timeout_s: float = HELLO_S) -> Self:
+        """The worker behind the unix socket `path`.
+
+        Raises:
+            WorkerLostError: nobody listens there, or no greeting came within `timeout_s` (it serves someone else).
+        """
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(timeout_s)
+        try:
+            sock.connect(str(path))
+        except OSError as error:
+            sock.close()
+            raise WorkerLostError(f"no worker behind {path}: {error}") from error
+        return cls(
+            Channel(sock.fileno(), sock.fileno(), name=str(path), close=sock.close), Path(path), hello_s=timeout_s
+        )
+
+    @classmethod
+    def over_pipes(cls, reader: BinaryIO, writer: BinaryIO, *, timeout_s: float = 10.0) -> Self:
+        """The worker (`runner --stdio`) that writes to `reader` and reads from `writer`; both are closed with it.
+
+        The streams must not have been read from or written to through their buffers.
+
+        Raises:
+            WorkerLostError: no greeting came within `timeout_s`.
+        """
+
+        def close() -> None:
+            writer.close()
+            reader.close()
+
+        return cls(Channel(reader.fileno(), writer.fileno(), name="over pipes", close=close), hello_s=timeout_s)
+
+    def reset(self, fixture: str) -> ResetReport:
+        """Make the work tree equal to `fixture` and everything else of earlier calls gone.
+
+        Raises:
+            UsageError: the worker has no such fixture.
+            WorkerLostError: it could not be done; the worker is gone.
+        """
+        report = self._request({"op": "reset", "fixture": fixture}, ResetReport, timeout_s=CONTROL_S)
+        self.recycle_after = report.recycle_after
+        return report
+
+    def call(
+        self, kind: Literal["bash", "python"], code: str, *, limit_ms: int, keep_bytes: int = KEEP_BYTES
+    ) -> CallReport:
+        """Run `code` as the tools' user in the work tree; whatever it leaves running is killed.
+
+        Args:
+            kind: what runs it.
+            code: as the model wrote it.
+            limit_ms: wall-clock limit; then SIGTERM, 0.5 s later SIGKILL.
+            keep_bytes: how much of each stream is kept: half from the start, half from the end.
+
+        Raises:
+            UsageError: the worker does not run this kind, or an argument is out of range.
+            WorkerLostError: the worker died, hung 5 s past limit and grace, or could not start the program.
+        """
+        message = {"op": "call", "kind": kind, "code": code, "limit_ms": limit_ms, "keep_bytes": keep_bytes}
+        start_ns = time.time_ns()
+        raw = self._request(message, RawCall, timeout_s=limit_ms / 1000 + GRACE_S + WATCHDOG_S)
+        return raw.report(start_ns, max(start_ns, time.time_ns()))
+
+    def tree(self) -> Tree:
+        """The work tree as it is, with a flag that says whether a limit cut it short."""
+        return self._request({"op": "manifest"}, Tree, timeout_s=CONTROL_S)
+
+    def manifest(self) -> tuple[TreeEntry, ...]:
+        """The entries of the work tree as it is, sorted by path (`tree` also says whether they are complete)."""
+        return self.tree().entries
+
+    def ping(self) -> None:
+        """Return when the worker has answered; raises `WorkerLostError` when it does not."""
+        self._request({"op": "ping"}, dict[str, Any], timeout_s=HELLO_S)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection was ended, by `close` or by a failure."""
+        return self._channel.closed
+
+    def close(self) -> None:
+        """Hang up: an idle worker takes the next client, a worn one exits and is replaced."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _request(self, message: dict[str, Any], expected: type[T], *, timeout_s: float) -> T:
+        """One exchange; every reply that is not what was asked for is an error."""
+        op, name = message["op"], self._channel.name
+        try:
+            body = self._channel.exchange(message, timeout_s=timeout_s)
+            envelope = msgspec.json.decode(body, type=_Envelope)
+            if envelope.ok and envelope.id == self._channel.number:
+                return msgspec.json.decode(body, type=expected)
+        except msgspec.MsgspecError as error:
+            self.close()
+            raise WorkerLostError(f"{op} on worker {name}: the reply is not what was expected: {error}") from error
+        except WorkerLostError:
+            self.close()
+            raise
+        problem = envelope.error or _Problem("protocol", f"reply to request {envelope.id}")
+        text = f"{op} on worker {name} failed ({problem.kind}): {problem.message}"
+        if problem.kind in _USAGE_KINDS:
+            raise UsageError(text)
+        self.close()
+        raise WorkerLostError(text)
+
+
+def discover(socket_dir: Path | str) -> list[Path]:
+    """The worker sockets in `socket_dir`, sorted; live or not. Empty when the folder is missing or not readable."""
+    try:
+        return sorted(Path(socket_dir).glob("worker-*.sock"))
+    except OSError:
+        return []
+
+
+def acquire(socket_dir: Path | str, *, count: int, timeout_s: float, held: Collection[Path] = ()) -> list[Worker]:
+    """`count` idle workers, connected. Dead sockets and workers that serve someone else are passed over.
+
+    Args:
+        socket_dir: folder with the workers' sockets.
+        count: how many.
+        timeout_s: how long to wait for them; workers that start meanwhile are found.
+        held: sockets not to try: workers this process already has.
+
+    Raises:
+        WorkerLostError: fewer became free in time; those found are let go.
+    """
+    deadline = time.monotonic() + timeout_s
+    workers: list[Worker] = []
+    reasons: dict[Path, str] = {}
+    try:
+        while True:
+            _gather(workers, reasons, Path(socket_dir), count, frozenset(held))
+            if len(workers) >= count or time.monotonic() >= deadline:
+                break
+            time.sleep(_POLL_S)
+    except BaseException:
+        _close_all(workers)
+        raise
+    if len(workers) < count:
+        _close_all(workers)
+        raise WorkerLostError(_shortage(Path(socket_dir), len(workers), count, timeout_s, reasons))
+    return workers
+
+
+def _gather(
+    workers: list[Worker], reasons: dict[Path, str], socket_dir: Path, count: int, held: frozenset[Path]
+) -> None:
+    """One round over the sockets: connect to what answers until `workers` has `count`; note why the others do not."""
+    for path in discover(socket_dir):
+        if path in held or any(worker.path == path for worker in workers):
+            continue
+        if len(workers) == count:
+            return
+        try:
+            workers.append(Worker.connect(path))
+        except WorkerLostError as error:
+            reasons[path] = str(error)
+
+
+def _close_all(workers: list[Worker]) -> None:
+    for worker in workers:
+        worker.close()
+
+
+def _shortage(socket_dir: Path, found: int, count: int, timeout_s: float, reasons: dict[Path, str]) -> str:
+    seen = [f"{path.name}: {reasons[path]}" for path in discover(socket_dir) if path in reasons]
+    what = "; ".join(seen) if seen else f"no other worker-*.sock in {socket_dir}"
+    return (
+        f"{found} of {count} sandbox workers were free within {timeout_s:g} s. {what}. Look at the state and the log of"
+        " the sandbox containers, whether enough of them run, and whether this process may read the socket folder"
+    )
+
+
+def replace(lost: Worker, socket_dir: Path | str, *, held: Collection[Worker] = (), timeout_s: float = 30.0) -> Worker:
+    """Let go of `lost` (dead or worn) and return another idle worker; `held` are those this process keeps.
+
+    A restarted worker has a new socket, so the old one is not tried again unless it lives.
+
+    Raises:
+        WorkerLostError: none became free in time.
+    """
+    lost.close()
+    keep = {worker.path for worker in held if worker is not lost and worker.path is not None}
+    return acquire(socket_dir, count=1, timeout_s=timeout_s, held=keep)[0]

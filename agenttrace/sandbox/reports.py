@@ -1,0 +1,215 @@
+"""What a worker reports, typed: its own facts, a reset, a call, a tree."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any, Literal
+
+import msgspec
+
+from agenttrace.errors import WorkerLostError
+from agenttrace.records import Output, Telemetry
+from agenttrace.telemetry.normalise import telemetry
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The container's limits; `None` where unlimited or not readable."""
+
+    pids: int | None = None
+    memory_bytes: int | None = None
+    cpus: float | None = None
+
+
+class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says of itself.
+
+    Attributes:
+        protocol: version of the worker protocol.
+        version: version of the runner.
+        helper: what forks and measures a call: `python` or `c`.
+        policy: name of the tool policy its image carries.
+        isolation: `uid` (tools run as another user) or `none`.
+        tool_uid: user of the tools.
+        tool_gid: group of the tools.
+        fixtures: tree digest of every fixture it has, by name.
+        python: version of the interpreter that runs the runner.
+        limits: the container's limits.
+        environment_digest: digest of the image's content, when the image has one.
+        work: the tools' working tree inside the worker.
+        tasks_served: resets so far.
+        max_tasks: resets after which it asks to be replaced.
+        rss_kib: the runner's resident set when it said hello.
+    """
+
+    protocol: int
+    version: str
+    helper: str
+    policy: str
+    isolation: Literal["uid", "none"]
+    tool_uid: int
+    tool_gid: int
+    fixtures: dict[str, str]
+    python: str
+    limits: Limits
+    environment_digest: str | None
+    work: str
+    tasks_served: int
+    max_tasks: int
+    rss_kib: int | None = None
+
+
+class ResetReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How the work tree was made pristine.
+
+    Attributes:
+        digest: tree digest of the fixture, which the tree was checked to equal.
+        restored: paths copied again.
+        removed: top-level paths removed.
+        wall_ns: monotonic time in the worker for the tree alone.
+        recycle_after: the worker wants to be replaced after this task.
+        tasks_served: resets so far, this one included.
+    """
+
+    digest: str
+    restored: int
+    removed: int
+    wall_ns: int
+    recycle_after: bool
+    tasks_served: int
+
+
+class TreeEntry(msgspec.Struct, frozen=True, kw_only=True):
+    r"""One path of the work tree; what does not apply is `None`.
+
+    Attributes:
+        path: relative to the root, `/` between parts, undecodable bytes as `\\xNN`.
+        type: kind of the entry.
+        mode: permission bits as four octal digits.
+        size: bytes of a file.
+        sha256: of a file's content; `None` for files beyond the hashing limit.
+        target: of a symbolic link.
+        mtime_ns: time of the last change of content.
+    """
+
+    path: str
+    type: Literal["file", "dir", "symlink", "other"]
+    mode: str
+    size: int | None
+    sha256: str | None
+    target: str | None
+    mtime_ns: int
+
+
+class Tree(msgspec.Struct, frozen=True, kw_only=True):
+    """The work tree's entries, sorted by path; `truncated` when a limit cut the list or the hashing short."""
+
+    entries: tuple[TreeEntry, ...]
+    truncated: bool
+
+
+class CallReport(msgspec.Struct, frozen=True, kw_only=True):
+    """How a call ended, what it wrote and what it cost.
+
+    Attributes:
+        exit_code: of the main process; 128 + signal when a signal ended it.
+        signal: that signal.
+        status: `timeout` and `oom` say why it was killed; `ok` is every other end.
+        stdout: standard output, the middle cut out when it was long.
+        stderr: standard error, likewise.
+        telemetry: the cost of its process tree.
+        start_ns: wall clock of this host when the call was sent, nanoseconds since the epoch.
+        end_ns: wall clock when the reply was there.
+    """
+
+    exit_code: int
+    signal: int | None
+    status: Literal["ok", "timeout", "oom"]
+    stdout: Output
+    stderr: Output
+    telemetry: Telemetry
+    start_ns: int
+    end_ns: int
+
+
+class RawCall(msgspec.Struct, frozen=True, kw_only=True):
+    """A call's reply as it comes over the wire."""
+
+    exit_code: int
+    signal: int | None
+    timed_out: bool
+    oom_killed: bool
+    stdout_b64: str
+    stdout_total: int
+    stdout_head: int
+    stderr_b64: str
+    stderr_total: int
+    stderr_head: int
+    telemetry: dict[str, Any]
+
+    def report(self, start_ns: int, end_ns: int) -> CallReport:
+        """The typed report of a call that was sent and answered at these times."""
+        return CallReport(
+            exit_code=self.exit_code,
+            signal=self.signal,
+            status="oom" if self.oom_killed else "timeout" if self.timed_out else "ok",
+            stdout=_output(self.stdout_b64, self.stdout_total, self.stdout_head),
+            stderr=_output(self.stderr_b64, self.stderr_total, self.stderr_head),
+            telemetry=telemetry(self.telemetry),
+            start_ns=start_ns,
+            end_ns=end_ns,
+        )
+
+
+def _output(encoded: str, total: int, head: int) -> Output:
+    try:
+        kept = base64.b64decode(encoded, validate=True)
+    except binascii.Error as error:
+        raise WorkerLostError(f"the worker sent output that is not base64: {error}") from error
+    return output(kept[:head], kept[head:], total)
+
+
+def output(head: bytes, tail: bytes, total: int) -> Output:
+    """A stream from the beginning and the end that were kept of its `total` bytes.
+
+    When something is missing between them, a line says how many bytes; it is not part of `bytes_kept`. A UTF-8
+    character that the cut broke is left out as well.
+    """
+    if len(head) + len(tail) >= total:
+        text, clean = _decoded(head + tail)
+        return Output(text=text, bytes_total=total, bytes_kept=total, encoding=_encoding(clean))
+    head, tail = _without_broken_end(head), _without_broken_start(tail)
+    kept = len(head) + len(tail)
+    (first, first_clean), (last, last_clean) = _decoded(head), _decoded(tail)
+    newline = "" if not first or first.endswith("\n") else "\n"
+    text = f"{first}{newline}[... {total - kept} bytes left out ...]\n{last}"
+    return Output(text=text, bytes_total=total, bytes_kept=kept, encoding=_encoding(first_clean and last_clean))
+
+
+def _encoding(clean: bool) -> Literal["utf-8", "backslashreplace"]:  # noqa: FBT001 -- a value, not a switch
+    return "utf-8" if clean else "backslashreplace"
+
+
+def _without_broken_end(data: bytes) -> bytes:
+    """`data` without the beginning of a UTF-8 character at its end."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data":
+            return data[: error.start]
+    return data
+
+
+def _without_broken_start(data: bytes) -> bytes:
+    """`data` without up to three continuation bytes at its start."""
+    count = 0
+    while count < min(3, len(data)) and data[count] & 0xC0 == 0x80:  # noqa: PLR2004 -- 10xxxxxx marks a continuation
+        count += 1
+    return data[count:]
+
+
+def _decoded(data: bytes) -> tuple[str, bool]:
+    try:
+        return data.decode("utf-8"), True
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "backslashreplace"), False

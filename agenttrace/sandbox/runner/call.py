@@ -1,0 +1,252 @@
+"""One call, seen from the runner: start the helper, collect the output in bounded memory, put the reply together."""
+
+from __future__ import annotations
+
+import binascii
+import json
+import os
+import resource
+import select
+import signal
+import sys
+
+from . import counters, helper
+from .capture import Capture
+from .errors import FatalError, RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .frames import Message
+    from .settings import Settings
+
+KINDS = ("bash", "python")
+MAX_KEEP_BYTES = 16 * 2**20
+ARGUMENT_BYTES = 100_000
+_CHUNK = 65536
+_DRAIN_READS = 256
+_BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
+
+
+def run(settings: Settings, request: Message, client_fd: int) -> Message:
+    """Carry out a `call` request; the reply without its id.
+
+    Raises:
+        RequestError: the request is malformed, or the program could not be started (kind `spawn`).
+        FatalError: the helper was lost or could not clean up; the worker must go.
+    """
+    kind, code, limit_ms, keep_bytes = _validated(settings, request)
+    cpu_before, self_before, ooms_before = counters.cpu_ns(), _own_cpu_ns(), counters.oom_kills()
+    report, outputs = _carry_out(settings, _program(settings, kind, code), limit_ms, keep_bytes, client_fd)
+    own_ns = _own_cpu_ns() - self_before
+    cpu_after, ooms_after = counters.cpu_ns(), counters.oom_kills()
+    if "spawn_error" in report:
+        raise RequestError("spawn", f"the {kind} process could not be started: {report['spawn_error']}")
+    if report["survivors"] or report["status"] is None:
+        raise FatalError("helper_lost", "processes of the call could not be killed")
+    used = report["rusage"]
+    children_ns = round((used["utime"] + used["stime"]) * 1e9)
+    sample = {
+        "source": "python-helper",
+        "platform": sys.platform,
+        **{k: report[k] for k in ("rusage", "io_before", "io_after", "wall_ns", "cleanup_ns", "floor_kib")},
+        "cgroup_cpu_ns_delta": None if cpu_before is None or cpu_after is None else cpu_after - cpu_before,
+        "runner_cpu_ns": own_ns - children_ns,
+        **{k: report[k] for k in ("leftover_count", "leftover_names")},
+    }
+    code_, signal_ = _ending(report["status"])
+    return {
+        "exit_code": code_,
+        "signal": signal_,
+        "timed_out": report["timed_out"],
+        "oom_killed": ooms_before is not None and ooms_after is not None and ooms_after > ooms_before,
+        "leftover_count": report["leftover_count"],
+        "leftover_names": report["leftover_names"],
+        "telemetry": sample,
+        **_streams(outputs),
+    }
+
+
+def _validated(settings: Settings, request: Message) -> tuple[str, str, int, int]:
+    kind, code = request.get("kind"), request.get("code")
+    limit_ms, keep_bytes = request.get("limit_ms"), request.get("keep_bytes", _CHUNK)
+    if kind not in KINDS:
+        raise RequestError("bad_request", f"kind is {kind!r}; this worker knows {', '.join(KINDS)}")
+    if kind == "python" and settings.policy == "execution_free":
+        raise RequestError("policy", "policy execution_free has no Python tool")
+    if not isinstance(code, str):
+        raise RequestError("bad_request", "code must be a string")
+    if type(limit_ms) is not int or limit_ms <= 0:
+        raise RequestError("bad_request", f"limit_ms is {limit_ms!r}, not a positive whole number of milliseconds")
+    if type(keep_bytes) is not int or not 0 <= keep_bytes <= MAX_KEEP_BYTES:
+        raise RequestError("bad_request", f"keep_bytes is {keep_bytes!r}, not within 0 to {MAX_KEEP_BYTES}")
+    return kind, code, limit_ms, keep_bytes
+
+
+def _program(settings: Settings, kind: str, code: str) -> list[str]:
+    """The command line for `code`.
+
+    Bash code is an argument where it can be: only that gives the very messages of `bash -c CODE` (through `eval`,
+    syntax errors lose their line number). The kernel limits one argument to 128 KiB and cannot hold a NUL, so longer
+    code goes by file, as Python code always does.
+    """
+    data = code.encode("utf-8", "surrogatepass")
+    if kind == "bash" and len(data) <= ARGUMENT_BYTES and b"\0" not in data:
+        return ["bash", "-c", os.fsdecode(data)]
+    path = os.path.join(settings.call_dir, "code")  # noqa: PTH118 -- pathlib costs memory
+    try:
+        _place(path, data)
+    except OSError as error:
+        raise RequestError("spawn", f"code of {len(data)} bytes could not be placed in {path}: {error}") from error
+    if kind == "bash":
+        quoted = path.replace("'", "'\\''")
+        return ["bash", "-c", f"eval \"$(<'{quoted}')\""]
+    return ["python3", "-B", settings.interpreter, path]
+
+
+def _place(path: str, data: bytes) -> None:
+    if os.path.lexists(path):
+        os.unlink(path)  # noqa: PTH108
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        os.fchmod(fd, 0o644)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+    finally:
+        os.close(fd)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The whole environment of a tool process."""
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "HOME": settings.work,
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "TERM": "dumb",
+        "PAGER": "cat",
+        "USER": "agent",
+        "LOGNAME": "agent",
+        "SHELL": "/bin/bash",
+        "TZ": "UTC",
+        "PYTHONHASHSEED": "0",
+    }
+
+
+def _carry_out(
+    settings: Settings, argv: list[str], limit_ms: int, keep_bytes: int, client_fd: int
+) -> tuple[Message, tuple[Capture, Capture]]:
+    job = helper.Job()
+    job.argv, job.env, job.cwd, job.limit_ms = argv, environment(settings), settings.work, limit_ms
+    job.isolation, job.uid, job.gid = settings.isolation, settings.tool_uid, settings.tool_gid
+    job.fsize_bytes = settings.fsize_bytes
+    readers = []
+    try:
+        for name in ("stdout_fd", "stderr_fd"):
+            reader, writer = os.pipe()
+            readers.append(reader)
+            setattr(job, name, writer)
+        reader, report_fd = os.pipe()
+        readers.append(reader)
+        pid = _fork_helper(job, report_fd)
+        outputs = (Capture(keep_bytes), Capture(keep_bytes))
+        report = _collect(pid, readers, outputs, client_fd)
+    finally:
+        for fd in readers:
+            os.close(fd)
+    return report, outputs
+
+
+def _fork_helper(job: helper.Job, report_fd: int) -> int:
+    """Fork the helper with its signals blocked; the runner's copies of the write ends are closed."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            helper.main(job, report_fd)
+    except OSError as error:
+        raise RequestError("spawn", f"the helper could not be forked: {error}") from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for fd in (job.stdout_fd, job.stderr_fd, report_fd):
+            os.close(fd)
+    return pid
+
+
+def _collect(pid: int, readers: list[int], outputs: tuple[Capture, Capture], client_fd: int) -> Message:
+    """Read both streams until the helper has reported; a client that hangs up stops the call."""
+    stdout_fd, stderr_fd, report_fd = readers
+    captures = {stdout_fd: outputs[0], stderr_fd: outputs[1]}
+    poller = select.poll()
+    for fd in readers:
+        os.set_blocking(fd, False)
+        poller.register(fd, select.POLLIN)
+    poller.register(client_fd, _GONE)
+    report = bytearray()
+    reporting = True
+    while reporting:
+        for fd, _ in poller.poll():
+            if fd == client_fd:
+                poller.unregister(client_fd)
+                os.kill(pid, signal.SIGTERM)
+                continue
+            chunk = _available(fd)
+            if chunk is None:
+                continue
+            if chunk and fd != report_fd:
+                captures[fd].feed(chunk)
+            elif chunk:
+                report += chunk
+            else:
+                poller.unregister(fd)
+                reporting = reporting and fd != report_fd
+    os.waitpid(pid, 0)
+    for fd, capture in captures.items():
+        _drain(fd, capture)
+    if not report:
+        raise FatalError("helper_lost", "the helper ended without a report")
+    parsed: Message = json.loads(report)
+    return parsed
+
+
+def _available(fd: int) -> bytes | None:
+    """What can be read now: empty at the end of the stream, `None` when there is nothing yet."""
+    try:
+        return os.read(fd, _CHUNK)
+    except BlockingIOError:
+        return None
+
+
+def _drain(fd: int, capture: Capture) -> None:
+    """Take what is still in the pipe; whoever may hold its other end is not waited for."""
+    for _ in range(_DRAIN_READS):
+        chunk = _available(fd)
+        if not chunk:
+            return
+        capture.feed(chunk)
+
+
+def _own_cpu_ns() -> int:
+    """CPU of the runner and of everything it has waited for."""
+    total = 0.0
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        used = resource.getrusage(who)
+        total += used.ru_utime + used.ru_stime
+    return round(total * 1e9)
+
+
+def _ending(status: int) -> tuple[int, int | None]:
+    """Exit code (128 + signal when signalled) and signal of a wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    return (code, None) if code >= 0 else (128 - code, -code)
+
+
+def _streams(outputs: tuple[Capture, Capture]) -> Message:
+    fields: Message = {}
+    for name, capture in zip(("stdout", "stderr"), outputs, strict=True):
+        fields[f"{name}_b64"] = binascii.b2a_base64(capture.head + capture.tail, newline=False).decode("ascii")
+        fields[f"{name}_total"] = capture.total
+        fields[f"{name}_kept"] = len(capture.head) + len(capture.tail)
+        fields[f"{name}_head"] = len(capture.head)
+    return fields

@@ -1,0 +1,230 @@
+"""Bring the work tree back to a pristine fixture, touching only what changed.
+
+After a copy, inode, ctime and mode of every path are noted. No tool can set a ctime back, and every change of content,
+mode, owner, links or attributes moves it: what still matches is pristine, the rest is copied again. Valid only while
+no tool process lives. Not restored: ctime and atime, under this or any other strategy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import time
+
+from . import removal, tree
+from .errors import FatalError, RequestError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .frames import Message
+
+    Mark = tuple[int, int, int]
+
+_CHUNK = 128 * 1024
+_SETTLE_NS = 20_000_000
+
+
+class Fixture:
+    """A pristine tree: `facts` maps each path (folders before what they hold) to its lstat; `digest` covers it."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.root = os.lstat(folder)
+        self.facts = dict(tree.walk(folder))
+        entries = [tree.entry(folder, path, info) for path, info in self.facts.items()]
+        self.hashes = {path: item["sha256"] for path, item in zip(self.facts, entries, strict=True)}
+        self.digest = tree.digest(entries)
+        for path, info in self.facts.items():
+            if tree.kind_of(info.st_mode) == "other":
+                raise FatalError("reset_failed", f"fixture {folder} holds {path}, neither file, folder nor link")
+
+
+class WorkTree:
+    """The folder the tools work in.
+
+    Attributes:
+        fixture: name of the fixture it was last reset to; `None` before the first reset.
+        ready_ns: monotonic time from which a call may start (see `settle`).
+    """
+
+    def __init__(self, root: str, fixtures: str, owner: tuple[int, int] | None) -> None:
+        self.root = root
+        self.fixture: str | None = None
+        self.ready_ns = 0
+        self._owner = owner
+        self._fixtures_dir = fixtures
+        self._fixtures: dict[str, Fixture] = {}
+        self._marks: dict[str, Mark] = {}
+
+    def digests(self) -> dict[str, str]:
+        """Name and tree digest of every fixture; empty when there is no fixtures folder."""
+        try:
+            names = sorted(item.name for item in os.scandir(self._fixtures_dir) if item.is_dir(follow_symlinks=False))
+        except OSError:
+            return {}
+        return {name: self._load(name).digest for name in names}
+
+    def _load(self, name: str) -> Fixture:
+        if name not in self._fixtures:
+            folder = f"{self._fixtures_dir}/{name}"
+            if not name or name.startswith(".") or "/" in name or "\0" in name or not os.path.isdir(folder):  # noqa: PTH112
+                raise RequestError("bad_request", f"no fixture {name!r} in {self._fixtures_dir}")
+            self._fixtures[name] = Fixture(folder)
+        return self._fixtures[name]
+
+    def reset(self, name: str) -> Message:
+        """Make the work tree equal to fixture `name` and check it; returns digest and what was done.
+
+        Raises:
+            RequestError: there is no such fixture.
+            FatalError: the tree could not be brought back.
+        """
+        start_ns = time.monotonic_ns()
+        fixture = self._load(name)
+        try:
+            removed = 0
+            if name != self.fixture:
+                self.fixture, self._marks = None, {}
+                removed = removal.empty(self.root)
+            kept, touched, gone = self._sweep(fixture)
+            restored = self._refill(fixture, kept, touched)
+            self._mend_folders(fixture, touched)
+            problem = self._difference(fixture, [*restored, *touched])
+        except OSError as error:
+            problem, removed, gone, restored = f"{type(error).__name__}: {error}", 0, 0, []
+        if problem is not None:
+            raise FatalError("reset_failed", f"work tree does not match fixture {name!r}: {problem}")
+        self.fixture = name
+        self.ready_ns = time.monotonic_ns() + _SETTLE_NS
+        return {
+            "digest": fixture.digest,
+            "restored": len(restored),
+            "removed": removed + gone,
+            "wall_ns": time.monotonic_ns() - start_ns,
+        }
+
+    def settle(self) -> None:
+        """Wait until a change made now gets a ctime that differs from the noted one.
+
+        Before Linux 6.13 a file's clock moves in ticks of up to 10 ms.
+        """
+        version = tuple(int(part) for part in os.uname().release.split(".")[:2] if part.isdecimal())
+        remaining_ns = self.ready_ns - time.monotonic_ns()
+        if remaining_ns > 0 and version < (6, 13):
+            time.sleep(remaining_ns / 1e9)
+
+    def _sweep(self, fixture: Fixture) -> tuple[set[str], dict[str, None], int]:
+        """Remove what is unknown or changed; returns the paths kept, the folders to mend and the number removed."""
+        kept: set[str] = set()
+        touched: dict[str, None] = {"": None}
+        doomed: list[str] = []
+        stack = [""]
+        while stack:
+            folder = stack.pop()
+            with os.scandir(f"{self.root}/{folder}") as found:
+                for item in found:
+                    path = f"{folder}/{item.name}" if folder else item.name
+                    info, known = item.stat(follow_symlinks=False), fixture.facts.get(path)
+                    is_folder = stat.S_ISDIR(info.st_mode)
+                    same = _mark(info) == self._marks.get(path)
+                    if known is None or is_folder != stat.S_ISDIR(known.st_mode) or not (is_folder or same):
+                        doomed.append(path)
+                        touched[folder] = None
+                        continue
+                    kept.add(path)
+                    if is_folder:
+                        stack.append(path)
+                        if not same:
+                            touched[path] = None
+        for path in doomed:
+            removal.remove(self.root, path)
+        return kept, touched, len(doomed)
+
+    def _refill(self, fixture: Fixture, kept: set[str], touched: dict[str, None]) -> list[str]:
+        """Create what is missing; returns its paths and adds folders that need mending to `touched`."""
+        created = []
+        for path, info in fixture.facts.items():
+            if path in kept:
+                continue
+            target = f"{self.root}/{path}"
+            if stat.S_ISDIR(info.st_mode):
+                os.mkdir(target, 0o700)  # noqa: PTH102 -- pathlib costs memory
+                touched[path] = None
+            elif stat.S_ISLNK(info.st_mode):
+                os.symlink(os.readlink(f"{fixture.folder}/{path}"), target)  # noqa: PTH115, PTH211
+                self._own(target)
+                os.utime(target, ns=(info.st_mtime_ns, info.st_mtime_ns), follow_symlinks=False)
+            else:
+                self._copy(f"{fixture.folder}/{path}", target, info)
+            touched[path.rpartition("/")[0]] = None
+            created.append(path)
+        for path in created:
+            self._marks[path] = _mark(os.lstat(f"{self.root}/{path}"))
+        return created
+
+    def _own(self, path: str) -> None:
+        if self._owner is not None:
+            os.lchown(path, *self._owner)
+
+    def _copy(self, source: str, target: str, info: os.stat_result) -> None:
+        reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            try:
+                while chunk := os.read(reader, _CHUNK):
+                    view = memoryview(chunk)
+                    while view:
+                        view = view[os.write(writer, view) :]
+                if self._owner is not None:
+                    os.fchown(writer, *self._owner)
+                os.fchmod(writer, stat.S_IMODE(info.st_mode))
+                os.utime(writer, ns=(info.st_mtime_ns, info.st_mtime_ns))
+            finally:
+                os.close(writer)
+        finally:
+            os.close(reader)
+
+    def _mend_folders(self, fixture: Fixture, touched: dict[str, None]) -> None:
+        """Owner, mode, attributes and mtime of every folder in which something happened."""
+        for path in touched:
+            info = fixture.facts[path] if path else fixture.root
+            target = f"{self.root}/{path}" if path else self.root
+            with contextlib.suppress(OSError, AttributeError):  # file systems and systems without attributes
+                for name in os.listxattr(target, follow_symlinks=False):
+                    os.removexattr(target, name, follow_symlinks=False)
+            self._own(target)
+            os.chmod(target, stat.S_IMODE(info.st_mode))  # noqa: PTH101 -- pathlib costs memory
+            os.utime(target, ns=(info.st_mtime_ns, info.st_mtime_ns))
+        for path in touched:
+            self._marks[path] = _mark(os.lstat(f"{self.root}/{path}" if path else self.root))
+
+    def _difference(self, fixture: Fixture, renewed: list[str]) -> str | None:
+        """What is still wrong, or `None`: every path against its mark, every renewed one against the fixture."""
+        found = {path: _mark(info) for path, info in tree.walk(self.root)}
+        if found.keys() != fixture.facts.keys():
+            odd = sorted(found.keys() ^ fixture.facts.keys())
+            return f"{len(odd)} paths missing or extra, such as {tree.shown(odd[0])!r}"
+        for path, mark in found.items():
+            if self._marks.get(path) != mark:
+                return f"{tree.shown(path)!r} changed during the reset"
+        for path in renewed:
+            if self._wrong(fixture, path):
+                return f"{tree.shown(path)!r} differs from the fixture"
+        return None
+
+    def _wrong(self, fixture: Fixture, path: str) -> bool:
+        want = fixture.facts[path] if path else fixture.root
+        target = f"{self.root}/{path}" if path else self.root
+        have = os.lstat(target)
+        if (have.st_mode, have.st_mtime_ns) != (want.st_mode, want.st_mtime_ns):
+            return True
+        if self._owner is not None and (have.st_uid, have.st_gid) != self._owner:
+            return True
+        if stat.S_ISLNK(want.st_mode):
+            return os.readlink(target) != os.readlink(f"{fixture.folder}/{path}")  # noqa: PTH115
+        return stat.S_ISREG(want.st_mode) and tree.hash_file(target) != fixture.hashes[path]
+
+
+def _mark(info: os.stat_result) -> Mark:
+    return info.st_ino, info.st_ctime_ns, info.st_mode

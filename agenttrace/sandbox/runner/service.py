@@ -1,0 +1,167 @@
+"""The runner's life: one client at a time, one request at a time, until it is told or decides to go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from . import call, counters, frames, processes, settings, sockets, tree, wipe
+from .errors import FatalError, RequestError
+from .restore import WorkTree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+    from typing import NoReturn
+
+    from .frames import Message
+
+EXIT_LOST = 3
+
+
+class Worker:
+    """State of a worker between requests.
+
+    Attributes:
+        tasks_served: successful resets so far.
+        worn: it should be replaced: enough tasks, or a call was killed for memory.
+    """
+
+    def __init__(self, options: settings.Settings) -> None:
+        self.settings = options
+        self.tasks_served = 0
+        self.worn = False
+        owner = (options.tool_uid, options.tool_gid) if options.isolation == "uid" else None
+        self.tree = WorkTree(options.work, options.fixtures, owner)
+        self.fixtures = self.tree.digests()
+        self.operations: dict[str, Callable[[Message, int], Message]] = {
+            "hello": self._hello,
+            "ping": lambda _request, _client: {},
+            "reset": self._reset,
+            "call": self._call,
+            "manifest": self._manifest,
+        }
+
+    def _hello(self, request: Message, _client: int) -> Message:
+        if request.get("protocol") != frames.PROTOCOL:
+            asked = request.get("protocol")
+            raise RequestError("protocol", f"client speaks protocol {asked!r}, this worker {frames.PROTOCOL}")
+        options = self.settings
+        return {
+            "protocol": frames.PROTOCOL,
+            "version": frames.VERSION,
+            "helper": options.helper,
+            "policy": options.policy,
+            "isolation": options.isolation,
+            "tool_uid": options.tool_uid,
+            "tool_gid": options.tool_gid,
+            "fixtures": self.fixtures,
+            "python": ".".join(str(part) for part in sys.version_info[:3]),
+            "limits": counters.limits(),
+            "environment_digest": _content(options.environment_file),
+            "work": options.work,
+            "tasks_served": self.tasks_served,
+            "max_tasks": options.max_tasks,
+            "rss_kib": counters.own_rss_kib(),
+        }
+
+    def _reset(self, request: Message, _client: int) -> Message:
+        name = request.get("fixture")
+        if not isinstance(name, str):
+            raise RequestError("bad_request", "fixture must be a string")
+        wipe.everything(self.settings)
+        report = self.tree.reset(name)
+        self.tasks_served += 1
+        self.worn = self.worn or self.tasks_served >= self.settings.max_tasks
+        return report | {"recycle_after": self.worn, "tasks_served": self.tasks_served}
+
+    def _call(self, request: Message, client: int) -> Message:
+        self.tree.settle()
+        reply = call.run(self.settings, request, client)
+        self.worn = self.worn or reply["oom_killed"]
+        return reply
+
+    def _manifest(self, _request: Message, _client: int) -> Message:
+        entries, truncated = tree.listing(self.settings.work)
+        return {"entries": entries, "truncated": truncated}
+
+    def answer(self, request: Message, client: int) -> tuple[Message, bool]:
+        """The reply to one request, and whether the worker must end after sending it."""
+        number = request.get("id")
+        try:
+            operation = self.operations.get(str(request.get("op")), _unknown)
+            return {"id": number, "ok": True} | operation(request, client), False
+        except RequestError as error:
+            return _refusal(number, error.kind, str(error)), isinstance(error, FatalError)
+        except Exception as error:  # noqa: BLE001 -- the client must learn of it; the state is unknown, so the worker goes
+            return _refusal(number, "internal", f"{type(error).__name__}: {error}"), True
+
+    def serve(self, receive: Callable[[int], bytes], reading_fd: int, writing_fd: int) -> None:
+        """Answer one client until it goes; ends the process when the worker is lost."""
+        lost = False
+        try:
+            while not lost:
+                try:
+                    request = frames.read(receive)
+                except frames.FrameError as error:
+                    frames.write_all(writing_fd, frames.encode(_refusal(None, "bad_frame", str(error))))
+                    return
+                if request is None:
+                    return
+                reply, lost = self.answer(request, reading_fd)
+                frames.write_all(writing_fd, frames.encode(reply))
+        except OSError:
+            return  # the client went away
+        finally:
+            if lost:
+                leave(self.settings, EXIT_LOST)
+
+
+def _unknown(request: Message, _client: int) -> Message:
+    raise RequestError("bad_request", f"unknown op {request.get('op')!r}")
+
+
+def _refusal(number: object, kind: str, message: str) -> Message:
+    return {"id": number, "ok": False, "error": {"kind": kind, "message": message}}
+
+
+def _content(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 -- pathlib costs memory
+            return file.read(4096).strip() or None
+    except OSError:
+        return None
+
+
+def leave(options: settings.Settings, code: int) -> NoReturn:
+    """End the worker: nothing of the tool's user keeps running, the socket is gone."""
+    sockets.remove_own()
+    if options.isolation == "uid":
+        processes.end_user(options.tool_uid)
+    os._exit(code)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run until SIGTERM, until stdin ends (`--stdio`), or until the worker is worn and its client has gone."""
+    try:
+        options = settings.parse(arguments)
+    except ValueError as error:
+        sys.stderr.write(f"runner: {error}\n")
+        raise SystemExit(2) from None
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        leave(options, 0)
+
+    signal.signal(signal.SIGTERM, stop)
+    worker = Worker(options)
+    if options.stdio:
+        worker.serve(lambda count: os.read(0, count), 0, 1)
+        leave(options, 0)
+    listener = sockets.listen(options.socket_dir, options.socket_gid)
+    while not worker.worn:
+        client, _ = listener.accept()
+        with client:
+            worker.serve(client.recv, client.fileno(), client.fileno())
+    leave(options, 0)

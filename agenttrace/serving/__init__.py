@@ -1,0 +1,1 @@
+"""Model artifacts, serving profiles, and the client that talks to the model server."""

@@ -1,0 +1,104 @@
+"""Prints one trace as a transcript that a person can read, with the cost of each call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agenttrace.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from agenttrace.records import LLMStep, Span, Telemetry, Trace
+
+_MIB = 1 << 20
+_KEEP = {"\n", "\t"}
+
+
+def pick(traces: Iterable[Trace], wanted: str | None) -> Trace:
+    """Return the trace whose id starts with `wanted`, or whose task id or task name is `wanted`; else the first.
+
+    Raises:
+        UsageError: none or several match.
+    """
+    if wanted is None:
+        for trace in traces:
+            return trace
+        raise UsageError("the file holds no record yet")
+    found = [trace for trace in traces if _matches(trace, wanted)]
+    if len(found) != 1:
+        known = f"{len(found)} traces match" if found else "no trace matches"
+        raise UsageError(f"{known} {wanted!r}; give a task id, a task name or the start of a trace id")
+    return found[0]
+
+
+def _matches(trace: Trace, wanted: str) -> bool:
+    names = (str(trace.metadata.get("task_id")), trace.metadata.get("task_name"))
+    return wanted in names or (len(wanted) >= 4 and trace.trace_id.startswith(wanted))  # noqa: PLR2004
+
+
+def transcript(trace: Trace) -> Iterator[tuple[str, str]]:
+    """Yield (style, line) pairs; what the model or a tool wrote has its control characters made visible."""
+    meta, outcome = trace.metadata, trace.outcome
+    yield "bold", f"{meta.get('dataset_name')}/{meta.get('task_id')} {meta.get('task_name', '')}  {trace.trace_id}"
+    yield "dim", f"{trace.model}, {trace.timestamp_utc}, {trace.total_duration_ms / 1000:.3f} s"
+    yield "", ""
+    yield from _block("bold cyan", "task", trace.prompt)
+    spans = {span.call_id: span for span in trace.spans}
+    for step in trace.llm_steps:
+        yield from _step(step, spans)
+    yield "", ""
+    yield "bold", f"ended: {outcome.ended}" + (f" ({printable(outcome.detail)})" if outcome.detail else "")
+    for verdict in outcome.verdicts:
+        style = {"passed": "green", "failed": "red"}.get(verdict.verdict, "yellow")
+        reason = f": {printable(verdict.reason)}" if verdict.reason else ""
+        yield style, f"  {verdict.aspect}: {verdict.verdict}{reason}"
+
+
+def _step(step: LLMStep, spans: dict[str, Span]) -> Iterator[tuple[str, str]]:
+    tokens = f"{step.input_tokens} -> {step.output_tokens} tokens" if step.output_tokens is not None else "no count"
+    yield "", ""
+    yield "bold", f"step {step.step_number}  {step.duration_ms:.1f} ms, {tokens}, {step.finish_reason}"
+    if step.reasoning_content:
+        yield from _block("italic dim", "thinks", step.reasoning_content)
+    if step.model_output:
+        yield from _block("", "says", step.model_output)
+    for call in step.tool_calls or ():
+        span = spans.get(call.call_id)
+        if span is None:
+            yield from _block("yellow", f"proposes {call.name}", call.arguments)
+            continue
+        yield from _block("bold cyan", span.tool_name, span.tool_input)
+        yield from _block("", "result", span.tool_output)
+        yield "dim", f"    {_cost(span)}"
+
+
+def _cost(span: Span) -> str:
+    if span.telemetry.method == "no-process":
+        return f"[{span.status}, no process]"
+    return f"[{span.status}, {span.duration_ms:.1f} ms, {_figures(span.telemetry)}, {span.telemetry.method}]"
+
+
+def _figures(telemetry: Telemetry) -> str:
+    parts = []
+    if telemetry.cpu_user_ns is not None and telemetry.cpu_system_ns is not None:
+        parts.append(f"CPU {(telemetry.cpu_user_ns + telemetry.cpu_system_ns) / 1e6:.1f} ms")
+    if telemetry.max_rss_bytes is not None:
+        parts.append(f"peak {telemetry.max_rss_bytes / _MIB:.1f} MiB")
+    if telemetry.read_bytes is not None and telemetry.write_bytes is not None:
+        parts.append(f"disk read {telemetry.read_bytes} B, write {telemetry.write_bytes} B")
+    if telemetry.leftover_count:
+        parts.append(f"{telemetry.leftover_count} left running and killed ({', '.join(telemetry.leftover_names)})")
+    return ", ".join(parts)
+
+
+def _block(style: str, title: str, text: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(printable(text).splitlines() or [""]):
+        yield style, f"  {title if number == 0 else '':>10} | {line}"
+
+
+def printable(text: str) -> str:
+    """Return the text with control and format characters escaped, so that a terminal only ever shows it."""
+    return "".join(
+        char if char in _KEEP or char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )

@@ -1,0 +1,143 @@
+"""One sitting of a campaign inside the collector container: plan, check what is there, run, sum up."""
+
+from __future__ import annotations
+
+import os
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from agenttrace.environment import image_digests, observe
+from agenttrace.errors import StorageError, UsageError
+from agenttrace.fixture.version import fixture_version
+from agenttrace.plan import Options, Plan, make_plan, write_run_spec
+from agenttrace.sandbox.client import acquire
+from agenttrace.store.jsonl import RecordLog
+from agenttrace.store.read import read_traces
+from agenttrace.tasks import task_set
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from agenttrace.sandbox.client import Worker
+
+EXIT_INCOMPLETE = 4
+SERVER_START_S = 600.0
+WORKER_START_S = 60.0
+
+
+def describe(options_json: str, *, folder: Path) -> dict[str, Any]:
+    """Return what a campaign would do: its file, its run id, how many tasks it has and how many are left."""
+    plan = _plan(options_json, folder)
+    done = {trace.trace_id: None for trace in read_traces(plan.path)} if plan.path.exists() else {}
+    return {
+        "file": plan.path.name,
+        "run_id": plan.spec.run_id,
+        "tasks": len(plan.tasks),
+        "todo": len(plan.todo(done)),
+        "resumes": plan.resumes,
+    }
+
+
+def _plan(options_json: str, folder: Path) -> Plan:
+    try:
+        options = msgspec.json.decode(options_json, type=Options)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"--options: {error}") from error
+    if not os.access(folder, os.W_OK):
+        raise StorageError(f"the folder for records ({folder}) is not writable by this user")
+    return make_plan(
+        options,
+        images=image_digests(),
+        fixture_version=fixture_version(task_set(options.dataset).fixture),
+        folder=folder,
+        now=datetime.now(UTC),
+    )
+
+
+def collect(options_json: str, *, folder: Path, base_url: str, sockets: Path, workers: int) -> int:
+    """Run a campaign to its end and return the exit status (0 when every task has a record).
+
+    Raises:
+        AgentTraceError: with the reason, after every finished record is on disk.
+    """
+    from agenttrace.progress import console  # noqa: PLC0415 - rich
+
+    plan = _plan(options_json, folder)
+    out = console()
+    with RecordLog(plan.path) as log:
+        write_run_spec(plan)
+        if log.torn_bytes:
+            out.print(f"cut off a torn last line of {log.torn_bytes} bytes, left by a killed sitting")
+        todo = len(plan.todo(log.ids))
+        if not todo:
+            out.print(f"nothing to do: all {len(plan.tasks)} tasks have a record in {plan.path.name}")
+            return 0
+        if plan.resumes:
+            out.print(f"resuming {plan.path.name}: {len(plan.tasks) - todo} tasks done, {todo} to do")
+        return _run(plan, log, out, base_url=base_url, sockets=sockets, workers=workers)
+
+
+def _run(plan: Plan, log: RecordLog, out: Console, *, base_url: str, sockets: Path, workers: int) -> int:
+    from agenttrace.collect import Campaign  # noqa: PLC0415
+    from agenttrace.progress import CampaignDisplay, closing_table  # noqa: PLC0415
+    from agenttrace.serving.chat import ChatModel, check_server, wait_until_ready  # noqa: PLC0415
+
+    spec = plan.spec
+    model = ChatModel(
+        base_url,
+        model=spec.model.name,
+        sampler=spec.sampler,
+        tools=spec.agent.tools,
+        tool_choice=spec.agent.tool_choice,
+        cache_prompt=spec.serving.cache_prompt,
+    )
+    facts = wait_until_ready(base_url, timeout_s=SERVER_START_S)
+    check_server(facts, spec)
+    pool = _Pool(sockets)
+    first = pool.connect()
+    environment = observe(facts, first.info)
+    pool.give_back(first)
+
+    with CampaignDisplay(out, total=len(plan.tasks), done=len(plan.tasks) - len(plan.todo(log.ids))) as display:
+        summary = Campaign(plan, model, pool.connect, environment, display).run(log, workers=workers)
+    solvable = {task.task_id: task.solvable for task in plan.tasks}
+    out.print(closing_table(summary, read_traces(plan.path), solvable=solvable))
+    if summary.abandoned:
+        names = ", ".join(task.name for task in summary.abandoned)
+        out.print(f"[red]without a record, the same command tries again: {names}[/]")
+        return EXIT_INCOMPLETE
+    return 0
+
+
+class _Pool:
+    """The sandbox workers this sitting holds; safe to use from the threads that run tasks."""
+
+    def __init__(self, sockets: Path) -> None:
+        self._sockets = sockets
+        self._lock = threading.Lock()
+        self._given: list[Worker] = []
+        self._spare: list[Worker] = []
+
+    def connect(self) -> Worker:
+        """Return an idle worker that nobody here has.
+
+        Raises:
+            WorkerLostError: none became free in time.
+        """
+        with self._lock:
+            if self._spare:
+                return self._spare.pop()
+            self._given = [worker for worker in self._given if not worker.closed]
+            held = {worker.path for worker in self._given if worker.path is not None}
+            (worker,) = acquire(self._sockets, count=1, timeout_s=WORKER_START_S, held=held)
+            self._given.append(worker)
+            return worker
+
+    def give_back(self, worker: Worker) -> None:
+        """Keep a worker for the next one who asks."""
+        self._spare.append(worker)

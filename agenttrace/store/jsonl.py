@@ -1,0 +1,154 @@
+"""Append-only JSON Lines: one record is either whole and durable, or absent."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from agenttrace.errors import DataError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from agenttrace.records import Record
+
+_TAIL_CHUNK = 65_536
+
+
+class _Id(msgspec.Struct):
+    trace_id: str
+
+
+class RecordLog:
+    """A record file opened for appending by exactly one campaign.
+
+    Opening takes an exclusive lock, cuts off a torn last line (what a kill or a power cut leaves) and reads the ids
+    that are there. Lines that are whole are never touched again.
+
+    Attributes:
+        path: the file.
+        ids: trace ids in the file, in file order.
+        torn_bytes: bytes of a torn last line that were cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open or create the file.
+
+        Raises:
+            UsageError: another campaign has it open, or it cannot be opened.
+            DataError: a whole line is not a record.
+        """
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise UsageError(f"cannot open {path} for writing: {error.strerror}") from error
+        try:
+            self._lock()
+            self.torn_bytes = self._cut_torn_line()
+            self.ids: dict[str, None] = dict.fromkeys(_ids(path))
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+        _sync_folder(path.parent)
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise UsageError(
+                    f"{self.path} is being written by another campaign; wait for it or choose another --output"
+                ) from error
+            raise StorageError(f"cannot lock {self.path}: {error.strerror}") from error
+
+    def _cut_torn_line(self) -> int:
+        size = os.fstat(self._descriptor).st_size
+        end = size
+        while end > 0:
+            start = max(0, end - _TAIL_CHUNK)
+            newline = os.pread(self._descriptor, end - start, start).rfind(b"\n")
+            if newline >= 0:
+                end = start + newline + 1
+                break
+            end = start
+        if end < size:
+            os.ftruncate(self._descriptor, end)
+            os.fsync(self._descriptor)
+        return size - end
+
+    def append(self, trace_id: str, record: Record) -> None:
+        """Write one record and return when it is durable.
+
+        Raises:
+            StorageError: it could not be written whole; the file is as it was before the call.
+        """
+        line = msgspec.json.encode(record) + b"\n"
+        before = os.fstat(self._descriptor).st_size
+        try:
+            written = 0
+            while written < len(line):
+                written += os.write(self._descriptor, line[written:])
+            os.fsync(self._descriptor)
+        except OSError as error:
+            os.ftruncate(self._descriptor, before)
+            raise StorageError(
+                f"cannot append to {self.path}: {error.strerror}; all {len(self.ids)} earlier records are kept, "
+                "make room and run the same command again to go on"
+            ) from error
+        self.ids[trace_id] = None
+
+    def close(self) -> None:
+        """Release the file and its lock."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _ids(path: Path) -> Iterator[str]:
+    decode = msgspec.json.Decoder(_Id).decode
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield decode(line).trace_id
+            except msgspec.DecodeError as error:
+                raise DataError(f"{path}, line {number}: not a trace record ({error}); move the file away") from error
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a small file so that it is there whole or not at all, and durable.
+
+    Raises:
+        StorageError: it could not be written; an earlier file of that name is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync folders
+            raise
+    finally:
+        os.close(descriptor)

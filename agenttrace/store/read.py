@@ -1,0 +1,55 @@
+"""Reads record files and run specs; what cannot be read is named by file and line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agenttrace.errors import DataError, UsageError
+from agenttrace.records import RunSpec, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def read_traces(path: Path) -> Iterator[Trace]:
+    """Yield the traces of a record file in file order.
+
+    Raises:
+        UsageError: the file cannot be opened.
+        DataError: a line is not a trace of schema 1.0.0; the message names the line.
+    """
+    decode = msgspec.json.Decoder(Trace).decode
+    try:
+        lines = path.open("rb")
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    with lines:
+        for number, line in enumerate(lines, start=1):
+            try:
+                yield decode(line)
+            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                torn = "" if line.endswith(b"\n") else "; the line is cut off, collecting again repairs the file"
+                raise DataError(f"{path}, line {number}: not a trace record: {error}{torn}") from error
+
+
+def run_spec_path(records: Path) -> Path:
+    """Return where the run spec of a record file lies: beside it, `.run.json` for `.jsonl`."""
+    return records.with_suffix(".run.json")
+
+
+def read_run_spec(path: Path) -> RunSpec:
+    """Return a run spec.
+
+    Raises:
+        DataError: the file is not one.
+        UsageError: the file cannot be read.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RunSpec)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise DataError(f"{path}: not a run spec of this version: {error}") from error

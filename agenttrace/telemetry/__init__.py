@@ -1,0 +1,1 @@
+"""Raw counters of a call become one normalised `records.Telemetry`."""

@@ -1,0 +1,123 @@
+"""Helpers for tests: a model server that says what a script tells it, over the real protocol."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Self
+
+    Script = Callable[[list[dict[str, Any]]], dict[str, Any]]
+
+
+def says(
+    content: str | None = None,
+    *,
+    calls: Sequence[tuple[str, str]] = (),
+    reasoning: str | None = None,
+    finish_reason: str | None = None,
+) -> dict[str, Any]:
+    """Return a chat completion as llama-server sends it.
+
+    Args:
+        content: visible text.
+        calls: (tool name, argument text) pairs; the text is sent as it is, valid JSON or not.
+        reasoning: thinking text.
+        finish_reason: `tool_calls` with calls and `stop` without, unless given.
+    """
+    message: dict[str, Any] = {"role": "assistant", "content": content}
+    if reasoning is not None:
+        message["reasoning_content"] = reasoning
+    if calls:
+        message["tool_calls"] = [
+            {"id": f"random{index}", "type": "function", "function": {"name": name, "arguments": arguments}}
+            for index, (name, arguments) in enumerate(calls)
+        ]
+    return {
+        "object": "chat.completion",
+        "choices": [
+            {
+                "index": 0,
+                "message": message,
+                "finish_reason": finish_reason or ("tool_calls" if calls else "stop"),
+            }
+        ],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15},
+        "timings": {"prompt_n": 10, "prompt_ms": 1.5, "predicted_n": 5, "predicted_ms": 2.5, "cache_n": 0},
+    }
+
+
+def fails(status: int, message: str) -> dict[str, Any]:
+    """Return a scripted HTTP error in the form of the OpenAI protocol."""
+    return {"_status": status, "error": {"code": status, "message": message, "type": "server_error"}}
+
+
+class ScriptedServer:
+    """An OpenAI-compatible server on a free loopback port; use it as a context.
+
+    Args:
+        script: replies in order, or a function from the request's messages to a reply. Replies come from `says` and
+            `fails`; when a list is used up, the server answers 500.
+        props: what `/props` answers.
+
+    Attributes:
+        requests: bodies of the chat requests so far.
+    """
+
+    def __init__(self, script: Sequence[dict[str, Any]] | Script, props: dict[str, Any] | None = None) -> None:
+        self._script = script
+        self._props = props or {}
+        self.requests: list[dict[str, Any]] = []
+        owner = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                answers = {"/health": {"status": "ok"}, "/props": owner._props, "/v1/models": {"data": []}}
+                self._answer(200 if self.path in answers else 404, answers.get(self.path, {}))
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                reply = dict(owner._reply(body))
+                self._answer(reply.pop("_status", 200), reply)
+
+            def _answer(self, status: int, body: dict[str, Any]) -> None:
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                """Keep quiet."""
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+
+    @property
+    def base_url(self) -> str:
+        """The endpoint, up to and including `/v1`."""
+        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def _reply(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.requests.append(body)
+        if callable(self._script):
+            return self._script(body["messages"])
+        index = len(self.requests) - 1
+        return self._script[index] if index < len(self._script) else fails(500, "the script is used up")
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Writes what an image consists of, one sorted line per part: environment.sh [PATH ...]
+#
+#   architecture ARCH           first line, the only one that names it
+#   deb NAME VERSION KIND       KIND is `native`, `all`, or a foreign architecture
+#   wheel NAME VERSION          of the virtual environment in /opt/venv, if there is one
+#   file SHA256 PATH            every file of ours under the PATHs (compiled Python left out)
+#
+# /etc/agenttrace/environment.sha256 is the SHA-256 of all lines but the first, so two architectures that hold the same
+# versions give the same digest: tail -n +2 /etc/agenttrace/environment.txt | sha256sum
+set -eu
+LC_ALL=C
+export LC_ALL
+
+architecture=$(dpkg --print-architecture)
+folder=/etc/agenttrace
+mkdir -p "$folder"
+
+debs() {
+    dpkg-query --show --showformat='${db:Status-Status} ${Package} ${Version} ${Architecture}\n' |
+        sed -n -e "s/ $architecture\$/ native/" -e 's/^installed /deb /p'
+}
+
+wheels() {
+    for metadata in /opt/venv/lib/python3*/site-packages/*.dist-info/METADATA; do
+        [ -f "$metadata" ] || continue
+        sed -n -e '/^$/q' -e 's/^Name: //p' -e 's/^Version: //p' "$metadata" | tr '\n' ' ' | sed 's/^/wheel /; s/ $//'
+        echo
+    done
+}
+
+files() {
+    [ "$#" -gt 0 ] || return 0
+    find "$@" -type f ! -name '*.pyc' -exec sha256sum {} + | sed 's/  / /; s/^/file /'
+}
+
+{ debs && wheels && files "$@"; } | sort >"$folder/body"
+sha256sum <"$folder/body" | cut -d ' ' -f 1 >"$folder/environment.sha256"
+{ echo "architecture $architecture" && cat "$folder/body"; } >"$folder/environment.txt"
+rm "$folder/body"

@@ -1,0 +1,72 @@
+"""Trains the demo model and writes it as one GGUF file."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUNDLED = ROOT / "agenttrace/serving/bundled/agenttrace-demo.gguf"
+PINNED = ROOT / "scripts/demo_model/pinned.toml"
+ABOUT = """
+Trains the small model that solves the demo tasks and writes it as one GGUF file. It learns on the processor, in about
+ten minutes on two cores. Needs the packages of requirements/train.in. The same seed gives the same file on the same
+kind of processor; on another kind it may give other bytes, which is why the file itself lies in the repository.
+"""
+
+
+def main() -> int:
+    """Exit code: 0 written (and equal to the pinned file, with --check), 1 not equal."""
+    arguments = _arguments()
+    pinned = tomllib.loads(PINNED.read_text(encoding="utf-8"))
+    chosen = {key: pinned[key] if (value := getattr(arguments, key)) is None else value for key in ("seed", "steps")}
+    if arguments.out or not arguments.check:
+        digest = _train(chosen, arguments.threads, arguments.out or BUNDLED)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            digest = _train(chosen, arguments.threads, Path(folder) / BUNDLED.name)
+    if not arguments.check:
+        return 0
+    equal = digest == pinned["sha256"]
+    print("equal to the pinned file" if equal else f"NOT equal to the pinned file, which has sha256 {pinned['sha256']}")
+    return 0 if equal else 1
+
+
+def _train(chosen: dict[str, int], threads: int, out: Path) -> str:
+    """SHA-256 of the file that was written."""
+    # Both must be set before torch is loaded. Waiting threads sleep, so that other load does not stall us.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    import torch  # noqa: PLC0415 - --help must answer without it
+    from demo_model import gguf_file, training  # noqa: PLC0415
+
+    torch.set_num_threads(threads)
+    network, data = training.train(training.Settings(**chosen), report=lambda line: print(line, flush=True))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    gguf_file.write(out, network, data.tokenizer, data.renderer.template_text)
+    digest = hashlib.sha256(out.read_bytes()).hexdigest()
+    print(f"{out}: {out.stat().st_size:,} bytes, sha256 {digest}")
+    return digest
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=ABOUT)
+    parser.add_argument("--seed", type=int, help="start of all randomness (default: that of the pinned file)")
+    parser.add_argument("--steps", type=int, help="number of training steps (default: that of the pinned file)")
+    parser.add_argument("--threads", type=int, default=2, help="processor threads to use (default: 2)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: the bundled file)")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="train, compare with the pinned SHA-256, fail if it differs; keeps the result only with --out",
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""The loop against a scripted model over the real protocol."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from agenttrace.agents import ToolResult
+from agenttrace.agents.tool_calling import ToolCallingAgent, agent_spec
+from agenttrace.errors import ModelServerError, WorkerLostError
+from agenttrace.records import NO_PROCESS
+from agenttrace.serving import pins
+from agenttrace.serving.chat import ChatModel
+from agenttrace.testing import ScriptedServer, fails, says
+
+
+class EchoTools:
+    """Executes nothing, remembers everything."""
+
+    def __init__(self):
+        self.calls = []
+
+    def names(self):
+        return ("bash", "python_interpreter")
+
+    def execute(self, name, arguments):
+        self.calls.append((name, arguments))
+        if arguments.get("command") == "die":
+            raise WorkerLostError("the worker is gone")
+        fields = {"start_ns": 1, "end_ns": 2, "duration_ms": 1e-6, "telemetry": NO_PROCESS, "status": "ok"}
+        return ToolResult(text=f"exit_code: 0\nstdout:\n{arguments}", exit_code=0, fields=fields)
+
+
+def bash(command):
+    return ("bash", json.dumps({"command": command}))
+
+
+def answer(text):
+    return says(calls=[("final_answer", json.dumps({"answer": text}))])
+
+
+def run(script, *, max_steps=10, tools=None):
+    spec = agent_spec(max_steps=max_steps)
+    with ScriptedServer(script) as server:
+        model = ChatModel(
+            server.base_url, model="m", sampler=pins.sampler(), tools=spec.tools, sleep=lambda _: None, timeout_s=20
+        )
+        result = ToolCallingAgent(spec, model, tools or EchoTools()).run("trace-1", "do it")
+    return result, server.requests
+
+
+def test_a_call_its_output_and_the_final_answer_are_recorded_and_joined_by_id():
+    result, requests = run([says(calls=[bash("ls")], reasoning="hm\n"), answer("42")])
+    assert result.outcome.ended == "final_answer"
+    assert result.outcome.final_answer == "42"
+    assert [span.tool_name for span in result.spans] == ["bash", "final_answer"]
+    assert [span.call_id for span in result.spans] == ["call_1_1", "call_2_1"]
+    assert [span.parent_span_id for span in result.spans] == [step.step_id for step in result.steps]
+    assert result.spans[0].tool_input == '{"command":"ls"}'
+    assert result.steps[0].reasoning_content == "hm\n"
+    assert result.steps[0].timings.predicted_ms == 2.5
+    assert requests[1]["messages"][3] == {
+        "role": "tool",
+        "tool_call_id": "call_1_1",
+        "content": "exit_code: 0\nstdout:\n{'command': 'ls'}",
+    }
+
+
+def test_earlier_reasoning_is_not_fed_back():
+    _, requests = run([says(calls=[bash("ls")], reasoning="secret thought"), answer("x")])
+    assert "secret thought" not in json.dumps(requests[1]["messages"])
+
+
+def test_every_request_carries_the_pinned_sampler_tools_and_tool_choice():
+    _, requests = run([answer("x")])
+    assert requests[0]["seed"] == pins.sampler().seed
+    assert requests[0]["temperature"] == 0.0
+    assert requests[0]["cache_prompt"] is False
+    assert requests[0]["tool_choice"] == "auto"
+    assert [tool["function"]["name"] for tool in requests[0]["tools"]] == ["bash", "python_interpreter", "final_answer"]
+
+
+def test_ids_are_the_same_for_the_same_trace_id():
+    first, _ = run([says(calls=[bash("ls")]), answer("42")])
+    second, _ = run([says(calls=[bash("ls")]), answer("42")])
+    assert [span.span_id for span in first.spans] == [span.span_id for span in second.spans]
+    assert [step.step_id for step in first.steps] == [step.step_id for step in second.steps]
+
+
+def test_two_calls_at_once_are_both_executed_in_order():
+    tools = EchoTools()
+    result, requests = run([says(calls=[bash("a"), bash("b")]), answer("x")], tools=tools)
+    assert [arguments["command"] for _, arguments in tools.calls] == ["a", "b"]
+    assert [span.call_id for span in result.spans] == ["call_1_1", "call_1_2", "call_2_1"]
+    assert [message["role"] for message in requests[1]["messages"]] == ["system", "user", "assistant", "tool", "tool"]
+
+
+@pytest.mark.parametrize("text", ["{", "", "[1]", '"x"', '{"command": 1}', "null"])
+def test_malformed_arguments_are_a_span_that_was_not_executed_and_the_model_is_reminded(text):
+    tools = EchoTools()
+    result, requests = run([says(calls=[("bash", text)]), answer("x")], tools=tools)
+    assert tools.calls == []
+    assert result.spans[0].status == "not_executed"
+    assert result.spans[0].exit_code == -1
+    assert result.spans[0].tool_input == text
+    assert "tool_calls" not in requests[1]["messages"][2]
+    assert requests[1]["messages"][3] == {"role": "user", "content": agent_spec().reminder}
+    assert result.outcome.ended == "final_answer"
+
+
+def test_nothing_of_a_reply_with_one_malformed_call_is_executed():
+    tools = EchoTools()
+    result, _ = run([says(calls=[bash("rm -rf x"), ("bash", "{")]), answer("x")], tools=tools)
+    assert tools.calls == []
+    assert [span.status for span in result.spans[:2]] == ["not_executed", "not_executed"]
+
+
+def test_an_unknown_tool_is_answered_with_the_tools_there_are():
+    result, requests = run([says(calls=[("browser", "{}")]), answer("x")])
+    assert result.spans[0].tool_name == "browser"
+    assert "there is no tool 'browser'" in requests[1]["messages"][3]["content"]
+
+
+def test_wrong_parameters_are_answered_with_the_right_ones():
+    _, requests = run([says(calls=[("bash", '{"cmd": "ls"}')]), answer("x")])
+    assert requests[1]["messages"][3]["content"] == "Error: bash takes exactly command."
+
+
+def test_a_reply_with_nothing_in_it_is_a_format_error_and_three_in_a_row_end_the_run():
+    result, requests = run([says(""), says(None), says("no tool")])
+    assert result.outcome.ended == "format_error"
+    assert len(result.steps) == 3
+    assert [message["role"] for message in requests[2]["messages"][2:]] == ["assistant", "user"] * 2
+
+
+def test_a_good_call_forgives_earlier_format_errors():
+    replies = [says("a"), says("b"), says(calls=[bash("ls")]), says("c"), says("d"), answer("x")]
+    assert run(replies)[0].outcome.ended == "final_answer"
+
+
+def test_endless_text_is_cut_by_the_token_limit_and_ends_the_run():
+    result, requests = run([says("la " * 2000, finish_reason="length")] * 3)
+    assert result.outcome.ended == "format_error"
+    assert {step.finish_reason for step in result.steps} == {"length"}
+    assert requests[0]["max_tokens"] == pins.sampler().max_tokens
+
+
+def test_a_model_that_never_ends_is_stopped_at_the_step_limit():
+    result, _ = run(lambda _: says(calls=[bash("ls")]), max_steps=4)
+    assert result.outcome.ended == "max_steps"
+    assert len(result.steps) == 4
+
+
+def test_a_call_that_the_server_cannot_parse_is_the_models_fault():
+    replies = [fails(500, "Failed to parse tool call arguments as JSON"), answer("x")]
+    result, _ = run(replies)
+    assert result.outcome.ended == "final_answer"
+    assert result.steps[0].finish_reason == "unparsable"
+
+
+def test_a_full_context_ends_the_run_as_token_budget():
+    message = "request (20000 tokens) exceeds the available context size (16384 tokens)"
+    result, _ = run([says(calls=[bash("ls")]), fails(400, message)])
+    assert result.outcome.ended == "token_budget"
+    assert "20000" in result.outcome.detail
+
+
+def test_a_worker_that_dies_leaves_a_lost_span_and_ends_the_run():
+    result, _ = run([says(calls=[bash("die")])])
+    assert result.outcome.ended == "sandbox_error"
+    assert result.spans[0].status == "lost"
+
+
+def test_a_passing_server_error_is_tried_again():
+    result, requests = run([fails(503, "loading"), answer("x")])
+    assert result.outcome.ended == "final_answer"
+    assert len(requests) == 2
+
+
+def test_a_server_that_keeps_failing_stops_the_campaign_not_the_task():
+    with pytest.raises(ModelServerError, match="does not answer after 5 tries"):
+        run(lambda _: fails(503, "loading"))
+
+
+def test_a_server_outside_the_protocol_is_an_error_with_its_address():
+    with pytest.raises(ModelServerError, match="outside the chat-completions format"):
+        run(lambda _: {"hello": "world"})
+
+
+def test_a_refused_connection_names_the_address():
+    spec = agent_spec()
+    with ScriptedServer([]) as server:
+        url = server.base_url
+    model = ChatModel(url, model="m", sampler=pins.sampler(), tools=spec.tools, sleep=lambda _: None, timeout_s=5)
+    with pytest.raises(ModelServerError, match=url):
+        model.complete([])

@@ -1,0 +1,136 @@
+"""The command line: quick, and one message for a user's mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import msgspec
+import pytest
+
+from agenttrace.records import (
+    NO_PROCESS,
+    LLMStep,
+    Outcome,
+    Span,
+    Telemetry,
+    ToolCall,
+    Trace,
+    Verdict,
+)
+from agenttrace.show import printable
+
+
+def agenttrace(*arguments):
+    return subprocess.run([sys.executable, "-m", "agenttrace", *map(str, arguments)], capture_output=True, text=True)
+
+
+def trace(trace_id="aaaa-1", task_id=0, name="first", output="exit_code: 0"):
+    telemetry = Telemetry(
+        user_time_s=0.001, system_time_s=0.002, max_rss_bytes=3 << 20, read_bytes=0, write_bytes=4096,
+        method="c-helper", cpu_user_ns=1_000_000, cpu_system_ns=2_000_000, leftover_count=1, leftover_names=("sleep",),
+    )  # fmt: skip
+    span = Span(
+        span_id="s1", type="TOOL", tool_name="bash", tool_input='{"command":"ls"}', tool_output=output, start_ns=1,
+        end_ns=2, duration_ms=1.5, telemetry=telemetry, exit_code=0, parent_span_id="p1", call_id="call_1_1", status="ok",
+    )  # fmt: skip
+    final = Span(
+        span_id="s2", type="TOOL", tool_name="final_answer", tool_input='{"answer":"42"}', tool_output="42", start_ns=1,
+        end_ns=2, duration_ms=0.0, telemetry=NO_PROCESS, exit_code=0, parent_span_id="p1", call_id="call_1_2",
+        status="not_executed",
+    )  # fmt: skip
+    calls = (
+        ToolCall(call_id="call_1_1", name="bash", arguments='{"command":"ls"}'),
+        ToolCall(call_id="call_1_2", name="final_answer", arguments='{"answer":"42"}'),
+    )
+    step = LLMStep(
+        step_id="p1", step_number=1, model_output=None, reasoning_content="I look.", tool_calls=calls, duration_ms=12.0,
+        input_tokens=10, output_tokens=5, start_ns=1, end_ns=2, finish_reason="tool_calls",
+    )  # fmt: skip
+    verdict = Verdict(aspect="answer", verdict="failed", method="m", reason="expected '1', got '42'")
+    return Trace(
+        trace_id=trace_id, timestamp_utc="2026-11-02T00:00:00.000000+00:00", prompt="Do it.", model="m",
+        spans=(span, final), llm_steps=(step,), total_duration_ms=20.0,
+        metadata={"dataset_name": "demo", "task_id": task_id, "task_name": name}, environment={},
+        outcome=Outcome(ended="final_answer", final_answer="42", verdicts=(verdict,), solved=False),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def records(tmp_path):
+    path = tmp_path / "r.jsonl"
+    rows = [trace(), trace("bbbb-2", 1, "second", "a\x1b[2Jb\u202e")]
+    path.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+    return path
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; sys.argv=['agenttrace','--help']\nfrom agenttrace.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('openai', 'rich', 'msgspec', 'docker', 'psutil', 'asyncio') if m in sys.modules])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "[]"
+
+
+def test_show_prints_the_first_trace_with_conversation_cost_and_verdict(records):
+    text = agenttrace("show", records).stdout
+    for part in ("demo/0 first", "Do it.", "I look.", '{"command":"ls"}', "exit_code: 0", "CPU 3.0 ms", "peak 3.0 MiB"):
+        assert part in text
+    assert "1 left running and killed (sleep)" in text
+    assert "no process" in text
+    assert "answer: failed: expected '1', got '42'" in text
+
+
+@pytest.mark.parametrize("wanted", ["1", "second", "bbbb"])
+def test_show_finds_a_trace_by_task_name_or_id(records, wanted):
+    assert "demo/1 second" in agenttrace("show", records, wanted).stdout
+
+
+def test_show_escapes_what_could_drive_a_terminal(records):
+    text = agenttrace("show", records, "second").stdout
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert r"a\x1b[2Jb\u202e" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing"], "no trace matches 'nothing'"),
+        (["bbb"], "no trace matches"),
+    ],
+)
+def test_show_says_how_to_name_a_trace(records, arguments, message):
+    ended = agenttrace("show", records, *arguments)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_broken_line_is_named_with_its_number(records):
+    records.write_bytes(records.read_bytes() + b'{"trace_id": 1}\n{"cut')
+    ended = agenttrace("show", records, "nothing")
+    assert ended.returncode == 1
+    assert "line 3" in ended.stderr
+
+
+def test_a_missing_or_empty_file_is_a_message(tmp_path):
+    assert "No such file" in agenttrace("show", tmp_path / "none.jsonl").stderr
+    (tmp_path / "empty.jsonl").touch()
+    assert "no record yet" in agenttrace("show", tmp_path / "empty.jsonl").stderr
+
+
+def test_a_closed_pipe_is_no_error(records):
+    command = f"{sys.executable} -m agenttrace show {records} | head -n 1"
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert ended.stderr == ""
+
+
+def test_bad_options_are_a_message(tmp_path):
+    ended = agenttrace("plan", "--options", '{"model": 1}', "--folder", tmp_path)
+    assert ended.returncode == 2
+    assert "--options" in ended.stderr
+
+
+def test_printable_keeps_text_and_shows_the_rest():
+    assert printable("Grüße 你好\n\tx") == "Grüße 你好\n\tx"
+    assert printable("\r\x00\x9b\u2066") == r"\r\x00\x9b\u2066"

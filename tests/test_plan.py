@@ -1,0 +1,107 @@
+"""Where a campaign's records go and when it is the same campaign."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from agenttrace.errors import UsageError
+from agenttrace.plan import Options, make_plan, metadata, write_run_spec
+from agenttrace.records import RunSpec, canonical_json
+
+NOW = datetime(2026, 11, 2, 3, 4, 5, tzinfo=UTC)
+IMAGES = {"server": "a" * 64, "sandbox": "b" * 64, "collector": "c" * 64}
+
+
+def plan(folder, *, now=NOW, images=IMAGES, **options):
+    return make_plan(Options(**options), images=images, fixture_version="f" * 64, folder=folder, now=now)
+
+
+def test_a_new_campaign_is_named_after_data_set_model_and_time(tmp_path):
+    made = plan(tmp_path)
+    assert made.path.name == "demo_tiny_20261102T030405Z.jsonl"
+    assert made.spec.run_id == "collect-tiny-20261102T030405Z-demo"
+    assert not made.resumes
+
+
+def test_the_same_command_later_finds_the_same_campaign(tmp_path):
+    first = plan(tmp_path)
+    write_run_spec(first)
+    second = plan(tmp_path, now=NOW + timedelta(days=3))
+    assert second.resumes
+    assert second.path == first.path
+    assert second.spec == first.spec
+
+
+@pytest.mark.parametrize(
+    "changed", [{"count": 3}, {"max_steps": 4}, {"offset": 1}, {"run_id": "other"}, {"fresh": True}]
+)
+def test_another_command_is_another_campaign(tmp_path, changed):
+    write_run_spec(plan(tmp_path))
+    assert not plan(tmp_path, now=NOW + timedelta(seconds=1), **changed).resumes
+
+
+def test_other_images_are_another_campaign(tmp_path):
+    write_run_spec(plan(tmp_path))
+    assert not plan(tmp_path, now=NOW + timedelta(seconds=1), images={**IMAGES, "sandbox": "d" * 64}).resumes
+
+
+def test_a_given_file_of_another_campaign_is_refused_and_the_field_named(tmp_path):
+    write_run_spec(plan(tmp_path, output="mine.jsonl"))
+    with pytest.raises(UsageError, match=r"agent\.max_steps: 5 / 10"):
+        plan(tmp_path, output="mine.jsonl", max_steps=5)
+
+
+def test_a_file_with_records_but_without_a_run_spec_is_refused(tmp_path):
+    (tmp_path / "mine.jsonl").write_text('{"trace_id": "1"}\n')
+    with pytest.raises(UsageError, match="no run spec"):
+        plan(tmp_path, output="mine.jsonl")
+
+
+def test_unreadable_run_specs_of_others_do_not_disturb(tmp_path):
+    (tmp_path / "old.run.json").write_text("{}")
+    (tmp_path / "odd.run.json").write_bytes(b"\xff")
+    assert not plan(tmp_path).resumes
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "nobody/none"}, "unknown model"),
+        ({"dataset": "none"}, "unknown data set"),
+        ({"profile": "none"}, "unknown serving profile"),
+        ({"offset": 1000}, "is outside"),
+        ({"count": 0}, "is outside"),
+        ({"run_id": "a/b"}, "run id"),
+        ({"output": "a.txt"}, "ends in .jsonl"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_what_was_expected(tmp_path, options, message):
+    with pytest.raises(UsageError, match=message):
+        plan(tmp_path, **options)
+
+
+def test_trace_ids_differ_by_task_and_stay_the_same_for_a_task(tmp_path):
+    made = plan(tmp_path, run_id="run-1")
+    ids = [made.trace_id(task) for task in made.tasks]
+    assert len(set(ids)) == len(ids)
+    part = plan(tmp_path, run_id="run-1", offset=2, count=1)
+    assert part.trace_id(part.tasks[0]) == ids[2]
+
+
+def test_metadata_is_the_same_bytes_whatever_the_time(tmp_path):
+    one = plan(tmp_path / "a", run_id="run-1", now=NOW)
+    two = plan(tmp_path / "b", run_id="run-1", now=NOW + timedelta(days=400))
+    assert [canonical_json(metadata(one.spec, task)) for task in one.tasks] == [
+        canonical_json(metadata(two.spec, task)) for task in two.tasks
+    ]
+
+
+def test_a_run_spec_survives_its_file(tmp_path):
+    made = plan(tmp_path)
+    write_run_spec(made)
+    text = (tmp_path / "demo_tiny_20261102T030405Z.run.json").read_bytes()
+    assert msgspec.json.decode(text, type=RunSpec) == made.spec
+    assert b'"system_prompt"' in text
