@@ -39,9 +39,8 @@ def main() -> int:
 
 def _train(chosen: dict[str, int], threads: int, out: Path) -> str:
     """SHA-256 of the file that was written."""
-    # Both must be set before torch is loaded. Waiting threads sleep, so that other load does not stall us.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
+    # Before torch is loaded: waiting threads soon sleep, so that other load on the machine does not stall the training.
+    os.environ.setdefault("GOMP_SPINCOUNT", "30000")
     import torch  # noqa: PLC0415 - --help must answer without it
     from demo_model import gguf_file, training  # noqa: PLC0415
 
@@ -65,7 +64,10 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="train, compare with the pinned SHA-256, fail if it differs; keeps the result only with --out",
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.out and arguments.out.is_dir():
+        parser.error(f"--out {arguments.out} is a folder: give the name of a file")
+    return arguments
 
 
 if __name__ == "__main__":

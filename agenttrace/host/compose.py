@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: where Dockerfile and docker-compose.yml lie."""
 PROJECT_LABEL = "org.agenttrace.project"
-MODELS_VOLUME = "agenttrace-models"
 _COMPOSE_LABEL = "com.docker.compose.project"
 
 
@@ -90,14 +89,19 @@ class Services:
         return engine.start(argv, env=self._env)
 
 
+def models_volume() -> str:
+    """Return the name of the volume that caches weights (`AGENTTRACE_MODELS_VOLUME` chooses another)."""
+    return os.environ.get("AGENTTRACE_MODELS_VOLUME") or "agenttrace-models"
+
+
 def ensure_models_volume(sdk: docker.DockerClient) -> None:
-    """Create the named volume that caches weights, with the project's label."""
+    """Create the volume that caches weights, with the project's label."""
     import docker.errors  # noqa: PLC0415
 
     try:
-        sdk.volumes.get(MODELS_VOLUME)
+        sdk.volumes.get(models_volume())
     except docker.errors.NotFound:
-        sdk.volumes.create(MODELS_VOLUME, labels={PROJECT_LABEL: "agenttrace"})
+        sdk.volumes.create(models_volume(), labels={PROJECT_LABEL: "agenttrace"})
 
 
 def sweep(sdk: docker.DockerClient, project: str) -> int:

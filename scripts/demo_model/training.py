@@ -25,7 +25,7 @@ class Settings:
     """What decides the result, apart from the data."""
 
     seed: int = 0
-    steps: int = 900
+    steps: int = 750
     copy_steps: int = 250
     """Steps at the start that only copy."""
     copy_every: int = 4

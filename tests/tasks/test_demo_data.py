@@ -1,5 +1,6 @@
 """The demo tasks are well-formed, and the turns that the demo model learns really solve them on the fixture."""
 
+import hashlib
 import importlib.util
 import re
 import stat
@@ -159,3 +160,11 @@ def test_a_tool_message_shows_the_streams_that_are_not_empty():
 def test_python_shows_the_value_of_the_last_expression(code, shown, tmp_path):
     turn = turns.Turn("", "python_interpreter", code)
     assert turns.execute(turn, code, tmp_path) == turns.Output(0, shown, "")
+
+
+def test_the_bundled_model_is_the_pinned_one_and_holds_the_template():
+    data = (ROOT / "agenttrace/serving/bundled/agenttrace-demo.gguf").read_bytes()
+    pinned = tomllib.loads((ROOT / "scripts/demo_model/pinned.toml").read_text())
+    assert hashlib.sha256(data).hexdigest() == pinned["sha256"]
+    assert (ROOT / "scripts/demo_model/template.jinja").read_bytes() in data
+    assert len(data) <= 4 * 2**20

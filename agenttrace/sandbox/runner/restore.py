@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .frames import Message
 
+    Fact = tuple[int, int]
     Mark = tuple[int, int, int]
 
 _CHUNK = 128 * 1024
@@ -26,18 +27,31 @@ _SETTLE_NS = 20_000_000
 
 
 class Fixture:
-    """A pristine tree: `facts` maps each path (folders before what they hold) to its lstat; `digest` covers it."""
+    """A pristine tree, in few bytes: whatever the runner holds raises the memory floor of every call.
+
+    Attributes:
+        folder: where it lies.
+        root: mode and mtime_ns of the folder itself.
+        facts: mode and mtime_ns of each path, folders before what they hold.
+        hashes: SHA-256 of each file.
+        digest: tree digest (`tree.digest`).
+    """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
-        self.root = os.lstat(folder)
-        self.facts = dict(tree.walk(folder))
-        entries = [tree.entry(folder, path, info) for path, info in self.facts.items()]
-        self.hashes = {path: item["sha256"] for path, item in zip(self.facts, entries, strict=True)}
-        self.digest = tree.digest(entries)
-        for path, info in self.facts.items():
-            if tree.kind_of(info.st_mode) == "other":
+        self.root = _fact(os.lstat(folder))
+        self.facts: dict[str, Fact] = {}
+        self.hashes: dict[str, str] = {}
+        entries = []
+        for path, info in tree.walk(folder):
+            item = tree.entry(folder, path, info)
+            if item["type"] == "other":
                 raise FatalError("reset_failed", f"fixture {folder} holds {path}, neither file, folder nor link")
+            self.facts[path] = _fact(info)
+            if item["type"] == "file":
+                self.hashes[path] = item["sha256"]
+            entries.append(item)
+        self.digest = tree.digest(entries)
 
 
 class WorkTree:
@@ -128,7 +142,7 @@ class WorkTree:
                     info, known = item.stat(follow_symlinks=False), fixture.facts.get(path)
                     is_folder = stat.S_ISDIR(info.st_mode)
                     same = _mark(info) == self._marks.get(path)
-                    if known is None or is_folder != stat.S_ISDIR(known.st_mode) or not (is_folder or same):
+                    if known is None or is_folder != stat.S_ISDIR(known[0]) or not (is_folder or same):
                         doomed.append(path)
                         touched[folder] = None
                         continue
@@ -144,19 +158,19 @@ class WorkTree:
     def _refill(self, fixture: Fixture, kept: set[str], touched: dict[str, None]) -> list[str]:
         """Create what is missing; returns its paths and adds folders that need mending to `touched`."""
         created = []
-        for path, info in fixture.facts.items():
+        for path, (mode, mtime_ns) in fixture.facts.items():
             if path in kept:
                 continue
             target = f"{self.root}/{path}"
-            if stat.S_ISDIR(info.st_mode):
+            if stat.S_ISDIR(mode):
                 os.mkdir(target, 0o700)  # noqa: PTH102 -- pathlib costs memory
                 touched[path] = None
-            elif stat.S_ISLNK(info.st_mode):
+            elif stat.S_ISLNK(mode):
                 os.symlink(os.readlink(f"{fixture.folder}/{path}"), target)  # noqa: PTH115, PTH211
                 self._own(target)
-                os.utime(target, ns=(info.st_mtime_ns, info.st_mtime_ns), follow_symlinks=False)
+                os.utime(target, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
             else:
-                self._copy(f"{fixture.folder}/{path}", target, info)
+                self._copy(f"{fixture.folder}/{path}", target, mode, mtime_ns)
             touched[path.rpartition("/")[0]] = None
             created.append(path)
         for path in created:
@@ -167,7 +181,7 @@ class WorkTree:
         if self._owner is not None:
             os.lchown(path, *self._owner)
 
-    def _copy(self, source: str, target: str, info: os.stat_result) -> None:
+    def _copy(self, source: str, target: str, mode: int, mtime_ns: int) -> None:
         reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -178,8 +192,8 @@ class WorkTree:
                         view = view[os.write(writer, view) :]
                 if self._owner is not None:
                     os.fchown(writer, *self._owner)
-                os.fchmod(writer, stat.S_IMODE(info.st_mode))
-                os.utime(writer, ns=(info.st_mtime_ns, info.st_mtime_ns))
+                os.fchmod(writer, stat.S_IMODE(mode))
+                os.utime(writer, ns=(mtime_ns, mtime_ns))
             finally:
                 os.close(writer)
         finally:
@@ -188,14 +202,14 @@ class WorkTree:
     def _mend_folders(self, fixture: Fixture, touched: dict[str, None]) -> None:
         """Owner, mode, attributes and mtime of every folder in which something happened."""
         for path in touched:
-            info = fixture.facts[path] if path else fixture.root
+            mode, mtime_ns = fixture.facts[path] if path else fixture.root
             target = f"{self.root}/{path}" if path else self.root
             with contextlib.suppress(OSError, AttributeError):  # file systems and systems without attributes
                 for name in os.listxattr(target, follow_symlinks=False):
                     os.removexattr(target, name, follow_symlinks=False)
             self._own(target)
-            os.chmod(target, stat.S_IMODE(info.st_mode))  # noqa: PTH101 -- pathlib costs memory
-            os.utime(target, ns=(info.st_mtime_ns, info.st_mtime_ns))
+            os.chmod(target, stat.S_IMODE(mode))  # noqa: PTH101 -- pathlib costs memory
+            os.utime(target, ns=(mtime_ns, mtime_ns))
         for path in touched:
             self._marks[path] = _mark(os.lstat(f"{self.root}/{path}" if path else self.root))
 
@@ -217,13 +231,17 @@ class WorkTree:
         want = fixture.facts[path] if path else fixture.root
         target = f"{self.root}/{path}" if path else self.root
         have = os.lstat(target)
-        if (have.st_mode, have.st_mtime_ns) != (want.st_mode, want.st_mtime_ns):
+        if _fact(have) != want:
             return True
         if self._owner is not None and (have.st_uid, have.st_gid) != self._owner:
             return True
-        if stat.S_ISLNK(want.st_mode):
+        if stat.S_ISLNK(want[0]):
             return os.readlink(target) != os.readlink(f"{fixture.folder}/{path}")  # noqa: PTH115
-        return stat.S_ISREG(want.st_mode) and tree.hash_file(target) != fixture.hashes[path]
+        return stat.S_ISREG(want[0]) and tree.hash_file(target) != fixture.hashes[path]
+
+
+def _fact(info: os.stat_result) -> Fact:
+    return info.st_mode, info.st_mtime_ns
 
 
 def _mark(info: os.stat_result) -> Mark:

@@ -1,0 +1,152 @@
+"""`scripts/nox` and `scripts/install-engine.sh` on machines that lack something."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = ("awk", "cat", "cksum", "dirname", "grep", "head", "id", "ls", "mkdir", "readlink", "rm", "sed", "sh", "tr", "uname")
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A folder with spaces that holds a checkout whose nox is a stand-in, and a PATH without Docker."""
+    project = tmp_path / "my project"
+    (project / "scripts").mkdir(parents=True)
+    (project / "requirements").mkdir()
+    for name in ("scripts/nox", "scripts/install-engine.sh", "requirements/nox.txt"):
+        shutil.copy(ROOT / name, project / name)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for command in COMMANDS:
+        found = shutil.which(command)
+        assert found, command
+        (programs / command).symlink_to(found)
+    install(programs / "python3", f'exec "{sys.executable}" "$@"')
+    install(programs / "id", 'case "$1" in -u) echo 1000 ;; *) echo someone ;; esac')
+    sums = subprocess.run(["cksum"], input=(ROOT / "requirements/nox.txt").read_bytes(), capture_output=True, check=True)
+    environment = project / ".nox/bootstrap" / "-".join(sums.stdout.decode().split())
+    (environment / "bin").mkdir(parents=True)
+    install(environment / "bin/python", '[ "$2" = -c ] || printf "%s\\n" "$@"')
+    return project, programs
+
+
+def install(path, code):
+    path.unlink(missing_ok=True)
+    path.write_text(f"#!/bin/sh\n{code}\n")
+    path.chmod(0o755)
+
+
+def entry(machine, *arguments, command=None, **environ):
+    project, programs = machine
+    return subprocess.run(
+        [command or project / "scripts/nox", *arguments],
+        env={"PATH": str(programs), **environ},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def fake_docker(machine, code):
+    install(machine[1] / "docker", code)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["-l"], ["--list"], ["--help"], ["-s", "lint"], ["-s", "lint", "typing", "--", "-s", "collect"], ["--session=lock"]],
+)
+def test_sessions_without_docker_start_without_docker(machine, arguments):
+    ended = entry(machine, *arguments)
+    assert ended.stderr == ""
+    assert ended.stdout.splitlines() == ["-P", "-m", "nox", "-f", f"{machine[0]}/noxfile.py", *arguments]
+
+
+@pytest.mark.parametrize("arguments", [[], ["-s", "collect"], ["-s", "lint", "tests"], ["--", "-l"], ["-t", "check"]])
+def test_other_sessions_say_what_is_missing(machine, arguments):
+    ended = entry(machine, *arguments)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert "Docker is not installed" in ended.stderr
+    assert "administrator" in ended.stderr or "brew install" in ended.stderr
+
+
+def test_through_a_symbolic_link(machine, tmp_path):
+    link = tmp_path / "a link"
+    link.symlink_to("my project/scripts/nox")
+    assert f"{machine[0]}/noxfile.py" in entry(machine, "-l", command=link).stdout
+
+
+@pytest.mark.parametrize(
+    ("docker", "expected"),
+    [
+        ("echo permission denied >&2; exit 1", "no permission to use the Docker engine"),
+        ("echo Cannot connect >&2; exit 1", "the Docker engine does not run"),
+        ('[ "$1" != buildx ]', "buildx is not installed"),
+        ('[ "$1" != compose ]', "compose (version 2) is not installed"),
+    ],
+)
+def test_each_fault_of_docker_is_named(machine, docker, expected):
+    fake_docker(machine, docker)
+    ended = entry(machine, "-s", "collect")
+    assert ended.returncode == 2
+    assert expected in ended.stderr
+
+
+def test_an_engine_elsewhere_is_never_replaced(machine):
+    fake_docker(machine, "echo Cannot connect >&2; exit 1")
+    install(machine[1] / "id", "echo 0")
+    ended = entry(machine, DOCKER_HOST="ssh://elsewhere")
+    assert ended.returncode == 2
+    assert "DOCKER_HOST is ssh://elsewhere" in ended.stderr
+
+
+def test_all_well_is_quiet(machine):
+    fake_docker(machine, "exit 0")
+    ended = entry(machine, "-s", "collect", "--", "a b")
+    assert ended.stderr == ""
+    assert ended.stdout.splitlines()[-1] == "a b"
+
+
+def test_on_a_mac_it_names_docker_desktop_and_colima(machine):
+    install(machine[1] / "uname", "echo Darwin")
+    ended = entry(machine)
+    assert ended.returncode == 2
+    assert "brew install colima docker docker-compose docker-buildx" in ended.stderr
+
+
+def test_no_python_that_is_new_enough(machine):
+    install(machine[1] / "python3", "exit 1")
+    shutil.rmtree(machine[0] / ".nox")
+    ended = entry(machine, "-l")
+    assert ended.returncode == 2
+    assert "Python 3.11 or newer" in ended.stderr
+
+
+def test_an_incomplete_checkout(machine):
+    (machine[0] / "requirements/nox.txt").unlink()
+    ended = entry(machine, "-l")
+    assert ended.returncode == 2
+    assert "whole checkout" in ended.stderr
+
+
+def test_installing_needs_root(machine):
+    if not Path("/etc/os-release").exists():
+        pytest.skip("no /etc/os-release: not a Linux machine")
+    ended = entry(machine, command=machine[0] / "scripts/install-engine.sh")
+    assert ended.returncode == 2
+    assert "needs root" in ended.stderr or "Debian and Ubuntu only" in ended.stderr
+
+
+def test_scripts_pass_shellcheck():
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    scripts = [ROOT / "scripts/nox", ROOT / "scripts/install-engine.sh", *sorted((ROOT / "docker").glob("*.sh"))]
+    ended = subprocess.run(["shellcheck", "-x", *scripts], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout
+    assert all(os.access(script, os.X_OK) for script in scripts[:2])
