@@ -32,7 +32,8 @@ def trace(trace_id="aaaa-1", task_id=0, name="first", output="exit_code: 0"):
     )  # fmt: skip
     span = Span(
         span_id="s1", type="TOOL", tool_name="bash", tool_input='{"command":"ls"}', tool_output=output, start_ns=1,
-        end_ns=2, duration_ms=1.5, telemetry=telemetry, exit_code=0, parent_span_id="p1", call_id="call_1_1", status="ok",
+        end_ns=2, duration_ms=1.5, telemetry=telemetry, exit_code=0, parent_span_id="p1", call_id="call_1_1",
+        status="ok",
     )  # fmt: skip
     final = Span(
         span_id="s2", type="TOOL", tool_name="final_answer", tool_input='{"answer":"42"}', tool_output="42", start_ns=1,
@@ -65,7 +66,8 @@ def records(tmp_path):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; sys.argv=['agenttrace','--help']\nfrom agenttrace.cli import main\ntry: main()\nexcept SystemExit: pass\n"
+    code = "import sys; sys.argv=['agenttrace','--help']\nfrom agenttrace.cli import main\n"
+    code += "try: main()\nexcept SystemExit: pass\n"
     code += "print([m for m in ('openai', 'rich', 'msgspec', 'docker', 'psutil', 'asyncio') if m in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.splitlines()[-1] == "[]"

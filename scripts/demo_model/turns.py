@@ -46,11 +46,11 @@ class Output:
     stderr: str
 
     def as_message(self) -> str:
-        """Content of the tool message: the exit code, then each stream that is not empty, without last line breaks."""
+        """Content of the tool message: the exit code, then what each stream holds, without last line breaks."""
         lines = [f"exit_code: {self.exit_code}"]
         for name, text in (("stdout", self.stdout), ("stderr", self.stderr)):
-            if text:
-                lines += [f"{name}:", text.rstrip("\n")]
+            if shown := text.rstrip("\n"):
+                lines += [f"{name}:", shown]
         return "\n".join(lines)
 
     def as_value(self) -> str:

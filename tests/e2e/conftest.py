@@ -93,6 +93,9 @@ class Instance:
         found = docker("ps", "-q", *filters(self.project, service)).split()
         return found[0] if found else None
 
+    def docker(self, *arguments):
+        return docker(*arguments)
+
     def left(self):
         """Return everything of this instance that is still on the engine."""
         labels = filters(self.project)
@@ -149,4 +152,3 @@ def eventually(condition, within_s=15.0):
             return True
         time.sleep(0.1)
     return condition()
-

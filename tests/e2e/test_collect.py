@@ -78,9 +78,7 @@ def test_every_tool_call_carries_telemetry_with_its_method(finished):
 def test_a_call_that_fails_is_repaired_in_some_trace(finished):
     traces = list(read_traces(finished[0].records))
     repaired = [
-        trace
-        for trace in traces
-        if trace.outcome.solved and any(span.exit_code not in {0, -1} for span in trace.spans)
+        trace for trace in traces if trace.outcome.solved and any(span.exit_code not in {0, -1} for span in trace.spans)
     ]
     assert repaired
 
@@ -107,8 +105,9 @@ def test_files_belong_to_the_caller(finished):
 
 def test_the_closing_table_and_the_next_command_are_shown(finished):
     _, ended = finished
-    for part in ("solved of the solvable", "tokens in / out", "in the model", "in tools", "in agenttrace", "nox -s show"):
+    for part in ("solved of the solvable", "tokens in / out", "in the model", "in tools", "in agenttrace"):
         assert part in ended.stderr
+    assert "look at one: scripts/nox -s show -- " in ended.stderr
 
 
 def test_the_same_command_again_has_nothing_to_do(finished):
@@ -134,7 +133,7 @@ def test_two_campaigns_give_the_same_trajectories_and_metadata_but_for_what_is_m
     assert instance.collect("--run-id", "again").returncode == 0
 
     def essence(trace: Trace):
-        steps = [(s.model_output, s.reasoning_content, [(c.name, c.arguments) for c in s.tool_calls]) for s in trace.llm_steps]
+        steps = [(step.model_output, step.reasoning_content, step.tool_calls) for step in trace.llm_steps]
         spans = [(s.tool_name, s.tool_input, s.tool_output, s.exit_code) for s in trace.spans]
         kept = {k: v for k, v in trace.metadata.items() if k not in {"run_id", "run_spec_sha256"}}
         return steps, spans, kept, trace.outcome
@@ -146,7 +145,7 @@ def test_two_campaigns_give_the_same_trajectories_and_metadata_but_for_what_is_m
 def test_a_killed_collector_loses_and_doubles_nothing(instance):
     process = instance.start()
     instance.wait_for_records(5, process)
-    subprocess.run(["docker", "kill", "--signal", "KILL", instance.container("collector")], check=True, capture_output=True)
+    instance.docker("kill", "--signal", "KILL", instance.container("collector"))
     output, _ = process.communicate(timeout=60)
     assert process.returncode != 0
     assert "the collector was killed" in output
@@ -182,7 +181,7 @@ def test_ctrl_c_ends_cleanly_with_130(instance):
 def test_a_server_that_dies_stops_the_campaign_with_the_reason(instance):
     process = instance.start()
     instance.wait_for_records(3, process)
-    subprocess.run(["docker", "kill", instance.container("server")], check=True, capture_output=True)
+    instance.docker("kill", instance.container("server"))
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 3, output
     assert "does not answer after" in output
@@ -196,7 +195,7 @@ def test_a_server_that_dies_stops_the_campaign_with_the_reason(instance):
 def test_a_worker_that_dies_is_replaced_and_the_campaign_goes_on(instance):
     process = instance.start()
     instance.wait_for_records(3, process)
-    subprocess.run(["docker", "restart", "--time", "0", instance.container("sandbox")], check=True, capture_output=True)
+    instance.docker("restart", "--time", "0", instance.container("sandbox"))
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert [trace.metadata["task_id"] for trace in read_traces(instance.records)] == [task.task_id for task in TASKS]
@@ -237,7 +236,7 @@ def test_workers_side_by_side_do_every_task_once(instance):
     assert sorted(ids) == [task.task_id for task in TASKS]
 
 
-@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small file system needs Linux and root")
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting a file system needs Linux and root")
 def test_a_full_disk_keeps_what_was_written_and_says_so(instance):
     small = instance.folder / "small"
     small.mkdir()

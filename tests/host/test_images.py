@@ -180,6 +180,10 @@ def inside(image, script, *options):
 
 @pytest.fixture(scope="module")
 def built():
+    try:
+        engine.check()
+    except UsageError as error:
+        pytest.skip(str(error))
     return images.build()
 
 
@@ -227,8 +231,7 @@ def test_the_sandbox_keeps_its_secrets_from_the_tools(built):
 
 @pytest.mark.docker
 def test_no_trace_of_the_builder_stays_in_an_image(built):
-    look = "cat /etc/apt/sources.list /etc/apt/sources.list.d/* /etc/hostname.orig /run/secrets/* 2>/dev/null; ls /var/lib/apt/lists"
+    look = "cat /etc/apt/sources.list; ls /run/secrets; find /var/lib/apt/lists /var/cache/apt -type f -size +0; ls /var/log/apt"
     if built.base_origin == "mmdebstrap":
         for name in built.names.values():
-            assert inside(name, look).stdout.strip() == ""
-    assert engine.run(["docker", "history", "--no-trunc", built.names["collector"]]).stdout.count("PIP_CERT=/") <= 1
+            assert inside(name, f"{{ {look}; }} 2>/dev/null").stdout == "", name

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
@@ -93,9 +94,7 @@ def test_a_full_disk_is_an_error_that_leaves_the_file_as_it_was(tmp_path, monkey
         assert list(log.ids) == ["1", "2"]
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small file system needs Linux and root"
-)
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting a file system needs Linux and root")
 def test_a_really_full_file_system_loses_nothing(tmp_path):
     script = textwrap.dedent(
         """
@@ -119,7 +118,7 @@ def test_a_really_full_file_system_loses_nothing(tmp_path):
         """
     )
     command = f"mount -t tmpfs -o size=256k tmpfs {tmp_path} && exec {sys.executable} -c '{script}' {tmp_path}"
-    ended = subprocess.run(["unshare", "-m", "sh", "-c", command], capture_output=True, text=True, cwd=os.getcwd())
+    ended = subprocess.run(["unshare", "-m", "sh", "-c", command], capture_output=True, text=True, cwd=Path.cwd())
     if "mount" in ended.stderr or "unshare" in ended.stderr:
         pytest.skip(f"cannot mount here: {ended.stderr.strip()}")
     assert "No space left on device" in ended.stdout, ended.stderr
