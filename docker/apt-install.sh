@@ -23,6 +23,7 @@ trap 'rm -f "$APT_CONFIG"' EXIT
     echo 'APT::Install-Recommends "false";'
     echo 'Acquire::Check-Valid-Until "false";' # a snapshot is older than its Release file promises to be valid
     echo 'Acquire::Retries "3";'
+    echo 'APT::Update::Error-Mode "any";' # else a snapshot out of reach would be a warning, and nothing upgraded
     if [ -n "${SNAPSHOT:-}" ]; then echo "APT::Snapshot \"$SNAPSHOT\";"; fi
     if [ -s /run/secrets/ca ]; then
         echo 'Acquire::https::CAInfo "/run/secrets/ca";'

@@ -90,8 +90,7 @@ def _run(request: Request, sdk: docker.DockerClient, project: str, info: engine.
     }
     services = compose.Services(project, variables)
     compose.ensure_models_volume(sdk)
-    options = msgspec.json.encode(request.options).decode()
-    todo = _plan(services, options)
+    todo = _plan(services, request.options)
     if not todo["todo"]:
         engine.say(f"nothing to do: all {todo['tasks']} tasks have a record in {request.folder / todo['file']}")
         return 0
@@ -99,6 +98,9 @@ def _run(request: Request, sdk: docker.DockerClient, project: str, info: engine.
     _ask(services, "fetcher", "fetch", pin.name)
     services.up("server", "sandbox", workers=request.workers)
     name = f"{project}-collector"
+    # The plan chose file and run id; the collector is told them, so that what was announced is what is written.
+    settled = msgspec.structs.replace(request.options, output=todo["file"], run_id=todo["run_id"])
+    options = msgspec.json.encode(settled).decode()
     process = services.start(name, "collector", "collect", "--options", options, "--workers", str(request.workers))
     status = _follow(process, sdk, project, name)
     if status == 0:
@@ -107,8 +109,9 @@ def _run(request: Request, sdk: docker.DockerClient, project: str, info: engine.
     return status
 
 
-def _plan(services: compose.Services, options: str) -> dict[str, Any]:
-    plan: dict[str, Any] = json.loads(_ask(services, "collector", "plan", "--options", options).splitlines()[-1])
+def _plan(services: compose.Services, options: Options) -> dict[str, Any]:
+    text = _ask(services, "collector", "plan", "--options", msgspec.json.encode(options).decode())
+    plan: dict[str, Any] = json.loads(text.splitlines()[-1])
     return plan
 
 

@@ -129,7 +129,11 @@ class Worker:
         message = {"op": "call", "kind": kind, "code": code, "limit_ms": limit_ms, "keep_bytes": keep_bytes}
         start_ns = time.time_ns()
         raw = self._request(message, RawCall, timeout_s=limit_ms / 1000 + GRACE_S + WATCHDOG_S)
-        return raw.report(start_ns, max(start_ns, time.time_ns()))
+        try:
+            return raw.report(start_ns, max(start_ns, time.time_ns()))
+        except WorkerLostError:
+            self.close()
+            raise
 
     def tree(self) -> Tree:
         """The work tree as it is, with a flag that says whether a limit cut it short."""

@@ -80,8 +80,10 @@ def programs(folder, monkeypatch, **code):
 IMAGE_HERE = 'case "$1 $2" in "image inspect") exit 0 ;; esac; exit 1'
 REGISTRY = 'case "$1 $2" in "buildx imagetools") exit 0 ;; esac; exit 1'
 NO_REGISTRY = (
-    'case "$1 $2" in "buildx imagetools") echo "ERROR: failed: Head \\"https://x\\": no such host" >&2; exit 1 ;; '
-    '"image inspect") exit 1 ;; "version --format") echo amd64 ;; "image ls") ;; import*) cp "$4" "${0%/*}/imported" ;; esac'
+    'case "$1 $2" in '
+    '"buildx imagetools") echo "ERROR: failed: Head \\"https://x\\": no such host" >&2; exit 1 ;; '
+    '"image inspect") exit 1 ;; "version --format") echo amd64 ;; "image ls") ;; '
+    'import*) cp "$4" "${0%/*}/imported" ;; esac'
 )
 APT_GET = "echo http://mirror.example/debian/"
 MMDEBSTRAP = 'while [ "$#" -gt 2 ]; do shift; done; printf rootfs-$SOURCE_DATE_EPOCH >"$1"'
@@ -116,7 +118,7 @@ def test_a_base_made_before_is_used_again(tmp_path, monkeypatch):
 
 def test_neither_registry_nor_mmdebstrap(tmp_path, monkeypatch):
     programs(tmp_path, monkeypatch, docker=NO_REGISTRY)
-    with pytest.raises(UsageError, match="no such host.*mmdebstrap"):
+    with pytest.raises(UsageError, match=r"no such host.*mmdebstrap"):
         base.decide()
 
 
@@ -142,8 +144,12 @@ def test_certificates_by_order_of_their_variables(tmp_path):
 
 
 def test_a_failed_build_shows_its_end_and_names_its_log(tmp_path, monkeypatch):
-    docker = 'case "$1" in image) [ "$2" = inspect ] && [ $# -gt 4 ] ;; context) echo default ;; '
-    docker += 'buildx) [ "$2" = imagetools ] && exit 0; i=0; while [ $i -lt 50 ]; do i=$((i+1)); echo "line $i"; done; exit 1 ;; esac'
+    docker = """case "$1 $2" in
+        "image inspect") [ $# -gt 5 ] ;;
+        "context show") echo default ;;
+        "buildx imagetools") exit 0 ;;
+        *) i=0; while [ $i -lt 50 ]; do i=$((i + 1)); echo "line $i"; done; exit 1 ;;
+        esac"""
     programs(tmp_path, monkeypatch, docker=docker)
     monkeypatch.setattr(images, "_log_folder", lambda: tmp_path)
     with pytest.raises(images.ImageBuildError) as raised:
@@ -231,7 +237,8 @@ def test_the_sandbox_keeps_its_secrets_from_the_tools(built):
 
 @pytest.mark.docker
 def test_no_trace_of_the_builder_stays_in_an_image(built):
-    look = "cat /etc/apt/sources.list; ls /run/secrets; find /var/lib/apt/lists /var/cache/apt -type f -size +0; ls /var/log/apt"
+    files = "find /var/lib/apt/lists /var/cache/apt /var/log -type f -size +0"
+    look = f"cat /etc/apt/sources.list; ls /run/secrets; {files}"
     if built.base_origin == "mmdebstrap":
         for name in built.names.values():
             assert inside(name, f"{{ {look}; }} 2>/dev/null").stdout == "", name

@@ -1,7 +1,9 @@
 """Real tool processes under a real runner: what they get, what they leave, what they cost, how they misbehave."""
 
 import re
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -49,29 +51,13 @@ def test_a_tool_is_never_root_and_cannot_become_it(shell):
 
 @pytest.mark.parametrize(
     "code",
-    [
-        "nonesuch",
-        "ls |\n nonesuch",
-        'echo "unbalanced',
-        "echo 1\nfor\n",
-        "echo $0 $#",
-        "cd /nope",
-        "",
-        "\n\n",
-        "(exit 7)",
-    ],
+    ["nonesuch", 'echo "unbalanced', "echo 1\nfor\n", "echo $0 $#", "cd /nope", "", "\n\n", "(exit 7)", "ls |\n nope"],
 )
 def test_messages_are_those_of_bash_dash_c(shell, code):
-    import subprocess
-
-    expected = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False, cwd="/")
-    report = shell(code) if code != "ls |\n nonesuch" else shell("cd /\n" + code)
-    if "cd /\n" in code or code.startswith("ls |"):
-        assert "nonesuch: command not found" in report.stderr.text
-    else:
-        assert report.stderr.text == expected.stderr
-        assert report.stdout.text == expected.stdout
-    assert report.exit_code == expected.returncode
+    expected = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False)
+    report = shell(code)
+    assert (report.stdout.text, report.exit_code) == (expected.stdout, expected.returncode)
+    assert report.stderr.text == expected.stderr
 
 
 def test_a_missing_command_is_127(shell):
@@ -161,11 +147,14 @@ def test_output_far_beyond_memory_keeps_both_ends(shell):
     assert f"\n[... {report.stdout.bytes_total - 4096} bytes left out ...]\n" in report.stdout.text
 
 
-def test_an_endless_writer_is_stopped_and_the_runner_stays_small(worker, shell):
-    report = shell("yes & yes >&2", 500)
+def test_an_endless_writer_is_stopped_and_the_runner_stays_small(process, shell):
+    report = shell("yes & yes >&2; wait", 1000)
     assert report.status == "timeout"
     assert min(report.stdout.bytes_total, report.stderr.bytes_total) > MIB
     assert report.telemetry.peak_rss_floor_bytes < 20 * MIB
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    if "python" in status:  # a client of the engine says nothing about the runner
+        assert int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) < 32 * 1024
 
 
 def test_output_that_is_not_text_survives(shell):
@@ -252,6 +241,7 @@ def test_a_quiet_call_has_little_of_everything(shell):
     assert telemetry.write_chars < 100
     assert telemetry.cpu_user_ns + telemetry.cpu_system_ns < 100e6
     assert telemetry.max_rss_bytes < 20 * MIB
+    assert abs(telemetry.max_rss_bytes - telemetry.peak_rss_floor_bytes) < 256 * 1024  # bash itself is smaller
     assert telemetry.leftover_count == 0
 
 
@@ -284,11 +274,6 @@ def test_a_fork_bomb_is_ended(worker, shell):
     report = shell("f() { f | f & }; f; sleep 60", 1000)
     assert report.status == "timeout"
     assert shell("echo fine").stdout.text == "fine\n"
-
-
-def test_python_that_cannot_fork_more_is_an_ordinary_failure(worker):
-    report = worker.call("python", "import ctypes.util\nraise OSError('no')", limit_ms=9000)
-    assert report.exit_code == 1
 
 
 def test_line_numbers_in_messages(shell):

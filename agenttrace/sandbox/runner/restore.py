@@ -121,11 +121,10 @@ class WorkTree:
     def settle(self) -> None:
         """Wait until a change made now gets a ctime that differs from the noted one.
 
-        Before Linux 6.13 a file's clock moves in ticks of up to 10 ms.
+        A file's clock may move in ticks of up to 10 ms (always before Linux 6.13, on some file systems still).
         """
-        version = tuple(int(part) for part in os.uname().release.split(".")[:2] if part.isdecimal())
         remaining_ns = self.ready_ns - time.monotonic_ns()
-        if remaining_ns > 0 and version < (6, 13):
+        if remaining_ns > 0:
             time.sleep(remaining_ns / 1e9)
 
     def _sweep(self, fixture: Fixture) -> tuple[set[str], dict[str, None], int]:

@@ -27,6 +27,7 @@ class Worker:
     Attributes:
         tasks_served: successful resets so far.
         worn: it should be replaced: enough tasks, or a call was killed for memory.
+        hidden_kib: by how much a call's peak RSS starts above what its child saw of itself before `exec`.
     """
 
     def __init__(self, options: settings.Settings) -> None:
@@ -36,6 +37,7 @@ class Worker:
         owner = (options.tool_uid, options.tool_gid) if options.isolation == "uid" else None
         self.tree = WorkTree(options.work, options.fixtures, owner)
         self.fixtures = self.tree.digests()
+        self.hidden_kib = _hidden_kib(options)
         self.operations: dict[str, Callable[[Message, int], Message]] = {
             "hello": self._hello,
             "ping": lambda _request, _client: {},
@@ -81,6 +83,8 @@ class Worker:
         self.tree.settle()
         reply = call.run(self.settings, request, client)
         self.worn = self.worn or reply["oom_killed"]
+        if reply["telemetry"]["floor_kib"] is not None:
+            reply["telemetry"]["floor_kib"] += self.hidden_kib
         return reply
 
     def _manifest(self, _request: Message, _client: int) -> Message:
@@ -121,6 +125,22 @@ class Worker:
 
 def _unknown(request: Message, _client: int) -> Message:
     raise RequestError("bad_request", f"unknown op {request.get('op')!r}")
+
+
+def _hidden_kib(options: settings.Settings) -> int:
+    """Peak RSS of a call that needs next to nothing, above the floor that its child reported; 0 when it cannot run.
+
+    The kernel's RSS counters lag, and `exec` itself touches memory: about half a MiB that no process can see of itself.
+    """
+    never_ends, kept_open = os.pipe()
+    try:
+        sample = call.run(options, {"kind": "bash", "code": ":", "limit_ms": 5000}, never_ends)["telemetry"]
+    except RequestError:
+        return 0
+    finally:
+        os.close(never_ends)
+        os.close(kept_open)
+    return max(0, sample["rusage"]["maxrss"] - sample["floor_kib"]) if sys.platform == "linux" else 0
 
 
 def _refusal(number: object, kind: str, message: str) -> Message:

@@ -1,0 +1,108 @@
+"""Between tasks nothing of the last one is left, whatever it did."""
+
+from pathlib import Path
+
+import pytest
+
+from agenttrace.errors import UsageError, WorkerLostError
+from agenttrace.sandbox.client import Worker
+from agenttrace.sandbox.runner import tree
+
+
+def state(worker):
+    return [(e.path, e.type, e.mode, e.size, e.sha256, e.target, e.mtime_ns) for e in worker.manifest()]
+
+
+def test_the_tree_is_the_fixture_to_the_nanosecond(workplace, worker):
+    pristine, _ = tree.listing(str(workplace.fixtures / "base"))
+    assert state(worker) == [tuple(entry.values()) for entry in pristine]
+    assert worker.info.fixtures["base"] == tree.digest(pristine) == worker.reset("base").digest
+    root, fixture = workplace.work.stat(), (workplace.fixtures / "base").stat()
+    assert (root.st_mtime_ns, root.st_mode, root.st_uid) == (fixture.st_mtime_ns, fixture.st_mode, workplace.uid)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "echo x >> docs/read.me",
+        "printf HELLO > docs/read.me; touch -d @1000000000.000000123 docs/read.me",
+        "rm -rf docs run.sh link",
+        "rm -rf ./* .[!.]*",
+        "chmod 777 secret; chmod 000 docs",
+        "chmod 000 .",
+        "ln secret other",
+        "mv docs elsewhere; mkdir docs; cp elsewhere/read.me docs; touch -d @1000000000 docs",
+        "rm link; mkdir link; touch link/x",
+        "rm -r docs; ln -s /etc docs",
+        "mkfifo p; mkdir -p a/b/c/d; chmod 000 a/b; touch $'bad\\xff name\\n'",
+        "touch docs/deep; touch .",
+        'python3 -c \'import os; os.setxattr("docs", "user.x", b"1"); os.setxattr("run.sh", "user.x", b"1")\' || :',
+        "for i in $(seq 300); do mkdir dddddddddddddddddddddddd; cd dddddddddddddddddddddddd; done 2>/dev/null; :",
+    ],
+)
+def test_any_damage_is_undone(worker, shell, damage):
+    before = state(worker)
+    shell(damage)
+    report = worker.reset("base")
+    assert state(worker) == before
+    assert report.digest == worker.info.fixtures["base"]
+    assert shell("cat docs/read.me && ls -A | wc -l").stdout.text == "hello\n5\n"
+
+
+def test_an_untouched_tree_is_not_copied_again(worker, shell):
+    shell("cat docs/read.me; ls -R")
+    report = worker.reset("base")
+    assert (report.restored, report.removed) == (0, 0)
+    shell("echo x > docs/new; echo y > run.sh")
+    report = worker.reset("base")
+    assert (report.restored, report.removed) == (1, 2)
+
+
+def test_fixtures_can_change_between_tasks(worker):
+    before = state(worker)
+    worker.reset("empty")
+    assert state(worker) == []
+    worker.reset("base")
+    assert state(worker) == before
+
+
+def test_an_unknown_fixture_is_refused_and_the_worker_lives(worker):
+    for name in ("nonesuch", "../base", "", ".", "a\0b"):
+        with pytest.raises(UsageError, match="no fixture"):
+            worker.reset(name)
+    worker.ping()
+
+
+def test_temporary_folders_and_shared_memory_are_wiped(workplace, worker, shell):
+    shell(f"cd {workplace.wiped}; mkdir -p a/b; touch a/.c; chmod 000 a; ipcmk -M 64; ipcmk -S 1; ipcmk -Q")
+    shared = shell("cat /proc/sysvipc/shm /proc/sysvipc/sem /proc/sysvipc/msg").stdout.text
+    uid = str(workplace.uid)
+    assert shared.count(f" {uid} ") >= 3
+    worker.reset("base")
+    assert list(workplace.wiped.iterdir()) == []
+    assert f" {uid} " not in shell("cat /proc/sysvipc/shm /proc/sysvipc/sem /proc/sysvipc/msg").stdout.text
+
+
+def test_only_named_folders_are_wiped(workplace, worker, shell):
+    report = shell("f=$(mktemp) && echo $f")
+    kept = Path(report.stdout.text.strip())
+    worker.reset("base")
+    assert kept.exists()
+    kept.unlink()
+
+
+def test_the_fixture_and_the_runner_are_out_of_reach(workplace, shell):
+    assert shell(f"ls {workplace.fixtures}").exit_code != 0
+    assert shell("touch /proc/$PPID/oom_score_adj && echo 5 > /proc/$PPID/oom_score_adj").exit_code != 0
+    assert shell("cat /proc/$PPID/environ").exit_code != 0
+
+
+def test_a_reset_that_cannot_be_verified_ends_the_worker(workplace):
+    with workplace.start("--stdio") as process:
+        worker = Worker.over_pipes(process.stdout, process.stdin)
+        worker.reset("base")
+        (workplace.fixtures / "base" / "run.sh").unlink()
+        worker.call("bash", "rm run.sh", limit_ms=5000)
+        with pytest.raises(WorkerLostError, match="reset_failed"):
+            worker.reset("base")
+        assert process.wait(10) == 3
