@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import nox
+
+ROOT = Path(__file__).parent
 
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "venv"
@@ -13,35 +18,47 @@ nox.options.sessions = ["collect"]
 STOP_S = 60.0
 
 
-def _install(session: nox.Session, requirements: str) -> None:
-    session.install("--quiet", "--require-hashes", "--no-deps", "--requirement", f"requirements/{requirements}.txt")
+def _install(session: nox.Session, *names: str) -> None:
+    """Install locked requirements, once per state of the lock files."""
+    files = [ROOT / "requirements" / f"{name}.txt" for name in names]
+    state = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    marker = Path(session.virtualenv.location) / "installed"
+    if marker.exists() and marker.read_text(encoding="ascii") == state:
+        return
+    for file in files:
+        session.install("--quiet", "--require-hashes", "--no-deps", "--requirement", str(file))
+    marker.write_text(state, encoding="ascii")
+
+
+def _python(session: nox.Session, *arguments: str) -> None:
+    """Run this checkout's code where the command was typed, so that relative paths mean what they say there."""
+    with session.chdir(session.invoked_from):
+        session.run(
+            "python",
+            "-P",
+            *arguments,
+            interrupt_timeout=STOP_S,
+            terminate_timeout=STOP_S,
+            env={"PYTHONPATH": str(ROOT)},
+        )
 
 
 def _host(session: nox.Session, *arguments: str) -> None:
-    """Run a host-side verb from this checkout with the locked packages."""
     _install(session, "host")
-    session.run(
-        "python",
-        "-m",
-        "agenttrace.host",
-        *arguments,
-        interrupt_timeout=STOP_S,
-        terminate_timeout=STOP_S,
-        env={"PYTHONPATH": "."},
-    )
+    _python(session, "-m", "agenttrace.host", *arguments)
 
 
 @nox.session(tags=["run"])
 def collect(session: nox.Session) -> None:
-    """Collect traces of a model on a task set: [MODEL] [--dataset D] [-n N] [--output FILE] ... (see -- --help)."""
+    """Collect traces of a model on a task set (options: -- --help)."""
     _host(session, "collect", *session.posargs)
 
 
 @nox.session(tags=["run"])
 def show(session: nox.Session) -> None:
-    """Print one trace as a readable transcript with the cost of each call: FILE [TASK]."""
+    """Print one trace of a record file as a transcript with the cost of each call (-- FILE [TRACE])."""
     _install(session, "host")
-    session.run("python", "-m", "agenttrace", "show", *session.posargs, env={"PYTHONPATH": "."})
+    _python(session, "-m", "agenttrace", "show", *session.posargs)
 
 
 @nox.session(tags=["run"])
@@ -52,7 +69,7 @@ def images(session: nox.Session) -> None:
 
 @nox.session(tags=["run"])
 def clean(session: nox.Session) -> None:
-    """Remove all containers, volumes and networks of the kit from the engine (with -- --images the images too)."""
+    """Remove the kit's containers, volumes and networks from the engine (-- --images: its images as well)."""
     _host(session, "clean", *session.posargs)
 
 
@@ -60,7 +77,7 @@ def clean(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run all tests, an end-to-end collection through the real containers among them."""
     _install(session, "tests")
-    session.run("python", "-m", "pytest", *session.posargs, env={"PYTHONPATH": "."}, interrupt_timeout=STOP_S)
+    session.run("python", "-m", "pytest", *session.posargs, env={"PYTHONPATH": str(ROOT)}, interrupt_timeout=STOP_S)
 
 
 @nox.session(tags=["check"])
@@ -80,8 +97,7 @@ def format_(session: nox.Session) -> None:
 @nox.session(tags=["check"])
 def typing(session: nox.Session) -> None:
     """Check the types, strictly."""
-    _install(session, "tests")
-    _install(session, "lint")
+    _install(session, "tests", "lint")
     session.run("mypy", *session.posargs)
 
 
@@ -99,6 +115,6 @@ def lock(session: nox.Session) -> None:
 
 @nox.session(name="train-model", default=False, tags=["maintenance"])
 def train_model(session: nox.Session) -> None:
-    """Train the bundled demo model again: [--check] compares its digest with the pinned one."""
+    """Train the bundled demo model again (-- --check: compare the result with the pinned digest)."""
     session.install("--quiet", "--requirement", "requirements/train.in")
     session.run("python", "scripts/train-demo-model.py", *session.posargs)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import socket
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import msgspec
 
@@ -85,7 +85,7 @@ class Worker:
         )
 
     @classmethod
-    def over_pipes(cls, reader: BinaryIO, writer: BinaryIO, *, timeout_s: float = 10.0) -> Self:
+    def over_pipes(cls, reader: IO[bytes], writer: IO[bytes], *, timeout_s: float = 10.0) -> Self:
         """The worker (`runner --stdio`) that writes to `reader` and reads from `writer`; both are closed with it.
 
         The streams must not have been read from or written to through their buffers.

@@ -211,8 +211,9 @@ def test_cpu_of_a_known_load(worker):
 
 def test_cpu_of_a_daemon_that_ends_during_the_call_counts(worker):
     burn = "import time; t = time.process_time\nwhile t() < 0.2: pass"
-    code = f"import os, time\nif os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: exec({burn!r})\n    os._exit(0)\n"
-    telemetry = worker.call("python", code + "os.wait(); time.sleep(1.5)", limit_ms=20_000).telemetry
+    daemon = f"if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: exec({burn!r})\n    os._exit(0)\n"
+    code = f"import os, time\n{daemon}os.wait(); time.sleep(1.5)"
+    telemetry = worker.call("python", code, limit_ms=20_000).telemetry
     assert telemetry.leftover_count == 0
     assert 190e6 < telemetry.cpu_user_ns + telemetry.cpu_system_ns < 330e6
 

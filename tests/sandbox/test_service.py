@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -218,6 +219,8 @@ def test_without_root_it_says_so_and_still_cleans_up(workplace):
         os.chown(folder, 65534, 65534)
     workplace.fixtures.chmod(0o755)
     os.chown(workplace.fixtures / "base" / "secret", 65534, 65534)
+    if shutil.which("setpriv") is None:
+        pytest.skip("needs setpriv (util-linux)")
     command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *workplace.command("--stdio")]
     with (
         subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
@@ -229,8 +232,27 @@ def test_without_root_it_says_so_and_still_cleans_up(workplace):
         assert report.stdout.text == "65534\n"
         assert report.telemetry.leftover_count == 2
         assert "sleep" not in {name for _, name in processes.descendants(process.pid)}
-        worker.call("bash", "rm -rf docs; mkdir -p x/y; chmod 0 x", limit_ms=9000)
+        worker.call("bash", "rm -rf docs; mkdir -p x/y; chmod 0 x; chmod 0 .", limit_ms=9000)
         assert worker.reset("base").digest == worker.info.fixtures["base"]
+
+
+def test_missing_folders_and_odd_fixtures_are_named_at_the_start(workplace):
+    os.mkfifo(workplace.fixtures / "base" / "pipe")
+    ended = subprocess.run(workplace.command("--stdio"), capture_output=True, text=True, check=False)
+    assert ended.returncode == 3
+    assert "pipe, neither file, folder nor link" in ended.stderr
+    workplace.calls.rmdir()
+    ended = subprocess.run(workplace.command("--stdio"), capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "--call-dir) is not a folder" in ended.stderr
+
+
+def test_code_does_not_outlive_its_call(workplace, process):
+    with Worker.over_pipes(process.stdout, process.stdin) as worker:
+        report = worker.call("python", f"import os; os.listdir({str(workplace.calls)!r})", limit_ms=9000)
+        assert report.stdout.text == "['code']\n"
+        report = worker.call("bash", f"ls {workplace.calls}; touch {workplace.calls}/mine", limit_ms=9000)
+        assert (report.stdout.text, report.exit_code) == ("", 1)
 
 
 def test_frames_survive_any_split():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import contextlib
 import json
 import os
 import resource
@@ -37,7 +38,10 @@ def run(settings: Settings, request: Message, client_fd: int) -> Message:
     """
     kind, code, limit_ms, keep_bytes = _validated(settings, request)
     cpu_before, self_before, ooms_before = counters.cpu_ns(), _own_cpu_ns(), counters.oom_kills()
-    report, outputs = _carry_out(settings, _program(settings, kind, code), limit_ms, keep_bytes, client_fd)
+    try:
+        report, outputs = _carry_out(settings, _program(settings, kind, code), limit_ms, keep_bytes, client_fd)
+    finally:
+        _remove(_code_path(settings))
     own_ns = _own_cpu_ns() - self_before
     cpu_after, ooms_after = counters.cpu_ns(), counters.oom_kills()
     if "spawn_error" in report:
@@ -93,7 +97,7 @@ def _program(settings: Settings, kind: str, code: str) -> list[str]:
     data = code.encode("utf-8", "surrogatepass")
     if kind == "bash" and len(data) <= ARGUMENT_BYTES and b"\0" not in data:
         return ["bash", "-c", os.fsdecode(data)]
-    path = os.path.join(settings.call_dir, "code")  # noqa: PTH118 -- pathlib costs memory
+    path = _code_path(settings)
     try:
         _place(path, data)
     except OSError as error:
@@ -104,9 +108,18 @@ def _program(settings: Settings, kind: str, code: str) -> list[str]:
     return ["python3", "-B", settings.interpreter, path]
 
 
+def _code_path(settings: Settings) -> str:
+    return f"{settings.call_dir}/code"
+
+
+def _remove(path: str) -> None:
+    """No later call sees the code of this one."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108 -- pathlib costs memory
+
+
 def _place(path: str, data: bytes) -> None:
-    if os.path.lexists(path):
-        os.unlink(path)  # noqa: PTH108
+    _remove(path)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         os.fchmod(fd, 0o644)

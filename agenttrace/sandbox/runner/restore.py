@@ -100,6 +100,7 @@ class WorkTree:
             removed = 0
             if name != self.fixture:
                 self.fixture, self._marks = None, {}
+                self._open_up(self.root)
                 removed = removal.empty(self.root)
             kept, touched, gone = self._sweep(fixture)
             restored = self._refill(fixture, kept, touched)
@@ -129,6 +130,7 @@ class WorkTree:
 
     def _sweep(self, fixture: Fixture) -> tuple[set[str], dict[str, None], int]:
         """Remove what is unknown or changed; returns the paths kept, the folders to mend and the number removed."""
+        self._open_up(self.root)
         kept: set[str] = set()
         touched: dict[str, None] = {"": None}
         doomed: list[str] = []
@@ -148,8 +150,9 @@ class WorkTree:
                     kept.add(path)
                     if is_folder:
                         stack.append(path)
-                        if not same:
-                            touched[path] = None
+                    if is_folder and not same:
+                        touched[path] = None
+                        self._open_up(item.path)
         for path in doomed:
             removal.remove(self.root, path)
         return kept, touched, len(doomed)
@@ -175,6 +178,11 @@ class WorkTree:
         for path in created:
             self._marks[path] = _mark(os.lstat(f"{self.root}/{path}"))
         return created
+
+    def _open_up(self, folder: str) -> None:
+        """Without root's rights a folder must be made readable before it can be mended."""
+        if self._owner is None:
+            os.chmod(folder, 0o700)  # noqa: PTH101 -- pathlib costs memory
 
     def _own(self, path: str) -> None:
         if self._owner is not None:

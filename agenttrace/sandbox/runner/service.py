@@ -163,6 +163,21 @@ def leave(options: settings.Settings, code: int) -> NoReturn:
     os._exit(code)
 
 
+def _worker(options: settings.Settings) -> Worker:
+    """A worker whose folders are there; ends the process with a message otherwise."""
+    for flag in ("work", "call_dir"):
+        folder = getattr(options, flag)
+        if not os.path.isdir(folder):  # noqa: PTH112 -- pathlib costs memory
+            name = flag.replace("_", "-")
+            sys.stderr.write(f"runner: {folder} (--{name}) is not a folder; mount or create it\n")
+            raise SystemExit(2)
+    try:
+        return Worker(options)
+    except (RequestError, OSError) as error:
+        sys.stderr.write(f"runner: fixtures in {options.fixtures} cannot be used: {error}\n")
+        raise SystemExit(EXIT_LOST) from error
+
+
 def main(arguments: Sequence[str]) -> None:
     """Run until SIGTERM, until stdin ends (`--stdio`), or until the worker is worn and its client has gone."""
     try:
@@ -175,7 +190,7 @@ def main(arguments: Sequence[str]) -> None:
         leave(options, 0)
 
     signal.signal(signal.SIGTERM, stop)
-    worker = Worker(options)
+    worker = _worker(options)
     if options.stdio:
         worker.serve(lambda count: os.read(0, count), 0, 1)
         leave(options, 0)
