@@ -84,7 +84,8 @@ def _figures(telemetry: Telemetry) -> str:
     if telemetry.cpu_user_ns is not None and telemetry.cpu_system_ns is not None:
         parts.append(f"CPU {(telemetry.cpu_user_ns + telemetry.cpu_system_ns) / 1e6:.1f} ms")
     if telemetry.max_rss_bytes is not None:
-        parts.append(f"peak {telemetry.max_rss_bytes / _MIB:.1f} MiB")
+        hidden = telemetry.max_rss_bytes <= (telemetry.peak_rss_floor_bytes or 0)
+        parts.append(f"peak {'at most ' if hidden else ''}{telemetry.max_rss_bytes / _MIB:.1f} MiB")
     if telemetry.read_bytes is not None and telemetry.write_bytes is not None:
         parts.append(f"disk read {telemetry.read_bytes} B, write {telemetry.write_bytes} B")
     if telemetry.leftover_count:

@@ -15,7 +15,7 @@ from agenttrace.fixture.version import fixture_version
 from agenttrace.plan import Options, Plan, make_plan, write_run_spec
 from agenttrace.sandbox.client import acquire
 from agenttrace.store.jsonl import RecordLog
-from agenttrace.store.read import read_traces
+from agenttrace.store.read import read_traces, run_spec_path
 from agenttrace.tasks import task_set
 
 if TYPE_CHECKING:
@@ -79,7 +79,13 @@ def collect(options_json: str, *, folder: Path, base_url: str, sockets: Path, wo
             return 0
         if plan.resumes:
             out.print(f"resuming {plan.path.name}: {len(plan.tasks) - todo} tasks done, {todo} to do")
-        return _run(plan, log, out, base_url=base_url, sockets=sockets, workers=workers)
+        try:
+            return _run(plan, log, out, base_url=base_url, sockets=sockets, workers=workers)
+        except BaseException:
+            if not plan.resumes and not log.ids:  # it never began: leave no empty campaign behind
+                plan.path.unlink()
+                run_spec_path(plan.path).unlink()
+            raise
 
 
 def _run(plan: Plan, log: RecordLog, out: Console, *, base_url: str, sockets: Path, workers: int) -> int:

@@ -64,8 +64,15 @@ class Workplace:
         return [sys.executable, "-I", "-S", "-B", str(PACKAGE / "runner"), *pairs, *more]
 
     def start(self, *more: str) -> subprocess.Popen[bytes]:
+        """A runner in surroundings that it must not hand on to the tools: an odd umask, a group too many."""
         return subprocess.Popen(
-            self.command(*more), bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            self.command(*more),
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            umask=0o077,
+            extra_groups=[54321],
         )
 
 

@@ -1,0 +1,209 @@
+"""Faults of a worker in the middle of a call: a real sandbox container, a scripted model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from agenttrace.collect import ATTEMPTS, Campaign
+from agenttrace.errors import ModelServerError
+from agenttrace.fixture.version import fixture_version
+from agenttrace.host import compose
+from agenttrace.plan import Options, make_plan
+from agenttrace.sandbox.client import Worker
+from agenttrace.serving.chat import ChatModel
+from agenttrace.store.jsonl import RecordLog
+from agenttrace.store.read import read_traces
+from agenttrace.testing import ScriptedServer, fails, says
+
+pytestmark = pytest.mark.docker
+
+
+class Silent:
+    """A display that only remembers."""
+
+    def __init__(self):
+        self.failures = []
+
+    def event(self, event):
+        pass
+
+    def finished(self, task, trace):
+        pass
+
+    def failed(self, task, trace, attempt):
+        self.failures.append((task.task_id, attempt, trace.outcome.ended))
+
+
+class Sandboxes:
+    """Sandbox containers with the hardening of docker-compose.yml, spoken to over their standard input and output."""
+
+    def __init__(self, instance):
+        self._instance = instance
+        self._count = 0
+        self.names = []
+        self._processes = []
+
+    def connect(self):
+        name = f"{self._instance.project}-worker-{self._count}"
+        self._count += 1
+        argv = ["docker", "compose", "--project-name", self._instance.project, "--file", "docker-compose.yml", "run"]
+        argv += ["--rm", "--no-deps", "--no-TTY", "--interactive", "--name", name, "sandbox", "--stdio"]
+        process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=compose.ROOT,
+            env=self._instance.env, bufsize=0,
+        )  # fmt: skip
+        self.names.append(name)
+        self._processes.append(process)
+        return Worker.over_pipes(process.stdout, process.stdin, timeout_s=30)
+
+    def close(self):
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        sdk = compose.client()
+        compose.sweep(sdk, self._instance.project)
+
+
+@pytest.fixture
+def sandboxes(instance):
+    made = Sandboxes(instance)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return make_plan(
+        Options(count=2, output="demo.jsonl"),
+        images={},
+        fixture_version=fixture_version("demo"),
+        folder=tmp_path,
+        now=datetime(2026, 11, 2, tzinfo=UTC),
+    )
+
+
+def bash(command):
+    return says(calls=[("bash", json.dumps({"command": command}))])
+
+
+def answer(text):
+    return says(calls=[("final_answer", json.dumps({"answer": text}))])
+
+
+def run(plan, script, connect, display=None):
+    with ScriptedServer(script) as server, RecordLog(plan.path) as log:
+        model = ChatModel(
+            server.base_url, model="m", sampler=plan.spec.sampler, tools=plan.spec.agent.tools, sleep=lambda _: None
+        )
+        return Campaign(plan, model, connect, {}, display or Silent()).run(log)
+
+
+def test_a_call_whose_worker_is_killed_is_recorded_as_lost_and_the_campaign_goes_on(instance, plan, sandboxes):
+    killed = threading.Event()
+
+    def script(messages):
+        if messages[-1]["role"] == "tool":
+            return answer("20")
+        return bash("true" if killed.is_set() else "sleep 60")
+
+    def kill_the_first():
+        while not sandboxes.names or not instance.container("sandbox"):
+            time.sleep(0.1)
+        time.sleep(1.5)  # the call is under way by now; it lasts a minute
+        killed.set()
+        instance.docker("kill", sandboxes.names[0])
+
+    killer = threading.Thread(target=kill_the_first)
+    killer.start()
+    display = Silent()
+    summary = run(plan, script, sandboxes.connect, display)
+    killer.join()
+    assert display.failures == [(0, 1, "sandbox_error")]
+    assert [trace.metadata["task_id"] for trace in read_traces(plan.path)] == [0, 1]
+    assert not summary.abandoned
+    (lost,) = read_traces(plan.path.with_suffix(".failures.jsonl"))
+    assert lost.outcome.ended == "sandbox_error"
+    assert [span.status for span in lost.spans] == ["lost"]
+    assert lost.spans[0].tool_input == '{"command":"sleep 60"}'
+
+
+def test_a_task_that_loses_every_worker_is_given_up_without_a_record(plan):
+    class Dead:
+        closed = False
+
+        def reset(self, _):
+            from agenttrace.errors import WorkerLostError
+
+            raise WorkerLostError("gone")
+
+        def close(self):
+            pass
+
+    display = Silent()
+    summary = run(plan, [], Dead, display)
+    assert [task.task_id for task in summary.abandoned] == [0, 1]
+    assert len(display.failures) == 2 * ATTEMPTS
+    assert plan.path.read_bytes() == b""
+
+
+def test_a_server_that_dies_keeps_the_finished_records_and_raises(plan, sandboxes):
+    def script(messages):
+        return answer("20") if messages[1]["content"] == plan.tasks[0].prompt else fails(503, "gone")
+
+    with pytest.raises(ModelServerError, match="does not answer"):
+        run(plan, script, sandboxes.connect)
+    assert [trace.metadata["task_id"] for trace in read_traces(plan.path)] == [0]
+
+
+def test_what_a_task_leaves_behind_is_gone_for_the_next_one(plan, sandboxes):
+    seen = []
+
+    def script(messages):
+        if messages[-1]["role"] == "tool":
+            seen.append(messages[-1]["content"])
+            return answer("x")
+        return bash(
+            "ls -A /testdata /tmp /dev/shm | md5sum; touch /testdata/mine /tmp/mine /dev/shm/mine; rm -rf /testdata/data"
+        )
+
+    run(plan, script, sandboxes.connect)
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
+    first, second = read_traces(plan.path)
+    assert first.outcome.verdicts[1].verdict == "failed"
+    assert "mine" in second.outcome.verdicts[1].reason
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("id -u; id -G", "20000\n20000"),
+        ("grep -E 'CapEff|NoNewPrivs|Seccomp:' /proc/self/status | tr -d '\\t\\n'", "CapEff:0000000000000000NoNewPrivs:1Seccomp:2"),
+        ("ls /sys/class/net", "lo"),
+        ("ls /opt/agenttrace/runner 2>&1; ls /opt/agenttrace/fixtures 2>&1; ls /run/agenttrace 2>&1; true",
+         "ls: cannot open directory '/opt/agenttrace/runner': Permission denied\n"
+         "ls: cannot open directory '/opt/agenttrace/fixtures': Permission denied\n"
+         "ls: cannot open directory '/run/agenttrace': Permission denied"),
+        ("touch /etc/x /usr/x /opt/x 2>&1 | wc -l", "3"),
+        ("ls /var/run/docker.sock 2>/dev/null | wc -l", "0"),
+        ("find / -xdev -perm /6000 -type f 2>/dev/null | wc -l", "0"),
+    ],
+    ids=["user", "privileges", "network", "the kit's own files", "read-only root", "engine socket", "setuid files"],
+)  # fmt: skip
+def test_the_container_holds_what_the_design_promises(plan, sandboxes, command, expected):
+    seen = []
+
+    def script(messages):
+        if messages[-1]["role"] == "tool":
+            seen.append(messages[-1]["content"])
+            return answer("x")
+        return bash(command)
+
+    run(plan, script, sandboxes.connect)
+    assert seen[0] == f"exit_code: 0\nstdout:\n{expected}"
