@@ -86,6 +86,7 @@ RUN --mount=type=bind,source=docker,target=/mnt/docker \
     --mount=type=bind,source=agenttrace/sandbox/runner,target=/mnt/sandbox/runner \
     --mount=type=bind,source=agenttrace/sandbox/tools,target=/mnt/sandbox/tools \
     cd /opt && umask 022 && mkdir agenttrace && cp -R --no-preserve=all /mnt/sandbox/runner /mnt/sandbox/tools agenttrace/ \
+    && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash agenttrace/runner \
     && chmod -R u=rwX,go= agenttrace/runner && chmod -R u=rwX,go=rX agenttrace/tools \
     && install -d -m 0700 agenttrace/fixtures && python3 -I -S -B /mnt/fixture/build.py demo /opt/agenttrace/fixtures/demo \
     && install -d -m 0755 -o 20000 -g 20000 /testdata && install -d -m 0750 -g 20999 /run/agenttrace \
@@ -93,7 +94,7 @@ RUN --mount=type=bind,source=docker,target=/mnt/docker \
     && sh /mnt/docker/environment.sh /opt/agenttrace
 LABEL org.agenttrace.project=agenttrace
 WORKDIR /testdata
-ENTRYPOINT ["python3", "-I", "-S", "-B", "/opt/agenttrace/runner", "--wipe", "/tmp", "--wipe", "/var/tmp", "--wipe", "/dev/shm"]
+ENTRYPOINT ["python3", "-I", "-S", "-B", "/opt/agenttrace/runner", "--wipe", "/tmp", "--wipe", "/var/tmp", "--wipe", "/dev/shm", "--wipe", "/dev/mqueue"]
 
 FROM python AS collector-build
 ARG SNAPSHOT=20261030T140000Z

@@ -90,8 +90,8 @@ def build(*, targets: Sequence[str] = TARGETS, report: Callable[[str], None] = e
 
 
 def name(target: str) -> str:
-    """Name and tag of a target's image."""
-    return f"agenttrace-{target}:{__version__}"
+    """Name and tag of a target's image; `AGENTTRACE_IMAGE_TAG` sets another tag, for checkouts side by side."""
+    return f"agenttrace-{target}:{os.environ.get('AGENTTRACE_IMAGE_TAG') or __version__}"
 
 
 def fingerprint(target: str, root: Path = bases.ROOT) -> str:

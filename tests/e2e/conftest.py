@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from agenttrace.host.images import name as image_name
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 180
 VOLUME = f"agenttrace-models-{uuid.uuid4().hex[:8]}"
@@ -32,6 +34,7 @@ def images():
         [sys.executable, "-m", "agenttrace.host", "images"], capture_output=True, text=True, cwd=ROOT, env=environment()
     )
     assert ended.returncode == 0, ended.stderr
+    docker("volume", "create", "--label", "org.agenttrace.project=agenttrace", VOLUME)
     yield
     subprocess.run(["docker", "volume", "rm", "--force", VOLUME], capture_output=True)
 
@@ -133,7 +136,7 @@ def volume_shell():
 
     def run(command):
         docker("run", "--rm", "-v", f"{VOLUME}:/models", "--entrypoint", "sh", "--user", "0:0",
-               "agenttrace-server:0.1.0", "-c", command)  # fmt: skip
+               image_name("server"), "-c", command)  # fmt: skip
 
     return run
 
