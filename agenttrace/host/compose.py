@@ -53,6 +53,12 @@ def client() -> docker.DockerClient:
     return found
 
 
+def argv(project: str, *arguments: str) -> list[str]:
+    """Return the command line of `docker compose` for a project and this checkout's services."""
+    file = str(ROOT / "docker-compose.yml")
+    return ["docker", "compose", "--project-name", project, "--file", file, "--progress", "quiet", *arguments]
+
+
 class Services:
     """Compose services of one campaign.
 
@@ -66,8 +72,7 @@ class Services:
         self._env = {**os.environ, **variables}
 
     def _argv(self, *arguments: str) -> list[str]:
-        file = str(ROOT / "docker-compose.yml")
-        return ["docker", "compose", "--project-name", self._project, "--file", file, "--progress", "quiet", *arguments]
+        return argv(self._project, *arguments)
 
     def up(self, *services: str, workers: int) -> None:
         """Start services in the background, `workers` sandboxes among them."""
@@ -80,13 +85,12 @@ class Services:
         Raises:
             CommandError: it ended with another status than 0; the message is the container's own last line.
         """
-        argv = self._argv("run", "--rm", "--no-deps", "--no-TTY", service, *arguments)
-        return engine.run(argv, env=self._env).stdout
+        return engine.run(self._argv("run", "--rm", "--no-deps", "--no-TTY", service, *arguments), env=self._env).stdout
 
     def start(self, name: str, service: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a one-off container called `name` whose output goes where ours goes."""
-        argv = self._argv("run", "--rm", "--no-deps", "--no-TTY", "--name", name, service, *arguments)
-        return engine.start(argv, env=self._env)
+        words = self._argv("run", "--rm", "--no-deps", "--no-TTY", "--name", name, service, *arguments)
+        return engine.start(words, env=self._env)
 
 
 def models_volume() -> str:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from agenttrace.errors import AgentTraceError, UsageError
 
@@ -225,7 +225,8 @@ def start(
     *,
     env: Mapping[str, str] | None = None,
     stdin: int = subprocess.DEVNULL,
-    quiet: bool = False,
+    output: int | None = None,
+    errors: int | IO[bytes] | None = None,
     pass_fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Started process in a session of its own, so that Ctrl-C reaches only us and we decide what follows.
@@ -234,10 +235,17 @@ def start(
         argv: the program and its arguments; no shell sees them.
         env: the whole environment, or `None` for this process's own.
         stdin: `subprocess.PIPE` to write to it.
-        quiet: whether its output is dropped instead of going where ours goes.
+        output: its standard output: `None` for ours, `subprocess.PIPE` or `subprocess.DEVNULL`.
+        errors: its standard error, likewise, or a file.
         pass_fds: descriptors it keeps open.
     """
-    output = subprocess.DEVNULL if quiet else None
     return subprocess.Popen(  # noqa: S603 - an argument list of ours, no shell
-        list(argv), env=env, stdin=stdin, stdout=output, stderr=output, start_new_session=True, pass_fds=tuple(pass_fds)
+        list(argv),
+        env=env,
+        stdin=stdin,
+        stdout=output,
+        stderr=errors,
+        start_new_session=True,
+        pass_fds=tuple(pass_fds),
+        bufsize=0,
     )

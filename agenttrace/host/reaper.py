@@ -32,7 +32,8 @@ class Reaper:
             [sys.executable, "-m", "agenttrace.host.reaper", project],
             env={**os.environ, "PYTHONPATH": str(compose.ROOT)},
             stdin=subprocess.PIPE,
-            quiet=True,
+            output=subprocess.DEVNULL,
+            errors=subprocess.DEVNULL,
             pass_fds=(lock,),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import threading
 import time
 from datetime import UTC, datetime
@@ -14,8 +13,8 @@ from agenttrace.collect import ATTEMPTS, Campaign
 from agenttrace.errors import ModelServerError
 from agenttrace.fixture.version import fixture_version
 from agenttrace.host import compose
+from agenttrace.host.workers import SandboxContainer
 from agenttrace.plan import Options, make_plan
-from agenttrace.sandbox.client import Worker
 from agenttrace.serving.chat import ChatModel
 from agenttrace.store.jsonl import RecordLog
 from agenttrace.store.read import read_traces
@@ -41,33 +40,24 @@ class Silent:
 
 
 class Sandboxes:
-    """Sandbox containers with the hardening of docker-compose.yml, spoken to over their standard input and output."""
+    """Sandbox containers of one test."""
 
     def __init__(self, instance):
         self._instance = instance
-        self._count = 0
-        self.names = []
-        self._processes = []
+        self._containers = []
+
+    @property
+    def names(self):
+        return [container.name for container in self._containers]
 
     def connect(self):
-        name = f"{self._instance.project}-worker-{self._count}"
-        self._count += 1
-        argv = ["docker", "compose", "--project-name", self._instance.project, "--file", "docker-compose.yml", "run"]
-        argv += ["--rm", "--no-deps", "--no-TTY", "--interactive", "--name", name, "sandbox", "--stdio"]
-        process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=compose.ROOT,
-            env=self._instance.env, bufsize=0,
-        )  # fmt: skip
-        self.names.append(name)
-        self._processes.append(process)
-        return Worker.over_pipes(process.stdout, process.stdin, timeout_s=30)
+        self._containers.append(SandboxContainer(self._instance.project, self._instance.env))
+        return self._containers[-1].worker
 
     def close(self):
-        for process in self._processes:
-            process.kill()
-            process.wait()
-        sdk = compose.client()
-        compose.sweep(sdk, self._instance.project)
+        for container in self._containers:
+            container.close()
+        compose.sweep(compose.client(), self._instance.project)
 
 
 @pytest.fixture

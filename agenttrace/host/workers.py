@@ -1,0 +1,82 @@
+"""Sandbox workers for the host's own use: probes, checks and benchmarks, with exactly the hardening of a campaign."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import uuid
+from typing import TYPE_CHECKING
+
+from agenttrace.errors import WorkerLostError
+from agenttrace.host import compose, engine, images
+from agenttrace.sandbox.client import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+START_S = 30.0
+
+
+class SandboxContainer:
+    """One worker container, spoken to over its standard input and output.
+
+    Attributes:
+        name: name of the container.
+        worker: the connected worker.
+    """
+
+    def __init__(self, project: str, env: Mapping[str, str], *flags: str, service: str = "sandbox") -> None:
+        """Start the container and shake hands.
+
+        Raises:
+            WorkerLostError: it did not answer; the message holds what it said.
+        """
+        self.name = f"{project}-worker-{uuid.uuid4().hex[:8]}"
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the container
+        argv = compose.argv(project, "run", "--rm", "--no-deps", "--no-TTY", "--name", self.name, service, "--stdio")
+        self._process = engine.start(
+            [*argv, *flags], env=env, stdin=subprocess.PIPE, output=subprocess.PIPE, errors=self._errors
+        )
+        if self._process.stdout is None or self._process.stdin is None:  # pragma: no cover - asked for above
+            raise WorkerLostError("no pipes to the container")
+        try:
+            self.worker = Worker.over_pipes(self._process.stdout, self._process.stdin, timeout_s=START_S)
+        except WorkerLostError as error:
+            self._process.kill()
+            self._process.wait()
+            self._errors.seek(0)
+            said = self._errors.read().decode(errors="replace").strip()
+            self._errors.close()
+            raise WorkerLostError(f"{error}\n{said}") from error
+
+    def close(self) -> None:
+        """Hang up, which ends the container, and wait for it."""
+        self.worker.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+
+
+@contextlib.contextmanager
+def sandbox_project(purpose: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield a compose project name and the environment for `SandboxContainer`; removes all of it afterwards.
+
+    Args:
+        purpose: part of the project's name, such as `probes`.
+    """
+    engine.check()
+    built = images.build()
+    sdk = compose.client()
+    compose.ensure_models_volume(sdk)
+    project = f"{compose.project_name()}-{purpose}"
+    variables = {f"AGENTTRACE_{target.upper()}_IMAGE": name for target, name in built.names.items()}
+    compose.sweep(sdk, project)
+    try:
+        yield project, {**os.environ, **variables}
+    finally:
+        compose.sweep(sdk, project)
