@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agenttrace.records import digest
+
 if TYPE_CHECKING:
     from agenttrace.sandbox.reports import WorkerInfo
     from agenttrace.serving.chat import ServerFacts
@@ -32,7 +34,6 @@ def observe(facts: ServerFacts, worker: WorkerInfo) -> dict[str, Any]:
     """
     import psutil  # noqa: PLC0415 - needed only here
 
-    frequency = platform.processor() or platform.machine()
     return {
         "python_version": platform.python_version(),
         "platform": f"{platform.system()}-{platform.machine()}".lower(),
@@ -40,7 +41,7 @@ def observe(facts: ServerFacts, worker: WorkerInfo) -> dict[str, Any]:
             "os": platform.system(),
             "os_release": platform.release(),
             "machine": platform.machine(),
-            "cpu": _cpu_name() or frequency,
+            "cpu": _cpuinfo("model name") or platform.processor() or platform.machine(),
             "cpu_flags_sha256": _cpu_flags_digest(),
             "cpu_count_logical": psutil.cpu_count(),
             "memory_total_bytes": psutil.virtual_memory().total,
@@ -52,7 +53,7 @@ def observe(facts: ServerFacts, worker: WorkerInfo) -> dict[str, Any]:
     }
 
 
-def _cpu_lines(key: str) -> str | None:
+def _cpuinfo(key: str) -> str | None:
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -64,14 +65,8 @@ def _cpu_lines(key: str) -> str | None:
     return None
 
 
-def _cpu_name() -> str | None:
-    return _cpu_lines("model name")
-
-
 def _cpu_flags_digest() -> str | None:
-    from agenttrace.records import digest  # noqa: PLC0415 - one use
-
-    flags = _cpu_lines("flags") or _cpu_lines("Features")
+    flags = _cpuinfo("flags") or _cpuinfo("Features")
     return None if flags is None else digest(sorted(flags.split()))
 
 

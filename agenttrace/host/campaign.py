@@ -6,12 +6,13 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.errors import ModelServerError, UsageError
+from agenttrace.errors import AgentTraceError, ModelServerError, UsageError
 from agenttrace.host import compose, engine, images
 from agenttrace.host.lock import only_one
 from agenttrace.host.reaper import Reaper
@@ -19,7 +20,6 @@ from agenttrace.serving import pins
 from agenttrace.tasks import task_set
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from agenttrace.plan import Options
 
 EXIT_INTERRUPTED = 130
-_POLL_S = 0.1
+_POLL_S = 0.2
 _STOP_S = 20.0
+_NOTICE_S = 20.0
+"""Time in which the collector finds out by itself that the server is gone, and says what it was doing."""
 _LOG_LINES = 15
 _MAX_WORKERS = 64
 
@@ -115,26 +117,37 @@ def _plan(services: compose.Services, options: Options) -> dict[str, Any]:
     return plan
 
 
+class ContainerError(AgentTraceError):
+    """A one-off container ended with an error; message and exit status are its own."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 def _ask(services: compose.Services, service: str, *arguments: str) -> str:
-    """Run a one-off container; its own error message, without ours around it, is what the user reads."""
+    """Return what a one-off container prints; its own error message, not ours about it, is what the user reads."""
     try:
         return services.ask(service, *arguments)
     except engine.CommandError as error:
-        lines = [line for line in error.output.splitlines() if line.strip()]
-        ours = [line.removeprefix("agenttrace: ") for line in lines if line.startswith("agenttrace: ")]
-        raise UsageError(
-            "\n".join(lines[lines.index(f"agenttrace: {ours[-1]}") :]).removeprefix("agenttrace: ")
-            if ours
-            else str(error)
-        ) from error
+        _, found, message = error.output.rpartition("agenttrace: ")
+        if not found:
+            raise
+        raise ContainerError(message.strip(), error.returncode) from error
 
 
 def _follow(process: subprocess.Popen[bytes], sdk: docker.DockerClient, project: str, name: str) -> int:
-    """Wait for the collector; end it when the user interrupts or nox itself was killed."""
+    """Wait for the collector; end it when the user interrupts, nox itself was killed or the model server is gone."""
     parent = os.getppid()
+    server_gone_at: float | None = None
     try:
         while process.poll() is None and os.getppid() == parent:
             time.sleep(_POLL_S)
+            if server_gone_at is None and _server(sdk, project, "exited"):
+                server_gone_at = time.monotonic()
+            if server_gone_at is not None and time.monotonic() > server_gone_at + _NOTICE_S:
+                _stop(process, sdk, name)
+                process.returncode = ModelServerError.exit_code
     except KeyboardInterrupt:
         pass
     if process.returncode is None:
@@ -148,19 +161,30 @@ def _follow(process: subprocess.Popen[bytes], sdk: docker.DockerClient, project:
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
+def _server(sdk: docker.DockerClient, project: str, *states: str) -> list[Any]:
+    """Return the server's container, if there is one in one of these states (any, when none is given)."""
+    labels = [f"com.docker.compose.project={project}", "com.docker.compose.service=server"]
+    filters: dict[str, str | list[str] | bool] = {"label": labels, **({"status": list(states)} if states else {})}
+    return list(sdk.containers.list(all=True, filters=filters, ignore_removed=True))
+
+
 def _stop(process: subprocess.Popen[bytes], sdk: docker.DockerClient, name: str) -> None:
-    """Ask the collector to end as on Ctrl-C and wait for it."""
+    """Ask the collector to end as on Ctrl-C and wait for it; it may only just be starting."""
     import docker.errors  # noqa: PLC0415
 
-    with contextlib.suppress(docker.errors.APIError):
-        sdk.containers.get(name).kill(signal="SIGINT")
-    with contextlib.suppress(Exception):
-        process.wait(_STOP_S)
+    deadline = time.monotonic() + _STOP_S
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(docker.errors.APIError):
+            sdk.containers.get(name).kill(signal="SIGINT")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1.0)
+    if process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 def _tell_server_log(sdk: docker.DockerClient, project: str) -> None:
-    labels = [f"com.docker.compose.project={project}", "com.docker.compose.service=server"]
-    for container in sdk.containers.list(all=True, filters={"label": labels}):
+    for container in _server(sdk, project):
         state = container.attrs["State"]
         lines = container.logs(tail=_LOG_LINES).decode(errors="replace").rstrip()
         engine.say(f"the model server is {state['Status']} (exit status {state['ExitCode']}); its last lines:\n{lines}")

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agenttrace.host.images import name as image_name
 from agenttrace.plan import metadata
 from agenttrace.records import RunSpec, Trace, canonical_json
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
@@ -260,3 +261,24 @@ def test_a_run_spec_holds_prompts_tools_weights_and_server_arguments(finished):
     assert len(spec.model.sha256) == 64
     assert "--no-cache-prompt" in spec.serving.args
     assert spec.serving.args[spec.serving.args.index("--parallel") + 1] == "1"
+
+
+def test_a_server_that_cannot_start_is_told_with_its_own_words(instance):
+    """A memory limit far too small: the server dies at once, long before the collector would give up on it."""
+    instance.env["AGENTTRACE_SERVER_MEMORY"] = "16m"
+    ended = instance.collect("-n", "1")
+    assert ended.returncode == 3, ended.stderr
+    assert "the model server is exited" in ended.stderr
+    assert not instance.records.exists()
+
+
+def test_a_name_that_is_taken_is_an_error_that_names_it(instance):
+    name = f"{instance.project}-collector"
+    instance.docker("create", "--name", name, image_name("collector"))
+    try:
+        ended = instance.collect("-n", "1")
+        assert ended.returncode != 0
+        assert name in ended.stderr
+        assert "Traceback" not in ended.stderr
+    finally:
+        instance.docker("rm", name)
