@@ -14,7 +14,6 @@ from agenttrace import __version__
 from agenttrace.errors import AgentTraceError
 
 EXIT_INTERRUPTED = 130
-EXIT_INCOMPLETE = 4
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,7 +58,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         status = verb(arguments)
         sys.stdout.flush()
     except AgentTraceError as error:
-        print(f"agenttrace: {error}", file=sys.stderr)  # noqa: T201 - this is the command line
+        print(f"agenttrace: {_shown(str(error))}", file=sys.stderr)  # noqa: T201 - this is the command line
         status = error.exit_code
     except KeyboardInterrupt:
         print("agenttrace: interrupted; every finished record is kept", file=sys.stderr)  # noqa: T201
@@ -68,6 +67,11 @@ def main(argv: list[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     sys.exit(status)
+
+
+def _shown(message: str) -> str:
+    """Return a message with the host's name of the records folder instead of the container's."""
+    return message.replace("/data/", f"{os.environ.get('AGENTTRACE_SHOWN_FOLDER', '/data').rstrip('/')}/")
 
 
 def _as_interrupt(*_: object) -> NoReturn:

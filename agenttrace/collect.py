@@ -13,7 +13,7 @@ from agenttrace.agents.tool_calling import ToolCallingAgent
 from agenttrace.agents.toolbox import SandboxTools
 from agenttrace.errors import AgentTraceError, UsageError, WorkerLostError
 from agenttrace.plan import Plan, metadata
-from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Outcome, Record, Span, Trace
+from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Outcome, Record, Span, Trace, Verdict
 from agenttrace.store.jsonl import RecordLog
 from agenttrace.tasks import Task, solved, task_set
 
@@ -100,7 +100,7 @@ class Campaign:
     def run(self, log: RecordLog, *, workers: int = 1) -> Summary:
         """Run every task that `log` has no record of and return what was done.
 
-        Records that are finished when something goes wrong are appended before the error leaves.
+        Tasks that other workers finish while one of them fails are still appended before the error leaves.
 
         Raises:
             ModelServerError: the model server is gone for good.
@@ -152,7 +152,7 @@ class Campaign:
 
     def _record_failure(self, trace: Trace) -> None:
         """Keep a spoilt attempt beside the records: nothing is lost, and nothing of it counts."""
-        with RecordLog(self._plan.path.with_suffix(".failures.jsonl")) as failures:
+        with RecordLog(self._plan.path.with_suffix(".failures.jsonl"), unique=False) as failures:
             failures.append(trace.trace_id, trace)
 
     def _work(self) -> None:
@@ -216,7 +216,10 @@ class Campaign:
     def _judged(self, task: Task, run: Run, before: tuple[TreeEntry, ...], worker: Worker) -> Outcome:
         if run.outcome.ended in INFRASTRUCTURE_ENDS:
             return run.outcome
-        verdicts = self._judge(task, run.outcome.final_answer, before, worker.manifest())
+        tree = worker.tree()
+        verdicts = self._judge(task, run.outcome.final_answer, before, tree.entries)
+        if tree.truncated:
+            verdicts = tuple(_ungraded_state(verdict) for verdict in verdicts)
         return Outcome(
             ended=run.outcome.ended,
             detail=run.outcome.detail,
@@ -245,6 +248,14 @@ def _empty_run() -> Run:
 
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     return Run(steps=(), spans=(), outcome=Outcome(ended="internal_error"), timestamp_utc=now, elapsed_ns=0)
+
+
+def _ungraded_state(verdict: Verdict) -> Verdict:
+    """Return the verdict as it is when the tree could not be listed whole: nothing can be said about the state."""
+    if verdict.aspect != "state":
+        return verdict
+    reason = "the tree is larger than what is listed of it"
+    return Verdict(aspect="state", verdict="not_gradable", method=verdict.method, reason=reason)
 
 
 def _hit_memory(run: Run) -> bool:

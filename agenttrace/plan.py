@@ -17,6 +17,7 @@ from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import Task, task_set
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
     from pathlib import Path
 
@@ -62,6 +63,26 @@ class Plan(Record, frozen=True, kw_only=True):
         return [task for task in self.tasks if self.trace_id(task) not in done]
 
 
+def check_options(options: Options) -> None:
+    """Refuse options that no campaign can run with.
+
+    Raises:
+        UsageError: names the option, what was given and what is possible.
+    """
+    for name, value, least, most in (
+        ("--max-steps", options.max_steps, 1, 1000),
+        ("--call-limit", options.call_limit_ms, 1, 3_600_000),
+    ):
+        if not least <= value <= most:
+            raise UsageError(f"{name}: {value} is outside {least} to {most}{' ms' if 'limit' in name else ''}")
+    if options.run_id is not None and not _RUN_ID.fullmatch(options.run_id):
+        raise UsageError(
+            f"run id {options.run_id!r}: expected letters, digits, dots, dashes, underscores (at most 100)"
+        )
+    if options.fresh and options.output is not None:
+        raise UsageError("--fresh starts a new file with a name of its own: give it without --output")
+
+
 def make_plan(options: Options, *, images: dict[str, str], fixture_version: str, folder: Path, now: datetime) -> Plan:
     """Return the plan of a campaign, resuming the newest one in `folder` that had the same spec.
 
@@ -75,12 +96,9 @@ def make_plan(options: Options, *, images: dict[str, str], fixture_version: str,
     Raises:
         UsageError: unknown model, data set, profile or range; or the file belongs to a campaign with another spec.
     """
+    check_options(options)
     chosen = task_set(options.dataset)
     pin = pins.model_pin(options.model)
-    if options.run_id is not None and not _RUN_ID.fullmatch(options.run_id):
-        raise UsageError(
-            f"run id {options.run_id!r}: expected letters, digits, dots, dashes, underscores (at most 100)"
-        )
     draft = RunSpec(
         run_id=options.run_id or "",
         dataset=chosen.spec(offset=options.offset, count=options.count),
@@ -105,11 +123,15 @@ def _place(draft: RunSpec, options: Options, folder: Path, now: datetime) -> tup
     if options.output is not None:
         return _given(folder / options.output, draft, new, options)
     if not options.fresh:
-        for candidate in sorted(folder.glob("*.run.json"), key=lambda path: path.name, reverse=True):
+        for candidate in _newest_first(folder.glob("*.run.json")):
             earlier = _readable_spec(candidate)
             if earlier is not None and _same(earlier, draft, options.run_id):
                 return candidate.with_name(candidate.name.replace(".run.json", ".jsonl")), earlier, True
     return folder / f"{draft.dataset.name}_{draft.model.size}_{stamp}.jsonl", new, False
+
+
+def _newest_first(paths: Iterable[Path]) -> list[Path]:
+    return sorted((path for path in paths if path.is_file()), key=lambda path: path.stat().st_mtime_ns, reverse=True)
 
 
 def _given(path: Path, draft: RunSpec, new: RunSpec, options: Options) -> tuple[Path, RunSpec, bool]:

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from agenttrace.records import LLMStep, Span, Trace
+from agenttrace.show import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -52,7 +53,7 @@ class CampaignDisplay:
         self._before = done
         self._done = done
         self._solved = self._failures = self._calls = self._tokens = 0
-        self._model_ms = 0.0
+        self._generated_ms = 0.0
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self._bar = Progress(
@@ -82,7 +83,8 @@ class CampaignDisplay:
         with self._lock:
             if isinstance(event, LLMStep):
                 self._tokens += event.output_tokens or 0
-                self._model_ms += event.duration_ms
+                if event.timings is not None:
+                    self._generated_ms += event.timings.predicted_ms or 0.0
             else:
                 self._calls += 1
             self._refresh()
@@ -97,7 +99,8 @@ class CampaignDisplay:
                 self._out.print(
                     f"[{self._done}/{self._total}] {_label(trace, task)}: {_MARKS[trace.outcome.solved]}, "
                     f"{trace.outcome.ended}, {len(trace.llm_steps)} steps, {len(trace.spans)} calls, "
-                    f"{trace.total_duration_ms / 1000:.2f} s, ETA {self._eta()}",
+                    f"{trace.total_duration_ms / 1000:.2f} s, {self._rate()} tok/s, "
+                    f"{self._failures} lost, ETA {self._eta()}",
                     markup=True,
                 )
 
@@ -108,7 +111,7 @@ class CampaignDisplay:
             self._refresh()
             self._out.print(
                 f"[yellow]{_label(trace, task)}: attempt {attempt} lost ({trace.outcome.ended}): "
-                f"{escape(trace.outcome.detail or '')}[/]"
+                f"{escape(printable(trace.outcome.detail or ''))}[/]"
             )
 
     def _eta(self) -> str:
@@ -118,9 +121,12 @@ class CampaignDisplay:
         left = (time.monotonic() - self._started) / fresh * (self._total - self._done)
         return f"{int(left // 60):02d}:{int(left % 60):02d}"
 
+    def _rate(self) -> str:
+        """Tokens per second of generation, as the server measured it; prompt processing is not in it."""
+        return f"{self._tokens / (self._generated_ms / 1000):,.0f}" if self._generated_ms else "-"
+
     def _refresh(self) -> None:
-        rate = self._tokens / (self._model_ms / 1000) if self._model_ms else 0.0
-        rates = f"{self._solved} solved, {self._failures} lost, {self._calls} calls, {rate:,.0f} tok/s"
+        rates = f"{self._solved} solved, {self._failures} lost, {self._calls} calls, {self._rate()} tok/s"
         self._bar.update(self._bar_id, completed=self._done, rates=rates, eta=self._eta())
 
 
@@ -163,7 +169,7 @@ def _add_time_rows(table: Table, summary: Summary) -> None:
     wall = summary.elapsed_ns / 1e9
     busy = wall * summary.workers
     model = sum(step.duration_ms for trace in summary.traces for step in trace.llm_steps) / 1000
-    tools = sum((span.end_ns - span.start_ns) for trace in summary.traces for span in trace.spans) / 1e9
+    tools = sum(span.duration_ms for trace in summary.traces for span in trace.spans) / 1000
     table.add_row("wall time", f"{wall:.2f} s")
     if summary.traces:
         ours = max(0.0, busy - model - tools)

@@ -38,7 +38,12 @@ def _matches(trace: Trace, wanted: str) -> bool:
 
 
 def transcript(trace: Trace) -> Iterator[tuple[str, str]]:
-    """Yield (style, line) pairs; what the model or a tool wrote has its control characters made visible."""
+    """Yield (style, line) pairs in which every control character, whoever wrote it, is made visible."""
+    for style, line in _lines(trace):
+        yield style, printable(line)
+
+
+def _lines(trace: Trace) -> Iterator[tuple[str, str]]:
     meta, outcome = trace.metadata, trace.outcome
     yield "bold", f"{meta.get('dataset_name')}/{meta.get('task_id')} {meta.get('task_name', '')}  {trace.trace_id}"
     yield "dim", f"{trace.model}, {trace.timestamp_utc}, {trace.total_duration_ms / 1000:.3f} s"
@@ -48,10 +53,10 @@ def transcript(trace: Trace) -> Iterator[tuple[str, str]]:
     for step in trace.llm_steps:
         yield from _step(step, spans)
     yield "", ""
-    yield "bold", f"ended: {outcome.ended}" + (f" ({printable(outcome.detail)})" if outcome.detail else "")
+    yield "bold", f"ended: {outcome.ended}" + (f" ({outcome.detail})" if outcome.detail else "")
     for verdict in outcome.verdicts:
         style = {"passed": "green", "failed": "red"}.get(verdict.verdict, "yellow")
-        reason = f": {printable(verdict.reason)}" if verdict.reason else ""
+        reason = f": {verdict.reason}" if verdict.reason else ""
         yield style, f"  {verdict.aspect}: {verdict.verdict}{reason}"
 
 
@@ -60,7 +65,7 @@ def _step(step: LLMStep, spans: dict[str, Span]) -> Iterator[tuple[str, str]]:
     yield "", ""
     yield "bold", f"step {step.step_number}  {step.duration_ms:.1f} ms, {tokens}, {step.finish_reason}"
     if step.reasoning_content:
-        yield from _block("italic dim", "thinks", step.reasoning_content)
+        yield from _block("italic dim", "thinks", step.reasoning_content.rstrip("\n"))
     if step.model_output:
         yield from _block("", "says", step.model_output)
     for call in step.tool_calls or ():
@@ -94,7 +99,7 @@ def _figures(telemetry: Telemetry) -> str:
 
 
 def _block(style: str, title: str, text: str) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(printable(text).splitlines() or [""]):
+    for number, line in enumerate(text.split("\n")):
         yield style, f"  {title if number == 0 else '':>10} | {line}"
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from agenttrace.environment import image_digests, observe
-from agenttrace.errors import StorageError, UsageError
+from agenttrace.errors import StorageError, UsageError, WorkerLostError
 from agenttrace.fixture.version import fixture_version
 from agenttrace.plan import Options, Plan, make_plan, write_run_spec
 from agenttrace.sandbox.client import acquire
-from agenttrace.store.jsonl import RecordLog
+from agenttrace.store.jsonl import RecordLog, known_ids
 from agenttrace.store.read import read_traces, run_spec_path
 from agenttrace.tasks import task_set
 
@@ -23,17 +24,20 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from agenttrace.records import RunSpec
     from agenttrace.sandbox.client import Worker
+    from agenttrace.sandbox.reports import WorkerInfo
 
 EXIT_INCOMPLETE = 4
 SERVER_START_S = 600.0
-WORKER_START_S = 60.0
+WORKER_START_S = 120.0
+_TRY_S = 0.5
 
 
 def describe(options_json: str, *, folder: Path) -> dict[str, Any]:
     """Return what a campaign would do: its file, its run id, how many tasks it has and how many are left."""
     plan = _plan(options_json, folder)
-    done = {trace.trace_id: None for trace in read_traces(plan.path)} if plan.path.exists() else {}
+    done = known_ids(plan.path) if plan.path.exists() else {}
     return {
         "file": plan.path.name,
         "run_id": plan.spec.run_id,
@@ -70,7 +74,6 @@ def collect(options_json: str, *, folder: Path, base_url: str, sockets: Path, wo
     plan = _plan(options_json, folder)
     out = console()
     with RecordLog(plan.path) as log:
-        write_run_spec(plan)
         if log.torn_bytes:
             out.print(f"cut off a torn last line of {log.torn_bytes} bytes, left by a killed sitting")
         todo = len(plan.todo(log.ids))
@@ -80,11 +83,12 @@ def collect(options_json: str, *, folder: Path, base_url: str, sockets: Path, wo
         if plan.resumes:
             out.print(f"resuming {plan.path.name}: {len(plan.tasks) - todo} tasks done, {todo} to do")
         try:
+            write_run_spec(plan)
             return _run(plan, log, out, base_url=base_url, sockets=sockets, workers=workers)
         except BaseException:
-            if not plan.resumes and not log.ids:  # it never began: leave no empty campaign behind
+            if not plan.resumes and not plan.path.stat().st_size:  # it never began: leave no empty campaign behind
                 plan.path.unlink()
-                run_spec_path(plan.path).unlink()
+                run_spec_path(plan.path).unlink(missing_ok=True)
             raise
 
 
@@ -106,6 +110,7 @@ def _run(plan: Plan, log: RecordLog, out: Console, *, base_url: str, sockets: Pa
     check_server(facts, spec)
     pool = _Pool(sockets)
     first = pool.connect()
+    _check_worker(first.info, spec)
     environment = observe(facts, first.info)
     pool.give_back(first)
 
@@ -118,6 +123,16 @@ def _run(plan: Plan, log: RecordLog, out: Console, *, base_url: str, sockets: Pa
         out.print(f"[red]without a record, the same command tries again: {names}[/]")
         return EXIT_INCOMPLETE
     return 0
+
+
+def _check_worker(info: WorkerInfo, spec: RunSpec) -> None:
+    """Refuse a sandbox that was made from another image than the run spec names."""
+    expected = spec.images.get("sandbox")
+    if None not in {expected, info.environment_digest} and info.environment_digest != expected:
+        raise UsageError(
+            f"the sandbox has the environment digest {info.environment_digest}, the run spec names {expected}; "
+            "build the images anew: scripts/nox -s images"
+        )
 
 
 class _Pool:
@@ -135,12 +150,21 @@ class _Pool:
         Raises:
             WorkerLostError: none became free in time.
         """
-        with self._lock:
+        deadline = time.monotonic() + WORKER_START_S
+        while True:
+            try:
+                return self._one_try()
+            except WorkerLostError:
+                if time.monotonic() > deadline:
+                    raise
+
+    def _one_try(self) -> Worker:
+        with self._lock:  # one thread at a time, so that two do not take the same worker; briefly, so that none starves
             if self._spare:
                 return self._spare.pop()
             self._given = [worker for worker in self._given if not worker.closed]
             held = {worker.path for worker in self._given if worker.path is not None}
-            (worker,) = acquire(self._sockets, count=1, timeout_s=WORKER_START_S, held=held)
+            (worker,) = acquire(self._sockets, count=1, timeout_s=_TRY_S, held=held)
             self._given.append(worker)
             return worker
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 
@@ -108,6 +109,22 @@ def test_show_says_how_to_name_a_trace(records, arguments, message):
     assert "Traceback" not in ended.stderr
 
 
+def test_show_escapes_names_titles_and_reasons_too(tmp_path):
+    evil = "\x1b]0;PWN\x07"
+    row = msgspec.to_builtins(trace(name=evil))
+    row["model"] = evil
+    row["llm_steps"][0]["finish_reason"] = evil
+    row["spans"][0]["tool_name"] = evil
+    row["spans"][0]["telemetry"]["leftover_names"] = [evil]
+    row["outcome"]["verdicts"][0]["reason"] = evil
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(msgspec.json.encode(row) + b"\n")
+    text = agenttrace("show", path).stdout
+    assert "PWN" in text
+    assert "\x1b" not in text
+    assert "\x07" not in text
+
+
 def test_a_broken_line_is_named_with_its_number(records):
     records.write_bytes(records.read_bytes() + b'{"trace_id": 1}\n{"cut')
     ended = agenttrace("show", records, "nothing")
@@ -122,7 +139,7 @@ def test_a_missing_or_empty_file_is_a_message(tmp_path):
 
 
 def test_a_closed_pipe_is_no_error(records):
-    command = f"{sys.executable} -m agenttrace show {records} | head -n 1"
+    command = f"{shlex.quote(sys.executable)} -m agenttrace show {shlex.quote(str(records))} | head -n 1"
     ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
     assert ended.stderr == ""
 

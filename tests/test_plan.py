@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -63,6 +64,9 @@ def test_a_file_with_records_but_without_a_run_spec_is_refused(tmp_path):
 def test_unreadable_run_specs_of_others_do_not_disturb(tmp_path):
     (tmp_path / "old.run.json").write_text("{}")
     (tmp_path / "odd.run.json").write_bytes(b"\xff")
+    (tmp_path / "text.run.json").write_bytes(b'{"run_id": "\xff\xfe"}')
+    os.mkfifo(tmp_path / "pipe.run.json")
+    (tmp_path / "folder.run.json").mkdir()
     assert not plan(tmp_path).resumes
 
 
@@ -76,6 +80,9 @@ def test_unreadable_run_specs_of_others_do_not_disturb(tmp_path):
         ({"count": 0}, "is outside"),
         ({"run_id": "a/b"}, "run id"),
         ({"output": "a.txt"}, "ends in .jsonl"),
+        ({"output": "a.jsonl", "fresh": True}, "--fresh"),
+        ({"max_steps": 0}, "--max-steps: 0 is outside 1 to 1000"),
+        ({"call_limit_ms": 10**15}, "--call-limit"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_was_expected(tmp_path, options, message):
@@ -105,3 +112,14 @@ def test_a_run_spec_survives_its_file(tmp_path):
     text = (tmp_path / "demo_tiny_20261102T030405Z.run.json").read_bytes()
     assert msgspec.json.decode(text, type=RunSpec) == made.spec
     assert b'"system_prompt"' in text
+
+
+def test_the_newest_of_several_equal_campaigns_is_resumed(tmp_path):
+    write_run_spec(plan(tmp_path))
+    later = plan(tmp_path, now=NOW + timedelta(days=1), fresh=True)
+    write_run_spec(later)
+    old = tmp_path / "demo_tiny_20261102T030405Z.run.json"
+    copy = tmp_path / "zzz.run.json"
+    copy.write_bytes(old.read_bytes())
+    os.utime(copy, (1, 1))
+    assert plan(tmp_path, now=NOW + timedelta(days=2)).path == later.path

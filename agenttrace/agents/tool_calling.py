@@ -1,7 +1,7 @@
 """The tool-calling agent: think, call a tool, read its output, until `final_answer` or a limit.
 
 The loop is that of AgentTrace's collector, without its losses: every proposed call has an id that its span carries,
-malformed and unknown calls are spans too, and nothing is re-tried behind the record's back.
+malformed and unknown calls are spans too.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.agents import Run
-from agenttrace.errors import WorkerLostError
+from agenttrace.errors import AgentTraceError, WorkerLostError
 from agenttrace.records import (
     NO_PROCESS,
+    NOT_MEASURED,
     AgentSpec,
     LLMStep,
     Outcome,
@@ -25,7 +26,7 @@ from agenttrace.records import (
     canonical_json,
     derived_id,
 )
-from agenttrace.serving.chat import ContextFullError, UnparsableReplyError
+from agenttrace.serving.chat import ContextFullError, RequestRefusedError, UnparsableReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,6 +111,10 @@ class ToolCallingAgent:
                 self._step()
         except _End as end:
             outcome = end.outcome
+        except AgentTraceError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one task's fault never ends the campaign, and keeps what it has done
+            outcome = Outcome(ended="internal_error", detail=f"{type(error).__name__}: {error}")
         return Run(
             steps=tuple(self._steps),
             spans=tuple(self._spans),
@@ -126,6 +131,8 @@ class ToolCallingAgent:
             reply = self._model.complete(self._messages)
         except ContextFullError as error:
             raise _End("token_budget", str(error)) from None
+        except RequestRefusedError as error:
+            raise _End("model_error", str(error)) from None
         except UnparsableReplyError as error:
             self._record_unparsable(str(error), start_ns, time.monotonic_ns() - started)
             return
@@ -133,13 +140,22 @@ class ToolCallingAgent:
         if step.tool_calls and all(_arguments(call.arguments) is not None for call in step.tool_calls):
             self._format_errors = 0
             self._say_calls(step)
-            for call in step.tool_calls:
-                self._call(call, step)
+            self._carry_out(step.tool_calls, step)
         elif step.tool_calls:
             self._reject(step)
         else:
             self._say(reply.content or "")
             self._remind("the reply holds no tool call")
+
+    def _carry_out(self, calls: tuple[ToolCall, ...], step: LLMStep) -> None:
+        """Carry out calls in order; when one ends the run, those after it are recorded as not executed."""
+        for number, call in enumerate(calls, start=1):
+            try:
+                self._call(call, step)
+            except _End:
+                for rest in calls[number:]:
+                    self._append_span(rest, step, text="Error: not executed, the run had ended.")
+                raise
 
     def _record(self, reply: Reply) -> LLMStep:
         number = len(self._steps) + 1
@@ -217,7 +233,7 @@ class ToolCallingAgent:
 
     def _call(self, call: ToolCall, step: LLMStep) -> None:
         arguments = _arguments(call.arguments) or {}
-        if call.name == FINAL_ANSWER and "answer" in arguments:
+        if call.name == FINAL_ANSWER and set(arguments) == {"answer"}:
             self._append_span(call, step, text=arguments["answer"], exit_code=0)
             raise _End("final_answer", answer=arguments["answer"])
         expected = self._parameters.get(call.name)
@@ -233,11 +249,19 @@ class ToolCallingAgent:
         self._answer(call, text)
 
     def _execute(self, call: ToolCall, step: LLMStep, arguments: dict[str, str]) -> None:
-        start_ns = time.time_ns()
+        start_ns, started = time.time_ns(), time.monotonic_ns()
         try:
             result = self._tools.execute(call.name, arguments)
         except WorkerLostError as error:
-            self._append_span(call, step, text=f"Error: {error}", status="lost", start_ns=start_ns)
+            self._append_span(
+                call,
+                step,
+                text=f"Error: {error}",
+                status="lost",
+                start_ns=start_ns,
+                duration_ms=(time.monotonic_ns() - started) / 1e6,
+                telemetry=NOT_MEASURED,
+            )
             raise _End("sandbox_error", str(error)) from None
         self._append_span(call, step, text=result.text, exit_code=result.exit_code, **result.fields)
         self._answer(call, result.text)
@@ -272,11 +296,15 @@ class ToolCallingAgent:
 
 
 def _arguments(text: str) -> dict[str, str] | None:
-    """Return the arguments as an object of strings, or `None` when the text is anything else."""
+    """Return the arguments as an object of strings, or `None` when the text is anything else.
+
+    Text that cannot be encoded (a lone surrogate) is refused, too: no tool and no file could take it.
+    """
     try:
         value = json.loads(text)
-    except ValueError:
-        return None
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+            return None
+        "".join([*value, *value.values()]).encode()
+    except (ValueError, RecursionError):
         return None
     return value

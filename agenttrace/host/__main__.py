@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import NoReturn
 
-from agenttrace.errors import AgentTraceError
+from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import engine
 from agenttrace.serving import pins
 
@@ -28,11 +29,21 @@ def _parser() -> argparse.ArgumentParser:
     collect.add_argument("--workers", type=int, default=1, metavar="W", help="tasks run at a time (default: 1)")
     collect.add_argument("--profile", default=pins.DEFAULT_PROFILE, help="serving profile (default: %(default)s)")
     collect.add_argument("--max-steps", type=int, default=10, metavar="N", help="generations per task (default: 10)")
-    collect.add_argument("--call-limit", type=float, default=30.0, metavar="S", help="seconds per call (default: 30)")
+    collect.add_argument(
+        "--call-limit", type=_milliseconds, default=30_000, metavar="S", help="seconds per call (default: 30)"
+    )
     verbs.add_parser("images", help="build the images that are out of date", prog="nox -s images --")
     clean = verbs.add_parser("clean", help="remove containers, volumes and networks", prog="nox -s clean --")
     clean.add_argument("--images", action="store_true", help="remove the images as well")
+    clean.add_argument("--all", action="store_true", help="also what running campaigns of other checkouts use")
     return parser
+
+
+def _milliseconds(text: str) -> int:
+    seconds = float(text)
+    if not math.isfinite(seconds):
+        raise ValueError(text)
+    return round(seconds * 1000)
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
@@ -58,7 +69,10 @@ def _collect(arguments: argparse.Namespace) -> int:
     output: Path | None = arguments.output
     folder = ROOT / "datasets" if output is None else output.parent
     if output is None:
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder for records {folder}: {error.strerror}") from error
     options = Options(
         model=arguments.model,
         dataset=arguments.dataset,
@@ -66,7 +80,7 @@ def _collect(arguments: argparse.Namespace) -> int:
         offset=arguments.offset,
         count=arguments.count,
         max_steps=arguments.max_steps,
-        call_limit_ms=round(arguments.call_limit * 1000),
+        call_limit_ms=arguments.call_limit,
         run_id=arguments.run_id,
         output=None if output is None else output.name,
         fresh=arguments.fresh,
@@ -89,9 +103,10 @@ def _clean(arguments: argparse.Namespace) -> int:
     from agenttrace.host import cleaning  # noqa: PLC0415
 
     engine.check()
-    for line in cleaning.clean(images=arguments.images):
+    report = cleaning.clean(images=arguments.images, everything=arguments.all)
+    for line in report.lines:
         engine.say(line)
-    return 0
+    return 0 if report.complete else 1
 
 
 if __name__ == "__main__":

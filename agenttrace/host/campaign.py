@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import subprocess
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,9 @@ from agenttrace.errors import AgentTraceError, ModelServerError, UsageError
 from agenttrace.host import compose, engine, images
 from agenttrace.host.lock import only_one
 from agenttrace.host.reaper import Reaper
+from agenttrace.plan import check_options
 from agenttrace.serving import pins
+from agenttrace.show import printable
 from agenttrace.tasks import task_set
 
 if TYPE_CHECKING:
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 130
 _POLL_S = 0.2
 _STOP_S = 20.0
-_NOTICE_S = 20.0
+_NOTICE_S = 12.0
 """Time in which the collector finds out by itself that the server is gone, and says what it was doing."""
 _LOG_LINES = 15
 _MAX_WORKERS = 64
@@ -58,15 +62,18 @@ def collect(request: Request) -> int:
         sdk = compose.client()
         with Reaper(project, lock):
             compose.sweep(sdk, project)
+            status = EXIT_INTERRUPTED
             try:
-                return _run(request, sdk, project, info, built)
+                status = _run(request, sdk, project, info, built)
             finally:
                 with _uninterrupted():
-                    compose.sweep(sdk, project)
+                    (compose.sweep_for_good if status else compose.sweep)(sdk, project)
+            return status
 
 
 def _check(request: Request) -> None:
     """Refuse what cannot work before anything is built."""
+    check_options(request.options)
     pins.serving_spec(pins.model_pin(request.options.model), request.options.profile)
     chosen = task_set(request.options.dataset)
     chosen.tasks(offset=request.options.offset, count=request.options.count)
@@ -81,11 +88,12 @@ def _run(request: Request, sdk: docker.DockerClient, project: str, info: engine.
     serving = pins.serving_spec(pin, request.options.profile)
     uid, gid = compose.caller(info)
     variables = {
-        **{f"AGENTTRACE_{target.upper()}_IMAGE": name for target, name in built.names.items()},
+        **{f"AGENTTRACE_{target.upper()}_IMAGE": image for target, image in built.ids.items()},
         "AGENTTRACE_SERVER_ARGS": compose.shell_words(serving.args),
         "AGENTTRACE_UID": str(uid),
         "AGENTTRACE_GID": str(gid),
         "AGENTTRACE_DATASETS": str(request.folder.resolve()),
+        "AGENTTRACE_SHOWN_FOLDER": str(request.folder),
         "AGENTTRACE_HOST": compose.host_facts(info, built.base_origin),
         "AGENTTRACE_TERMINAL": compose.terminal_size(),
         "AGENTTRACE_WORKERS": str(request.workers),
@@ -99,7 +107,7 @@ def _run(request: Request, sdk: docker.DockerClient, project: str, info: engine.
     engine.say(f"{todo['tasks']} tasks, {todo['todo']} to do, records go to {request.folder / todo['file']}")
     _ask(services, "fetcher", "fetch", pin.name)
     services.up("server", "sandbox", workers=request.workers)
-    name = f"{project}-collector"
+    name = f"{project}-collector-{os.getpid()}"
     # The plan chose file and run id; the collector is told them, so that what was announced is what is written.
     settled = msgspec.structs.replace(request.options, output=todo["file"], run_id=todo["run_id"])
     options = msgspec.json.encode(settled).decode()
@@ -107,7 +115,7 @@ def _run(request: Request, sdk: docker.DockerClient, project: str, info: engine.
     status = _follow(process, sdk, project, name)
     if status == 0:
         engine.say(f"records: {request.folder / todo['file']}")
-        engine.say(f"look at one: scripts/nox -s show -- {request.folder / todo['file']}")
+        engine.say(f"look at one: scripts/nox -s show -- {shlex.quote(str(request.folder / todo['file']))}")
     return status
 
 
@@ -139,13 +147,11 @@ def _ask(services: compose.Services, service: str, *arguments: str) -> str:
 def _follow(process: subprocess.Popen[bytes], sdk: docker.DockerClient, project: str, name: str) -> int:
     """Wait for the collector; end it when the user interrupts, nox itself was killed or the model server is gone."""
     parent = os.getppid()
-    server_gone_at: float | None = None
+    server = _ServerWatch(sdk, project)
     try:
         while process.poll() is None and os.getppid() == parent:
             time.sleep(_POLL_S)
-            if server_gone_at is None and _server(sdk, project, "exited"):
-                server_gone_at = time.monotonic()
-            if server_gone_at is not None and time.monotonic() > server_gone_at + _NOTICE_S:
+            if server.gone_for_s() > _NOTICE_S:
                 _stop(process, sdk, name)
                 process.returncode = ModelServerError.exit_code
     except KeyboardInterrupt:
@@ -161,11 +167,28 @@ def _follow(process: subprocess.Popen[bytes], sdk: docker.DockerClient, project:
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def _server(sdk: docker.DockerClient, project: str, *states: str) -> list[Any]:
-    """Return the server's container, if there is one in one of these states (any, when none is given)."""
+def _server(sdk: docker.DockerClient, project: str) -> list[Any]:
+    """Return the server's container, if there is one."""
     labels = [f"com.docker.compose.project={project}", "com.docker.compose.service=server"]
-    filters: dict[str, str | list[str] | bool] = {"label": labels, **({"status": list(states)} if states else {})}
-    return list(sdk.containers.list(all=True, filters=filters, ignore_removed=True))
+    return list(sdk.containers.list(all=True, filters={"label": labels}, ignore_removed=True))
+
+
+class _ServerWatch:
+    """Notices the end of the model server without polling the engine on the machine that is being measured."""
+
+    def __init__(self, sdk: docker.DockerClient, project: str) -> None:
+        self._ended_at: float | None = None
+        for container in _server(sdk, project):
+            threading.Thread(target=self._wait, args=(container,), daemon=True).start()
+
+    def _wait(self, container: Any) -> None:  # noqa: ANN401 - docker.models.containers.Container
+        with contextlib.suppress(Exception):  # the engine went away, or the campaign is over: nothing to notice then
+            container.wait(timeout=None)
+            self._ended_at = time.monotonic()
+
+    def gone_for_s(self) -> float:
+        """Return for how long the server has been gone; 0 while it runs."""
+        return 0.0 if self._ended_at is None else time.monotonic() - self._ended_at
 
 
 def _stop(process: subprocess.Popen[bytes], sdk: docker.DockerClient, name: str) -> None:
@@ -187,6 +210,7 @@ def _tell_server_log(sdk: docker.DockerClient, project: str) -> None:
     for container in _server(sdk, project):
         state = container.attrs["State"]
         lines = container.logs(tail=_LOG_LINES).decode(errors="replace").rstrip()
+        lines = printable(lines)
         engine.say(f"the model server is {state['Status']} (exit status {state['ExitCode']}); its last lines:\n{lines}")
 
 

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: where Dockerfile and docker-compose.yml lie."""
 PROJECT_LABEL = "org.agenttrace.project"
+_EMPTY_SWEEPS = 2
+_PAUSE_S = 0.3
 _COMPOSE_LABEL = "com.docker.compose.project"
 
 
@@ -46,7 +49,7 @@ def client() -> docker.DockerClient:
         shown = engine.run(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], check=False)
         host = shown.stdout.strip() if shown.returncode == 0 else ""
     try:
-        found = docker.DockerClient(base_url=host) if host.startswith("unix://") else docker.from_env()
+        found = docker.DockerClient(base_url=host) if host else docker.from_env()
         found.ping()
     except (docker.errors.DockerException, OSError) as error:
         raise UsageError(f"the Docker engine does not answer: {error}; start it and run again") from error
@@ -137,6 +140,14 @@ def sweep(sdk: docker.DockerClient, project: str) -> int:
     return len(containers) + len(others)
 
 
+def sweep_for_good(sdk: docker.DockerClient, project: str) -> None:
+    """Remove a compose project, also what the engine is still creating for a client that was cut off."""
+    empty = 0
+    while empty < _EMPTY_SWEEPS:
+        empty = 0 if sweep(sdk, project) else empty + 1
+        time.sleep(_PAUSE_S)
+
+
 def terminal_size() -> str:
     """Return `WIDTHxHEIGHT` when people watch on a terminal, else nothing."""
     if not sys.stderr.isatty():
@@ -180,7 +191,7 @@ def caller(info: engine.EngineInfo) -> tuple[int, int]:
 
 
 def shell_words(arguments: Sequence[str]) -> str:
-    """Return arguments as the one string that compose splits again; `$` is doubled against its interpolation."""
+    """Return arguments as the one string that compose splits again."""
     import shlex  # noqa: PLC0415
 
     return shlex.join(arguments)

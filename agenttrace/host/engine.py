@@ -72,7 +72,7 @@ def run(
     timeout_s: float | None = None,
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Ended process; the one place of `agenttrace.host` that starts any.
+    """Ended process. This function and `start` are the only places of `agenttrace.host` that start any.
 
     Args:
         argv: the program and its arguments; no shell sees them.
@@ -89,7 +89,7 @@ def run(
         if on_line is None:
             ended = subprocess.run(  # noqa: S603 - an argument list of ours, no shell
                 list(argv), env=env, timeout=timeout_s, capture_output=True, text=True, errors="replace", check=False,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         else:
             ended = _stream(argv, env, on_line)
@@ -138,7 +138,7 @@ def _stream(
     lines = []
     with subprocess.Popen(  # noqa: S603 - an argument list of ours, no shell
         list(argv), env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        errors="replace",
+        errors="replace", start_new_session=True,
     ) as process:  # fmt: skip
         try:
             for line in process.stdout or ():

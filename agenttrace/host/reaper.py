@@ -29,7 +29,7 @@ class Reaper:
 
     def __init__(self, project: str, lock: int) -> None:
         self._process: subprocess.Popen[bytes] = engine.start(
-            [sys.executable, "-m", "agenttrace.host.reaper", project],
+            [sys.executable, "-P", "-m", "agenttrace.host.reaper", project],
             env={**os.environ, "PYTHONPATH": str(compose.ROOT)},
             stdin=subprocess.PIPE,
             output=subprocess.DEVNULL,
@@ -45,13 +45,12 @@ class Reaper:
 
 
 def main() -> None:
-    """Wait for the byte or the end of file; on the latter sweep twice, since a container may just be starting."""
+    """Wait for the byte or the end of file; on the latter remove the project."""
     project = sys.argv[1]
     if sys.stdin.buffer.read(1) == _ALL_WELL:
         return
     sdk = compose.client()
-    while compose.sweep(sdk, project):
-        pass
+    compose.sweep_for_good(sdk, project)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from agenttrace.records.run_spec import (
 from agenttrace.records.trace import (
     INFRASTRUCTURE_ENDS,
     NO_PROCESS,
+    NOT_MEASURED,
     Ended,
     LLMStep,
     Outcome,
@@ -30,6 +31,7 @@ from agenttrace.records.trace import (
 __all__ = [
     "INFRASTRUCTURE_ENDS",
     "NAMESPACE",
+    "NOT_MEASURED",
     "NO_PROCESS",
     "SCHEMA_VERSION",
     "AgentSpec",

@@ -25,8 +25,8 @@ class Telemetry(Record, frozen=True, kw_only=True):
         max_rss_bytes: resident set of the largest single process (not the sum), bytes.
         read_bytes: bytes fetched from the block layer; 0 when the page cache had them.
         write_bytes: bytes dirtied in the page cache of disk-backed files (4 KiB granularity); 0 on tmpfs.
-        method: how the figures were taken: `c-helper`, `python-helper`, or `no-process` when the call started no
-            process (its cost is then exactly zero).
+        method: how the figures were taken: `c-helper`, `python-helper`, `no-process` when the call started no process
+            (its cost is then exactly zero), or `not-measured` when the worker was lost with the figures.
         wall_ns: monotonic time from before the fork to the exit of the main process.
         cleanup_ns: monotonic time from that exit until every leftover was dead and reaped.
         cpu_user_ns: as `user_time_s`, nanoseconds.
@@ -46,7 +46,7 @@ class Telemetry(Record, frozen=True, kw_only=True):
     max_rss_bytes: int | None
     read_bytes: int | None
     write_bytes: int | None
-    method: Literal["c-helper", "python-helper", "no-process"]
+    method: Literal["c-helper", "python-helper", "no-process", "not-measured"]
     wall_ns: int | None = None
     cleanup_ns: int | None = None
     cpu_user_ns: int | None = None
@@ -69,6 +69,17 @@ NO_PROCESS = Telemetry(
     method="no-process",
 )
 """Telemetry of a call that starts no process, such as `final_answer`: exactly zero."""
+
+
+NOT_MEASURED = Telemetry(
+    user_time_s=None,
+    system_time_s=None,
+    max_rss_bytes=None,
+    read_bytes=None,
+    write_bytes=None,
+    method="not-measured",
+)
+"""Telemetry of a call whose worker was lost: what it cost is not known."""
 
 
 class Output(Record, frozen=True, kw_only=True):
@@ -101,7 +112,7 @@ class Span(Record, frozen=True, kw_only=True):
         tool_output: the text that went back to the model.
         start_ns: wall clock at the start, nanoseconds since the Unix epoch.
         end_ns: wall clock at the end, same axis.
-        duration_ms: `Telemetry.wall_ns` / 1e6 where a process ran, else the collector's own monotonic time.
+        duration_ms: `Telemetry.wall_ns` / 1e6 where a process ran; else the collector's own time.
         telemetry: what the call cost.
         exit_code: exit status of the main process; 128 + signal when a signal ended it; -1 when nothing was executed.
         parent_span_id: `step_id` of the model generation that proposed the call.
@@ -169,7 +180,8 @@ class LLMStep(Record, frozen=True, kw_only=True):
         output_tokens: generated tokens as the server counted them.
         start_ns: wall clock when the request was sent, nanoseconds since the Unix epoch.
         end_ns: wall clock when the reply was complete.
-        finish_reason: `stop`, `tool_calls` or `length`, as the server says.
+        finish_reason: `stop`, `tool_calls` or `length`, as the server says; `unparsable` when the server could not
+            parse what the model generated (text and token counts are then unknown).
         timings: the server's own measurement.
     """
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 RETRY_DELAYS_S = (0.5, 1.0, 2.0, 4.0)
 _SERVER_ERROR = 500
+_NOT_OURS = {401, 403, 404}
+"""No request to this endpoint can succeed: wrong key, or not the API."""
+_PASSING = {408, 409, 429}
 
 
 class ProposedCall(Record, frozen=True, kw_only=True):
@@ -44,6 +47,10 @@ class Reply(Record, frozen=True, kw_only=True):
 
 class ContextFullError(Exception):
     """The prompt no longer fits into the server's context."""
+
+
+class RequestRefusedError(Exception):
+    """The server refuses this one request (HTTP 4xx); other requests may be fine."""
 
 
 class UnparsableReplyError(Exception):
@@ -101,6 +108,7 @@ class ChatModel:
         Raises:
             ContextFullError: the prompt is longer than the context.
             UnparsableReplyError: the server could not parse what the model generated.
+            RequestRefusedError: the server refuses this request.
             ModelServerError: the server stayed unreachable or kept failing.
         """
         for delay in (*RETRY_DELAYS_S, None):
@@ -123,10 +131,12 @@ class ChatModel:
             raise ContextFullError(text) from error
         if error.status_code == _SERVER_ERROR and "parse" in text.lower():
             raise UnparsableReplyError(text) from error
-        if error.status_code < _SERVER_ERROR and error.status_code != 429:  # noqa: PLR2004 - Too Many Requests
+        if error.status_code in _NOT_OURS:
             raise ModelServerError(
                 f"the model server refuses the request (HTTP {error.status_code}): {text}"
             ) from error
+        if error.status_code < _SERVER_ERROR and error.status_code not in _PASSING:
+            raise RequestRefusedError(f"HTTP {error.status_code}: {text}") from error
         return f"HTTP {error.status_code}: {text}"
 
     def _request(self, messages: list[dict[str, Any]]) -> Reply:
@@ -138,16 +148,18 @@ class ChatModel:
             message = body["choices"][0]["message"]
             usage = body.get("usage") or {}
             calls = tuple(
-                ProposedCall(name=str(call["function"]["name"]), arguments=str(call["function"]["arguments"]))
+                ProposedCall(
+                    name=_text(call["function"]["name"]) or "", arguments=_text(call["function"]["arguments"]) or ""
+                )
                 for call in message.get("tool_calls") or ()
             )
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
             raise ModelServerError(
                 f"the model server at {self._base_url} answered outside the chat-completions format ({error!r})"
             ) from error
         return Reply(
-            content=message.get("content"),
-            reasoning=message.get("reasoning_content"),
+            content=_text(message.get("content")),
+            reasoning=_text(message.get("reasoning_content")),
             tool_calls=calls,
             finish_reason=body["choices"][0].get("finish_reason"),
             input_tokens=usage.get("prompt_tokens"),
@@ -157,6 +169,14 @@ class ChatModel:
             end_ns=end_ns,
             elapsed_ns=elapsed_ns,
         )
+
+
+def _text(value: object) -> str | None:
+    r"""Return text that any JSON writer can encode: a lone surrogate becomes `\udNNN`; an object becomes its JSON."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _timings(row: dict[str, Any] | None) -> Timings | None:

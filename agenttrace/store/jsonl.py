@@ -12,7 +12,6 @@ import msgspec
 from agenttrace.errors import DataError, StorageError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from agenttrace.records import Record
@@ -36,8 +35,12 @@ class RecordLog:
         torn_bytes: bytes of a torn last line that were cut off.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, unique: bool = True) -> None:
         """Open or create the file.
+
+        Args:
+            path: the file.
+            unique: whether a trace may stand in it only once; attempts that failed may be several.
 
         Raises:
             UsageError: another campaign has it open, or it cannot be opened.
@@ -51,7 +54,7 @@ class RecordLog:
         try:
             self._lock()
             self.torn_bytes = self._cut_torn_line()
-            self.ids: dict[str, None] = dict.fromkeys(_ids(path))
+            self.ids: dict[str, None] = known_ids(path, unique=unique)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -114,14 +117,26 @@ class RecordLog:
         self.close()
 
 
-def _ids(path: Path) -> Iterator[str]:
+def known_ids(path: Path, *, unique: bool = True) -> dict[str, None]:
+    """Return the trace ids of a record file in file order; a torn last line (one without its line end) does not count.
+
+    Raises:
+        DataError: a whole line is not a record, or an id stands there twice; the message names the line.
+    """
     decode = msgspec.json.Decoder(_Id).decode
+    ids: dict[str, None] = {}
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                break
             try:
-                yield decode(line).trace_id
-            except msgspec.DecodeError as error:
+                trace_id = decode(line).trace_id
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise DataError(f"{path}, line {number}: not a trace record ({error}); move the file away") from error
+            if unique and trace_id in ids:
+                raise DataError(f"{path}, line {number}: trace {trace_id} is there twice; move the file away")
+            ids[trace_id] = None
+    return ids
 
 
 def write_whole(path: Path, data: bytes) -> None:

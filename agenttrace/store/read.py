@@ -30,7 +30,7 @@ def read_traces(path: Path) -> Iterator[Trace]:
         for number, line in enumerate(lines, start=1):
             try:
                 yield decode(line)
-            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 torn = "" if line.endswith(b"\n") else "; the line is cut off, collecting again repairs the file"
                 raise DataError(f"{path}, line {number}: not a trace record: {error}{torn}") from error
 
@@ -48,8 +48,10 @@ def read_run_spec(path: Path) -> RunSpec:
         UsageError: the file cannot be read.
     """
     try:
+        if not path.is_file():
+            raise UsageError(f"cannot read {path}: not a file")
         return msgspec.json.decode(path.read_bytes(), type=RunSpec)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not a run spec of this version: {error}") from error

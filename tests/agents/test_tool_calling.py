@@ -96,7 +96,11 @@ def test_two_calls_at_once_are_both_executed_in_order():
     assert [message["role"] for message in requests[1]["messages"]] == ["system", "user", "assistant", "tool", "tool"]
 
 
-@pytest.mark.parametrize("text", ["{", "", "[1]", '"x"', '{"command": 1}', "null"])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "", "[1]", '"x"', '{"command": 1}', "null", '{"command": "\\ud800"}', "[" * 200_000],
+    ids=["cut off", "empty", "list", "text", "number", "null", "lone surrogate", "deeply nested"],
+)
 def test_malformed_arguments_are_a_span_that_was_not_executed_and_the_model_is_reminded(text):
     tools = EchoTools()
     result, requests = run([says(calls=[("bash", text)]), answer("x")], tools=tools)
@@ -107,6 +111,47 @@ def test_malformed_arguments_are_a_span_that_was_not_executed_and_the_model_is_r
     assert "tool_calls" not in requests[1]["messages"][2]
     assert requests[1]["messages"][3] == {"role": "user", "content": agent_spec().reminder}
     assert result.outcome.ended == "final_answer"
+
+
+def test_text_with_lone_surrogates_is_kept_as_escapes_that_any_file_can_hold():
+    result, _ = run([says("\ud800", reasoning="a\udfffb"), answer("x")])
+    assert result.steps[0].model_output == r"\ud800"
+    assert result.steps[0].reasoning_content == r"a\udfffb"
+
+
+def test_an_answer_before_another_call_ends_the_run_and_the_other_call_has_a_span():
+    final = ("final_answer", '{"answer": "42"}')
+    tools = EchoTools()
+    result, _ = run([says(calls=[final, bash("ls")])], tools=tools)
+    assert result.outcome.final_answer == "42"
+    assert tools.calls == []
+    assert [(span.call_id, span.status) for span in result.spans] == [
+        ("call_1_1", "not_executed"),
+        ("call_1_2", "not_executed"),
+    ]
+
+
+def test_a_refused_request_ends_the_task_and_keeps_its_steps():
+    result, _ = run([says(calls=[bash("ls")]), fails(400, "no such field")])
+    assert result.outcome.ended == "model_error"
+    assert "no such field" in result.outcome.detail
+    assert len(result.steps) == 1
+
+
+def test_a_wrong_key_stops_the_campaign():
+    with pytest.raises(ModelServerError, match="HTTP 401"):
+        run([fails(401, "who are you")])
+
+
+def test_a_fault_of_our_own_ends_the_task_and_keeps_what_it_has_done():
+    class Broken(EchoTools):
+        def execute(self, name, arguments):
+            raise ZeroDivisionError("oops")
+
+    result, _ = run([says(calls=[bash("ls")])], tools=Broken())
+    assert result.outcome.ended == "internal_error"
+    assert result.outcome.detail == "ZeroDivisionError: oops"
+    assert len(result.steps) == 1
 
 
 def test_nothing_of_a_reply_with_one_malformed_call_is_executed():
@@ -170,6 +215,9 @@ def test_a_worker_that_dies_leaves_a_lost_span_and_ends_the_run():
     result, _ = run([says(calls=[bash("die")])])
     assert result.outcome.ended == "sandbox_error"
     assert result.spans[0].status == "lost"
+    assert result.spans[0].telemetry.method == "not-measured"
+    assert result.spans[0].telemetry.max_rss_bytes is None
+    assert result.spans[0].duration_ms > 0
 
 
 def test_a_passing_server_error_is_tried_again():

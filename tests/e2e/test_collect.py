@@ -204,6 +204,42 @@ def test_a_worker_that_dies_is_replaced_and_the_campaign_goes_on(instance):
         assert {trace.outcome.ended for trace in read_traces(instance.failures)} == {"sandbox_error"}
 
 
+def test_a_torn_last_line_is_repaired_by_the_same_command(instance):
+    assert instance.collect("-n", "3").returncode == 0
+    whole = instance.records.read_bytes()
+    instance.records.write_bytes(whole[:-500])
+    ended = instance.collect("-n", "3")
+    assert ended.returncode == 0, ended.stderr
+    assert "cut off a torn last line" in ended.stderr
+    lines, repaired = whole.splitlines(), instance.records.read_bytes().splitlines()
+    assert repaired[:2] == lines[:2]
+    assert [trace.metadata["task_id"] for trace in read_traces(instance.records)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("moment", ["tasks, ", "collector"])
+def test_ctrl_c_while_services_start_ends_at_once_and_leaves_nothing(instance, moment):
+    process = instance.start()
+    if moment == "collector":
+        while instance.container("collector") is None:
+            assert process.poll() is None
+    else:
+        while moment not in process.stdout.readline():
+            assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    assert instance.left() == []
+
+
+def test_a_folder_that_cannot_be_written_is_named_as_the_user_knows_it(instance):
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    instance.folder.chmod(0o500)
+    ended = instance.collect("-n", "1")
+    assert ended.returncode == 5
+    assert str(instance.folder) in ended.stderr
+
+
 def test_a_second_campaign_of_the_same_checkout_is_refused(instance):
     process = instance.start()
     instance.wait_for_records(1, process)
@@ -272,13 +308,22 @@ def test_a_server_that_cannot_start_is_told_with_its_own_words(instance):
     assert not instance.records.exists()
 
 
-def test_a_name_that_is_taken_is_an_error_that_names_it(instance):
+def test_a_foreign_container_does_not_stand_in_the_way(instance):
     name = f"{instance.project}-collector"
     instance.docker("create", "--name", name, image_name("collector"))
+    try:
+        assert instance.collect("-n", "1").returncode == 0
+    finally:
+        instance.docker("rm", name)
+
+
+def test_a_network_name_that_is_taken_is_an_error_that_names_it(instance):
+    name = f"{instance.project}_inference"
+    instance.docker("network", "create", name)
     try:
         ended = instance.collect("-n", "1")
         assert ended.returncode != 0
         assert name in ended.stderr
         assert "Traceback" not in ended.stderr
     finally:
-        instance.docker("rm", name)
+        instance.docker("network", "rm", name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.records import Record
-from agenttrace.store.jsonl import RecordLog, write_whole
+from agenttrace.store.jsonl import RecordLog, known_ids, write_whole
 
 
 class Row(Record, frozen=True, kw_only=True):
@@ -63,6 +64,28 @@ def test_a_whole_line_that_is_no_record_is_named_and_left_alone(tmp_path):
     assert path.read_bytes() == b'{"trace_id": "1"}\nnonsense\n'
     path.write_bytes(b"")
     RecordLog(path).close()  # the lock was released
+
+
+@pytest.mark.parametrize("line", [b'{"trace_id": "\xff"}', b'{"trace_id": "1"}'], ids=["not UTF-8", "twice"])
+def test_a_line_that_cannot_be_is_named(tmp_path, line):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"trace_id": "1"}\n' + line + b"\n")
+    with pytest.raises(DataError, match="line 2"):
+        RecordLog(path)
+
+
+def test_attempts_that_failed_may_have_the_same_id(tmp_path):
+    with RecordLog(tmp_path / "f.jsonl", unique=False) as log:
+        log.append("1", Row(trace_id="1"))
+        log.append("1", Row(trace_id="1"))
+    with RecordLog(tmp_path / "f.jsonl", unique=False) as log:
+        assert list(log.ids) == ["1"]
+
+
+def test_a_torn_last_line_does_not_count_as_done(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"trace_id": "1"}\n{"trace_id": "2"}')
+    assert list(known_ids(path)) == ["1"]
 
 
 def test_a_second_writer_is_refused_while_the_first_is_open(tmp_path):
@@ -117,7 +140,8 @@ def test_a_really_full_file_system_loses_nothing(tmp_path):
             print(log.torn_bytes, len(log.ids) == number, path.read_bytes().endswith(b"\\n"))
         """
     )
-    command = f"mount -t tmpfs -o size=256k tmpfs {tmp_path} && exec {sys.executable} -c '{script}' {tmp_path}"
+    folder, python = shlex.quote(str(tmp_path)), shlex.quote(sys.executable)
+    command = f"mount -t tmpfs -o size=256k tmpfs {folder} && exec {python} -c '{script}' {folder}"
     ended = subprocess.run(["unshare", "-m", "sh", "-c", command], capture_output=True, text=True, cwd=Path.cwd())
     if "mount" in ended.stderr or "unshare" in ended.stderr:
         pytest.skip(f"cannot mount here: {ended.stderr.strip()}")
