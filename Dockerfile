@@ -44,6 +44,16 @@ HEALTHCHECK --interval=5s --timeout=3s --retries=3 --start-period=120s --start-i
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/$LLAMA_ARG_PORT && printf 'GET /health HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
 ENTRYPOINT ["llama-server"]
 
+# The compiled call helper: static, so that the sandbox needs neither compiler nor headers.
+FROM base AS helper
+ARG SNAPSHOT=20261030T140000Z
+RUN --mount=type=bind,source=docker,target=/mnt/docker \
+    --mount=type=secret,id=ca --mount=type=secret,id=apt-source \
+    --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
+    sh /mnt/docker/apt-install.sh gcc libc6-dev
+RUN --mount=type=bind,source=agenttrace/sandbox/helper,target=/mnt/helper \
+    CC=gcc sh /mnt/helper/build.sh /call-helper && /call-helper --probe
+
 FROM python AS sandbox
 ARG SNAPSHOT=20261030T140000Z
 # What the tools find. ncal has cal, bsdextrautils has column and hexdump, bc and jq are what models reach for.
@@ -85,9 +95,11 @@ RUN --mount=type=bind,source=docker,target=/mnt/docker \
     --mount=type=bind,source=agenttrace/fixture,target=/mnt/fixture \
     --mount=type=bind,source=agenttrace/sandbox/runner,target=/mnt/sandbox/runner \
     --mount=type=bind,source=agenttrace/sandbox/tools,target=/mnt/sandbox/tools \
+    --mount=type=bind,from=helper,source=/call-helper,target=/mnt/sandbox/call-helper \
     cd /opt && umask 022 && mkdir agenttrace && cp -R --no-preserve=all /mnt/sandbox/runner /mnt/sandbox/tools agenttrace/ \
     && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash agenttrace/runner \
     && chmod -R u=rwX,go= agenttrace/runner && chmod -R u=rwX,go=rX agenttrace/tools \
+    && install -m 0700 /mnt/sandbox/call-helper agenttrace/call-helper \
     && install -d -m 0700 agenttrace/fixtures && python3 -I -S -B /mnt/fixture/build.py demo /opt/agenttrace/fixtures/demo \
     && install -d -m 0755 -o 20000 -g 20000 /testdata && install -d -m 0750 -g 20999 /run/agenttrace \
     && install -d -m 0755 /run/call \
@@ -95,6 +107,27 @@ RUN --mount=type=bind,source=docker,target=/mnt/docker \
 LABEL org.agenttrace.project=agenttrace
 WORKDIR /testdata
 ENTRYPOINT ["python3", "-I", "-S", "-B", "/opt/agenttrace/runner", "--wipe", "/tmp", "--wipe", "/var/tmp", "--wipe", "/dev/shm", "--wipe", "/dev/mqueue"]
+
+# The policy execution_free (agenttrace/sandbox/policies.toml): the same runner, and no program but the allowed ones.
+FROM sandbox AS execution-free
+ARG SNAPSHOT=20261030T140000Z
+RUN --mount=type=bind,source=docker,target=/mnt/docker \
+    --mount=type=secret,id=ca --mount=type=secret,id=apt-source \
+    --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
+    sh /mnt/docker/apt-install.sh git xxd
+RUN --mount=type=bind,source=docker,target=/mnt/docker \
+    --mount=type=bind,source=agenttrace/sandbox/policies.toml,target=/mnt/policies.toml \
+    install -m 0600 /mnt/policies.toml /mnt/docker/execution_free.py /opt/agenttrace/ \
+    && sh /mnt/docker/environment.sh /opt/agenttrace \
+    && python3 -I -B /mnt/docker/execution_free.py /mnt/policies.toml
+
+# From nothing, so that what was taken out is not in a lower layer either.
+FROM scratch AS sandbox-execution-free
+COPY --from=execution-free / /
+LABEL org.agenttrace.project=agenttrace
+ENV LANG=C.UTF-8
+WORKDIR /testdata
+ENTRYPOINT ["/opt/agenttrace/private/python3", "-I", "-S", "-B", "/opt/agenttrace/runner", "--policy", "execution_free", "--path", "/usr/local/bin", "--shell", "/bin/bash", "--wipe", "/tmp", "--wipe", "/var/tmp", "--wipe", "/dev/shm", "--wipe", "/dev/mqueue"]
 
 FROM python AS collector-build
 ARG SNAPSHOT=20261030T140000Z

@@ -73,11 +73,36 @@ def clean(session: nox.Session) -> None:
     _host(session, "clean", *session.posargs)
 
 
+@nox.session(name="probe-sandbox", tags=["run"])
+def probe_sandbox(session: nox.Session) -> None:
+    """Attack the sandbox with every probe and print what held (options: -- --help)."""
+    _host(session, "probe-sandbox", *session.posargs)
+
+
 @nox.session(tags=["check"])
 def tests(session: nox.Session) -> None:
     """Run all tests, an end-to-end collection through the real containers among them."""
     _install(session, "tests")
     session.run("python", "-m", "pytest", *session.posargs, env={"PYTHONPATH": str(ROOT)}, interrupt_timeout=STOP_S)
+
+
+@nox.session(tags=["check"])
+def telemetry(session: nox.Session) -> None:
+    """Check how raw counters become telemetry: recorded samples of several kernels and properties; without Docker."""
+    _install(session, "telemetry")
+    session.run("python", "-m", "pytest", "tests/telemetry", *session.posargs, env={"PYTHONPATH": str(ROOT)})
+
+
+@nox.session(name="telemetry-check", tags=["measure"])
+def telemetry_check(session: nox.Session) -> None:
+    """Run known loads through real sandbox workers and check their figures (options: -- --help)."""
+    _host(session, "telemetry-check", *session.posargs)
+
+
+@nox.session(name="bench-sandbox", default=False, tags=["measure"])
+def bench_sandbox(session: nox.Session) -> None:
+    """Measure calls, resets and limits of the sandbox beside their alternatives (-- --soak: 10,000 calls in a row)."""
+    _host(session, "bench-sandbox", *session.posargs)
 
 
 @nox.session(tags=["check"])
@@ -105,7 +130,7 @@ def typing(session: nox.Session) -> None:
 def lock(session: nox.Session) -> None:
     """Lock requirements/*.in again, with the hashes of every file."""
     session.install("uv==0.13.8")
-    for name in ("collector", "host", "lint", "nox", "tests"):
+    for name in ("collector", "host", "lint", "nox", "tests", "telemetry"):
         session.run(
             "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes",
             "--no-emit-index-url", "--no-header", "--output-file", f"requirements/{name}.txt",

@@ -11,6 +11,7 @@ from agenttrace import __version__
 from agenttrace.agents.tool_calling import agent_spec
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import SCHEMA_VERSION, Record, RunSpec, SandboxSpec, derived_id, differences
+from agenttrace.sandbox.policies import policies
 from agenttrace.serving import pins
 from agenttrace.store.jsonl import write_whole
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -106,13 +107,25 @@ def make_plan(options: Options, *, images: dict[str, str], fixture_version: str,
         serving=pins.serving_spec(pin, options.profile),
         sampler=pins.sampler(),
         agent=agent_spec(max_steps=options.max_steps, call_limit_ms=options.call_limit_ms),
-        sandbox=SandboxSpec(policy="shell", fixture=chosen.fixture, fixture_version=fixture_version),
+        sandbox=_sandbox_spec(chosen.fixture, fixture_version),
         images=images,
         collector_version=__version__,
     )
     path, spec, resumes = _place(draft, options, folder, now)
     tasks = chosen.tasks(offset=options.offset, count=options.count)
     return Plan(spec=spec, path=path, tasks=tasks, resumes=resumes)
+
+
+def _sandbox_spec(fixture: str, fixture_version: str, policy: str = "shell") -> SandboxSpec:
+    limits = policies()[policy].limits
+    return SandboxSpec(
+        policy=policy,
+        fixture=fixture,
+        fixture_version=fixture_version,
+        memory_bytes=limits.memory_bytes,
+        pids=limits.pids,
+        cpus=limits.cpus,
+    )
 
 
 def _place(draft: RunSpec, options: Options, folder: Path, now: datetime) -> tuple[Path, RunSpec, bool]:

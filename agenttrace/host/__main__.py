@@ -36,7 +36,28 @@ def _parser() -> argparse.ArgumentParser:
     clean = verbs.add_parser("clean", help="remove containers, volumes and networks", prog="nox -s clean --")
     clean.add_argument("--images", action="store_true", help="remove the images as well")
     clean.add_argument("--all", action="store_true", help="also what running campaigns of other checkouts use")
+    _add_checks(verbs)
     return parser
+
+
+def _add_checks(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    check = verbs.add_parser("telemetry-check", help="check the figures of calls", prog="nox -s telemetry-check --")
+    check.add_argument("--repeat", type=int, default=5, metavar="N", help="runs of each load (default: %(default)s)")
+    check.add_argument("--only", action="append", default=[], metavar="PART", help="loads with this in their name")
+    check.add_argument("--json", type=Path, metavar="FILE", help="write the findings there as well")
+    bench = verbs.add_parser("bench-sandbox", help="measure the sandbox", prog="nox -s bench-sandbox --")
+    bench.add_argument("--rounds", type=int, default=20, metavar="N", help="turns of each side (default: %(default)s)")
+    bench.add_argument("--only", action="append", default=[], metavar="GROUP", help="calls, telemetry or resets")
+    bench.add_argument("--soak", action="store_true", help="many calls in a row, alone unless --only names groups")
+    bench.add_argument(
+        "--calls", type=int, default=10_000, metavar="N", help="calls of the soak (default: %(default)s)"
+    )
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
+    bench.add_argument("--strict", action="store_true", help="status 1 when a target is missed")
+    probe = verbs.add_parser("probe-sandbox", help="attack the sandbox, say what held", prog="nox -s probe-sandbox --")
+    probe.add_argument("--policy", action="append", choices=["shell", "execution_free"], help="default: both")
+    probe.add_argument("-k", dest="named", metavar="NAME", help="only probes whose name contains this pattern")
+    probe.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
 
 
 def _milliseconds(text: str) -> int:
@@ -49,14 +70,22 @@ def _milliseconds(text: str) -> int:
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run one verb and exit with its status; a user's mistake is one message, never a traceback."""
     arguments = _parser().parse_args(argv)
-    verb = {"collect": _collect, "images": _images, "clean": _clean}[arguments.verb]
+    verb = {
+        "collect": _collect,
+        "images": _images,
+        "clean": _clean,
+        "telemetry-check": _telemetry_check,
+        "bench-sandbox": _bench_sandbox,
+        "probe-sandbox": _probe_sandbox,
+    }[arguments.verb]
     try:
         status = verb(arguments)
     except AgentTraceError as error:
         engine.say(str(error))
         status = error.exit_code
     except KeyboardInterrupt:
-        engine.say("interrupted; every finished record is kept, the same command goes on")
+        kept = "; every finished record is kept, the same command goes on" if arguments.verb == "collect" else ""
+        engine.say(f"interrupted{kept}")
         status = EXIT_INTERRUPTED
     sys.exit(status)
 
@@ -107,6 +136,34 @@ def _clean(arguments: argparse.Namespace) -> int:
     for line in report.lines:
         engine.say(line)
     return 0 if report.complete else 1
+
+
+def _telemetry_check(arguments: argparse.Namespace) -> int:
+    from agenttrace.checks import telemetry  # noqa: PLC0415
+
+    return telemetry.check(repeats=arguments.repeat, only=arguments.only, json_file=arguments.json)
+
+
+def _bench_sandbox(arguments: argparse.Namespace) -> int:
+    from agenttrace.checks import bench  # noqa: PLC0415
+
+    return bench.run(
+        rounds=arguments.rounds,
+        only=arguments.only,
+        soak_calls=arguments.calls if arguments.soak else 0,
+        json_file=arguments.json,
+        strict=arguments.strict,
+    )
+
+
+def _probe_sandbox(arguments: argparse.Namespace) -> int:
+    from agenttrace.probes import report  # noqa: PLC0415
+
+    outcome = report.probe_sandbox(only=arguments.policy or (), named=arguments.named)
+    report.show(outcome)
+    if arguments.json is not None:
+        report.write(outcome, arguments.json)
+    return outcome.exit_code
 
 
 if __name__ == "__main__":

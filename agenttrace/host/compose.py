@@ -56,10 +56,21 @@ def client() -> docker.DockerClient:
     return found
 
 
+def clean_environment() -> dict[str, str]:
+    """Return the caller's environment without what could change the services behind the run spec's back."""
+    kept = {"AGENTTRACE_MODELS_VOLUME", "AGENTTRACE_SERVER_MEMORY"}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name in kept or not name.startswith(("AGENTTRACE_", "COMPOSE_"))
+    }
+
+
 def argv(project: str, *arguments: str) -> list[str]:
     """Return the command line of `docker compose` for a project and this checkout's services."""
     file = str(ROOT / "docker-compose.yml")
-    return ["docker", "compose", "--project-name", project, "--file", file, "--progress", "quiet", *arguments]
+    words = ["docker", "compose", "--project-name", project, "--file", file, "--env-file", os.devnull]
+    return [*words, "--progress", "quiet", *arguments]
 
 
 class Services:
@@ -72,7 +83,7 @@ class Services:
 
     def __init__(self, project: str, variables: Mapping[str, str]) -> None:
         self._project = project
-        self._env = {**os.environ, **variables}
+        self._env = {**clean_environment(), **variables}
 
     def _argv(self, *arguments: str) -> list[str]:
         return argv(self._project, *arguments)

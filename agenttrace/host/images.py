@@ -23,14 +23,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
 TARGETS = ("server", "sandbox", "collector")
+"""What a campaign needs."""
+EXTRA_TARGETS = ("sandbox-execution-free",)
+"""Built when asked for only."""
 
 _SHARED_INPUTS = ("Dockerfile", ".dockerignore", "docker")
 _INPUTS = {
     "server": _SHARED_INPUTS,
-    "sandbox": (*_SHARED_INPUTS, "agenttrace/fixture", "agenttrace/sandbox/runner", "agenttrace/sandbox/tools"),
+    "sandbox": (
+        *_SHARED_INPUTS,
+        *("agenttrace/fixture", "agenttrace/sandbox/helper", "agenttrace/sandbox/runner", "agenttrace/sandbox/tools"),
+    ),
     "collector": (*_SHARED_INPUTS, "agenttrace", "requirements/collector.txt"),
 }
-_NOT_IN_CONTEXT = ("agenttrace/host/",)
+_INPUTS["sandbox-execution-free"] = (*_INPUTS["sandbox"], "agenttrace/sandbox/policies.toml")
+_NOT_IN_CONTEXT = ("agenttrace/host/", "agenttrace/checks/", "agenttrace/probes/")
 _FINGERPRINT_LABEL = "org.agenttrace.fingerprint"
 _BASE_LABEL = "org.agenttrace.base"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
@@ -60,7 +67,7 @@ def build(*, targets: Sequence[str] = TARGETS, report: Callable[[str], None] = e
     Safe to cut off at any time and to start again: a name moves to the new image only when that is complete.
 
     Args:
-        targets: some of `TARGETS`.
+        targets: some of `TARGETS` and `EXTRA_TARGETS`.
         report: gets one line of progress per step.
 
     Raises:
@@ -109,7 +116,7 @@ def export(target: str, destination: Path, *, report: Callable[[str], None] = en
     Needs the engine's containerd image store (`EngineInfo.containerd_image_store`).
 
     Args:
-        target: one of `TARGETS`.
+        target: one of `TARGETS` and `EXTRA_TARGETS`.
         destination: file to write.
         report: gets one line of progress per step.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import tempfile
 import uuid
@@ -14,7 +13,8 @@ from agenttrace.host import compose, engine, images
 from agenttrace.sandbox.client import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 START_S = 30.0
 
@@ -27,15 +27,32 @@ class SandboxContainer:
         worker: the connected worker.
     """
 
-    def __init__(self, project: str, env: Mapping[str, str], *flags: str, service: str = "sandbox") -> None:
+    def __init__(
+        self,
+        project: str,
+        env: Mapping[str, str],
+        *flags: str,
+        service: str = "sandbox",
+        override: Path | None = None,
+    ) -> None:
         """Start the container and shake hands.
+
+        Args:
+            project: compose project.
+            env: whole environment of `docker compose`.
+            flags: flags of the runner, after those of its image.
+            service: service of docker-compose.yml.
+            override: another compose file, laid over it.
 
         Raises:
             WorkerLostError: it did not answer; the message holds what it said.
         """
         self.name = f"{project}-worker-{uuid.uuid4().hex[:8]}"
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the container
-        argv = compose.argv(project, "run", "--rm", "--no-deps", "--no-TTY", "--name", self.name, service, "--stdio")
+        more = [] if override is None else ["--file", str(override)]
+        argv = compose.argv(
+            project, *more, "run", "--rm", "--no-deps", "--no-TTY", "--name", self.name, service, "--stdio"
+        )
         self._process = engine.start(
             [*argv, *flags], env=env, stdin=subprocess.PIPE, output=subprocess.PIPE, errors=self._errors
         )
@@ -63,20 +80,21 @@ class SandboxContainer:
 
 
 @contextlib.contextmanager
-def sandbox_project(purpose: str) -> Iterator[tuple[str, dict[str, str]]]:
+def sandbox_project(purpose: str, targets: Sequence[str] = images.TARGETS) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield a compose project name and the environment for `SandboxContainer`; removes all of it afterwards.
 
     Args:
         purpose: part of the project's name, such as `probes`.
+        targets: images to bring up to date first.
     """
     engine.check()
-    built = images.build()
+    built = images.build(targets=targets)
     sdk = compose.client()
     compose.ensure_models_volume(sdk)
     project = f"{compose.project_name()}-{purpose}"
-    variables = {f"AGENTTRACE_{target.upper()}_IMAGE": name for target, name in built.names.items()}
+    variables = {f"AGENTTRACE_{target.upper().replace('-', '_')}_IMAGE": name for target, name in built.names.items()}
     compose.sweep(sdk, project)
     try:
-        yield project, {**os.environ, **variables}
+        yield project, {**compose.clean_environment(), **variables}
     finally:
         compose.sweep(sdk, project)

@@ -101,11 +101,23 @@ class DatasetSpec(Record, frozen=True, kw_only=True):
 
 
 class SandboxSpec(Record, frozen=True, kw_only=True):
-    """Where tools run: policy, fixture and its digest."""
+    """Where tools run.
+
+    Attributes:
+        policy: name of the tool policy.
+        fixture: name of the pristine tree.
+        fixture_version: its digest.
+        memory_bytes: memory limit of a worker.
+        pids: limit on processes of a worker.
+        cpus: processors of a worker.
+    """
 
     policy: str
     fixture: str
     fixture_version: str
+    memory_bytes: int
+    pids: int
+    cpus: float
 
 
 class RunSpec(Record, frozen=True, kw_only=True):

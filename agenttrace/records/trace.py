@@ -39,6 +39,11 @@ class Telemetry(Record, frozen=True, kw_only=True):
         write_chars: bytes passed to write-like calls, pipes and terminals included.
         leftover_count: processes still alive when the main one ended; they were killed.
         leftover_names: their command names, at most 16, sorted.
+        tree_rss_peak_bytes: largest sum of the resident sets of all living processes of the call, sampled every 20 ms
+            by the C helper; shared pages count once per process. `None` for calls shorter than 100 ms.
+        tree_rss_samples: how many samples that is the largest of.
+        cgroup_memory_peak_bytes: largest memory of the whole tree, page cache and kernel memory included: `memory.peak`
+            of the call's own cgroup. `None` unless the sandbox may make cgroups (v2, mounted writable).
     """
 
     user_time_s: float | None
@@ -58,6 +63,9 @@ class Telemetry(Record, frozen=True, kw_only=True):
     write_chars: int | None = None
     leftover_count: int | None = None
     leftover_names: tuple[str, ...] = ()
+    tree_rss_peak_bytes: int | None = None
+    tree_rss_samples: int | None = None
+    cgroup_memory_peak_bytes: int | None = None
 
 
 NO_PROCESS = Telemetry(

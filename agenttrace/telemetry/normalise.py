@@ -7,6 +7,8 @@ A raw sample is what a sandbox helper sends with each call, in the units of the 
 - `io_before`, `io_after`: `/proc/PID/io` counters of the reaped children (absent on macOS, where the block counts of
   `rusage` are operations and cannot stand in);
 - `wall_ns`, `cleanup_ns`, `floor_kib`, `leftover_count`, `leftover_names`;
+- `tree_rss_kib`, `tree_rss_samples`: largest sum of resident sets seen, and in how many samples (C helper only);
+- `cgroup_memory_peak_bytes`: `memory.peak` of the call's own cgroup, where it has one;
 - `cgroup_cpu_ns_delta`: the container's CPU over the call; `runner_cpu_ns`: the runner's and the helper's share of it.
 """
 
@@ -31,7 +33,6 @@ def telemetry(sample: Mapping[str, Any]) -> Telemetry:
     usage = _mapping(sample, "rusage")
     user_s, system_s = _seconds(usage.get("utime")), _seconds(usage.get("stime"))
     user_ns, system_ns = _as_ns(user_s), _as_ns(system_s)
-    floor_kib = _count(sample.get("floor_kib"))
     return Telemetry(
         user_time_s=user_s,
         system_time_s=system_s,
@@ -44,12 +45,15 @@ def telemetry(sample: Mapping[str, Any]) -> Telemetry:
         cpu_user_ns=user_ns,
         cpu_system_ns=system_ns,
         cpu_unattributed_ns=_unattributed_ns(sample, user_ns, system_ns),
-        peak_rss_floor_bytes=None if floor_kib is None else floor_kib * _KIB,
+        peak_rss_floor_bytes=_from_kib(sample.get("floor_kib")),
         cancelled_write_bytes=_delta(sample, "cancelled_write_bytes"),
         read_chars=_delta(sample, "rchar"),
         write_chars=_delta(sample, "wchar"),
         leftover_count=_count(sample.get("leftover_count")),
         leftover_names=_names(sample.get("leftover_names")),
+        tree_rss_peak_bytes=_from_kib(sample.get("tree_rss_kib")),
+        tree_rss_samples=_count(sample.get("tree_rss_samples")),
+        cgroup_memory_peak_bytes=_count(sample.get("cgroup_memory_peak_bytes")),
     )
 
 
@@ -61,6 +65,11 @@ def _mapping(sample: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _count(value: object) -> int | None:
     """A whole number that is not negative and fits 63 bits, else `None`."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST else None
+
+
+def _from_kib(value: object) -> int | None:
+    count = _count(value)
+    return None if count is None else count * _KIB
 
 
 def _seconds(value: object) -> float | None:

@@ -38,6 +38,7 @@ def checkout(tmp_path):
         ("agenttrace/fixture/demo.toml", ["sandbox", "collector"]),
         ("agenttrace/sandbox/runner/__main__.py", ["sandbox", "collector"]),
         ("agenttrace/sandbox/tools/new.py", ["sandbox", "collector"]),
+        ("agenttrace/sandbox/helper/child.c", ["sandbox", "collector"]),
         ("agenttrace/sandbox/client.py", ["collector"]),
         ("agenttrace/collect.py", ["collector"]),
         ("requirements/collector.txt", ["collector"]),

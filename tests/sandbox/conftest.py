@@ -23,8 +23,9 @@ CONTAINER = os.environ.get("AGENTTRACE_TEST_SANDBOX")
 class Workplace:
     """Folders of one runner in a temporary place that the tools' user can reach, and how to start it."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, helper: list[str]) -> None:
         self.base = base
+        self.helper = helper
         self.work, self.fixtures, self.calls, self.wiped, self.sockets = (
             base / name for name in ("work", "fixtures", "call", "wiped", "sockets")
         )
@@ -61,7 +62,7 @@ class Workplace:
             "socket-gid": 20999,
         }
         pairs = [text for name, value in flags.items() for text in (f"--{name}", str(value))]
-        return [sys.executable, "-I", "-S", "-B", str(PACKAGE / "runner"), *pairs, *more]
+        return [sys.executable, "-I", "-S", "-B", str(PACKAGE / "runner"), *pairs, *self.helper, *more]
 
     def start(self, *more: str) -> subprocess.Popen[bytes]:
         """A runner in surroundings that it must not hand on to the tools: an odd umask, a group too many."""
@@ -76,22 +77,51 @@ class Workplace:
         )
 
 
+@pytest.fixture(scope="session")
+def compiled_helper(tmp_path_factory):
+    """The call helper, compiled for this host as it is shipped."""
+    compiler = os.environ.get("CC", "cc")
+    if shutil.which(compiler) is None:
+        pytest.skip(f"needs a C compiler: there is no `{compiler}`")
+    path = tmp_path_factory.mktemp("helper") / "call-helper"
+    subprocess.run(["sh", PACKAGE / "helper" / "build.sh", path], check=True)
+    return path
+
+
 @pytest.fixture
-def workplace():
+def helper(request):
+    """Name of the helper, `python` unless a test is parametrized (indirectly) with another."""
+    return getattr(request, "param", "python")
+
+
+@pytest.fixture
+def helper_flags(request, helper):
+    """How a runner is told to use it."""
+    if helper == "python" or CONTAINER:
+        return ["--helper", helper]
+    return ["--helper", helper, "--helper-path", str(request.getfixturevalue("compiled_helper"))]
+
+
+@pytest.fixture
+def workplace(helper_flags):
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("needs Linux and root: the runner switches to the tools' user")
     base = Path(tempfile.mkdtemp(prefix="agenttrace-sandbox-", dir="/var/tmp"))
     base.chmod(0o755)
-    yield Workplace(base)
+    yield Workplace(base, helper_flags)
     shutil.rmtree(base)
 
 
 @pytest.fixture
-def process(request):
+def process(request, helper_flags):
     """A runner over pipes: in a container when asked for, else on this host."""
     if CONTAINER:
         running = subprocess.Popen(
-            shlex.split(CONTAINER), bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+            [*shlex.split(CONTAINER), *helper_flags],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
         )
     else:
         running = request.getfixturevalue("workplace").start("--stdio")

@@ -10,6 +10,8 @@ from agenttrace.errors import UsageError, WorkerLostError
 from agenttrace.sandbox.client import Worker
 from agenttrace.sandbox.runner import tree
 
+pytestmark = pytest.mark.parametrize("helper", ["c", "python"], indirect=True)
+
 
 def state(worker):
     return [(e.path, e.type, e.mode, e.size, e.sha256, e.target, e.mtime_ns) for e in worker.manifest()]

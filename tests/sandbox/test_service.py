@@ -96,6 +96,7 @@ def test_unknown_flags_are_named():
         settings.parse(["--work"])
     with pytest.raises(ValueError, match="not available"):
         settings.parse(["--helper", "rust"])
+    assert settings.parse([]).helper == "auto"
     parsed = settings.parse(["--stdio", "--wipe", "/a", "--wipe", "/b", "--tool-uid", "7"])
     assert (parsed.stdio, parsed.wipe, parsed.tool_uid) == (True, ("/a", "/b"), 7)
 
@@ -130,6 +131,7 @@ def test_the_next_client_is_served_after_the_last_went(listening):
             worker.ping()
 
 
+@pytest.mark.parametrize("helper", ["c", "python"], indirect=True)
 def test_a_client_that_vanishes_stops_its_call(workplace, listening):
     _, path = listening
     with socket.socket(socket.AF_UNIX) as client:
@@ -153,6 +155,7 @@ def test_a_worn_worker_says_so_and_goes_with_its_client(workplace, listening):
     assert discover(workplace.sockets) == []
 
 
+@pytest.mark.parametrize("helper", ["c", "python"], indirect=True)
 @pytest.mark.parametrize("busy", [False, True])
 def test_sigterm_ends_it_at_once_with_all_tools(workplace, listening, busy):
     process, path = listening
@@ -170,6 +173,7 @@ def test_sigterm_ends_it_at_once_with_all_tools(workplace, listening, busy):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("helper", ["c", "python"], indirect=True)
 def test_a_lost_helper_is_reported_and_ends_the_worker(workplace, listening):
     process, path = listening
     with socket.socket(socket.AF_UNIX) as client:
@@ -182,6 +186,7 @@ def test_a_lost_helper_is_reported_and_ends_the_worker(workplace, listening):
         os.kill(min(helpers), signal.SIGKILL)
         reply = frames.read(client.recv)
     assert reply["error"]["kind"] == "helper_lost"
+    assert "without a report (wait status 9)" in reply["error"]["message"]
     assert process.wait(10) == 3
     wait_for(lambda: processes.of_user(workplace.uid) == [])
 
@@ -214,9 +219,12 @@ def test_execution_free_refuses_python(workplace):
         worker.ping()
 
 
+@pytest.mark.parametrize("helper", ["c", "python"], indirect=True)
 def test_without_root_it_says_so_and_still_cleans_up(workplace):
     for folder in (workplace.work, workplace.calls):
         os.chown(folder, 65534, 65534)
+    if "--helper-path" in workplace.helper:
+        workplace.helper[-1] = shutil.copy(workplace.helper[-1], workplace.base)
     workplace.fixtures.chmod(0o755)
     os.chown(workplace.fixtures / "base" / "secret", 65534, 65534)
     if shutil.which("setpriv") is None:

@@ -28,7 +28,11 @@ samples = st.fixed_dictionaries(
         "io_after": counters | anything,
         "leftover_names": st.lists(st.text(max_size=5) | numbers, max_size=40) | anything,
         **dict.fromkeys(
-            ("wall_ns", "cleanup_ns", "floor_kib", "cgroup_cpu_ns_delta", "runner_cpu_ns", "leftover_count"), anything
+            (
+                *("wall_ns", "cleanup_ns", "floor_kib", "cgroup_cpu_ns_delta", "runner_cpu_ns"),
+                *("leftover_count", "tree_rss_kib", "tree_rss_samples", "cgroup_memory_peak_bytes"),
+            ),
+            anything,
         ),
     },
 )
@@ -43,7 +47,12 @@ def test_golden_samples(path):
 
 
 def test_there_are_golden_samples():
-    assert len(CASES) >= 7
+    assert len(CASES) >= 15
+
+
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
+def test_every_golden_sample_says_where_it_comes_from(path):
+    assert len(json.loads(path.read_text())["origin"]) > 20
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine may be busy

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import binascii
 import contextlib
-import json
 import os
 import resource
 import select
 import signal
 import sys
 
-from . import counters, helper
+from . import counters, launch, leaf
 from .capture import Capture
 from .errors import FatalError, RequestError
+from .job import Job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ MAX_KEEP_BYTES = 16 * 2**20
 ARGUMENT_BYTES = 100_000
 _CHUNK = 65536
 _DRAIN_READS = 256
-_BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
@@ -38,10 +37,13 @@ def run(settings: Settings, request: Message, client_fd: int) -> Message:
     """
     kind, code, limit_ms, keep_bytes = _validated(settings, request)
     cpu_before, self_before, ooms_before = counters.cpu_ns(), _own_cpu_ns(), counters.oom_kills()
+    cgroup = leaf.make(settings.cgroup) if settings.cgroup else ""
     try:
-        report, outputs = _carry_out(settings, _program(settings, kind, code), limit_ms, keep_bytes, client_fd)
+        argv = _program(settings, kind, code)
+        report, outputs = _carry_out(settings, argv, cgroup, limit_ms, keep_bytes, client_fd)
     finally:
         _remove(_code_path(settings))
+        peak_bytes = leaf.finish(cgroup) if cgroup else None
     own_ns = _own_cpu_ns() - self_before
     cpu_after, ooms_after = counters.cpu_ns(), counters.oom_kills()
     if "spawn_error" in report:
@@ -51,12 +53,14 @@ def run(settings: Settings, request: Message, client_fd: int) -> Message:
     used = report["rusage"]
     children_ns = round((used["utime"] + used["stime"]) * 1e9)
     sample = {
-        "source": "python-helper",
+        "source": f"{settings.helper}-helper",
         "platform": sys.platform,
         **{k: report[k] for k in ("rusage", "io_before", "io_after", "wall_ns", "cleanup_ns", "floor_kib")},
         "cgroup_cpu_ns_delta": None if cpu_before is None or cpu_after is None else cpu_after - cpu_before,
         "runner_cpu_ns": own_ns - children_ns,
         **{k: report[k] for k in ("leftover_count", "leftover_names")},
+        **{k: report.get(k) for k in ("tree_rss_kib", "tree_rss_samples")},
+        "cgroup_memory_peak_bytes": peak_bytes,
     }
     code_, signal_ = _ending(report["status"])
     return {
@@ -96,7 +100,7 @@ def _program(settings: Settings, kind: str, code: str) -> list[str]:
     """
     data = code.encode("utf-8", "surrogatepass")
     if kind == "bash" and len(data) <= ARGUMENT_BYTES and b"\0" not in data:
-        return ["bash", "-c", os.fsdecode(data)]
+        return [settings.shell, "-c", os.fsdecode(data)]
     path = _code_path(settings)
     try:
         _place(path, data)
@@ -104,7 +108,7 @@ def _program(settings: Settings, kind: str, code: str) -> list[str]:
         raise RequestError("spawn", f"code of {len(data)} bytes could not be placed in {path}: {error}") from error
     if kind == "bash":
         quoted = path.replace("'", "'\\''")
-        return ["bash", "-c", f"eval \"$(<'{quoted}')\""]
+        return [settings.shell, "-c", f"eval \"$(<'{quoted}')\""]
     return ["python3", "-B", settings.interpreter, path]
 
 
@@ -133,7 +137,7 @@ def _place(path: str, data: bytes) -> None:
 def environment(settings: Settings) -> dict[str, str]:
     """The whole environment of a tool process."""
     return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "PATH": settings.path,
         "HOME": settings.work,
         "LANG": "C.UTF-8",
         "LC_ALL": "C.UTF-8",
@@ -148,47 +152,48 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def _carry_out(
-    settings: Settings, argv: list[str], limit_ms: int, keep_bytes: int, client_fd: int
+    settings: Settings, argv: list[str], cgroup: str, limit_ms: int, keep_bytes: int, client_fd: int
 ) -> tuple[Message, tuple[Capture, Capture]]:
-    job = helper.Job()
+    job = Job()
     job.argv, job.env, job.cwd, job.limit_ms = argv, environment(settings), settings.work, limit_ms
     job.isolation, job.uid, job.gid = settings.isolation, settings.tool_uid, settings.tool_gid
-    job.fsize_bytes = settings.fsize_bytes
+    job.fsize_bytes, job.cgroup = settings.fsize_bytes, cgroup
     readers = []
     try:
         for name in ("stdout_fd", "stderr_fd"):
             reader, writer = os.pipe()
             readers.append(reader)
             setattr(job, name, writer)
+            if settings.isolation == "uid":  # `> /dev/stderr` opens the pipe anew, which only its owner may
+                os.fchown(writer, settings.tool_uid, settings.tool_gid)
         reader, report_fd = os.pipe()
         readers.append(reader)
-        pid = _fork_helper(job, report_fd)
+        pid = _start(settings, job, report_fd)
         outputs = (Capture(keep_bytes), Capture(keep_bytes))
-        report = _collect(pid, readers, outputs, client_fd)
+        report = _report(settings, *_collect(pid, readers, outputs, client_fd))
     finally:
         for fd in readers:
             os.close(fd)
     return report, outputs
 
 
-def _fork_helper(job: helper.Job, report_fd: int) -> int:
-    """Fork the helper with its signals blocked; the runner's copies of the write ends are closed."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+def _start(settings: Settings, job: Job, report_fd: int) -> int:
+    """Start the helper; the runner's copies of the write ends are closed."""
     try:
-        pid = os.fork()
-        if pid == 0:
-            helper.main(job, report_fd)
+        return launch.start(settings, job, report_fd)
     except OSError as error:
-        raise RequestError("spawn", f"the helper could not be forked: {error}") from error
+        raise RequestError("spawn", f"the helper could not be started: {error}") from error
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for fd in (job.stdout_fd, job.stderr_fd, report_fd):
             os.close(fd)
-    return pid
 
 
-def _collect(pid: int, readers: list[int], outputs: tuple[Capture, Capture], client_fd: int) -> Message:
-    """Read both streams until the helper has reported; a client that hangs up stops the call."""
+def _collect(pid: int, readers: list[int], outputs: tuple[Capture, Capture], client_fd: int) -> tuple[bytes, int]:
+    """Read both streams until the helper has reported; a client that hangs up stops the call.
+
+    Returns:
+        The report and the helper's wait status.
+    """
     stdout_fd, stderr_fd, report_fd = readers
     captures = {stdout_fd: outputs[0], stderr_fd: outputs[1]}
     poller = select.poll()
@@ -214,12 +219,19 @@ def _collect(pid: int, readers: list[int], outputs: tuple[Capture, Capture], cli
             else:
                 poller.unregister(fd)
                 reporting = reporting and fd != report_fd
-    os.waitpid(pid, 0)
+    _, status = os.waitpid(pid, 0)
     for fd, capture in captures.items():
         _drain(fd, capture)
-    if not report:
-        raise FatalError("helper_lost", "the helper ended without a report")
-    parsed: Message = json.loads(report)
+    return bytes(report), status
+
+
+def _report(settings: Settings, report: bytes, status: int) -> Message:
+    try:
+        parsed = launch.parse(settings, report)
+    except ValueError as error:
+        raise FatalError("helper_lost", f"the helper ended without a report (wait status {status}): {error}") from error
+    if "helper_error" in parsed:
+        raise FatalError("helper_lost", f"the helper failed: {parsed['helper_error']}")
     return parsed
 
 

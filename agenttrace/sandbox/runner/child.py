@@ -8,13 +8,13 @@ import resource
 import signal
 import sys
 
-from . import libc
+from . import leaf, libc
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from .helper import Job
+    from .job import Job
 
 _STATUS_FD = 3
 _OPEN_FILES = 1024
@@ -33,6 +33,8 @@ def become(job: Job, status_fd: int) -> NoReturn:
         _default_signals()
         os.umask(0o022)
         os.chdir(job.cwd)
+        if job.cgroup:
+            leaf.enter(job.cgroup)
         if job.isolation == "uid":
             os.setgroups([])
             os.setresgid(job.gid, job.gid, job.gid)
@@ -52,7 +54,8 @@ def _execute(job: Job) -> None:
     `os.execvpe` would first import a module, and its reads and its CPU time would count as the call's.
     """
     refused: OSError = FileNotFoundError(f"{job.argv[0]} is not on {job.env['PATH']}")
-    for folder in job.env["PATH"].split(":"):
+    folders = [""] if job.argv[0].startswith("/") else job.env["PATH"].split(":")
+    for folder in folders:
         try:
             os.execve(f"{folder}/{job.argv[0]}", job.argv, job.env)  # noqa: S606 -- starting the tool is the point
         except (FileNotFoundError, NotADirectoryError):

@@ -39,6 +39,11 @@ def _number(text: str | None) -> int | None:
     return int(text) if text is not None and text.strip().isdecimal() else None
 
 
+def number(path: str) -> int | None:
+    """The whole number that a kernel file consists of; `None` when it is not there or holds something else."""
+    return _number(_text(path))
+
+
 def _v2(name: str) -> str | None:
     # `cgroup.type` exists in every cgroup but the root.
     return _text(f"{CGROUP}/{name}") if os.path.exists(f"{CGROUP}/cgroup.type") else None  # noqa: PTH110

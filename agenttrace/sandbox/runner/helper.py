@@ -22,38 +22,11 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from .frames import Message
+    from .job import Job
 
 GRACE_NS = 500_000_000
 MAX_NAMES = 16
 _FOREVER_NS = 3_600_000_000_000
-
-
-class Job:
-    """One program to run, and as whom.
-
-    Attributes:
-        argv: program and arguments; the program is looked up in `env["PATH"]`.
-        env: the whole environment.
-        cwd: working directory.
-        limit_ms: wall-clock limit.
-        stdout_fd: where its standard output goes.
-        stderr_fd: where its standard error goes.
-        isolation: `uid` or `none`.
-        uid: user of the program when isolation is `uid`.
-        gid: group of the program when isolation is `uid`.
-        fsize_bytes: largest file it may write.
-    """
-
-    argv: list[str]
-    env: dict[str, str]
-    cwd: str
-    limit_ms: int
-    stdout_fd: int
-    stderr_fd: int
-    isolation: str
-    uid: int
-    gid: int
-    fsize_bytes: int
 
 
 class _AbortedError(Exception):
@@ -71,7 +44,7 @@ def main(job: Job, report_fd: int) -> NoReturn:
         code = 0
     except BaseException as error:  # noqa: BLE001 -- it must not run on into the runner's code
         with contextlib.suppress(OSError):
-            os.write(2, f"helper: {type(error).__name__}: {error}\n".encode("utf-8", "backslashreplace"))
+            os.write(report_fd, json.dumps({"helper_error": f"{type(error).__name__}: {error}"}).encode("ascii"))
     finally:
         os._exit(code)
 
@@ -115,23 +88,21 @@ def _spawned(status_fd: int) -> tuple[int | None, str | None]:
 def _supervise(job: Job, pid: int, start_ns: int) -> Message:
     """Wait for the main process, then end whatever is left; returns how it went."""
     state = {"timed_out": False, "aborted": False}
+    ending = None
     try:
-        status = _wait(pid, start_ns + job.limit_ms * 1_000_000)
-        if status is None:
+        ending = _wait(pid, start_ns + job.limit_ms * 1_000_000)
+        if ending is None:
             state["timed_out"] = True
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGTERM)
-            status = _wait(pid, time.monotonic_ns() + GRACE_NS)
+            ending = _wait(pid, time.monotonic_ns() + GRACE_NS)
     except _AbortedError:
         state["aborted"] = True
-        status = None
-    end_ns = time.monotonic_ns()
     ended, children_left = processes.reap()
     leftovers = [name for number, name in _living(job) if number != pid] if children_left else []
-    statuses, survivors = processes.end_children(lambda: _kill(job, pid))
+    killed, survivors = processes.end_children(lambda: _kill(job, pid))
     done_ns = time.monotonic_ns()
-    if status is None:
-        end_ns, status = done_ns, (ended | statuses).get(pid)
+    status, end_ns = ending or (ended | killed).get(pid) or (None, done_ns)
     return state | {
         "status": status,
         "wall_ns": end_ns - start_ns,
@@ -142,8 +113,8 @@ def _supervise(job: Job, pid: int, start_ns: int) -> Message:
     }
 
 
-def _wait(pid: int, until_ns: int) -> int | None:
-    """The wait status of `pid`, or `None` at the deadline; reaps every other child that ends meanwhile."""
+def _wait(pid: int, until_ns: int) -> tuple[int, int] | None:
+    """Wait status and end of `pid`, or `None` at the deadline; reaps every other child that ends meanwhile."""
     while True:
         ended, _ = processes.reap()
         if pid in ended:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _STARTED_AS = os.getuid()
-PATIENCE_S = 5.0
+PATIENCE_S = 4.0  # less than the client waits past limit and grace
+_LAST_UID = 2**32 - 2
 
 
 class KillRefusedError(RuntimeError):
@@ -64,7 +65,7 @@ def descendants(root: int) -> list[tuple[int, str]]:
 
 
 def _checked(uid: int) -> None:
-    if uid in {0, _STARTED_AS} or os.geteuid() != uid or os.getuid() != uid:
+    if uid in {0, _STARTED_AS} or os.geteuid() != uid or os.getuid() in {0, _STARTED_AS}:
         raise KillRefusedError(
             f"refusing kill(-1): it must run as the tool's user {uid}, neither root nor the starting user"
             f" {_STARTED_AS}; running as {os.getuid()}/{os.geteuid()}"
@@ -75,14 +76,19 @@ def kill_user(uid: int) -> None:
     """Kill every process of user `uid` in one pass of the kernel; needs root.
 
     Forking a killer fails when the pid limit is exhausted, so this process itself becomes the tool's user for a moment
-    (the saved id stays root). `kill(-1)` cannot be outrun by a fork bomb and cannot hit root's processes.
+    (the saved id stays root). `kill(-1)` cannot be outrun by a fork bomb and cannot hit root's processes. Only the
+    effective user becomes the tool's, which gives the permission; the real one becomes a user that nobody runs as, so
+    that neither the tool nor another process in here can kill this one meanwhile.
 
     Raises:
         KillRefusedError: the switch did not lead to `uid`, or `uid` is root or the user this process started as.
     """
     if uid in {0, _STARTED_AS}:
         raise KillRefusedError(f"refusing to kill everything of user {uid}")
-    os.setresuid(uid, uid, 0)
+    try:
+        os.setresuid(_LAST_UID - os.getpid(), uid, 0)
+    except OSError:  # a user namespace in which that user does not exist
+        os.setresuid(uid, uid, 0)
     try:
         _checked(uid)
         with contextlib.suppress(ProcessLookupError):
@@ -100,9 +106,13 @@ def kill_tree(root: int, group: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def reap() -> tuple[dict[int, int], bool]:
-    """Collect every child that has ended, without waiting; returns ({pid: wait status}, whether children are left)."""
-    ended: dict[int, int] = {}
+def reap() -> tuple[dict[int, tuple[int, int]], bool]:
+    """Collect every child that has ended, without waiting.
+
+    Returns:
+        Wait status and monotonic time (ns) of each by its process id, and whether children are left.
+    """
+    ended: dict[int, tuple[int, int]] = {}
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -110,30 +120,30 @@ def reap() -> tuple[dict[int, int], bool]:
             return ended, False
         if pid == 0:
             return ended, True
-        ended[pid] = status
+        ended[pid] = status, time.monotonic_ns()
 
 
-def end_children(kill: Callable[[], None]) -> tuple[dict[int, int], bool]:
-    """Kill and reap until this process has no child left, for at most 5 s.
+def end_children(kill: Callable[[], None]) -> tuple[dict[int, tuple[int, int]], bool]:
+    """Kill and reap until this process has no child left, for at most 4 s.
 
     Enough for a subreaper: whatever its descendants left behind is its own child by then: no walk of /proc is needed.
 
     Returns:
-        The wait statuses collected on the way and whether children are left (they are not, is the promise).
+        What `reap` collected on the way and whether children are left (they are not, is the promise).
     """
     deadline = time.monotonic() + PATIENCE_S
-    statuses: dict[int, int] = {}
+    collected: dict[int, tuple[int, int]] = {}
     while True:
         kill()
         ended, children_left = reap()
-        statuses |= ended
+        collected |= ended
         if not children_left or time.monotonic() > deadline:
-            return statuses, children_left
+            return collected, children_left
         time.sleep(0.0005)
 
 
 def end_user(uid: int) -> int:
-    """Kill every process of user `uid`, whoever its parent is, for at most 5 s; returns how many survived."""
+    """Kill every process of user `uid`, whoever its parent is, for at most 4 s; returns how many survived."""
     deadline = time.monotonic() + PATIENCE_S
     while survivors := len(of_user(uid)):
         if time.monotonic() > deadline:

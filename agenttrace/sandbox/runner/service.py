@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from . import call, counters, frames, processes, settings, sockets, tree, wipe
+from . import call, counters, frames, launch, leaf, processes, settings, sockets, tree, wipe
 from .errors import FatalError, RequestError
 from .restore import WorkTree
 
@@ -132,6 +132,8 @@ def _hidden_kib(options: settings.Settings) -> int:
 
     The kernel's RSS counters lag, and `exec` itself touches memory: about half a MiB that no process can see of itself.
     """
+    if options.helper == "c":
+        return 0  # any program is larger than the helper by more than that
     never_ends, kept_open = os.pipe()
     try:
         sample = call.run(options, {"kind": "bash", "code": ":", "limit_ms": 5000}, never_ends)["telemetry"]
@@ -172,6 +174,12 @@ def _worker(options: settings.Settings) -> Worker:
             sys.stderr.write(f"runner: {folder} (--{name}) is not a folder; mount or create it\n")
             raise SystemExit(2)
     try:
+        options.helper = launch.choose(options)
+    except ValueError as error:
+        sys.stderr.write(f"runner: {error}\n")
+        raise SystemExit(2) from None
+    options.cgroup = leaf.prepare(options.cgroup)
+    try:
         return Worker(options)
     except (RequestError, OSError) as error:
         sys.stderr.write(f"runner: fixtures in {options.fixtures} cannot be used: {error}\n")
@@ -195,6 +203,7 @@ def main(arguments: Sequence[str]) -> None:
         worker.serve(lambda count: os.read(0, count), 0, 1)
         leave(options, 0)
     listener = sockets.listen(options.socket_dir, options.socket_gid)
+    sockets.tell_own(f"{options.call_dir}/.socket")
     while not worker.worn:
         client, _ = listener.accept()
         with client:

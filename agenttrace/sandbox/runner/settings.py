@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+HELPERS = ("auto", "c", "python")
+
+
 class Settings:
     """What a runner is told at its start. Every attribute is a flag: `tool_uid` is `--tool-uid VALUE`.
 
@@ -23,8 +26,12 @@ class Settings:
         tool_uid: user of every tool process.
         tool_gid: group of every tool process.
         max_tasks: resets after which the worker asks to be replaced.
-        helper: what forks and measures a call.
+        helper: what forks and measures a call: `c`, `python`, or `auto` (`c` where it runs).
+        helper_path: the compiled helper.
+        cgroup: this container's own cgroup (v2); used when it is writable.
         policy: name of the tool policy this image carries; `execution_free` refuses Python.
+        path: PATH of the tools.
+        shell: how the shell is started: a name to look up in `path`, or an absolute path.
         fsize_bytes: largest file a call may write.
         wipe: folders to empty at every reset (repeatable); none unless asked for.
         environment_file: digest of the image's content, reported to the client.
@@ -40,8 +47,12 @@ class Settings:
     tool_uid: int = 20000
     tool_gid: int = 20000
     max_tasks: int = 200
-    helper: str = "python"
+    helper: str = "auto"
+    helper_path: str = "/opt/agenttrace/call-helper"
+    cgroup: str = "/sys/fs/cgroup"
     policy: str = "shell"
+    path: str = "/usr/local/bin:/usr/bin:/bin"
+    shell: str = "bash"
     fsize_bytes: int = 2 * 2**30
     wipe: tuple[str, ...] = ()
     environment_file: str = "/etc/agenttrace/environment.sha256"
@@ -71,8 +82,8 @@ def parse(arguments: Sequence[str]) -> Settings:
         if not rest:
             raise ValueError(f"{flag} needs a value")
         _assign(settings, name, rest.pop(0))
-    if settings.helper != "python":
-        raise ValueError(f"--helper {settings.helper} is not available; this runner knows: python")
+    if settings.helper not in HELPERS:
+        raise ValueError(f"--helper {settings.helper} is not available; this runner knows: {', '.join(HELPERS)}")
     return settings
 
 

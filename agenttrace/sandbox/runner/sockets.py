@@ -38,6 +38,12 @@ def listen(folder: str, gid: int) -> socket.socket:
     return listener
 
 
+def tell_own(path: str) -> None:
+    """Write the path of this worker's socket to a file, for the container's health check."""
+    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+        file.write(_own[-1])
+
+
 def remove_own() -> None:
     """Remove this worker's socket, if it has one."""
     while _own:

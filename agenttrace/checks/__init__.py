@@ -1,0 +1,1 @@
+"""Checks and measurements of the kit on the machine it runs on."""

@@ -1,0 +1,82 @@
+"""Benchmarks of the reset: small and large trees, few changes and all gone, beside `rm -rf` and `cp -a`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agenttrace.checks import inside
+from agenttrace.checks.verdict import Row, interleaved, row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agenttrace.host.workers import SandboxContainer
+
+_LIMIT_MS = 60_000
+_FEW = """
+echo more >>d000/f0000.txt; echo new >d001/f0021.txt; chmod 600 d002/f0040.txt
+rm d003/f0060.txt d003/f0061.txt; mv d004/f0080.txt moved.txt
+mkdir new; touch new/a new/b
+"""
+_ALL = "find . -mindepth 1 -delete"
+
+
+class Tree(msgspec.Struct, frozen=True, kw_only=True):
+    """A generated fixture and the targets for its reset, 95th percentiles in milliseconds."""
+
+    name: str
+    files: int
+    file_bytes: int
+    few_ms: float
+    deleted_ms: float
+
+
+TREES = (
+    Tree(name="small", files=100, file_bytes=8_000, few_ms=3, deleted_ms=15),
+    Tree(name="large", files=2_000, file_bytes=6_000, few_ms=25, deleted_ms=200),
+)
+
+
+def all_of(container: SandboxContainer, rounds: int) -> list[Row]:
+    """Every row of this module, from one worker that was started with `--fixtures` `inside.FIXTURES`."""
+    rows = []
+    for tree in TREES:
+        inside.generate(container.name, tree.name, files=tree.files, file_bytes=tree.file_bytes)
+        rows += of(container, tree, rounds)
+    return rows
+
+
+def of(container: SandboxContainer, tree: Tree, rounds: int) -> list[Row]:
+    """The rows of one tree; what is timed is the whole exchange with the worker."""
+    worker = container.worker
+
+    def after(change: str) -> Callable[[], list[float]]:
+        def turn() -> list[float]:
+            worker.call("bash", change, limit_ms=_LIMIT_MS)
+            start = time.perf_counter_ns()
+            worker.reset(tree.name)
+            return [(time.perf_counter_ns() - start) / 1e6]
+
+        return turn
+
+    def plain() -> list[float]:
+        taken = inside.plain_reset_ms(container.name, tree.name, worker.info.work)
+        worker.reset(tree.name)
+        return [taken]
+
+    worker.reset(tree.name)
+    # What follows on the plain way's tree is a reset again, so every side starts from the same state.
+    taken = interleaved({"few": after(_FEW), "deleted": after(_ALL), "plain": plain}, rounds)
+    label = f"reset, {tree.files:,} files"
+    judged = (("few changes", taken["few"], tree.few_ms), ("all deleted", taken["deleted"], tree.deleted_ms))
+    return [
+        *(
+            row("resets", f"{label}, {what}", "ms", samples, target=target, judged="p95", against=taken["plain"],
+                note="rm, cp")
+            for what, samples, target in judged
+        ),
+        row("resets", f"rm -rf and cp -a, {tree.files:,} files", "ms", taken["plain"]),
+    ]  # fmt: skip

@@ -1,0 +1,181 @@
+"""Run probes in real workers, with exactly the hardening of a campaign, and judge what they answered."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from agenttrace.errors import UsageError, WorkerLostError
+from agenttrace.host import engine, workers
+from agenttrace.sandbox.client import KEEP_BYTES
+from agenttrace.sandbox.policies import policies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from agenttrace.probes.battery import Probe
+    from agenttrace.sandbox.reports import CallReport
+
+Verdict = Literal["held", "GOT THROUGH", "unclear", "not applicable"]
+FIXTURE = "demo"
+_CANARIES = ("/run/agenttrace/canary", "/run/call/canary")
+_EVIDENCE_CHARS = 300
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What came out of one probe in one policy.
+
+    Attributes:
+        name: of the probe.
+        policy: where it was tried.
+        verdict: `held`; `GOT THROUGH`; `unclear` when nothing shows that the attack was even tried, which is as bad;
+            `not applicable` when this policy has no such way in.
+        evidence: what the sandbox said, or why the probe does not apply; escaped.
+        duration_ms: time for the probe and for bringing the worker back.
+    """
+
+    name: str
+    policy: str
+    verdict: Verdict
+    evidence: str
+    duration_ms: int
+
+
+class _Lab:
+    """One policy's worker, replaced when a probe used it up."""
+
+    def __init__(self, project: str, env: Mapping[str, str], policy: str, override: Path | None) -> None:
+        self._project = project
+        self._env = env
+        self._service = policies()[policy].service
+        self._override = override
+        self._container: workers.SandboxContainer | None = None
+
+    @property
+    def container(self) -> workers.SandboxContainer:
+        """A living worker."""
+        if self._container is None:
+            self._container = workers.SandboxContainer(
+                self._project, self._env, service=self._service, override=self._override
+            )
+        return self._container
+
+    def close(self) -> None:
+        """End the worker; the next use starts another."""
+        if self._container is not None:
+            with contextlib.suppress(WorkerLostError):
+                self._container.close()
+            self._container = None
+
+    def as_root(self, code: str) -> str:
+        """Run shell code as root beside the runner, which no call can; returns its output."""
+        argv = ["docker", "exec", "--user", "0:0", self.container.name, "/bin/bash", "-c", code]
+        return engine.run(argv, check=False).stdout
+
+
+def attack(
+    probes: Sequence[Probe],
+    policy: str,
+    project: str,
+    env: Mapping[str, str],
+    *,
+    override: Path | None = None,
+    report: Callable[[Result], None] = lambda _: None,
+) -> list[Result]:
+    """Results of these probes in one policy, in their order.
+
+    Args:
+        probes: those that do not apply get a result as well.
+        policy: name of the policy.
+        project: compose project (see `workers.sandbox_project`).
+        env: environment for compose.
+        override: compose file laid over the services, to see what a weaker sandbox lets through.
+        report: gets each result as it comes.
+    """
+    lab = _Lab(project, env, policy, override)
+    results = []
+    try:
+        for probe in probes:
+            results.append(_one(probe, policy, lab))
+            report(results[-1])
+    finally:
+        lab.close()
+    return results
+
+
+def _one(probe: Probe, policy: str, lab: _Lab) -> Result:
+    start_ns = time.monotonic_ns()
+    if policy in probe.not_applicable:
+        verdict: Verdict = "not applicable"
+        evidence = probe.not_applicable[policy]
+    else:
+        verdict, evidence = _tried(probe, lab)
+    took_ms = (time.monotonic_ns() - start_ns) // 1_000_000
+    return Result(name=probe.name, policy=policy, verdict=verdict, evidence=evidence, duration_ms=took_ms)
+
+
+def _tried(probe: Probe, lab: _Lab) -> tuple[Verdict, str]:
+    """Verdict and evidence of a probe that applies; the worker is fit for the next one afterwards."""
+    lab.container.worker.reset(FIXTURE)
+    if probe.canaries:
+        lab.as_root(" && ".join(f"echo alive >{path}" for path in _CANARIES))
+    try:
+        reports = list(_calls(probe, lab))
+        verdict, evidence = judge(probe, reports)
+        if any(report.status == "oom" for report in reports):
+            lab.close()  # as in a campaign: a worker that saw an OOM kill is replaced
+        lab.container.worker.reset(FIXTURE)
+        alive = lab.container.worker.call("bash", "echo alive", limit_ms=10_000)
+        if alive.stdout.text.strip() != "alive":
+            return "GOT THROUGH", f"the next task's shell said {shown(alive)}"
+    except UsageError as error:
+        return ("held", str(error)) if re.search(probe.refused, str(error), re.MULTILINE) else ("unclear", str(error))
+    except WorkerLostError as error:
+        lab.close()
+        return "GOT THROUGH", f"the worker was lost: {error}"
+    if probe.canaries and lab.as_root(f"echo $(<{_CANARIES[0]}) $(<{_CANARIES[1]})").split() != ["alive", "alive"]:
+        return "GOT THROUGH", "the reset touched files outside the work tree"
+    return verdict, evidence
+
+
+def _calls(probe: Probe, lab: _Lab) -> Iterator[CallReport]:
+    yield lab.container.worker.call(probe.kind, probe.command, limit_ms=probe.limit_ms)
+    if probe.then is not None:
+        if probe.reset:
+            lab.container.worker.reset(FIXTURE)
+        yield lab.container.worker.call("bash", probe.then, limit_ms=probe.limit_ms)
+
+
+def judge(probe: Probe, reports: Sequence[CallReport]) -> tuple[Verdict, str]:
+    """Verdict on what the calls of a probe reported, and the part of it that shows it."""
+    first, last = reports[0], reports[-1]
+    said = shown(last)
+    if found := re.search(probe.breach, said, re.MULTILINE):
+        return "GOT THROUGH", _cut(said, found.start())
+    if any(stream.bytes_kept > KEEP_BYTES for report in reports for stream in (report.stdout, report.stderr)):
+        return "GOT THROUGH", "more output was kept than asked for"
+    if first.status not in probe.ends:
+        return "GOT THROUGH", f"the call ended with {first.status}, not with {' or '.join(probe.ends)}: {_cut(said)}"
+    if probe.planted is not None and not re.search(probe.planted, shown(first), re.MULTILINE):
+        return "unclear", f"the first call did not do its part: {_cut(shown(first))}"
+    if found := re.search(probe.refused, said, re.MULTILINE):
+        return "held", _cut(said, found.start())
+    return "unclear", f"nothing shows that it was tried: {_cut(said)}"
+
+
+def shown(report: CallReport) -> str:
+    """How a call ended and what it wrote, without anything that a terminal would obey."""
+    text = f"{report.stdout.text}{report.stderr.text}[status {report.status}, exit code {report.exit_code}]"
+    return "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
+
+
+def _cut(text: str, start: int = 0) -> str:
+    """Some characters from the line in which `start` lies."""
+    begin = text.rfind("\n", 0, start) + 1
+    part = text[begin : begin + _EVIDENCE_CHARS].strip()
+    return " | ".join(part.splitlines())

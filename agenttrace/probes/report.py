@@ -1,0 +1,155 @@
+"""What a battery showed: a table of every probe by name, a file, an exit status."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from agenttrace.errors import StorageError, UsageError
+from agenttrace.host import engine, images, workers
+from agenttrace.probes.attack import Result, Verdict, attack
+from agenttrace.probes.battery import battery
+from agenttrace.sandbox.policies import policies
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+_STYLES: dict[Verdict, str] = {
+    "held": "green",
+    "GOT THROUGH": "bold red",
+    "unclear": "bold red",
+    "not applicable": "dim",
+}
+FAILURES = frozenset({"GOT THROUGH", "unclear"})
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of the battery.
+
+    Attributes:
+        environment_digests: of the images that were attacked.
+        kernel: of the engine's machine.
+        engine_version: of the Docker engine.
+        duration_ms: all of it, without the building of images.
+        results: one per probe and policy.
+    """
+
+    environment_digests: dict[str, str]
+    kernel: str
+    engine_version: str
+    duration_ms: int
+    results: tuple[Result, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """0 when nothing got through and everything was really tried."""
+        return 1 if any(result.verdict in FAILURES for result in self.results) else 0
+
+
+def probe_sandbox(
+    *,
+    only: Sequence[str] = (),
+    named: str | None = None,
+    variables: dict[str, str] | None = None,
+    override: Path | None = None,
+) -> Outcome:
+    """Attack the sandbox with every probe and return what came out; progress goes to the terminal.
+
+    Args:
+        only: policies; all when empty.
+        named: pattern that a probe's name must contain.
+        variables: what docker-compose.yml is filled with instead of the kit's own images.
+        override: compose file laid over the services.
+
+    Raises:
+        UsageError: no probe is left, or the engine cannot be used.
+    """
+    chosen = [name for name in policies() if not only or name in only]
+    info = engine.check()
+    probes = [probe for probe in battery(info.arch) if re.search(named or "", probe.name)]
+    if not probes:
+        raise UsageError(f"no probe's name contains {named!r}; `-k` takes a part of a name or a pattern")
+    targets = [policies()[name].target for name in chosen]
+    built = images.build(targets=targets)
+    results: list[Result] = []
+    with workers.sandbox_project("probes", targets) as (project, env), _Progress(len(probes) * len(chosen)) as progress:
+        for policy in chosen:
+            results += attack(
+                probes, policy, project, {**env, **(variables or {})}, override=override, report=progress.add
+            )
+    return Outcome(
+        environment_digests=dict(built.environment_digests),
+        kernel=info.kernel,
+        engine_version=info.version,
+        duration_ms=sum(result.duration_ms for result in results),
+        results=tuple(results),
+    )
+
+
+class _Progress:
+    """A bar on the terminal, and a line for what gets through at once."""
+
+    def __init__(self, total: int) -> None:
+        from rich.console import Console  # noqa: PLC0415 - heavy
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+        self._console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=self._console, transient=True)
+        self._task = self._progress.add_task("probing", total=total)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def add(self, result: Result) -> None:
+        """Count one more."""
+        self._progress.update(self._task, advance=1, description=f"{result.policy} {result.name}")
+        if result.verdict in FAILURES:
+            self._console.print(f"{result.verdict}: {result.policy} {result.name}", style="bold red", markup=False)
+
+
+def show(outcome: Outcome) -> None:
+    """Print every probe with its verdict, and a summary."""
+    from rich.console import Console  # noqa: PLC0415 - heavy
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(file=sys.stdout)
+    failed = outcome.exit_code != 0
+    table = Table(title="probes of the sandbox", border_style="red" if failed else "green", title_justify="left")
+    for column in ("policy", "probe", "verdict"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("what the sandbox said", overflow="fold")
+    for result in outcome.results:
+        verdict = Text(result.verdict, style=_STYLES[result.verdict])
+        table.add_row(result.policy, result.name, verdict, Text(result.evidence[:160]))
+    console.print(table)
+    for policy in dict.fromkeys(result.policy for result in outcome.results):
+        console.print(Text(summary(outcome, policy), style="bold red" if failed else "green"))
+
+
+def summary(outcome: Outcome, policy: str) -> str:
+    """How many probes of a policy ended how, in one line."""
+    verdicts = [result.verdict for result in outcome.results if result.policy == policy]
+    counted = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _STYLES)
+    return f"{policy}: {len(verdicts)} probes: {counted}"
+
+
+def write(outcome: Outcome, file: Path) -> None:
+    """Write an outcome as JSON.
+
+    Raises:
+        StorageError: the file cannot be written.
+    """
+    try:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(outcome)) + b"\n")
+    except OSError as error:
+        raise StorageError(f"{file} cannot be written: {error}") from error

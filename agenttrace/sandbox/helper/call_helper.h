@@ -1,0 +1,76 @@
+/* The parts of the call helper; what it is for stands in call_helper.c. */
+
+#ifndef AGENTTRACE_CALL_HELPER_H
+#define AGENTTRACE_CALL_HELPER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+enum {
+    MAX_NAMES = 16,
+    NAME_BYTES = 80,        /* 15 bytes of a command name, each at most an octal escape */
+    SPAWN_TEXT_BYTES = 1024,
+    IO_COUNTERS = 7
+};
+
+/* One program to run, and as whom. */
+struct job {
+    char **argv; /* looked up in PATH; the helper's own environment is the program's */
+    const char *cwd;
+    int64_t limit_ms;
+    int stdout_fd, stderr_fd, report_fd;
+    bool switch_user; /* isolation `uid`; else the program runs as whoever the helper is */
+    uid_t uid;
+    gid_t gid;
+    rlim_t fsize_bytes;
+    const char *cgroup; /* to be entered; empty for none */
+};
+
+/* I/O of all reaped children in the order of IO_NAMES; `known` is false where the kernel does not say. */
+struct io {
+    bool known;
+    uint64_t counters[IO_COUNTERS];
+};
+extern const char *const IO_NAMES[IO_COUNTERS];
+
+/* Processes of the call that are alive. */
+struct census {
+    bool known; /* /proc could be read */
+    int count;
+    uint64_t rss_kib;
+    int named;
+    char names[MAX_NAMES][NAME_BYTES]; /* the first ones in the order of the bytes */
+};
+
+/* How the call went. */
+struct outcome {
+    bool ended, timed_out, aborted, survivors;
+    int status; /* wait status of the main process once `ended` */
+    int64_t start_ns, end_ns, done_ns;
+    struct census leftovers;
+    uint64_t tree_rss_kib;
+    int tree_rss_samples;
+};
+
+/* child.c: turn a fresh fork into the program; writes `floor KIB` and, if it fails, `error TEXT` to status_fd. */
+_Noreturn void become(const struct job *job, int status_fd);
+
+/* supervise.c: wait for main_pid, kill whatever is left of the call, reap all of it. */
+void supervise(const struct job *job, pid_t main_pid, struct outcome *outcome);
+int64_t now_ns(void);
+
+/* processes.c */
+void take_census(const struct job *job, pid_t except, struct census *census);
+void kill_all(const struct job *job, pid_t main_pid);
+
+/* report.c */
+void read_io(struct io *io);
+void report(const struct job *job, const struct outcome *outcome, const struct io *before, const struct io *after,
+            const char *floor_kib);
+/* Report `{"KEY": "TEXT"}`, also on standard error, and end the process with status 1. */
+_Noreturn void give_up(int report_fd, const char *key, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

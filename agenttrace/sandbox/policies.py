@@ -1,0 +1,68 @@
+"""The tool policies as data: what may run, where, and within which limits (`policies.toml`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from agenttrace.errors import UsageError
+
+FILE = Path(__file__).with_name("policies.toml")
+
+
+class PolicyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one worker's container may use.
+
+    Attributes:
+        memory_bytes: memory and swap together, all tmpfs included.
+        pids: processes and threads at a time.
+        cpus: processors.
+        open_files: descriptors of one process.
+        shm_bytes: size of `/dev/shm`.
+        file_bytes: largest single file.
+        tmpfs_bytes: size of each other writable memory file system, by where it is mounted.
+    """
+
+    memory_bytes: int
+    pids: int
+    cpus: float
+    open_files: int
+    shm_bytes: int
+    file_bytes: int
+    tmpfs_bytes: dict[str, int]
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One policy.
+
+    Attributes:
+        target: stage of the Dockerfile that carries it.
+        service: service of docker-compose.yml that runs it.
+        kinds: calls that its workers serve.
+        shell: how the shell is started, as `argv[0]`: it stands at the head of the shell's own messages.
+        path: `PATH` of a call.
+        commands: names that a call can run besides the shell and its builtins; `any` is what the image holds.
+        limits: limits of the container.
+    """
+
+    target: str
+    service: str
+    kinds: tuple[Literal["bash", "python"], ...]
+    shell: str
+    path: tuple[str, ...]
+    commands: tuple[str, ...] | Literal["any"]
+    limits: PolicyLimits
+
+
+def policies(file: Path = FILE) -> dict[str, Policy]:
+    """Every policy by its name.
+
+    Raises:
+        UsageError: the file does not hold what it must; the message names the field.
+    """
+    try:
+        return msgspec.toml.decode(file.read_bytes(), type=dict[str, Policy])
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{file} is not a table of policies: {error}") from error

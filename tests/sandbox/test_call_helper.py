@@ -1,0 +1,253 @@
+"""The compiled helper by itself: what it refuses, how it fails, that its memory is handled correctly."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agenttrace.errors import WorkerLostError
+from agenttrace.sandbox.client import Worker
+from agenttrace.sandbox.runner import launch
+from agenttrace.sandbox.runner.settings import Settings
+
+SOURCE = Path(__file__).parents[2] / "agenttrace" / "sandbox" / "helper"
+LINUX_ROOT = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="needs Linux and root: the helper switches to another user"
+)
+SANITIZED = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer")
+OPTIONS = """
+const char *__asan_default_options(void);
+const char *__ubsan_default_options(void);
+const char *__asan_default_options(void) { return "detect_leaks=0:log_path=%(log)s"; }
+const char *__ubsan_default_options(void) { return "print_stacktrace=1:log_path=%(log)s"; }
+"""
+
+
+def run(binary, *command, tmp_path, **changed):
+    """The report of one call of the helper; parameters that are `None` are left out."""
+    streams = [os.open(tmp_path / name, os.O_RDWR | os.O_CREAT | os.O_TRUNC) for name in ("report", "out", "err")]
+    values = dict(zip(("report", "stdout", "stderr"), streams, strict=True))
+    values |= {
+        "limit_ms": 9000,
+        "isolation": "uid",
+        "uid": 29998,
+        "gid": 29998,
+        "fsize_bytes": 10**9,
+        "cwd": "/",
+        "cgroup": "",
+    }
+    pairs = [f"{name}={value}" for name, value in (values | changed).items() if value is not None]
+    ended = subprocess.run(
+        [binary, *pairs, "--", *command],
+        pass_fds=streams,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        timeout=60,
+    )
+    for fd in streams:
+        os.close(fd)
+    text = (tmp_path / "report").read_bytes()
+    return (json.loads(text) if text else None), ended, (tmp_path / "out").read_text()
+
+
+@pytest.fixture(scope="session")
+def sanitized_helper(tmp_path_factory):
+    """The helper with sanitizers, and a pattern of the files in which they would report."""
+    if shutil.which(os.environ.get("CC", "cc")) is None:
+        pytest.skip("needs a C compiler")
+    folder = tmp_path_factory.mktemp("sanitized")
+    log = folder / "log"
+    (folder / "options.c").write_text(OPTIONS % {"log": log})
+    path = folder / "call-helper"
+    built = subprocess.run(
+        ["sh", SOURCE / "build.sh", path, *SANITIZED, folder / "options.c"], capture_output=True, text=True
+    )
+    if "cannot find" in built.stderr:
+        pytest.skip("this compiler has no sanitizer libraries")
+    assert built.returncode == 0, built.stderr
+    yield path
+    assert [file.read_text() for file in folder.glob("log*")] == []
+
+
+@LINUX_ROOT
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"uid": 0}, "needs root, and a user"),
+        ({"gid": 0}, "needs root, and a user"),
+        ({"uid": -1}, "not a number in range: -1"),
+        ({"uid": 2**32 - 1}, "not a number in range"),
+        ({"limit_ms": "1e3"}, "not a number in range: 1e3"),
+        ({"limit_ms": 0}, "not a number in range: 0"),
+        ({"limit_ms": 2**63}, "not a number in range"),
+        ({"stdout": 1}, "not a number in range: 1"),
+        ({"isolation": "some"}, "unknown isolation: some"),
+        ({"cwd": None}, "parameters are missing"),
+        ({"mode": "x"}, "unknown parameter: mode=x"),
+    ],
+)
+def test_wrong_parameters_are_reported(compiled_helper, tmp_path, changed, reason):
+    report, ended, _ = run(compiled_helper, "true", tmp_path=tmp_path, **changed)
+    assert reason in report["helper_error"]
+    assert ended.returncode == 1
+
+
+@LINUX_ROOT
+def test_a_report_that_nobody_takes_is_told_on_standard_error(compiled_helper, tmp_path):
+    _, ended, _ = run(compiled_helper, "true", tmp_path=tmp_path, report=999)
+    assert b"call-helper: helper_error: report descriptor: Bad file descriptor" in ended.stderr
+    assert subprocess.run([compiled_helper], capture_output=True).returncode == 1
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        ended = subprocess.run(
+            [
+                *(
+                    compiled_helper,
+                    f"report={full}",
+                    "stdout=8",
+                    "stderr=9",
+                    "limit_ms=99",
+                    "isolation=uid",
+                    "uid=29998",
+                ),
+                *("gid=29998", "fsize_bytes=1", "cwd=/", "cgroup=", "--", "true"),
+            ],
+            pass_fds=[full],
+            capture_output=True,
+        )
+    finally:
+        os.close(full)
+    assert ended.returncode == 1
+    assert b"No space left" in ended.stderr or b"spawn_error" in ended.stderr
+
+
+@LINUX_ROOT
+@pytest.mark.parametrize(
+    ("command", "changed", "reason"),
+    [
+        (["nonesuch"], {}, "nonesuch: No such file or directory"),
+        (["/nonesuch"], {}, "/nonesuch: No such file or directory"),
+        (["/etc/passwd"], {}, "/etc/passwd: Permission denied"),
+        (["true"], {"cwd": "/nope"}, "/nope: No such file or directory"),
+        (["true"], {"cgroup": "/nope"}, "/nope: No such file or directory"),
+        (["true"], {"stdout": 998}, "standard streams: Bad file descriptor"),
+        (["true", *["x" * 100_000] * 25], {}, None),
+    ],
+)
+def test_a_program_that_cannot_start_is_reported(compiled_helper, tmp_path, command, changed, reason):
+    if reason is None:
+        with pytest.raises(OSError, match="too long"):  # by the kernel, before there is a helper
+            run(compiled_helper, *command, tmp_path=tmp_path, **changed)
+        return
+    report, _, _ = run(compiled_helper, *command, tmp_path=tmp_path, **changed)
+    assert report == {"spawn_error": reason}
+
+
+@LINUX_ROOT
+@pytest.mark.parametrize("isolation", ["uid", "none"])
+def test_the_sanitized_helper_has_nothing_to_report(sanitized_helper, tmp_path, isolation):
+    def call(*command, **changed):
+        report, ended, out = run(sanitized_helper, *command, tmp_path=tmp_path, isolation=isolation, **changed)
+        assert ended.stderr == b""
+        return report, out
+
+    report, out = call("bash", "-c", "echo hi; exit 3")
+    assert (report["status"], out) == (3 << 8, "hi\n")
+    report, _ = call("bash", "-c", "for i in $(seq 30); do sleep 66 & done; setsid sleep 67 & sleep 0.2")
+    assert (report["leftover_count"], report["leftover_names"]) == (31, ["sleep"] * 16)
+    code = 'for n in {30..1}; do bash -c "echo n$n > /proc/self/comm; sleep 68; :" & done; sleep 0.5'
+    report, _ = call("bash", "-c", code)
+    assert report["leftover_count"] >= 30
+    assert report["leftover_names"] == sorted(report["leftover_names"])
+    report, _ = call("bash", "-c", "trap '' TERM; while :; do sleep 60; done", limit_ms=150)
+    assert (report["timed_out"], report["status"], report["survivors"]) == (True, 9, False)
+    report, _ = call("bash", "-c", "x=$(head -c 3000000 /dev/zero | tr '\\0' y); sleep 0.2; kill -SEGV $$")
+    assert report["status"] & 0x7F == 11
+    assert report["tree_rss_samples"] >= 1
+    assert "spawn_error" in call("nonesuch" * 500)[0]
+    assert "helper_error" in call("true", limit_ms="x" * 9000)[0]
+
+
+@LINUX_ROOT
+def test_a_worker_runs_on_the_sanitized_helper(workplace, sanitized_helper):
+    workplace.helper = ["--helper", "c", "--helper-path", str(sanitized_helper)]
+    with workplace.start("--stdio") as process, Worker.over_pipes(process.stdout, process.stdin) as worker:
+        assert worker.info.helper == "c"
+        worker.reset("base")
+        assert worker.call("bash", "cat docs/read.me; sleep 69 & :", limit_ms=9000).stdout.text == "hello\n"
+        assert worker.call("bash", "# " + "x" * 90_000 + "\necho $#", limit_ms=9000).stdout.text == "0\n"
+        assert worker.call("python", "1 + 1", limit_ms=20_000).stdout.text == "2\n"
+        assert worker.call("bash", "sleep 9", limit_ms=100).status == "timeout"
+
+
+@LINUX_ROOT
+def test_both_helpers_report_the_same_things(workplace, compiled_helper):
+    seen = {}
+    for name in ("c", "python"):
+        workplace.helper = ["--helper", name, "--helper-path", str(compiled_helper)]
+        with workplace.start("--stdio") as process, Worker.over_pipes(process.stdout, process.stdin) as worker:
+            worker.reset("base")
+            seen[name] = worker.call(
+                "bash", "echo x > f; cat /etc/passwd > /dev/null; sleep 70 & sleep 0.3", limit_ms=9000
+            )
+    c, python = seen["c"].telemetry, seen["python"].telemetry
+    assert c.leftover_names == python.leftover_names == ("sleep",)
+    for field, tolerance in {"read_chars": 4096, "write_chars": 64, "write_bytes": 16384}.items():
+        assert getattr(c, field) == pytest.approx(getattr(python, field), abs=tolerance)
+    missing = {name for name in c.__struct_fields__ if getattr(c, name) is None}
+    assert missing <= {"cpu_unattributed_ns", "cgroup_memory_peak_bytes"}
+
+
+@LINUX_ROOT
+@pytest.mark.parametrize("helper", ["c", "python"], indirect=True)
+def test_a_tool_cannot_kill_the_helper_while_it_cleans_up(worker):
+    code = "for i in 1 2 3; do setsid bash -c 'while :; do kill -9 $0; done' $PPID & done 2> /dev/null; sleep 0.1"
+    for _ in range(20):
+        assert worker.call("bash", code, limit_ms=9000).telemetry.leftover_count == 3
+
+
+def test_the_helper_is_chosen_by_what_runs(compiled_helper, tmp_path):
+    options = Settings()
+    options.helper_path = str(compiled_helper)
+    assert launch.choose(options) == "c"
+    options.helper = "python"
+    assert launch.choose(options) == "python"
+    for path in (tmp_path / "nonesuch", Path(shutil.which("true")), Path(shutil.which("false")), tmp_path):
+        options.helper, options.helper_path = "auto", str(path)
+        assert launch.choose(options) == "python"
+        options.helper = "c"
+        with pytest.raises(ValueError, match="cannot be used"):
+            launch.choose(options)
+
+
+@pytest.mark.parametrize("report", [b"", b"[]", b"{", b"7"])
+def test_what_is_no_report_is_an_error(report):
+    with pytest.raises(ValueError):
+        launch.parse(Settings(), report)
+
+
+@LINUX_ROOT
+def test_a_helper_that_says_something_else_is_lost(workplace, tmp_path):
+    fake = workplace.base / "fake"
+    fake.write_text(
+        '#!/bin/sh\n[ "$1" != --probe ] || { echo agenttrace call-helper 1; exit; }\n'
+        'eval "echo \'{\\"helper_error\\": \\"no \u00c3\u00a9tat\\"}\' >&${1#report=}"\nexit 1\n'
+    )
+    fake.chmod(0o700)
+    workplace.helper = ["--helper", "auto", "--helper-path", str(fake)]
+    with workplace.start("--stdio") as process, Worker.over_pipes(process.stdout, process.stdin) as worker:
+        assert worker.info.helper == "c"
+        with pytest.raises(WorkerLostError, match=r"helper_lost.*the helper failed: no "):
+            worker.call("bash", ":", limit_ms=9000)
+        assert process.wait(10) == 3
+
+
+def test_the_same_compiler_gives_the_same_bytes_anywhere(compiled_helper, tmp_path):
+    elsewhere = shutil.copytree(SOURCE, tmp_path / "elsewhere" / "helper")
+    again = tmp_path / "again"
+    subprocess.run(["sh", elsewhere / "build.sh", again], check=True, cwd="/")
+    assert again.read_bytes() == compiled_helper.read_bytes()
