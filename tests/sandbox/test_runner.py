@@ -323,3 +323,12 @@ def test_odd_names_of_leftovers_are_told(worker):
     )
     names = worker.call("python", code, limit_ms=20_000).telemetry.leftover_names
     assert names == ('h\u00e9 "\\\\\\n\\xff',)
+
+
+def test_output_can_be_written_through_the_device_names(worker):
+    report = worker.call(
+        "bash", "echo out >/dev/stdout; echo err >/dev/stderr; echo more >/proc/self/fd/1", limit_ms=5000
+    )
+    assert report.exit_code == 0
+    assert report.stdout.text == "out\nmore\n"
+    assert report.stderr.text == "err\n"
