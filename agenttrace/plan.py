@@ -88,7 +88,9 @@ def make_plan(options: Options, *, images: dict[str, str], fixture_version: str,
         serving=pins.serving_spec(pin, options.profile),
         sampler=pins.sampler(),
         agent=agent_spec(max_steps=options.max_steps, call_limit_ms=options.call_limit_ms),
-        sandbox=SandboxSpec(policy="shell", fixture=chosen.fixture, fixture_version=fixture_version),
+        sandbox=SandboxSpec(
+            policy="shell", fixture=chosen.fixture, fixture_version=fixture_version, clock=chosen.clock
+        ),
         images=images,
         collector_version=__version__,
     )
@@ -186,6 +188,7 @@ def metadata(spec: RunSpec, task: Task) -> dict[str, Any]:
         "temperature": spec.sampler.temperature,
         "prompt_sanitization_version": spec.dataset.prompt_sanitization_version,
         "sandbox_policy": spec.sandbox.policy,
+        "sandbox_clock": spec.sandbox.clock,
         "fixture_version": spec.sandbox.fixture_version,
         "images": spec.images,
     }

@@ -101,11 +101,19 @@ class DatasetSpec(Record, frozen=True, kw_only=True):
 
 
 class SandboxSpec(Record, frozen=True, kw_only=True):
-    """Where tools run: policy, fixture and its digest."""
+    """Where tools run.
+
+    Attributes:
+        policy: which tools there are.
+        fixture: name of the tree they work in.
+        fixture_version: its digest.
+        clock: instant at which the clock of the tools stands (`2024-05-01T09:00:00Z`); `None` is the real clock.
+    """
 
     policy: str
     fixture: str
     fixture_version: str
+    clock: str | None = None
 
 
 class RunSpec(Record, frozen=True, kw_only=True):

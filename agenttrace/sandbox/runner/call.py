@@ -29,8 +29,8 @@ _BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 _GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
-def run(settings: Settings, request: Message, client_fd: int) -> Message:
-    """Carry out a `call` request; the reply without its id.
+def run(settings: Settings, request: Message, client_fd: int, clock_env: dict[str, str] | None = None) -> Message:
+    """Carry out a `call` request; the reply without its id. `clock_env` pins the clock of the tool (see `clock`).
 
     Raises:
         RequestError: the request is malformed, or the program could not be started (kind `spawn`).
@@ -39,7 +39,8 @@ def run(settings: Settings, request: Message, client_fd: int) -> Message:
     kind, code, limit_ms, keep_bytes = _validated(settings, request)
     cpu_before, self_before, ooms_before = counters.cpu_ns(), _own_cpu_ns(), counters.oom_kills()
     try:
-        report, outputs = _carry_out(settings, _program(settings, kind, code), limit_ms, keep_bytes, client_fd)
+        env = {**environment(settings), **(clock_env or {})}
+        report, outputs = _carry_out(settings, _program(settings, kind, code), env, limit_ms, keep_bytes, client_fd)
     finally:
         _remove(_code_path(settings))
     own_ns = _own_cpu_ns() - self_before
@@ -131,7 +132,7 @@ def _place(path: str, data: bytes) -> None:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The whole environment of a tool process."""
+    """The whole environment of a tool process whose clock is not pinned."""
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "HOME": settings.work,
@@ -148,10 +149,10 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def _carry_out(
-    settings: Settings, argv: list[str], limit_ms: int, keep_bytes: int, client_fd: int
+    settings: Settings, argv: list[str], env: dict[str, str], limit_ms: int, keep_bytes: int, client_fd: int
 ) -> tuple[Message, tuple[Capture, Capture]]:
     job = helper.Job()
-    job.argv, job.env, job.cwd, job.limit_ms = argv, environment(settings), settings.work, limit_ms
+    job.argv, job.env, job.cwd, job.limit_ms = argv, env, settings.work, limit_ms
     job.isolation, job.uid, job.gid = settings.isolation, settings.tool_uid, settings.tool_gid
     job.fsize_bytes = settings.fsize_bytes
     readers = []

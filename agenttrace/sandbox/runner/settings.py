@@ -27,6 +27,7 @@ class Settings:
         policy: name of the tool policy this image carries; `execution_free` refuses Python.
         fsize_bytes: largest file a call may write.
         wipe: folders to empty at every reset (repeatable); none unless asked for.
+        faketime: folder whose subfolders may hold `faketime/libfaketime.so.1`, which pins the clock of tools.
         environment_file: digest of the image's content, reported to the client.
     """
 
@@ -44,6 +45,7 @@ class Settings:
     policy: str = "shell"
     fsize_bytes: int = 2 * 2**30
     wipe: tuple[str, ...] = ()
+    faketime: str = "/usr/lib"
     environment_file: str = "/etc/agenttrace/environment.sha256"
 
     @property
