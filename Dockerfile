@@ -57,6 +57,7 @@ RUN --mount=type=bind,source=agenttrace/sandbox/helper,target=/mnt/helper \
 FROM python AS sandbox
 ARG SNAPSHOT=20261030T140000Z
 # What the tools find. ncal has cal, bsdextrautils has column and hexdump, bc and jq are what models reach for.
+# libfaketime is no tool: the runner preloads it where a task set pins the clock.
 RUN --mount=type=bind,source=docker,target=/mnt/docker \
     --mount=type=secret,id=ca --mount=type=secret,id=apt-source \
     --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
@@ -76,6 +77,7 @@ RUN --mount=type=bind,source=docker,target=/mnt/docker \
         hostname \
         jq \
         less \
+        libfaketime \
         mawk \
         ncal \
         patch \
@@ -100,7 +102,10 @@ RUN --mount=type=bind,source=docker,target=/mnt/docker \
     && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash agenttrace/runner \
     && chmod -R u=rwX,go= agenttrace/runner && chmod -R u=rwX,go=rX agenttrace/tools \
     && install -m 0700 /mnt/sandbox/call-helper agenttrace/call-helper \
-    && install -d -m 0700 agenttrace/fixtures && python3 -I -S -B /mnt/fixture/build.py demo /opt/agenttrace/fixtures/demo \
+    && install -d -m 0700 agenttrace/fixtures \
+    && for name in demo empty nl2bash; do \
+        python3 -I -S -B /mnt/fixture/build.py "$name" "/opt/agenttrace/fixtures/$name" || exit 1; \
+    done \
     && install -d -m 0755 -o 20000 -g 20000 /testdata && install -d -m 0750 -g 20999 /run/agenttrace \
     && install -d -m 0755 /run/call \
     && sh /mnt/docker/environment.sh /opt/agenttrace

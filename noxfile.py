@@ -67,6 +67,24 @@ def images(session: nox.Session) -> None:
     _host(session, "images", *session.posargs)
 
 
+@nox.session(name="verify-fixture", tags=["check"])
+def verify_fixture(session: nox.Session) -> None:
+    """Compare the NL2Bash fixture in testdata/, in the sandbox image and in a worker after a reset."""
+    _host(session, "verify-fixture", *session.posargs)
+
+
+@nox.session(name="tasks-check", tags=["check"])
+def tasks_check(session: nox.Session) -> None:
+    """Run every reference of the task sets in the sandbox: which are stable, which pass, which are broken (-- SET)."""
+    _host(session, "tasks-check", *session.posargs)
+
+
+@nox.session(tags=["run"])
+def judge(session: nox.Session) -> None:
+    """Compute the verdicts of a record file again (-- FILE; -- --check FILE only compares)."""
+    _host(session, "judge", *session.posargs)
+
+
 @nox.session(tags=["run"])
 def clean(session: nox.Session) -> None:
     """Remove the kit's containers, volumes and networks from the engine (-- --images: its images as well)."""

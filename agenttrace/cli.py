@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from agenttrace import __version__
-from agenttrace.errors import AgentTraceError
+from agenttrace.errors import AgentTraceError, UsageError
 
 EXIT_INTERRUPTED = 130
 
@@ -38,6 +38,18 @@ def _parser() -> argparse.ArgumentParser:
     plan = verbs.add_parser("plan", help="say what a campaign would do, as JSON")
     _add_campaign(plan)
 
+    judge = verbs.add_parser("judge", help="compute the verdicts of a record file again (needs Docker)")
+    judge.add_argument("file", type=Path, help="a record file (.jsonl)")
+    judge.add_argument("--check", action="store_true", help="only compare; exit status 1 when a verdict differs")
+
+    tasks = verbs.add_parser("tasks", help="check a task set: run its references in the sandbox (needs Docker)")
+    tasks.add_argument("action", choices=["check"])
+    tasks.add_argument("sets", nargs="*", metavar="SET", help="nl2bash, mbpp (default: both)")
+    tasks.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
+    tasks.add_argument(
+        "--workers", type=int, metavar="W", help="sandboxes at a time (default: one per core, at most 4)"
+    )
+
     fetch = verbs.add_parser("fetch", help="bring a pinned model into the models folder and verify it")
     fetch.add_argument("model")
     fetch.add_argument("--models-dir", type=Path, default=Path("/models"))
@@ -53,7 +65,14 @@ def main(argv: list[str] | None = None) -> NoReturn:
     """Run one verb and exit with its status; a user's mistake is one message, never a traceback."""
     arguments = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _as_interrupt)
-    verb = {"show": _show, "collect": _collect, "plan": _plan, "fetch": _fetch}[arguments.verb]
+    verb = {
+        "show": _show,
+        "collect": _collect,
+        "plan": _plan,
+        "fetch": _fetch,
+        "judge": _judge,
+        "tasks": _tasks,
+    }[arguments.verb]
     try:
         status = verb(arguments)
         sys.stdout.flush()
@@ -116,3 +135,29 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
     print(fetch(model_pin(arguments.model), arguments.models_dir))  # noqa: T201
     return 0
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    _need_host()
+    from agenttrace.host.judge import judge  # noqa: PLC0415
+
+    return judge(arguments.file, check=arguments.check)
+
+
+def _tasks(arguments: argparse.Namespace) -> int:
+    _need_host()
+    from agenttrace.host import check_tasks  # noqa: PLC0415
+
+    return check_tasks.check(tuple(arguments.sets) or check_tasks.SETS, workers=arguments.workers, json=arguments.json)
+
+
+def _need_host() -> None:
+    """Refuse verbs that start sandboxes where no engine can be reached.
+
+    Raises:
+        UsageError: this is a container of the kit, or the engine's client is not installed.
+    """
+    from importlib.util import find_spec  # noqa: PLC0415
+
+    if find_spec("agenttrace.host") is None or find_spec("docker") is None:
+        raise UsageError("this verb starts sandboxes: run it outside the containers, with agenttrace[host] installed")

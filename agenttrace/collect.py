@@ -13,9 +13,10 @@ from agenttrace.agents.tool_calling import ToolCallingAgent
 from agenttrace.agents.toolbox import SandboxTools
 from agenttrace.errors import AgentTraceError, UsageError, WorkerLostError
 from agenttrace.plan import Plan, metadata
-from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Outcome, Record, Span, Trace, Verdict
+from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Outcome, Record, Span, Trace
 from agenttrace.store.jsonl import RecordLog
-from agenttrace.tasks import Task, solved, task_set
+from agenttrace.tasks import Finished, Task, solved, state, task_set
+from agenttrace.tasks.bench import WorkerBench
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +92,7 @@ class Campaign:
         self._connect = connect
         self._environment = environment
         self._display = display
-        self._judge = task_set(plan.spec.dataset.name).judge
+        self._set = task_set(plan.spec.dataset.name)
         self._pristine: tuple[TreeEntry, ...] | None = None
         self._todo: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
@@ -188,7 +189,7 @@ class Campaign:
         run = _empty_run()
         recycle = False
         try:
-            report = worker.reset(self._spec.sandbox.fixture)
+            report = worker.reset(self._spec.sandbox.fixture, clock=self._spec.sandbox.clock)
             recycle = report.recycle_after
             before = self._pristine_tree(worker, report.digest)
             run = agent.run(trace_id, task.prompt)
@@ -216,16 +217,17 @@ class Campaign:
     def _judged(self, task: Task, run: Run, before: tuple[TreeEntry, ...], worker: Worker) -> Outcome:
         if run.outcome.ended in INFRASTRUCTURE_ENDS:
             return run.outcome
-        tree = worker.tree()
-        verdicts = self._judge(task, run.outcome.final_answer, before, tree.entries)
-        if tree.truncated:
-            verdicts = tuple(_ungraded_state(verdict) for verdict in verdicts)
+        changes = state.changes(before, worker.tree())
+        finished = Finished(answer=run.outcome.final_answer, spans=run.spans, changes=changes)
+        judgement = self._set.assess(task, finished, WorkerBench(worker, self._spec.sandbox, before))
         return Outcome(
             ended=run.outcome.ended,
             detail=run.outcome.detail,
             final_answer=run.outcome.final_answer,
-            verdicts=verdicts,
-            solved=solved(verdicts),
+            verdicts=judgement.verdicts,
+            solved=solved(judgement.verdicts),
+            scores=judgement.scores,
+            changes=changes,
         )
 
     def _trace(self, task: Task, run: Run, outcome: Outcome) -> Trace:
@@ -248,14 +250,6 @@ def _empty_run() -> Run:
 
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     return Run(steps=(), spans=(), outcome=Outcome(ended="internal_error"), timestamp_utc=now, elapsed_ns=0)
-
-
-def _ungraded_state(verdict: Verdict) -> Verdict:
-    """Return the verdict as it is when the tree could not be listed whole: nothing can be said about the state."""
-    if verdict.aspect != "state":
-        return verdict
-    reason = "the tree is larger than what is listed of it"
-    return Verdict(aspect="state", verdict="not_gradable", method=verdict.method, reason=reason)
 
 
 def _hit_memory(run: Run) -> bool:

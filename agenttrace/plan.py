@@ -107,7 +107,7 @@ def make_plan(options: Options, *, images: dict[str, str], fixture_version: str,
         serving=pins.serving_spec(pin, options.profile),
         sampler=pins.sampler(),
         agent=agent_spec(max_steps=options.max_steps, call_limit_ms=options.call_limit_ms),
-        sandbox=_sandbox_spec(chosen.fixture, fixture_version),
+        sandbox=sandbox_spec(chosen.fixture, fixture_version, clock=chosen.clock),
         images=images,
         collector_version=__version__,
     )
@@ -116,7 +116,8 @@ def make_plan(options: Options, *, images: dict[str, str], fixture_version: str,
     return Plan(spec=spec, path=path, tasks=tasks, resumes=resumes)
 
 
-def _sandbox_spec(fixture: str, fixture_version: str, policy: str = "shell") -> SandboxSpec:
+def sandbox_spec(fixture: str, fixture_version: str, *, clock: str | None, policy: str = "shell") -> SandboxSpec:
+    """Return the sandbox's part of a run spec, with the limits of the policy."""
     limits = policies()[policy].limits
     return SandboxSpec(
         policy=policy,
@@ -125,6 +126,7 @@ def _sandbox_spec(fixture: str, fixture_version: str, policy: str = "shell") -> 
         memory_bytes=limits.memory_bytes,
         pids=limits.pids,
         cpus=limits.cpus,
+        clock=clock,
     )
 
 
@@ -221,6 +223,7 @@ def metadata(spec: RunSpec, task: Task) -> dict[str, Any]:
         "temperature": spec.sampler.temperature,
         "prompt_sanitization_version": spec.dataset.prompt_sanitization_version,
         "sandbox_policy": spec.sandbox.policy,
+        "sandbox_clock": spec.sandbox.clock,
         "fixture_version": spec.sandbox.fixture_version,
         "images": spec.images,
     }

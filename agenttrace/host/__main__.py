@@ -33,6 +33,21 @@ def _parser() -> argparse.ArgumentParser:
         "--call-limit", type=_milliseconds, default=30_000, metavar="S", help="seconds per call (default: 30)"
     )
     verbs.add_parser("images", help="build the images that are out of date", prog="nox -s images --")
+    fixture = verbs.add_parser(
+        "verify-fixture", help="compare the NL2Bash fixture in its three places", prog="nox -s verify-fixture --"
+    )
+    fixture.add_argument("--testdata", type=Path, metavar="FOLDER", help="the repository's tree (default: testdata/)")
+    checked = verbs.add_parser(
+        "tasks-check", help="run every reference of a task set in the sandbox", prog="nox -s tasks-check --"
+    )
+    checked.add_argument("sets", nargs="*", metavar="SET", help="nl2bash, mbpp (default: both)")
+    checked.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
+    checked.add_argument(
+        "--workers", type=int, metavar="W", help="sandboxes at a time (default: one per core, at most 4)"
+    )
+    judge = verbs.add_parser("judge", help="compute the verdicts of a record file again", prog="nox -s judge --")
+    judge.add_argument("file", type=Path, help="a record file (.jsonl)")
+    judge.add_argument("--check", action="store_true", help="only compare; exit status 1 when a verdict differs")
     clean = verbs.add_parser("clean", help="remove containers, volumes and networks", prog="nox -s clean --")
     clean.add_argument("--images", action="store_true", help="remove the images as well")
     clean.add_argument("--all", action="store_true", help="also what running campaigns of other checkouts use")
@@ -77,6 +92,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
         "telemetry-check": _telemetry_check,
         "bench-sandbox": _bench_sandbox,
         "probe-sandbox": _probe_sandbox,
+        "verify-fixture": _verify_fixture,
+        "tasks-check": _check_tasks,
+        "judge": _judge,
     }[arguments.verb]
     try:
         status = verb(arguments)
@@ -126,6 +144,33 @@ def _images(_: argparse.Namespace) -> int:
         print(f"{name}  environment {built.environment_digests[target]}")  # noqa: T201 - the session's result
     print(f"base: {built.base_origin}")  # noqa: T201
     return 0
+
+
+def _verify_fixture(arguments: argparse.Namespace) -> int:
+    from agenttrace.fixture.version import released_version  # noqa: PLC0415
+    from agenttrace.host import verify_fixture  # noqa: PLC0415
+
+    released = released_version(verify_fixture.FIXTURE)
+    places = verify_fixture.verify(arguments.testdata or verify_fixture.TESTDATA)
+    for place in places:
+        print(f"{place.digest}  {place.name}")  # noqa: T201 - the session's result
+        for difference in place.differences:
+            print(f"    {difference}")  # noqa: T201
+    equal = all(place.digest == released for place in places)
+    print(f"{released}  released: {'all equal' if equal else 'NOT equal'}")  # noqa: T201
+    return 0 if equal else 1
+
+
+def _check_tasks(arguments: argparse.Namespace) -> int:
+    from agenttrace.host import check_tasks  # noqa: PLC0415
+
+    return check_tasks.check(tuple(arguments.sets) or check_tasks.SETS, workers=arguments.workers, json=arguments.json)
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    from agenttrace.host.judge import judge  # noqa: PLC0415
+
+    return judge(arguments.file, check=arguments.check)
 
 
 def _clean(arguments: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from agenttrace.host.reaper import Reaper
 from agenttrace.plan import check_options
 from agenttrace.serving import pins
 from agenttrace.show import printable
-from agenttrace.tasks import task_set
+from agenttrace.tasks import sources, task_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,6 +94,7 @@ def _run(request: Request, sdk: docker.DockerClient, project: str, info: engine.
         "AGENTTRACE_GID": str(gid),
         "AGENTTRACE_DATASETS": str(request.folder.resolve()),
         "AGENTTRACE_SHOWN_FOLDER": str(request.folder),
+        "AGENTTRACE_TASKS": _task_files(),
         "AGENTTRACE_HOST": compose.host_facts(info, built.base_origin),
         "AGENTTRACE_TERMINAL": compose.terminal_size(),
         "AGENTTRACE_WORKERS": str(request.workers),
@@ -117,6 +118,12 @@ def _run(request: Request, sdk: docker.DockerClient, project: str, info: engine.
         engine.say(f"records: {request.folder / todo['file']}")
         engine.say(f"look at one: scripts/nox -s show -- {shlex.quote(str(request.folder / todo['file']))}")
     return status
+
+
+def _task_files() -> str:
+    """Return the folder of task files that the collector, which has no network, gets to read."""
+    folder = sources.folder()
+    return str(folder.resolve() if folder.is_dir() else compose.ROOT / "agenttrace" / "tasks")
 
 
 def _plan(services: compose.Services, options: Options) -> dict[str, Any]:

@@ -110,6 +110,7 @@ class SandboxSpec(Record, frozen=True, kw_only=True):
         memory_bytes: memory limit of a worker.
         pids: limit on processes of a worker.
         cpus: processors of a worker.
+        clock: instant at which the clock of the tools stands (`2024-05-01T09:00:00Z`); `None` is the real clock.
     """
 
     policy: str
@@ -118,6 +119,7 @@ class SandboxSpec(Record, frozen=True, kw_only=True):
     memory_bytes: int
     pids: int
     cpus: float
+    clock: str | None = None
 
 
 class RunSpec(Record, frozen=True, kw_only=True):

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import msgspec
+
 from agenttrace.records.base import Record
 
 
@@ -223,6 +225,26 @@ class Verdict(Record, frozen=True, kw_only=True):
     reason: str | None = None
 
 
+class StateChange(Record, frozen=True, kw_only=True):
+    """One path in which the tree after a run differs from the pristine one; what does not apply is `None`.
+
+    Attributes:
+        path: relative to the tree's root.
+        type: what it is now; `absent` when it is gone.
+        mode: permission bits as four octal digits, of files and folders.
+        size: bytes of a file.
+        sha256: of a file's content; `None` for files beyond the hashing limit.
+        target: of a symbolic link.
+    """
+
+    path: str
+    type: Literal["file", "dir", "symlink", "other", "absent"]
+    mode: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+    target: str | None = None
+
+
 Ended = Literal[
     "final_answer", "max_steps", "token_budget", "format_error", "model_error", "sandbox_error", "internal_error"
 ]
@@ -238,7 +260,10 @@ class Outcome(Record, frozen=True, kw_only=True):
         detail: one sentence on it, where there is more to say.
         final_answer: the answer given, if any.
         verdicts: one per judged aspect.
-        solved: all gradable aspects passed; `None` when none could be graded.
+        solved: every aspect passed; `None` when none failed but not all could be graded.
+        scores: figures of other graders, under their own names; they do not count in `solved`.
+        changes: how the tree after the run differs from the pristine one: what a judge needs to judge again. `None`
+            when it was not observed, or when more changed than a record holds.
     """
 
     ended: Ended
@@ -246,6 +271,8 @@ class Outcome(Record, frozen=True, kw_only=True):
     final_answer: str | None = None
     verdicts: tuple[Verdict, ...] = ()
     solved: bool | None = None
+    scores: dict[str, float] = msgspec.field(default_factory=dict)
+    changes: tuple[StateChange, ...] | None = None
 
 
 class Trace(Record, frozen=True, kw_only=True):

@@ -100,14 +100,26 @@ class Worker:
 
         return cls(Channel(reader.fileno(), writer.fileno(), name="over pipes", close=close), hello_s=timeout_s)
 
-    def reset(self, fixture: str) -> ResetReport:
+    def reset(self, fixture: str, *, clock: str | None = None) -> ResetReport:
         """Make the work tree equal to `fixture` and everything else of earlier calls gone.
 
+        Args:
+            fixture: its name.
+            clock: instant (`2024-05-01T09:00:00Z`) at which the clock of the calls stands until the next reset;
+                `None` is the real clock.
+
         Raises:
-            UsageError: the worker has no such fixture.
+            UsageError: the worker has no such fixture, or cannot pin the clock.
             WorkerLostError: it could not be done; the worker is gone.
         """
-        report = self._request({"op": "reset", "fixture": fixture}, ResetReport, timeout_s=CONTROL_S)
+        message: dict[str, Any] = {"op": "reset", "fixture": fixture}
+        if clock is not None:
+            if not self.info.clock:
+                raise UsageError(
+                    f"worker {self._channel.name} cannot pin the clock ({clock} was asked for); build the images anew"
+                )
+            message["clock"] = clock
+        report = self._request(message, ResetReport, timeout_s=CONTROL_S)
         self.recycle_after = report.recycle_after
         return report
 

@@ -33,6 +33,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
         tool_uid: user of the tools.
         tool_gid: group of the tools.
         fixtures: tree digest of every fixture it has, by name.
+        clock: whether it can pin the clock that tools see.
         python: version of the interpreter that runs the runner.
         limits: the container's limits.
         environment_digest: digest of the image's content, when the image has one.
@@ -57,6 +58,7 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     tasks_served: int
     max_tasks: int
     rss_kib: int | None = None
+    clock: bool = False
 
 
 class ResetReport(msgspec.Struct, frozen=True, kw_only=True):

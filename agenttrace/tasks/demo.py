@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.errors import DataError, UsageError
+from agenttrace.errors import DataError
 from agenttrace.records import DatasetSpec, Verdict
-from agenttrace.tasks import Task
+from agenttrace.tasks import Bench, Finished, Judgement, Task, chosen, state
 
 if TYPE_CHECKING:
+    from agenttrace.records import StateChange
     from agenttrace.sandbox.reports import TreeEntry
+
+    Facts = TreeEntry | StateChange
 
 DATA = Path(__file__).parent / "demo.toml"
 ANSWER_METHOD = "exact-answer-v1"
@@ -43,6 +46,7 @@ class DemoTasks:
     """
 
     fixture = "demo"
+    clock: str | None = None
 
     def __init__(self, path: Path = DATA) -> None:
         self._bytes = path.read_bytes()
@@ -81,15 +85,21 @@ class DemoTasks:
         Raises:
             UsageError: the range is empty or outside the set.
         """
-        if not 0 <= offset < len(self._tasks) or (count is not None and count < 1):
-            raise UsageError(
-                f"data set demo has tasks 0 to {len(self._tasks) - 1}: "
-                f"offset {offset} with {'all' if count is None else count} tasks is outside"
-            )
-        return self._tasks[offset : None if count is None else offset + count]
+        return chosen("demo", self._tasks, offset=offset, count=count)
+
+    def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
+        """Return the verdicts of `judge`; without a recorded final state, `state` is not gradable."""
+        if finished.changes is None:
+            answer = _judge_answer(str(task.expect["answer"]), finished.answer)
+            reason = "the final state is not recorded"
+            unknown = Verdict(aspect="state", verdict="not_gradable", method=STATE_METHOD, reason=reason)
+            return Judgement(verdicts=(answer, unknown))
+        before = bench.before()
+        after = tuple(state.applied(before, finished.changes).values())
+        return Judgement(verdicts=self.judge(task, finished.answer, before, after))
 
     def judge(
-        self, task: Task, answer: str | None, before: tuple[TreeEntry, ...], after: tuple[TreeEntry, ...]
+        self, task: Task, answer: str | None, before: tuple[Facts, ...], after: tuple[Facts, ...]
     ) -> tuple[Verdict, ...]:
         """Return the verdicts `answer` (equal after stripping blanks) and `state` (exactly the expected changes)."""
         return (
@@ -108,9 +118,7 @@ def _judge_answer(expected: str, answer: str | None) -> Verdict:
     )
 
 
-def _judge_state(
-    changes: dict[str, dict[str, str]], before: tuple[TreeEntry, ...], after: tuple[TreeEntry, ...]
-) -> Verdict:
+def _judge_state(changes: dict[str, dict[str, str]], before: tuple[Facts, ...], after: tuple[Facts, ...]) -> Verdict:
     expected = {entry.path: _facts(entry) for entry in before}
     for path, change in changes.items():
         if change["type"] == "absent":
@@ -136,7 +144,7 @@ def _judge_state(
     )
 
 
-def _facts(entry: TreeEntry) -> dict[str, str | None]:
+def _facts(entry: Facts) -> dict[str, str | None]:
     """Return what is compared: type, mode (links have none), content, target; never times or owners."""
     mode = None if entry.type == "symlink" else entry.mode
     return {"type": entry.type, "mode": mode, "sha256": entry.sha256, "target": entry.target}

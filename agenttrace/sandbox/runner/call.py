@@ -28,8 +28,8 @@ _DRAIN_READS = 256
 _GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
-def run(settings: Settings, request: Message, client_fd: int) -> Message:
-    """Carry out a `call` request; the reply without its id.
+def run(settings: Settings, request: Message, client_fd: int, clock_env: dict[str, str] | None = None) -> Message:
+    """Carry out a `call` request; the reply without its id. `clock_env` pins the clock of the tool (see `clock`).
 
     Raises:
         RequestError: the request is malformed, or the program could not be started (kind `spawn`).
@@ -40,7 +40,8 @@ def run(settings: Settings, request: Message, client_fd: int) -> Message:
     cgroup = leaf.make(settings.cgroup) if settings.cgroup else ""
     try:
         argv = _program(settings, kind, code)
-        report, outputs = _carry_out(settings, argv, cgroup, limit_ms, keep_bytes, client_fd)
+        env = {**environment(settings), **(clock_env or {})}
+        report, outputs = _carry_out(settings, argv, env, cgroup, limit_ms, keep_bytes, client_fd)
     finally:
         _remove(_code_path(settings))
         peak_bytes = leaf.finish(cgroup) if cgroup else None
@@ -135,7 +136,7 @@ def _place(path: str, data: bytes) -> None:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The whole environment of a tool process."""
+    """The whole environment of a tool process whose clock is not pinned."""
     return {
         "PATH": settings.path,
         "HOME": settings.work,
@@ -152,10 +153,16 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def _carry_out(
-    settings: Settings, argv: list[str], cgroup: str, limit_ms: int, keep_bytes: int, client_fd: int
+    settings: Settings,
+    argv: list[str],
+    env: dict[str, str],
+    cgroup: str,
+    limit_ms: int,
+    keep_bytes: int,
+    client_fd: int,
 ) -> tuple[Message, tuple[Capture, Capture]]:
     job = Job()
-    job.argv, job.env, job.cwd, job.limit_ms = argv, environment(settings), settings.work, limit_ms
+    job.argv, job.env, job.cwd, job.limit_ms = argv, env, settings.work, limit_ms
     job.isolation, job.uid, job.gid = settings.isolation, settings.tool_uid, settings.tool_gid
     job.fsize_bytes, job.cgroup = settings.fsize_bytes, cgroup
     readers = []

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from . import call, counters, frames, launch, leaf, processes, settings, sockets, tree, wipe
+from . import call, clock, counters, frames, launch, leaf, processes, settings, sockets, tree, wipe
 from .errors import FatalError, RequestError
 from .restore import WorkTree
 
@@ -27,6 +27,8 @@ class Worker:
     Attributes:
         tasks_served: successful resets so far.
         worn: it should be replaced: enough tasks, or a call was killed for memory.
+        clock_library: what pins the clock of tools; `None` where this is not possible.
+        clock_env: pins it for the calls until the next reset; empty when their clock is the real one.
         hidden_kib: by how much a call's peak RSS starts above what its child saw of itself before `exec`.
     """
 
@@ -37,6 +39,8 @@ class Worker:
         owner = (options.tool_uid, options.tool_gid) if options.isolation == "uid" else None
         self.tree = WorkTree(options.work, options.fixtures, owner)
         self.fixtures = self.tree.digests()
+        self.clock_library = clock.library(options)
+        self.clock_env: dict[str, str] = {}
         self.hidden_kib = _hidden_kib(options)
         self.operations: dict[str, Callable[[Message, int], Message]] = {
             "hello": self._hello,
@@ -60,6 +64,7 @@ class Worker:
             "tool_uid": options.tool_uid,
             "tool_gid": options.tool_gid,
             "fixtures": self.fixtures,
+            "clock": self.clock_library is not None,
             "python": ".".join(str(part) for part in sys.version_info[:3]),
             "limits": counters.limits(),
             "environment_digest": _content(options.environment_file),
@@ -73,15 +78,17 @@ class Worker:
         name = request.get("fixture")
         if not isinstance(name, str):
             raise RequestError("bad_request", "fixture must be a string")
+        clock_env = clock.environment(self.clock_library, request.get("clock"))
         wipe.everything(self.settings)
         report = self.tree.reset(name)
+        self.clock_env = clock_env
         self.tasks_served += 1
         self.worn = self.worn or self.tasks_served >= self.settings.max_tasks
         return report | {"recycle_after": self.worn, "tasks_served": self.tasks_served}
 
     def _call(self, request: Message, client: int) -> Message:
         self.tree.settle()
-        reply = call.run(self.settings, request, client)
+        reply = call.run(self.settings, request, client, self.clock_env)
         self.worn = self.worn or reply["oom_killed"]
         if reply["telemetry"]["floor_kib"] is not None:
             reply["telemetry"]["floor_kib"] += self.hidden_kib

@@ -34,6 +34,7 @@ class Settings:
         shell: how the shell is started: a name to look up in `path`, or an absolute path.
         fsize_bytes: largest file a call may write.
         wipe: folders to empty at every reset (repeatable); none unless asked for.
+        faketime: folder whose subfolders may hold `faketime/libfaketime.so.1`, which pins the clock of tools.
         environment_file: digest of the image's content, reported to the client.
     """
 
@@ -55,6 +56,7 @@ class Settings:
     shell: str = "bash"
     fsize_bytes: int = 2 * 2**30
     wipe: tuple[str, ...] = ()
+    faketime: str = "/usr/lib"
     environment_file: str = "/etc/agenttrace/environment.sha256"
 
     @property

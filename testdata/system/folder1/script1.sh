@@ -1,0 +1,3 @@
+#!/bin/bash
+
+# This is a script file

@@ -1,0 +1,71 @@
+"""The task files are somebody else's data: the tests that need them use a mirror or the cache, or skip and say so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from agenttrace.fixture.build import load, write_tree
+from agenttrace.plan import sandbox_spec
+from agenttrace.sandbox.client import Worker
+from agenttrace.tasks import sources
+from agenttrace.tasks.bench import WorkerBench
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "agenttrace" / "sandbox"
+FILES = (*sources.NL2BASH, sources.MBPP)
+
+
+@pytest.fixture
+def task_files(monkeypatch):
+    """A folder with all task files; names it in AGENTTRACE_MIRROR."""
+    named = os.environ.get(sources.MIRROR)
+    candidates = [Path(named)] if named else [ROOT.parent / "shared" / "data", sources.folder()]
+    for folder in candidates:
+        if all((folder / source.path).is_file() for source in FILES):
+            monkeypatch.setenv(sources.MIRROR, str(folder))
+            return folder
+    pytest.skip(f"needs the task files: name a folder that holds them in {sources.MIRROR} (see docs/tasks.md)")
+
+
+@pytest.fixture
+def worker():
+    """A real runner on this host, with the fixtures `empty` and `demo`."""
+    if sys.platform != "linux":
+        pytest.skip("needs Linux: a runner of its own")
+    base = Path(tempfile.mkdtemp(prefix="agenttrace-tasks-", dir="/var/tmp"))
+    base.chmod(0o755)
+    for name in ("work", "call", "sockets"):
+        (base / name).mkdir()
+    for name in ("empty", "demo"):
+        write_tree(load(name), base / "fixtures" / name)
+    interpreter = shutil.copy(PACKAGE / "tools" / "interpret.py", base)
+    uid = str(30000 + os.getpid() % 30000)  # the runner kills everything of that user
+    flags = {
+        "work": base / "work", "fixtures": base / "fixtures", "call-dir": base / "call", "interpreter": interpreter,
+        "tool-uid": uid, "tool-gid": uid, "socket-dir": base / "sockets",
+    }  # fmt: skip
+    argv = [sys.executable, "-I", "-S", "-B", str(PACKAGE / "runner"), "--stdio"]
+    argv += [text for name, value in flags.items() for text in (f"--{name}", str(value))]
+    with subprocess.Popen(argv, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        with Worker.over_pipes(running.stdout, running.stdin) as connected:
+            yield connected
+        running.wait(10)
+    shutil.rmtree(base)
+
+
+@pytest.fixture
+def make_bench(worker):
+    """A bench over a fixture of that worker."""
+
+    def make(name):
+        digest = worker.info.fixtures[name]
+        return WorkerBench(worker, sandbox_spec(name, digest, clock=None))
+
+    return make

@@ -1,0 +1,67 @@
+"""Asserts on a candidate, in real processes."""
+
+from __future__ import annotations
+
+import pytest
+
+from agenttrace.tasks import asserts
+
+ADD = "def add(a, b):\n    return a + b\n"
+TESTS = ["assert add(1, 2) == 3", "assert add(1, 2) == 4", "assert add('a', 'b') == 'ab', 'text'"]
+
+
+@pytest.fixture
+def run(make_bench):
+    bench = make_bench("empty")
+
+    def go(code, tests=TESTS, setup="", limit_ms=10_000):
+        bench.pristine()
+        return asserts.run(bench, code, setup, tests, limit_ms=limit_ms)
+
+    return go
+
+
+def test_each_assert_has_its_own_result(run):
+    assert run(ADD) == [None, "AssertionError", None]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("pass", "NameError"),
+        ("def add(:", "candidate: SyntaxError"),
+        ("import nonesuch", "candidate: ModuleNotFoundError"),
+        ("raise SystemExit(0)", "candidate: SystemExit: 0"),
+        ("import os; os._exit(0)", "candidate: the process ended (exit status 0)"),
+        ("def add(a, b): raise ValueError('no')", "ValueError: no"),
+        ("def add(a, b): exit()", "SystemExit"),
+        ("def add(a, b): input()", "EOFError"),
+    ],
+)
+def test_a_candidate_that_does_not_work_fails_all(run, code, reason):
+    found = run(code)
+    assert len(found) == 3
+    assert all(problem is not None and problem.startswith(reason) for problem in found)
+
+
+def test_one_that_ends_or_hangs_in_one_assert_does_not_decide_the_others(run):
+    code = "import os\ndef f(x):\n    if x == 1: os._exit(0)\n    while x == 2: pass\n    return x\n"
+    found = run(code, [f"assert f({n}) == {n}" for n in range(4)], limit_ms=1000)
+    assert found == [None, "the process ended (exit status 0)", "not done after 1 s", None]
+
+
+def test_the_set_up_comes_after_the_candidate(run):
+    node = "class Node:\n    def __init__(self, v): self.v = v\ndef value(n): return n.v\n"
+    assert run(node, ["assert value(root) == 7"], setup="root = Node(7)") == [None]
+    (problem,) = run("def value(n): return n.v", ["assert value(root) == 7"], setup="root = Node(7)")
+    assert problem.startswith("setup: NameError")
+
+
+def test_what_the_candidate_prints_is_no_result(run):
+    code = ADD + "print('[\"x\", \"0\", null]', flush=True)\nimport os\nos.system('echo y; echo z >&2')\n"
+    assert run(code) == [None, "AssertionError", None]
+
+
+def test_a_main_guard_is_not_run_and_classes_can_be_pickled(run):
+    code = "import pickle\nclass A: pass\ndef f(): return type(pickle.loads(pickle.dumps(A()))) is A\n"
+    assert run(code + "if __name__ == '__main__': raise ValueError\n", ["assert f()"]) == [None]

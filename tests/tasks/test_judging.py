@@ -1,0 +1,81 @@
+"""Judging again: verdicts are computed anew, no other byte of a record changes."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from agenttrace.errors import UsageError
+from agenttrace.records import DatasetSpec, Outcome, StateChange, Trace, Verdict
+from agenttrace.tasks import judging, task_set
+
+CHANGES = (StateChange(path="extra", type="dir", mode="0755"),)
+
+
+def line(task, outcome):
+    trace = Trace(
+        trace_id="t", timestamp_utc="now", prompt=task.prompt, model="m", spans=(), llm_steps=(),
+        total_duration_ms=1.25, metadata={"task_id": task.task_id, "ü": "ä\n"}, environment={}, outcome=outcome,
+    )  # fmt: skip
+    return msgspec.json.encode(trace) + b"\n"
+
+
+@pytest.fixture
+def demo():
+    chosen = task_set("demo")
+    tasks = {task.task_id: task for task in chosen.tasks()}
+    return chosen, tasks, next(task for task in tasks.values() if not task.expect.get("changes"))
+
+
+@pytest.fixture
+def judged(demo, make_bench):
+    chosen, tasks, task = demo
+    return lambda outcome: judging.rejudged(line(task, outcome), chosen, tasks, make_bench("demo"))
+
+
+def test_wrong_verdicts_are_put_right_and_nothing_else(demo, judged):
+    task = demo[2]
+    wrong = (Verdict(aspect="answer", verdict="failed", method="x"),)
+    old = Outcome(ended="max_steps", detail="d", final_answer=task.expect["answer"], verdicts=wrong, changes=())
+    found = judged(old)
+    assert found.differs
+    assert [v.verdict for v in found.after.verdicts] == ["passed", "passed"]
+    assert (found.after.solved, found.after.ended, found.after.detail) == (True, "max_steps", "d")
+    start, end = line(task, old).split(b'"outcome":')[0], b'"outcome":' + msgspec.json.encode(found.after) + b"}\n"
+    assert found.line == start + end
+
+
+def test_the_recorded_state_is_what_is_judged(demo, judged):
+    answer = demo[2].expect["answer"]
+    found = judged(Outcome(ended="final_answer", final_answer=answer, changes=CHANGES))
+    assert [v.verdict for v in found.after.verdicts] == ["passed", "failed"]
+    assert "extra" in found.after.verdicts[1].reason
+    again = judged(found.after)
+    assert not again.differs
+    assert again.line == line(demo[2], found.after)
+
+
+@pytest.mark.parametrize(
+    "outcome", [Outcome(ended="final_answer", final_answer="x"), Outcome(ended="sandbox_error", changes=())]
+)
+def test_what_cannot_be_judged_stays_as_it_is(demo, judged, outcome):
+    found = judged(outcome)
+    assert not found.differs
+    assert found.line == line(demo[2], outcome)
+
+
+def test_fields_keep_their_bytes_whatever_their_form():
+    given = b'{"a": [1.50, {"x":"\\u00e9"}], "outcome":{}, "z" : 1e3}\n'
+    found = judging.with_outcome(given, Outcome(ended="max_steps"))
+    assert found.startswith(b'{"a":[1.50, {"x":"\\u00e9"}],"outcome":{"ended":"max_steps"')
+    assert found.endswith(b',"z":1e3}\n')
+
+
+def test_records_of_another_task_set_are_refused(demo):
+    spec = DatasetSpec(name="demo", split="demo", source="s", sha256="0" * 64, offset=0, count=1)
+
+    class Spec:
+        dataset = spec
+
+    with pytest.raises(UsageError, match="made from another demo"):
+        judging.matching_set(demo[0], Spec)

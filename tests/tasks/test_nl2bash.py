@@ -1,0 +1,84 @@
+"""NL2Bash: order, ids, prompts and the policy table."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from agenttrace.errors import DataError, UsageError
+from agenttrace.fixture.build import load
+from agenttrace.tasks import nl2bash, task_set
+from agenttrace.tasks.checking import ENVIRONMENT_FLAGS
+
+
+def test_the_table_holds_every_task_in_the_curated_order():
+    table = nl2bash.policy_table()
+    expected = [
+        f"{system}.{number}" for system, count in ((2, 53), (1, 60), (4, 27), (3, 60)) for number in range(count)
+    ]
+    assert [table.task[str(number)].origin for number in range(200)] == expected
+
+
+def test_the_table_counts_what_is_known_of_the_set():
+    policies = nl2bash.policy_table().task.values()
+    effects = [policy.effect for policy in policies]
+    assert {effect: effects.count(effect) for effect in "RWXIS"} == {"R": 137, "W": 37, "X": 15, "I": 8, "S": 3}
+    flags = "".join(policy.flags for policy in policies)
+    counts = {"T": 30, "P": 6, "U": 23, "N": 4, "D": 17, "G": 9, "O": 29, "L": 11, "H": 2, "B": 26, "A": 2}
+    assert {flag: flags.count(flag) for flag in counts} == counts
+    free = [policy for policy in policies if not set(policy.flags) & ENVIRONMENT_FLAGS]
+    assert len(free) == 102
+    assert not any(policy.skip for policy in free)
+
+
+def test_every_skipped_aspect_has_a_reason_and_order_is_settled_by_sorting():
+    for policy in nl2bash.policy_table().task.values():
+        assert set(policy.skip) <= {"exit_status", "stdout", "state"}
+        assert all(len(reason.split()) > 3 for reason in policy.skip.values())
+        assert (policy.stdout == "sorted") == ("O" in policy.flags and "stdout" not in policy.skip)
+
+
+def test_the_table_holds_no_text_of_a_task(task_files):
+    text = nl2bash.POLICY.read_text()
+    for task in task_set("nl2bash").tasks():
+        assert task.expect["gold"] not in text
+        assert task.prompt.splitlines()[0] not in text
+
+
+def test_the_clock_stands_shortly_after_the_fixtures_own_time():
+    from datetime import UTC, datetime, timedelta
+
+    clock = datetime.fromisoformat(nl2bash.policy_table().clock)
+    reference = datetime.fromtimestamp(load("nl2bash").mtime_ns / 1e9, tz=UTC)
+    assert clock - reference == timedelta(minutes=30)
+
+
+def test_prompts_are_made_as_upstream_made_them(task_files):
+    tasks = task_set("nl2bash").tasks()
+    assert [task.task_id for task in tasks] == list(range(200))
+    for task in tasks:
+        sentence, empty, hint = task.prompt.split("\n")
+        assert (empty, hint) == ("", nl2bash.HINT)
+        assert sentence
+        assert not re.search(r"(?<![\w/])/(testbed|system|workspace|backup)\b", sentence + task.expect["gold"])
+    assert len({task.prompt for task in tasks}) == 200
+    assert tasks[138].name == "fs_4.25"
+
+
+def test_the_run_spec_names_source_digest_and_rule(task_files):
+    spec = task_set("nl2bash").spec(offset=9, count=2)
+    assert (spec.offset, spec.count, spec.split) == (9, 2, "train")
+    assert spec.prompt_sanitization_version == "testdata-path-rewrite-v1"
+    with pytest.raises(UsageError, match="tasks 0 to 199"):
+        task_set("nl2bash").tasks(offset=200)
+
+
+def test_a_table_of_other_tasks_is_refused(tmp_path):
+    broken = tmp_path / "policy.toml"
+    broken.write_text(nl2bash.POLICY.read_text().replace('flags = "O"', 'flags = "Z"', 1))
+    with pytest.raises(DataError, match="unknown flags"):
+        nl2bash.policy_table(broken)
+    broken.write_text("clock = 1")
+    with pytest.raises(DataError, match="not a policy table"):
+        nl2bash.policy_table(broken)
