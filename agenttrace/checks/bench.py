@@ -70,7 +70,8 @@ def run(
         raise UsageError(f"groups are {', '.join(GROUPS)}, not {', '.join(sorted(unknown))}; rounds are at least 1")
     groups = only or (() if soak_calls else GROUPS)
     rows: list[Row] = []
-    with sandbox_project("bench", ("sandbox",)) as (project, env):
+    targets = ("sandbox", "collector") if "calls" in groups else ("sandbox",)
+    with sandbox_project("bench", targets) as (project, env):
         with machine.worker_containers(project, env, *soak.FLAGS) as containers:
             facts = machine.machine(next(iter(containers.values())))
             if "calls" in groups:

@@ -9,7 +9,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from agenttrace.checks import inside
+from agenttrace.checks import campaign, inside
 from agenttrace.checks.verdict import Row, interleaved, row
 from agenttrace.errors import WorkerLostError
 from agenttrace.host import compose, engine
@@ -74,43 +74,61 @@ def _in_container(worker: Worker) -> list[float]:
     return samples
 
 
-def overhead(containers: Mapping[str, SandboxContainer], rounds: int, *, desktop: bool) -> list[Row]:
+def overhead(
+    project: str, env: Mapping[str, str], containers: Mapping[str, SandboxContainer], rounds: int, *, desktop: bool
+) -> list[Row]:
     """A call of `:` under every helper, beside `subprocess.run` in the container and on the host, and `docker exec`.
 
+    Calls go the way of a campaign, from a collector's container over a socket; for comparison, also from the host
+    through the pipes of the docker client.
+
     Args:
-        containers: workers, by helper.
+        project: compose project.
+        env: whole environment of `docker compose`.
+        containers: workers over pipes, by helper.
         rounds: turns of each side; one turn is 20 calls, of the slow `docker exec` 3.
         desktop: the engine runs in Docker Desktop's virtual machine, which has targets of its own.
     """
     any_container = next(iter(containers.values()))
     inner = ["bash", "-c", ":"]
-    # The host's side is `subprocess.run` itself, not `engine.run` around it: it is what is measured.
-    sides: dict[str, Callable[[], list[float]]] = {
-        "host": lambda: _turn(_TURN, partial(subprocess.run, inner, check=True)),
-        "container": lambda: _in_container(any_container.worker),
-        "exec": lambda: _turn(_DOCKER_TURN, partial(engine.run, ["docker", "exec", any_container.name, *inner])),
-        "ping": lambda: _turn(_TURN, any_container.worker.ping),
-    }
-    for helper, container in containers.items():
-        call = partial(container.worker.call, "bash", ":", limit_ms=_LIMIT_MS)
-        sides[helper] = partial(_turn, _TURN, call)
-    for turn in sides.values():
-        turn()
-    taken = interleaved(sides, rounds)
+    with campaign.clients(project, env, tuple(containers)) as client:
+        # The host's side is `subprocess.run` itself, not `engine.run` around it: it is what is measured.
+        sides: dict[str, Callable[[], list[float]]] = {
+            "host": lambda: _turn(_TURN, partial(subprocess.run, inner, check=True)),
+            "container": lambda: _in_container(any_container.worker),
+            "exec": lambda: _turn(_DOCKER_TURN, partial(engine.run, ["docker", "exec", any_container.name, *inner])),
+            "ping": partial(client.turn, client.helpers[0], "ping", _TURN),
+            "pipe ping": lambda: _turn(_TURN, any_container.worker.ping),
+        }
+        for helper, container in containers.items():
+            sides[helper] = partial(client.turn, helper, "call", _TURN)
+            call = partial(container.worker.call, "bash", ":", limit_ms=_LIMIT_MS)
+            sides[f"pipe {helper}"] = partial(_turn, _TURN, call)
+        for turn in sides.values():
+            turn()
+        return _overhead_rows(interleaved(sides, rounds), tuple(containers), desktop=desktop)
+
+
+def _overhead_rows(taken: Mapping[str, Sequence[float]], helpers: Sequence[str], *, desktop: bool) -> list[Row]:
+    """The rows of `overhead` from the samples of its sides."""
     plain = statistics.median(taken["container"])
     rows = [
         row("calls", "subprocess.run of bash -c :, on the host", "ms", taken["host"]),
         row("calls", "subprocess.run of bash -c :, in the container", "ms", taken["container"]),
     ]
-    for helper in containers:
+    for helper in helpers:
         above = [sample - plain for sample in taken[helper]]
-        rows.append(
-            row("calls", f"call of :, {helper} helper", "ms", taken[helper], against=taken["exec"], note="exec")
-        )
         target = _DESKTOP_OVERHEAD_MS if desktop else _OVERHEAD_MS[helper]
+        name = f"call of :, {helper} helper, from a collector"
+        rows.append(row("calls", name, "ms", taken[helper], against=taken["exec"], note="exec"))
         rows.append(row("calls", f"… over subprocess.run, {helper} helper", "ms", above, target=target))
+    rows.append(row("calls", "ping from a collector", "ms", taken["ping"], target=_PING_MS))
+    rows += [
+        row("calls", f"call of :, {helper} helper, through docker's pipes", "ms", taken[f"pipe {helper}"])
+        for helper in helpers
+    ]
+    rows.append(row("calls", "ping through docker's pipes", "ms", taken["pipe ping"]))
     rows.append(row("calls", "docker exec of bash -c : (client)", "ms", taken["exec"]))
-    rows.append(row("calls", "ping of a worker", "ms", taken["ping"], target=_PING_MS))
     return rows
 
 
@@ -189,7 +207,7 @@ def all_of(
     """Every row of this module."""
     template = next(iter(containers.values()))
     return [
-        *overhead(containers, rounds, desktop=desktop),
+        *overhead(project, env, containers, rounds, desktop=desktop),
         *starts(project, env, template, rounds, desktop=desktop),
         *time_limit(containers, max(1, rounds // 2)),
         *output_memory(containers),

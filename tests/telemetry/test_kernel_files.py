@@ -27,8 +27,8 @@ def test_a_cgroup_is_read_as_its_kernel_meant_it(path, tmp_path, monkeypatch):
         file.write_text(text, encoding="ascii")
     monkeypatch.setattr(counters, "CGROUP", str(tmp_path))
     read = {
-        "cpu_ns": counters.cpu_ns(),
-        "oom_kills": counters.oom_kills(),
+        "cpu_ns": counters.cpu_ns().read(),
+        "oom_kills": counters.oom_kills().read(),
         "memory_peak_bytes": counters._number(counters._v2("memory.peak")),
         **counters.limits(),
     }

@@ -28,7 +28,17 @@ _DRAIN_READS = 256
 _GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
-def run(settings: Settings, request: Message, client_fd: int, clock_env: dict[str, str] | None = None) -> Message:
+class Gauges:
+    """The container's counters that every call reads before and after."""
+
+    def __init__(self) -> None:
+        self.cpu_ns = counters.cpu_ns()
+        self.oom_kills = counters.oom_kills()
+
+
+def run(
+    settings: Settings, gauges: Gauges, request: Message, client_fd: int, clock_env: dict[str, str] | None = None
+) -> Message:
     """Carry out a `call` request; the reply without its id. `clock_env` pins the clock of the tool (see `clock`).
 
     Raises:
@@ -36,7 +46,7 @@ def run(settings: Settings, request: Message, client_fd: int, clock_env: dict[st
         FatalError: the helper was lost or could not clean up; the worker must go.
     """
     kind, code, limit_ms, keep_bytes = _validated(settings, request)
-    cpu_before, self_before, ooms_before = counters.cpu_ns(), _own_cpu_ns(), counters.oom_kills()
+    cpu_before, self_before, ooms_before = gauges.cpu_ns.read(), _own_cpu_ns(), gauges.oom_kills.read()
     cgroup = leaf.make(settings.cgroup) if settings.cgroup else ""
     try:
         argv = _program(settings, kind, code)
@@ -46,7 +56,7 @@ def run(settings: Settings, request: Message, client_fd: int, clock_env: dict[st
         _remove(_code_path(settings))
         peak_bytes = leaf.finish(cgroup) if cgroup else None
     own_ns = _own_cpu_ns() - self_before
-    cpu_after, ooms_after = counters.cpu_ns(), counters.oom_kills()
+    cpu_after, ooms_after = gauges.cpu_ns.read(), gauges.oom_kills.read()
     if "spawn_error" in report:
         raise RequestError("spawn", f"the {kind} process could not be started: {report['spawn_error']}")
     if report["survivors"] or report["status"] is None:
@@ -171,7 +181,7 @@ def _carry_out(
             reader, writer = os.pipe()
             readers.append(reader)
             setattr(job, name, writer)
-            if settings.isolation == "uid":  # `> /dev/stderr` opens the pipe anew, which only its owner may
+            if job.isolation == "uid":  # `> /dev/stderr` opens the pipe anew, which only its owner may
                 os.fchown(writer, settings.tool_uid, settings.tool_gid)
         reader, report_fd = os.pipe()
         readers.append(reader)

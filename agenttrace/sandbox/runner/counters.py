@@ -8,21 +8,36 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 CGROUP = "/sys/fs/cgroup"
 _UNLIMITED = 1 << 60
 
 
+def _open(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def _content(fd: int | None) -> str | None:
+    """What the open file holds now, whatever was read of it before."""
+    try:
+        return None if fd is None else os.pread(fd, 65536, 0).decode("ascii", "replace")
+    except OSError:
+        return None
+
+
 def _text(path: str) -> str | None:
+    fd = _open(path)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return os.read(fd, 65536).decode("ascii", "replace")
-    except OSError:
-        return None
+        return _content(fd)
     finally:
-        os.close(fd)
+        if fd is not None:
+            os.close(fd)
 
 
 def pairs(text: str | None) -> dict[str, int]:
@@ -44,29 +59,56 @@ def number(path: str) -> int | None:
     return _number(_text(path))
 
 
-def _v2(name: str) -> str | None:
+def _v2_path(name: str) -> str:
     # `cgroup.type` exists in every cgroup but the root.
-    return _text(f"{CGROUP}/{name}") if os.path.exists(f"{CGROUP}/cgroup.type") else None  # noqa: PTH110
+    return f"{CGROUP}/{name}" if os.path.exists(f"{CGROUP}/cgroup.type") else ""  # noqa: PTH110
+
+
+def _v1_path(controller: str, name: str) -> str:
+    # `release_agent` exists in the root of a v1 hierarchy only.
+    folder = f"{CGROUP}/{controller}"
+    return "" if os.path.exists(f"{folder}/release_agent") else f"{folder}/{name}"  # noqa: PTH110
+
+
+def _v2(name: str) -> str | None:
+    return _text(_v2_path(name))
 
 
 def _v1(controller: str, name: str) -> str | None:
-    # `release_agent` exists in the root of a v1 hierarchy only.
-    folder = f"{CGROUP}/{controller}"
-    return None if os.path.exists(f"{folder}/release_agent") else _text(f"{folder}/{name}")  # noqa: PTH110
+    return _text(_v1_path(controller, name))
 
 
-def cpu_ns() -> int | None:
+class Gauge:
+    """A counter that every call reads: its file is found and opened once, and one system call reads it."""
+
+    def __init__(self, path: str, value: Callable[[str | None], int | None]) -> None:
+        self._fd = _open(path)
+        self._value = value
+
+    def read(self) -> int | None:
+        """What it says now; `None` when it is not there or holds something else."""
+        return self._value(_content(self._fd))
+
+
+def _usage_ns(text: str | None) -> int | None:
+    usage_us = pairs(text).get("usage_usec")
+    return None if usage_us is None else usage_us * 1000
+
+
+def _oom_kills(text: str | None) -> int | None:
+    return pairs(text).get("oom_kill")
+
+
+def cpu_ns() -> Gauge:
     """CPU time of the whole container so far, nanoseconds."""
-    usage_us = pairs(_v2("cpu.stat")).get("usage_usec")
-    if usage_us is not None:
-        return usage_us * 1000
-    return _number(_v1("cpuacct", "cpuacct.usage"))
+    found = Gauge(_v2_path("cpu.stat"), _usage_ns)
+    return found if found.read() is not None else Gauge(_v1_path("cpuacct", "cpuacct.usage"), _number)
 
 
-def oom_kills() -> int | None:
+def oom_kills() -> Gauge:
     """How many processes of this container the kernel has killed for memory so far."""
-    kills = pairs(_v2("memory.events")).get("oom_kill")
-    return kills if kills is not None else pairs(_v1("memory", "memory.oom_control")).get("oom_kill")
+    found = Gauge(_v2_path("memory.events"), _oom_kills)
+    return found if found.read() is not None else Gauge(_v1_path("memory", "memory.oom_control"), _oom_kills)
 
 
 def _limit(value: int | None) -> int | None:

@@ -21,13 +21,16 @@ HEADER_BYTES = 4
 MAX_FRAME_BYTES = 64 * 2**20
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
+
+
 class FrameError(Exception):
     """The other side sent something that is not a frame."""
 
 
 def encode(message: Message) -> bytes:
     """The frame that carries `message`; raises `FrameError` above 64 MiB."""
-    body = json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    body = _ENCODER.encode(message).encode("ascii")
     return _header(len(body)) + body
 
 

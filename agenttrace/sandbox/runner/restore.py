@@ -135,34 +135,36 @@ class WorkTree:
         touched: dict[str, None] = {"": None}
         doomed: list[str] = []
         stack = [""]
+        marks, keep = self._marks, kept.add
         while stack:
             folder = stack.pop()
+            within = f"{folder}/" if folder else ""
             with os.scandir(f"{self.root}/{folder}") as found:
                 for item in found:
-                    path = f"{folder}/{item.name}" if folder else item.name
-                    info, known = item.stat(follow_symlinks=False), fixture.facts.get(path)
-                    is_folder = stat.S_ISDIR(info.st_mode)
-                    same = _mark(info) == self._marks.get(path)
-                    if known is None or is_folder != stat.S_ISDIR(known[0]) or not (is_folder or same):
-                        doomed.append(path)
-                        touched[folder] = None
-                        continue
-                    kept.add(path)
-                    if is_folder:
-                        stack.append(path)
-                    if is_folder and not same:
+                    path, info = within + item.name, item.stat(follow_symlinks=False)
+                    mode = info.st_mode
+                    same = marks.get(path) == (info.st_ino, info.st_ctime_ns, mode)
+                    is_folder = stat.S_ISDIR(mode)
+                    if not same:
+                        known = fixture.facts.get(path)
+                        if known is None or not is_folder or not stat.S_ISDIR(known[0]):
+                            doomed.append(path)
+                            touched[folder] = None
+                            continue
                         touched[path] = None
                         self._open_up(item.path)
+                    keep(path)
+                    if is_folder:
+                        stack.append(path)
         for path in doomed:
             removal.remove(self.root, path)
         return kept, touched, len(doomed)
 
     def _refill(self, fixture: Fixture, kept: set[str], touched: dict[str, None]) -> list[str]:
         """Create what is missing; returns its paths and adds folders that need mending to `touched`."""
-        created = []
-        for path, (mode, mtime_ns) in fixture.facts.items():
-            if path in kept:
-                continue
+        created = [path for path in fixture.facts if path not in kept]
+        for path in created:
+            mode, mtime_ns = fixture.facts[path]
             target = f"{self.root}/{path}"
             if stat.S_ISDIR(mode):
                 os.mkdir(target, 0o700)  # noqa: PTH102 -- pathlib costs memory
@@ -174,7 +176,6 @@ class WorkTree:
             else:
                 self._copy(f"{fixture.folder}/{path}", target, mode, mtime_ns)
             touched[path.rpartition("/")[0]] = None
-            created.append(path)
         for path in created:
             self._marks[path] = _mark(os.lstat(f"{self.root}/{path}"))
         return created
@@ -222,13 +223,13 @@ class WorkTree:
 
     def _difference(self, fixture: Fixture, renewed: list[str]) -> str | None:
         """What is still wrong, or `None`: every path against its mark, every renewed one against the fixture."""
-        found = {path: _mark(info) for path, info in tree.walk(self.root)}
-        if found.keys() != fixture.facts.keys():
-            odd = sorted(found.keys() ^ fixture.facts.keys())
-            return f"{len(odd)} paths missing or extra, such as {tree.shown(odd[0])!r}"
-        for path, mark in found.items():
-            if self._marks.get(path) != mark:
-                return f"{tree.shown(path)!r} changed during the reset"
+        marks, missing = self._marks, len(fixture.facts)
+        for path, info in tree.walk(self.root):
+            missing -= 1
+            if marks.get(path) != (info.st_ino, info.st_ctime_ns, info.st_mode):
+                return f"{tree.shown(path)!r} {'changed during the reset' if path in fixture.facts else 'is extra'}"
+        if missing:
+            return f"{missing} paths are missing"
         for path in renewed:
             if self._wrong(fixture, path):
                 return f"{tree.shown(path)!r} differs from the fixture"

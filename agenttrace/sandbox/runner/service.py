@@ -41,7 +41,8 @@ class Worker:
         self.fixtures = self.tree.digests()
         self.clock_library = clock.library(options)
         self.clock_env: dict[str, str] = {}
-        self.hidden_kib = _hidden_kib(options)
+        self.gauges = call.Gauges()
+        self.hidden_kib = _hidden_kib(options, self.gauges)
         self.operations: dict[str, Callable[[Message, int], Message]] = {
             "hello": self._hello,
             "ping": lambda _request, _client: {},
@@ -88,7 +89,7 @@ class Worker:
 
     def _call(self, request: Message, client: int) -> Message:
         self.tree.settle()
-        reply = call.run(self.settings, request, client, self.clock_env)
+        reply = call.run(self.settings, self.gauges, request, client, self.clock_env)
         self.worn = self.worn or reply["oom_killed"]
         if reply["telemetry"]["floor_kib"] is not None:
             reply["telemetry"]["floor_kib"] += self.hidden_kib
@@ -134,7 +135,7 @@ def _unknown(request: Message, _client: int) -> Message:
     raise RequestError("bad_request", f"unknown op {request.get('op')!r}")
 
 
-def _hidden_kib(options: settings.Settings) -> int:
+def _hidden_kib(options: settings.Settings, gauges: call.Gauges) -> int:
     """Peak RSS of a call that needs next to nothing, above the floor that its child reported; 0 when it cannot run.
 
     The kernel's RSS counters lag, and `exec` itself touches memory: about half a MiB that no process can see of itself.
@@ -143,7 +144,8 @@ def _hidden_kib(options: settings.Settings) -> int:
         return 0  # any program is larger than the helper by more than that
     never_ends, kept_open = os.pipe()
     try:
-        sample = call.run(options, {"kind": "bash", "code": ":", "limit_ms": 5000}, never_ends)["telemetry"]
+        request = {"kind": "bash", "code": ":", "limit_ms": 5000}
+        sample = call.run(options, gauges, request, never_ends)["telemetry"]
     except RequestError:
         return 0
     finally:

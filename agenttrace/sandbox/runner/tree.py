@@ -34,6 +34,9 @@ def _builtin_sha256() -> Any:  # noqa: ANN401 -- the modules have no common publ
     return __import__("hashlib").sha256
 
 
+_sha256 = _builtin_sha256()
+
+
 def shown(name: str | bytes) -> str:
     r"""A file name as text: bytes that are not UTF-8 become `\\xNN`."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
@@ -56,10 +59,10 @@ def walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
     stack = [""]
     while stack:
         folder = stack.pop()
+        within = f"{folder}/" if folder else ""
         with os.scandir(f"{root}/{folder}" if folder else root) as found:
             for item in found:
-                path = f"{folder}/{item.name}" if folder else item.name
-                info = item.stat(follow_symlinks=False)
+                path, info = within + item.name, item.stat(follow_symlinks=False)
                 yield path, info
                 if stat.S_ISDIR(info.st_mode):
                     stack.append(path)
@@ -71,7 +74,7 @@ def hash_file(path: str) -> str | None:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    state = _builtin_sha256()()
+    state = _sha256()
     try:
         while chunk := os.read(fd, _CHUNK):
             state.update(chunk)
@@ -129,7 +132,7 @@ def digest(entries: Iterable[Entry]) -> str:
     Covers path, type, mode, size, content and link target of everything and the mtime of files and folders; not
     owners, inode numbers, ctime, atime, nor the mtime of links and specials.
     """
-    state = _builtin_sha256()()
+    state = _sha256()
     for item in sorted(entries, key=lambda item: str(item["path"])):
         line = {key: item.get(key) for key in ("path", "type", "mode", "size", "sha256", "target")}
         line["mtime_ns"] = item.get("mtime_ns") if item["type"] in {"file", "dir"} else None
