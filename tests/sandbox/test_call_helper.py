@@ -196,7 +196,8 @@ def test_both_helpers_report_the_same_things(workplace, compiled_helper):
             )
     c, python = seen["c"].telemetry, seen["python"].telemetry
     assert c.leftover_names == python.leftover_names == ("sleep",)
-    for field, tolerance in {"read_chars": 4096, "write_chars": 64, "write_bytes": 16384}.items():
+    # The file system's own blocks are counted with the call that dirtied them first: some tens of KiB, more or less.
+    for field, tolerance in {"read_chars": 4096, "write_chars": 64, "write_bytes": 131072}.items():
         assert getattr(c, field) == pytest.approx(getattr(python, field), abs=tolerance)
     missing = {name for name in c.__struct_fields__ if getattr(c, name) is None}
     assert missing <= {"cpu_unattributed_ns", "cgroup_memory_peak_bytes"}
