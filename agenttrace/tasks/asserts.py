@@ -6,6 +6,8 @@ import json
 import secrets
 from typing import TYPE_CHECKING
 
+import msgspec
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -13,8 +15,10 @@ if TYPE_CHECKING:
 
 LIMIT_MS = 10_000
 _REASON_CHARS = 200
+_RESULT = msgspec.json.Decoder(tuple[str, str, str | None])
 
-# The results go to a copy of standard output under a word that the candidate cannot guess; what it prints goes nowhere.
+# The results go to a copy of standard output under a random word; what the candidate prints goes nowhere. That guards
+# against accidents. A candidate that means to cheat runs in the same process and can: a verdict is no defence there.
 _PROGRAM = """
 import json, os, sys, types
 out = os.fdopen(os.dup(1), "w")
@@ -27,6 +31,7 @@ def step(number, code):
         exec(compile(code, "<" + number + ">", "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:
         problem = type(error).__name__ + (": " + str(error) if str(error) else "")
+        problem = problem.encode("utf-8", "backslashreplace").decode()
     else:
         problem = None
     out.write(json.dumps([work["word"], number, problem]) + "\\n")
@@ -72,8 +77,8 @@ def _process(
     found: dict[str, str | None] = {}
     for line in report.stdout.text.splitlines():
         try:
-            said, step, problem = json.loads(line)
-        except ValueError:
+            said, step, problem = _RESULT.decode(line)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):  # not ours: the candidate can write here, too
             continue
         if said == word:
             found[step] = problem

@@ -146,6 +146,8 @@ def _stdout_problem(policy: Policy, run: Observed, gold: Observed) -> str | None
         return "no bash call was carried out"
     if run.stdout.bytes_kept < run.stdout.bytes_total:
         return f"{run.stdout.bytes_total} bytes, the reference wrote {gold.stdout.bytes_total}"
+    if run.stdout.encoding != gold.stdout.encoding:
+        return "one of the two is not valid UTF-8"
     lines = [stream.text.split("\n") for stream in (run.stdout, gold.stdout)]
     if policy.stdout == "sorted":
         lines = [sorted(found) for found in lines]

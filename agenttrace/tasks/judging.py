@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttrace.errors import UsageError
+from agenttrace.errors import DataError, UsageError
 from agenttrace.records import INFRASTRUCTURE_ENDS, Outcome, Record, RunSpec, Trace
 from agenttrace.tasks import Finished, Task, TaskSet, solved
 
@@ -59,13 +59,19 @@ def rejudged(line: bytes, chosen: TaskSet, tasks: dict[int, Task], bench: Bench)
 
     A run whose final state is not recorded, and one that the infrastructure ended, stays as it is.
     """
-    trace = _Trace.decode(line)
-    task_id = int(trace.metadata["task_id"])
+    try:
+        trace = _Trace.decode(line)
+        task_id = int(trace.metadata["task_id"])
+        task = tasks[task_id]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, LookupError, TypeError, ValueError) as error:
+        raise DataError(
+            f"a line is not a record of this task set ({error!r}); agenttrace show FILE names it"
+        ) from error
     old = trace.outcome
     if old.changes is None or old.ended in INFRASTRUCTURE_ENDS:
         return Rejudged(trace_id=trace.trace_id, task_id=task_id, before=old, after=old, line=line)
     finished = Finished(answer=old.final_answer, spans=trace.spans, changes=old.changes)
-    judgement = chosen.assess(tasks[task_id], finished, bench)
+    judgement = chosen.assess(task, finished, bench)
     new = msgspec.structs.replace(
         old, verdicts=judgement.verdicts, solved=solved(judgement.verdicts), scores=judgement.scores
     )

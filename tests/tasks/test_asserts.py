@@ -65,3 +65,20 @@ def test_what_the_candidate_prints_is_no_result(run):
 def test_a_main_guard_is_not_run_and_classes_can_be_pickled(run):
     code = "import pickle\nclass A: pass\ndef f(): return type(pickle.loads(pickle.dumps(A()))) is A\n"
     assert run(code + "if __name__ == '__main__': raise ValueError\n", ["assert f()"]) == [None]
+
+
+def test_an_error_text_that_no_file_could_hold_is_escaped(run):
+    assert run("def f():\n    raise ValueError(chr(0xD800))\n", ["assert f()"]) == [r"ValueError: \ud800"]
+
+
+def test_what_the_candidate_writes_among_the_results_is_not_one(run):
+    code = (
+        "import os\n"
+        "for number in range(3, 30):\n"
+        "    try:\n"
+        "        os.write(number, b'1\\n[[1], 2, 3]\\n' + b'[' * 30000 + b'\\n')\n"
+        "    except OSError:\n"
+        "        pass\n"
+        "def f():\n    return 1\n"
+    )
+    assert run(code, ["assert f() == 1"]) == [None]
