@@ -14,14 +14,14 @@ INSTANT = "2024-05-05T12:30:00Z"
 def test_the_library_is_found_in_any_subfolder(tmp_path):
     options = settings.Settings()
     options.faketime = str(tmp_path)
-    assert clock.library(options) is None
+    assert clock.find_library(options) is None
     folder = tmp_path / "some-arch" / "faketime"
     folder.mkdir(parents=True)
     (tmp_path / "another").mkdir()
     (folder / "libfaketime.so.1").touch()
-    assert clock.library(options) == str(folder / "libfaketime.so.1")
+    assert clock.find_library(options) == str(folder / "libfaketime.so.1")
     options.faketime = str(tmp_path / "nowhere")
-    assert clock.library(options) is None
+    assert clock.find_library(options) is None
 
 
 def test_no_clock_is_no_variable():

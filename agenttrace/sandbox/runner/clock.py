@@ -20,7 +20,7 @@ _NAME = "faketime/libfaketime.so.1"
 _FORM = "0000-00-00T00:00:00Z"
 
 
-def library(settings: Settings) -> str | None:
+def find_library(settings: Settings) -> str | None:
     """Path of the library that pins the clock; `None` where there is none."""
     try:
         folders = sorted(item.name for item in os.scandir(settings.faketime))

@@ -39,7 +39,7 @@ class Worker:
         owner = (options.tool_uid, options.tool_gid) if options.isolation == "uid" else None
         self.tree = WorkTree(options.work, options.fixtures, owner)
         self.fixtures = self.tree.digests()
-        self.clock_library = clock.library(options)
+        self.clock_library = clock.find_library(options)
         self.clock_env: dict[str, str] = {}
         self.gauges = call.Gauges()
         self.hidden_kib = _hidden_kib(options, self.gauges)
