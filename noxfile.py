@@ -164,8 +164,8 @@ def bench_diversity(session: nox.Session) -> None:
 
 @nox.session(name="bench-analysis", default=False, tags=["measure"])
 def bench_analysis(session: nox.Session) -> None:
-    """Measure reading and analysing a million spans beside pandas (options: -- --help)."""
-    _install(session, "analysis")
+    """Measure reading and analysing a million spans beside pandas, and report pages (options: -- --help)."""
+    _install(session, "tests")
     _python(session, "-m", "agenttrace.analysis.bench", *session.posargs)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 _SPANS_PER_TRACE = 2.6
@@ -140,7 +140,7 @@ def _measure(pipe: Any, work: Callable[..., Any], arguments: tuple[Any, ...]) ->
 
 
 def tables_rows(folder: Path, spans: int, rounds: int, seed: int) -> list[Row]:
-    """Both sides on a tenth, in turns; then on the whole, the plain side if the machine's memory is enough for it."""
+    """Both sides on a tenth, in turns; then on the whole, the plain side if memory and swap are enough for it."""
     small, whole = str(folder / "tenth.jsonl"), str(folder / "whole.jsonl")
     measured(make, small, spans // 10, seed)
     left, right = [], []
@@ -152,9 +152,11 @@ def tables_rows(folder: Path, spans: int, rounds: int, seed: int) -> list[Row]:
     measured(make, whole, spans, seed)
     first = measured(ours, whole)
     need = 10 * max(one.peak_bytes for one in right)
-    have = psutil.virtual_memory().available
+    memory = psutil.virtual_memory().available
+    have = memory + psutil.swap_memory().free
     if need < _SPARE * have:
-        return rows + _pair([first], [measured(plain, whole)])
+        swapped = f"; pandas swaps: about {need >> 30} GiB in {memory >> 30}" if need > _SPARE * memory else ""
+        return rows + _pair([first], [measured(plain, whole)], note=swapped)
     why = f"left out: needs about {need >> 30} GiB, {have >> 30} are free"
     name = _name(first.result)
     return [
@@ -169,10 +171,10 @@ def _name(result: dict[str, int]) -> str:
     return f"{result['spans']:,} spans, {result['runs']:,} traces to tables"
 
 
-def _pair(left: list[Measured], right: list[Measured]) -> list[Row]:
+def _pair(left: list[Measured], right: list[Measured], note: str = "") -> list[Row]:
     if left[0].result != right[0].result:
         raise RuntimeError(f"the sides disagree: {left[0].result} and {right[0].result}")
-    name = _name(left[0].result)
+    name = _name(left[0].result) + note
     seconds = [statistics.median(one.seconds for one in side) for side in (left, right)]
     peaks = [max(one.peak_bytes for one in side) for side in (left, right)]
     speed, memory = seconds[1] / seconds[0], peaks[0] / peaks[1]
@@ -215,13 +217,13 @@ def make_released(path: str, seed: int) -> int:
 
 
 def main() -> None:
-    """Print one table of both sides; with --json write it as well."""
+    """Print a table of both sides and one of report pages; with --json write them as well."""
     parser = argparse.ArgumentParser(prog="nox -s bench-analysis --", description="Measure the analysis.")
     parser.add_argument("--spans", type=int, default=1_000_000, metavar="N", help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="turns of each side (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=20260928, help="default: %(default)s")
     parser.add_argument("--folder", type=Path, help="where the records go while it runs (3 GB; default: the system's)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there as well")
     arguments = parser.parse_args()
     load = psutil.getloadavg()[0]
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
@@ -230,16 +232,33 @@ def main() -> None:
         rows += analysis_rows(folder, arguments.rounds, arguments.seed)
     facts = f"{psutil.cpu_count()} cores, load average {load:.1f} at the start, {psutil.getloadavg()[0]:.1f} at the end"
     _print(facts, rows)
+    figures = _print_report()
     if arguments.json:
-        data = {"machine": facts, "rows": [row._asdict() for row in rows]}
+        data = {"machine": facts, "rows": [row._asdict() for row in rows], "report": figures}
         arguments.json.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def _print(facts: str, rows: list[Row]) -> None:
     table = [("what", "agenttrace", "pandas", "ratio", "target", "")]
     table += [(*row[:5], {True: "met", False: "missed", None: ""}[row.met]) for row in rows]
-    widths = [max(len(row[column]) for row in table) for column in range(6)]
     print(facts)  # noqa: T201 - a command
+    _print_columns(table)
+
+
+def _print_report() -> list[dict[str, Any]]:
+    """Measure and print pages of 1,400 traces; what it imports is kept out of the other measurements."""
+    import msgspec  # noqa: PLC0415
+
+    from agenttrace.analysis.report import bench as pages  # noqa: PLC0415
+
+    figures = pages.measure()
+    print()  # noqa: T201 - a command
+    _print_columns(list(pages.rows(figures)))
+    return [msgspec.to_builtins(one) for one in figures]
+
+
+def _print_columns(table: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())  # noqa: T201
 
