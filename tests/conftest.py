@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import os
 import re
+import signal
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,10 @@ from pathlib import Path
 import pytest
 
 from agenttrace.tasks import sources
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts the tests in the background has it ignored, and every process under test would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPO = "owner/tiny-GGUF"
 COMMIT = "c" * 40
