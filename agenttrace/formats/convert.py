@@ -14,6 +14,7 @@ import msgspec
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.formats import FORMATS, Sourced, foreign
 from agenttrace.store.kinds import compressed, other_kind
+from agenttrace.store.opening import must_be_file, numbered_lines, opened
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ def read(path: Path) -> Iterator[Sourced]:
     if path.suffix == ".parquet":
         from agenttrace.formats import agenttrace_0_3_view  # noqa: PLC0415 - pyarrow
 
-        if not path.is_file():
-            raise UsageError(f"cannot read {path}: there is no such file")
+        must_be_file(path)
         for trace in agenttrace_0_3_view.read(path):
             yield Sourced(trace, None, path.name)
         return
@@ -50,12 +50,8 @@ def read(path: Path) -> Iterator[Sourced]:
 
 
 def _lines(path: Path) -> Iterator[Trace]:
-    try:
-        lines = path.open("rb")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    with lines:
-        for number, line in enumerate(lines, start=1):
+    with opened(path) as file:
+        for number, line in numbered_lines(file, path):
             try:
                 yield foreign.to_trace(foreign.parsed(line))
             except (msgspec.DecodeError, ValueError, RecursionError, DataError) as error:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from agenttrace.errors import UsageError
 from agenttrace.store.kinds import compressed, other_kind
+from agenttrace.store.opening import LONGEST_LINE
 from agenttrace.validate.findings import Finding, Problem
 from agenttrace.validate.leaks import leaks
-from agenttrace.validate.lines import LONGEST_LINE, lines, parsed
+from agenttrace.validate.lines import lines, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,6 +84,9 @@ class Validation:
                     yield Finding(
                         line.number, "more", "", f"more than {MOST_PER_LINE} findings; the rest is not listed"
                     )
+        except UsageError as error:
+            yield Finding(0, "file", "", str(error))
+            return
         except OSError as error:
             yield Finding(0, "file", "", f"cannot be read: {error.strerror}")
             return

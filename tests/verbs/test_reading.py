@@ -93,5 +93,5 @@ def test_a_file_that_cannot_be_read_is_not_called_empty(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["validate", str(tmp_path)])
     printed = capsys.readouterr().out
-    assert "cannot be read" in printed
+    assert "cannot read" in printed
     assert "empty" not in printed
