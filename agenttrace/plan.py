@@ -146,8 +146,7 @@ def make_plan(options: Options, *, images: dict[str, str], fixture_version: str,
     chosen = task_set(options.dataset)
     pin, serving = served(options)
     dataset = chosen.spec(offset=options.offset, count=options.count)
-    if dataset.count * options.rollouts > _MOST_RECORDS:
-        raise UsageError(f"{dataset.count} tasks with {options.rollouts} rollouts: more than {_MOST_RECORDS} records")
+    tasks = rolled_out(chosen.tasks(offset=options.offset, count=options.count), options.rollouts)
     draft = RunSpec(
         run_id=options.run_id or "",
         dataset=msgspec.structs.replace(dataset, rollouts=options.rollouts),
@@ -160,8 +159,7 @@ def make_plan(options: Options, *, images: dict[str, str], fixture_version: str,
         collector_version=__version__,
     )
     path, spec, resumes = _place(draft, options, folder, now)
-    tasks = chosen.tasks(offset=options.offset, count=options.count)
-    return Plan(spec=spec, path=path, tasks=rolled_out(tasks, options.rollouts), resumes=resumes)
+    return Plan(spec=spec, path=path, tasks=tasks, resumes=resumes)
 
 
 def served(options: Options) -> tuple[ModelPin, ServingSpec]:
@@ -188,7 +186,13 @@ def _sampler(options: Options, model: str) -> Sampler:
 
 
 def rolled_out(tasks: tuple[Task, ...], rollouts: int) -> tuple[Task, ...]:
-    """Return every task once, then every task again for the next rollout."""
+    """Return every task once, then every task again for the next rollout.
+
+    Raises:
+        UsageError: these are more than a campaign can have; a run spec of somebody else's may say anything.
+    """
+    if len(tasks) * rollouts > _MOST_RECORDS:
+        raise UsageError(f"{len(tasks)} tasks with {rollouts} rollouts: more than {_MOST_RECORDS} records")
     again = (msgspec.structs.replace(task, rollout=index) for index in range(1, rollouts) for task in tasks)
     return (*tasks, *again)
 

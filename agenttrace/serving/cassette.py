@@ -207,12 +207,10 @@ def _checked(data: bytes) -> Line:
 
 
 def _turn(entry: Entry, values: Values) -> Turn:
-    turn = Turn(
-        fixed=values[entry.fixed],
-        messages=tuple(values[name] for name in entry.messages),
-        kind=entry.kind,
-        result=values[entry.result],
-    )
+    fixed, messages = values[entry.fixed], tuple(values[name] for name in entry.messages)
+    if not all(isinstance(one, dict) for one in (fixed, *messages)):
+        raise ValueError(f"the request {entry.request[:16]}… is none")
+    turn = Turn(fixed=fixed, messages=messages, kind=entry.kind, result=values[entry.result])
     if turn.request_sha256 != entry.request:
         raise ValueError(f"the request {entry.request[:16]}… has been changed")
     return turn
