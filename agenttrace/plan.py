@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from datetime import timedelta
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +19,7 @@ from agenttrace.sandbox.policies import policies
 from agenttrace.serving import pins, profiles
 from agenttrace.serving.external import external_pin
 from agenttrace.store.jsonl import write_whole
+from agenttrace.store.kinds import FAILURES
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import Task, task_set
 
@@ -125,6 +127,10 @@ def check_options(options: Options) -> None:
         )
     if options.stamp is not None and not _STAMP.fullmatch(options.stamp):
         raise UsageError(f"stamp {options.stamp!r}: expected the form 20261102T030405Z")
+    if options.output is not None and (
+        PurePath(options.output).suffix != ".jsonl" or options.output.endswith(FAILURES)
+    ):
+        raise UsageError(f"--output {options.output}: the name of a record file ends in .jsonl, and not in {FAILURES}")
     if options.fresh and options.output is not None:
         raise UsageError("--fresh starts a new file with a name of its own: give it without --output")
 
@@ -257,8 +263,6 @@ def _newest_first(paths: Iterable[Path]) -> list[Path]:
 
 
 def _given(path: Path, draft: RunSpec, new: RunSpec, options: Options) -> tuple[Path, RunSpec, bool]:
-    if path.suffix != ".jsonl":
-        raise UsageError(f"--output {path.name}: the name of a record file ends in .jsonl")
     if not path.parent.is_dir():
         raise UsageError(f"--output {path}: the folder {path.parent} does not exist")
     beside = run_spec_path(path)

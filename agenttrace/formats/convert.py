@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -149,6 +149,7 @@ def new_folder(output: Path) -> Iterator[Path]:
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output} is there already and not an empty folder: choose another --output")
+    made = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
         temporary = output / f".{os.getpid()}.tmp"
@@ -159,5 +160,8 @@ def new_folder(output: Path) -> Iterator[Path]:
                 path.replace(output / path.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            if made:
+                with suppress(OSError):  # not empty: all went well
+                    output.rmdir()
     except OSError as error:
         raise StorageError(f"cannot write {output}: {error.strerror or error}") from error

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from agenttrace.errors import AgentTraceError, UsageError
+from agenttrace.errors import AgentTraceError, UsageError, unusable
 from agenttrace.host import engine, reproducing, rollout_options
 from agenttrace.serving import pins, profiles
 from agenttrace.tasks import DATASETS
@@ -188,6 +188,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except AgentTraceError as error:
         engine.say(str(error))
         status = error.exit_code
+    except OSError as error:
+        engine.say(str(told := unusable(error)))
+        status = told.exit_code
     except KeyboardInterrupt:
         kept = {
             "collect": "; every finished record is kept, the same command goes on",

@@ -125,6 +125,9 @@ def _bind(path: Path) -> str:
     covers = path.is_dir() and any(path == ours or path in ours.parents or ours in path.parents for ours in _OURS)
     if covers:
         raise UsageError(f"{path} cannot be shared with a container: use a folder of your own")
-    if "," in str(path) or '"' in str(path):
-        raise UsageError(f"{path}: a comma or quote in a path cannot be given to the engine; rename or copy it")
-    return f"type=bind,source={path.resolve()},target={path}"
+    source = path.resolve()
+    if any(char in f"{path}{source}" for char in ',"\n\r'):
+        raise UsageError(
+            f"{path}: a comma, quote or line end in a path cannot be given to the engine; rename or copy it"
+        )
+    return f"type=bind,source={source},target={path}"

@@ -8,6 +8,7 @@ or the whole file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -92,7 +93,8 @@ def fetch(wanted: Wanted, models_dir: Path, *, mirror_dir: Path | None = None, o
                 _fill(part, wanted, _local_source(wanted, mirror_dir), out)
                 _finish(part, target, wanted)
     except OSError as error:
-        raise StorageError(f"cannot write {target}: {error.strerror}; free some space and run again") from error
+        what = "free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "make the folder writable"
+        raise StorageError(f"cannot write {target}: {error.strerror}; {what} and run again") from error
     return Fetched(pin=completed(wanted, target), path=target)
 
 

@@ -43,6 +43,8 @@ def collect(tmp_path, *datasets, workers=None, base_url=None, **options):
         ({"profile": "fast"}, "known: reproducible, throughput"),
         ({"base_url": "localhost"}, "expected an address such as"),
         ({"run_id": "../x"}, "run id"),
+        ({"output": "x"}, r"--output x: the name of a record file ends in \.jsonl"),
+        ({"output": "x.failures.jsonl"}, r"and not in \.failures\.jsonl"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_built(tmp_path, arguments, message):
@@ -148,3 +150,20 @@ def test_where_findings_cannot_go_is_said_before_the_work(tmp_path, capsys):
             main(["replay", "x.jsonl", "--json", str(place)])
         assert ended.value.code == 2
         assert f"--json {place}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["collect", "a" * 300], ["collect", f"{'a' * 300}.gguf"], ["judge", "a" * 300]])
+def test_a_name_that_is_too_long_is_one_message(argv, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 2
+    assert "File name too long" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_kit_keeps_its_traceback(monkeypatch):
+    def fault(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("agenttrace.host.__main__._clean", fault)
+    with pytest.raises(OSError, match="Input/output"):
+        main(["clean"])
