@@ -26,6 +26,8 @@ _PASSING = {408, 409, 429}
 _UNPARSABLE = re.compile(r"parse|does not match the expected \S+ format", re.IGNORECASE)
 """What llama-server says, in its two ways, of a generation from which it cannot make a reply."""
 _LONGEST_PAUSE_S = 60.0
+_MOST = 2**53
+"""A figure of an endpoint beyond that is none: no count of tokens and no time comes near."""
 
 
 class ProposedCall(Record, frozen=True, kw_only=True):
@@ -204,25 +206,26 @@ class ChatModel:
         elapsed_ns, end_ns = time.monotonic_ns() - started, time.time_ns()
         try:
             body = json.loads(raw.content)
-            message = body["choices"][0]["message"]
-            usage = body.get("usage") or {}
+            choice, usage = body["choices"][0], body.get("usage")
+            message = choice["message"]
+            said = _text(message.get("content")), _text(message.get("reasoning_content"))
             calls = tuple(
                 ProposedCall(
                     name=_text(call["function"]["name"]) or "", arguments=_text(call["function"]["arguments"]) or ""
                 )
                 for call in message.get("tool_calls") or ()
             )
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ModelServerError(
                 f"the model server at {self._base_url} answered outside the chat-completions format ({error!r})"
             ) from error
         return Reply(
-            content=_text(message.get("content")),
-            reasoning=_text(message.get("reasoning_content")),
+            content=said[0],
+            reasoning=said[1],
             tool_calls=calls,
-            finish_reason=body["choices"][0].get("finish_reason"),
-            input_tokens=usage.get("prompt_tokens"),
-            output_tokens=usage.get("completion_tokens"),
+            finish_reason=_word(choice.get("finish_reason")),
+            input_tokens=_count(usage, "prompt_tokens"),
+            output_tokens=_count(usage, "completion_tokens"),
             timings=_timings(body.get("timings")),
             start_ns=start_ns,
             end_ns=end_ns,
@@ -248,13 +251,30 @@ def _text(value: object) -> str | None:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _timings(row: dict[str, Any] | None) -> Timings | None:
+def _word(value: object) -> str | None:
+    return _text(value) if isinstance(value, str) else None
+
+
+def _number(row: object, name: str) -> int | float | None:
+    """Return a figure that a record can hold; what is none, or is none that can be, counts as not reported."""
+    value = row.get(name) if isinstance(row, dict) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return value if 0 <= value < _MOST else None
+
+
+def _count(row: object, name: str) -> int | None:
+    value = _number(row, name)
+    return int(value) if value is not None and value == int(value) else None
+
+
+def _timings(row: object) -> Timings | None:
     if not row:
         return None
     return Timings(
-        prompt_n=row.get("prompt_n"),
-        prompt_ms=row.get("prompt_ms"),
-        predicted_n=row.get("predicted_n"),
-        predicted_ms=row.get("predicted_ms"),
-        cached_n=row.get("cache_n"),
+        prompt_n=_count(row, "prompt_n"),
+        prompt_ms=_number(row, "prompt_ms"),
+        predicted_n=_count(row, "predicted_n"),
+        predicted_ms=_number(row, "predicted_ms"),
+        cached_n=_count(row, "cache_n"),
     )
