@@ -29,8 +29,6 @@ def opened(path: Path) -> io.BufferedReader:
     try:
         # Another thing by the name of a file must not make us wait, whenever it came there.
         file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    except FileNotFoundError:
-        raise UsageError(f"cannot read {path}: there is no such file") from None
     except IsADirectoryError:
         raise UsageError(f"cannot read {path}: it is a folder; name its record files, such as {path}/*.jsonl") from None
     except OSError as error:
