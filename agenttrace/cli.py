@@ -14,7 +14,7 @@ from typing import NoReturn
 from agenttrace import __version__
 from agenttrace.errors import AgentTraceError, UsageError, unusable
 from agenttrace.rollouts import verbs as rollout_verbs
-from agenttrace.show import printable
+from agenttrace.show import escape_what_no_terminal_here_shows, printable
 from agenttrace.verbs import MODULES
 
 EXIT_INTERRUPTED = 130
@@ -101,6 +101,7 @@ def _add_campaign(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run one verb and exit with its status; a user's mistake is one message, never a traceback."""
+    escape_what_no_terminal_here_shows()
     arguments = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _as_interrupt)
     own = {
