@@ -32,7 +32,9 @@ def judge(file: Path, *, check: bool = False) -> int:
     must_be_file(file)
     if check:
         return 1 if any(found.differs for found in _judged(file)) else 0
-    with RecordLog(file):  # nobody appends meanwhile
+    with RecordLog(file) as log:  # nobody appends meanwhile
+        if log.torn_bytes:
+            engine.say(f"cut off a torn last line of {log.torn_bytes} bytes, left by a killed sitting")
         found = _judged(file)
         if any(one.differs for one in found):
             write_whole(file, b"".join(one.line for one in found))
