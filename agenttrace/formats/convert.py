@@ -14,7 +14,7 @@ import msgspec
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.formats import FORMATS, Sourced, foreign
 from agenttrace.store.kinds import compressed, other_kind
-from agenttrace.store.opening import must_be_file, numbered_lines, opened
+from agenttrace.store.opening import numbered_lines, opened, the_file
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def read(path: Path) -> Iterator[Sourced]:
     if path.suffix == ".parquet":
         from agenttrace.formats import agenttrace_0_3_view  # noqa: PLC0415 - pyarrow
 
-        must_be_file(path)
-        for trace in agenttrace_0_3_view.read(path):
+        for trace in agenttrace_0_3_view.read(the_file(path)):
             yield Sourced(trace, None, path.name)
         return
     if path.suffix == ".json":

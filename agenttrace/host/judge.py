@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agenttrace.host import engine
 from agenttrace.host.workers import SandboxContainer, sandbox_project
 from agenttrace.store.jsonl import RecordLog, write_whole
-from agenttrace.store.opening import must_be_file
+from agenttrace.store.opening import the_file
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import task_set
 from agenttrace.tasks.bench import WorkerBench
@@ -29,7 +29,7 @@ def judge(file: Path, *, check: bool = False) -> int:
     Raises:
         AgentTraceError: the file, its task set, its fixture or a worker cannot be had.
     """
-    must_be_file(file)
+    file = the_file(file)
     if check:
         return 1 if any(found.differs for found in _judged(file)) else 0
     with RecordLog(file) as log:  # nobody appends meanwhile

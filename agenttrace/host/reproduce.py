@@ -18,7 +18,7 @@ from agenttrace.records.compare import record_differences
 from agenttrace.replay import report
 from agenttrace.replay.findings import located, told
 from agenttrace.replay.rows import like, metadata_digest
-from agenttrace.store.opening import content, must_be_file
+from agenttrace.store.opening import content, the_file
 from agenttrace.store.read import RecordIndex, read_run_spec, read_traces, run_spec_path
 
 if TYPE_CHECKING:
@@ -59,9 +59,8 @@ def reproduce(request: Request) -> int:
     status = 0
     found: list[Any] = []
     for file in files:
-        must_be_file(file)
         engine.say(f"reproducing {file}")
-        one, body = _one(request, file)
+        one, body = _one(request, the_file(file))
         found.append(body)
         status = status or one
     if request.json is not None:

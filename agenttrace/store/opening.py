@@ -39,13 +39,16 @@ def opened(path: Path) -> io.BufferedReader:
     return file
 
 
-def must_be_file(path: Path) -> None:
-    """Refuse what is no file that can be read, before anything is built or started for it.
+def the_file(path: Path) -> Path:
+    """Return the file itself where a link leads, after it was seen that it can be read.
+
+    What lies beside a record file lies there, and a container that is given a folder cannot follow a link out of it.
 
     Raises:
         UsageError: see `opened`.
     """
     opened(path).close()
+    return path.resolve() if path.is_symlink() else path
 
 
 def content(path: Path, *, most: int = LARGEST_SPEC) -> bytes:

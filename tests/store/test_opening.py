@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,6 +60,16 @@ def test_a_pipe_or_a_device_is_refused_at_once(odd, reader):
 def test_validation_tells_of_it_and_ends(odd):
     (found,) = Validation(odd)
     assert "it is a pipe or a device" in found.message
+
+
+def test_a_link_is_followed_to_the_file_that_its_run_spec_lies_beside(tmp_path):
+    (tmp_path / "there").mkdir()
+    real = shutil.copy(COLLECTED, tmp_path / "there/a.jsonl")
+    (tmp_path / "b.jsonl").symlink_to("there/a.jsonl")
+    assert opening.the_file(tmp_path / "b.jsonl") == real.resolve()
+    assert opening.the_file(real) is real
+    with pytest.raises(UsageError, match="No such file"):
+        opening.the_file(tmp_path / "c.jsonl")
 
 
 def test_a_folder_is_called_so(tmp_path):
