@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,6 @@ _PASSING = {408, 409, 429}
 _UNPARSABLE = re.compile(r"parse|does not match the expected \S+ format", re.IGNORECASE)
 """What llama-server says, in its two ways, of a generation from which it cannot make a reply."""
 _LONGEST_PAUSE_S = 60.0
-_MOST = 2**53
-"""A figure of an endpoint beyond that is none: no count of tokens and no time comes near."""
 
 
 class ProposedCall(Record, frozen=True, kw_only=True):
@@ -206,9 +205,9 @@ class ChatModel:
         elapsed_ns, end_ns = time.monotonic_ns() - started, time.time_ns()
         try:
             body = json.loads(raw.content)
-            choice, usage = body["choices"][0], body.get("usage")
-            message = choice["message"]
-            said = _text(message.get("content")), _text(message.get("reasoning_content"))
+            message = body["choices"][0]["message"]
+            usage = body.get("usage")
+            usage = usage if isinstance(usage, dict) else {}
             calls = tuple(
                 ProposedCall(
                     name=_text(call["function"]["name"]) or "", arguments=_text(call["function"]["arguments"]) or ""
@@ -220,12 +219,12 @@ class ChatModel:
                 f"the model server at {self._base_url} answered outside the chat-completions format ({error!r})"
             ) from error
         return Reply(
-            content=said[0],
-            reasoning=said[1],
+            content=_text(message.get("content")),
+            reasoning=_text(message.get("reasoning_content")),
             tool_calls=calls,
-            finish_reason=_word(choice.get("finish_reason")),
-            input_tokens=_count(usage, "prompt_tokens"),
-            output_tokens=_count(usage, "completion_tokens"),
+            finish_reason=_text(body["choices"][0].get("finish_reason")),
+            input_tokens=_count(usage.get("prompt_tokens")),
+            output_tokens=_count(usage.get("completion_tokens")),
             timings=_timings(body.get("timings")),
             start_ns=start_ns,
             end_ns=end_ns,
@@ -251,30 +250,24 @@ def _text(value: object) -> str | None:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _word(value: object) -> str | None:
-    return _text(value) if isinstance(value, str) else None
+def _count(value: object) -> int | None:
+    """Return a number of tokens; what no record could hold counts as not reported."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
 
 
-def _number(row: object, name: str) -> int | float | None:
-    """Return a figure that a record can hold; what is none, or is none that can be, counts as not reported."""
-    value = row.get(name) if isinstance(row, dict) else None
-    if not isinstance(value, int | float) or isinstance(value, bool):
+def _milliseconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return value if 0 <= value < _MOST else None
-
-
-def _count(row: object, name: str) -> int | None:
-    value = _number(row, name)
-    return int(value) if value is not None and value == int(value) else None
+    return value if math.isfinite(value) else None
 
 
 def _timings(row: object) -> Timings | None:
-    if not row:
+    if not isinstance(row, dict) or not row:
         return None
     return Timings(
-        prompt_n=_count(row, "prompt_n"),
-        prompt_ms=_number(row, "prompt_ms"),
-        predicted_n=_count(row, "predicted_n"),
-        predicted_ms=_number(row, "predicted_ms"),
-        cached_n=_count(row, "cache_n"),
+        prompt_n=_count(row.get("prompt_n")),
+        prompt_ms=_milliseconds(row.get("prompt_ms")),
+        predicted_n=_count(row.get("predicted_n")),
+        predicted_ms=_milliseconds(row.get("predicted_ms")),
+        cached_n=_count(row.get("cache_n")),
     )

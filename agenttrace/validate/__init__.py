@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from agenttrace.errors import UsageError
+from agenttrace.errors import AgentTraceError
 from agenttrace.store.kinds import compressed, other_kind
 from agenttrace.store.opening import LONGEST_LINE
 from agenttrace.validate.findings import Finding, Problem
@@ -84,11 +84,11 @@ class Validation:
                     yield Finding(
                         line.number, "more", "", f"more than {MOST_PER_LINE} findings; the rest is not listed"
                     )
-        except UsageError as error:
-            yield Finding(0, "file", "", str(error))
-            return
         except OSError as error:
             yield Finding(0, "file", "", f"cannot be read: {error.strerror}")
+            return
+        except AgentTraceError as error:
+            yield Finding(0, "file", "", str(error))
             return
         for checker in self._checkers.values():
             yield from (Finding(0, *problem) for problem in checker.beside())
