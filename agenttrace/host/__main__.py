@@ -191,7 +191,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         engine.say(str(error))
         status = error.exit_code
     except OSError as error:
-        engine.say(str(told := unusable(error)))
+        engine.say(str(told := engine.refusal(error) or unusable(error)))
         status = told.exit_code
     except KeyboardInterrupt:
         kept = {

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 
+import docker.errors
 import pytest
+import requests
 
 from agenttrace.errors import UsageError
 from agenttrace.host import campaign, compose
@@ -167,3 +169,22 @@ def test_a_fault_of_the_kit_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("agenttrace.host.__main__._clean", fault)
     with pytest.raises(OSError, match="Input/output"):
         main(["clean"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        docker.errors.APIError("400", explanation="no such name"),
+        requests.exceptions.ConnectionError("gone: no such name"),
+    ],
+)
+def test_an_engine_that_refuses_or_goes_away_is_one_message(monkeypatch, capsys, error):
+    def ask(_):
+        raise error
+
+    monkeypatch.setattr("agenttrace.host.__main__._clean", ask)
+    with pytest.raises(SystemExit) as ended:
+        main(["clean"])
+    assert ended.value.code == 1
+    assert "the Docker engine refuses, or went away:" in (said := capsys.readouterr().err)
+    assert "no such name; what was finished is kept" in said
