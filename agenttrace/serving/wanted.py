@@ -151,7 +151,7 @@ def _own_table(path: Path) -> dict[str, Wanted]:
 
 def _own_row(path: Path, name: str, row: dict[str, Any]) -> Wanted:
     if row.get("source") == "file" and isinstance(row.get("path"), str):
-        row["path"] = str(path.parent / row["path"])
+        row["path"] = str(path.parent / expanded(row["path"]))
         row.setdefault("artifact", _file_name(Path(row["path"])))
     if isinstance(row.get("file"), str):
         row.setdefault("artifact", row["file"].rpartition("/")[2])

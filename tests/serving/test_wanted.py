@@ -137,6 +137,8 @@ def test_a_table_in_the_home_folder_is_found_and_a_pipe_is_refused(table, tmp_pa
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AGENTTRACE_MODELS", f"~/{Path(os.environ['AGENTTRACE_MODELS']).name}")
     assert find("me/mine").artifact == "mine.gguf"
+    table(ROW.replace("weights/mine.gguf", "~/weights/mine.gguf"))
+    assert find("me/mine").path == str(tmp_path / "weights/mine.gguf")
     os.mkfifo(tmp_path / "pipe.toml")
     monkeypatch.setenv("AGENTTRACE_MODELS", "~/pipe.toml")
     with pytest.raises(UsageError, match="it is a pipe"):
