@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -261,8 +262,13 @@ def _log_folder() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="agenttrace-"))
-    return folder
+        return _log_folder_elsewhere()
+    return folder if os.access(folder, os.W_OK) else _log_folder_elsewhere()
+
+
+@functools.cache
+def _log_folder_elsewhere() -> Path:
+    return Path(tempfile.mkdtemp(prefix="agenttrace-"))
 
 
 def _disagreeing(facts: Mapping[str, Sequence[str]]) -> list[str]:
