@@ -191,14 +191,23 @@ def _sampler(options: Options, model: str) -> Sampler:
     return found
 
 
+def check_size(tasks: int, rollouts: int) -> None:
+    """Refuse more records than a campaign can have.
+
+    Raises:
+        UsageError: names both numbers.
+    """
+    if tasks * rollouts > _MOST_RECORDS:
+        raise UsageError(f"{tasks} tasks with {rollouts} rollouts: more than {_MOST_RECORDS} records")
+
+
 def rolled_out(tasks: tuple[Task, ...], rollouts: int) -> tuple[Task, ...]:
     """Return every task once, then every task again for the next rollout.
 
     Raises:
         UsageError: these are more than a campaign can have; a run spec of somebody else's may say anything.
     """
-    if len(tasks) * rollouts > _MOST_RECORDS:
-        raise UsageError(f"{len(tasks)} tasks with {rollouts} rollouts: more than {_MOST_RECORDS} records")
+    check_size(len(tasks), rollouts)
     again = (msgspec.structs.replace(task, rollout=index) for index in range(1, rollouts) for task in tasks)
     return (*tasks, *again)
 

@@ -54,6 +54,13 @@ def test_what_cannot_work_is_refused_before_anything_is_built(tmp_path, argument
         collect(tmp_path, **arguments)
 
 
+def test_more_records_than_can_be_are_refused_before_anything_is_built(tmp_path, monkeypatch):
+    monkeypatch.setattr("agenttrace.plan._MOST_RECORDS", 100)
+    collect(tmp_path, rollouts=3)
+    with pytest.raises(UsageError, match="32 tasks with 4 rollouts: more than 100 records"):
+        collect(tmp_path, rollouts=4)
+
+
 def test_several_sets_go_into_files_of_their_own(tmp_path):
     with pytest.raises(UsageError, match="--output names one file"):
         collect(tmp_path, "demo", "mbpp", output="x.jsonl")
