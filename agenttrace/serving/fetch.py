@@ -112,7 +112,9 @@ def completed(wanted: Wanted, path: Path) -> ModelPin:
     template = wanted.chat_template_sha256 or facts.chat_template_sha256
     if template is None:
         raise DataError(f"{wanted.name}: the file has no chat template, so llama-server cannot put tools before it")
-    label = "".join(char if char.isalnum() else "_" for char in facts.size_label or facts.architecture or "model")
+    label = "".join(
+        char if char.isascii() and char.isalnum() else "_" for char in facts.size_label or facts.architecture or "model"
+    )
     known = msgspec.structs.replace(
         wanted,
         size=wanted.size or label[:20],
