@@ -218,7 +218,8 @@ def test_a_pin_made_of_a_table_row_is_the_one_the_planner_reads():
 
 def test_the_short_size_of_any_file_can_stand_in_a_run_id(tmp_path):
     whole = (pins.BUNDLED / "agenttrace-demo.gguf").read_bytes()
-    assert whole.count(named := struct.pack("<Q", 5) + b"qwen3") == 1
+    named = struct.pack("<Q", 5) + b"qwen3"
+    assert whole.count(named) == 1
     (tmp_path / "a.gguf").write_bytes(whole.replace(named, named[:8] + "éßa".encode()))
     pin = fetch(find(str(tmp_path / "a.gguf")), tmp_path / "models").pin
     check_options(Options(model=pin.name, run_id=f"collect-{pin.size}-x"))
