@@ -11,8 +11,9 @@ import numpy as np
 from agenttrace.analysis.compare import compare
 from agenttrace.analysis.costs import MOST, costs, executed, exit_codes
 from agenttrace.analysis.findings import Aspect, Association, Count, Figure, Group, Report, TimePart
-from agenttrace.analysis.rows import RELEASED, RELEASED_METHOD
+from agenttrace.analysis.release_rows import METHOD as RELEASED_METHOD
 from agenttrace.analysis.statistics import distribution, share, spearman, superiority
+from agenttrace.formats.metadata_0_3 import VERSION as RELEASED
 from agenttrace.records import INFRASTRUCTURE_ENDS
 
 if TYPE_CHECKING:

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.analysis.lines import DamagedFileError, lines
+from agenttrace.analysis.release_rows import decode_release
 from agenttrace.analysis.rollout_rows import MARK, decode_rollout
 from agenttrace.analysis.rows import decode
 from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.store.kinds import released
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,9 +31,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from agenttrace.analysis.columns import Entry
+    from agenttrace.analysis.rows import Row
 
 _BATCH_ROWS = 2_000
 _BATCH_BYTES = 64 << 20
+_OURS = b'"outcome":'
+"""Only our records have that key; it is near their end, so looking for it from there is quick."""
 KEPT_PROBLEMS = 1_000
 """Problems that a `Source` keeps; every one is counted and handed to `on_problem`."""
 
@@ -139,8 +144,7 @@ class Reading:
                     if line is not None and not line.strip(b" \t\r\n\xef\xbb\xbf"):
                         continue
                     try:
-                        whole = _checked(line, number)
-                        row = decode_rollout(whole) if whole.startswith(MARK) else decode(whole)
+                        row = _row(_checked(line, number))
                     except DataError as error:
                         source.bad_lines += 1
                         self._note(source, Problem(source.file, number, str(error)))
@@ -163,6 +167,21 @@ def _checked(line: bytes | None, number: int) -> bytes:
     if line is None:
         raise DataError("the line is longer than any record (64 MiB)")
     return line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+
+
+def _row(line: bytes) -> Row:
+    """Return the row of a line of any kind that the tables know."""
+    if line.startswith(MARK):
+        return decode_rollout(line)
+    if line.rfind(_OURS) >= 0:
+        try:
+            return decode(line)
+        except DataError:
+            if not released(line):
+                raise
+    elif not released(line):
+        return decode(line)
+    return decode_release(line)
 
 
 def load(paths: Iterable[Path | str], *, on_problem: Callable[[Problem], object] | None = None) -> Tables:

@@ -14,7 +14,7 @@ _BESIDE = {
     ".cassette.zst": "a cassette",
     ".run.json": "a run spec",
 }
-_RELEASED = re.compile(rb'"schema_version": ?"0\.3\.0"')
+_RELEASED = re.compile(rb'"schema_version"\s*:\s*"0\.3\.0"')
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"\x28\xb5\x2f\xfd": "zstd -d"}
 _OTHERS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "a zip file"}
 

@@ -18,7 +18,7 @@ from agenttrace.analysis import columns, tables
 from agenttrace.analysis.plots.distributions import NothingToDraw
 from agenttrace.analysis.plots.drawing import Part
 from agenttrace.analysis.plots.timeline import timeline
-from agenttrace.analysis.rows import decode
+from agenttrace.analysis.tables import _row as decode
 from agenttrace.errors import DataError, UsageError
 
 

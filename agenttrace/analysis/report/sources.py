@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.analysis.lines import lines
-from agenttrace.analysis.report.release_0_3 import Row, release_view
+from agenttrace.analysis.report.release_0_3 import release_view
 from agenttrace.analysis.report.rollout_view import rollout_view
 from agenttrace.analysis.report.view import TraceView, trace_view
 from agenttrace.analysis.rollout_rows import MARK
 from agenttrace.errors import DataError
-from agenttrace.formats import foreign
+from agenttrace.formats import agenttrace_0_3_row, foreign
 from agenttrace.records import Trace
 from agenttrace.records.rollout import Rollout
 from agenttrace.store.read import run_spec_path
@@ -33,7 +33,6 @@ class _Peek(msgspec.Struct):
 _peek = msgspec.json.Decoder(_Peek).decode
 _ours = msgspec.json.Decoder(Trace).decode
 _rollout = msgspec.json.Decoder(Rollout).decode
-_release = msgspec.json.Decoder(Row).decode
 
 
 def read_views(path: Path) -> Iterator[TraceView]:
@@ -63,7 +62,7 @@ def _view(line: bytes) -> TraceView:
     if found.outcome is not msgspec.UNSET:
         return trace_view(_ours(line))
     if found.schema_version is msgspec.UNSET and found.trajectory_format is msgspec.UNSET:
-        return release_view(_release(line))
+        return release_view(agenttrace_0_3_row.decode(line))
     return trace_view(foreign.to_trace(foreign.parsed(line)))
 
 
