@@ -84,7 +84,10 @@ def test_the_page_shows_a_rollout(file):
     assert (first.task, first.name, first.solved, second.ended) == ("octo__cat-1", "rollout 0", True, "turns")
     assert [len(step.calls) for step in first.steps] == [1, 0, 1]
     call = first.steps[2].calls[0]
-    assert (call.input, call.exit, call.output, call.cut) == ("nosuch", 127, "Observation: seen", {"output": (80, 100)})
+    assert (call.input, call.exit, call.output) == ('{"command":"nosuch"}', 127, "Observation: seen")
+    assert call.cut == {"output": (80, 100)}
+    assert [step.told for step in first.steps] == [None, "Observation: seen", None]
+    assert (first.patch, first.answer) == ("diff", None)
     assert first.steps[0].start == 0.0
     file.write_bytes(b'{"rollout_id": 3}\n')
     with pytest.raises(DataError, match="line 1"):

@@ -62,7 +62,12 @@ class CallView(Record, frozen=True, kw_only=True):
 
 
 class StepView(Record, frozen=True, kw_only=True):
-    """One generation of the model with the calls it proposed; `prompt_ms` of it was spent on reading the prompt."""
+    """One generation of the model with the calls it proposed.
+
+    Attributes:
+        prompt_ms: of `ms`, what was spent on reading the prompt.
+        told: what answered a reply without a call.
+    """
 
     n: int
     thinks: str | None
@@ -75,6 +80,7 @@ class StepView(Record, frozen=True, kw_only=True):
     tokens_out: int | None = None
     finish: str | None = None
     prompt_ms: float | None = None
+    told: str | None = None
 
 
 class VerdictView(Record, frozen=True, kw_only=True):
@@ -93,6 +99,7 @@ class TraceView(Record, frozen=True, kw_only=True):
         format: what the record was written in, for the reader of the page.
         axis: `shared` when generations and calls have times on one axis, `tools` when only calls have.
         stray: calls that no step proposed.
+        patch: the change that the run made, as a diff; `patch_note` says why there is none, or what it leaves out.
         facts: the record's metadata and environment, shown as they are.
     """
 
@@ -112,6 +119,8 @@ class TraceView(Record, frozen=True, kw_only=True):
     ended: str | None = None
     detail: str | None = None
     answer: str | None = None
+    patch: str | None = None
+    patch_note: str | None = None
     solved: bool | None = None
     verdicts: list[VerdictView]
     facts: dict[str, Any]
