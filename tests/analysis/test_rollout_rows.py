@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from agenttrace.analysis.report.sources import read_views
+from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
 from agenttrace.errors import DataError
 from agenttrace.records import Telemetry, Verdict
@@ -60,6 +61,14 @@ def test_a_turn_is_a_step_and_its_command_a_span(file):
     assert found.spans["command"].tolist() == ["grep", "nosuch", "ls"]
     assert found.spans["exit_code"].tolist() == [0, 127, 0]
     assert found.spans["cpu_ms"].tolist() == pytest.approx([3.0] * 3)
+
+
+def test_what_the_infrastructure_spoilt_is_counted_apart_and_attempts_at_one_task_are_said(file):
+    broken = rollout(2, stop="error", verdict="failed")
+    file.write_bytes(file.read_bytes() + msgspec.json.encode(broken) + b"\n")
+    (group,) = report(load([file])).groups
+    assert (group.infrastructure, group.ungraded, group.solved.count, group.solved.n) == (1, 0, 1, 2)
+    assert any(text.startswith("3 attempts at 1 tasks") for text in group.warnings)
 
 
 def test_traces_and_rollouts_may_be_read_together(file, tmp_path):
