@@ -9,6 +9,8 @@ import msgspec
 import pytest
 
 from agenttrace.analysis.plots import draw
+from agenttrace.analysis.plots.calls import resources
+from agenttrace.analysis.plots.distributions import durations
 from agenttrace.analysis.plots.drawing import _parts
 from agenttrace.analysis.plots.outcomes import outcomes
 from agenttrace.analysis.tables import load
@@ -87,6 +89,39 @@ def test_rollouts_without_a_verdict_or_a_command_leave_figures_out_with_a_reason
     found = draw(load([stored(tmp_path / "quiet.jsonl", quiet)]), tmp_path / "out", formats=["svg"])
     assert set(found.left_out) == {"tools", "exit-codes", "commands", "outcomes", "success-cost", "timeline"}
     assert all(found.left_out.values())
+
+
+def test_calls_that_cost_nothing_that_a_clock_sees_count(tmp_path):
+    nothing = change(COST, user_time_s=0.0, system_time_s=0.0)
+    seen = change(COST, user_time_s=0.004, system_time_s=0.0)
+    ls = turn(1, "ls")
+    costs = [nothing] * 8 + [seen] * 2
+    turns = (change(ls, execution=change(ls.execution, telemetry=cost)) for cost in costs)
+    tables = load([stored(tmp_path / "ticks.jsonl", [rollout(0, one) for one in turns])])
+    cpu = resources(_parts(tables, "file")).axes[0]
+    (bar, median) = cpu.lines
+    assert list(median.get_xdata()) == [4.0]  # where the axis shows the smallest
+    assert list(bar.get_xdata()) == [4.0, 4.0]
+    costs = [nothing] * 4 + [seen] * 2 + [change(COST, user_time_s=0.009, system_time_s=0.0)] * 14
+    turns = (change(ls, execution=change(ls.execution, telemetry=cost)) for cost in costs)
+    tables = load([stored(tmp_path / "more.jsonl", [rollout(0, one) for one in turns])])
+    (bar, median) = resources(_parts(tables, "file")).axes[0].lines
+    assert (list(bar.get_xdata()), list(median.get_xdata())) == ([4.0, 9.0], [9.0])
+
+
+def test_rows_that_do_not_fit_are_said(tmp_path):
+    many = [change(one, model=f"model {number:02d}") for number, one in enumerate(some(20))]
+    figure = outcomes(_parts(load([stored(tmp_path / "many.jsonl", many)]), "file"))
+    assert "4 more rows are not drawn" in figure.axes[0].get_xlabel()
+
+
+def test_a_curve_begins_at_nothing(file):
+    figure = durations(_parts(load([file]), "file"))
+    for axes in figure.axes:
+        (curve,) = axes.lines
+        assert curve.get_ydata()[0] == 0
+        assert curve.get_ydata()[-1] == 1
+        assert len(curve.get_ydata()) == len(curve.get_xdata())
 
 
 def test_rollouts_and_traces_are_drawn_side_by_side(tmp_path, file, few):
