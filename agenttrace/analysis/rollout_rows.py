@@ -22,9 +22,6 @@ from agenttrace.analysis.rows import (
 from agenttrace.errors import DataError
 from agenttrace.formats.figures import Count, Duration, Int  # noqa: TC001 - msgspec resolves them
 
-MARK = b'{"rollout_id"'
-"""How a line of a rollout file begins."""
-
 
 class _Lean(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Base: immutable and not tracked by the garbage collector."""

@@ -13,7 +13,9 @@ import msgspec
 
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.formats import FORMATS, Sourced, foreign
-from agenttrace.store.kinds import compressed, other_kind
+from agenttrace.store.kinds import rollouts
+from agenttrace.store.lines import TOO_LONG, DamagedFileError
+from agenttrace.store.lines import records as lines_of
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 def read(path: Path) -> Iterator[Sourced]:
     """Yield the records of a file: JSON Lines or one JSON text of any readable format, or the 0.3.0 Parquet view.
+
+    JSON Lines may be compressed with gzip or Zstandard.
 
     Raises:
         DataError: a line is neither; the message names it.
@@ -51,17 +55,21 @@ def read(path: Path) -> Iterator[Sourced]:
 
 def _lines(path: Path) -> Iterator[Trace]:
     try:
-        lines = path.open("rb")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    with lines:
-        for number, line in enumerate(lines, start=1):
+        for number, line in lines_of(path):
             try:
-                yield foreign.to_trace(foreign.parsed(line))
+                yield _record(line)
             except (msgspec.DecodeError, ValueError, RecursionError, DataError) as error:
-                if number == 1 and (why := other_kind(path, line) or compressed(line)):
-                    raise UsageError(f"cannot read {path}: {why}; nothing was written") from None
                 raise DataError(f"{path}, line {number}: {error}; nothing was written") from error
+    except DamagedFileError as error:
+        raise DataError(f"{error}; nothing was written") from error
+
+
+def _record(line: bytes | None) -> Trace:
+    if line is None:
+        raise DataError(TOO_LONG)
+    if why := rollouts(line):
+        raise DataError(why)
+    return foreign.to_trace(foreign.parsed(line))
 
 
 def convert(paths: Sequence[Path], name: str, output: Path) -> dict[str, int]:

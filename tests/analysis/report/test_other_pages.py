@@ -99,6 +99,17 @@ def test_a_trace_without_end_is_shown_in_parts_and_every_part_can_be_reached(ope
         assert page.locator(".different").count() <= 200
 
 
+def test_a_partial_page_says_what_it_lacks(chromium, tmp_path):
+    path = tmp_path / f"{SCRIPTS[:8]}.jsonl".replace("/", "")
+    path.write_bytes(msgspec.json.encode(traces(1)[0]) + b"\nx\n")
+    seen = []
+    write_report([path], tmp_path / "report.html", on_problem=seen.append)
+    assert [problem.line for problem in seen] == [2]
+    with watched(chromium, tmp_path / "report.html") as page:
+        show(page)
+        assert page.inner_text(".partial") == f"PARTIAL: 1 line of {path.name} could not be read and is not here."
+
+
 def test_a_call_that_failed_differs_not_by_colour_alone(opened):
     trace = next(trace for trace in traces(60) if any(span.exit_code > 0 for span in trace.spans))
     with opened(trace) as page:

@@ -32,6 +32,7 @@ function buildList() {
   put(section, [
     h("h1", { class: "unseen", tabindex: "-1" }, "Traces"),
     h("form", { class: "filters", role: "search", on: { submit: (event) => event.preventDefault() } }, search, selects, clear),
+    report.files.filter((file) => file.missing).map((file) => h("p", { class: "partial" }, h("b", {}, "PARTIAL"), `: ${file.missing} of `, h("bdi", {}, file.name), " could not be read and is not here.")),
     h("p", { class: "status" }, h("span", { id: "count", role: "status" }), h("span", { id: "totals" })),
     h("div", { class: "scroller", id: "scroller", on: { scroll: () => requestAnimationFrame(drawRows) } },
       h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", { id: "rows" }))),
