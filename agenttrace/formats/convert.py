@@ -21,6 +21,7 @@ from agenttrace.store.read import read_run_spec, run_spec_path
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+    from types import ModuleType
 
     from agenttrace.formats import Format
     from agenttrace.records import Trace
@@ -96,22 +97,36 @@ def convert(paths: Sequence[Path], name: str, output: Path) -> dict[str, int]:
 def _counted(found: Format, records: Iterator[Sourced], target: Path, name: str) -> dict[str, int]:
     module = import_module(found.module)
     if found.layout == "tables":
-        counts: dict[str, int] = module.write(records, target)
+        with _fitting("a record"):
+            counts: dict[str, int] = module.write(records, target)
         return {name: sum(counts.values())} if target.is_file() else counts
     number = 0
     if found.layout == "lines":
         with target.open("wb") as file:
             for number, record in enumerate(records, start=1):  # noqa: B007 - the count
-                file.write(_json(module.from_trace(*record)) + b"\n")
+                file.write(_text(module, record) + b"\n")
         return {name: number}
     for number, record in enumerate(records, start=1):  # noqa: B007
-        value = module.from_trace(*record)
-        lines = value if isinstance(value, list) else [value]
         path = target / f"{_file_name(record.trace)}{found.suffix}"
         if path.exists():
             raise DataError(f"trace id {record.trace.trace_id!r} comes twice, and {name} has one file for each")
-        path.write_bytes(b"".join(_json(line) + b"\n" for line in lines))
+        path.write_bytes(_text(module, record) + b"\n")
     return {name: number}
+
+
+def _text(module: ModuleType, record: Sourced) -> bytes:
+    with _fitting(f"{record.source}, trace {record.trace.trace_id[:60]!r}"):
+        value = module.from_trace(*record)
+        return b"\n".join(map(_json, value)) if isinstance(value, list) else _json(value)
+
+
+@contextmanager
+def _fitting(what: str) -> Iterator[None]:
+    """Say whose figures or nesting no file of a format can hold."""
+    try:
+        yield
+    except (OverflowError, ValueError, RecursionError) as error:
+        raise DataError(f"{what} cannot be written: {error}") from error
 
 
 def _json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
@@ -120,7 +135,7 @@ def _json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
         return msgspec.json.encode(value)
     import json  # noqa: PLC0415 - the standard library's layout is the format's
 
-    return json.dumps(value).encode("ascii")
+    return json.dumps(value, allow_nan=False).encode("ascii")
 
 
 def _file_name(trace: Trace) -> str:

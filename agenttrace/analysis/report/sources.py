@@ -72,7 +72,7 @@ def _view_or_problem(name: str, number: int, line: bytes | None) -> TraceView | 
         return Problem(name, number, f"not a trace record: {TOO_LONG}")
     try:
         return _view(line)
-    except (msgspec.MsgspecError, DataError, ValueError, RecursionError) as error:
+    except (msgspec.MsgspecError, DataError, ValueError, OverflowError, RecursionError) as error:
         torn = "" if line.endswith(b"\n") else "; the line is cut off, collecting again repairs the file"
         return Problem(name, number, f"not a trace record: {error}{torn}")
 
