@@ -20,7 +20,7 @@ _NS_PER_MS = 1e6
 
 
 class Cost(Record, frozen=True, kw_only=True):
-    """What a call cost; `method` names how the figures were taken, `None` where the format does not say.
+    """What a call cost; `method` names how the figures were taken: `foreign` ones are not of the call alone.
 
     Attributes:
         cpu_ms: user and system time of the call's processes.

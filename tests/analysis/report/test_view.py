@@ -101,6 +101,8 @@ def test_released_rows_have_their_calls_joined_in_order_and_no_outcome():
     assert (view.solved, view.ended, view.answer, view.axis) == (None, None, "done", "tools")
     assert view.steps[1].ms is None
     assert view.calls[0].cost.cpu_ms == 750
+    assert view.calls[0].cost.method == "foreign"
+    assert (row_of(view).cpu_ms, row_of(view).peak, row_of(view).read) == (None, None, None)
 
 
 def test_released_calls_that_do_not_fit_a_proposal_are_not_forced_into_it():

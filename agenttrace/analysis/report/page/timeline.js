@@ -56,21 +56,22 @@ function timelineBars(trace) {
 
 function addCall(bars, call, step, at) {
   if (call.start === null) return;
-  const cost = call.cost;
+  // What was measured together with the collector is not this call's cost.
+  const cost = call.cost?.method === "foreign" ? null : call.cost;
   const cores = cost?.cpu_ms !== null && cost && call.ms ? cost.cpu_ms / call.ms : null;
-  bars.push({ lane: "tools", start: call.start, end: call.end, step, at, call, cores });
+  bars.push({ lane: "tools", start: call.start, end: call.end, step, at, call, cost, cores });
 }
 
 // The largest value per lane, which fills its height; null when nothing was measured.
 function laneTops(bars) {
   const most = (pick) => {
-    const known = bars.filter((bar) => bar.call?.cost).map(pick).filter((value) => value !== null && value !== undefined);
+    const known = bars.filter((bar) => bar.cost).map(pick).filter((value) => value !== null && value !== undefined);
     return known.length ? known.reduce((most, value) => Math.max(most, value)) : null;
   };
   return {
     cpu: most((bar) => bar.cores),
-    memory: most((bar) => bar.call.cost.peak),
-    io: most((bar) => (bar.call.cost.read === null ? null : Math.max(bar.call.cost.read, bar.call.cost.write ?? 0))),
+    memory: most((bar) => bar.cost.peak),
+    io: most((bar) => (bar.cost.read === null ? null : Math.max(bar.cost.read, bar.cost.write ?? 0))),
   };
 }
 
@@ -136,7 +137,7 @@ function callShapes(bar, left, width, tops, most) {
     const tall = most[lane] ? Math.max(value ? 1 : 0, (value / most[lane]) * room) : 0;
     return svg("rect", { class: kind, x: left, y: tops[lane] + room - tall, width, height: tall });
   };
-  const cost = bar.call.cost;
+  const cost = bar.cost;
   if (!cost || cost.method === "no-process") return shapes;
   shapes.push(column("cpu", bar.cores, "cpu"), column("memory", cost.peak, "memory"));
   // Reads and writes side by side in the width of the call.
@@ -180,6 +181,7 @@ function costText(call) {
 
 function costParts(cost) {
   if (!cost || (cost.cpu_ms === null && cost.peak === null)) return ["cost not measured"];
+  if (cost.method === "foreign") return [`with the collecting process: CPU ${duration(cost.cpu_ms)}, peak of its whole life ${size(cost.peak)}`];
   const hidden = cost.floor !== null && cost.peak !== null && cost.peak <= cost.floor ? "at most " : "";
   return [
     `CPU ${duration(cost.cpu_ms)}`, `peak ${hidden}${size(cost.peak)}`, `read ${size(cost.read)}`, `wrote ${size(cost.write)}`,
