@@ -12,6 +12,7 @@ from agenttrace.analysis.report import write_report
 from agenttrace.errors import DataError
 from agenttrace.formats import FORMATS
 from agenttrace.formats.convert import convert
+from agenttrace.formats.convert import read as convert_read
 from tests.formats.hostile import OURS
 
 DEEP = "[" * 700 + "]" * 700
@@ -56,6 +57,26 @@ def check(path):
         texts = path.read_text(encoding="utf-8").splitlines()
     for text in texts:
         json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.parametrize("times", [(0, 1.7e308), (-1e308, 5), (2**70, 2**71), (1e999, 1.0), (-62135596801.5, 0)])
+def test_a_trajectory_whose_clock_is_none_has_no_times(tmp_path, times):
+    messages = [
+        {"role": "user", "content": "p", "timestamp": times[0]},
+        {"role": "assistant", "content": "```bash\nls\n```", "timestamp": times[1]},
+        {"role": "user", "content": "x"},
+    ]
+    value = {"trajectory_format": "mini-swe-agent-1", "messages": messages}
+    (tmp_path / "a.json").write_text(json.dumps(value).replace("Infinity", "1e308"))
+    convert([tmp_path / "a.json"], "agenttrace-1.0", tmp_path / "o.jsonl")
+    (found,) = convert_read(tmp_path / "o.jsonl")
+    assert 0 <= found.trace.total_duration_ms < 1e12
+
+
+def test_a_clock_beyond_all_numbers_is_one_message_of_the_report(tmp_path):
+    (tmp_path / "a.json").write_text(changed("spans.0.start_ns", "1" + "0" * 400, half_a_character=False))
+    with pytest.raises(DataError, match=r"a\.json, value 1: not a trace record"):
+        write_report([tmp_path / "a.json"], tmp_path / "r.html")
 
 
 @pytest.mark.parametrize("half_a_character", [False, True])

@@ -50,7 +50,7 @@ def read_views(path: Path, on_problem: Callable[[Problem], object] | None = None
     """
     name = str(path)
     if path.suffix == ".json":
-        yield from map(trace_view, foreign.read_whole(path))
+        yield from _whole(path)
         return
     try:
         for number, line in records(path):
@@ -65,6 +65,15 @@ def read_views(path: Path, on_problem: Callable[[Problem], object] | None = None
         if on_problem is None:
             raise
         on_problem(Problem(name, None, str(error).removeprefix(f"{path}: ")))
+
+
+def _whole(path: Path) -> Iterator[TraceView]:
+    for number, trace in enumerate(foreign.read_whole(path), start=1):
+        try:
+            view = trace_view(trace)
+        except OverflowError as error:
+            raise DataError(f"{path}, value {number}: not a trace record: {error}") from error
+        yield view
 
 
 def _view_or_problem(name: str, number: int, line: bytes | None) -> TraceView | Problem:
