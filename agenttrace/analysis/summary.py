@@ -238,9 +238,9 @@ def _warnings(runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> t
     attempts = len(runs.dropna(subset=["task_id"]))
     tasks = len(runs[["dataset", "task_id"]].dropna(subset=["task_id"]).drop_duplicates())
     if attempts > tasks:
+        of = "one task" if tasks == 1 else f"{tasks} tasks"
         found.append(
-            f"{attempts} attempts at {tasks} tasks: the intervals take them as independent and are too narrow where "
-            "attempts at a task agree"
+            f"{attempts} attempts at {of}: intervals take them as independent; where they agree, they are too narrow"
         )
     unknown = int(steps["output_tokens"].isna().sum())
     if unknown:

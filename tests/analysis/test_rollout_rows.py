@@ -68,7 +68,7 @@ def test_what_the_infrastructure_spoilt_is_counted_apart_and_attempts_at_one_tas
     file.write_bytes(file.read_bytes() + msgspec.json.encode(broken) + b"\n")
     (group,) = report(load([file])).groups
     assert (group.infrastructure, group.ungraded, group.solved.count, group.solved.n) == (1, 0, 1, 2)
-    assert any(text.startswith("3 attempts at 1 tasks") for text in group.warnings)
+    assert any(text.startswith("3 attempts at one task:") for text in group.warnings)
 
 
 def test_traces_and_rollouts_may_be_read_together(file, tmp_path):

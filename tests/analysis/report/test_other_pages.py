@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import msgspec
 import pytest
@@ -94,6 +95,12 @@ def test_a_trace_without_end_is_shown_in_parts_and_every_part_can_be_reached(ope
         assert "The first 3,000 of 9,000 bars." in page.inner_text(".readout")
         page.locator("#step-1 .more").last.click()
         assert page.locator("#step-1 article.call").count() == 400
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.locator("article.call").count() > 1000
+        page.emulate_media(media="print")
+        assert re.fullmatch(r"Show 200 more of [\d,]+ (steps|calls)", page.locator(".gradual").first.inner_text())
+        assert page.locator(".gradual").first.is_visible()
+        page.emulate_media(media="screen")
         show(page, f"#compare={trace.trace_id},other")
         assert page.locator("#first-difference").count() == 1
         assert page.locator(".different").count() <= 200

@@ -49,7 +49,7 @@ function gradually(items, make, what) {
     event.currentTarget.replaceWith(more);
   };
   const text = `Show ${count(Math.min(AT_ONCE, rest.length))} more of ${count(rest.length)} ${what}`;
-  return [...found, h("button", { type: "button", class: "more", on: { click: show } }, text)];
+  return [...found, h("button", { type: "button", class: "more gradual", on: { click: show } }, text)];
 }
 
 function replace(element, ...children) {
