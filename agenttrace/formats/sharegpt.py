@@ -1,8 +1,8 @@
 """ShareGPT conversations, one a line: `from` is `system`, `human`, `gpt` or `tool`, `value` is text.
 
 Reasoning, calls and results are written into the text as the chat template of Qwen3 does it (`<think>`,
-`<tool_call>`, `<tool_response>`). Turns alternate, as trainers demand: results of one generation are one turn, and so are
-generations of which it is not known what stood between them (a reminder, where there is no run spec).
+`<tool_call>`, `<tool_response>`). Turns alternate, as trainers demand: results of one generation are one turn, and so
+are generations of which it is not known what stood between them (a reminder, where there is no run spec).
 """
 
 from __future__ import annotations
