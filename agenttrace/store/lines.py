@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 64 << 20
 """A longer line is no record: it is skipped without being held."""
 TOO_LONG = "the line is longer than any record (64 MiB)"
+_BLANK = b" \t\r\n\xef\xbb\xbf"
 _CHUNK = 1 << 20
 _ZSTD_CHUNK = 4096
 """Compressed bytes handed over at a time. A block of 128 KiB takes four bytes at least, so this bounds a bomb."""
@@ -36,7 +37,7 @@ def records(path: Path) -> Iterator[tuple[int, bytes | None]]:
         DamagedFileError: as `lines`.
     """
     for number, line in lines(path):
-        if line is None or line.strip(b" \t\r\n\xef\xbb\xbf"):
+        if line is None or line[0] not in _BLANK or line.strip(_BLANK):
             yield number, line.removeprefix(b"\xef\xbb\xbf") if line is not None and number == 1 else line
 
 
