@@ -22,7 +22,6 @@ from agenttrace.formats import otlp
 from agenttrace.formats.convert import convert
 from tests.formats.hostile import OURS, hostile, spec, traces
 
-
 DOCUMENT = Path(__file__).parents[2] / "docs" / "formats.md"
 
 
