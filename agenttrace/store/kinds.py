@@ -10,11 +10,13 @@ if TYPE_CHECKING:
 
 FAILURES = ".failures.jsonl"
 """End of the name of a file with attempts that the infrastructure spoilt; it lies beside the records."""
+ROLLOUT = b'{"rollout_id"'
+"""How a line of a rollout file begins."""
 _BESIDE = {
     ".cassette.zst": "a cassette",
     ".run.json": "a run spec",
 }
-_RELEASED = re.compile(rb'"schema_version": ?"0\.3\.0"')
+_RELEASED = re.compile(rb'"schema_version"\s*:\s*"0\.3\.0"')
 _COMPRESSED = {b"\x1f\x8b": "gunzip", b"\x28\xb5\x2f\xfd": "zstd -d"}
 _OTHERS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "a zip file"}
 
@@ -52,4 +54,11 @@ def released(line: bytes) -> str | None:
     """Return that a line is a row of AgentTrace 0.3.0 and how to read it, for those who read our records only."""
     if _RELEASED.search(line):
         return "it holds rows of AgentTrace 0.3.0; convert it first: scripts/nox -s convert -- FILE --to agenttrace-1.0"
+    return None
+
+
+def rollouts(line: bytes) -> str | None:
+    """Return that a line is a rollout and who reads it, for those who read traces only."""
+    if line.startswith(ROLLOUT):
+        return "it holds rollouts: `report`, `analyze` and `stats` read them, `publish-rollouts` writes other formats"
     return None

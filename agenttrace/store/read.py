@@ -9,7 +9,7 @@ import msgspec
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import RunSpec, Trace
-from agenttrace.store.kinds import compressed, other_kind, released
+from agenttrace.store.kinds import compressed, other_kind, released, rollouts
 from agenttrace.store.opening import content, numbered_lines, opened
 
 if TYPE_CHECKING:
@@ -34,15 +34,17 @@ def read_traces(path: Path) -> Iterator[Trace]:
             try:
                 yield decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                if number == 1 and (why := other_kind(path, line) or compressed(line) or released(line)):
+                if number == 1 and (
+                    why := other_kind(path, line) or compressed(line) or released(line) or rollouts(line)
+                ):
                     raise UsageError(f"cannot read {path}: {why}") from None
                 torn = "" if line.endswith(b"\n") else "; the line is cut off, collecting again repairs the file"
                 raise DataError(f"{path}, line {number}: not a trace record: {error}{torn}") from error
 
 
 def run_spec_path(records: Path) -> Path:
-    """Return where the run spec of a record file lies: beside it, `.run.json` for `.jsonl`."""
-    return records.with_suffix(".run.json")
+    """Return where the run spec of a record file lies: beside it, `.run.json` for `.jsonl` and `.jsonl.gz`."""
+    return records.with_name(records.name.removesuffix(".gz").removesuffix(".zst")).with_suffix(".run.json")
 
 
 def read_run_spec(path: Path) -> RunSpec:

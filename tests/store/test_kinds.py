@@ -7,9 +7,9 @@ import gzip
 import pytest
 import zstandard
 
-from agenttrace.analysis.lines import lines
-from agenttrace.errors import UsageError
+from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import read
+from agenttrace.store.lines import lines
 from agenttrace.store.read import read_traces
 from agenttrace.validate import Validation
 
@@ -46,10 +46,17 @@ def test_rows_of_the_release_are_called_so(tmp_path):
         list(read_traces(path))
 
 
-@pytest.mark.parametrize("reader", [read_traces, read])
-def test_who_reads_records_says_what_it_is_instead(other, reader):
+def test_who_reads_records_says_what_it_is_instead(other):
     path, message = other
     with pytest.raises(UsageError, match=message):
+        list(read_traces(path))
+
+
+@pytest.mark.parametrize("reader", [read_traces, read])
+def test_rollouts_are_called_so(tmp_path, reader):
+    path = tmp_path / "rollouts.jsonl"
+    path.write_bytes(b'{"rollout_id": "x"}\n')
+    with pytest.raises((UsageError, DataError), match="it holds rollouts: `report`"):
         list(reader(path))
 
 
@@ -61,10 +68,13 @@ def test_validation_says_it_once(other):
     assert validation.records == 0
 
 
-def test_the_analysis_reads_what_is_compressed_and_nothing_else(other):
+def test_analysis_report_and_conversion_read_what_is_compressed_and_nothing_else(other):
     path, message = other
     if "unpack" in message:
         assert [line for _, line in lines(path)] == [RECORD]
-    else:
+        with pytest.raises(DataError, match="line 1: not a row"):
+            list(read(path))
+        return
+    for reader in (lines, read):
         with pytest.raises(UsageError, match=message):
-            list(lines(path))
+            list(reader(path))
