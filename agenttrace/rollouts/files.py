@@ -66,6 +66,18 @@ def lines(path: Path) -> Iterator[bytes]:
         yield from file
 
 
+def is_compacted(path: Path) -> bool:
+    """Return whether a file ends as the compacted form does; other compressed files do not.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - FOOTER.size))
+        return file.read().endswith(SEEKABLE_MAGIC.to_bytes(4, "little"))
+
+
 class Compacted:
     """A compacted file, open for random access; use it as a context.
 

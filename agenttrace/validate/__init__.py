@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from agenttrace.errors import AgentTraceError
 from agenttrace.store.kinds import compressed, other_kind
 from agenttrace.validate.findings import Finding, Problem
 from agenttrace.validate.leaks import leaks
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from agenttrace.validate.leaks import Word
     from agenttrace.validate.lines import Line
 
-KINDS: dict[str, str] = {"trace": "agenttrace.validate.traces"}
+KINDS: dict[str, str] = {"trace": "agenttrace.validate.traces", "rollout": "agenttrace.validate.rollouts"}
 """Kind of record → module that checks it."""
 
 MOST_PER_LINE = 50
@@ -84,6 +85,9 @@ class Validation:
                     )
         except OSError as error:
             yield Finding(0, "file", "", f"cannot be read: {error.strerror}")
+            return
+        except AgentTraceError as error:
+            yield Finding(0, "file", "", str(error))
             return
         for checker in self._checkers.values():
             yield from (Finding(0, *problem) for problem in checker.beside())
