@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from agenttrace.validate.leaks import Word
 
-HELP = "check record files, traces and rollouts: schema, ids, plan, order, joins, counts, metadata, leaks; exit status 1 when something is wrong"
+HELP = "check files of traces or rollouts: schema, ids, joins, counts, metadata, leaks; status 1 if something is wrong"
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -159,8 +159,9 @@ def _files(spec: RolloutSpec) -> list[str]:
         "## Files",
         "",
         f"- The run spec (`*.run.json`, run {code(spec.run_id)}): prompts and templates in full, settings, digests.",
+        "- `schema/`: JSON Schemas of our own records and of the run spec.",
         "- `SHA256SUMS`: digests of all files (`sha256sum --check SHA256SUMS`).",
         "",
-        "Rollouts that the infrastructure spoilt were made again and are not among these. Texts of repositories remain",
+        "Attempts that the infrastructure spoilt do not count and are not among these. Texts of repositories remain",
         "under the licences of their repositories.",
     ]
