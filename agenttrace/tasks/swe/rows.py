@@ -13,7 +13,7 @@ from agenttrace.records.rollout import RolloutSource
 from agenttrace.tasks.swe.task import SweTask, task_of_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -24,7 +24,17 @@ _BATCH_ROWS = 256
 
 
 def load(source: str, *, split: str = "train", hidden_tests: bool = False) -> tuple[RolloutSource, tuple[SweTask, ...]]:
-    """Return what a source holds, and the run spec's words for it.
+    """Return the run spec's words for a source, and all of its tasks; see `open_source`."""
+    found, tasks = open_source(source, split=split, hidden_tests=hidden_tests)
+    return found, tuple(tasks())
+
+
+def open_source(
+    source: str, *, split: str = "train", hidden_tests: bool = False
+) -> tuple[RolloutSource, Callable[[], Iterator[SweTask]]]:
+    """Return the run spec's words for a source, and what reads its tasks, one at a time and as often as it is called.
+
+    A task set can be larger than memory: the rows of SWE-rebench V2-PRs are gigabytes of patches.
 
     Args:
         source: `bundled`; a file (`.jsonl`, `.parquet`) or a folder of them; or `OWNER/NAME@REVISION` on the Hub, where
@@ -34,7 +44,7 @@ def load(source: str, *, split: str = "train", hidden_tests: bool = False) -> tu
 
     Raises:
         UsageError: there is no such source, or the Hub cannot be reached.
-        DataError: a row is not a task; the message names file and line.
+        DataError: when tasks are read: a row is none, or one stands there twice; the message names file and line.
     """
     if source == BUNDLED:
         files, shown = [BUNDLED_FOLDER / "rows.jsonl"], BUNDLED
@@ -42,18 +52,21 @@ def load(source: str, *, split: str = "train", hidden_tests: bool = False) -> tu
         files, shown = _files(Path(source)), f"file:{Path(source).name}"
     else:
         files, shown = _from_hub(source, split)
-    tasks = tuple(task for file in files for task in _tasks(file))
+    name = shown.partition(":")[2].partition("@")[0] or shown
+    found = RolloutSource(name=name, split=split, source=shown, sha256=_digest(files), hidden_tests=hidden_tests)
+    return found, lambda: _unlike(source, (task for file in files for task in _tasks(file)))
+
+
+def _unlike(source: str, tasks: Iterable[SweTask]) -> Iterator[SweTask]:
+    """Pass tasks on; there must be one, and none twice."""
     seen: set[str] = set()
     for task in tasks:
         if task.instance_id in seen:
             raise DataError(f"{source}: instance_id {task.instance_id} occurs twice; each row needs an id of its own")
         seen.add(task.instance_id)
-    if not tasks:
+        yield task
+    if not seen:
         raise DataError(f"{source}: no row in it")
-    name = shown.partition(":")[2].partition("@")[0] or shown
-    return RolloutSource(
-        name=name, split=split, source=shown, sha256=_digest(files), hidden_tests=hidden_tests
-    ), tasks  # fmt: skip
 
 
 def _files(path: Path) -> list[Path]:
@@ -114,7 +127,7 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{file.name}, row {number}", row
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file.name}: not a Parquet file that can be read: {error}") from error
 
 

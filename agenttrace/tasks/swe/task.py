@@ -38,11 +38,13 @@ class SweTask(Record, frozen=True, kw_only=True):
 
 
 def task_of_row(row: dict[str, Any], where: str) -> SweTask:
-    """Return the task of one row of SWE-rebench V2 or V2-PRs.
+    r"""Return the task of one row of SWE-rebench V2 or V2-PRs.
 
     Args:
         row: column → value.
         where: names the row in errors, such as `rows.jsonl, line 3`.
+
+    A lone surrogate, which no UTF-8 can hold, becomes `\udNNN`.
 
     Raises:
         DataError: a column is missing, of another type or not what its name promises.
@@ -71,7 +73,7 @@ def _text(row: dict[str, Any], name: str, where: str) -> str:
     value = row.get(name)
     if not isinstance(value, str):
         raise DataError(f"{where}: {name} is {'missing' if value is None else 'no text'}; expected a column of text")
-    return value
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")  # half a surrogate pair, which JSON can hold
 
 
 def _optional(row: dict[str, Any], name: str, where: str) -> str | None:

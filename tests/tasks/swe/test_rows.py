@@ -78,6 +78,32 @@ def test_files_that_are_no_rows_are_refused(tmp_path):
             rows.load(str(tmp_path / name))
 
 
+def test_half_a_surrogate_pair_is_written_out(tmp_path):
+    fields = dict.fromkeys(("problem_statement", "interface", "language", "patch", "test_patch"), "x \ud83d")
+    _, (task,) = rows.load(str(write(tmp_path / "a.jsonl", [row(1, **fields)])))
+    assert task.problem_statement == task.interface == task.language == task.patch == task.test_patch == r"x \ud83d"
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path):
+    names = [name for name in row() if name != "problem_statement"]
+    raw = pa.Array.from_buffers(pa.string(), 1, pa.array([b"ab\xff"], type=pa.binary()).buffers())
+    table = pa.table({**{name: [row()[name]] for name in names}, "problem_statement": raw})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet: not a Parquet file that can be read: .*0xff"):
+        rows.load(str(tmp_path / "a.parquet"))
+
+
+def test_rows_are_read_one_at_a_time(tmp_path):
+    file = write(tmp_path / "a.jsonl", [row(number) for number in range(1, 4)])
+    _, tasks = rows.open_source(str(file))
+    first = next(tasks())
+    with file.open("a") as more:
+        more.write("{}\n")
+    assert first.instance_id == "octo__cat-1"
+    with pytest.raises(DataError, match="line 4"):
+        list(tasks())
+
+
 def test_an_id_that_occurs_twice_is_refused(tmp_path):
     with pytest.raises(DataError, match="octo__cat-1 occurs twice"):
         rows.load(str(write(tmp_path / "a.jsonl", [row(1), row(1)])))
@@ -105,6 +131,8 @@ def test_a_pinned_draw():
 def test_more_than_there_is_is_refused():
     with pytest.raises(UsageError, match="3 repositories asked for; the task set has 1 with 4 tasks"):
         sampling.draw(tasks_of(5, 3), seed=1, rollouts=1, repos=3, per_repo=4)
+    with pytest.raises(UsageError, match="has 0 whose rows name one of the languages go, rust"):
+        sampling.draw(tasks_of(5), seed=1, rollouts=1, languages=["Rust", "go"])
     with pytest.raises(UsageError, match="--rollouts 0"):
         sampling.draw(tasks_of(1), seed=1, rollouts=0)
 
