@@ -17,6 +17,7 @@ import msgspec
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records.rollout import Rollout
+from agenttrace.store.kinds import compressed, other_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ def read(path: Path) -> Iterator[Rollout]:
     """Yield the rollouts of a file in file order.
 
     Raises:
-        UsageError: the file cannot be opened.
+        UsageError: the file cannot be opened, or is of another kind.
         DataError: a record is not one of this version; the message names its place.
     """
     decode = msgspec.json.Decoder(Rollout).decode
@@ -42,8 +43,14 @@ def read(path: Path) -> Iterator[Rollout]:
         try:
             yield decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if number == 1 and (why := other_kind(path, line) or compressed(line) or _trace(line)):
+                raise UsageError(f"cannot read {path}: {why}") from None
             torn = "" if line.endswith(b"\n") else "; the line is cut off, the same run again repairs the file"
             raise DataError(f"{path}, line {number}: not a rollout: {error}{torn}") from error
+
+
+def _trace(line: bytes) -> str | None:
+    return "it holds traces; give a record file of rollouts" if line.startswith(b'{"trace_id"') else None
 
 
 def lines(path: Path) -> Iterator[bytes]:
@@ -166,7 +173,7 @@ class Compacted:
         count, flags, magic = FOOTER.unpack(self._read(FOOTER.size, size - FOOTER.size))
         table_at = size - FOOTER.size - count * ENTRY.size
         if magic != SEEKABLE_MAGIC or flags or count < 1 or table_at < HEADER.size:
-            raise self._damaged("no seek table at its end")
+            raise self._damaged("no seek table at its end; another compressed file is unpacked first (zstd -d)")
         entries = list(ENTRY.iter_unpack(self._read(count * ENTRY.size, table_at)))
         starts = [0]
         for packed, unpacked in entries:

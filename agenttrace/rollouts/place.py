@@ -89,7 +89,7 @@ def read_spec(path: Path) -> RolloutSpec:
     try:
         return msgspec.json.decode(path.read_bytes(), type=RolloutSpec)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}; a run spec lies beside its records") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not a run spec of rollouts: {error}") from error
 

@@ -6,6 +6,7 @@ import pytest
 import zstandard
 
 from agenttrace.errors import DataError, UsageError
+from agenttrace.rollouts import synthetic
 from agenttrace.rollouts.compact import compact
 from agenttrace.rollouts.files import Compacted, read
 
@@ -41,6 +42,16 @@ def test_any_decompressor_gives_the_json_lines_back(records):
     with target.open("rb") as packed:
         plain = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read()
     assert sorted(plain.splitlines()) == sorted(records.read_bytes().splitlines())
+
+
+def test_a_last_line_without_its_end_does_not_run_into_the_next_record(tmp_path):
+    corpus = synthetic.Corpus(tasks=1, rollouts=3)
+    records, target = tmp_path / "run.jsonl", tmp_path / "run.jsonl.zst"
+    made = list(synthetic.rollouts(corpus))
+    synthetic.write(records, synthetic.spec(corpus), [made[1], made[2], made[0]])
+    records.write_bytes(records.read_bytes().removesuffix(b"\n"))
+    compact(records, target)
+    assert list(read(target)) == made
 
 
 def test_a_damaged_file_is_named_and_never_half_read(records):
