@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from agenttrace.errors import ModelServerError, WorkerLostError
 from agenttrace.records import Record
 from agenttrace.rollouts.attempt import make
-from agenttrace.rollouts.spec import Job, todo
-from agenttrace.store.jsonl import RecordLog
+from agenttrace.rollouts.spec import Job, rollout_id, todo
+from agenttrace.store.jsonl import RecordLog, known_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -113,6 +113,13 @@ class _Queue:
                 self._order.pop(0)
             return None
 
+    def postpone(self, tree: str) -> None:
+        """Leave the rest of a task for the end: a rollout of it was given up, and others may be possible."""
+        with self._lock:
+            if tree in self._order:
+                self._order.remove(tree)
+                self._order.append(tree)
+
 
 class Campaign:
     """Makes the rollouts of a plan."""
@@ -136,7 +143,7 @@ class Campaign:
         """
         started = time.monotonic_ns()
         left = todo(self._plan.spec, self._plan.jobs, log.ids)
-        jobs = _Queue(left)
+        jobs = _Queue(self._doubtful_last(left))
         threads = [
             threading.Thread(target=self._work, args=(jobs,), daemon=True) for _ in range(min(concurrency, len(left)))
         ]
@@ -149,6 +156,21 @@ class Campaign:
             self._stop.set()
         elapsed_ns = time.monotonic_ns() - started
         return Summary(abandoned=tuple(abandoned), elapsed_ns=elapsed_ns, concurrency=len(threads), **sums)
+
+    def _doubtful_last(self, left: list[Job]) -> list[Job]:
+        """Return the rollouts with those tasks at the end of which an attempt was spoilt in an earlier sitting.
+
+        So a task that can never be made (an endpoint refuses its prompt) does not keep the others from being made.
+        """
+        if not self._failures.exists():
+            return left
+        spoilt = known_ids(self._failures, unique=False, key=KEY)
+        doubtful = {job.ready.tree.name for job in left if rollout_id(self._plan.spec, job) in spoilt}
+        return sorted(left, key=lambda job: job.ready.tree.name in doubtful)
+
+    @property
+    def _failures(self) -> Path:
+        return self._plan.path.with_suffix(".failures.jsonl")
 
     def _gather(self, log: RecordLog, sums: dict[str, int], *, running: int) -> list[Job]:
         """Append records as they come; the only writer of the record file."""
@@ -182,7 +204,7 @@ class Campaign:
 
     def _keep_spoilt(self, rollout: Rollout) -> None:
         """Keep a spoilt attempt beside the records: nothing is lost, and nothing of it counts."""
-        with RecordLog(self._plan.path.with_suffix(".failures.jsonl"), unique=False, key=KEY) as failures:
+        with RecordLog(self._failures, unique=False, key=KEY) as failures:
             failures.append(rollout.rollout_id, rollout)
 
     def _work(self, jobs: _Queue) -> None:
@@ -203,6 +225,9 @@ class Campaign:
                     if made.rollout.stop != "error" or self._stop.is_set():
                         break
                     self._pause(attempt, made.rollout)
+                else:
+                    jobs.postpone(tree)
+                    tree = None
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
             self._results.put(_Result(job=job, error=error))
         finally:
