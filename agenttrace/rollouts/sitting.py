@@ -105,7 +105,9 @@ def rollouts(options: RolloutOptions, around: Surroundings) -> int:
             write_spec(plan, prepared)
             return _run(plan, prepared, log, out, around)
         except BaseException:
-            if not plan.resumes and not plan.path.stat().st_size:  # it never began: leave no empty run behind
+            spoilt = plan.path.with_suffix(".failures.jsonl")
+            # It never began: leave no empty run behind. Attempts that are kept need their run spec.
+            if not (plan.resumes or plan.path.stat().st_size or spoilt.exists()):
                 for path in (plan.path, run_spec_path(plan.path), plan.path.with_suffix(".skipped.json")):
                     path.unlink(missing_ok=True)
             raise

@@ -8,6 +8,7 @@ from agenttrace.rollouts.files import read
 from agenttrace.rollouts.place import read_spec
 from agenttrace.rollouts.spec import jobs, rollout_id
 from agenttrace.testing import ScriptedServer, fails, says
+from agenttrace.validate import Validation
 
 KILLS = 8
 ROLLOUTS = 8
@@ -64,6 +65,7 @@ def test_rollouts_that_the_server_spoils_are_kept_apart_and_made_by_the_next_sit
     spoilt = list(read(source.data / "run.failures.jsonl"))
     assert {rollout.stop for rollout in spoilt} == {"error"}
     assert len(spoilt) == 6
+    assert [one.rule for one in Validation(source.data / "run.failures.jsonl")] == []  # their run spec is still there
     script = [says("```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\n```")] * 2
     with ScriptedServer(script) as good:
         assert sit(good.base_url).returncode == 0

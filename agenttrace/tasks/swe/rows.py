@@ -135,8 +135,9 @@ def _from_hub(source: str, split: str) -> tuple[list[Path], str]:
     match = _HUB.fullmatch(source)
     if match is None:
         raise UsageError(f"{source}: no such file or folder, and no OWNER/NAME@REVISION of the Hub")
+    import httpx2  # noqa: PLC0415 - heavy; what huggingface_hub speaks through
     import huggingface_hub as hub  # noqa: PLC0415 - heavy
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled  # noqa: PLC0415
 
     repo, revision = match[1], match[2]
     try:
@@ -149,9 +150,10 @@ def _from_hub(source: str, split: str) -> tuple[list[Path], str]:
         if not names:
             raise UsageError(f"{repo} at {info.sha}: no Parquet or JSONL file of the split {split!r}")
         files = [Path(hub.hf_hub_download(repo, n, repo_type="dataset", revision=info.sha)) for n in names]
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx2.HTTPError, OSError) as error:
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
         raise UsageError(
-            f"{repo} cannot be had from the Hub: {str(error).strip().splitlines()[0]}. Set HF_TOKEN for a gated "
-            "data set, or download its Parquet files elsewhere and name their folder instead"
+            f"{repo} cannot be had from the Hub: {said}. Set HF_TOKEN for a gated data set, or download its Parquet "
+            "files elsewhere and name their folder instead"
         ) from error
     return files, f"hub:{repo}@{info.sha}"

@@ -104,6 +104,14 @@ def test_rows_are_read_one_at_a_time(tmp_path):
         list(tasks())
 
 
+@pytest.mark.parametrize("name", ["owner/rows", "owner/rows@main", "owner/a--b"])
+def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch, name):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UsageError, match=f"{name.partition('@')[0]} cannot be had from the Hub: .*HF_TOKEN"):
+        rows.load(name)
+
+
 def test_an_id_that_occurs_twice_is_refused(tmp_path):
     with pytest.raises(DataError, match="octo__cat-1 occurs twice"):
         rows.load(str(write(tmp_path / "a.jsonl", [row(1), row(1)])))
