@@ -48,6 +48,13 @@ def compressed(head: bytes) -> str | None:
     return None
 
 
+def rollouts(head: bytes) -> str | None:
+    """Return that a record or run spec is one of rollouts and what reads it, for those who read traces only."""
+    if head.startswith(b'{"rollout_id"') or b'"instance_ids"' in head:
+        return "it is of rollouts; what reads them: report, analyze, tables, stats, compare, validate, publish-rollouts"
+    return None
+
+
 def released(line: bytes) -> str | None:
     """Return that a line is a row of AgentTrace 0.3.0 and how to read it, for those who read our records only."""
     if _RELEASED.search(line):

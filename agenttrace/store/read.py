@@ -9,7 +9,7 @@ import msgspec
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import RunSpec, Trace
-from agenttrace.store.kinds import compressed, other_kind, released
+from agenttrace.store.kinds import compressed, other_kind, released, rollouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,8 @@ def read_traces(path: Path) -> Iterator[Trace]:
             try:
                 yield decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                if number == 1 and (why := other_kind(path, line) or compressed(line) or released(line)):
+                why = other_kind(path, line) or compressed(line) or released(line) or rollouts(line)
+                if number == 1 and why:
                     raise UsageError(f"cannot read {path}: {why}") from None
                 torn = "" if line.endswith(b"\n") else "; the line is cut off, collecting again repairs the file"
                 raise DataError(f"{path}, line {number}: not a trace record: {error}{torn}") from error
@@ -58,10 +59,13 @@ def read_run_spec(path: Path) -> RunSpec:
     try:
         if not path.is_file():
             raise UsageError(f"cannot read {path}: there is no such file; a run spec lies beside its records")
-        return msgspec.json.decode(path.read_bytes(), type=RunSpec)
+        data = path.read_bytes()
+        return msgspec.json.decode(data, type=RunSpec)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if why := rollouts(data):
+            raise UsageError(f"cannot read {path}: {why}") from None
         raise DataError(f"{path}: not a run spec of this version: {error}") from error
 
 

@@ -10,7 +10,9 @@ import zstandard
 from agenttrace.analysis.lines import lines
 from agenttrace.errors import UsageError
 from agenttrace.formats.convert import read
-from agenttrace.store.read import read_traces
+from agenttrace.publish.complete import flaws
+from agenttrace.rollouts import synthetic
+from agenttrace.store.read import read_run_spec, read_traces
 from agenttrace.validate import Validation
 
 RECORD = b'{"trace_id": "x"}\n'
@@ -44,6 +46,15 @@ def test_rows_of_the_release_are_called_so(tmp_path):
     path, message = written("r.jsonl", tmp_path)
     with pytest.raises(UsageError, match=message):
         list(read_traces(path))
+
+
+def test_rollouts_are_called_so_by_who_reads_traces(tmp_path):
+    corpus, path = synthetic.Corpus(), tmp_path / "run.jsonl"
+    synthetic.write(path, synthetic.spec(corpus), synthetic.rollouts(corpus))
+    for read_one in (lambda: list(read_traces(path)), lambda: read_run_spec(tmp_path / "run.run.json")):
+        with pytest.raises(UsageError, match=r"cannot read .*: it is of rollouts; what reads them: .*publish-rollouts"):
+            read_one()
+    assert "run.run.json: it is of rollouts" in next(flaws(path))
 
 
 @pytest.mark.parametrize("reader", [read_traces, read])
