@@ -23,8 +23,8 @@ _MEANING = {
     "exit_status_detail": "the rule that ended it (turns, tokens, format) and a sentence, at most 200 characters",
     "n_turns": "generations of the model",
     "n_messages": "2 n_turns + 1 when submitted, otherwise 2 n_turns + 2",
-    "prompt_tokens": "sum of the prompts of all requests: a context counts again in every turn",
-    "completion_tokens": "sum of the generated tokens",
+    "prompt_tokens": "sum of the prompts of all requests: a context counts again in every turn; 0 where not reported",
+    "completion_tokens": "sum of the generated tokens; 0 where not reported",
     "duration_sec": "seconds, preparation of the tree included",
 }
 _OWN = (
