@@ -104,7 +104,7 @@ class Compacted:
         import zstandard  # noqa: PLC0415 - heavy
 
         self._path = path
-        self._error = zstandard.ZstdError
+        self._error, self._size = zstandard.ZstdError, zstandard.frame_content_size
         self._decompressor = zstandard.ZstdDecompressor()
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -127,12 +127,12 @@ class Compacted:
         start, end = self._starts[number], self._starts[number + 1]
         data = self._read(end - start, start)
         try:
-            text = self._decompressor.decompress(data, max_output_size=self._sizes[number])
+            size = self._size(data)  # before anything is unpacked: that much would be set aside for it
+            if size != self._sizes[number]:
+                raise self._damaged(f"frame {number} has {size} bytes instead of {self._sizes[number]}")
+            return self._decompressor.decompress(data)
         except self._error as error:
             raise self._damaged(f"frame {number}: {error}") from error
-        if len(text) != self._sizes[number]:
-            raise self._damaged(f"frame {number} has {len(text)} bytes instead of {self._sizes[number]}")
-        return text
 
     def get(self, rollout_id: str) -> Rollout:
         """Return one rollout; reads the index in steps and one frame.

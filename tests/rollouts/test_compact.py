@@ -67,6 +67,21 @@ def test_a_damaged_file_is_named_and_never_half_read(records):
         list(read(target))
 
 
+def test_a_frame_that_says_it_is_huge_is_damaged_and_not_unpacked(tmp_path):
+    corpus = synthetic.Corpus(tasks=1, rollouts=1)
+    records, target = tmp_path / "run.jsonl", tmp_path / "run.jsonl.zst"
+    synthetic.write(records, synthetic.spec(corpus), synthetic.rollouts(corpus))
+    compact(records, target)
+    whole = target.read_bytes()
+    with Compacted(target) as opened:
+        frame = opened._starts[1]
+    bomb = bytes.fromhex("28b52ffde0") + (2**40).to_bytes(8, "little")
+    target.write_bytes(bomb + whole[len(bomb) :])
+    assert len(bomb) < frame
+    with pytest.raises(DataError, match="frame 0 has 1099511627776 bytes instead of"):
+        list(read(target))
+
+
 def test_what_is_no_rollout_or_there_twice_is_refused(records):
     line = records.read_bytes().splitlines(keepends=True)[0]
     target = records.with_name("x.jsonl.zst")
