@@ -166,7 +166,7 @@ RUN --mount=type=bind,source=docker,target=/mnt/docker \
     && install -d -o 10001 -g 10001 /models && install -d -m 0750 -g 20999 /run/agenttrace
 LABEL org.agenttrace.project=agenttrace
 ENV HOME=/tmp PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/opt/agenttrace/lib \
-    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+    PYTHONDONTWRITEBYTECODE=1 PYTHONFAULTHANDLER=1 PYTHONUNBUFFERED=1
 USER 10002:10002
 WORKDIR /tmp
 ENTRYPOINT ["python", "-m", "agenttrace"]
@@ -189,7 +189,7 @@ COPY --from=analysis-build /opt /opt
 RUN --mount=type=bind,source=docker,target=/mnt/docker sh /mnt/docker/environment.sh /opt/agenttrace
 LABEL org.agenttrace.project=agenttrace
 ENV HOME=/run/home MPLCONFIGDIR=/run/home/matplotlib HF_HUB_OFFLINE=1 PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
-    PYTHONPATH=/opt/agenttrace/lib PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+    PYTHONPATH=/opt/agenttrace/lib PYTHONDONTWRITEBYTECODE=1 PYTHONFAULTHANDLER=1 PYTHONUNBUFFERED=1
 USER 10002:10002
 ENTRYPOINT ["python", "-m", "agenttrace"]
 
@@ -209,7 +209,7 @@ COPY --from=sandbox-execution-free /etc/agenttrace/environment.sha256 /etc/agent
 RUN cp /etc/agenttrace/environment.sha256 /etc/agenttrace/images/rollouts.sha256
 LABEL org.agenttrace.project=agenttrace
 ENV HOME=/tmp MPLCONFIGDIR=/tmp/matplotlib PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
-    PYTHONPATH=/opt/agenttrace/lib PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+    PYTHONPATH=/opt/agenttrace/lib PYTHONDONTWRITEBYTECODE=1 PYTHONFAULTHANDLER=1 PYTHONUNBUFFERED=1
 USER 10002:10002
 WORKDIR /tmp
 ENTRYPOINT ["python", "-m", "agenttrace"]

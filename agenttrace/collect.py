@@ -147,10 +147,15 @@ class Campaign:
         self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
         self._stop = threading.Event()
 
-    def run(self, log: Log, *, workers: int = 1) -> Summary:
+    def run(self, log: Log, *, workers: int = 1, todo: list[Task] | None = None) -> Summary:
         """Run every task that `log` has no record of and return what was done.
 
         Tasks that other workers finish while one of them fails are still appended before the error leaves.
+
+        Args:
+            log: takes the records.
+            workers: tasks run at a time.
+            todo: those tasks, where the caller has found them already.
 
         Raises:
             ModelServerError: the model server is gone for good.
@@ -158,7 +163,7 @@ class Campaign:
             StorageError: a record cannot be made durable.
         """
         started = time.monotonic_ns()
-        todo = self._plan.todo(log.ids)
+        todo = self._plan.todo(log.ids) if todo is None else todo
         for task in todo:
             self._todo.put(task)
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(workers, len(todo)))]

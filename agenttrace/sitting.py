@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import re
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from agenttrace.records.rollout import RolloutSpec
     from agenttrace.sandbox.client import Worker
     from agenttrace.sandbox.reports import WorkerInfo
+    from agenttrace.tasks import Task
 
 EXIT_INCOMPLETE = 4
 SERVER_START_S = 600.0
@@ -125,24 +127,25 @@ def collect(options_json: str, around: Surroundings) -> int:
 
     base_url = check_base_url(around.base_url)
     (options,) = _options(options_json)
+    gc.disable()  # until the first task: nothing that starting makes is garbage
     plan = _plan(options, around.folder)
+    _begin_importing("openai")
     out = console()
     with RecordLog(plan.path) as log:
         if log.torn_bytes:
             out.print(f"cut off a torn last line of {log.torn_bytes} bytes, left by a killed sitting")
-        todo = len(plan.todo(log.ids))
+        todo = plan.todo(log.ids)
         if not todo:
             out.print(f"nothing to do: all {len(plan.tasks)} tasks have a record in {plan.path.name}")
             return 0
         if plan.resumes:
-            out.print(f"resuming {plan.path.name}: {len(plan.tasks) - todo} tasks done, {todo} to do")
-        _begin_importing("openai")
+            out.print(f"resuming {plan.path.name}: {len(plan.tasks) - len(todo)} tasks done, {len(todo)} to do")
         earlier = cassette_path(plan.path).exists()
         try:
             write_run_spec(plan)
             with _cassette(plan, log) as cassette:
                 here = msgspec.structs.replace(around, base_url=base_url)
-                return _run(plan, log, cassette, out, here, left=todo)
+                return _run(plan, log, cassette, out, here, todo)
         except BaseException:
             if not plan.resumes and not plan.path.stat().st_size:  # it never began: leave no empty campaign behind
                 plan.path.unlink()
@@ -153,8 +156,8 @@ def collect(options_json: str, around: Surroundings) -> int:
 
 
 def _begin_importing(name: str) -> None:
-    """Import a heavy package while this thread reads the cassette and waits for server and worker."""
-    threading.Thread(target=importlib.import_module, args=(name,), daemon=True).start()
+    """Import a heavy package while this thread reads the files and waits for server and worker."""
+    threading.Thread(target=importlib.import_module, args=(name,)).start()
 
 
 def _cassette(plan: Plan, log: RecordLog) -> CassetteLog:
@@ -162,7 +165,9 @@ def _cassette(plan: Plan, log: RecordLog) -> CassetteLog:
     return CassetteLog(cassette_path(plan.path), run_spec_sha256=plan.spec.digest, recorded=log.ids)
 
 
-def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around: Surroundings, *, left: int) -> int:
+def _run(
+    plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around: Surroundings, todo: list[Task]
+) -> int:
     from agenttrace.collect import Campaign  # noqa: PLC0415
     from agenttrace.progress import CampaignDisplay, closing_table  # noqa: PLC0415
     from agenttrace.serving.chat import spec_fixed_part  # noqa: PLC0415
@@ -181,11 +186,13 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     models = _models(spec, around.base_url, key)
     recorder = Recorder(models, spec_fixed_part(spec), cassette, log)
 
-    with CampaignDisplay(out, total=len(plan.tasks), done=len(plan.tasks) - left) as display:
+    with CampaignDisplay(out, total=len(plan.tasks), done=len(plan.tasks) - len(todo)) as display:
         campaign = Campaign(
             plan, recorder, pool.connect, environment, display, lambda: answers(around.base_url, key=key)
         )
-        summary = campaign.run(recorder, workers=around.workers)
+        gc.freeze()
+        gc.enable()
+        summary = campaign.run(recorder, workers=around.workers, todo=todo)
     slots = spec.serving.slots or facts.slots
     solvable = {task.task_id: task.solvable for task in plan.tasks}
     out.print(closing_table(summary, read_traces(plan.path), solvable=solvable, slots=slots))
