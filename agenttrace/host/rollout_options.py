@@ -47,7 +47,9 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.add_argument(
         "--repositories", metavar="URL|FOLDER", help="URL with {repo} in it, or a folder of mirrors (default: GitHub)"
     )
-    one.add_argument("--languages", nargs="+", default=(), metavar="NAME", help="only tasks whose rows name one of these")
+    one.add_argument(
+        "--languages", nargs="+", default=(), metavar="NAME", help="only tasks whose rows name one of these"
+    )
     one.add_argument("--repos", type=int, metavar="N", help="repositories to draw (default: all)")
     one.add_argument("--per-repo", type=int, metavar="N", help="tasks of each (default: all)")
     one.add_argument(

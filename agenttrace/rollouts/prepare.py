@@ -6,6 +6,7 @@ way out, finds trees and tasks in one read-only folder.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,16 +83,19 @@ def prepare(options: RolloutOptions, places: Places, report: Callable[[str], Non
         DataError: a row is no task, or no task at all could be made.
     """
     source, tasks = rows.open_source(options.source, split=options.split, hidden_tests=options.hidden_tests)
+    left_out: Counter[str] = Counter()
     plan = sampling.draw(
-        tasks(),
+        tasks(left_out),
         seed=options.seed,
         rollouts=options.rollouts,
         repos=options.repos,
         per_repo=options.per_repo,
         languages=options.languages,
     )
+    for column, count in left_out.items():
+        report(f"{count} rows of {options.source} are left out: {column} is missing or empty")
     drawn = frozenset(plan.instance_ids)
-    by_id = {task.instance_id: task for task in tasks() if task.instance_id in drawn}
+    by_id = {task.instance_id: task for task in tasks(Counter()) if task.instance_id in drawn}
     ready: list[ReadyTask] = []
     skipped: list[SkippedTask] = []
     for number, name in enumerate(plan.instance_ids, start=1):

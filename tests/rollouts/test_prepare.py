@@ -21,6 +21,14 @@ def test_the_collector_gets_neither_reference_nor_hidden_tests(source):
     assert "a + b" not in kept
 
 
+def test_rows_that_are_no_task_are_told(source):
+    source.write([*source.rows, {**source.rows[0], "instance_id": "octo__cat-2", "problem_statement": None}])
+    told = []
+    assert len(source.prepare(told.append).tasks) == 2
+    assert told[0].startswith("1 rows of ")
+    assert told[0].endswith(" are left out: problem_statement is missing or empty")
+
+
 @pytest.fixture(scope="module")
 def bundled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundled")

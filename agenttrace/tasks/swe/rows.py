@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records.rollout import RolloutSource
-from agenttrace.tasks.swe.task import SweTask, task_of_row
+from agenttrace.tasks.swe.task import REQUIRED, SweTask, task_of_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,15 +27,16 @@ _BATCH_ROWS = 256
 def load(source: str, *, split: str = "train", hidden_tests: bool = False) -> tuple[RolloutSource, tuple[SweTask, ...]]:
     """Return the run spec's words for a source, and all of its tasks; see `open_source`."""
     found, tasks = open_source(source, split=split, hidden_tests=hidden_tests)
-    return found, tuple(tasks())
+    return found, tuple(tasks(Counter()))
 
 
 def open_source(
     source: str, *, split: str = "train", hidden_tests: bool = False
-) -> tuple[RolloutSource, Callable[[], Iterator[SweTask]]]:
+) -> tuple[RolloutSource, Callable[[Counter[str]], Iterator[SweTask]]]:
     """Return the run spec's words for a source, and what reads its tasks, one at a time and as often as it is called.
 
-    A task set can be larger than memory: the rows of SWE-rebench V2-PRs are gigabytes of patches.
+    A task set can be larger than memory: the rows of SWE-rebench V2-PRs are gigabytes of patches. Rows in which a
+    column is empty that every task needs are passed over and counted by that column, in what the reader is given.
 
     Args:
         source: `bundled`; a file (`.jsonl`, `.parquet`) or a folder of them; or `OWNER/NAME@REVISION` on the Hub, where
@@ -54,19 +56,20 @@ def open_source(
         files, shown = _from_hub(source, split)
     name = shown.partition(":")[2].partition("@")[0] or shown
     found = RolloutSource(name=name, split=split, source=shown, sha256=_digest(files), hidden_tests=hidden_tests)
-    return found, lambda: _unlike(source, (task for file in files for task in _tasks(file)))
+    return found, lambda left_out: _unlike(source, files, left_out)
 
 
-def _unlike(source: str, tasks: Iterable[SweTask]) -> Iterator[SweTask]:
-    """Pass tasks on; there must be one, and none twice."""
+def _unlike(source: str, files: Iterable[Path], left_out: Counter[str]) -> Iterator[SweTask]:
+    """Yield tasks; there must be one, and none twice."""
     seen: set[str] = set()
-    for task in tasks:
+    for task in (task for file in files for task in _tasks(file, left_out)):
         if task.instance_id in seen:
             raise DataError(f"{source}: instance_id {task.instance_id} occurs twice; each row needs an id of its own")
         seen.add(task.instance_id)
         yield task
     if not seen:
-        raise DataError(f"{source}: no row in it")
+        gaps = ", ".join(f"{count} without {column}" for column, count in left_out.items())
+        raise DataError(f"{source}: no row in it{f' that is a task: {gaps}' if gaps else ''}")
 
 
 def _files(path: Path) -> list[Path]:
@@ -89,10 +92,18 @@ def _digest(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _tasks(file: Path) -> Iterator[SweTask]:
+def _tasks(file: Path, left_out: Counter[str]) -> Iterator[SweTask]:
     rows = _json_rows(file) if file.suffix == ".jsonl" else _parquet_rows(file)
     for where, row in rows:
-        yield task_of_row(row, where)
+        empty = next((name for name in REQUIRED if _is_empty(row.get(name))), None)
+        if empty is None:
+            yield task_of_row(row, where)
+        else:
+            left_out[empty] += 1
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:

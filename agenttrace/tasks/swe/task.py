@@ -13,6 +13,10 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,99}/[A-Za-z0-9_][\w.-]{0,99}")
 _INSTANCE = re.compile(r"[\w.-][\w.+-]{0,199}")
 
 
+REQUIRED = ("instance_id", "repo", "base_commit", "problem_statement")
+"""Columns without which a row is no task."""
+
+
 class SweTask(Record, frozen=True, kw_only=True):
     """A task: a repository at a commit and what is wrong with it.
 
@@ -49,7 +53,7 @@ def task_of_row(row: dict[str, Any], where: str) -> SweTask:
     Raises:
         DataError: a column is missing, of another type or not what its name promises.
     """
-    texts = {name: _text(row, name, where) for name in ("instance_id", "repo", "base_commit", "problem_statement")}
+    texts = {name: _text(row, name, where) for name in REQUIRED}
     for name, pattern, expected in (
         ("instance_id", _INSTANCE, "letters, digits, dots, dashes, underscores (at most 200)"),
         ("repo", _REPO, "OWNER/NAME"),
