@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         print(f"agenttrace: {printable(_shown(str(error)))}", file=sys.stderr)  # noqa: T201 - this is the command line
         status = error.exit_code
     except KeyboardInterrupt:
-        kept = "; every finished record is kept" if arguments.verb == "collect" else ""
+        kept = "; every finished record is kept" if arguments.verb in {"collect", "rollouts"} else ""
         print(f"agenttrace: interrupted{kept}", file=sys.stderr)  # noqa: T201
         status = EXIT_INTERRUPTED
     except BrokenPipeError:  # `agenttrace show FILE | head`

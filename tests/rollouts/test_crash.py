@@ -39,6 +39,21 @@ def test_killed_many_times_a_run_has_the_same_rollouts(source, runners, server, 
     assert len(set(made)) == len(made) == 2 * ROLLOUTS
 
 
+def test_an_interrupted_run_says_that_its_records_are_kept(source, runners, server, argv):
+    source.prepare(rollouts=200)
+    runners.start(source.trees)
+    words = argv(source, runners, server.base_url, rollouts=200)
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not _size(source.data / "run.jsonl"):
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; every finished record is kept" in said
+    assert "Traceback" not in said
+    assert list(read(source.data / "run.jsonl"))
+
+
 def _size(path):
     return path.stat().st_size if path.exists() else 0
 
