@@ -12,9 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from agenttrace.analysis.rollouts.facts import facts
+from agenttrace.analysis.rollouts.statistics import tally
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import rollout_rows
 from agenttrace.publish.rollouts import Settings, publish
+from agenttrace.publish.rollouts.card import Table, card
 from agenttrace.rollouts import derived, synthetic
 from agenttrace.rollouts.compact import compact
 
@@ -137,6 +140,16 @@ def test_the_card_tells_what_was_executed_and_what_submitted_means(run, tmp_path
         assert msgspec.json.decode((tmp_path / "out" / "schema" / f"{kind}-1.0.0.json").read_bytes())["$defs"]
     ended = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path / "out", check=False)
     assert ended.returncode == 0
+
+
+def test_the_card_claims_weights_only_where_they_were_verified():
+    part = Table(name="trajectories", folder="trajectories", rows=25, bytes=1, size=1, columns={})
+    ours = msgspec.structs.replace(synthetic.spec(CORPUS).serving, engine="llama.cpp")
+    for serving, claimed in ((synthetic.spec(CORPUS).serving, False), (ours, True)):
+        spec = msgspec.structs.replace(synthetic.spec(CORPUS), serving=serving)
+        text = card(spec, "t", "mit", [part], tally(map(facts, synthetic.rollouts(CORPUS))).statistics())
+        assert (f"SHA-256 `{'1' * 64}`" in text) is claimed
+        assert ("was not verified" in text) is not claimed
 
 
 def test_the_same_rollouts_give_the_same_bytes_compacted_or_not(run, tmp_path):

@@ -122,12 +122,10 @@ def _schemas(tables: list[Table]) -> list[str]:
 
 
 def _made(spec: RolloutSpec, found: Statistics) -> list[str]:
-    model, sampler, agent, box = spec.model, spec.sampler, spec.agent, spec.sandbox
-    origin = f"{code(model.repo)} at {code(model.revision or '')}" if model.repo else model.source
+    sampler, agent, box = spec.sampler, spec.agent, spec.sandbox
     asked = (
         "laid into the tree where they apply (`hidden_tests` of each row)" if spec.dataset.hidden_tests else "not shown"
     )
-    of_model = f"{code(model.name)} ({origin}), {code(model.artifact)}, SHA-256 `{model.sha256}`"
     drawn = f"{len(spec.sampling.instance_ids)} tasks with seed {spec.sampling.seed}, {spec.sampling.rollouts} rollouts"
     sampling = f"temperature {sampler.temperature}, top_p {sampler.top_p}, top_k {sampler.top_k}, min_p {sampler.min_p}"
     tokens = (
@@ -142,7 +140,7 @@ def _made(spec: RolloutSpec, found: Statistics) -> list[str]:
         ("tasks", f"{code(spec.dataset.name)}, {code(spec.dataset.source)}, SHA-256 `{spec.dataset.sha256}`"),
         ("drawn", f"{drawn} each; {found.rollouts} are here"),
         ("hidden tests", asked),
-        ("model", f"{of_model}, licence {escaped(model.licence or 'not stated')}"),
+        ("model", _model(spec)),
         ("server", server),
         ("sampler", f"{sampling}; seed {sampler.seed}, from which every rollout has its own (`seed`)"),
         ("budgets", f"{agent.max_turns} turns, {tokens}, {limits}"),
@@ -152,6 +150,16 @@ def _made(spec: RolloutSpec, found: Statistics) -> list[str]:
         ("made by", f"agenttrace {escaped(spec.collector_version)}, schema {escaped(spec.schema_version)}"),
     ]
     return ["## How they were made", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
+
+
+def _model(spec: RolloutSpec) -> str:
+    """Return what is known of the weights: of those behind somebody else's endpoint, their name."""
+    model = spec.model
+    licence = f"licence {escaped(model.licence or 'not stated')}"
+    if spec.serving.engine == "external":
+        return f"{code(model.name)}, as an endpoint calls it; which weights it has was not verified; {licence}"
+    origin = f"{code(model.repo)} at {code(model.revision or '')}" if model.repo else model.source
+    return f"{code(model.name)} ({origin}), {code(model.artifact)}, SHA-256 `{model.sha256}`, {licence}"
 
 
 def _files(spec: RolloutSpec) -> list[str]:
