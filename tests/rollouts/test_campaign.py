@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from agenttrace.errors import WorkerLostError
@@ -81,6 +82,20 @@ SUBMITTED = attempt._Left(
     ),
     patch="",
 )
+
+
+def test_a_fault_whose_message_is_no_text_is_kept_as_a_spoilt_attempt(make_source, tmp_path):
+    source = make_source(tmp_path, NAMES[:1])
+    prepared, options = source.prepare(), source.options(output="run.jsonl")
+    plan = make_plan(spec_of(options, prepared, images={}), prepared, options, folder=source.data, now=NOW)
+
+    def reset(name):
+        raise ValueError("bad\udcff name")
+
+    worker = SimpleNamespace(reset=reset, closed=False)
+    made = attempt.make(plan, plan.jobs[0], worker, None, trees=source.trees, environment={})
+    assert made.rollout.stop == "error"
+    assert msgspec.json.decode(msgspec.json.encode(made.rollout))["detail"] == r"ValueError: bad\udcff name"
 
 
 def test_rollouts_of_a_task_are_made_together(sitting):
