@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from agenttrace.errors import ModelServerError, WorkerLostError
 from agenttrace.records import Record
 from agenttrace.rollouts.attempt import make
-from agenttrace.rollouts.spec import Job, rollout_id, todo
-from agenttrace.store.jsonl import RecordLog, known_ids
+from agenttrace.rollouts.order import KEY, Queue, doubtful_last
+from agenttrace.rollouts.spec import Job, todo
+from agenttrace.store.jsonl import RecordLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from agenttrace.records.rollout import Rollout
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from agenttrace.rollouts.place import Plan
     from agenttrace.sandbox.client import Worker
 
-KEY = "rollout_id"
 ATTEMPTS = 3
 BACKOFF_S = (1.0, 4.0)
 """Pauses between the attempts at a rollout that the infrastructure spoilt."""
@@ -93,34 +93,6 @@ class _Result(Record, frozen=True, kw_only=True):
     error: BaseException | None = None
 
 
-class _Queue:
-    """What is left to do; a worker gets the next rollout of the task that it has at hand, then the next of all."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._lock = threading.Lock()
-        self._by_task: dict[str, list[Job]] = {}
-        for job in reversed(jobs):
-            self._by_task.setdefault(job.ready.tree.name, []).append(job)
-        self._order = list(reversed(self._by_task))
-
-    def take(self, tree: str | None) -> Job | None:
-        """Return a rollout and take it out; `None` when there is none left."""
-        with self._lock:
-            while self._order:
-                name = tree if tree is not None and self._by_task.get(tree) else self._order[0]
-                if self._by_task[name]:
-                    return self._by_task[name].pop()
-                self._order.pop(0)
-            return None
-
-    def postpone(self, tree: str) -> None:
-        """Leave the rest of a task for the end: a rollout of it was given up, and others may be possible."""
-        with self._lock:
-            if tree in self._order:
-                self._order.remove(tree)
-                self._order.append(tree)
-
-
 class Campaign:
     """Makes the rollouts of a plan."""
 
@@ -143,7 +115,7 @@ class Campaign:
         """
         started = time.monotonic_ns()
         left = todo(self._plan.spec, self._plan.jobs, log.ids)
-        jobs = _Queue(self._doubtful_last(left))
+        jobs = Queue(doubtful_last(left, self._plan.spec, self._failures))
         threads = [
             threading.Thread(target=self._work, args=(jobs,), daemon=True) for _ in range(min(concurrency, len(left)))
         ]
@@ -156,17 +128,6 @@ class Campaign:
             self._stop.set()
         elapsed_ns = time.monotonic_ns() - started
         return Summary(abandoned=tuple(abandoned), elapsed_ns=elapsed_ns, concurrency=len(threads), **sums)
-
-    def _doubtful_last(self, left: list[Job]) -> list[Job]:
-        """Return the rollouts with those tasks at the end of which an attempt was spoilt in an earlier sitting.
-
-        So a task that can never be made (an endpoint refuses its prompt) does not keep the others from being made.
-        """
-        if not self._failures.exists():
-            return left
-        spoilt = known_ids(self._failures, unique=False, key=KEY)
-        doubtful = {job.ready.tree.name for job in left if rollout_id(self._plan.spec, job) in spoilt}
-        return sorted(left, key=lambda job: job.ready.tree.name in doubtful)
 
     @property
     def _failures(self) -> Path:
@@ -207,7 +168,7 @@ class Campaign:
         with RecordLog(self._failures, unique=False, key=KEY) as failures:
             failures.append(rollout.rollout_id, rollout)
 
-    def _work(self, jobs: _Queue) -> None:
+    def _work(self, jobs: Queue) -> None:
         """Make rollouts with one sandbox worker at a time until none is left."""
         worker: Worker | None = None
         tree: str | None = None

@@ -11,8 +11,9 @@ import msgspec
 from agenttrace.environment import image_digests, observe
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.records import Record
-from agenttrace.rollouts.campaign import KEY, Campaign, Resources
+from agenttrace.rollouts.campaign import Campaign, Resources
 from agenttrace.rollouts.options import RolloutOptions, check_options
+from agenttrace.rollouts.order import KEY
 from agenttrace.rollouts.place import make_plan, write_spec
 from agenttrace.rollouts.prepare import load_prepared
 from agenttrace.rollouts.spec import spec_of, todo

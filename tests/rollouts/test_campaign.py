@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from agenttrace.errors import WorkerLostError
-from agenttrace.rollouts import attempt, campaign
+from agenttrace.rollouts import attempt, campaign, order
 from agenttrace.rollouts.place import make_plan, write_spec
 from agenttrace.rollouts.spec import rollout_id, spec_of
 from agenttrace.store.jsonl import RecordLog
@@ -63,7 +63,7 @@ def sitting(make_source, tmp_path, monkeypatch):
             conversations=None, connect=lambda: worker, trees=source.trees, environment={}, server_answers=lambda: True
         )
         failure = None
-        with RecordLog(plan.path, key=campaign.KEY) as log:
+        with RecordLog(plan.path, key=order.KEY) as log:
             try:
                 campaign.Campaign(plan, resources, display).run(log, concurrency=1)
             except (WorkerLostError, KeyboardInterrupt) as error:
