@@ -90,7 +90,7 @@ def show(session: nox.Session) -> None:
 
 @nox.session(tags=["run"])
 def validate(session: nox.Session) -> None:
-    """Check record files: schema, ids, order, joins, counts, metadata, leaks (-- FILE...)."""
+    """Check record files, traces and rollouts: schema, ids, order, joins, counts, metadata, leaks (-- FILE...)."""
     _install(session, "host")
     _python(session, "-m", "agenttrace", "validate", *session.posargs)
 

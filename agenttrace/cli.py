@@ -124,7 +124,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except AgentTraceError as error:
         status = _tell(error)
     except KeyboardInterrupt:
-        kept = "; every finished record is kept" if arguments.verb == "collect" else ""
+        kept = "; every finished record is kept" if arguments.verb in {"collect", "rollouts"} else ""
         print(f"agenttrace: interrupted{kept}", file=sys.stderr)  # noqa: T201
         status = EXIT_INTERRUPTED
     except BrokenPipeError:  # `agenttrace show FILE | head`

@@ -38,6 +38,34 @@ def console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def bar(out: Console, what: str) -> Progress:
+    """Return the live bar of a sitting, to be updated with `completed`, `rates` and `eta`; none without a terminal."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn(f"[bold]{what}[/]"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rates]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA {task.fields[eta]}"),
+        console=out,
+        disable=not out.is_terminal,
+    )
+
+
+def eta(passed_s: float, *, done: int, left: int) -> str:
+    """Return when the rest will be done at the pace so far, as minutes and seconds."""
+    if not done:
+        return "--:--"
+    seconds = passed_s / done * left
+    return f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"
+
+
+def share(part: float, whole: float) -> str:
+    """Return a share in per cent, as closing tables show it."""
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
 class CampaignDisplay:
     """Progress of one sitting; safe to call from the threads that run tasks.
 
@@ -56,17 +84,7 @@ class CampaignDisplay:
         self._generated_ms = 0.0
         self._started = time.monotonic()
         self._lock = threading.Lock()
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("[bold]collecting[/]"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rates]}"),
-            TimeElapsedColumn(),
-            TextColumn("ETA {task.fields[eta]}"),
-            console=out,
-            disable=not out.is_terminal,
-        )
+        self._bar = bar(out, "collecting")
         self._bar_id = self._bar.add_task("", total=total, completed=done, rates="", eta="--:--")
 
     def __enter__(self) -> Self:
@@ -115,11 +133,7 @@ class CampaignDisplay:
             )
 
     def _eta(self) -> str:
-        fresh = self._done - self._before
-        if not fresh:
-            return "--:--"
-        left = (time.monotonic() - self._started) / fresh * (self._total - self._done)
-        return f"{int(left // 60):02d}:{int(left % 60):02d}"
+        return eta(time.monotonic() - self._started, done=self._done - self._before, left=self._total - self._done)
 
     def _rate(self) -> str:
         """Tokens per second of generation, as the server measured it; prompt processing is not in it."""
@@ -163,9 +177,9 @@ def closing_table(
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_row("tasks with a record", f"{every} ({summary.appended} of them in this sitting)")
-    table.add_row("solved", f"{sums['solved']} ({_share(sums['solved'], every)})")
+    table.add_row("solved", f"{sums['solved']} ({share(sums['solved'], every)})")
     if sums["can"] != every:
-        shown = f"{sums['solved_can']} of {sums['can']} ({_share(sums['solved_can'], sums['can'])})"
+        shown = f"{sums['solved_can']} of {sums['can']} ({share(sums['solved_can'], sums['can'])})"
         table.add_row("solved of the solvable", shown)
     table.add_row("ended", ", ".join(f"{end} {count}" for end, count in ends.most_common()) or "-")
     table.add_row("given up (infrastructure)", str(len(summary.abandoned)))
@@ -184,12 +198,8 @@ def _add_time_rows(table: Table, summary: Summary, slots: int | None) -> None:
     table.add_row("wall time", f"{wall:.2f} s")
     if summary.appended:
         ours = max(0.0, busy - model - tools)
-        table.add_row("  in the model", f"{_share(model, busy)}")
-        table.add_row("  in tools", f"{_share(tools, busy)}")
-        table.add_row("  in agenttrace", f"{_share(ours, busy)}")
+        table.add_row("  in the model", f"{share(model, busy)}")
+        table.add_row("  in tools", f"{share(tools, busy)}")
+        table.add_row("  in agenttrace", f"{share(ours, busy)}")
         if slots and summary.slot_ns:
-            table.add_row("server's slots busy", _share(summary.slot_ns / 1e9, wall * slots))
-
-
-def _share(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "-"
+            table.add_row("server's slots busy", share(summary.slot_ns / 1e9, wall * slots))

@@ -29,7 +29,8 @@ MARKERS = ("COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT", "MINI_SWE_AGENT_FINAL_OUTPUT
 LEAST_REPLY_TOKENS = 64
 """A turn is not begun with less room than this, as upstream."""
 _REQUEST_ERRORS = (ContextFullError, RequestRefusedError, UnparsableReplyError, NoReplyError)
-_BLOCK = re.compile(r"```bash\s*\n(.*?)\n```", re.DOTALL)
+_FENCE = "```"
+_START = re.compile(rf"{_FENCE}bash(\s*\n)")
 
 
 class Conversation(Protocol):
@@ -72,8 +73,28 @@ class _End(Exception):  # noqa: N818 - an end is no error
 
 
 def blocks(content: str) -> list[str]:
-    """Return the bash blocks of a reply, in order: the same pattern as mini-swe-agent v1."""
-    return [found.strip() for found in _BLOCK.findall(content)]
+    r"""Return the bash blocks of a reply, in order.
+
+    The same as the pattern of mini-swe-agent v1, "```bash\s*\n(.*?)\n```" with dots for line feeds, gives. That takes
+    time by the square of the line feeds after an open fence, and a model that repeats itself writes many.
+    """
+    found: list[str] = []
+    at = 0
+    while start := _START.search(content, at):
+        first = start.end()
+        end = content.find(f"\n{_FENCE}", first)
+        if (
+            end < 0
+            and content.startswith(_FENCE, first)
+            and (early := content.rfind("\n", start.start(1), first - 1)) >= 0
+        ):
+            first, end = early + 1, first - 1  # the pattern gives back the last line feed: an empty block
+        if end < 0:
+            at = start.start() + 1
+        else:
+            found.append(content[first:end].strip())
+            at = end + 1 + len(_FENCE)
+    return found
 
 
 class BashBlockAgent:

@@ -29,8 +29,12 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.add_argument("--size", type=int, metavar="BYTES", help="bytes that a model without a pin must have")
     one.add_argument("--sha256", metavar="HEX", help="digest that it must have")
     one.add_argument("--base-url", metavar="URL", help="an endpoint that runs already; no server is started")
-    one.add_argument("--profile", default=_DEFAULTS.profile, help=f"{', '.join(profiles.profile_names())}")
-    one.add_argument("--sampler", default=_DEFAULTS.sampler, help=f"{' or '.join(profiles.SAMPLERS)}")
+    one.add_argument(
+        "--profile", default=_DEFAULTS.profile, help=f"{', '.join(profiles.profile_names())} (default: %(default)s)"
+    )
+    one.add_argument(
+        "--sampler", default=_DEFAULTS.sampler, help=f"{' or '.join(profiles.SAMPLERS)} (default: %(default)s)"
+    )
     one.add_argument("--temperature", type=float, metavar="T", help="instead of the sampler's (SWE-ZERO: 1.0)")
     one.add_argument("--context", type=int, metavar="N", help="context length (default: the model's pin)")
     one.add_argument(
@@ -43,23 +47,45 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     one.add_argument(
         "--repositories", metavar="URL|FOLDER", help="URL with {repo} in it, or a folder of mirrors (default: GitHub)"
     )
-    one.add_argument("--languages", nargs="+", default=(), metavar="NAME", help="only tasks in one of these")
+    one.add_argument(
+        "--languages", nargs="+", default=(), metavar="NAME", help="only tasks whose rows name one of these"
+    )
     one.add_argument("--repos", type=int, metavar="N", help="repositories to draw (default: all)")
     one.add_argument("--per-repo", type=int, metavar="N", help="tasks of each (default: all)")
-    one.add_argument("--rollouts", type=int, default=_DEFAULTS.rollouts, metavar="R", help="attempts at each task")
+    one.add_argument(
+        "--rollouts",
+        type=int,
+        default=_DEFAULTS.rollouts,
+        metavar="R",
+        help="attempts at each task (default: %(default)s)",
+    )
     one.add_argument("--seed", type=int, default=_DEFAULTS.seed, help="of draw and sampling (default: %(default)s)")
     one.add_argument("--hidden-tests", action="store_true", help="lay the hidden tests into the trees, as SWE-ZERO did")
     one.add_argument(
-        "--workers", "--concurrency", dest="workers", type=int, metavar="W", help="rollouts at a time, one sandbox each"
+        "--workers",
+        "--concurrency",
+        dest="workers",
+        type=int,
+        metavar="W",
+        help="rollouts at a time, one sandbox each (default: the profile's)",
     )
     one.add_argument("--max-turns", type=int, default=_DEFAULTS.max_turns, metavar="N", help="default: %(default)s")
     one.add_argument(
         "--max-output-tokens", type=int, default=_DEFAULTS.max_output_tokens, metavar="N", help="default: %(default)s"
     )
     one.add_argument("--max-total-tokens", type=int, metavar="N", help="of a conversation (default: the context)")
-    one.add_argument("--observation", choices=("swe-zero", "mini-swe-agent"), default=_DEFAULTS.observation)
     one.add_argument(
-        "--call-limit", type=float, default=_DEFAULTS.call_limit_ms / 1000, metavar="S", help="seconds per command"
+        "--observation",
+        choices=("swe-zero", "mini-swe-agent"),
+        default=_DEFAULTS.observation,
+        help="form of what a command printed (default: %(default)s)",
+    )
+    one.add_argument(
+        "--call-limit",
+        type=float,
+        default=_DEFAULTS.call_limit_ms / 1000,
+        metavar="S",
+        help="seconds per command (default: %(default)g)",
     )
     one.add_argument("--run-id", help="name of the run (default: made from model and date)")
     one.add_argument("--output", type=Path, metavar="FILE", help="record file (default: in datasets/)")

@@ -45,8 +45,9 @@ def flaws(records: Path, words: Sequence[Word] = ()) -> Iterator[str]:
     try:
         spec = read_run_spec(beside)
         traces = {trace.trace_id: _Seen.of(trace) for trace in read_traces(records)}
-    except UsageError:
-        yield f"{beside.name}: is missing; every record file has its run spec beside it"
+    except UsageError as error:
+        why = str(error).replace(f"{records.parent}/", "")
+        yield why if beside.is_file() else f"{beside.name}: is missing; every record file has its run spec beside it"
         return
     except DataError as error:
         yield str(error).replace(f"{records.parent}/", "")

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from huggingface_hub import HfApi
-
 SUMS = "SHA256SUMS"
 OURS = ("data/", "rollouts/", "trajectories/", "records/", "schema/")
 """Folders of the repository that hold this kit's files: what is in them and no longer in the folder is removed."""
@@ -51,10 +49,11 @@ def upload(folder: Path, name: str, *, private: bool) -> Uploaded:
     Args:
         folder: as `publish` made it.
         name: `OWNER/NAME`; made if it is not there.
-        private: whether a repository that is made is private; one that is there stays as it is.
+        private: make a repository that is not there private, and refuse a public one; nothing else is changed.
 
     Raises:
-        UsageError: there is no token, it may not write there, or the folder is none of ours.
+        UsageError: there is no token, it may not write there, the repository is public although a private one is
+            wanted, or the folder is none of ours.
         DataError: a file is not what `SHA256SUMS` says.
         StorageError: the Hub cannot be reached, or refused the commit.
     """
@@ -100,15 +99,21 @@ def _commit(folder: Path, name: str, paths: list[str], token: str, *, private: b
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token, library_name="agenttrace")
     try:
         api.create_repo(name, repo_type="dataset", private=private or None, exist_ok=True)
-        parent, there = _state(api, name)
-        stale = sorted(path for path in there if path.startswith(OURS) and path not in paths)
+        info = api.dataset_info(name, revision=REVISION)
+        if private and info.private is False:
+            raise UsageError(
+                f"--private: {name} is there already and public; make it private on the Hub first, or leave --private "
+                "out; nothing was uploaded"
+            )
+        there = {entry.rfilename for entry in info.siblings or ()}
+        stale = sorted(path for path in there - set(paths) if _is_ours(path))
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             CommitOperationAdd(path_in_repo=path, path_or_fileobj=folder / path) for path in paths
         ]
         operations += [CommitOperationDelete(path_in_repo=path) for path in stale]
         done = api.create_commit(
             name, operations, commit_message="Publish rollouts", repo_type="dataset", revision=REVISION,
-            parent_commit=parent,
+            parent_commit=info.sha,
         )  # fmt: skip
     except errors.OfflineModeIsEnabled as error:
         raise UsageError("HF_HUB_OFFLINE forbids an upload; unset it") from error
@@ -121,10 +126,9 @@ def _commit(folder: Path, name: str, paths: list[str], token: str, *, private: b
     return Uploaded(url=str(done.commit_url), added=len(paths), removed=len(stale))
 
 
-def _state(api: HfApi, name: str) -> tuple[str | None, set[str]]:
-    """The commit that the branch stands at, and its files."""
-    info = api.dataset_info(name, revision=REVISION)
-    return info.sha, {entry.rfilename for entry in info.siblings or ()}
+def _is_ours(path: str) -> bool:
+    """Return whether a file of the repository is one of this kit's: in a folder of ours, or a run spec beside them."""
+    return path.startswith(OURS) or ("/" not in path and path.endswith(".run.json"))
 
 
 def _refused(name: str, status: int, said: str) -> UsageError | StorageError:

@@ -2,14 +2,14 @@
 
 A rollout file holds one `Rollout` a record. The conversation is stored once: the system prompt in the run spec, the
 task's message in `Rollout.prompt`, then per turn what the model wrote and what it was answered. `None` means "not
-measured" or "does not apply".
+measured" or "does not apply"; what comes from clocks and counters is marked `MEASURED`.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from agenttrace.records.base import SCHEMA_VERSION, Record, digest
+from agenttrace.records.base import MEASURED, SCHEMA_VERSION, Record, digest
 from agenttrace.records.run_spec import ModelPin, Sampler, SandboxSpec, ServingSpec
 from agenttrace.records.trace import SpanStatus, Telemetry, Timings, Verdict
 
@@ -34,8 +34,8 @@ class Execution(Record, frozen=True, kw_only=True):
     command: str
     exit_code: int
     status: SpanStatus
-    start_ns: int
-    duration_ms: float
+    start_ns: Annotated[int, MEASURED]
+    duration_ms: Annotated[float, MEASURED]
     telemetry: Telemetry
     stdout_bytes: int
     stderr_bytes: int
@@ -72,14 +72,20 @@ class Turn(Record, frozen=True, kw_only=True):
     input_tokens: int | None
     counted_tokens: int | None
     output_tokens: int | None
-    start_ns: int
-    duration_ms: float
+    start_ns: Annotated[int, MEASURED]
+    duration_ms: Annotated[float, MEASURED]
     reasoning_content: str | None = None
     timings: Timings | None = None
 
 
 class HiddenTests(Record, frozen=True, kw_only=True):
-    """Whether the task's hidden tests lie in the tree: `asked` by the run spec, `applied` in fact, `reason` if not."""
+    """Whether the task's hidden tests lie in the tree.
+
+    Attributes:
+        asked: the run spec asks for them.
+        applied: they lie in it, all of them; else none of them does.
+        reason: why they do not, where they were asked for.
+    """
 
     asked: bool
     applied: bool
@@ -130,7 +136,7 @@ class Rollout(Record, frozen=True, kw_only=True):
     language_source: Literal["dataset", "tree"]
     tree_digest: str
     hidden_tests: HiddenTests
-    timestamp_utc: str
+    timestamp_utc: Annotated[str, MEASURED]
     model: str
     seed: int
     prompt: str
@@ -140,10 +146,10 @@ class Rollout(Record, frozen=True, kw_only=True):
     submission: str | None
     patch: str | None
     patch_note: str | None
-    duration_ms: float
-    prepare_ms: float
+    duration_ms: Annotated[float, MEASURED]
+    prepare_ms: Annotated[float, MEASURED]
     metadata: dict[str, Any]
-    environment: dict[str, Any]
+    environment: Annotated[dict[str, Any], MEASURED]
     verdicts: tuple[Verdict, ...] = ()
 
 
@@ -200,7 +206,15 @@ class SamplingPlan(Record, frozen=True, kw_only=True):
 
 
 class RolloutSource(Record, frozen=True, kw_only=True):
-    """The task set: name, where its rows come from (`hub:REPO@REVISION`, `file:NAME`, `bundled`), their digest."""
+    """The task set.
+
+    Attributes:
+        name: of the set.
+        split: of it.
+        source: where its rows come from: `hub:REPO@REVISION`, `file:NAME` or `bundled`.
+        sha256: digest over the files of rows.
+        hidden_tests: whether the hidden tests are laid into the trees.
+    """
 
     name: str
     split: str
@@ -210,7 +224,21 @@ class RolloutSource(Record, frozen=True, kw_only=True):
 
 
 class RolloutSpec(Record, frozen=True, kw_only=True):
-    """Everything that shapes the rollouts of one run; the counterpart of `RunSpec`."""
+    """Everything that shapes the rollouts of one run; the counterpart of `RunSpec`.
+
+    Attributes:
+        run_id: name of the run; rollout ids derive from it.
+        dataset: the task set.
+        sampling: which of its tasks, how often.
+        model: the weights.
+        serving: the model server.
+        sampler: the sampling settings; every rollout has a seed of its own, derived from theirs.
+        agent: prompts, templates, limits.
+        sandbox: where commands run.
+        images: environment digest per image (`server`, `sandbox`, `rollouts`).
+        collector_version: version of this package.
+        schema_version: version of the record schema.
+    """
 
     run_id: str
     dataset: RolloutSource

@@ -92,7 +92,8 @@ def make(
         raise
     except Exception as error:  # noqa: BLE001 - one rollout's fault never ends the run
         what = str(error) if isinstance(error, AgentTraceError) else f"{type(error).__name__}: {error}"
-        left = _Left(attempt=_spoilt(left.attempt, what))
+        # The name of a file can hold bytes that are no text, and a record holds text.
+        left = _Left(attempt=_spoilt(left.attempt, what.encode("utf-8", "backslashreplace").decode()))
     usable = not recycle and not shell.hit_memory and not worker.closed
     return Made(rollout=_record(plan, job, left, prompt, prepare_ns, environment), usable=usable)
 

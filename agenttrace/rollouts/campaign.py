@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from agenttrace.errors import ModelServerError, WorkerLostError
 from agenttrace.records import Record
 from agenttrace.rollouts.attempt import make
+from agenttrace.rollouts.order import KEY, Queue, doubtful_last
 from agenttrace.rollouts.spec import Job, todo
 from agenttrace.store.jsonl import RecordLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from agenttrace.records.rollout import Rollout
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from agenttrace.rollouts.place import Plan
     from agenttrace.sandbox.client import Worker
 
-KEY = "rollout_id"
 ATTEMPTS = 3
 BACKOFF_S = (1.0, 4.0)
 """Pauses between the attempts at a rollout that the infrastructure spoilt."""
@@ -93,27 +93,6 @@ class _Result(Record, frozen=True, kw_only=True):
     error: BaseException | None = None
 
 
-class _Queue:
-    """What is left to do; a worker gets the next rollout of the task that it has at hand, then the next of all."""
-
-    def __init__(self, jobs: Sequence[Job]) -> None:
-        self._lock = threading.Lock()
-        self._by_task: dict[str, list[Job]] = {}
-        for job in reversed(jobs):
-            self._by_task.setdefault(job.ready.tree.name, []).append(job)
-        self._order = list(reversed(self._by_task))
-
-    def take(self, tree: str | None) -> Job | None:
-        """Return a rollout and take it out; `None` when there is none left."""
-        with self._lock:
-            while self._order:
-                name = tree if tree is not None and self._by_task.get(tree) else self._order[0]
-                if self._by_task[name]:
-                    return self._by_task[name].pop()
-                self._order.pop(0)
-            return None
-
-
 class Campaign:
     """Makes the rollouts of a plan."""
 
@@ -136,7 +115,7 @@ class Campaign:
         """
         started = time.monotonic_ns()
         left = todo(self._plan.spec, self._plan.jobs, log.ids)
-        jobs = _Queue(left)
+        jobs = Queue(doubtful_last(left, self._plan.spec, self._failures))
         threads = [
             threading.Thread(target=self._work, args=(jobs,), daemon=True) for _ in range(min(concurrency, len(left)))
         ]
@@ -149,6 +128,10 @@ class Campaign:
             self._stop.set()
         elapsed_ns = time.monotonic_ns() - started
         return Summary(abandoned=tuple(abandoned), elapsed_ns=elapsed_ns, concurrency=len(threads), **sums)
+
+    @property
+    def _failures(self) -> Path:
+        return self._plan.path.with_suffix(".failures.jsonl")
 
     def _gather(self, log: RecordLog, sums: dict[str, int], *, running: int) -> list[Job]:
         """Append records as they come; the only writer of the record file."""
@@ -182,10 +165,10 @@ class Campaign:
 
     def _keep_spoilt(self, rollout: Rollout) -> None:
         """Keep a spoilt attempt beside the records: nothing is lost, and nothing of it counts."""
-        with RecordLog(self._plan.path.with_suffix(".failures.jsonl"), unique=False, key=KEY) as failures:
+        with RecordLog(self._failures, unique=False, key=KEY) as failures:
             failures.append(rollout.rollout_id, rollout)
 
-    def _work(self, jobs: _Queue) -> None:
+    def _work(self, jobs: Queue) -> None:
         """Make rollouts with one sandbox worker at a time until none is left."""
         worker: Worker | None = None
         tree: str | None = None
@@ -203,6 +186,9 @@ class Campaign:
                     if made.rollout.stop != "error" or self._stop.is_set():
                         break
                     self._pause(attempt, made.rollout)
+                else:
+                    jobs.postpone(tree)
+                    tree = None
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
             self._results.put(_Result(job=job, error=error))
         finally:

@@ -10,7 +10,17 @@ import msgspec
 
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.records import Record
-from agenttrace.rollouts.files import ENTRY, FOOTER, HEADER, ID, INDEX_MAGIC, SEEK_TABLE_MAGIC, SEEKABLE_MAGIC, lines
+from agenttrace.rollouts.files import (
+    COMPACTED,
+    ENTRY,
+    FOOTER,
+    HEADER,
+    ID,
+    INDEX_MAGIC,
+    SEEK_TABLE_MAGIC,
+    SEEKABLE_MAGIC,
+    lines,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,10 +51,14 @@ def compact(source: Path, target: Path) -> Compaction:
     Records are grouped by task in the order of their first appearance, then by rollout index; the source stays.
 
     Raises:
-        UsageError: the source cannot be read.
+        UsageError: the source cannot be read, or the target's name is none of a compacted file.
         DataError: it holds something else than rollouts, or one of them twice.
         StorageError: the target cannot be written.
     """
+    if not target.name.endswith(f".jsonl{COMPACTED}"):
+        raise UsageError(f"{target}: the name of a compacted file ends in .jsonl{COMPACTED}, by which it is known")
+    if source.exists() and not source.is_file():
+        raise UsageError(f"cannot read {source}: expected a file, which is read twice")
     places = _places(source)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
@@ -107,7 +121,7 @@ def _write(places: dict[bytes, tuple[tuple[int, int], int, int]], read: IO[bytes
         task = order[0]
         index.append(ID.pack(id_, len(table), len(block)))
         read.seek(at)
-        block.append(read.read(size))
+        block.append(read.read(size).removesuffix(b"\n") + b"\n")  # a last line may lack its end
     close()
     entries = b"".join(sorted(index))
     write.write(HEADER.pack(INDEX_MAGIC, len(entries)) + entries)

@@ -8,9 +8,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, Self
 
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from agenttrace.progress import bar, eta, share
 from agenttrace.show import printable
 
 if TYPE_CHECKING:
@@ -38,17 +38,7 @@ class RolloutDisplay:
         self._submitted = self._failures = 0
         self._started = time.monotonic()
         self._lock = threading.Lock()
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("[bold]rollouts[/]"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rates]}"),
-            TimeElapsedColumn(),
-            TextColumn("ETA {task.fields[eta]}"),
-            console=out,
-            disable=not out.is_terminal,
-        )
+        self._bar = bar(out, "rollouts")
         self._bar_id = self._bar.add_task("", total=total, completed=done, rates="", eta="--:--")
 
     def __enter__(self) -> Self:
@@ -88,11 +78,7 @@ class RolloutDisplay:
         return f"{fresh / passed * _MINUTE_S:.1f} rollouts/min"
 
     def _eta(self) -> str:
-        fresh = self._done - self._before
-        if not fresh:
-            return "--:--"
-        left = (time.monotonic() - self._started) / fresh * (self._total - self._done)
-        return f"{int(left // _MINUTE_S):02d}:{int(left % _MINUTE_S):02d}"
+        return eta(time.monotonic() - self._started, done=self._done - self._before, left=self._total - self._done)
 
     def _refresh(self) -> None:
         rates = f"{self._submitted} submitted, {self._failures} lost, {self._rate()}"
@@ -129,7 +115,7 @@ def closing_table(summary: Summary, rollouts: Iterable[Rollout], *, skipped: int
     table.add_column(justify="right")
     table.add_row("with a record", f"{every} ({summary.appended} of them in this sitting)")
     table.add_row("stopped by", ", ".join(f"{stop} {count}" for stop, count in stops.most_common()) or "-")
-    table.add_row("non-empty patch", f"{sums['patched']} ({_share(sums['patched'], every)})")
+    table.add_row("non-empty patch", f"{sums['patched']} ({share(sums['patched'], every)})")
     table.add_row("verdicts", ", ".join(f"{name} {count}" for name, count in verdicts.most_common()) or "-")
     table.add_row("turns", f"{sums['turns']:,} ({_mean(sums['turns'], every)} a rollout)")
     table.add_row("tokens generated", f"{sums['out']:,} ({_mean(sums['out'], every)} a rollout)")
@@ -148,14 +134,10 @@ def _add_time_rows(table: Table, summary: Summary) -> None:
     if summary.appended:
         model, tools, tree = (ns / 1e9 for ns in (summary.model_ns, summary.tools_ns, summary.prepare_ns))
         table.add_row("rate", f"{summary.appended / wall:.2f} rollouts/s")
-        table.add_row("  in the model", _share(model, busy))
-        table.add_row("  in commands", _share(tools, busy))
-        table.add_row("  in tree resets", _share(tree, busy))
-        table.add_row("  in the rest", _share(max(0.0, busy - model - tools - tree), busy))
-
-
-def _share(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "-"
+        table.add_row("  in the model", share(model, busy))
+        table.add_row("  in commands", share(tools, busy))
+        table.add_row("  in tree resets", share(tree, busy))
+        table.add_row("  in the rest", share(max(0.0, busy - model - tools - tree), busy))
 
 
 def _mean(total: float, count: int) -> str:

@@ -17,6 +17,7 @@ import msgspec
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records.rollout import Rollout
+from agenttrace.store.kinds import compressed, other_kind
 from agenttrace.store.opening import numbered_lines, opened
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def read(path: Path) -> Iterator[Rollout]:
     """Yield the rollouts of a file in file order.
 
     Raises:
-        UsageError: the file cannot be opened.
+        UsageError: the file cannot be opened, or is of another kind.
         DataError: a record is not one of this version; the message names its place.
     """
     decode = msgspec.json.Decoder(Rollout).decode
@@ -43,8 +44,14 @@ def read(path: Path) -> Iterator[Rollout]:
         try:
             yield decode(line)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if number == 1 and (why := other_kind(path, line) or compressed(line) or _trace(line)):
+                raise UsageError(f"cannot read {path}: {why}") from None
             torn = "" if line.endswith(b"\n") else "; the line is cut off, the same run again repairs the file"
             raise DataError(f"{path}, line {number}: not a rollout: {error}{torn}") from error
+
+
+def _trace(line: bytes) -> str | None:
+    return "it holds traces; give a record file of rollouts" if line.startswith(b'{"trace_id"') else None
 
 
 def lines(path: Path) -> Iterator[bytes]:
@@ -62,6 +69,18 @@ def lines(path: Path) -> Iterator[bytes]:
     with opened(path) as file:
         for _, line in numbered_lines(file, path):
             yield line
+
+
+def is_compacted(path: Path) -> bool:
+    """Return whether a file ends as the compacted form does; other compressed files do not.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(0, end - FOOTER.size))
+        return file.read().endswith(SEEKABLE_MAGIC.to_bytes(4, "little"))
 
 
 class Compacted:
@@ -83,7 +102,7 @@ class Compacted:
         import zstandard  # noqa: PLC0415 - heavy
 
         self._path = path
-        self._error = zstandard.ZstdError
+        self._error, self._size = zstandard.ZstdError, zstandard.frame_content_size
         self._decompressor = zstandard.ZstdDecompressor()
         with opened(path) as file:
             self._descriptor = os.dup(file.fileno())
@@ -104,12 +123,12 @@ class Compacted:
         start, end = self._starts[number], self._starts[number + 1]
         data = self._read(end - start, start)
         try:
-            text = self._decompressor.decompress(data, max_output_size=self._sizes[number])
+            size = self._size(data)  # before anything is unpacked: that much would be set aside for it
+            if size != self._sizes[number]:
+                raise self._damaged(f"frame {number} has {size} bytes instead of {self._sizes[number]}")
+            return self._decompressor.decompress(data)
         except self._error as error:
             raise self._damaged(f"frame {number}: {error}") from error
-        if len(text) != self._sizes[number]:
-            raise self._damaged(f"frame {number} has {len(text)} bytes instead of {self._sizes[number]}")
-        return text
 
     def get(self, rollout_id: str) -> Rollout:
         """Return one rollout; reads the index in steps and one frame.
@@ -150,7 +169,7 @@ class Compacted:
         count, flags, magic = FOOTER.unpack(self._read(FOOTER.size, size - FOOTER.size))
         table_at = size - FOOTER.size - count * ENTRY.size
         if magic != SEEKABLE_MAGIC or flags or count < 1 or table_at < HEADER.size:
-            raise self._damaged("no seek table at its end")
+            raise self._damaged("no seek table at its end; another compressed file is unpacked first (zstd -d)")
         entries = list(ENTRY.iter_unpack(self._read(count * ENTRY.size, table_at)))
         starts = [0]
         for packed, unpacked in entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -88,6 +89,8 @@ def read_spec(path: Path) -> RolloutSpec:
         DataError: it is no spec of rollouts.
     """
     try:
+        if not os.path.lexists(path):
+            raise UsageError(f"cannot read {path}: there is no such file; a run spec lies beside its records")
         return msgspec.json.decode(content(path), type=RolloutSpec)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not a run spec of rollouts: {error}") from error

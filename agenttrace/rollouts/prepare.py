@@ -6,6 +6,7 @@ way out, finds trees and tasks in one read-only folder.
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,16 +82,20 @@ def prepare(options: RolloutOptions, places: Places, report: Callable[[str], Non
         UsageError: the source, the sampling or the place of the repositories is not what it must be.
         DataError: a row is no task, or no task at all could be made.
     """
-    source, tasks = rows.load(options.source, split=options.split, hidden_tests=options.hidden_tests)
+    source, tasks = rows.open_source(options.source, split=options.split, hidden_tests=options.hidden_tests)
+    left_out: Counter[str] = Counter()
     plan = sampling.draw(
-        tasks,
+        tasks(left_out),
         seed=options.seed,
         rollouts=options.rollouts,
         repos=options.repos,
         per_repo=options.per_repo,
         languages=options.languages,
     )
-    by_id = {task.instance_id: task for task in tasks}
+    for column, count in left_out.items():
+        report(f"{count} rows of {options.source} are left out: {column} is missing or empty")
+    drawn = frozenset(plan.instance_ids)
+    by_id = {task.instance_id: task for task in tasks(Counter()) if task.instance_id in drawn}
     ready: list[ReadyTask] = []
     skipped: list[SkippedTask] = []
     for number, name in enumerate(plan.instance_ids, start=1):
@@ -104,13 +109,18 @@ def prepare(options: RolloutOptions, places: Places, report: Callable[[str], Non
             skipped.append(SkippedTask(instance_id=name, repo=task.repo, base_commit=task.base_commit, reason=reason))
             report(f"[{number}/{len(plan.instance_ids)}] {name}: left out: {reason}")
         else:
-            ready.append(ReadyTask(task=task, tree=tree))
+            ready.append(ReadyTask(task=_needed(task, options), tree=tree))
             report(f"[{number}/{len(plan.instance_ids)}] {name}: {tree.files} files, {tree.bytes / 2**20:.1f} MiB")
     if not ready:
         raise DataError(f"no tree could be made for any of {len(skipped)} tasks; the first: {skipped[0].reason}")
     prepared = Prepared(source=source, sampling=plan, tasks=tuple(ready), skipped=tuple(skipped))
     write_whole(places.trees / FILE, msgspec.json.encode(prepared))
     return prepared
+
+
+def _needed(task: SweTask, options: RolloutOptions) -> SweTask:
+    """Return a task without what rollouts have no use for: only a bundled task is judged by its reference solution."""
+    return msgspec.structs.replace(task, test_patch="", patch=task.patch if options.source == rows.BUNDLED else "")
 
 
 def _tree(task: SweTask, options: RolloutOptions, places: Places) -> Tree:

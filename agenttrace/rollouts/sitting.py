@@ -11,8 +11,9 @@ import msgspec
 from agenttrace.environment import image_digests, observe
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.records import Record
-from agenttrace.rollouts.campaign import KEY, Campaign, Resources
+from agenttrace.rollouts.campaign import Campaign, Resources
 from agenttrace.rollouts.options import RolloutOptions, check_options
+from agenttrace.rollouts.order import KEY
 from agenttrace.rollouts.place import make_plan, write_spec
 from agenttrace.rollouts.prepare import load_prepared
 from agenttrace.rollouts.spec import spec_of, todo
@@ -105,7 +106,9 @@ def rollouts(options: RolloutOptions, around: Surroundings) -> int:
             write_spec(plan, prepared)
             return _run(plan, prepared, log, out, around)
         except BaseException:
-            if not plan.resumes and not plan.path.stat().st_size:  # it never began: leave no empty run behind
+            spoilt = plan.path.with_suffix(".failures.jsonl")
+            # It never began: leave no empty run behind. Attempts that are kept need their run spec.
+            if not (plan.resumes or plan.path.stat().st_size or spoilt.exists()):
                 for path in (plan.path, run_spec_path(plan.path), plan.path.with_suffix(".skipped.json")):
                     path.unlink(missing_ok=True)
             raise

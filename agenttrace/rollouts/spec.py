@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 from agenttrace import __version__
 from agenttrace.agents.bash_block_spec import POLICY, agent_spec
 from agenttrace.plan import sandbox_spec
-from agenttrace.records.base import SCHEMA_VERSION, Record, derived_id, digest
+from agenttrace.records.base import Record
 from agenttrace.records.rollout import RolloutSpec
+from agenttrace.rollouts import derived
 from agenttrace.rollouts.options import model_and_serving, sampler
 from agenttrace.rollouts.prepare import ReadyTask
 from agenttrace.tasks.swe import trees
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 FIXTURE = "checkout"
 """Name in the run spec; the tree of each task is in its records."""
-_SEEDS = 2**31
 
 
 class Job(Record, frozen=True, kw_only=True):
@@ -69,7 +69,7 @@ def jobs(prepared: Prepared) -> list[Job]:
 
 def rollout_id(spec: RolloutSpec, job: Job) -> str:
     """Return the id that a rollout has in this run, always the same."""
-    return derived_id("rollout", spec.run_id, spec.dataset.name, job.ready.task.instance_id, job.index)
+    return derived.rollout_id(spec, job.ready.task.instance_id, job.index)
 
 
 def todo(spec: RolloutSpec, every: Iterable[Job], done: dict[str, None]) -> list[Job]:
@@ -78,43 +78,10 @@ def todo(spec: RolloutSpec, every: Iterable[Job], done: dict[str, None]) -> list
 
 
 def seed_of(spec: RolloutSpec, job: Job) -> int:
-    """Return the seed of a rollout's requests (31 bits), from the run's seed, the task and the index."""
-    return int(digest([spec.sampler.seed, job.ready.task.instance_id, job.index])[:16], 16) % _SEEDS
+    """Return the seed of a rollout's requests."""
+    return derived.seed(spec, job.ready.task.instance_id, job.index)
 
 
 def metadata(spec: RolloutSpec, job: Job, *, spec_sha256: str) -> dict[str, Any]:
-    """Return the `metadata` of a rollout: a pure function of (run spec, task, index), the same bytes on any machine.
-
-    Args:
-        spec: of the run.
-        job: the rollout.
-        spec_sha256: `spec.digest`, which takes long where a plan has many tasks.
-    """
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "collector_version": spec.collector_version,
-        "run_id": spec.run_id,
-        "run_spec_sha256": spec_sha256,
-        "dataset_name": spec.dataset.name,
-        "dataset_source": spec.dataset.source,
-        "dataset_sha256": spec.dataset.sha256,
-        "instance_id": job.ready.task.instance_id,
-        "rollout_index": job.index,
-        "model": spec.model.name,
-        "model_artifact": spec.model.artifact,
-        "model_sha256": spec.model.sha256,
-        "model_revision": spec.model.revision,
-        "demo": spec.model.demo,
-        "serving_engine": spec.serving.engine,
-        "serving_engine_version": spec.serving.engine_version,
-        "serving_profile": spec.serving.profile,
-        "sampler": spec.sampler.name,
-        "temperature": spec.sampler.temperature,
-        "seed": seed_of(spec, job),
-        "prompt_sha256": digest([spec.agent.system_template, spec.agent.instance_template]),
-        "observation_template": spec.agent.observation_template,
-        "max_turns": spec.agent.max_turns,
-        "max_total_tokens": spec.agent.max_total_tokens,
-        "sandbox_policy": spec.sandbox.policy,
-        "images": spec.images,
-    }
+    """Return the `metadata` of a rollout: a pure function of (run spec, task, index); see `derived.metadata`."""
+    return derived.metadata(spec, job.ready.task.instance_id, job.index, spec_sha256=spec_sha256)

@@ -1,4 +1,7 @@
-"""Seeded rollouts that no model made, for tests and benchmarks: every stop rule, every kind of observation."""
+"""Seeded rollouts that no model made, for tests and benchmarks: every stop rule, every kind of observation.
+
+They keep every rule that `agenttrace validate` checks.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.records import ModelPin, Sampler, SandboxSpec, ServingSpec, Telemetry, Verdict
-from agenttrace.records.base import Record, derived_id, digest
+from agenttrace.records.base import Record, digest
 from agenttrace.records.rollout import (
     BashBlockSpec,
     Execution,
@@ -19,6 +22,7 @@ from agenttrace.records.rollout import (
     SamplingPlan,
     Turn,
 )
+from agenttrace.rollouts import derived
 from agenttrace.store.read import run_spec_path
 
 if TYPE_CHECKING:
@@ -30,13 +34,17 @@ if TYPE_CHECKING:
 MARKER = "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 LANGUAGES = ("python", "go", "rust")
 STOPS: tuple[Stop, ...] = ("submitted", "turns", "tokens", "format", "submitted")
+_MALFORMED = 3
 _START_NS = 1_767_225_600 * 10**9
 VERBS = ("grep -rn", "sed -n '1,80p'", "cat", "find . -name", "ls -la", "python3", "head -40", "git diff")
 _OUTPUTS = (("a line of output\n", 0), ("", 0), ("/bin/bash: line 1: python3: command not found\n", 127))
 
 
 class Corpus(Record, frozen=True, kw_only=True):
-    """What to make: `tasks` tasks in `repos` repositories, `rollouts` of each, at most `turns` turns, by `seed`."""
+    """What to make: `tasks` tasks in `repos` repositories, `rollouts` of each, at most `turns` turns, by `seed`.
+
+    Only those that stop by turns have `max_turns`.
+    """
 
     tasks: int = 4
     repos: int = 2
@@ -68,7 +76,7 @@ def spec(corpus: Corpus) -> RolloutSpec:
             kind="bash_block", version=1, system_template="You work in a shell.",
             instance_template="{problem_statement}",
             observation_template="swe-zero", format_error_template="Give one block.", max_turns=corpus.max_turns,
-            max_format_errors=3, max_output_tokens=1024, max_total_tokens=32768, reserve_tokens=16,
+            max_format_errors=_MALFORMED, max_output_tokens=1024, max_total_tokens=32768, reserve_tokens=16,
             observation_max_chars=8000, call_limit_ms=30_000,
         ),
         sandbox=SandboxSpec(
@@ -84,10 +92,13 @@ def rollouts(corpus: Corpus) -> Iterator[Rollout]:
     """Yield the rollouts, those of a task together; the same corpus gives the same ones anywhere."""
     generator = random.Random(corpus.seed)  # noqa: S311 - made-up data to be repeated, no secret
     run = spec(corpus)
+    sha256 = run.digest
     for task, instance_id in enumerate(run.sampling.instance_ids):
         for index in range(corpus.rollouts):
             stop = STOPS[(task * corpus.rollouts + index) % len(STOPS)]
-            yield _rollout(run, generator, instance_id, index, task % corpus.repos, stop, corpus.turns)
+            made = _rollout(run, generator, instance_id, index, task % corpus.repos, stop, corpus.turns)
+            metadata = derived.metadata(run, instance_id, index, spec_sha256=sha256)
+            yield msgspec.structs.replace(made, seed=metadata["seed"], metadata=metadata)
 
 
 def write(path: Path, run: RolloutSpec, made: Iterable[Rollout]) -> None:
@@ -106,21 +117,24 @@ def commands(generator: random.Random, count: int) -> list[str]:
 def _rollout(
     run: RolloutSpec, generator: random.Random, instance_id: str, index: int, repo: int, stop: Stop, most: int
 ) -> Rollout:
-    turns = _turns(generator, commands(generator, generator.randint(1, most)), stop)
+    count = (
+        run.agent.max_turns if stop == "turns" else generator.randint(1, min(most, run.agent.max_turns - _MALFORMED))
+    )
+    turns = _turns(generator, commands(generator, count), stop)
     passed = stop == "submitted" and generator.random() < 0.5  # noqa: PLR2004 - a coin
     number = index + 10 * int(instance_id.rpartition("-")[2])
     return Rollout(
-        rollout_id=derived_id("rollout", run.run_id, run.dataset.name, instance_id, index),
+        rollout_id=derived.rollout_id(run, instance_id, index),
         instance_id=instance_id, rollout_index=index, repo=f"octo/repo-{repo}", base_commit="a" * 40,
         language=LANGUAGES[repo % len(LANGUAGES)], language_source="tree", tree_digest="b" * 64,
         hidden_tests=HiddenTests(asked=False, applied=False),
         timestamp_utc=f"2026-01-01T{number // 3600 % 24:02}:{number // 60 % 60:02}:{number % 60:02}.000000+00:00",
-        model=run.model.name, seed=number, prompt=f"Fix \u00e4 {instance_id} \U0001f600", turns=turns, stop=stop,
+        model=run.model.name, seed=0, prompt=f"Fix \u00e4 {instance_id} \U0001f600", turns=turns, stop=stop,
         detail=None if stop == "submitted" else f"the limit of {stop}",
         submission="" if stop == "submitted" else None,
         patch="diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-old\n+new\n" if stop == "submitted" else "",
         patch_note=None, duration_ms=1000.0 + 10 * len(turns), prepare_ms=2.5,
-        metadata={"run_id": run.run_id, "demo": True, "images": run.images}, environment={"kernel": "none"},
+        metadata={}, environment={"kernel": "none"},
         verdicts=(Verdict(aspect="patch", verdict="passed" if passed else "failed", method="gold-tree-v1"),),
     )  # fmt: skip
 
@@ -130,7 +144,7 @@ def _turns(generator: random.Random, lines: list[str], stop: Stop) -> tuple[Turn
     if stop == "submitted":
         found.append(_turn(generator, len(found) + 1, f"echo {MARKER}", output=(MARKER + "\n", 0)))
     elif stop == "format":
-        found.append(_turn(generator, len(found) + 1, None))
+        found += [_turn(generator, len(found) + 1 + again, None) for again in range(_MALFORMED)]
     return tuple(found)
 
 

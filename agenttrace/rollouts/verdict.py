@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agenttrace.records import Verdict
-from agenttrace.tasks.swe import git
+from agenttrace.tasks.swe import git, patches
 from agenttrace.tasks.swe.rows import BUNDLED
 
 if TYPE_CHECKING:
@@ -40,8 +40,10 @@ def judge(tree: Path, task: SweTask, patch: str | None, note: str | None, *, sou
         return Verdict(aspect=ASPECT, verdict="not_gradable", method=METHOD, reason=note or "there is no patch")
     if not patch:
         return Verdict(aspect=ASPECT, verdict="failed", method=METHOD, reason="nothing was changed")
-    if note is not None and "left out" in note:
-        return Verdict(aspect=ASPECT, verdict="failed", method=METHOD, reason=f"more than the reference: {note}")
+    if note not in {None, patches.BINARY}:
+        return Verdict(
+            aspect=ASPECT, verdict="failed", method=METHOD, reason=f"not all that was changed is in the patch: {note}"
+        )
     if applied(tree, patch) == applied(tree, task.patch):
         return Verdict(aspect=ASPECT, verdict="passed", method=METHOD)
     reason = "the files differ from those that the reference solution gives"

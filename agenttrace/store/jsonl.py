@@ -100,6 +100,7 @@ def known_ids(path: Path, *, unique: bool = True, key: str = TRACE_ID) -> dict[s
         DataError: a whole line is not a record, or an id stands there twice; the message names the line.
     """
     decode = msgspec.json.Decoder(msgspec.defstruct("Id", [(key, str)])).decode
+    kind = key.removesuffix("_id")
     ids: dict[str, None] = {}
     with opened(path) as file:
         for number, line in numbered_lines(file, path):
@@ -108,11 +109,9 @@ def known_ids(path: Path, *, unique: bool = True, key: str = TRACE_ID) -> dict[s
             try:
                 trace_id = getattr(decode(line), key)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise DataError(
-                    f"{path}, line {number}: not a {key.removesuffix('_id')} record ({error}); move the file away"
-                ) from error
+                raise DataError(f"{path}, line {number}: not a {kind} record ({error}); move the file away") from error
             if unique and trace_id in ids:
-                raise DataError(f"{path}, line {number}: trace {trace_id} is there twice; move the file away")
+                raise DataError(f"{path}, line {number}: {kind} {trace_id} is there twice; move the file away")
             ids[trace_id] = None
     return ids
 

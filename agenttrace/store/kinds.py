@@ -50,15 +50,15 @@ def compressed(head: bytes) -> str | None:
     return None
 
 
+def rollouts(head: bytes) -> str | None:
+    """Return that a record or run spec is one of rollouts and what reads it, for those who read traces only."""
+    if head.startswith(ROLLOUT) or b'"instance_ids"' in head:
+        return "it is of rollouts; what reads them: report, analyze, tables, stats, compare, validate, publish-rollouts"
+    return None
+
+
 def released(line: bytes) -> str | None:
     """Return that a line is a row of AgentTrace 0.3.0 and how to read it, for those who read our records only."""
     if _RELEASED.search(line):
         return "it holds rows of AgentTrace 0.3.0; convert it first: scripts/nox -s convert -- FILE --to agenttrace-1.0"
-    return None
-
-
-def rollouts(line: bytes) -> str | None:
-    """Return that a line is a rollout and who reads it, for those who read traces only."""
-    if line.startswith(ROLLOUT):
-        return "it holds rollouts: `report`, `analyze` and `stats` read them, `publish-rollouts` writes other formats"
     return None

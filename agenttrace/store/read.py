@@ -34,9 +34,8 @@ def read_traces(path: Path) -> Iterator[Trace]:
             try:
                 yield decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                if number == 1 and (
-                    why := other_kind(path, line) or compressed(line) or released(line) or rollouts(line)
-                ):
+                why = other_kind(path, line) or compressed(line) or released(line) or rollouts(line)
+                if number == 1 and why:
                     raise UsageError(f"cannot read {path}: {why}") from None
                 torn = "" if line.endswith(b"\n") else "; the line is cut off, collecting again repairs the file"
                 raise DataError(f"{path}, line {number}: not a trace record: {error}{torn}") from error
@@ -57,8 +56,11 @@ def read_run_spec(path: Path) -> RunSpec:
     if not os.path.lexists(path):
         raise UsageError(f"cannot read {path}: there is no such file; a run spec lies beside its records")
     try:
-        return msgspec.json.decode(content(path), type=RunSpec)
+        data = content(path)
+        return msgspec.json.decode(data, type=RunSpec)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if why := rollouts(data):
+            raise UsageError(f"cannot read {path}: {why}") from None
         raise DataError(f"{path}: not a run spec of this version: {error}") from error
 
 

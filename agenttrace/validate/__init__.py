@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agenttrace.validate.leaks import Word
     from agenttrace.validate.lines import Line
 
-KINDS: dict[str, str] = {"trace": "agenttrace.validate.traces"}
+KINDS: dict[str, str] = {"trace": "agenttrace.validate.traces", "rollout": "agenttrace.validate.rollouts"}
 """Kind of record → module that checks it."""
 
 MOST_PER_LINE = 50

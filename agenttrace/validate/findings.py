@@ -10,7 +10,8 @@ class Finding(NamedTuple):
 
     Attributes:
         line: line number from 1; 0 for the file as a whole.
-        rule: what was checked: `json`, `schema`, `ids`, `order`, `joins`, `counts`, `metadata`, `outcome`, `leak`.
+        rule: what was checked: `json`, `schema`, `ids`, `plan`, `order`, `joins`, `counts`, `metadata`, `outcome`,
+            `leak`.
         where: path of the field, such as `spans[0].exit_code`; empty for the line as a whole.
         message: what was expected and what is there.
     """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from agenttrace.rollouts.files import COMPACTED, is_compacted
+from agenttrace.rollouts.files import lines as unpacked
 from agenttrace.store.opening import LONGEST_LINE, opened
 
 if TYPE_CHECKING:
@@ -27,10 +29,17 @@ class Line(NamedTuple):
 def lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[Line]:
     """Yield the lines of a file; of one longer than `longest` bytes only the length, its data is empty.
 
+    Compacted rollouts are unpacked, a frame at a time.
+
     Raises:
         OSError: it cannot be read.
         UsageError: it cannot be opened, or is a folder, a pipe or a device.
+        DataError: it ends as compacted rollouts do and is damaged.
     """
+    if path.suffix == COMPACTED and is_compacted(path):
+        for number, data in enumerate(unpacked(path), start=1):
+            yield Line(number, data.removesuffix(b"\n"), data.endswith(b"\n"), len(data))
+        return
     with opened(path) as file:
         number = 0
         while data := file.readline(longest + 1):

@@ -38,7 +38,7 @@ class Recomputation:
         self.problems: list[Problem] = []
         self.notes: list[str] = []
         self._digest = ""
-        self.path = run_spec_path(_records_of(path))
+        self.path = run_spec_path(records_of(path))
         try:
             self.spec = read_run_spec(self.path)
             raw = msgspec.json.decode(content(self.path))
@@ -84,15 +84,7 @@ class Recomputation:
         if task.prompt != raw["prompt"]:
             yield Problem("metadata", "prompt", "is not the prompt of this task")
         expected = {**msgspec.to_builtins(metadata(self.spec, task)), "run_spec_sha256": self._digest}
-        for key in dict.fromkeys([*expected, *found]):
-            if key not in found or key not in expected:
-                yield Problem(
-                    "metadata", f"metadata.{key}", "is missing" if key not in found else "does not belong here"
-                )
-            elif canonical_json(expected[key]) != canonical_json(found[key]):
-                yield Problem(
-                    "metadata", f"metadata.{key}", f"is {_short(found[key])}, must be {_short(expected[key])}"
-                )
+        yield from differing(expected, found)
 
     def _task(self, found: dict[str, Any], prompt: str) -> Task | None:
         task_id, name, kind = (found.get(key) for key in ("task_id", "task_name", "task_kind"))
@@ -107,7 +99,16 @@ class Recomputation:
         return Task(task_id=task_id, name=name, prompt=prompt, kind=kind, expect={}, rollout=rollout)
 
 
-def _records_of(path: Path) -> Path:
+def differing(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[Problem]:
+    """Yield every key in which metadata is not what it must be."""
+    for key in dict.fromkeys([*expected, *found]):
+        if key not in found or key not in expected:
+            yield Problem("metadata", f"metadata.{key}", "is missing" if key not in found else "does not belong here")
+        elif canonical_json(expected[key]) != canonical_json(found[key]):
+            yield Problem("metadata", f"metadata.{key}", f"is {_short(found[key])}, must be {_short(expected[key])}")
+
+
+def records_of(path: Path) -> Path:
     """Return the record file that a file of failed attempts belongs to, else the file itself."""
     return path.with_name(path.name.removesuffix(FAILURES) + ".jsonl") if is_failures(path) else path
 

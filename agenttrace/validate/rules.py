@@ -11,9 +11,9 @@ from agenttrace.tasks import solved
 from agenttrace.validate.findings import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from agenttrace.records import LLMStep, Output, Span, ToolCall, Trace
+    from agenttrace.records import LLMStep, Output, Span, Telemetry, ToolCall, Trace
 
 CLOCK_SLACK_NS = 1_000_000_000
 """A wall clock may be set back a little while a campaign runs; more than this is reported."""
@@ -25,25 +25,26 @@ def ids(trace: Trace) -> Iterator[Problem]:
     known = trace.metadata
     key = tuple(known.get(name) for name in ("run_id", "dataset_name", "task_id", "rollout_index"))
     if all(isinstance(part, (str, int)) for part in key):
-        yield from _same("trace_id", trace.trace_id, derived_id("trace", *map(str, key)))
+        yield from same("trace_id", trace.trace_id, derived_id("trace", *map(str, key)))
     else:
         yield Problem(
             "ids", "metadata", "run_id, dataset_name, task_id and rollout_index make the trace id: one is missing"
         )
     for index, step in enumerate(trace.llm_steps):
         expected = derived_id(trace.trace_id, "step", step.step_number)
-        yield from _same(f"llm_steps[{index}].step_id", step.step_id, expected)
+        yield from same(f"llm_steps[{index}].step_id", step.step_id, expected)
         for place, call in enumerate(step.tool_calls or (), start=1):
             where = f"llm_steps[{index}].tool_calls[{place - 1}].call_id"
-            yield from _same(where, call.call_id, f"call_{step.step_number}_{place}")
+            yield from same(where, call.call_id, f"call_{step.step_number}_{place}")
     for index, span in enumerate(trace.spans):
         if span.call_id is None:
             yield Problem("ids", f"spans[{index}].call_id", "is null")
         else:
-            yield from _same(f"spans[{index}].span_id", span.span_id, derived_id(trace.trace_id, span.call_id))
+            yield from same(f"spans[{index}].span_id", span.span_id, derived_id(trace.trace_id, span.call_id))
 
 
-def _same(where: str, found: str, expected: str) -> Iterator[Problem]:
+def same(where: str, found: str, expected: str) -> Iterator[Problem]:
+    """Yield a problem where an id is not the one it must be."""
     if found != expected:
         yield Problem("ids", where, f"is {found[:80]!r}, must be {expected!r}")
 
@@ -53,16 +54,35 @@ def order(trace: Trace) -> Iterator[Problem]:
     for index, step in enumerate(trace.llm_steps):
         if step.step_number != index + 1:
             yield Problem("order", f"llm_steps[{index}].step_number", f"is {step.step_number}, must be {index + 1}")
+    yield from utc(trace.timestamp_utc)
+    yield from forwards(_intervals(trace))
+    items: list[LLMStep | Span] = [*trace.llm_steps, *trace.spans]
+    parts = [item.duration_ms or 0.0 for item in items]
+    yield from durations("total_duration_ms", trace.total_duration_ms, parts, of="its steps and spans")
+
+
+def utc(timestamp: str) -> Iterator[Problem]:
+    """Yield a problem where a record's `timestamp_utc` is no UTC time."""
     try:
-        start = datetime.fromisoformat(trace.timestamp_utc)
-        if start.utcoffset() != timedelta(0):
+        if datetime.fromisoformat(timestamp).utcoffset() != timedelta(0):
             yield Problem("order", "timestamp_utc", "has no offset +00:00")
     except ValueError:
-        yield Problem("order", "timestamp_utc", f"{trace.timestamp_utc[:60]!r} is no ISO 8601 time")
-    for where, first, last in _intervals(trace):
+        yield Problem("order", "timestamp_utc", f"{timestamp[:60]!r} is no ISO 8601 time")
+
+
+def forwards(intervals: Iterable[tuple[str, int | None, int | None]]) -> Iterator[Problem]:
+    """Yield pairs of wall-clock times, each with the field to name, of which the second is earlier than the first."""
+    for where, first, last in intervals:
         if first is not None and last is not None and last < first - CLOCK_SLACK_NS:
             yield Problem("order", where, f"runs backwards: {first} to {last}")
-    yield from _durations(trace)
+
+
+def durations(where: str, whole: float, parts: Sequence[float], *, of: str) -> Iterator[Problem]:
+    """Yield durations (ms) that are negative, and parts that add up to more than the whole."""
+    if whole < 0 or any(part < 0 for part in parts):
+        yield Problem("order", "", "a duration is negative")
+    elif sum(parts) > whole * (1 + _SLACK_SHARE) + _SLACK_MS:
+        yield Problem("order", where, f"is {whole:.3f} ms, {of} add up to {sum(parts):.3f} ms")
 
 
 def _intervals(trace: Trace) -> Iterator[tuple[str, int | None, int | None]]:
@@ -80,16 +100,6 @@ def _intervals(trace: Trace) -> Iterator[tuple[str, int | None, int | None]]:
         parent = parents.get(span.parent_span_id or "")
         if parent is not None:
             yield f"spans[{index}].start_ns", parent.end_ns, span.start_ns
-
-
-def _durations(trace: Trace) -> Iterator[Problem]:
-    items: list[LLMStep | Span] = [*trace.llm_steps, *trace.spans]
-    whole = sum(item.duration_ms or 0.0 for item in items)
-    if trace.total_duration_ms < 0 or any((item.duration_ms or 0.0) < 0 for item in items):
-        yield Problem("order", "", "a duration is negative")
-    elif whole > trace.total_duration_ms * (1 + _SLACK_SHARE) + _SLACK_MS:
-        found = f"{trace.total_duration_ms:.3f} ms, its steps and spans add up to {whole:.3f} ms"
-        yield Problem("order", "total_duration_ms", f"is {found}")
 
 
 def joins(trace: Trace) -> Iterator[Problem]:
@@ -152,7 +162,7 @@ def counts(trace: Trace) -> Iterator[Problem]:
             if output is not None:
                 yield from _output(f"{where}.{name}", output)
         yield from _exit(where, span)
-        yield from _cost(where, span)
+        yield from cost(f"{where}.telemetry", span.telemetry)
     limit = trace.metadata.get("max_steps")
     if isinstance(limit, int) and len(trace.llm_steps) > limit:
         yield Problem("counts", "llm_steps", f"are {len(trace.llm_steps)}, max_steps is {limit}")
@@ -181,21 +191,21 @@ def _exit(where: str, span: Span) -> Iterator[Problem]:
         yield Problem("counts", f"{where}.exit_code", f"is {span.exit_code} of a call that was not executed")
 
 
-def _cost(where: str, span: Span) -> Iterator[Problem]:
-    cost = span.telemetry
+def cost(where: str, cost: Telemetry) -> Iterator[Problem]:
+    """Yield costs that contradict each other, or the way in which they were measured."""
     five = (cost.user_time_s, cost.system_time_s, cost.max_rss_bytes, cost.read_bytes, cost.write_bytes)
     if cost.method == "no-process" and any(five):
-        yield Problem("counts", f"{where}.telemetry", "no process ran, but a cost is not 0")
+        yield Problem("counts", where, "no process ran, but a cost is not 0")
     if cost.method == "not-measured" and any(figure is not None for figure in five):
-        yield Problem("counts", f"{where}.telemetry", "was not measured, but has figures")
+        yield Problem("counts", where, "was not measured, but has figures")
     if any(figure is not None and figure < 0 for figure in five):
-        yield Problem("counts", f"{where}.telemetry", "a cost is negative")
+        yield Problem("counts", where, "a cost is negative")
     for name, seconds, nanoseconds in (
         ("user_time_s", cost.user_time_s, cost.cpu_user_ns),
         ("system_time_s", cost.system_time_s, cost.cpu_system_ns),
     ):
         if seconds is not None and nanoseconds is not None and abs(seconds - nanoseconds / 1e9) > 1e-6:  # noqa: PLR2004 - a microsecond
-            yield Problem("counts", f"{where}.telemetry.{name}", f"is {seconds} s beside {nanoseconds} ns")
+            yield Problem("counts", f"{where}.{name}", f"is {seconds} s beside {nanoseconds} ns")
 
 
 def outcome(trace: Trace) -> Iterator[Problem]:

@@ -33,7 +33,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--make-only", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--from-host", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--private", action="store_true", help="the repository is made private if it is not there yet")
+    parser.add_argument(
+        "--private", action="store_true", help="the repository is made private, or must be private already"
+    )
 
 
 def check(arguments: argparse.Namespace) -> None:

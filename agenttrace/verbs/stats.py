@@ -32,7 +32,9 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="compute upstream's diversity metric however many rollouts there are (default: up to 2,000)",
     )
-    parser.add_argument("--scratch", dest="outdir", type=Path, metavar="FOLDER", help="for files of a few KB a rollout")
+    parser.add_argument(
+        "--scratch", dest="outdir", type=Path, metavar="FOLDER", help="for temporary files, a few KB a rollout"
+    )
 
 
 def wanted(arguments: argparse.Namespace) -> Wanted:

@@ -1,6 +1,10 @@
 """The bash-block agent: one block a turn, format errors forgiven, every stop rule told apart."""
 
+import re
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agenttrace.agents.bash_block import BashBlockAgent, blocks, submitted
 from agenttrace.agents.observation import observe
@@ -30,6 +34,23 @@ def report(stdout="", stderr="", exit_code=0, status="ok"):
         exit_code=exit_code, signal=None, status=status, stdout=stream(stdout), stderr=stream(stderr),
         telemetry=NO_PROCESS, start_ns=1, end_ns=2,
     )  # fmt: skip
+
+
+MINI_SWE_AGENT = re.compile(r"```bash\s*\n(.*?)\n```", re.DOTALL)
+PIECES = st.sampled_from(
+    ["```", "```bash", "`", "bash", "\n", "\n\n", " ", "\t\n", "\x85", "x", "\n```", "```bash\n", "y z"]
+)
+
+
+@settings(max_examples=1000)
+@given(st.lists(PIECES, max_size=14).map("".join))
+def test_blocks_are_those_of_mini_swe_agents_pattern(content):
+    assert blocks(content) == [found.strip() for found in MINI_SWE_AGENT.findall(content)]
+
+
+def test_a_model_that_repeats_line_feeds_ends():
+    assert blocks("```bash" + "\n" * 200_000) == []  # by the pattern above this takes hours
+    assert blocks("```bash" + " \n" * 200_000 + "x") == []
 
 
 class Scripted:

@@ -11,6 +11,7 @@ import pytest
 
 from agenttrace.rollouts.files import read
 from agenttrace.testing import ScriptedServer, says
+from agenttrace.validate import Validation
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 280
@@ -57,6 +58,9 @@ def test_the_bundled_model_mends_the_bundled_repositories(instance, tmp_path):
     argv = [sys.executable, "-m", "agenttrace.host", "rollouts", "--output", str(records)]
     ended = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, env=instance.env, timeout=PATIENCE_S)
     assert ended.returncode == 0, ended.stderr
+    validation = Validation(records)
+    assert list(validation) == []
+    assert validation.notes == []  # the bundled tasks are at hand: their prompts were compared, too
     made = list(read(records))
     assert len({rollout.rollout_id for rollout in made}) == len(made) == 16
     assert len({rollout.repo for rollout in made}) == 4
@@ -96,3 +100,4 @@ def test_the_fix_cannot_be_had_from_anywhere(instance, source):
         assert "octo__cat-1" not in text
     assert "python3: command not found" in seen[4]
     assert rollout.patch == ""
+    assert list(Validation(records)) == []

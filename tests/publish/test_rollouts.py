@@ -12,10 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from agenttrace.analysis.rollouts.facts import facts
+from agenttrace.analysis.rollouts.statistics import tally
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import rollout_rows
 from agenttrace.publish.rollouts import Settings, publish
-from agenttrace.rollouts import synthetic
+from agenttrace.publish.rollouts.card import Table, card
+from agenttrace.rollouts import derived, synthetic
 from agenttrace.rollouts.compact import compact
 
 CORPUS = synthetic.Corpus(tasks=5, rollouts=5)
@@ -133,8 +136,20 @@ def test_the_card_tells_what_was_executed_and_what_submitted_means(run, tmp_path
         "hidden tests | not shown", "| submitted | 10 (40.0 %) |", "| `n_messages` | `int64` |",
     ):  # fmt: skip
         assert said in flat
+    for kind in ("rollout", "rollout-spec"):
+        assert msgspec.json.decode((tmp_path / "out" / "schema" / f"{kind}-1.0.0.json").read_bytes())["$defs"]
     ended = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path / "out", check=False)
     assert ended.returncode == 0
+
+
+def test_the_card_claims_weights_only_where_they_were_verified():
+    part = Table(name="trajectories", folder="trajectories", rows=25, bytes=1, size=1, columns={})
+    ours = msgspec.structs.replace(synthetic.spec(CORPUS).serving, engine="llama.cpp")
+    for serving, claimed in ((synthetic.spec(CORPUS).serving, False), (ours, True)):
+        spec = msgspec.structs.replace(synthetic.spec(CORPUS), serving=serving)
+        text = card(spec, "t", "mit", [part], tally(map(facts, synthetic.rollouts(CORPUS))).statistics())
+        assert (f"SHA-256 `{'1' * 64}`" in text) is claimed
+        assert ("was not verified" in text) is not claimed
 
 
 def test_the_same_rollouts_give_the_same_bytes_compacted_or_not(run, tmp_path):
@@ -160,7 +175,9 @@ def test_trajectory_files_are_those_of_mini_swe_agent(run, tmp_path):
 
 def test_hostile_instance_ids_stay_in_the_folder(run, tmp_path):
     made = [
-        msgspec.structs.replace(one, instance_id=name)
+        msgspec.structs.replace(
+            one, instance_id=name, rollout_id=derived.rollout_id(synthetic.spec(CORPUS), name, one.rollout_index)
+        )
         for one, name in zip(synthetic.rollouts(CORPUS), ("../../up", "/etc/x", "a\0b", "..", "\u202e"), strict=False)
     ]
     synthetic.write(run, synthetic.spec(CORPUS), made)
@@ -178,6 +195,7 @@ def test_nothing_is_written_when_a_record_is_not_fit(run, tmp_path):
     for content, message in (
         ([*lines, lines[0]], "is there twice"),
         ([*lines, b'{"rollout_id": 1}\n'], "line 26: not a rollout"),
+        ([*lines[:9], lines[9].replace(b'"model":"', b'"model":"other-')], "is not of the run spec beside the file"),
         ([lines[0].replace(b"THOUGHT: look", b"hf_" + b"aB3dE" * 7)], r"turns\[\d\].content: Hugging Face token"),
     ):
         run.write_bytes(b"".join(content))

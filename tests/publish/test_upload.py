@@ -24,11 +24,16 @@ class Hub:
     """A repository: its files, its commits, and how it refuses."""
 
     def __init__(self):
-        self.files = {"data/train-00000-of-00002.parquet": b"old", "notes.txt": b"not ours", ".gitattributes": b""}
+        self.files = {
+            "data/train-00000-of-00002.parquet": b"old", "earlier.run.json": b"{}", "notes.txt": b"not ours",
+            "their/own.run.json": b"{}", ".gitattributes": b"",
+        }  # fmt: skip
         self.commits = []
         self.blobs = {}
         self.requests = []
         self.created = None
+        self.public = False  # was there before, and open to all
+        self.private = False
         self.refuse = {}  # beginning of a path -> status
         self.lfs = ()  # endings of names that go to large-file storage
         self.url = ""
@@ -57,10 +62,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send({"error": "no"}, status, {"X-Error-Code": "RepoNotFound"} if status == 404 else {})
         elif path == "/api/repos/create":
             hub.created = json.loads(body)
+            hub.private = not hub.public and hub.created.get("visibility") == "private"
             self.send({"url": f"{hub.url}/datasets/{NAME}"})
         elif path == f"/api/datasets/{NAME}/revision/main":
             files = [{"rfilename": name} for name in hub.files]
-            self.send({"id": NAME, "sha": HEAD, "siblings": files, "tags": [], "private": False})
+            self.send({"id": NAME, "sha": HEAD, "siblings": files, "tags": [], "private": hub.private})
         elif path == "/api/validate-yaml":
             self.send({"errors": [], "warnings": []})
         elif path == f"/api/datasets/{NAME}/preupload/main":
@@ -153,10 +159,19 @@ def test_one_commit_brings_everything_and_removes_what_is_stale(server, folder, 
     assert server.created["visibility"] == "private"
     assert server.created["type"] == "dataset"
     wanted = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    assert server.files == {**wanted, "notes.txt": b"not ours", ".gitattributes": b""}
-    assert (done.added, done.removed) == (len(wanted), 1)
+    kept = {"notes.txt": b"not ours", "their/own.run.json": b"{}", ".gitattributes": b""}
+    assert server.files == {**wanted, **kept}
+    assert (done.added, done.removed) == (len(wanted), 2)
     assert done.url.endswith("e" * 40)
     assert {token for _, path, token in server.requests if "blob" not in path} <= {"Bearer hf_" + "x" * 8, None}
+
+
+def test_what_is_to_be_private_is_not_sent_to_a_public_repository(server, folder):
+    server.public = True
+    before = dict(server.files)
+    with pytest.raises(UsageError, match="is there already and public"):
+        upload(folder, NAME, private=True)
+    assert server.files == before
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def sit(source, runners):
 
 
 def command(source, runners, base_url, *more, **fields):
-    options = msgspec.json.encode(source.options(output="run.jsonl", **fields)).decode()
+    options = msgspec.json.encode(source.options(**{"output": "run.jsonl", **fields})).decode()
     return [
         sys.executable, "-m", "agenttrace", "rollouts", "--options", options, "--trees", str(source.trees), "--folder",
         str(source.data), "--sockets", str(runners.sockets), "--base-url", base_url, *more,

@@ -6,6 +6,7 @@ import pytest
 import zstandard
 
 from agenttrace.errors import DataError, UsageError
+from agenttrace.rollouts import synthetic
 from agenttrace.rollouts.compact import compact
 from agenttrace.rollouts.files import Compacted, read
 
@@ -43,6 +44,16 @@ def test_any_decompressor_gives_the_json_lines_back(records):
     assert sorted(plain.splitlines()) == sorted(records.read_bytes().splitlines())
 
 
+def test_a_last_line_without_its_end_does_not_run_into_the_next_record(tmp_path):
+    corpus = synthetic.Corpus(tasks=1, rollouts=3)
+    records, target = tmp_path / "run.jsonl", tmp_path / "run.jsonl.zst"
+    made = list(synthetic.rollouts(corpus))
+    synthetic.write(records, synthetic.spec(corpus), [made[1], made[2], made[0]])
+    records.write_bytes(records.read_bytes().removesuffix(b"\n"))
+    compact(records, target)
+    assert list(read(target)) == made
+
+
 def test_a_damaged_file_is_named_and_never_half_read(records):
     target = records.with_name("run.jsonl.zst")
     compact(records, target)
@@ -53,6 +64,21 @@ def test_a_damaged_file_is_named_and_never_half_read(records):
             list(read(target))
     target.write_bytes(whole[:100] + bytes([whole[100] ^ 0xFF]) + whole[101:])
     with pytest.raises(DataError, match="frame 0"):
+        list(read(target))
+
+
+def test_a_frame_that_says_it_is_huge_is_damaged_and_not_unpacked(tmp_path):
+    corpus = synthetic.Corpus(tasks=1, rollouts=1)
+    records, target = tmp_path / "run.jsonl", tmp_path / "run.jsonl.zst"
+    synthetic.write(records, synthetic.spec(corpus), synthetic.rollouts(corpus))
+    compact(records, target)
+    whole = target.read_bytes()
+    with Compacted(target) as opened:
+        frame = opened._starts[1]
+    bomb = bytes.fromhex("28b52ffde0") + (2**40).to_bytes(8, "little")
+    target.write_bytes(bomb + whole[len(bomb) :])
+    assert len(bomb) < frame
+    with pytest.raises(DataError, match="frame 0 has 1099511627776 bytes instead of"):
         list(read(target))
 
 

@@ -8,6 +8,7 @@ from agenttrace.rollouts.files import read
 from agenttrace.rollouts.place import read_spec
 from agenttrace.rollouts.spec import jobs, rollout_id
 from agenttrace.testing import ScriptedServer, fails, says
+from agenttrace.validate import Validation
 
 KILLS = 8
 ROLLOUTS = 8
@@ -38,6 +39,21 @@ def test_killed_many_times_a_run_has_the_same_rollouts(source, runners, server, 
     assert len(set(made)) == len(made) == 2 * ROLLOUTS
 
 
+def test_an_interrupted_run_says_that_its_records_are_kept(source, runners, server, argv):
+    source.prepare(rollouts=200)
+    runners.start(source.trees)
+    words = argv(source, runners, server.base_url, rollouts=200)
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not _size(source.data / "run.jsonl"):
+        time.sleep(0.01)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; every finished record is kept" in said
+    assert "Traceback" not in said
+    assert list(read(source.data / "run.jsonl"))
+
+
 def _size(path):
     return path.stat().st_size if path.exists() else 0
 
@@ -64,6 +80,7 @@ def test_rollouts_that_the_server_spoils_are_kept_apart_and_made_by_the_next_sit
     spoilt = list(read(source.data / "run.failures.jsonl"))
     assert {rollout.stop for rollout in spoilt} == {"error"}
     assert len(spoilt) == 6
+    assert [one.rule for one in Validation(source.data / "run.failures.jsonl")] == []  # their run spec is still there
     script = [says("```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\n```")] * 2
     with ScriptedServer(script) as good:
         assert sit(good.base_url).returncode == 0

@@ -1,7 +1,11 @@
 """Rollouts from rows to records: real trees, real workers, a scripted model."""
 
+import pytest
+
 from agenttrace.rollouts.files import read
 from agenttrace.rollouts.place import read_spec
+from agenttrace.testing import ScriptedServer, says
+from agenttrace.validate import Validation
 
 
 def test_every_rollout_of_the_plan_becomes_a_record_with_its_patch(source, runners, server, sit):
@@ -23,9 +27,50 @@ def test_every_rollout_of_the_plan_becomes_a_record_with_its_patch(source, runne
         assert [v.reason for v in rollout.verdicts] == ["execution-free: tests are not run"]
     assert len({rollout.seed for rollout in made}) == 6
     assert len({rollout.rollout_id for rollout in made}) == 6
+    assert list(Validation(source.data / "run.jsonl")) == []
     spec = read_spec(source.data / "run.run.json")
     assert spec.sampling == prepared.sampling
     assert "grep" in spec.agent.system_template
+
+
+def block(command):
+    return f"THOUGHT: so\n```bash\n{command}\n```"
+
+
+AWKWARD = (
+    "cat calc.py >&2; false",
+    "printf 'a\\377b'",
+    "printf ''",
+    "head -c 200000 /dev/zero | tr '\\0' x",
+    "echo MINI_SWE_AGENT_FINAL_OUTPUT; echo more; false",
+    "echo; echo; echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT >&2",
+    "sleep 60",
+    "kill -9 $$",
+    "mkdir x; echo y > x/.gitattributes; rm calc.py; mkfifo calc.py",
+    "echo '  COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT  '; echo what was done",
+)
+
+
+@pytest.mark.parametrize("observation", ["swe-zero", "mini-swe-agent"])
+def test_records_of_awkward_conversations_validate(source, runners, sit, observation):
+    def script(messages):
+        turn = len(messages) // 2 - 1
+        said = block(AWKWARD[min(turn // 2, len(AWKWARD) - 1)])
+        return says(("no block", f"{said}\n{said}")[turn // 2 % 2] if turn % 2 == 0 else said)
+
+    source.prepare()
+    runners.start(source.trees)
+    fields = {"observation": observation, "call_limit_ms": 1500}
+    with ScriptedServer(script) as server:
+        ended = sit(server.base_url, **fields)
+        assert ended.returncode == 0, ended.stderr
+        ended = sit(server.base_url, max_turns=3, **fields | {"output": "short.jsonl"})
+        assert ended.returncode == 0, ended.stderr
+    for name, stop in (("run", "submitted"), ("short", "turns")):
+        validation = Validation(source.data / f"{name}.jsonl")
+        assert list(validation) == []
+        assert validation.records == 2
+        assert {rollout.stop for rollout in read(source.data / f"{name}.jsonl")} == {stop}
 
 
 def test_a_second_sitting_finds_nothing_to_do(source, runners, server, sit):

@@ -2,11 +2,12 @@
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agenttrace.records import Sampler
+from agenttrace.records import Sampler, Timings
 from agenttrace.serving.budget import CountedChat, Counters, Estimate
 from agenttrace.serving.budget_check import SCRIPTS, conversation, text
 from agenttrace.serving.chat import ChatModel, NoReplyError, Reply
@@ -62,6 +63,26 @@ def test_the_budget_and_the_seed_go_with_the_request():
     assert (sent["max_tokens"], sent["seed"]) == (9, 77)
     assert "tools" not in sent
     assert "tool_choice" not in sent
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"prompt_tokens": "12", "completion_tokens": 3.5}, [1], "many",
+        {"prompt_tokens": -1, "completion_tokens": True},
+        {"prompt_tokens": 10**30, "completion_tokens": None},
+    ],
+)  # fmt: skip
+def test_a_count_that_no_record_could_hold_is_not_reported(usage):
+    sampler = Sampler(name="s", temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, seed=1, max_tokens=1024)
+    timings = {"prompt_n": "x", "prompt_ms": float("nan"), "predicted_n": 3, "predicted_ms": True, "cache_n": [1]}
+    with ScriptedServer([{**says("hello"), "usage": usage, "timings": timings}]) as server:
+        chat = ChatModel(server.base_url, model="m", sampler=sampler, tools=())
+        answer = CountedChat(chat, Estimate()).complete(TALK, max_tokens=9)
+        chat.close()
+    assert (answer.input_tokens, answer.output_tokens) == (None, None)
+    assert answer.timings == Timings(predicted_n=3)
+    assert msgspec.json.decode(msgspec.json.encode(answer), type=Reply) == answer
 
 
 @given(st.lists(st.tuples(st.text(max_size=60), st.text(max_size=60)), min_size=1, max_size=6), st.randoms())

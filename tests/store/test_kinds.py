@@ -9,8 +9,10 @@ import zstandard
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import read
+from agenttrace.publish.complete import flaws
+from agenttrace.rollouts import synthetic
 from agenttrace.store.lines import lines
-from agenttrace.store.read import read_traces
+from agenttrace.store.read import read_run_spec, read_traces
 from agenttrace.validate import Validation
 
 RECORD = b'{"trace_id": "x"}\n'
@@ -46,6 +48,15 @@ def test_rows_of_the_release_are_called_so(tmp_path):
         list(read_traces(path))
 
 
+def test_rollouts_are_called_so_by_who_reads_traces(tmp_path):
+    corpus, path = synthetic.Corpus(), tmp_path / "run.jsonl"
+    synthetic.write(path, synthetic.spec(corpus), synthetic.rollouts(corpus))
+    for read_one in (lambda: list(read_traces(path)), lambda: read_run_spec(tmp_path / "run.run.json")):
+        with pytest.raises(UsageError, match=r"cannot read .*: it is of rollouts; what reads them: .*publish-rollouts"):
+            read_one()
+    assert "run.run.json: it is of rollouts" in next(flaws(path))
+
+
 def test_who_reads_records_says_what_it_is_instead(other):
     path, message = other
     with pytest.raises(UsageError, match=message):
@@ -56,7 +67,7 @@ def test_who_reads_records_says_what_it_is_instead(other):
 def test_rollouts_are_called_so(tmp_path, reader):
     path = tmp_path / "rollouts.jsonl"
     path.write_bytes(b'{"rollout_id": "x"}\n')
-    with pytest.raises((UsageError, DataError), match="it holds rollouts: `report`"):
+    with pytest.raises((UsageError, DataError), match="it is of rollouts; what reads them"):
         list(reader(path))
 
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import zstandard
 
 from agenttrace.host import publishing
 from agenttrace.rollouts import synthetic
+
+TRACES = Path(__file__).parents[1] / "data" / "records" / "demo.jsonl"
 
 
 def agenttrace(*arguments, **options):
@@ -55,12 +61,26 @@ def test_compare_prints_the_table_of_two_runs(runs):
         (("stats", "empty.jsonl"), 2, "no rollout in it"),
         (("publish-rollouts", "-o", "out"), 2, "name the run to publish"),
         (("publish-rollouts", "a.jsonl", "-o", "out", "--upload", "x"), 2, "expected OWNER/NAME"),
-        (("publish-rollouts", "empty.jsonl", "-o", "out"), 2, "empty.run.json"),
+        (("publish-rollouts", "empty.jsonl", "-o", "out"), 2, "a run spec lies beside its records"),
+        (("stats", "table.parquet"), 2, "it is a Parquet file"),
+        (("stats", "packed.jsonl.gz"), 2, "it is compressed; unpack it first (gunzip)"),
+        (("stats", "packed.jsonl.zst"), 1, "unpacked first (zstd -d)"),
+        (("stats", TRACES), 2, "it holds traces"),
+        (("stats", "."), 2, "Is a directory"),
+        (("stats", "a.jsonl", "--scratch", "nowhere"), 5, "name a folder with --scratch"),
+        (("compact", "a.jsonl", "b.jsonl.zip"), 2, "ends in .jsonl.zst"),
+        (("compact", "fifo", "out"), 2, "ends in .jsonl.zst"),
+        (("compact", "fifo", "out.jsonl.zst"), 2, "expected a file"),
+        (("compact", "none", "out.jsonl.zst"), 2, "No such file"),
     ],
 )
 def test_a_mistake_is_one_message(runs, tmp_path, arguments, status, message):
     (tmp_path / "bad.jsonl").write_text("{}\n", encoding="utf-8")
     (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "table.parquet").write_bytes(b"PAR1 x")
+    (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(b"{}"))
+    (tmp_path / "packed.jsonl.zst").write_bytes(zstandard.compress(b"{}"))
+    os.mkfifo(tmp_path / "fifo")
     ended = agenttrace(*arguments, cwd=tmp_path)
     assert ended.returncode == status
     assert message in ended.stderr

@@ -52,7 +52,9 @@ class Components:
     @property
     def count(self) -> int:
         """How many components there are: the number of rollouts that are no near-duplicate of a smaller one."""
-        return len(set(self.labels.tolist()))
+        import numpy as np  # noqa: PLC0415 - heavy
+
+        return int(np.unique(self.labels).size)
 
 
 def components(

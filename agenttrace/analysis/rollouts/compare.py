@@ -77,9 +77,14 @@ def _both(one: Tally, other: Tally, name: str) -> tuple[Sums, Sums]:
 
 def _totals(one: Statistics, other: Statistics) -> Iterable[Row]:
     yield _plain("hours from first to last", one.wall_s / 3600, other.wall_s / 3600, percent=False)
-    spreads = one.tokens["generated"], other.tokens["generated"]
-    first, second = (None if spread is None else spread.total for spread in spreads)
+    first, second = (_total(found) for found in (one, other))
     yield _plain("tokens, generated (total)", first, second, percent=False)
+
+
+def _total(found: Statistics) -> float | None:
+    """Return all generated tokens; `None` where a rollout does not report its own."""
+    spread = found.tokens["generated"]
+    return None if spread is None or spread.n < found.rollouts else spread.total
 
 
 def _plain(name: str, first: float | None, second: float | None, *, percent: bool = True) -> Row:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 from agenttrace.errors import DataError
@@ -73,7 +73,8 @@ def facts(rollout: Rollout) -> Facts:
     files, lines = patch_size(rollout.patch or "")
     last = turns[-1] if turns else None
     try:
-        started = datetime.fromisoformat(rollout.timestamp_utc).timestamp()
+        time = datetime.fromisoformat(rollout.timestamp_utc)
+        started = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()  # never this machine's time zone
     except (ValueError, OverflowError, OSError) as error:
         raise DataError(f"rollout {rollout.rollout_id}: timestamp_utc is no time: {error}") from error
     return Facts(

@@ -35,7 +35,7 @@ def statistics_text(found: Statistics, diversity: Diversity | None = None) -> st
     published = [(f"published as {name}", share(count, n)) for name, count in found.exit_statuses.items()]
     lines += _table("ended", "rollouts", [*stops, *published])
     lines += _table("per rollout", "mean, median, least to most", _spreads(found))
-    counted = [(f"{name} ({_TOKENS[name]})", _tokens(spread)) for name, spread in found.tokens.items()]
+    counted = [(f"{name} ({_TOKENS[name]})", _tokens(spread, n)) for name, spread in found.tokens.items()]
     lines += _table("tokens", "total, mean, median", counted)
     turns = sum(found.observations.values())
     kinds = [(name.replace("_", " "), share(count, turns)) for name, count in found.observations.items()]
@@ -82,8 +82,11 @@ def _spread(spread: Spread | None) -> str:
     return f"{spread.mean:.2f}, {spread.median:.2f}, {spread.least:.2f} to {spread.most:.2f}"
 
 
-def _tokens(spread: Spread | None) -> str:
-    return "not reported" if spread is None else f"{spread.total:,.0f}, {spread.mean:,.0f}, {spread.median:,.0f}"
+def _tokens(spread: Spread | None, rollouts: int) -> str:
+    if spread is None:
+        return "not reported"
+    of = "" if spread.n == rollouts else f", of the {spread.n} rollouts that report it"
+    return f"{spread.total:,.0f}, {spread.mean:,.0f}, {spread.median:,.0f}{of}"
 
 
 def _results(found: Statistics) -> list[tuple[str, str]]:

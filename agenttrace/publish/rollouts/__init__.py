@@ -15,7 +15,9 @@ from agenttrace.formats import mini_swe_agent, rollout_rows, swe_zero
 from agenttrace.formats.convert import new_folder
 from agenttrace.publish.rollouts.card import Table, card
 from agenttrace.publish.rollouts.shards import ROWS, Shards
+from agenttrace.records import schema
 from agenttrace.records.base import Record
+from agenttrace.rollouts import derived
 from agenttrace.rollouts.runs import counted, plain, spec_of
 from agenttrace.store.read import run_spec_path
 from agenttrace.validate.leaks import leaks
@@ -57,12 +59,13 @@ def publish(run: Path, output: Path, settings: Settings, *, words: Sequence[Word
     """Write the folder, whole or not at all, and return how many rows each of its parts has.
 
     Layout: `README.md`, `data/train-NNNNN-of-NNNNN.parquet` (a published form),
-    `rollouts/` (our own columns, every field), or `trajectories/`; `NAME.run.json`; `SHA256SUMS`. One pass over the
-    records; the same records give the same bytes.
+    `rollouts/` (our own columns, every field), or `trajectories/`; `NAME.run.json`; `schema/` (JSON Schemas of records
+    and run spec); `SHA256SUMS`. One pass over the records; the same records give the same bytes.
 
     Raises:
         UsageError: the run cannot be read or has no rollout, or the output is there already.
-        DataError: a record is none, is there twice, or holds what looks private.
+        DataError: a record is none, is of another run than the card would say, is there twice, or holds what looks
+            private.
         StorageError: the folder cannot be written.
     """
     spec = spec_of(run)
@@ -77,6 +80,9 @@ def publish(run: Path, output: Path, settings: Settings, *, words: Sequence[Word
         (folder / run_spec_path(plain(run)).name).write_bytes(
             msgspec.json.format(msgspec.json.encode(spec), indent=2) + b"\n"
         )
+        (folder / "schema").mkdir()
+        for kind in schema.ROLLOUTS:
+            (folder / "schema" / schema.name(kind)).write_bytes(schema.encoded(kind))
         text = card(spec, settings.title, settings.licence, tables, found)
         (folder / "README.md").write_text(text, encoding="utf-8")
         (folder / SUMS).write_text("".join(_sums(folder)), encoding="utf-8")
@@ -89,14 +95,14 @@ def _write(
     """Write all rows in one pass and return what the tables hold."""
     form = settings.form
     if form == "mini-swe-agent":
-        return [_trajectories(_checked(run, settings, tally, words), folder / "trajectories", spec)]
+        return [_trajectories(_checked(run, spec, settings, tally, words), folder / "trajectories", spec)]
     with ExitStack() as opened:
         own = opened.enter_context(Shards(folder / OWN, rollout_rows.schema(), rows_per_shard=settings.rows_per_shard))
         tables = [(OWN, OWN, own)]
         if form != "own":
             first = Shards(folder / "data", swe_zero.schema(form), rows_per_shard=settings.rows_per_shard)
             tables.insert(0, ("default", "data", opened.enter_context(first)))
-        for rollout, size in _checked(run, settings, tally, words):
+        for rollout, size in _checked(run, spec, settings, tally, words):
             own.add(rollout_rows.row(rollout), size)
             if form != "own":
                 first.add(swe_zero.row(rollout, spec, form), size)
@@ -130,10 +136,13 @@ def _trajectories(rollouts: Iterator[tuple[Rollout, int]], folder: Path, spec: R
     return Table(name="trajectories", folder="trajectories", rows=rows, bytes=size, size=size, columns={})
 
 
-def _checked(run: Path, settings: Settings, tally: Tally, words: Sequence[Word]) -> Iterator[tuple[Rollout, int]]:
+def _checked(
+    run: Path, spec: RolloutSpec, settings: Settings, tally: Tally, words: Sequence[Word]
+) -> Iterator[tuple[Rollout, int]]:
     """Yield the rollouts that count and the size of each as JSON, counted in `tally`."""
     seen: set[bytes] = set()
     for rollout in counted(run):
+        _must_be_of(spec, rollout, run)
         data = msgspec.json.encode(rollout)
         key = hashlib.sha256(rollout.rollout_id.encode()).digest()[:16]
         if key in seen:
@@ -143,6 +152,16 @@ def _checked(run: Path, settings: Settings, tally: Tally, words: Sequence[Word])
             _stop_at_leaks(f"{run}, rollout {rollout.rollout_id}", data, words)
         tally.add(facts(rollout))
         yield rollout, len(data)
+
+
+def _must_be_of(spec: RolloutSpec, rollout: Rollout, run: Path) -> None:
+    """Refuse a rollout of another run: the card describes one."""
+    expected = derived.rollout_id(spec, rollout.instance_id, rollout.rollout_index)
+    if (rollout.rollout_id, rollout.model) != (expected, spec.model.name):
+        raise DataError(
+            f"{run}: rollout {rollout.rollout_id} is not of the run spec beside the file ({spec.run_id}); nothing was "
+            f"written. All findings: scripts/nox -s validate -- {run}"
+        )
 
 
 def _stop_at_leaks(what: str, data: bytes, words: Sequence[Word]) -> None:

@@ -23,8 +23,8 @@ _MEANING = {
     "exit_status_detail": "the rule that ended it (turns, tokens, format) and a sentence, at most 200 characters",
     "n_turns": "generations of the model",
     "n_messages": "2 n_turns + 1 when submitted, otherwise 2 n_turns + 2",
-    "prompt_tokens": "sum of the prompts of all requests: a context counts again in every turn",
-    "completion_tokens": "sum of the generated tokens",
+    "prompt_tokens": "sum of the prompts of all requests: a context counts again in every turn; 0 where not reported",
+    "completion_tokens": "sum of the generated tokens; 0 where not reported",
     "duration_sec": "seconds, preparation of the tree included",
 }
 _OWN = (
@@ -122,12 +122,10 @@ def _schemas(tables: list[Table]) -> list[str]:
 
 
 def _made(spec: RolloutSpec, found: Statistics) -> list[str]:
-    model, sampler, agent, box = spec.model, spec.sampler, spec.agent, spec.sandbox
-    origin = f"{code(model.repo)} at {code(model.revision or '')}" if model.repo else model.source
+    sampler, agent, box = spec.sampler, spec.agent, spec.sandbox
     asked = (
         "laid into the tree where they apply (`hidden_tests` of each row)" if spec.dataset.hidden_tests else "not shown"
     )
-    of_model = f"{code(model.name)} ({origin}), {code(model.artifact)}, SHA-256 `{model.sha256}`"
     drawn = f"{len(spec.sampling.instance_ids)} tasks with seed {spec.sampling.seed}, {spec.sampling.rollouts} rollouts"
     sampling = f"temperature {sampler.temperature}, top_p {sampler.top_p}, top_k {sampler.top_k}, min_p {sampler.min_p}"
     tokens = (
@@ -142,7 +140,7 @@ def _made(spec: RolloutSpec, found: Statistics) -> list[str]:
         ("tasks", f"{code(spec.dataset.name)}, {code(spec.dataset.source)}, SHA-256 `{spec.dataset.sha256}`"),
         ("drawn", f"{drawn} each; {found.rollouts} are here"),
         ("hidden tests", asked),
-        ("model", f"{of_model}, licence {escaped(model.licence or 'not stated')}"),
+        ("model", _model(spec)),
         ("server", server),
         ("sampler", f"{sampling}; seed {sampler.seed}, from which every rollout has its own (`seed`)"),
         ("budgets", f"{agent.max_turns} turns, {tokens}, {limits}"),
@@ -154,13 +152,24 @@ def _made(spec: RolloutSpec, found: Statistics) -> list[str]:
     return ["## How they were made", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
 
 
+def _model(spec: RolloutSpec) -> str:
+    """Return what is known of the weights: of those behind somebody else's endpoint, their name."""
+    model = spec.model
+    licence = f"licence {escaped(model.licence or 'not stated')}"
+    if spec.serving.engine == "external":
+        return f"{code(model.name)}, as an endpoint calls it; which weights it has was not verified; {licence}"
+    origin = f"{code(model.repo)} at {code(model.revision or '')}" if model.repo else model.source
+    return f"{code(model.name)} ({origin}), {code(model.artifact)}, SHA-256 `{model.sha256}`, {licence}"
+
+
 def _files(spec: RolloutSpec) -> list[str]:
     return [
         "## Files",
         "",
         f"- The run spec (`*.run.json`, run {code(spec.run_id)}): prompts and templates in full, settings, digests.",
+        "- `schema/`: JSON Schemas of our own records and of the run spec.",
         "- `SHA256SUMS`: digests of all files (`sha256sum --check SHA256SUMS`).",
         "",
-        "Rollouts that the infrastructure spoilt were made again and are not among these. Texts of repositories remain",
+        "Attempts that the infrastructure spoilt do not count and are not among these. Texts of repositories remain",
         "under the licences of their repositories.",
     ]

@@ -16,15 +16,33 @@ import msgspec
 from agenttrace.errors import DataError
 from agenttrace.records import RunSpec, Trace
 from agenttrace.records.base import SCHEMA_VERSION
+from agenttrace.records.rollout import Rollout, RolloutSpec
 
-KINDS: dict[str, type[msgspec.Struct]] = {"trace": Trace, "run-spec": RunSpec}
+TRACES = ("trace", "run-spec")
+"""What files of traces follow."""
+ROLLOUTS = ("rollout", "rollout-spec")
+"""What files of rollouts follow."""
+KINDS: dict[str, type[msgspec.Struct]] = {
+    **dict(zip(TRACES, (Trace, RunSpec), strict=True)),
+    **dict(zip(ROLLOUTS, (Rollout, RolloutSpec), strict=True)),
+}
 """What is published: name → type."""
 
 FOLDER = Path(__file__).parent
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _NOTES = ("title", "description", "examples", "$comment")
 _ATTRIBUTE = re.compile(r"(\w+): (.*)")
-_UNITS = {"_ns": "ns", "_ms": "ms", "_s": "s", "_bytes": "bytes", "_kib": "KiB", "_chars": "bytes", "_tokens": "tokens"}
+_UNITS = {
+    "_ns": "ns",
+    "_ms": "ms",
+    "_s": "s",
+    "_bytes": "bytes",
+    "_kib": "KiB",
+    "_tokens": "tokens",
+    "read_chars": "bytes",
+    "write_chars": "bytes",
+    "_chars": "characters",  # what the kernel calls a char is a byte
+}
 
 
 def name(kind: str) -> str:
@@ -121,7 +139,7 @@ def _earlier(kind: str) -> dict[str, str]:
     """Return in which published version each field stood first; the present one is not looked at."""
     found: dict[str, str] = {}
     versions = {
-        tuple(map(int, path.stem.rpartition("-")[2].split("."))): path for path in FOLDER.glob(f"{kind}-*.json")
+        tuple(map(int, path.stem.rpartition("-")[2].split("."))): path for path in FOLDER.glob(f"{kind}-[0-9]*.json")
     }
     for version in sorted(versions):
         number = ".".join(map(str, version))

@@ -11,7 +11,12 @@ from agenttrace.records.schema import KINDS, document, name
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TITLES = {"trace": "Records (`NAME.jsonl`, one `Trace` a line)", "run-spec": "Run specs (`NAME.run.json`)"}
+_TITLES = {
+    "trace": "Records (`NAME.jsonl`, one `Trace` a line)",
+    "run-spec": "Run specs (`NAME.run.json`)",
+    "rollout": "Rollouts (`NAME.jsonl`, one `Rollout` a line)",
+    "rollout-spec": "Run specs of rollouts (`NAME.run.json`)",
+}
 
 
 def page() -> str:
@@ -19,8 +24,9 @@ def page() -> str:
     lines = [
         f"# The record schema, version {SCHEMA_VERSION}",
         "",
-        "Every field of a record and of a run spec. This page is written by `scripts/nox -s schema` from the types in",
-        "`agenttrace/records/`; a test compares. The same facts for machines are JSON Schema files:",
+        "Every field of a record and of a run spec, of traces and of rollouts. This page is written by",
+        "`scripts/nox -s schema` from the types in `agenttrace/records/`; a test compares. The same facts for machines",
+        "are JSON Schema files:",
         ", ".join(f"[`{name(kind)}`](../agenttrace/records/schema/{name(kind)})" for kind in KINDS) + ".",
         "",
         '- **null**: whether a field may be `null`, which means "not measured" or "does not apply"; 0 means zero.',
@@ -32,11 +38,14 @@ def page() -> str:
         "A published shape never changes: another shape is another version. Other formats are in",
         "[formats.md](formats.md); `agenttrace validate` checks files ([validate.md](validate.md)).",
     ]
+    shown: set[str] = set()
     for kind in KINDS:
         lines += ["", f"## {_TITLES.get(kind, kind)}"]
         for struct, schema in _in_order(kind):
-            lines += ["", f"### {struct}", "", schema["description"]]
-            lines += _table(schema)
+            if struct not in shown:  # what traces and rollouts share stands once
+                shown.add(struct)
+                lines += ["", f"### {struct}", "", schema["description"]]
+                lines += _table(schema)
     return "\n".join(lines) + "\n"
 
 

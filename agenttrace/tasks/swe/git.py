@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import threading
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import AgentTraceError, UsageError
@@ -16,6 +18,7 @@ TIMEOUT_S = 600.0
 FIXED_TIME_S = 1_704_067_200
 """2024-01-01T00:00:00Z: the time of every file and commit that the kit makes."""
 
+_NO_GIT = "git is not installed; rollouts run in the image `rollouts`, which has it"
 _CONFIG = {
     "core.hooksPath": os.devnull,
     "core.fsmonitor": "false",
@@ -86,13 +89,41 @@ def run(
             check=False,
         )
     except FileNotFoundError as error:
-        raise UsageError("git is not installed; rollouts run in the image `rollouts`, which has it") from error
+        raise UsageError(_NO_GIT) from error
     except subprocess.TimeoutExpired as error:
         raise GitError(f"git {arguments[0]} took more than {timeout_s:.0f} s") from error
     if ended.returncode:
         said = ended.stderr.decode(errors="replace").strip().splitlines()[-3:]
         raise GitError(f"git {arguments[0]} ended with status {ended.returncode}: {' / '.join(said) or 'no message'}")
     return ended.stdout
+
+
+def read(folder: Path, arguments: Sequence[str], *, most_bytes: int, timeout_s: float = TIMEOUT_S) -> bytes:
+    """Return the first `most_bytes` and one of what one git command prints; it is killed when there is more.
+
+    Raises:
+        UsageError: git is not installed.
+        GitError: it failed or took too long.
+    """
+    words = ["git", "--git-dir", str(folder), *arguments]
+    try:
+        process = subprocess.Popen(  # noqa: S603 - an argument list of ours, no shell
+            words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd="/",
+            env=_environment(),
+        )  # fmt: skip
+    except FileNotFoundError as error:
+        raise UsageError(_NO_GIT) from error
+    watch = threading.Timer(timeout_s, process.kill)
+    watch.start()
+    try:
+        with process:  # leaving it closes the pipe, at which a git that goes on writing ends
+            data = process.stdout.read(most_bytes + 1) if process.stdout is not None else b""
+    finally:
+        watch.cancel()
+    if process.returncode and len(data) <= most_bytes:
+        late = f"took more than {timeout_s:.0f} s" if process.returncode == -signal.SIGKILL else "failed"
+        raise GitError(f"git {arguments[0]} {late}, status {process.returncode}")
+    return data
 
 
 def _environment() -> dict[str, str]:

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
     from agenttrace.sandbox.reports import Changed, Changes
 
+_ATTRIBUTES = "info/attributes"
 LEFT_OUT = (".git",)
 """Top-level names that are no part of a patch: give them to `Worker.changes`."""
+BINARY = "binary hunks, because a changed file is not UTF-8"
+"""The one note on a patch that is whole."""
 _DIFF = (
     *("diff-index", "--cached", "--patch", "--binary", "--full-index", "--no-renames", "--no-ext-diff"),
-    *("--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/", "HEAD"),
+    *("--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/"),
 )
 
 
@@ -41,30 +44,33 @@ def diff(tree: Path, changes: Changes) -> tuple[str, str | None]:
         return "", "; ".join(notes) or None
     with tempfile.TemporaryDirectory(prefix="agenttrace-patch-") as name:
         scratch = Path(name)
-        env = {
-            "GIT_INDEX_FILE": str(scratch / "index"),
-            "GIT_OBJECT_DIRECTORY": str(scratch / "objects"),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(tree / ".git" / "objects"),
-        }
-        (scratch / "objects").mkdir()
-        git.run(tree / ".git", ["read-tree", "HEAD"], env=env, cwd=scratch)
-        lines = _index_lines(kept, _hashed(tree, kept, scratch, env))
+        base, env = _workshop(tree / ".git", scratch)
+        git.run(scratch, ["read-tree", base], env=env, cwd=scratch)
+        lines = _index_lines(kept, _hashed(kept, scratch, env))
         git.run(
-            tree / ".git",
-            ["update-index", "--add", "--replace", "-z", "--index-info"],
-            stdin=lines,
-            env=env,
-            cwd=scratch,
+            scratch, ["update-index", "--add", "--replace", "-z", "--index-info"], stdin=lines, env=env, cwd=scratch
         )
-        data = git.run(tree / ".git", _DIFF, env=env, cwd=scratch)
         try:
-            text = data.decode()
+            text = git.run(scratch, [*_DIFF, base], env=env, cwd=scratch).decode()
         except UnicodeDecodeError:  # text in another encoding: as binary hunks the patch still applies
-            (scratch / "attributes").write_text("* -diff\n", encoding="ascii")
-            binary = ("-c", f"core.attributesFile={scratch / 'attributes'}", *_DIFF)
-            text = git.run(tree / ".git", binary, env=env, cwd=scratch).decode()
-            notes.append("binary hunks, because a changed file is not UTF-8")
+            (scratch / _ATTRIBUTES).write_text("* -diff\n", encoding="ascii")
+            text = git.run(scratch, [*_DIFF, base], env=env, cwd=scratch).decode()
+            notes.append(BINARY)
     return text, "; ".join(notes) or None
+
+
+def _workshop(pristine: Path, scratch: Path) -> tuple[str, dict[str, str]]:
+    """Make a repository for one patch; return the pristine tree's id and the environment that git needs there.
+
+    Its own attributes come before those of any `.gitattributes` in the tree, which would say what is shown as text.
+    """
+    base = git.run(pristine, ["rev-parse", "HEAD^{tree}"]).decode().strip()
+    for folder in ("objects", "refs", "info"):
+        (scratch / folder).mkdir()
+    (scratch / "HEAD").write_text("ref: refs/heads/main\n", encoding="ascii")
+    (scratch / "config").write_bytes((pristine / "config").read_bytes())  # it says how long an id is
+    (scratch / _ATTRIBUTES).write_text("* !diff\n", encoding="ascii")
+    return base, {"GIT_ALTERNATE_OBJECT_DIRECTORIES": _quoted(pristine / "objects")}
 
 
 def _sorted_out(changes: Changes) -> tuple[list[Changed], list[str]]:
@@ -82,7 +88,7 @@ def _sorted_out(changes: Changes) -> tuple[list[Changed], list[str]]:
     return kept, [note.encode(errors="backslashreplace").decode() for note in notes]
 
 
-def _hashed(tree: Path, entries: Sequence[Changed], scratch: Path, env: dict[str, str]) -> list[str]:
+def _hashed(entries: Sequence[Changed], scratch: Path, env: dict[str, str]) -> list[str]:
     """Return the object id of each file and link, written to the scratch store, in order."""
     names = []
     for number, entry in enumerate(entry for entry in entries if entry.content is not None):
@@ -91,7 +97,7 @@ def _hashed(tree: Path, entries: Sequence[Changed], scratch: Path, env: dict[str
     if not names:
         return []
     arguments = ["hash-object", "-w", "--no-filters", "--stdin-paths"]
-    return git.run(tree / ".git", arguments, stdin="\n".join(names).encode(), env=env, cwd=scratch).decode().split()
+    return git.run(scratch, arguments, stdin="\n".join(names).encode(), env=env, cwd=scratch).decode().split()
 
 
 def _index_lines(entries: Sequence[Changed], oids: Sequence[str]) -> bytes:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records.rollout import RolloutSource
-from agenttrace.tasks.swe.task import SweTask, task_of_row
+from agenttrace.tasks.swe.task import REQUIRED, SweTask, task_of_row
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
@@ -24,7 +25,18 @@ _BATCH_ROWS = 256
 
 
 def load(source: str, *, split: str = "train", hidden_tests: bool = False) -> tuple[RolloutSource, tuple[SweTask, ...]]:
-    """Return what a source holds, and the run spec's words for it.
+    """Return the run spec's words for a source, and all of its tasks; see `open_source`."""
+    found, tasks = open_source(source, split=split, hidden_tests=hidden_tests)
+    return found, tuple(tasks(Counter()))
+
+
+def open_source(
+    source: str, *, split: str = "train", hidden_tests: bool = False
+) -> tuple[RolloutSource, Callable[[Counter[str]], Iterator[SweTask]]]:
+    """Return the run spec's words for a source, and what reads its tasks, one at a time and as often as it is called.
+
+    A task set can be larger than memory: the rows of SWE-rebench V2-PRs are gigabytes of patches. Rows in which a
+    column is empty that every task needs are passed over and counted by that column, in what the reader is given.
 
     Args:
         source: `bundled`; a file (`.jsonl`, `.parquet`) or a folder of them; or `OWNER/NAME@REVISION` on the Hub, where
@@ -34,7 +46,7 @@ def load(source: str, *, split: str = "train", hidden_tests: bool = False) -> tu
 
     Raises:
         UsageError: there is no such source, or the Hub cannot be reached.
-        DataError: a row is not a task; the message names file and line.
+        DataError: when tasks are read: a row is none, or one stands there twice; the message names file and line.
     """
     if source == BUNDLED:
         files, shown = [BUNDLED_FOLDER / "rows.jsonl"], BUNDLED
@@ -42,18 +54,22 @@ def load(source: str, *, split: str = "train", hidden_tests: bool = False) -> tu
         files, shown = _files(Path(source)), f"file:{Path(source).name}"
     else:
         files, shown = _from_hub(source, split)
-    tasks = tuple(task for file in files for task in _tasks(file))
+    name = shown.partition(":")[2].partition("@")[0] or shown
+    found = RolloutSource(name=name, split=split, source=shown, sha256=_digest(files), hidden_tests=hidden_tests)
+    return found, lambda left_out: _unlike(source, files, left_out)
+
+
+def _unlike(source: str, files: Iterable[Path], left_out: Counter[str]) -> Iterator[SweTask]:
+    """Yield tasks; there must be one, and none twice."""
     seen: set[str] = set()
-    for task in tasks:
+    for task in (task for file in files for task in _tasks(file, left_out)):
         if task.instance_id in seen:
             raise DataError(f"{source}: instance_id {task.instance_id} occurs twice; each row needs an id of its own")
         seen.add(task.instance_id)
-    if not tasks:
-        raise DataError(f"{source}: no row in it")
-    name = shown.partition(":")[2].partition("@")[0] or shown
-    return RolloutSource(
-        name=name, split=split, source=shown, sha256=_digest(files), hidden_tests=hidden_tests
-    ), tasks  # fmt: skip
+        yield task
+    if not seen:
+        gaps = ", ".join(f"{count} without {column}" for column, count in left_out.items())
+        raise DataError(f"{source}: no row in it{f' that is a task: {gaps}' if gaps else ''}")
 
 
 def _files(path: Path) -> list[Path]:
@@ -76,10 +92,18 @@ def _digest(files: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _tasks(file: Path) -> Iterator[SweTask]:
+def _tasks(file: Path, left_out: Counter[str]) -> Iterator[SweTask]:
     rows = _json_rows(file) if file.suffix == ".jsonl" else _parquet_rows(file)
     for where, row in rows:
-        yield task_of_row(row, where)
+        empty = next((name for name in REQUIRED if _is_empty(row.get(name))), None)
+        if empty is None:
+            yield task_of_row(row, where)
+        else:
+            left_out[empty] += 1
+
+
+def _is_empty(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -114,7 +138,7 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{file.name}, row {number}", row
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file.name}: not a Parquet file that can be read: {error}") from error
 
 
@@ -122,8 +146,9 @@ def _from_hub(source: str, split: str) -> tuple[list[Path], str]:
     match = _HUB.fullmatch(source)
     if match is None:
         raise UsageError(f"{source}: no such file or folder, and no OWNER/NAME@REVISION of the Hub")
+    import httpx2  # noqa: PLC0415 - heavy; what huggingface_hub speaks through
     import huggingface_hub as hub  # noqa: PLC0415 - heavy
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled  # noqa: PLC0415
 
     repo, revision = match[1], match[2]
     try:
@@ -136,9 +161,10 @@ def _from_hub(source: str, split: str) -> tuple[list[Path], str]:
         if not names:
             raise UsageError(f"{repo} at {info.sha}: no Parquet or JSONL file of the split {split!r}")
         files = [Path(hub.hf_hub_download(repo, n, repo_type="dataset", revision=info.sha)) for n in names]
-    except (HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx2.HTTPError, OSError) as error:
+        said = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
         raise UsageError(
-            f"{repo} cannot be had from the Hub: {str(error).strip().splitlines()[0]}. Set HF_TOKEN for a gated "
-            "data set, or download its Parquet files elsewhere and name their folder instead"
+            f"{repo} cannot be had from the Hub: {said}. Set HF_TOKEN for a gated data set, or download its Parquet "
+            "files elsewhere and name their folder instead"
         ) from error
     return files, f"hub:{repo}@{info.sha}"

@@ -9,13 +9,13 @@ from agenttrace.errors import UsageError
 from agenttrace.records.rollout import SamplingPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from agenttrace.tasks.swe.task import SweTask
 
 
 def draw(
-    tasks: Sequence[SweTask],
+    tasks: Iterable[SweTask],
     *,
     seed: int,
     rollouts: int,
@@ -29,7 +29,7 @@ def draw(
     take part, as upstream does it.
 
     Args:
-        tasks: every task of the set.
+        tasks: every task of the set; read once, of each only the names are kept.
         seed: of the draw.
         rollouts: attempts per task.
         repos: how many repositories; `None` takes all.
@@ -50,6 +50,7 @@ def draw(
     eligible = sorted(repo for repo, ids in by_repo.items() if len(ids) >= (per_repo or 1))
     if not eligible or (repos is not None and repos > len(eligible)):
         of = f" with {per_repo} tasks or more" if per_repo else ""
+        of += f" whose rows name one of the languages {', '.join(sorted(wanted))}" if wanted else ""
         raise UsageError(f"{repos or 1} repositories asked for; the task set has {len(eligible)}{of}")
     generator = random.Random(seed)  # noqa: S311 - a draw to be repeated, not a secret
     chosen = sorted(generator.sample(eligible, repos)) if repos is not None else eligible

@@ -13,6 +13,10 @@ _REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,99}/[A-Za-z0-9_][\w.-]{0,99}")
 _INSTANCE = re.compile(r"[\w.-][\w.+-]{0,199}")
 
 
+REQUIRED = ("instance_id", "repo", "base_commit", "problem_statement")
+"""Columns without which a row is no task."""
+
+
 class SweTask(Record, frozen=True, kw_only=True):
     """A task: a repository at a commit and what is wrong with it.
 
@@ -38,16 +42,18 @@ class SweTask(Record, frozen=True, kw_only=True):
 
 
 def task_of_row(row: dict[str, Any], where: str) -> SweTask:
-    """Return the task of one row of SWE-rebench V2 or V2-PRs.
+    r"""Return the task of one row of SWE-rebench V2 or V2-PRs.
 
     Args:
         row: column → value.
         where: names the row in errors, such as `rows.jsonl, line 3`.
 
+    A lone surrogate, which no UTF-8 can hold, becomes `\udNNN`.
+
     Raises:
         DataError: a column is missing, of another type or not what its name promises.
     """
-    texts = {name: _text(row, name, where) for name in ("instance_id", "repo", "base_commit", "problem_statement")}
+    texts = {name: _text(row, name, where) for name in REQUIRED}
     for name, pattern, expected in (
         ("instance_id", _INSTANCE, "letters, digits, dots, dashes, underscores (at most 200)"),
         ("repo", _REPO, "OWNER/NAME"),
@@ -71,7 +77,7 @@ def _text(row: dict[str, Any], name: str, where: str) -> str:
     value = row.get(name)
     if not isinstance(value, str):
         raise DataError(f"{where}: {name} is {'missing' if value is None else 'no text'}; expected a column of text")
-    return value
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")  # half a surrogate pair, which JSON can hold
 
 
 def _optional(row: dict[str, Any], name: str, where: str) -> str | None:

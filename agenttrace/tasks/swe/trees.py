@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,9 @@ MAX_PATHS = 50_000
 MAX_BYTES = 400 * 2**20
 MAX_FILE_BYTES = 100 * 2**20
 _BATCH_BYTES = 32 * 2**20
+_MOST_LISTED = 64 * 2**20
+"""A few objects can make a tree of any size: each folder holds the next one many times."""
+_FOLDER = b"040000 "
 _LINK, _SUBMODULE, _EXECUTABLE = b"120000", b"160000", b"100755"
 _LFS = b"version https://git-lfs.github.com/spec/"
 _CONFIG = "[core]\n\trepositoryformatversion = {}\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n"
@@ -42,7 +46,7 @@ class Tree(Record, frozen=True, kw_only=True):
     Attributes:
         name: of its folder, derived from repository, commit and content.
         digest: as the sandbox computes it.
-        language: with the most bytes.
+        language: with the most bytes; what the row says stands in the task.
         hidden_tests: whether they lie in it.
         files: how many.
         bytes: in all files.
@@ -80,15 +84,17 @@ def make(bare: Path, task: SweTask, folder: Path, *, hidden_tests: bool) -> Tree
         DataError: the tree is too large, or not one that a file system can hold.
     """
     object_id = git.run(bare, ["rev-parse", f"{task.base_commit}^{{tree}}"]).decode().strip()
+    what = f"{task.repo} at {task.base_commit[:12]}"
     tests = HiddenTests(asked=hidden_tests, applied=False)
     if hidden_tests:
+        deque(_entries(bare, object_id, what), maxlen=0)  # an index of it must fit in memory
         object_id, tests = _with_tests(bare, object_id, task.test_patch)
     name = f"swe-{digest([task.repo, task.base_commit, object_id, VERSION])[:24]}"
     facts = folder / f".{name}.json"
     if facts.exists():
         found = msgspec.json.decode(facts.read_bytes(), type=Tree)
         return msgspec.structs.replace(found, hidden_tests=tests)
-    entries = list(_entries(bare, object_id, f"{task.repo} at {task.base_commit[:12]}"))
+    entries = list(_entries(bare, object_id, what))
     building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
     try:
         pointers = _write(bare, entries, building)
@@ -97,7 +103,7 @@ def make(bare: Path, task: SweTask, folder: Path, *, hidden_tests: bool) -> Tree
         tree = Tree(
             name=name,
             digest=Fixture(str(building)).digest,
-            language=task.language or language.of_tree((e.path, e.size) for e in entries if e.mode != _SUBMODULE),
+            language=language.of_tree((entry.path, entry.size) for entry in entries if entry.mode != _SUBMODULE),
             hidden_tests=tests,
             files=sum(entry.mode != _SUBMODULE for entry in entries),
             bytes=sum(entry.size for entry in entries),
@@ -127,10 +133,11 @@ def _with_tests(bare: Path, object_id: str, patch: str) -> tuple[str, HiddenTest
 
 
 def _entries(bare: Path, object_id: str, what: str) -> Iterator[_Entry]:
-    listed = git.run(bare, ["ls-tree", "-r", "-z", "-l", "--full-tree", object_id])
-    lines = listed.split(b"\0")[:-1]
-    if len(lines) > MAX_PATHS:
-        raise DataError(f"{what}: {len(lines)} files; a tree may have {MAX_PATHS}")
+    listed = git.read(bare, ["ls-tree", "-r", "-t", "-z", "-l", "--full-tree", object_id], most_bytes=_MOST_LISTED)
+    lines = [line for line in listed.split(b"\0")[:-1] if not line.startswith(_FOLDER)]
+    if len(lines) > MAX_PATHS or len(listed) > _MOST_LISTED:
+        count = len(lines) if len(listed) <= _MOST_LISTED else f"more than {len(lines)}"
+        raise DataError(f"{what}: {count} files; a tree may have {MAX_PATHS}, their names {_MOST_LISTED >> 20} MiB")
     total = 0
     for line in lines:
         facts, _, path = line.partition(b"\t")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import msgspec
 import pytest
@@ -72,6 +73,28 @@ def test_one_rollout_in_numbers():
     assert (found.patch_files, found.patch_lines) == (2, 4)
     assert found.ended_s - found.began_s == pytest.approx(6.0)
     assert found.passed is None
+
+
+def test_a_time_without_offset_is_utc_in_every_time_zone(monkeypatch):
+    with_offset = facts(rollout("t", 0))
+    try:
+        for zone in ("Asia/Tokyo", "America/New_York"):
+            monkeypatch.setenv("TZ", zone)
+            time.tzset()
+            assert facts(rollout("t", 0, timestamp_utc="2026-01-01T00:00:10")) == with_offset
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_total_of_some_rollouts_says_so_and_is_compared_with_nothing():
+    known, unknown = turn(1, "ls", prompt=9, output=3), turn(1, "ls", prompt=9, output=None)
+    whole = tally([facts(rollout("t", index, known)) for index in range(2)])
+    part = tally([facts(rollout("t", index, one)) for index, one in enumerate((known, unknown))])
+    assert ") | 6, 3, 3 |" in statistics_text(whole.statistics())
+    assert ") | 3, 3, 3, of the 1 rollouts that report it |" in statistics_text(part.statistics())
+    totals = {row.name: (row.one, row.other, row.difference) for row in compare(whole, part)}
+    assert totals["tokens, generated (total)"] == (6, None, None)
 
 
 def test_a_count_that_a_turn_lacks_is_not_known():

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -52,9 +53,7 @@ def test_jsonl_and_parquet_give_the_same_tasks(tmp_path):
         ({"repo": "../../etc"}, "repo"),
         ({"repo": "octo/.."}, "repo"),
         ({"instance_id": "a/../b"}, "instance_id"),
-        ({"problem_statement": None}, "problem_statement is missing"),
         ({"problem_statement": 3}, "problem_statement is no text"),
-        ({"problem_statement": " "}, "problem_statement is empty"),
     ],
 )
 def test_a_row_that_is_no_task_is_named_by_file_and_line(tmp_path, change, said):
@@ -76,6 +75,56 @@ def test_files_that_are_no_rows_are_refused(tmp_path):
     ):  # fmt: skip
         with pytest.raises((DataError, UsageError), match=said):
             rows.load(str(tmp_path / name))
+
+
+def test_rows_with_a_gap_are_passed_over_and_counted(tmp_path):
+    gaps = [
+        row(2, problem_statement=None),
+        row(3, problem_statement=" \n"),
+        row(4, base_commit=""),
+        {**row(5), "repo": None},
+    ]
+    file = write(tmp_path / "a.jsonl", [row(1), *gaps, row(6)])
+    left_out = Counter()
+    assert [task.instance_id for task in rows.open_source(str(file))[1](left_out)] == ["octo__cat-1", "octo__cat-6"]
+    assert left_out == {"problem_statement": 2, "base_commit": 1, "repo": 1}
+    pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match="no row in it that is a task: 2 without instance_id"):
+        rows.load(str(tmp_path / "b.parquet"))
+
+
+def test_half_a_surrogate_pair_is_written_out(tmp_path):
+    fields = dict.fromkeys(("problem_statement", "interface", "language", "patch", "test_patch"), "x \ud83d")
+    _, (task,) = rows.load(str(write(tmp_path / "a.jsonl", [row(1, **fields)])))
+    assert task.problem_statement == task.interface == task.language == task.patch == task.test_patch == r"x \ud83d"
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path):
+    names = [name for name in row() if name != "problem_statement"]
+    raw = pa.Array.from_buffers(pa.string(), 1, pa.array([b"ab\xff"], type=pa.binary()).buffers())
+    table = pa.table({**{name: [row()[name]] for name in names}, "problem_statement": raw})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=r"a\.parquet: not a Parquet file that can be read: .*0xff"):
+        rows.load(str(tmp_path / "a.parquet"))
+
+
+def test_rows_are_read_one_at_a_time(tmp_path):
+    file = write(tmp_path / "a.jsonl", [row(number) for number in range(1, 4)])
+    _, tasks = rows.open_source(str(file))
+    first = next(tasks(Counter()))
+    with file.open("a") as more:
+        more.write("[]\n")
+    assert first.instance_id == "octo__cat-1"
+    with pytest.raises(DataError, match="line 4"):
+        list(tasks(Counter()))
+
+
+@pytest.mark.parametrize("name", ["owner/rows", "owner/rows@main", "owner/a--b"])
+def test_a_hub_that_cannot_be_reached_is_one_message(monkeypatch, name):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(UsageError, match=f"{name.partition('@')[0]} cannot be had from the Hub: .*HF_TOKEN"):
+        rows.load(name)
 
 
 def test_an_id_that_occurs_twice_is_refused(tmp_path):
@@ -105,6 +154,8 @@ def test_a_pinned_draw():
 def test_more_than_there_is_is_refused():
     with pytest.raises(UsageError, match="3 repositories asked for; the task set has 1 with 4 tasks"):
         sampling.draw(tasks_of(5, 3), seed=1, rollouts=1, repos=3, per_repo=4)
+    with pytest.raises(UsageError, match="has 0 whose rows name one of the languages go, rust"):
+        sampling.draw(tasks_of(5), seed=1, rollouts=1, languages=["Rust", "go"])
     with pytest.raises(UsageError, match="--rollouts 0"):
         sampling.draw(tasks_of(1), seed=1, rollouts=0)
 

@@ -218,6 +218,45 @@ def test_too_large_is_an_error_that_names_the_commit(upstream, made, monkeypatch
         made(commit)
 
 
+@pytest.mark.parametrize("leaf", [b"", b"100644 blob"])
+def test_a_tree_of_few_objects_that_unpacks_to_millions_of_paths_is_refused(upstream, made, monkeypatch, leaf):
+    monkeypatch.setattr(trees, "_MOST_LISTED", 2**20)
+    commit = _bomb(upstream, leaf)
+    for hidden_tests in (False, True):
+        with pytest.raises(DataError, match="files; a tree may have 50000, their names 1 MiB"):
+            made(commit, hidden_tests=hidden_tests, test_patch="diff --git a/x b/x\n")
+
+
+def _bomb(upstream, leaf):
+    """A commit of ten objects and a billion folders, each of the last ones with a file or empty."""
+    blob = upstream.git("hash-object", "-w", "--stdin", stdin=b"x")
+    inner = upstream.git("mktree", "-z", stdin=leaf and leaf + b" " + blob.encode() + b"\tf\0")
+    for _ in range(9):
+        lines = b"".join(b"040000 tree " + inner.encode() + b"\td%d\0" % n for n in range(10))
+        inner = upstream.git("mktree", "-z", stdin=lines)
+    commit = upstream.git("commit-tree", inner, "-m", "bomb")
+    upstream.git("update-ref", "refs/heads/main", commit)
+    return commit
+
+
+def test_folders_do_not_count_as_files(upstream, made, monkeypatch):
+    commit = upstream.commit({"a/b/c/d": b"1", "e": b"2"})
+    monkeypatch.setattr(trees, "MAX_PATHS", 2)
+    assert made(commit)[0].files == 2
+
+
+def test_git_that_prints_too_long_or_too_late_is_stopped(upstream):
+    commit = upstream.commit({"a": b"x" * 100_000})
+    folder = upstream.folder / ".git"
+    assert len(git.read(folder, ["cat-file", "blob", f"{commit}:a"], most_bytes=1000)) == 1001
+    assert git.read(folder, ["rev-parse", commit], most_bytes=1000).decode().strip() == commit
+    with pytest.raises(git.GitError, match="cat-file failed"):
+        git.read(folder, ["cat-file", "blob", "nothing"], most_bytes=1000)
+    bomb = _bomb(upstream, b"")
+    with pytest.raises(git.GitError, match="took more than 0 s"):  # without -t nothing is printed of empty folders
+        git.read(folder, ["ls-tree", "-r", f"{bomb}^{{tree}}"], most_bytes=1000, timeout_s=0.3)
+
+
 def test_a_missing_commit_repository_and_source_are_told_apart(upstream, made, tmp_path):
     upstream.commit({"a": b"1"})
     with pytest.raises(repositories.CommitMissingError, match="has no commit 1111"):
@@ -297,6 +336,16 @@ def test_text_in_another_encoding_still_gives_a_patch_that_applies(upstream, mad
     assert (again.folder / "latin").read_bytes() == "gr\u00fcner\n".encode("latin-1")
 
 
+def test_attributes_of_the_tree_do_not_hide_what_a_patch_changes(upstream, made):
+    rules = b"*.py -diff\n*.lock binary\n*.txt diff=evil\n"
+    commit = upstream.commit({".gitattributes": rules, "sub/.gitattributes": b"* -diff\n", "a.py": b"1\n"})
+    _, folder = made(commit)
+    entries = tuple(change(name, b"2\n") for name in (b"a.py", b"b.lock", b"c.txt", b"sub/d"))
+    patch, note = patches.diff(folder, Changes(entries=entries, truncated=False))
+    assert patch.count("+2\n") == len(entries)
+    assert note is None
+
+
 def test_what_a_patch_leaves_out_is_said(upstream, made):
     commit = upstream.commit({"a": b"1\n"})
     _, folder = made(commit)
@@ -326,6 +375,12 @@ def test_language_comes_from_the_bytes_of_own_files():
     assert language.of_tree(files) == "go"
     assert language.of_tree([(b"x.py", 5), (b"y.rs", 5)]) == "python"
     assert language.of_tree([(b"Makefile", 5)]) == language.OTHER
+
+
+def test_the_language_of_a_tree_is_that_of_its_files_whatever_a_row_says(upstream, made):
+    commit = upstream.commit({"a.py": b"1"})
+    assert made(commit, language="cobol")[0].language == "python"
+    assert made(commit)[0].language == "python"
 
 
 def test_trees_are_made_once(upstream, made, tmp_path):
