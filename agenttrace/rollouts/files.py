@@ -75,9 +75,9 @@ def is_compacted(path: Path) -> bool:
     """Return whether a file ends as the compacted form does; other compressed files do not.
 
     Raises:
-        OSError: it cannot be read.
+        UsageError: it cannot be opened, or is a folder, a pipe or a device.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - FOOTER.size))
         return file.read().endswith(SEEKABLE_MAGIC.to_bytes(4, "little"))

@@ -62,6 +62,12 @@ def test_validation_tells_of_it_and_ends(odd):
     assert "it is a pipe or a device" in found.message
 
 
+def test_validation_of_a_pipe_by_the_name_of_a_compacted_file_ends(tmp_path):
+    os.mkfifo(tmp_path / "a.jsonl.zst")
+    (found,) = Validation(tmp_path / "a.jsonl.zst")
+    assert "it is a pipe or a device" in found.message
+
+
 def test_a_link_is_followed_to_the_file_that_its_run_spec_lies_beside(tmp_path):
     (tmp_path / "there").mkdir()
     real = shutil.copy(COLLECTED, tmp_path / "there/a.jsonl")
