@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Literal
 
 from agenttrace.agents.tool_calling import agent_spec
 from agenttrace.agents.toolbox import tool_text
-from agenttrace.errors import DataError, UsageError
+from agenttrace.errors import DataError
 from agenttrace.formats import python_call
 from agenttrace.formats.agenttrace_0_3_row import FINAL_ANSWER, decode
 from agenttrace.records import Record
 from agenttrace.show import printable
+from agenttrace.store.opening import LONGEST_LINE, numbered_lines, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,18 +69,16 @@ def is_foreign(path: Path) -> bool:
         UsageError: it cannot be read.
     """
     try:
-        with path.open("rb") as lines:
-            decode(lines.readline())
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        with opened(path) as file:
+            decode(file.readline(LONGEST_LINE))
     except DataError:
         return False
     return True
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+    with opened(path) as file:
+        for number, line in numbered_lines(file, path):
             try:
                 row = decode(line)
             except DataError as error:

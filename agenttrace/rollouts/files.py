@@ -17,6 +17,7 @@ import msgspec
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records.rollout import Rollout
+from agenttrace.store.opening import numbered_lines, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,16 +55,13 @@ def lines(path: Path) -> Iterator[bytes]:
         DataError: the compacted file is damaged.
     """
     if path.suffix == COMPACTED:
-        with Compacted(path) as opened:
-            for number in range(opened.frames):
-                yield from opened.frame(number).splitlines(keepends=True)
+        with Compacted(path) as compacted:
+            for number in range(compacted.frames):
+                yield from compacted.frame(number).splitlines(keepends=True)
         return
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    with file:
-        yield from file
+    with opened(path) as file:
+        for _, line in numbered_lines(file, path):
+            yield line
 
 
 class Compacted:
@@ -87,10 +85,8 @@ class Compacted:
         self._path = path
         self._error = zstandard.ZstdError
         self._decompressor = zstandard.ZstdDecompressor()
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        with opened(path) as file:
+            self._descriptor = os.dup(file.fileno())
         try:
             self._starts, self._sizes, self._index_at = self._seek_table()
             self.frames = len(self._sizes)

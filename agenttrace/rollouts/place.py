@@ -13,6 +13,7 @@ from agenttrace.records import Record, differences, digest
 from agenttrace.records.rollout import RolloutSpec
 from agenttrace.rollouts.spec import Job, jobs
 from agenttrace.store.jsonl import write_whole
+from agenttrace.store.opening import content
 from agenttrace.store.read import run_spec_path
 
 if TYPE_CHECKING:
@@ -87,9 +88,7 @@ def read_spec(path: Path) -> RolloutSpec:
         DataError: it is no spec of rollouts.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=RolloutSpec)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        return msgspec.json.decode(content(path), type=RolloutSpec)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not a run spec of rollouts: {error}") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import time
 from typing import TYPE_CHECKING, Any
@@ -205,14 +206,15 @@ class ChatModel:
         try:
             body = json.loads(raw.content)
             message = body["choices"][0]["message"]
-            usage = body.get("usage") or {}
+            usage = body.get("usage")
+            usage = usage if isinstance(usage, dict) else {}
             calls = tuple(
                 ProposedCall(
                     name=_text(call["function"]["name"]) or "", arguments=_text(call["function"]["arguments"]) or ""
                 )
                 for call in message.get("tool_calls") or ()
             )
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ModelServerError(
                 f"the model server at {self._base_url} answered outside the chat-completions format ({error!r})"
             ) from error
@@ -220,9 +222,9 @@ class ChatModel:
             content=_text(message.get("content")),
             reasoning=_text(message.get("reasoning_content")),
             tool_calls=calls,
-            finish_reason=body["choices"][0].get("finish_reason"),
-            input_tokens=usage.get("prompt_tokens"),
-            output_tokens=usage.get("completion_tokens"),
+            finish_reason=_text(body["choices"][0].get("finish_reason")),
+            input_tokens=_count(usage.get("prompt_tokens")),
+            output_tokens=_count(usage.get("completion_tokens")),
             timings=_timings(body.get("timings")),
             start_ns=start_ns,
             end_ns=end_ns,
@@ -248,13 +250,24 @@ def _text(value: object) -> str | None:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _timings(row: dict[str, Any] | None) -> Timings | None:
-    if not row:
+def _count(value: object) -> int | None:
+    """Return a number of tokens; what no record could hold counts as not reported."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
+
+
+def _milliseconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _timings(row: object) -> Timings | None:
+    if not isinstance(row, dict) or not row:
         return None
     return Timings(
-        prompt_n=row.get("prompt_n"),
-        prompt_ms=row.get("prompt_ms"),
-        predicted_n=row.get("predicted_n"),
-        predicted_ms=row.get("predicted_ms"),
-        cached_n=row.get("cache_n"),
+        prompt_n=_count(row.get("prompt_n")),
+        prompt_ms=_milliseconds(row.get("prompt_ms")),
+        predicted_n=_count(row.get("predicted_n")),
+        predicted_ms=_milliseconds(row.get("predicted_ms")),
+        cached_n=_count(row.get("cache_n")),
     )

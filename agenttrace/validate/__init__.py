@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from agenttrace.errors import AgentTraceError
 from agenttrace.store.kinds import compressed, other_kind
+from agenttrace.store.opening import LONGEST_LINE
 from agenttrace.validate.findings import Finding, Problem
 from agenttrace.validate.leaks import leaks
-from agenttrace.validate.lines import LONGEST_LINE, lines, parsed
+from agenttrace.validate.lines import lines, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,6 +86,9 @@ class Validation:
                     )
         except OSError as error:
             yield Finding(0, "file", "", f"cannot be read: {error.strerror}")
+            return
+        except AgentTraceError as error:
+            yield Finding(0, "file", "", str(error))
             return
         for checker in self._checkers.values():
             yield from (Finding(0, *problem) for problem in checker.beside())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+from agenttrace.store.opening import LONGEST_LINE, opened
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LONGEST_LINE = 64 << 20
-"""Bytes. A record holds two output streams of 64 KiB for each of some ten calls; this is far beyond."""
 _CHUNK = 1 << 20
 _INT64_CHARS = 20
 
@@ -29,8 +29,9 @@ def lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[Line]:
 
     Raises:
         OSError: it cannot be read.
+        UsageError: it cannot be opened, or is a folder, a pipe or a device.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         number = 0
         while data := file.readline(longest + 1):
             number += 1
