@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections import deque
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError
@@ -51,9 +52,9 @@ def _lines(trace: Trace) -> Iterator[tuple[str, str]]:
     yield "dim", f"{trace.model}, {trace.timestamp_utc}, {trace.total_duration_ms / 1000:.3f} s"
     yield "", ""
     yield from _block("bold cyan", "task", trace.prompt)
-    waiting: dict[str | None, list[Span]] = {}  # a foreign record may give one id twice
+    waiting: dict[str | None, deque[Span]] = {}  # a foreign record may give one id twice
     for span in trace.spans:
-        waiting.setdefault(span.call_id, []).append(span)
+        waiting.setdefault(span.call_id, deque()).append(span)
     for step in trace.llm_steps:
         yield from _step(step, waiting)
     left = {id(span) for spans in waiting.values() for span in spans}
@@ -69,7 +70,7 @@ def _lines(trace: Trace) -> Iterator[tuple[str, str]]:
         yield style, f"  {verdict.aspect}: {verdict.verdict}{reason}"
 
 
-def _step(step: LLMStep, waiting: dict[str | None, list[Span]]) -> Iterator[tuple[str, str]]:
+def _step(step: LLMStep, waiting: dict[str | None, deque[Span]]) -> Iterator[tuple[str, str]]:
     tokens = f"{step.input_tokens} -> {step.output_tokens} tokens" if step.output_tokens is not None else "no count"
     yield "", ""
     took = "duration unknown" if step.duration_ms is None else f"{step.duration_ms:.1f} ms"
@@ -83,7 +84,7 @@ def _step(step: LLMStep, waiting: dict[str | None, list[Span]]) -> Iterator[tupl
         if not spans:
             yield from _block("yellow", f"proposes {call.name}", call.arguments)
             continue
-        span = spans.pop(0)
+        span = spans.popleft()
         yield from _block("bold cyan", span.tool_name, span.tool_input)
         yield from _block("", "result", span.tool_output)
         yield "dim", f"    {_cost(span)}"

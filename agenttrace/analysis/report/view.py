@@ -6,6 +6,7 @@ milliseconds since the start of the run on one axis, sizes are bytes, and `None`
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -177,22 +178,22 @@ def text_of(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _by_call(spans: tuple[Span, ...]) -> dict[str | None, list[Span]]:
+def _by_call(spans: tuple[Span, ...]) -> dict[str | None, deque[Span]]:
     """Return the spans of each call id, in order; nothing keeps a foreign record from giving one id twice."""
-    found: dict[str | None, list[Span]] = {}
+    found: dict[str | None, deque[Span]] = {}
     for span in spans:
-        found.setdefault(span.call_id, []).append(span)
+        found.setdefault(span.call_id, deque()).append(span)
     return found
 
 
-def _step(step: LLMStep, spans: dict[str | None, list[Span]], origin: int) -> StepView:
+def _step(step: LLMStep, spans: dict[str | None, deque[Span]], origin: int) -> StepView:
     """Return the view of a step; its calls take the first span of their id."""
     calls = [(call, spans.get(call.call_id)) for call in step.tool_calls or ()]
     return StepView(
         n=step.step_number,
         thinks=step.reasoning_content,
         says=step.model_output,
-        calls=[_call(call, found.pop(0) if found else None, origin) for call, found in calls],
+        calls=[_call(call, found.popleft() if found else None, origin) for call, found in calls],
         start=_since(step.start_ns, origin),
         end=_since(step.end_ns, origin),
         ms=step.duration_ms,
