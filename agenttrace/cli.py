@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from agenttrace import __version__
-from agenttrace.errors import AgentTraceError, UsageError
+from agenttrace.errors import AgentTraceError, UsageError, unusable
 from agenttrace.rollouts import verbs as rollout_verbs
-from agenttrace.show import printable
+from agenttrace.show import escape_what_no_terminal_here_shows, printable
 from agenttrace.verbs import MODULES
 
 EXIT_INTERRUPTED = 130
@@ -101,6 +101,7 @@ def _add_campaign(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run one verb and exit with its status; a user's mistake is one message, never a traceback."""
+    escape_what_no_terminal_here_shows()
     arguments = _parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _as_interrupt)
     own = {
@@ -121,8 +122,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         status = own[arguments.verb](arguments) if arguments.verb in own else _run(arguments)
         sys.stdout.flush()
     except AgentTraceError as error:
-        print(f"agenttrace: {printable(_shown(str(error)))}", file=sys.stderr)  # noqa: T201 - this is the command line
-        status = error.exit_code
+        status = _tell(error)
     except KeyboardInterrupt:
         kept = "; every finished record is kept" if arguments.verb in {"collect", "rollouts"} else ""
         print(f"agenttrace: interrupted{kept}", file=sys.stderr)  # noqa: T201
@@ -130,7 +130,14 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # `agenttrace show FILE | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except OSError as error:
+        status = _tell(unusable(error))
     sys.exit(status)
+
+
+def _tell(error: AgentTraceError) -> int:
+    print(f"agenttrace: {printable(_shown(str(error)))}", file=sys.stderr)  # noqa: T201 - this is the command line
+    return error.exit_code
 
 
 def _shown(message: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class AgentTraceError(Exception):
     """Root of every error that a user can cause or mend; the command line prints its message and no traceback.
@@ -39,3 +41,15 @@ class StorageError(AgentTraceError):
     """A record could not be made durable (disk full, no permission); nothing half-written stays (status 5)."""
 
     exit_code = 5
+
+
+def unusable(error: OSError) -> AgentTraceError:
+    """Return the error of a path that the system refuses (too long a name, a folder that may not be entered) as ours.
+
+    Raises:
+        OSError: the error itself, when it is about no path: a fault of the kit, which a traceback helps to find.
+    """
+    if error.filename is None:
+        raise error
+    kind = StorageError if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS} else UsageError
+    return kind(f"cannot use {str(error.filename)[:300]}: {error.strerror}")

@@ -30,6 +30,13 @@ _SHOWN = 12
 Entries = dict[str, dict[str, Any]]
 
 
+class RecordedFacts(msgspec.Struct):
+    """What a cassette holds of `replay_facts`; `None` where it says nothing."""
+
+    fixture: Entries | None = None
+    sandbox: list[str] | None = None
+
+
 def input_differences(recorded: RunSpec, here: RunSpec) -> list[str]:
     """Return `input: recorded / here` for every field in which two run specs differ; the run id is no input."""
     same = msgspec.structs.replace(here, run_id=recorded.run_id)
@@ -116,7 +123,8 @@ def changed_parts(recorded: list[str], here: list[str]) -> list[str]:
 
 def _part(line: str) -> tuple[str, str]:
     """Return name and state of a part: `deb NAME VERSION KIND`, `wheel NAME VERSION` or `file SHA256 PATH`."""
-    kind, first, *rest = line.split(" ")
+    kind, _, said = line.partition(" ")
+    first, _, rest = said.partition(" ")
     if kind == "file":
-        return f"file {' '.join(rest)}", first[:_SHOWN]
-    return f"{kind} {first}", " ".join(rest)
+        return f"file {rest}", first[:_SHOWN]
+    return f"{kind} {first}", rest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from datetime import timedelta
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +19,7 @@ from agenttrace.sandbox.policies import policies
 from agenttrace.serving import pins, profiles
 from agenttrace.serving.external import external_pin
 from agenttrace.store.jsonl import write_whole
+from agenttrace.store.kinds import FAILURES
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import Task, task_set
 
@@ -125,6 +127,10 @@ def check_options(options: Options) -> None:
         )
     if options.stamp is not None and not _STAMP.fullmatch(options.stamp):
         raise UsageError(f"stamp {options.stamp!r}: expected the form 20261102T030405Z")
+    if options.output is not None and (
+        PurePath(options.output).suffix != ".jsonl" or options.output.endswith(FAILURES)
+    ):
+        raise UsageError(f"--output {options.output}: the name of a record file ends in .jsonl, and not in {FAILURES}")
     if options.fresh and options.output is not None:
         raise UsageError("--fresh starts a new file with a name of its own: give it without --output")
 
@@ -146,8 +152,7 @@ def make_plan(options: Options, *, images: dict[str, str], fixture_version: str,
     chosen = task_set(options.dataset)
     pin, serving = served(options)
     dataset = chosen.spec(offset=options.offset, count=options.count)
-    if dataset.count * options.rollouts > _MOST_RECORDS:
-        raise UsageError(f"{dataset.count} tasks with {options.rollouts} rollouts: more than {_MOST_RECORDS} records")
+    tasks = rolled_out(chosen.tasks(offset=options.offset, count=options.count), options.rollouts)
     draft = RunSpec(
         run_id=options.run_id or "",
         dataset=msgspec.structs.replace(dataset, rollouts=options.rollouts),
@@ -160,8 +165,7 @@ def make_plan(options: Options, *, images: dict[str, str], fixture_version: str,
         collector_version=__version__,
     )
     path, spec, resumes = _place(draft, options, folder, now)
-    tasks = chosen.tasks(offset=options.offset, count=options.count)
-    return Plan(spec=spec, path=path, tasks=rolled_out(tasks, options.rollouts), resumes=resumes)
+    return Plan(spec=spec, path=path, tasks=tasks, resumes=resumes)
 
 
 def served(options: Options) -> tuple[ModelPin, ServingSpec]:
@@ -187,8 +191,23 @@ def _sampler(options: Options, model: str) -> Sampler:
     return found
 
 
+def check_size(tasks: int, rollouts: int) -> None:
+    """Refuse more records than a campaign can have.
+
+    Raises:
+        UsageError: names both numbers.
+    """
+    if tasks * rollouts > _MOST_RECORDS:
+        raise UsageError(f"{tasks} tasks with {rollouts} rollouts: more than {_MOST_RECORDS} records")
+
+
 def rolled_out(tasks: tuple[Task, ...], rollouts: int) -> tuple[Task, ...]:
-    """Return every task once, then every task again for the next rollout."""
+    """Return every task once, then every task again for the next rollout.
+
+    Raises:
+        UsageError: these are more than a campaign can have; a run spec of somebody else's may say anything.
+    """
+    check_size(len(tasks), rollouts)
     again = (msgspec.structs.replace(task, rollout=index) for index in range(1, rollouts) for task in tasks)
     return (*tasks, *again)
 
@@ -253,8 +272,6 @@ def _newest_first(paths: Iterable[Path]) -> list[Path]:
 
 
 def _given(path: Path, draft: RunSpec, new: RunSpec, options: Options) -> tuple[Path, RunSpec, bool]:
-    if path.suffix != ".jsonl":
-        raise UsageError(f"--output {path.name}: the name of a record file ends in .jsonl")
     if not path.parent.is_dir():
         raise UsageError(f"--output {path}: the folder {path.parent} does not exist")
     beside = run_spec_path(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError
@@ -113,3 +115,9 @@ def printable(text: str) -> str:
     return "".join(
         char if char in _KEEP or char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def escape_what_no_terminal_here_shows() -> None:
+    """Let standard output escape the letters that its encoding lacks (a locale without UTF-8) instead of failing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -20,6 +22,8 @@ from agenttrace.records import (
     Verdict,
 )
 from agenttrace.show import printable
+
+ROOT = Path(__file__).parents[1]
 
 
 def agenttrace(*arguments):
@@ -153,3 +157,17 @@ def test_bad_options_are_a_message(tmp_path):
 def test_printable_keeps_text_and_shows_the_rest():
     assert printable("Grüße 你好\n\tx") == "Grüße 你好\n\tx"
     assert printable("\r\x00\x9b\u2066") == r"\r\x00\x9b\u2066"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_letter_that_the_terminal_lacks_is_escaped(tmp_path, encoding):
+    line = (ROOT / "tests/data/records/demo.jsonl").read_text(encoding="utf-8").splitlines()[0]
+    (tmp_path / "a.jsonl").write_text(line.replace("whole tree?", "whole \N{CJK UNIFIED IDEOGRAPH-6728}?") + "\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "agenttrace", "show", tmp_path / "a.jsonl"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert b"whole \\u6728?" in ended.stdout

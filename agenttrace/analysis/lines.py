@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.store.kinds import other_kind
+from agenttrace.store.opening import opened
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Iterator
     from pathlib import Path
     from typing import BinaryIO
@@ -36,7 +36,7 @@ def lines(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple
         UsageError: the file cannot be opened or is of another kind (cassette, Parquet, zip, a folder).
         DamagedFileError: after the last whole line of a compressed file that is cut off or corrupt.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         head = file.peek(4)[:4]
         _refuse_others(path, head)
         if head.startswith(_GZIP):
@@ -46,15 +46,6 @@ def lines(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple
         else:
             chunks = iter(lambda: file.read(_CHUNK), b"")
         yield from _split(chunks, max_line_bytes)
-
-
-def _opened(path: Path) -> io.BufferedReader:
-    try:
-        return path.open("rb")
-    except IsADirectoryError:
-        raise UsageError(f"cannot read {path}: it is a folder; name its record files, such as {path}/*.jsonl") from None
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _refuse_others(path: Path, head: bytes) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import msgspec
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.formats import FORMATS, Sourced, foreign
 from agenttrace.store.kinds import compressed, other_kind
+from agenttrace.store.opening import numbered_lines, opened, the_file
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ def read(path: Path) -> Iterator[Sourced]:
     if path.suffix == ".parquet":
         from agenttrace.formats import agenttrace_0_3_view  # noqa: PLC0415 - pyarrow
 
-        if not path.is_file():
-            raise UsageError(f"cannot read {path}: there is no such file")
-        for trace in agenttrace_0_3_view.read(path):
+        for trace in agenttrace_0_3_view.read(the_file(path)):
             yield Sourced(trace, None, path.name)
         return
     if path.suffix == ".json":
@@ -50,12 +49,8 @@ def read(path: Path) -> Iterator[Sourced]:
 
 
 def _lines(path: Path) -> Iterator[Trace]:
-    try:
-        lines = path.open("rb")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    with lines:
-        for number, line in enumerate(lines, start=1):
+    with opened(path) as file:
+        for number, line in numbered_lines(file, path):
             try:
                 yield foreign.to_trace(foreign.parsed(line))
             except (msgspec.DecodeError, ValueError, RecursionError, DataError) as error:
@@ -153,6 +148,7 @@ def new_folder(output: Path) -> Iterator[Path]:
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(f"{output} is there already and not an empty folder: choose another --output")
+    made = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
         temporary = output / f".{os.getpid()}.tmp"
@@ -163,5 +159,8 @@ def new_folder(output: Path) -> Iterator[Path]:
                 path.replace(output / path.name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            if made:
+                with suppress(OSError):  # not empty: all went well
+                    output.rmdir()
     except OSError as error:
         raise StorageError(f"cannot write {output}: {error.strerror or error}") from error

@@ -11,6 +11,7 @@ import msgspec
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import Trace
 from agenttrace.store.kinds import other_kind
+from agenttrace.store.opening import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,13 +78,12 @@ def read_whole(path: Path) -> Iterator[Trace]:
     if why := other_kind(path, b""):
         raise UsageError(f"cannot read {path}: {why}")
     try:
-        raw = parsed(path.read_bytes())
+        with opened(path) as file:
+            raw = parsed(file.read())
         for number, value in enumerate(raw if isinstance(raw, list) else [raw], start=1):
             try:
                 yield to_trace(value)
             except DataError as error:
                 raise DataError(f"{path}, value {number}: {error}") from error
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}") from error

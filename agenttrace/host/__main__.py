@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from agenttrace.errors import AgentTraceError, UsageError
+from agenttrace.errors import AgentTraceError, UsageError, unusable
 from agenttrace.host import engine, reproducing, rollout_options
 from agenttrace.serving import pins, profiles
+from agenttrace.show import escape_what_no_terminal_here_shows
 from agenttrace.tasks import DATASETS
 from agenttrace.verbs import MODULES
 
@@ -156,6 +157,7 @@ def _check_json(path: object) -> None:
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run one verb and exit with its status; a user's mistake is one message, never a traceback."""
+    escape_what_no_terminal_here_shows()
     given = sys.argv[1:] if argv is None else argv
     if given and given[0] in MODULES:  # a verb that reads records: its own parser knows the arguments
         arguments = argparse.Namespace(verb=given[0], argv=given[1:])
@@ -188,6 +190,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except AgentTraceError as error:
         engine.say(str(error))
         status = error.exit_code
+    except OSError as error:
+        engine.say(str(told := engine.refusal(error) or unusable(error)))
+        status = told.exit_code
     except KeyboardInterrupt:
         kept = {
             "collect": "; every finished record is kept, the same command goes on",

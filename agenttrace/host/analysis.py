@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError
 from agenttrace.host import compose, engine, images
+from agenttrace.host.follow import terminations_interrupt, uninterrupted
 from agenttrace.verbs import MODULES, WRITTEN
 
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _MEMORY = "4g"
+_STOP_S = 20.0
 _OURS = tuple(
     map(
         Path,
@@ -44,7 +49,8 @@ def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes |
     info = engine.check()
     image = images.build(targets=("analysis",)).ids["analysis"]
     uid, gid = compose.caller(info)
-    words = ["docker", "run", "--rm", "--init", "--read-only", "--cap-drop", "ALL"]
+    name = f"{compose.project_name()}-{verb}-{os.getpid()}"
+    words = ["docker", "run", "--rm", "--name", name, "--init", "--read-only", "--cap-drop", "ALL"]
     words += ["--security-opt", "no-new-privileges", "--memory", memory, "--pids-limit", "256"]
     words += ["--user", f"{uid}:{gid}", "--tmpfs", "/run/home:mode=1777,size=256m", "--workdir", str(Path.cwd())]
     words += ["--label", f"{compose.PROJECT_LABEL}=agenttrace", "--env", f"COLUMNS={_columns()}"]
@@ -54,11 +60,29 @@ def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes |
         words += ["--tty"]
     for option in mounts:
         words += ["--mount", option]
-    if order is None:
-        return engine.start([*words, image, verb, *argv], env=dict(os.environ)).wait()
-    process = engine.start([*words, image, verb, *argv], env=dict(os.environ), stdin=engine.PIPE)
-    process.communicate(order)
+    stdin = subprocess.DEVNULL if order is None else engine.PIPE
+    with terminations_interrupt():
+        process = engine.start([*words, image, verb, *argv], env=dict(os.environ), stdin=stdin)
+        try:
+            process.communicate(order)
+        except KeyboardInterrupt:
+            with uninterrupted():
+                _stop(process, name)
+            raise
     return process.returncode
+
+
+def _stop(process: subprocess.Popen[bytes], name: str) -> None:
+    """End the container, which may only just be starting, and let it put away what it had begun to write."""
+    deadline = time.monotonic() + _STOP_S
+    while process.poll() is None and time.monotonic() < deadline:
+        engine.run(["docker", "stop", "-t", "5", name], check=False)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(1.0)
+    if process.poll() is None:
+        engine.run(["docker", "rm", "--force", name], check=False)
+        process.kill()
+        process.wait()
 
 
 def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
@@ -125,6 +149,9 @@ def _bind(path: Path) -> str:
     covers = path.is_dir() and any(path == ours or path in ours.parents or ours in path.parents for ours in _OURS)
     if covers:
         raise UsageError(f"{path} cannot be shared with a container: use a folder of your own")
-    if "," in str(path) or '"' in str(path):
-        raise UsageError(f"{path}: a comma or quote in a path cannot be given to the engine; rename or copy it")
-    return f"type=bind,source={path.resolve()},target={path}"
+    source = path.resolve()
+    if any(char in f"{path}{source}" for char in ',"\n\r'):
+        raise UsageError(
+            f"{path}: a comma, quote or line end in a path cannot be given to the engine; rename or copy it"
+        )
+    return f"type=bind,source={source},target={path}"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from agenttrace.errors import UsageError
+from agenttrace.serving.mirror import expanded
 
 from . import engine
 
@@ -114,10 +115,10 @@ def ca_bundle(environ: Mapping[str, str] = os.environ, files: tuple[str, ...] = 
         UsageError: AGENTTRACE_CA_BUNDLE names no file.
     """
     own = environ.get("AGENTTRACE_CA_BUNDLE")
-    if own and not Path(own).is_file():
+    if own and not expanded(own).is_file():
         raise UsageError(f"AGENTTRACE_CA_BUNDLE names {own}, which is no file: correct or unset it")
     named = (environ.get(name) for name in _CA_VARIABLES)
-    return next((Path(name) for name in (own, *named, *files) if name and Path(name).is_file()), None)
+    return next((path for name in (own, *named, *files) if name and (path := expanded(name)).is_file()), None)
 
 
 def have(reference: str) -> bool:

@@ -16,7 +16,7 @@ from agenttrace.host import compose, engine, images, weights
 from agenttrace.host.follow import EXIT_INTERRUPTED, follow, terminations_interrupt, uninterrupted
 from agenttrace.host.lock import only_one
 from agenttrace.host.reaper import Reaper
-from agenttrace.plan import check_options, served
+from agenttrace.plan import check_options, check_size, served
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import api_key, check_base_url
 from agenttrace.serving.external import external_pin
@@ -154,7 +154,8 @@ def _check(request: Request) -> None:
     if not request.folder.is_dir():
         raise UsageError(f"the folder for records {request.folder} does not exist; create it first")
     for options in request.options:  # last, because it may have to download the task files
-        task_set(options.dataset).tasks(offset=options.offset, count=options.count)
+        tasks = task_set(options.dataset).tasks(offset=options.offset, count=options.count)
+        check_size(len(tasks), options.rollouts)
 
 
 def variables(request: Request, info: engine.EngineInfo, built: ImageSet) -> dict[str, str]:

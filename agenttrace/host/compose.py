@@ -207,7 +207,10 @@ def terminal_size() -> str:
 
 
 def git_state(root: Path = ROOT) -> dict[str, Any]:
-    """Return commit and cleanness of the checkout; `None` where it is no git checkout."""
+    """Return commit and cleanness of the checkout; `None` where it is no git checkout.
+
+    A file that git does not know, such as records that `--output` put here, counts only where images are built from.
+    """
     try:
         commit = engine.run(["git", "-C", str(root), "rev-parse", "HEAD"], check=False)
         status = engine.run(["git", "-C", str(root), "status", "--porcelain"], check=False)
@@ -215,7 +218,12 @@ def git_state(root: Path = ROOT) -> dict[str, Any]:
         return {"git_commit": None, "git_dirty": None}
     if commit.returncode != 0:
         return {"git_commit": None, "git_dirty": None}
-    return {"git_commit": commit.stdout.strip(), "git_dirty": bool(status.stdout.strip())}
+    changed = [line for line in status.stdout.splitlines() if not line.startswith("??") or _shapes_images(line[3:])]
+    return {"git_commit": commit.stdout.strip(), "git_dirty": bool(changed)}
+
+
+def _shapes_images(path: str) -> bool:
+    return path.strip('"').startswith(("agenttrace/", "docker", "requirements/", "Dockerfile", ".dockerignore"))
 
 
 def host_facts(info: engine.EngineInfo, base_origin: str) -> str:

@@ -186,7 +186,10 @@ def _show(report: Report) -> None:
         table.add_column(column)
     for one in report.tasks:
         table.add_row(
-            Text(f"{one.task_id} {one.name}"), one.verdict, f"{one.equal_runs} of {one.runs}", Text(_place(one))
+            Text(printable(f"{one.task_id} {one.name}")),
+            one.verdict,
+            f"{one.equal_runs} of {one.runs}",
+            Text(printable(_place(one))),
         )
     out = Console(highlight=False, soft_wrap=True)
     out.print(table)
@@ -194,9 +197,9 @@ def _show(report: Report) -> None:
         out.print(f"another input (first run / this run): {printable(line)}", markup=False)
     for one in report.tasks:
         if one.divergence is not None:
-            first, other = (printable(text) for text in (one.divergence.first, one.divergence.other))
-            out.print(f"task {one.task_id}, {_place(one)}\n    run 1: {first}\n    run {one.divergence.run}: {other}",
-                      markup=False)  # fmt: skip
+            place, first, other = map(printable, (_place(one), one.divergence.first, one.divergence.other))
+            runs = f"    run 1: {first}\n    run {one.divergence.run}: {other}"
+            out.print(f"task {one.task_id}, {place}\n{runs}", markup=False)
     equal = sum(one.verdict == "equal" for one in report.tasks)
     out.print(f"{equal} of {len(report.tasks)} tasks equal in all {len(report.runs)} runs")
 

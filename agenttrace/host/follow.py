@@ -99,12 +99,13 @@ def _tell_server_log(sdk: docker.DockerClient, project: str) -> None:
 
 @contextlib.contextmanager
 def terminations_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the campaign as Ctrl-C does."""
+    """Let SIGTERM and SIGHUP end the campaign as Ctrl-C does; what was ignored before stays so, as `nohup` wants it."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    numbers = (signal.SIGTERM, signal.SIGHUP)
+    both = (signal.SIGTERM, signal.SIGHUP)
+    numbers = [number for number in both if signal.getsignal(number) is not signal.SIG_IGN]
     before = [signal.signal(number, interrupt) for number in numbers]
     try:
         yield

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 import uuid
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace import __version__
-from agenttrace.errors import AgentTraceError
+from agenttrace.errors import AgentTraceError, StorageError
+from agenttrace.store.jsonl import write_whole
 
 from . import base as bases
 from . import engine
@@ -45,6 +48,7 @@ _FINGERPRINT_LABEL = "org.agenttrace.fingerprint"
 _BASE_LABEL = "org.agenttrace.base"
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 _LOG_LINES_SHOWN = 30
+_FACT_WORDS = re.compile(r"\w+ [0-9a-f]{64}( [0-9a-f]{64} [0-9a-f]{64})?")
 _FACTS = """
     cd /etc/agenttrace && cat base-origin environment.sha256
     if [ -d images ]; then cat images/server.sha256 images/sandbox.sha256; fi
@@ -258,8 +262,13 @@ def _log_folder() -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
-        folder = Path(tempfile.mkdtemp(prefix="agenttrace-"))
-    return folder
+        return _log_folder_elsewhere()
+    return folder if os.access(folder, os.W_OK) else _log_folder_elsewhere()
+
+
+@functools.cache
+def _log_folder_elsewhere() -> Path:
+    return Path(tempfile.mkdtemp(prefix="agenttrace-"))
 
 
 def _disagreeing(facts: Mapping[str, Sequence[str]]) -> list[str]:
@@ -275,11 +284,12 @@ def _facts(image: Mapping[str, Any]) -> list[str]:
         facts = memory.read_text(encoding="ascii").split()
     except OSError:
         facts = []
-    if not facts:
+    if not _FACT_WORDS.fullmatch(" ".join(facts)):  # or cut short by a full disk
         argv = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "sh", image["Id"], "-c", _FACTS]
         ended = engine.run(argv, check=False)
         facts = ended.stdout.split()
         if len(facts) not in {2, 4}:
             raise ImageBuildError(f"the image {image['Id']} does not say what it consists of: {ended.stderr.strip()}")
-        memory.write_text("\n".join(facts), encoding="ascii")
+        with suppress(StorageError):
+            write_whole(memory, "\n".join(facts).encode("ascii"))
     return facts

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agenttrace.errors import UsageError
 from agenttrace.host import engine
 from agenttrace.host.workers import SandboxContainer, sandbox_project
 from agenttrace.store.jsonl import RecordLog, write_whole
+from agenttrace.store.opening import the_file
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import task_set
 from agenttrace.tasks.bench import WorkerBench
@@ -29,11 +29,12 @@ def judge(file: Path, *, check: bool = False) -> int:
     Raises:
         AgentTraceError: the file, its task set, its fixture or a worker cannot be had.
     """
-    if not file.is_file():
-        raise UsageError(f"cannot read {file}: there is no such file")
+    file = the_file(file)
     if check:
         return 1 if any(found.differs for found in _judged(file)) else 0
-    with RecordLog(file):  # nobody appends meanwhile
+    with RecordLog(file) as log:  # nobody appends meanwhile
+        if log.torn_bytes:
+            engine.say(f"cut off a torn last line of {log.torn_bytes} bytes, left by a killed sitting")
         found = _judged(file)
         if any(one.differs for one in found):
             write_whole(file, b"".join(one.line for one in found))

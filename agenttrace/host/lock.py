@@ -18,7 +18,7 @@ CLEANING_S = 30.0
 
 
 @contextlib.contextmanager
-def only_one(path: Path, *, waiting_s: float = CLEANING_S) -> Iterator[int]:
+def only_one(path: Path, *, what: str = "campaign", waiting_s: float = CLEANING_S) -> Iterator[int]:
     """Hold the lock file; yields its descriptor, which a clean-up process may inherit and so keep it locked.
 
     When the holder that wrote its process id is gone, its clean-up is still at work: it is waited for.
@@ -29,7 +29,7 @@ def only_one(path: Path, *, waiting_s: float = CLEANING_S) -> Iterator[int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        _acquire(descriptor, path, waiting_s)
+        _acquire(descriptor, path, what, waiting_s)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield descriptor
@@ -37,7 +37,7 @@ def only_one(path: Path, *, waiting_s: float = CLEANING_S) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, path: Path, waiting_s: float) -> None:
+def _acquire(descriptor: int, path: Path, what: str, waiting_s: float) -> None:
     deadline = time.monotonic() + waiting_s
     while True:
         with contextlib.suppress(BlockingIOError):
@@ -46,10 +46,10 @@ def _acquire(descriptor: int, path: Path, waiting_s: float) -> None:
         holder = os.pread(descriptor, 32, 0).decode("ascii", errors="replace").strip()
         if holder.isdigit() and _alive(int(holder)):
             raise UsageError(
-                f"another campaign runs from this checkout (process {holder}); wait for it or stop it with Ctrl-C there"
+                f"another {what} runs from this checkout (process {holder}); wait for it or stop it with Ctrl-C there"
             )
         if time.monotonic() > deadline:
-            raise UsageError(f"the clean-up of an earlier campaign does not end; see who holds {path}")
+            raise UsageError(f"the clean-up of an earlier {what} does not end; see who holds {path}")
         time.sleep(0.1)
 
 

@@ -11,6 +11,7 @@ import msgspec
 from agenttrace.errors import StorageError, UsageError
 from agenttrace.host import campaign, compose
 from agenttrace.host.follow import follow
+from agenttrace.store.opening import the_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,8 +35,7 @@ def replay(request: Request) -> int:
     Raises:
         AgentTraceError: the file, its run spec, its cassette, its tasks or a worker cannot be had.
     """
-    if not request.file.is_file():
-        raise UsageError(f"cannot read {request.file}: there is no such file")
+    request = msgspec.structs.replace(request, file=the_file(request.file))
     if not 1 <= request.workers <= MAX_WORKERS:
         raise UsageError(f"--workers {request.workers}: expected 1 to {MAX_WORKERS}")
     if request.repeats < 1:

@@ -18,6 +18,7 @@ from agenttrace.records.compare import record_differences
 from agenttrace.replay import report
 from agenttrace.replay.findings import located, told
 from agenttrace.replay.rows import like, metadata_digest
+from agenttrace.store.opening import content, the_file
 from agenttrace.store.read import RecordIndex, read_run_spec, read_traces, run_spec_path
 
 if TYPE_CHECKING:
@@ -58,10 +59,8 @@ def reproduce(request: Request) -> int:
     status = 0
     found: list[Any] = []
     for file in files:
-        if not file.is_file():
-            raise UsageError(f"cannot read {file}: there is no such file")
         engine.say(f"reproducing {file}")
-        one, body = _one(request, file)
+        one, body = _one(request, the_file(file))
         found.append(body)
         status = status or one
     if request.json is not None:
@@ -134,7 +133,7 @@ def _stored_digest(file: Path) -> str | None:
     if manifest is None:
         return None
     try:
-        body = msgspec.json.decode(manifest.read_bytes())
+        body = msgspec.json.decode(content(manifest))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{manifest}: not JSON: {error}") from error
     found = body.get("metadata_sha256") if isinstance(body, dict) else None

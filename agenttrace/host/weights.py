@@ -183,7 +183,7 @@ def user_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _stored_token(environ: Mapping[str, str]) -> str | None:
     home = environ.get("HF_HOME") or Path(environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    path = Path(environ.get("HF_TOKEN_PATH") or Path(home) / "token").expanduser()
+    path = mirror.expanded(environ.get("HF_TOKEN_PATH") or str(Path(home) / "token"))
     try:
         return path.read_text(encoding="ascii").strip() or None
     except (OSError, ValueError):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from agenttrace.errors import WorkerLostError
 from agenttrace.host import compose, engine, images
+from agenttrace.host.lock import only_one
 from agenttrace.sandbox.client import Worker
 
 if TYPE_CHECKING:
@@ -86,15 +87,20 @@ def sandbox_project(purpose: str, targets: Sequence[str] = images.TARGETS) -> It
     Args:
         purpose: part of the project's name, such as `probes`.
         targets: images to bring up to date first.
+
+    Raises:
+        UsageError: another one for this purpose runs from this checkout.
     """
     engine.check()
-    built = images.build(targets=targets)
-    sdk = compose.client()
-    compose.ensure_models_volume(sdk)
     project = f"{compose.project_name()}-{purpose}"
-    variables = {f"AGENTTRACE_{target.upper().replace('-', '_')}_IMAGE": name for target, name in built.names.items()}
-    compose.sweep(sdk, project)
-    try:
-        yield project, {**compose.clean_environment(), **variables}
-    finally:
+    # What an earlier one left is swept away, which must not be a living one's.
+    with only_one(compose.ROOT / ".nox" / f"{project}.lock", what=f"session with workers ({purpose})"):
+        built = images.build(targets=targets)
+        sdk = compose.client()
+        compose.ensure_models_volume(sdk)
+        known = {f"AGENTTRACE_{target.upper().replace('-', '_')}_IMAGE": name for target, name in built.names.items()}
         compose.sweep(sdk, project)
+        try:
+            yield project, {**compose.clean_environment(), **known}
+        finally:
+            compose.sweep(sdk, project)

@@ -62,11 +62,14 @@ def check_names(paths: Sequence[Path]) -> None:
     """Refuse files that cannot lie in one folder.
 
     Raises:
-        UsageError: two have the same name.
+        UsageError: two have the same name, be it in other letters of either case, or one that `SHA256SUMS` cannot hold.
     """
     names = [path.name for path in paths]
-    if len(set(names)) < len(names):
-        raise UsageError("two of the files have the same name: rename one")
+    if len({name.casefold() for name in names}) < len(names):
+        raise UsageError("two of the files have the same name (a disk may ignore case): rename one")
+    for name in names:
+        if not name.isprintable() or "\\" in name:
+            raise UsageError(f"{name!r}: a name with control characters or backslashes cannot be published; rename it")
 
 
 def fill(folder: Path, paths: Sequence[Path], facts: Facts) -> list[Config]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MOST = 20
 """Flaws told of one kind; a hostile file could have millions."""
 _NAMED = 3
+_MOST_NAMED = 1_000_000
+"""Tasks that are held in memory to say which have no record; of more only the number is told."""
 
 
 def flaws(records: Path, words: Sequence[Word] = ()) -> Iterator[str]:
@@ -76,9 +78,10 @@ def _unfinished(spec: RunSpec, ids: list[str]) -> Iterator[str]:
     if not ids:
         yield "holds no record"
         return
-    names = _planned_names(spec)
+    there = set(ids)
     wanted = spec.dataset.count * spec.dataset.rollouts
-    missing = [name for trace_id, name in names.items() if trace_id not in set(ids)]
+    names = _planned_names(spec) if wanted <= _MOST_NAMED else {}
+    missing = [name for trace_id, name in names.items() if trace_id not in there]
     if missing or len(ids) < wanted:
         count = max(len(missing), wanted - len(ids))
         which = f" ({_some(missing)})" if missing else ""

@@ -145,7 +145,8 @@ def _verdict_differences(records: Path, verdicts: Path) -> Iterator[str]:
         made = list(verdict_lines(records))
     except AgentTraceError:  # the records cannot be read: told already
         return
-    if verdicts.read_bytes() != b"".join(made):
+    whole = b"".join(made)
+    if verdicts.stat().st_size != len(whole) or verdicts.read_bytes() != whole:
         yield f"{VERDICTS}/{verdicts.name}: is not what the records say"
 
 

@@ -18,7 +18,7 @@ from agenttrace import __version__
 from agenttrace.agents.tool_calling import agent_spec
 from agenttrace.environment import image_digests
 from agenttrace.errors import DataError
-from agenttrace.inputs import changed_parts, changed_paths, input_differences, replay_facts
+from agenttrace.inputs import RecordedFacts, changed_parts, changed_paths, input_differences, replay_facts
 from agenttrace.plan import Plan, metadata, rolled_out
 from agenttrace.records import RunSpec, Trace
 from agenttrace.records.compare import Difference, record_differences
@@ -81,7 +81,11 @@ class Replay:
         replay is there to show whether the traces are the same in spite of it.
         """
         facts = replay_facts(worker, self.spec)
-        recorded = self.cassette.facts
+        try:
+            recorded = msgspec.convert(self.cassette.facts, RecordedFacts)
+        except msgspec.ValidationError as error:
+            self._find(Finding(where="cassette", field="facts", recorded="fixture and sandbox", found=str(error)))
+            recorded = RecordedFacts()
         for line in input_differences(self.spec, self._here(worker)):
             field, _, values = line.partition(": ")
             was, _, is_ = values.partition(" / ")
@@ -89,10 +93,11 @@ class Replay:
                 self._find(Finding(where="inputs", field=field, recorded=was, found=is_))
             else:
                 self.notes.append(line)
-        for line in changed_paths(recorded.get("fixture", facts["fixture"]), facts["fixture"]):
+        fixture, sandbox = recorded.fixture or facts["fixture"], recorded.sandbox or []
+        for line in changed_paths(fixture, facts["fixture"]):
             path, _, change = line.partition(": ")
             self._find(Finding(where="inputs", field=f"fixture file {path}", recorded="", found=change))
-        self.notes += [f"sandbox, {one}" for one in changed_parts(recorded.get("sandbox", []), facts["sandbox"])]
+        self.notes += [f"sandbox, {one}" for one in changed_parts(sandbox, facts["sandbox"])]
 
     def _here(self, worker: Worker) -> RunSpec:
         spec = self.spec

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from agenttrace.errors import DataError
 from agenttrace.records import LLMStep, Record, Trace, canonical_json
 from agenttrace.records.compare import record_differences
 from agenttrace.replay.findings import Finding, around, located
@@ -82,6 +83,11 @@ def _verdict(made: list[Trace | None], tokenize: Tokenize | None) -> TaskVerdict
     there = [(number, trace) for number, trace in enumerate(made, start=1) if trace is not None]
     (_, first), others = there[0], there[1:]
     kind: Kind = "equal" if len(there) == len(made) else "missing"
+    task_id, name = first.metadata.get("task_id"), first.metadata.get("task_name", "")
+    if not isinstance(task_id, int) or not isinstance(name, str):
+        raise DataError(
+            f"trace {first.trace_id}: its metadata names no task (task_id, task_name): no record of a campaign"
+        )
     divergence, equal = None, 1
     for run, other in others:
         found = _differences(first, other)
@@ -90,8 +96,8 @@ def _verdict(made: list[Trace | None], tokenize: Tokenize | None) -> TaskVerdict
             kind, divergence = _earliest(run, first, other, found, tokenize)
     return TaskVerdict(
         trace_id=first.trace_id,
-        task_id=first.metadata["task_id"],
-        name=first.metadata.get("task_name", ""),
+        task_id=task_id,
+        name=name,
         verdict=kind,
         runs=len(made),
         equal_runs=equal,

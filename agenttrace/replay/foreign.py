@@ -16,10 +16,11 @@ import msgspec
 
 from agenttrace.agents.tool_calling import agent_spec
 from agenttrace.agents.toolbox import tool_text
-from agenttrace.errors import DataError, UsageError
+from agenttrace.errors import DataError
 from agenttrace.formats import python_call
 from agenttrace.records import Record
 from agenttrace.show import printable
+from agenttrace.store.opening import LONGEST_LINE, numbered_lines, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,18 +83,16 @@ def is_foreign(path: Path) -> bool:
         UsageError: it cannot be read.
     """
     try:
-        with path.open("rb") as lines:
-            row = msgspec.json.decode(lines.readline(), type=_Row)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        with opened(path) as file:
+            row = msgspec.json.decode(file.readline(LONGEST_LINE), type=_Row)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return False
     return row.metadata.get("schema_version") == VERSION
 
 
 def _rows(path: Path) -> Iterator[_Row]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+    with opened(path) as file:
+        for number, line in numbered_lines(file, path):
             try:
                 row = msgspec.json.decode(line, type=_Row)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -123,11 +123,12 @@ def _row_findings(row: _Row, task: Task | None, plan: Plan) -> Iterator[Finding]
 
 def _order_findings(recorded: list[str], planned: list[str], *, strict: bool) -> Iterator[Finding]:
     """Yield missing rows and the first row out of the plan's order; side by side, tasks end in any order."""
+    rows, tasks = set(recorded), set(planned)
     for trace_id in planned:
-        if trace_id not in set(recorded):
+        if trace_id not in rows:
             yield Finding(trace_id=trace_id, where="trace", field="", recorded="(absent)", found="planned")
-    there = [trace_id for trace_id in planned if trace_id in set(recorded)]
-    known = [trace_id for trace_id in recorded if trace_id in set(planned)]
+    there = [trace_id for trace_id in planned if trace_id in rows]
+    known = [trace_id for trace_id in recorded if trace_id in tasks]
     if strict and there != known:
         at = next(number for number, (one, two) in enumerate(zip(there, known, strict=True)) if one != two)
         yield Finding(where=f"row {at + 1}", field="order", recorded=known[at], found=there[at])

@@ -18,6 +18,7 @@ import msgspec
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records.rollout import Rollout
 from agenttrace.store.kinds import compressed, other_kind
+from agenttrace.store.opening import numbered_lines, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,25 +62,22 @@ def lines(path: Path) -> Iterator[bytes]:
         DataError: the compacted file is damaged.
     """
     if path.suffix == COMPACTED:
-        with Compacted(path) as opened:
-            for number in range(opened.frames):
-                yield from opened.frame(number).splitlines(keepends=True)
+        with Compacted(path) as compacted:
+            for number in range(compacted.frames):
+                yield from compacted.frame(number).splitlines(keepends=True)
         return
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    with file:
-        yield from file
+    with opened(path) as file:
+        for _, line in numbered_lines(file, path):
+            yield line
 
 
 def is_compacted(path: Path) -> bool:
     """Return whether a file ends as the compacted form does; other compressed files do not.
 
     Raises:
-        OSError: it cannot be read.
+        UsageError: it cannot be opened.
     """
-    with path.open("rb") as file:
+    with opened(path) as file:
         end = file.seek(0, os.SEEK_END)
         file.seek(max(0, end - FOOTER.size))
         return file.read().endswith(SEEKABLE_MAGIC.to_bytes(4, "little"))
@@ -106,10 +104,8 @@ class Compacted:
         self._path = path
         self._error, self._size = zstandard.ZstdError, zstandard.frame_content_size
         self._decompressor = zstandard.ZstdDecompressor()
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        with opened(path) as file:
+            self._descriptor = os.dup(file.fileno())
         try:
             self._starts, self._sizes, self._index_at = self._seek_table()
             self.frames = len(self._sizes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from agenttrace.records import Record, differences, digest
 from agenttrace.records.rollout import RolloutSpec
 from agenttrace.rollouts.spec import Job, jobs
 from agenttrace.store.jsonl import write_whole
+from agenttrace.store.opening import content
 from agenttrace.store.read import run_spec_path
 
 if TYPE_CHECKING:
@@ -87,9 +89,9 @@ def read_spec(path: Path) -> RolloutSpec:
         DataError: it is no spec of rollouts.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=RolloutSpec)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}; a run spec lies beside its records") from error
+        if not os.path.lexists(path):
+            raise UsageError(f"cannot read {path}: there is no such file; a run spec lies beside its records")
+        return msgspec.json.decode(content(path), type=RolloutSpec)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not a run spec of rollouts: {error}") from error
 

@@ -17,6 +17,7 @@ import msgspec
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import Record, digest
 from agenttrace.serving.frames import Damage, Frame, decompress, scan
+from agenttrace.store.opening import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,12 +123,10 @@ class Cassette:
         self._where: dict[str, Frame] = {}
         self.end = 0
         """Where the last whole frame ends: what follows is a torn tail."""
-        try:
-            with path.open("rb") as file:
-                self._index(scan(file))
-        except OSError as error:
-            beside = "; a cassette lies beside its records" if isinstance(error, FileNotFoundError) else ""
-            raise UsageError(f"cannot read {path}: {error.strerror}{beside}") from error
+        if not os.path.lexists(path):
+            raise UsageError(f"cannot read {path}: there is no such file; a cassette lies beside its records")
+        with opened(path) as file:
+            self._index(scan(file))
         if self.end and not self.damage and not self._has_header():
             raise DataError(f"{path}: not a cassette of the kit (no header)")
 
@@ -185,7 +184,7 @@ class Cassette:
         if frame is None:
             near = "; " + "; ".join(str(one) for one in self.damage) if self.damage else ""
             raise DataError(f"{self.path}: no replies of trace {trace_id}{near}")
-        with self.path.open("rb") as file:
+        with opened(self.path) as file:
             data = os.pread(file.fileno(), frame.size, frame.offset)
         try:
             line = _checked(decompress(data))
@@ -208,12 +207,10 @@ def _checked(data: bytes) -> Line:
 
 
 def _turn(entry: Entry, values: Values) -> Turn:
-    turn = Turn(
-        fixed=values[entry.fixed],
-        messages=tuple(values[name] for name in entry.messages),
-        kind=entry.kind,
-        result=values[entry.result],
-    )
+    fixed, messages = values[entry.fixed], tuple(values[name] for name in entry.messages)
+    if not all(isinstance(one, dict) for one in (fixed, *messages)):
+        raise ValueError(f"the request {entry.request[:16]}… is none")
+    turn = Turn(fixed=fixed, messages=messages, kind=entry.kind, result=values[entry.result])
     if turn.request_sha256 != entry.request:
         raise ValueError(f"the request {entry.request[:16]}… has been changed")
     return turn

@@ -214,7 +214,7 @@ class ChatModel:
                 )
                 for call in message.get("tool_calls") or ()
             )
-        except (ValueError, LookupError, TypeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise ModelServerError(
                 f"the model server at {self._base_url} answered outside the chat-completions format ({error!r})"
             ) from error

@@ -110,10 +110,12 @@ def write_all(part: BinaryIO, pieces: Iterator[bytes], size: int, wanted: Wanted
         if at + len(piece) > size:
             part.truncate(0)
             raise DataError(f"{wanted.name}: more bytes come than the {size} of {wanted.described}; nothing is kept")
-        try:
-            part.write(piece)  # unbuffered: what was written survives the end of this process
-        except OSError as error:
-            raise StorageError(_full(wanted, size, error)) from error
+        rest = memoryview(piece)
+        while rest:  # a disk that is nearly full takes a part of it, and the next may fit again
+            try:
+                rest = rest[part.write(rest) :]  # unbuffered: what was written survives the end of this process
+            except OSError as error:
+                raise StorageError(_full(wanted, size, error)) from error
         at += len(piece)
         shown.at(at)
 

@@ -8,6 +8,7 @@ or the whole file.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -92,7 +93,8 @@ def fetch(wanted: Wanted, models_dir: Path, *, mirror_dir: Path | None = None, o
                 _fill(part, wanted, _local_source(wanted, mirror_dir), out)
                 _finish(part, target, wanted)
     except OSError as error:
-        raise StorageError(f"cannot write {target}: {error.strerror}; free some space and run again") from error
+        what = "free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "make the folder writable"
+        raise StorageError(f"cannot write {target}: {error.strerror}; {what} and run again") from error
     return Fetched(pin=completed(wanted, target), path=target)
 
 
@@ -110,7 +112,9 @@ def completed(wanted: Wanted, path: Path) -> ModelPin:
     template = wanted.chat_template_sha256 or facts.chat_template_sha256
     if template is None:
         raise DataError(f"{wanted.name}: the file has no chat template, so llama-server cannot put tools before it")
-    label = "".join(char if char.isalnum() else "_" for char in facts.size_label or facts.architecture or "model")
+    label = "".join(
+        char if char.isascii() and char.isalnum() else "_" for char in facts.size_label or facts.architecture or "model"
+    )
     known = msgspec.structs.replace(
         wanted,
         size=wanted.size or label[:20],

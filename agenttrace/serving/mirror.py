@@ -24,9 +24,15 @@ def folder() -> Path | None:
     named = os.environ.get(VARIABLE)
     if not named:
         return None
-    if not Path(named).is_dir():
+    path = expanded(named)
+    if not path.is_dir():
         raise UsageError(f"{VARIABLE} names {named}, which is no folder: correct or unset it")
-    return Path(named)
+    return path
+
+
+def expanded(named: str) -> Path:
+    """Return a path that a variable names; a `~` that no shell has expanded is the home folder, if there is one."""
+    return Path(os.path.expanduser(named))  # noqa: PTH111 - Path's own is an error where nobody has that name
 
 
 def locate(mirror: Path, wanted: Wanted) -> Path:

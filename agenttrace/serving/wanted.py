@@ -17,6 +17,8 @@ import msgspec
 from agenttrace.errors import UsageError
 from agenttrace.records import ModelPin, Record
 from agenttrace.serving import pins
+from agenttrace.serving.mirror import expanded
+from agenttrace.store.opening import content
 
 TABLE = "AGENTTRACE_MODELS"
 DEFAULT_CONTEXT = 16_384
@@ -126,14 +128,14 @@ def _named(model: str) -> Wanted | None:
     if model in rows:
         return msgspec.convert({"name": model, **rows[model]}, Wanted)
     own = os.environ.get(TABLE)
-    return _own_table(Path(own)).get(model) if own else None
+    return _own_table(expanded(own)).get(model) if own else None
 
 
 def _own_table(path: Path) -> dict[str, Wanted]:
     try:
-        rows: Any = tomllib.loads(path.read_text(encoding="utf-8")).get("model", {})
-    except OSError as error:
-        raise UsageError(f"{TABLE} names {path}, which cannot be read: {error.strerror}") from error
+        rows: Any = tomllib.loads(content(path).decode("utf-8")).get("model", {})
+    except UsageError as error:
+        raise UsageError(f"{TABLE} names {path}, which cannot be read: {error}") from error
     except ValueError as error:  # TOML or UTF-8
         raise UsageError(f"{path} is not TOML: {error}") from error
     found: dict[str, Wanted] = {}
@@ -149,7 +151,7 @@ def _own_table(path: Path) -> dict[str, Wanted]:
 
 def _own_row(path: Path, name: str, row: dict[str, Any]) -> Wanted:
     if row.get("source") == "file" and isinstance(row.get("path"), str):
-        row["path"] = str(path.parent / row["path"])
+        row["path"] = str(path.parent / expanded(row["path"]))
         row.setdefault("artifact", _file_name(Path(row["path"])))
     if isinstance(row.get("file"), str):
         row.setdefault("artifact", row["file"].rpartition("/")[2])
@@ -193,7 +195,7 @@ def _of_the_hub(model: str, given: dict[str, Any]) -> Wanted:
 
 def _what_is_possible() -> str:
     own = os.environ.get(TABLE)
-    more = f", {', '.join(_own_table(Path(own)))} ({own})" if own else ""
+    more = f", {', '.join(_own_table(expanded(own)))} ({own})" if own else ""
     return (
         f"pinned models: {', '.join(pins.model_names())}{more}; "
         "or REPO@REVISION:FILE.gguf of a Hub repository, or the path of a .gguf file"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import StorageError, UsageError
@@ -24,11 +25,12 @@ class AppendOnly:
         """Open or create the file and take its lock.
 
         Raises:
-            UsageError: another campaign has it open, or it cannot be opened.
+            UsageError: another campaign has it open, or it cannot be opened, or is a pipe or a device.
         """
         self.path = path
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            self._descriptor = os.open(path, flags, 0o644)
         except OSError as error:
             raise UsageError(f"cannot open {path} for writing: {error.strerror}") from error
         try:
@@ -39,6 +41,8 @@ class AppendOnly:
         sync_folder(path.parent)
 
     def _lock(self) -> None:
+        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
+            raise UsageError(f"cannot write {self.path}: it is a pipe or a device; name a file")
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -47,6 +51,9 @@ class AppendOnly:
                     f"{self.path} is being written by another campaign; wait for it or choose another --output"
                 ) from error
             raise StorageError(f"cannot lock {self.path}: {error.strerror}") from error
+        # Who held it may have removed or replaced it between our opening and locking: what we wrote would go with it.
+        if os.fstat(self._descriptor).st_nlink == 0:
+            raise UsageError(f"{self.path} was removed or replaced while it was opened; run the same command again")
 
     @property
     def size(self) -> int:

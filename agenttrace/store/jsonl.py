@@ -9,6 +9,7 @@ import msgspec
 
 from agenttrace.errors import DataError, StorageError
 from agenttrace.store.append import AppendOnly, sync_folder
+from agenttrace.store.opening import numbered_lines, opened
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,13 +96,14 @@ def known_ids(path: Path, *, unique: bool = True, key: str = TRACE_ID) -> dict[s
     """Return the record ids of a record file in file order; a torn last line (one without its line end) does not count.
 
     Raises:
+        UsageError: the file cannot be opened.
         DataError: a whole line is not a record, or an id stands there twice; the message names the line.
     """
     decode = msgspec.json.Decoder(msgspec.defstruct("Id", [(key, str)])).decode
     kind = key.removesuffix("_id")
     ids: dict[str, None] = {}
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+    with opened(path) as file:
+        for number, line in numbered_lines(file, path):
             if not line.endswith(b"\n"):
                 break
             try:

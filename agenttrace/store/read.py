@@ -10,6 +10,7 @@ import msgspec
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import RunSpec, Trace
 from agenttrace.store.kinds import compressed, other_kind, released, rollouts
+from agenttrace.store.opening import content, numbered_lines, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,12 +29,8 @@ def read_traces(path: Path) -> Iterator[Trace]:
         DataError: a line is not a trace of schema 1.0.0; the message names the line.
     """
     decode = msgspec.json.Decoder(Trace).decode
-    try:
-        lines = path.open("rb")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    with lines:
-        for number, line in enumerate(lines, start=1):
+    with opened(path) as file:
+        for number, line in numbered_lines(file, path):
             try:
                 yield decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -56,13 +53,11 @@ def read_run_spec(path: Path) -> RunSpec:
         DataError: the file is not one.
         UsageError: the file cannot be read.
     """
+    if not os.path.lexists(path):
+        raise UsageError(f"cannot read {path}: there is no such file; a run spec lies beside its records")
     try:
-        if not path.is_file():
-            raise UsageError(f"cannot read {path}: there is no such file; a run spec lies beside its records")
-        data = path.read_bytes()
+        data = content(path)
         return msgspec.json.decode(data, type=RunSpec)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if why := rollouts(data):
             raise UsageError(f"cannot read {path}: {why}") from None
@@ -83,19 +78,16 @@ class RecordIndex:
         self._where: dict[str, tuple[int, int]] = {}
         decode = msgspec.json.Decoder(_Id).decode
         offset = 0
-        try:
-            with path.open("rb") as lines:
-                for number, line in enumerate(lines, start=1):
-                    try:
-                        trace_id = decode(line).trace_id
-                    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                        raise DataError(f"{path}, line {number}: not a trace record: {error}") from error
-                    if trace_id in self._where:
-                        raise DataError(f"{path}, line {number}: trace {trace_id} is there twice")
-                    self._where[trace_id] = (offset, len(line))
-                    offset += len(line)
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        with opened(path) as file:
+            for number, line in numbered_lines(file, path):
+                try:
+                    trace_id = decode(line).trace_id
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                    raise DataError(f"{path}, line {number}: not a trace record: {error}") from error
+                if trace_id in self._where:
+                    raise DataError(f"{path}, line {number}: trace {trace_id} is there twice")
+                self._where[trace_id] = (offset, len(line))
+                offset += len(line)
 
     @property
     def ids(self) -> list[str]:
@@ -105,5 +97,5 @@ class RecordIndex:
     def line(self, trace_id: str) -> bytes:
         """Return the line of a record, as it stands in the file."""
         offset, size = self._where[trace_id]
-        with self.path.open("rb") as file:
+        with opened(self.path) as file:
             return os.pread(file.fileno(), size, offset)

@@ -48,6 +48,7 @@ _TOKEN = re.compile(r"\b\w\w+\b")
 _COMPARED = frozenset({"A", "??", "C"})
 _PLAIN = re.compile(rb"[!#-\[\]-~]+")
 _NAMED = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 34: '"', 92: "\\"}
+_MODE = re.compile("[0-7]{1,6}")
 _HOPS = 8
 
 Pairs = frozenset[tuple[str, str]]
@@ -146,7 +147,7 @@ def _letter(old: TreeEntry, new: StateChange | None) -> str | None:
 
 
 def _executable(mode: str | None) -> bool:
-    return bool(int(mode or "0", 8) & 0o100)
+    return bool(mode and _MODE.fullmatch(mode) and int(mode, 8) & 0o100)
 
 
 def _hidden(path: str) -> bool:

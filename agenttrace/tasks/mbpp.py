@@ -122,7 +122,10 @@ def _codes(finished: Finished) -> Iterator[str]:
         yield from reversed(_FENCE.findall(finished.answer))
     for span in reversed(finished.spans):
         if span.tool_name == "python_interpreter" and span.status != "not_executed":
-            arguments: Any = json.loads(span.tool_input)
+            try:
+                arguments: Any = json.loads(span.tool_input)
+            except (ValueError, RecursionError):  # in a record that was edited
+                continue
             if isinstance(arguments, dict) and isinstance(arguments.get("code"), str):
                 yield arguments["code"]
 

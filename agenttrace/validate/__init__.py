@@ -14,9 +14,10 @@ import msgspec
 
 from agenttrace.errors import AgentTraceError
 from agenttrace.store.kinds import compressed, other_kind
+from agenttrace.store.opening import LONGEST_LINE
 from agenttrace.validate.findings import Finding, Problem
 from agenttrace.validate.leaks import leaks
-from agenttrace.validate.lines import LONGEST_LINE, lines, parsed
+from agenttrace.validate.lines import lines, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from agenttrace.rollouts.files import COMPACTED, is_compacted
 from agenttrace.rollouts.files import lines as unpacked
+from agenttrace.store.opening import LONGEST_LINE, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LONGEST_LINE = 64 << 20
-"""Bytes. A record holds two output streams of 64 KiB for each of some ten calls; this is far beyond."""
 _CHUNK = 1 << 20
 _INT64_CHARS = 20
 
@@ -34,13 +33,14 @@ def lines(path: Path, longest: int = LONGEST_LINE) -> Iterator[Line]:
 
     Raises:
         OSError: it cannot be read.
+        UsageError: it cannot be opened, or is a folder, a pipe or a device.
         DataError: it ends as compacted rollouts do and is damaged.
     """
     if path.suffix == COMPACTED and is_compacted(path):
         for number, data in enumerate(unpacked(path), start=1):
             yield Line(number, data.removesuffix(b"\n"), data.endswith(b"\n"), len(data))
         return
-    with path.open("rb") as file:
+    with opened(path) as file:
         number = 0
         while data := file.readline(longest + 1):
             number += 1

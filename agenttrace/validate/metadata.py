@@ -10,6 +10,7 @@ from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.plan import metadata
 from agenttrace.records import RunSpec, canonical_json, digest
 from agenttrace.store.kinds import FAILURES, is_failures
+from agenttrace.store.opening import content
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import Task, sources, task_set
 from agenttrace.validate.findings import Problem
@@ -40,7 +41,7 @@ class Recomputation:
         self.path = run_spec_path(records_of(path))
         try:
             self.spec = read_run_spec(self.path)
-            raw = msgspec.json.decode(self.path.read_bytes())
+            raw = msgspec.json.decode(content(self.path))
             self._digest = digest(raw)  # of what stands there: a later version of the kit may know more fields
             for key in unknown_keys(raw, msgspec.to_builtins(self.spec)):
                 self.problems.append(Problem("schema", key, f"{self.path.name}: no such field in this version"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +28,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Make or check a release; return 1 when a checked one is not whole."""
     from agenttrace.publish.release import release  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
+    from agenttrace.verbs.reading import tell  # noqa: PLC0415
     from agenttrace.verbs.validate import local_rules  # noqa: PLC0415
 
     if arguments.demo:
@@ -43,18 +43,18 @@ def run(arguments: argparse.Namespace) -> int:
     made = release(arguments.files, arguments.output, title=arguments.title, licence=arguments.license, words=words)
     for one in made.campaigns:
         digest = made.metadata_sha256[Path(one.records_file).name]
-        sys.stdout.write(f"{one.records_file}: {one.records} records of {one.run_id}, metadata {digest}\n")
+        tell(f"{one.records_file}: {one.records} records of {one.run_id}, metadata {digest}")
     total = sum(file.bytes for file in made.files.values())
-    sys.stdout.write(f"{arguments.output}: released, {len(made.files)} files, {total} bytes\n")
+    tell(f"{arguments.output}: released, {len(made.files)} files, {total} bytes")
     return 0
 
 
 def _verify(folder: Path) -> int:
     from agenttrace.publish.release import first, verify  # noqa: PLC0415
-    from agenttrace.show import printable  # noqa: PLC0415
+    from agenttrace.verbs.reading import tell  # noqa: PLC0415
 
     found = first(verify(folder))
     for line in found:
-        sys.stdout.write(printable(line.replace("\n", "\\n")) + "\n")
-    sys.stdout.write(f"{folder}: {'NOT whole' if found else 'whole: files, records, run spec, cassette, verdicts'}\n")
+        tell(line.replace("\n", "\\n"))
+    tell(f"{folder}: {'NOT whole' if found else 'whole: files, records, run spec, cassette, verdicts'}")
     return 1 if found else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import msgspec
 import pytest
 
 from agenttrace.agents import ToolResult
@@ -280,6 +281,31 @@ def test_each_trace_has_its_seed():
 def test_a_server_outside_the_protocol_is_an_error_with_its_address():
     with pytest.raises(ModelServerError, match="outside the chat-completions format"):
         run(lambda _: {"hello": "world"})
+
+
+@pytest.mark.parametrize("message", ["text", ["a"], 3])
+def test_a_message_that_is_no_object_is_outside_the_protocol(message):
+    with pytest.raises(ModelServerError, match="outside the chat-completions format"):
+        run(lambda _: {"choices": [{"message": message}]})
+
+
+@pytest.mark.parametrize("figure", ["12", 10**30, float("nan"), True, [1]])
+def test_a_figure_that_is_none_counts_as_not_reported_and_the_record_can_be_read(figure):
+    reply = answer("7")
+    reply["usage"] = {"prompt_tokens": figure, "completion_tokens": 5}
+    reply["timings"] = dict.fromkeys(("prompt_n", "cache_n"), figure) | {"predicted_ms": figure}
+    reply["choices"][0]["finish_reason"] = {"odd": 1}
+    (step,) = run([reply])[0].steps
+    assert (step.input_tokens, step.output_tokens, step.finish_reason) == (None, 5, '{"odd": 1}')
+    assert (step.timings.prompt_n, step.timings.cached_n) == (None, None)
+    assert isinstance(step.timings.predicted_ms, int | None)
+    assert msgspec.json.decode(msgspec.json.encode(step), type=type(step)).step_id == step.step_id
+
+
+@pytest.mark.parametrize("rows", [{"usage": [1]}, {"usage": "x", "timings": "x"}, {"usage": None, "timings": [1]}])
+def test_figures_of_another_form_count_as_not_reported(rows):
+    (step,) = run([answer("7") | rows])[0].steps
+    assert (step.input_tokens, step.output_tokens) == (None, None)
 
 
 def test_a_refused_connection_names_the_address():

@@ -86,7 +86,7 @@ def test_a_bad_line_is_named_and_nothing_is_written(tmp_path):
     for name, output in (("agenttrace-0.3", "o.jsonl"), ("agenttrace-0.3-parquet", "o.parquet"), ("parquet", "t")):
         with pytest.raises(DataError, match="line 5"):
             convert([bad], name, tmp_path / output)
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["bad.jsonl"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["bad.jsonl"]
 
 
 def test_an_output_that_is_there_is_never_overwritten(tmp_path):

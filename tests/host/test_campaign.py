@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 
+import docker.errors
 import pytest
+import requests
 
 from agenttrace.errors import UsageError
 from agenttrace.host import campaign, compose
@@ -43,11 +45,20 @@ def collect(tmp_path, *datasets, workers=None, base_url=None, **options):
         ({"profile": "fast"}, "known: reproducible, throughput"),
         ({"base_url": "localhost"}, "expected an address such as"),
         ({"run_id": "../x"}, "run id"),
+        ({"output": "x"}, r"--output x: the name of a record file ends in \.jsonl"),
+        ({"output": "x.failures.jsonl"}, r"and not in \.failures\.jsonl"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_built(tmp_path, arguments, message):
     with pytest.raises(UsageError, match=message):
         collect(tmp_path, **arguments)
+
+
+def test_more_records_than_can_be_are_refused_before_anything_is_built(tmp_path, monkeypatch):
+    monkeypatch.setattr("agenttrace.plan._MOST_RECORDS", 100)
+    collect(tmp_path, rollouts=3)
+    with pytest.raises(UsageError, match="32 tasks with 4 rollouts: more than 100 records"):
+        collect(tmp_path, rollouts=4)
 
 
 def test_several_sets_go_into_files_of_their_own(tmp_path):
@@ -148,3 +159,39 @@ def test_where_findings_cannot_go_is_said_before_the_work(tmp_path, capsys):
             main(["replay", "x.jsonl", "--json", str(place)])
         assert ended.value.code == 2
         assert f"--json {place}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("argv", [["collect", "a" * 300], ["collect", f"{'a' * 300}.gguf"], ["judge", "a" * 300]])
+def test_a_name_that_is_too_long_is_one_message(argv, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert ended.value.code == 2
+    assert "File name too long" in capsys.readouterr().err
+
+
+def test_a_fault_of_the_kit_keeps_its_traceback(monkeypatch):
+    def fault(_):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("agenttrace.host.__main__._clean", fault)
+    with pytest.raises(OSError, match="Input/output"):
+        main(["clean"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        docker.errors.APIError("400", explanation="no such name"),
+        requests.exceptions.ConnectionError("gone: no such name"),
+    ],
+)
+def test_an_engine_that_refuses_or_goes_away_is_one_message(monkeypatch, capsys, error):
+    def ask(_):
+        raise error
+
+    monkeypatch.setattr("agenttrace.host.__main__._clean", ask)
+    with pytest.raises(SystemExit) as ended:
+        main(["clean"])
+    assert ended.value.code == 1
+    assert "the Docker engine refuses, or went away:" in (said := capsys.readouterr().err)
+    assert "no such name; what was finished is kept" in said

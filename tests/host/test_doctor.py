@@ -69,6 +69,9 @@ def test_task_files_are_compared_with_their_digest(monkeypatch, tmp_path):
     (tmp_path / "mbpp/x").unlink()
     (tmp_path / "mbpp/x").mkdir()
     assert pinned._task_file(source).state == "differs"
+    (tmp_path / "mbpp/x").rmdir()
+    os.mkfifo(tmp_path / "mbpp/x")
+    assert "it is a pipe" in pinned._task_file(source).found
 
 
 def test_a_changed_bundled_model_is_told(monkeypatch, tmp_path):
@@ -131,6 +134,18 @@ def test_a_refusal_is_an_answer_and_silence_is_none(server, monkeypatch):
     silent = reach.answer("hub", "http://127.0.0.1:9/", "do this", timeout_s=2)
     assert (silent.state, silent.advice) == ("missing", "do this")
     assert reach.answer("hub", "file:///etc/passwd", "advice").state == "missing"
+
+
+@pytest.mark.parametrize("address", ["http://me:secret@127.0.0.1:9/", "http://me:secret@[x/", "ftp://me:secret@x"])
+def test_a_password_in_the_address_of_the_hub_is_not_shown(address):
+    found = reach.answer("hub", address, "advice", timeout_s=2)
+    assert found.state == "missing"
+    assert "secret" not in found.found
+
+
+def test_an_address_that_cannot_be_is_no_traceback():
+    assert reach.answer("hub", "http://[x/", "advice").state == "missing"
+    assert reach.answer("hub", "http://a b/", "advice").state == "missing"
 
 
 def test_the_page_shows_state_pin_and_advice(capsys):

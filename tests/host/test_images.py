@@ -144,6 +144,30 @@ def test_certificates_by_order_of_their_variables(tmp_path):
         base.ca_bundle({"AGENTTRACE_CA_BUNDLE": str(tmp_path / "gone")}, ())
 
 
+@pytest.mark.parametrize(
+    "left", ["", "registry", "registry 0123456789abcdef", "registry\n" + "0" * 64 + "\n" + "0" * 64]
+)
+def test_facts_that_a_full_disk_cut_short_are_asked_for_again(tmp_path, monkeypatch, left):
+    monkeypatch.setattr(images, "_log_folder", lambda: tmp_path)
+    said = f"registry\n{'a' * 64}\n"
+    monkeypatch.setattr(engine, "run", lambda argv, **_: subprocess.CompletedProcess(argv, 0, said, ""))
+    (tmp_path / "facts-1").write_text(left)
+    assert images._facts({"Id": "sha256:1"}) == ["registry", "a" * 64]
+    monkeypatch.delattr(engine, "run")
+    assert images._facts({"Id": "sha256:1"}) == ["registry", "a" * 64]
+
+
+def test_a_checkout_that_cannot_be_written_has_its_logs_in_one_place_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "ROOT", tmp_path)
+    monkeypatch.setattr(images.tempfile, "mkdtemp", lambda **_: tmp_path / f"elsewhere-{len(made.append(1) or made)}")
+    made = []
+    images._log_folder_elsewhere.cache_clear()
+    assert images._log_folder() == tmp_path / ".nox/logs"
+    monkeypatch.setattr(images.os, "access", lambda *_: False)
+    assert images._log_folder() == images._log_folder() == tmp_path / "elsewhere-1"
+    images._log_folder_elsewhere.cache_clear()
+
+
 def test_a_failed_build_shows_its_end_and_names_its_log(tmp_path, monkeypatch):
     docker = """case "$1 $2" in
         "image inspect") [ $# -gt 5 ] ;;

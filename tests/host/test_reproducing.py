@@ -46,7 +46,7 @@ def test_a_missing_file_is_one_message(argv, capsys):
     with pytest.raises(SystemExit) as end:
         main(argv)
     assert end.value.code == 2
-    assert "there is no such file" in capsys.readouterr().err
+    assert "No such file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flags", [["--workers", "0"], ["--workers", "65"], ["--repeat", "0"]])

@@ -70,6 +70,9 @@ def test_a_mirror_folder_is_looked_into_before_anything_starts(monkeypatch, tmp_
         "AGENTTRACE_WEIGHTS": str(tmp_path / "blob"),
         "AGENTTRACE_WEIGHTS_TARGET": "/mirror/Qwen3-0.6B-Q8_0.gguf",
     }
+    monkeypatch.setenv("HOME", str(tmp_path.parent))
+    monkeypatch.setenv("AGENTTRACE_MODELS_MIRROR", f"~/{tmp_path.name}")
+    weights.check(find(QWEN))
     monkeypatch.setenv("AGENTTRACE_MODELS_MIRROR", str(tmp_path / "none"))
     with pytest.raises(UsageError, match="which is no folder"):
         weights.check(find(QWEN))
@@ -89,3 +92,8 @@ def test_only_what_a_download_needs_is_handed_over(tmp_path):
     for place in ({"HF_TOKEN_PATH": str(tmp_path / "token")}, {"HF_HOME": str(tmp_path)}):
         assert weights.user_settings(environ | place) == given | {"HF_TOKEN": "hf_stored"}
     assert "AWS_SECRET" not in weights.user_settings(os.environ | environ)
+
+
+@pytest.mark.parametrize("variable", ["HF_TOKEN_PATH", "HF_HOME", "XDG_CACHE_HOME"])
+def test_a_home_that_nobody_has_holds_no_token(variable):
+    assert weights.user_settings({variable: "~nosuch/x"}) == {}

@@ -112,3 +112,15 @@ def test_yaml_says_what_it_was_given(value):
 
 def test_names_in_a_card_are_shown_and_do_nothing():
     assert escaped("[x](http://e)\n<script>|`") == r"\[x\]\(http://e\) \<script\>\|\`"
+
+
+@pytest.mark.parametrize("name", ["a\nb.jsonl", "a\\b.jsonl", "a\x1b.jsonl"])
+def test_a_name_that_the_sums_cannot_hold_is_refused(tmp_path, name):
+    with pytest.raises(UsageError, match="cannot be published"):
+        publish([tmp_path / name], tmp_path / "out", title="t")
+    assert not (tmp_path / "out").exists()
+
+
+def test_names_that_are_one_on_some_disks_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="same name"):
+        publish([tmp_path / "x/Straße.jsonl", tmp_path / "y/STRASSE.jsonl"], tmp_path / "out", title="t")

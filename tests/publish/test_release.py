@@ -249,3 +249,19 @@ def test_tasks_without_a_record_are_refused_by_name(campaign, plan, tmp_path):
     )
     campaign.write_text("")
     refused(campaign, tmp_path, "holds no record")
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("rollouts", [3_000_000, 10**15])
+def test_a_run_spec_of_any_number_of_rollouts_ends_the_check_soon(folder, rollouts):
+    path = folder / "records/demo.run.json"
+    path.write_text(path.read_text().replace('"rollouts": 1', f'"rollouts": {rollouts}'))
+    assert any(f"{rollouts - 1} of {rollouts} tasks of the run spec have no record" in line for line in verify(folder))
+
+
+@pytest.mark.timeout(30)
+def test_a_file_of_verdicts_beyond_measure_is_not_read(folder):
+    with (folder / "verdicts/demo.jsonl").open("r+b") as file:
+        file.truncate(1 << 33)  # sparse: no disk is used
+    (folder / "manifest.json").unlink()
+    assert "verdicts/demo.jsonl: is not what the records say" in list(verify(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agenttrace.errors import DataError
 from agenttrace.replay.divergence import compare_runs
 from agenttrace.serving.tokens import tokenizer
 
@@ -33,6 +34,12 @@ def test_equal_runs_are_equal(recorded):
 def test_measured_fields_and_metadata_do_not_count(recorded, other):
     changed = other(b'"seed":', b'"seed":1', count=-1)
     assert all(one.verdict == "equal" for one in compare_runs([recorded, changed]))
+
+
+@pytest.mark.parametrize("other_id", [b'"other":', b'"task_id":"x","other":'])
+def test_a_record_of_no_task_is_called_so(recorded, other, other_id):
+    with pytest.raises(DataError, match="its metadata names no task"):
+        compare_runs([other(b'"task_id":', other_id, count=-1)])
 
 
 def test_another_reply_is_named_by_step_token_and_character(recorded, other):

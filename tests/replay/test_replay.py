@@ -8,9 +8,11 @@ import msgspec
 import pytest
 
 from agenttrace.errors import DataError, UsageError
+from agenttrace.records import digest
 from agenttrace.replay import report
 from agenttrace.replay.campaign import Replay
 from agenttrace.serving.cassette import cassette_path
+from agenttrace.serving.frames import compress, scan
 from agenttrace.store.read import read_traces, run_spec_path
 from agenttrace.tasks.demo import DemoTasks
 
@@ -139,6 +141,58 @@ def test_a_flipped_byte_in_the_cassette_is_named_with_the_trace_it_costs(copy, r
     assert "are damaged" in damage.found
     assert lost.trace_id == last
     assert "no replies of trace" in lost.found
+
+
+def rewritten(tape, change):
+    """Write a cassette anew with other lines, every frame whole."""
+    with tape.open("rb") as file:
+        lines = [json.loads(frame.data) for frame in scan(file)]
+    for line in lines:
+        change(line)
+    tape.write_bytes(b"".join(compress(json.dumps(line).encode() + b"\n") for line in lines))
+
+
+@pytest.mark.parametrize("facts", [{"fixture": ["x"], "sandbox": [1]}, {"fixture": {"x": 1}}, {"sandbox": "x"}])
+def test_facts_of_another_form_are_a_finding(copy, replayed, facts):
+    def change(line):
+        if line.get("facts"):
+            line["facts"] = {name: digest(value) for name, value in facts.items()}
+            line["values"] = {digest(value): value for value in facts.values()}
+
+    rewritten(cassette_path(copy), change)
+    found = replayed(copy)
+    assert places(found) == {("cassette", "facts")}
+    assert found.identical == 3
+
+
+def test_a_part_of_an_image_of_one_word_is_a_note(copy, replayed):
+    def change(line):
+        if line.get("facts"):
+            line["facts"]["sandbox"] = digest(["x"])
+            line["values"][digest(["x"])] = ["x"]
+
+    rewritten(cassette_path(copy), change)
+    assert replayed(copy).passed
+
+
+@pytest.mark.parametrize("where", ["fixed", "messages"])
+def test_a_request_of_another_form_costs_its_trace(copy, replayed, where):
+    def change(line):
+        if line.get("trace_id"):
+            line["values"][digest("x")] = "x"
+            line["turns"][0][where] = digest("x") if where == "fixed" else [digest("x")]
+
+    rewritten(cassette_path(copy), change)
+    found = replayed(copy)
+    assert found.replayed == 0
+    assert ["is none" in one.found for one in found.findings] == [True] * 3
+
+
+def test_a_run_spec_of_more_rollouts_than_can_be_is_refused(copy, replayed):
+    beside = run_spec_path(copy)
+    beside.write_text(beside.read_text().replace('"rollouts": 1', f'"rollouts": {10**12}'))
+    with pytest.raises(UsageError, match="more than 10000000 records"):
+        replayed(copy)
 
 
 def test_a_trace_that_the_run_spec_does_not_make_is_named(copy, replayed):

@@ -1,6 +1,8 @@
 """`scripts/nox` and `scripts/install-engine.sh` on machines that lack something."""
 
+import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +68,27 @@ def test_sessions_without_docker_start_without_docker(machine, arguments):
     ended = entry(machine, *arguments)
     assert ended.stderr == ""
     assert ended.stdout.splitlines() == ["-P", "-m", "nox", "-f", f"{machine[0]}/noxfile.py", *arguments]
+
+
+def sessions_without_docker():
+    """Names of the sessions in noxfile.py that neither start `agenttrace.host` nor run the tests with containers."""
+    for node in ast.parse((ROOT / "noxfile.py").read_text()).body:
+        if not isinstance(node, ast.FunctionDef) or not node.decorator_list:
+            continue
+        named = [word.value.value for word in node.decorator_list[0].keywords if word.arg == "name"]
+        name = named[0] if named else node.name
+        starts = re.search(r"(?<!\w)(_host|_analysis)\(|agenttrace\.host", ast.unparse(node))
+        if name == "doctor" or (name != "tests" and not starts):
+            yield name
+
+
+def test_the_sessions_that_need_no_docker_are_those_of_the_list(machine):
+    names = sorted(sessions_without_docker())
+    assert {"formats-check", "validate", "units"} <= {*names}
+    for name in names:
+        assert entry(machine, "-s", name).stderr == "", name
+    listed = re.findall(r'^WITHOUT_DOCKER="(.*)"$', (ROOT / "scripts/nox").read_text(), re.MULTILINE)
+    assert sorted(word for line in listed for word in line.split() if word != "$WITHOUT_DOCKER") == names
 
 
 @pytest.mark.parametrize("arguments", [[], ["-s", "collect"], ["-s", "lint", "tests"], ["--", "-l"], ["-t", "check"]])

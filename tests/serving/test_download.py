@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from agenttrace.errors import DataError, StorageError
 from agenttrace.serving import download, pins
 from agenttrace.serving.fetch import fetch
 from agenttrace.serving.hub import FetchError
+from agenttrace.serving.transfer import Transfer
 from agenttrace.serving.wanted import find
 
 MODEL = "owner/tiny-GGUF@{}:tiny-Q8_0.gguf"
@@ -328,3 +330,14 @@ def test_without_a_pin_and_without_a_statement_the_digest_must_be_given(hub, mod
 def test_a_branch_that_moved_away_from_the_given_digest_is_refused(hub, models):
     with pytest.raises(DataError, match=rf"SHA-256 {hub.sha256}, expected {'0' * 64}.*Name the commit"):
         fetch(find(MODEL.format("main"), sha256="0" * 64), models)
+
+
+def test_a_disk_that_takes_less_than_it_is_given_loses_nothing(wanted, tmp_path):
+    class Nearly(io.FileIO):
+        def write(self, data):
+            return super().write(bytes(data)[: 1 + len(data) // 3])
+
+    pieces = [b"a" * 1000, b"b" * 1000]
+    with Nearly(tmp_path / "part", "ab+") as part, Transfer("x", 2000) as shown:
+        download.write_all(part, iter(pieces), 2000, wanted, shown)
+    assert (tmp_path / "part").read_bytes() == b"".join(pieces)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 
 import msgspec
 import pytest
 from rich.console import Console
 
 from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.plan import Options, check_options
 from agenttrace.serving import fetch as fetching
 from agenttrace.serving import pins
 from agenttrace.serving.fetch import fetch
@@ -174,7 +176,7 @@ def test_a_given_digest_of_ones_own_file_is_held_against_it(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(wanted, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot write"):
+    with pytest.raises(StorageError, match=r"cannot write .*; make the folder writable"):
         fetch(wanted, tmp_path / "file" / "models")
 
 
@@ -212,3 +214,13 @@ def test_a_pin_made_of_a_table_row_is_the_one_the_planner_reads():
     for name in pins.model_names():
         assert fetching.provisional(find(name)) == pins.model_pin(name)
         assert isinstance(find(name), Wanted)
+
+
+def test_the_short_size_of_any_file_can_stand_in_a_run_id(tmp_path):
+    whole = (pins.BUNDLED / "agenttrace-demo.gguf").read_bytes()
+    named = struct.pack("<Q", 5) + b"qwen3"
+    assert whole.count(named) == 1
+    (tmp_path / "a.gguf").write_bytes(whole.replace(named, named[:8] + "éßa".encode()))
+    pin = fetch(find(str(tmp_path / "a.gguf")), tmp_path / "models").pin
+    check_options(Options(model=pin.name, run_id=f"collect-{pin.size}-x"))
+    assert pin.size == "__a"

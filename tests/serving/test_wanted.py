@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from agenttrace.errors import UsageError
@@ -126,4 +129,17 @@ def test_a_wrong_table_is_refused_with_file_and_entry(table, text, message):
 def test_a_table_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setenv("AGENTTRACE_MODELS", "/nonexistent/models.toml")
     with pytest.raises(UsageError, match=r"AGENTTRACE_MODELS names /nonexistent/models\.toml"):
+        find("me/mine")
+
+
+def test_a_table_in_the_home_folder_is_found_and_a_pipe_is_refused(table, tmp_path, monkeypatch):
+    table(ROW)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AGENTTRACE_MODELS", f"~/{Path(os.environ['AGENTTRACE_MODELS']).name}")
+    assert find("me/mine").artifact == "mine.gguf"
+    table(ROW.replace("weights/mine.gguf", "~/weights/mine.gguf"))
+    assert find("me/mine").path == str(tmp_path / "weights/mine.gguf")
+    os.mkfifo(tmp_path / "pipe.toml")
+    monkeypatch.setenv("AGENTTRACE_MODELS", "~/pipe.toml")
+    with pytest.raises(UsageError, match="it is a pipe"):
         find("me/mine")

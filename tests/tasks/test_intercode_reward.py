@@ -138,3 +138,9 @@ def test_the_state_part_is_the_error_function(differing, score):
 def test_all_parts_together_make_one():
     assert ic.Parts(file_diff=0.33, file_changes=0.33, answer_similarity=0.33).reward == pytest.approx(1.0)
     assert ic.Parts(file_diff=0.05, file_changes=0.33, answer_similarity=0.0).reward == pytest.approx(0.39)
+
+
+@pytest.mark.parametrize("mode", ["", "x", "-1", "9999", "0" * 5000, None])
+def test_a_mode_that_is_none_is_not_executable(mode):
+    assert ic.git_status({"a": as_entry(file("a", mode="0755"))}, {"a": file("a", mode=mode)}) == " M a"
+    assert ic.git_status({"a": as_entry(file("a"))}, {"a": file("a", mode=mode)}) == ""

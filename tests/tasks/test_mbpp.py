@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from agenttrace.errors import UsageError
@@ -56,6 +57,13 @@ def test_the_prompt_is_text_and_asserts_and_nothing_after_them(tasks):
 
 
 DEF = "def add(x): return x + 1"
+
+
+@pytest.mark.parametrize("text", ["{", "\udc80", "[" * 100_000, "9" * 5000, "null", '{"code": 1}'])
+def test_a_call_whose_input_was_edited_holds_no_code(text):
+    edited = msgspec.structs.replace(call(DEF), tool_input=text)
+    assert candidate(Finished(answer=None, spans=(edited,), changes=()), "add") is None
+    assert candidate(Finished(answer=None, spans=(call(DEF), edited), changes=()), "add") == DEF
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,17 @@ def test_a_name_cannot_drive_the_terminal(tmp_path, monkeypatch, capsys, verb):
     assert not {"\x1b", "\x07", "\u202e"} & set(printed.out + printed.err)
 
 
+def test_nor_can_the_name_of_a_release(tmp_path, capsys):
+    folder = tmp_path / "\x1b]0;P\x07"
+    (folder / "\x1b[2J").mkdir(parents=True)
+    with pytest.raises(SystemExit) as ended:
+        main(["release", "--verify", str(folder)])
+    printed = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "NOT whole" in printed.out
+    assert not {"\x1b", "\x07"} & set(printed.out + printed.err)
+
+
 def test_failed_attempts_are_in_no_converted_file(tmp_path, capsys):
     shutil.copy(COLLECTED, tmp_path / "a.jsonl")
     shutil.copy(COLLECTED, tmp_path / "a.failures.jsonl")
@@ -93,5 +104,5 @@ def test_a_file_that_cannot_be_read_is_not_called_empty(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["validate", str(tmp_path)])
     printed = capsys.readouterr().out
-    assert "cannot be read" in printed
+    assert "cannot read" in printed
     assert "empty" not in printed

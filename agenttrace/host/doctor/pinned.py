@@ -11,6 +11,7 @@ from agenttrace.fixture.version import fixture_version, released_version
 from agenttrace.host import base as bases
 from agenttrace.host import compose, engine, images
 from agenttrace.serving import pins
+from agenttrace.store.opening import content
 from agenttrace.tasks import sources
 
 from .finding import Finding
@@ -56,13 +57,13 @@ def _task_file(source: Source) -> Finding:
     name = f"tasks {source.path.rpartition('/')[2]}"
     try:
         path = sources.folder() / source.path
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        fetched = f"put it there: it comes from {source.url}" if sources.mirror() else "nothing: first use downloads it"
-        return Finding(name=name, state="missing", found=str(path), pinned=source.sha256, advice=fetched)
+        digest = hashlib.sha256(content(path, most=source.bytes)).hexdigest() if path.exists() else None
     except (AgentTraceError, OSError) as error:
         advice = f"make it readable, or name another folder in {sources.MIRROR}"
         return Finding(name=name, state="differs", found=str(error), pinned=source.sha256, advice=advice)
+    if digest is None:
+        fetched = f"put it there: it comes from {source.url}" if sources.mirror() else "nothing: first use downloads it"
+        return Finding(name=name, state="missing", found=str(path), pinned=source.sha256, advice=fetched)
     if digest == source.sha256:
         return Finding(name=name, state="ok", found=str(path))
     advice = f"remove or replace {path}: as it is, it is refused"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -48,10 +49,13 @@ def _certificates(environ: Mapping[str, str]) -> Finding:
 
 def network_findings(environ: Mapping[str, str] = os.environ) -> list[Finding]:
     """Whether registry, Hub and the home of the task files answer; none of them is needed once things are here."""
-    hub = environ.get(HUB_VARIABLE) or HUB
     return [
         _registry(),
-        answer("hub", hub, "put the weights into the models volume another way, or name a mirror in HF_ENDPOINT"),
+        answer(
+            "hub",
+            environ.get(HUB_VARIABLE) or HUB,
+            "put the weights into the models volume another way, or name a mirror in HF_ENDPOINT",
+        ),
         answer(
             "task files",
             sources.MBPP.url,
@@ -82,20 +86,23 @@ def answer(name: str, url: str, advice: str, timeout_s: float = TIMEOUT_S) -> Fi
         advice: what to do when it does not answer.
         timeout_s: how long to wait.
     """
-    import urllib.error  # noqa: PLC0415 - only when asked
+    import http.client  # noqa: PLC0415 - only when asked
+    import urllib.error  # noqa: PLC0415
     import urllib.request  # noqa: PLC0415
 
     started = time.monotonic()
+    shown = re.sub(r"//[^/]*@", "//…@", url)  # a password
     if not url.startswith(("http://", "https://")):
-        return Finding(name=name, state="missing", found=f"{url!r} is no web address", advice=advice)
-    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "agenttrace-doctor"})  # noqa: S310
+        return Finding(name=name, state="missing", found=f"{shown!r} is no web address", advice=advice)
     try:
+        request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "agenttrace-doctor"})  # noqa: S310
         with urllib.request.urlopen(request, timeout=timeout_s) as response:  # noqa: S310 - checked above
             status = response.status
     except urllib.error.HTTPError as error:
         status = error.code
         error.close()
-    except OSError as error:
-        return Finding(name=name, state="missing", found=f"{url}: {error}", advice=advice)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        found = f"{shown}: {type(error).__name__}" if shown != url else f"{url}: {error}"
+        return Finding(name=name, state="missing", found=found, advice=advice)
     took = time.monotonic() - started
-    return Finding(name=name, state="ok", found=f"{url} answers ({status}, {took:.1f} s)")
+    return Finding(name=name, state="ok", found=f"{shown} answers ({status}, {took:.1f} s)")

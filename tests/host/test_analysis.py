@@ -1,0 +1,77 @@
+"""Folders and files of the user's machine, as a container gets them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from agenttrace.errors import UsageError
+from agenttrace.host import analysis, compose, engine, images
+
+DOCKER = """#!/bin/sh
+case $1 in
+    run) echo $$ >"$STATE/pid"; exec sleep 100 ;;
+    stop) echo "$@" >>"$STATE/asked"; kill "$(cat "$STATE/pid")" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("char", [",", '"', "\n", "\r"])
+def test_a_path_that_the_engine_would_read_as_options_is_refused(tmp_path, char):
+    path = tmp_path / f"a{char}readonly=false"
+    path.mkdir()
+    link = tmp_path / "plain"
+    link.symlink_to(path)
+    for named in (path, link):
+        with pytest.raises(UsageError, match="a comma, quote or line end in a path"):
+            analysis._bind(named)
+
+
+def test_a_path_with_blanks_is_given_as_it_is(tmp_path):
+    path = tmp_path / "my data"
+    path.mkdir()
+    assert analysis._bind(path) == f"type=bind,source={path.resolve()},target={path}"
+
+
+@pytest.fixture
+def docker(tmp_path, monkeypatch):
+    """Put a stand-in for the engine's client on the PATH; returns the folder with what it was asked."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/docker").write_text(DOCKER)
+    (tmp_path / "bin/docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("STATE", str(tmp_path))
+    monkeypatch.setattr(engine, "check", lambda: SimpleNamespace(rootless=False))
+    monkeypatch.setattr(images, "build", lambda **_: SimpleNamespace(ids={"analysis": "image"}))
+    return tmp_path
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_verb_leaves_no_container_behind(docker, number):
+    records = shutil.copy(Path(__file__).parents[1] / "data/records/demo.jsonl", docker)
+
+    def interrupt():
+        while not (docker / "pid").exists() or not (docker / "pid").read_text():
+            pass
+        os.kill(os.getpid(), number)
+
+    thread = threading.Thread(target=interrupt)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            analysis.run("analyze", [str(records)])
+    finally:
+        signal.signal(signal.SIGINT, before)
+        thread.join()
+    asked = (docker / "asked").read_text().split()
+    assert asked == ["stop", "-t", "5", f"{compose.project_name()}-analyze-{os.getpid()}"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((docker / "pid").read_text()), 0)
