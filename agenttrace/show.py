@@ -51,11 +51,14 @@ def _lines(trace: Trace) -> Iterator[tuple[str, str]]:
     yield "dim", f"{trace.model}, {trace.timestamp_utc}, {trace.total_duration_ms / 1000:.3f} s"
     yield "", ""
     yield from _block("bold cyan", "task", trace.prompt)
-    spans = {span.call_id: span for span in trace.spans if span.call_id is not None}
-    for step in trace.llm_steps:
-        yield from _step(step, spans)
+    waiting: dict[str | None, list[Span]] = {}  # a foreign record may give one id twice
     for span in trace.spans:
-        if span.call_id is None:
+        waiting.setdefault(span.call_id, []).append(span)
+    for step in trace.llm_steps:
+        yield from _step(step, waiting)
+    left = {id(span) for spans in waiting.values() for span in spans}
+    for span in trace.spans:
+        if id(span) in left:
             yield from _block("bold cyan", f"{span.tool_name}, proposed nowhere", span.tool_input)
             yield from _block("", "result", span.tool_output)
     yield "", ""
@@ -66,7 +69,7 @@ def _lines(trace: Trace) -> Iterator[tuple[str, str]]:
         yield style, f"  {verdict.aspect}: {verdict.verdict}{reason}"
 
 
-def _step(step: LLMStep, spans: dict[str, Span]) -> Iterator[tuple[str, str]]:
+def _step(step: LLMStep, waiting: dict[str | None, list[Span]]) -> Iterator[tuple[str, str]]:
     tokens = f"{step.input_tokens} -> {step.output_tokens} tokens" if step.output_tokens is not None else "no count"
     yield "", ""
     took = "duration unknown" if step.duration_ms is None else f"{step.duration_ms:.1f} ms"
@@ -76,10 +79,11 @@ def _step(step: LLMStep, spans: dict[str, Span]) -> Iterator[tuple[str, str]]:
     if step.model_output:
         yield from _block("", "says", step.model_output)
     for call in step.tool_calls or ():
-        span = spans.get(call.call_id)
-        if span is None:
+        spans = waiting.get(call.call_id)
+        if not spans:
             yield from _block("yellow", f"proposes {call.name}", call.arguments)
             continue
+        span = spans.pop(0)
         yield from _block("bold cyan", span.tool_name, span.tool_input)
         yield from _block("", "result", span.tool_output)
         yield "dim", f"    {_cost(span)}"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from functools import lru_cache
 
 import msgspec
 
+from agenttrace.formats import python_call
+
 _WORD = re.compile(r"\s*(?:[A-Za-z_]\w*=(?:'[^']*'|\"[^\"]*\"|[^\s'\"])*\s+)*([^\s;|&<>(){}'\"`$]+)")
 """Skips leading assignments (`LC_ALL=C sort`); the word ends where the shell's grammar ends it."""
-_KWARGS = re.compile(r"kwargs=(\{.*\})\s*$", re.DOTALL)
 _LONGEST = 40
-_NESTED = 50_000
 _SHORT = 400
 
 
@@ -53,12 +52,7 @@ def command_of(tool_input: str) -> str | None:
 
 
 def _released(tool_input: str) -> str | None:
-    found = _KWARGS.search(tool_input) if tool_input.startswith(("kwargs=", "args=")) else None
-    if found is None or len(tool_input) > _NESTED:
+    if not tool_input.startswith(("kwargs=", "args=")):
         return None
-    try:
-        value = ast.literal_eval(found[1])
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    command = value.get("command") if isinstance(value, dict) else None
+    command = (python_call.arguments(tool_input, "bash") or {}).get("command")
     return command if isinstance(command, str) else None

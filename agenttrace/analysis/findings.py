@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from agenttrace.analysis.sources import Source  # noqa: TC001
 from agenttrace.analysis.statistics import Distribution, Estimate, Share  # noqa: TC001 - msgspec resolves the annotations
-from agenttrace.analysis.tables import Source  # noqa: TC001
 
 
 class _Finding(msgspec.Struct, frozen=True, kw_only=True):

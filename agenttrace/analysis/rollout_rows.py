@@ -7,10 +7,7 @@ from datetime import datetime  # noqa: TC003 - msgspec resolves the annotations
 import msgspec
 
 from agenttrace.analysis.rows import (
-    Count,
-    Duration,
     Environment,
-    Int,
     Metadata,
     Nothing,
     Outcome,
@@ -23,9 +20,7 @@ from agenttrace.analysis.rows import (
     Verdict,
 )
 from agenttrace.errors import DataError
-
-MARK = b'{"rollout_id"'
-"""How a line of a rollout file begins."""
+from agenttrace.formats.figures import Count, Duration, Int  # noqa: TC001 - msgspec resolves them
 
 
 class _Lean(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -1,28 +1,18 @@
-"""Decodes one line of a record file into only what the tables need, of schema 1.0.0 or of AgentTrace 0.3.0.
+"""Decodes one line of a record file, of schema 1.x, into only what the tables need.
 
-Both share the eight top-level keys. Every other kind of record gets a decoder of its own here: it yields a `Row`.
+Other kinds of records have a module of their own, which makes a `Row` of theirs: `release_rows`, `rollout_rows`.
 """
 
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 - msgspec resolves the annotations
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
 from agenttrace.errors import DataError
-
-Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-"""An integer that fits a column."""
-Count = Annotated[int, Meta(ge=0, le=2**40)]
-"""A number of tokens; the sum over any line fits a column."""
-Duration = Annotated[float, Meta(ge=0, le=1e15)]
-"""Milliseconds or seconds; the sum over any line is finite."""
-
-RELEASED = "0.3.0"
-RELEASED_METHOD = "rusage-0.3.0"
-"""`method` of spans of AgentTrace 0.3.0: usage of the collector and its children, peak memory of their whole lives."""
+from agenttrace.formats.figures import Count, Duration, Int  # noqa: TC001 - msgspec resolves them
+from agenttrace.formats.metadata_0_3 import VERSION as RELEASED
 
 
 class _Lean(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -40,7 +30,7 @@ class Telemetry(_Lean, frozen=True, kw_only=True, gc=False):
     max_rss_bytes: Int | None = None
     read_bytes: Int | None = None
     write_bytes: Int | None = None
-    method: str = RELEASED_METHOD
+    method: str
     wall_ns: Int | None = None
     cleanup_ns: Int | None = None
     cpu_unattributed_ns: Int | None = None
@@ -158,7 +148,7 @@ class Metadata(Environment, frozen=True, kw_only=True, gc=False):
 
 
 class Row(_Lean, frozen=True, kw_only=True, gc=False):
-    """One trace; `outcome` and `environment` are `None` in files of AgentTrace 0.3.0."""
+    """One trace; `outcome` and `environment` are `None` where it is of AgentTrace 0.3.0."""
 
     trace_id: str
     timestamp_utc: datetime
@@ -176,10 +166,10 @@ _decode = msgspec.json.Decoder(Row).decode
 
 
 def decode(line: bytes) -> Row:
-    """Return the row of a line.
+    """Return the row of a line of schema 1.x.
 
     Raises:
-        DataError: it is none of a known version; the message says what is wrong with which field.
+        DataError: it is none; the message says what is wrong with which field.
     """
     try:
         row = _decode(line)
@@ -187,8 +177,8 @@ def decode(line: bytes) -> Row:
         cut = "" if line.endswith(b"\n") else "; the line is cut off"
         raise DataError(f"not a trace record: {error}{cut}") from None
     version = row.metadata.schema_version
-    if version != RELEASED and not version.startswith("1."):
+    if not version.startswith("1."):
         raise DataError(f"a record of schema {version[:20]!r}; this version reads 1.x and {RELEASED}")
-    if row.outcome is None and version != RELEASED:
+    if row.outcome is None:
         raise DataError("a record of schema 1.x without `outcome`")
     return row

@@ -198,7 +198,10 @@ def _comparison(one: Comparison) -> Iterator[Section]:
             ("by B alone", integer(one.only_b)),
             ("by neither", integer(one.neither)),
             ("McNemar, exact: p", p_value(one.p)),
-            ("odds ratio (B alone / A alone)", amount(one.odds_ratio, "")),
+            (
+                "odds ratio (B alone / A alone)",
+                amount(one.odds_ratio, "") if one.only_a else "not defined: A alone is 0",
+            ),
         ]
     yield Section(
         title=f"B = {one.b} against A = {one.a}, same tasks",

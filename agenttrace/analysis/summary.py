@@ -11,8 +11,9 @@ import numpy as np
 from agenttrace.analysis.compare import compare
 from agenttrace.analysis.costs import MOST, costs, executed, exit_codes
 from agenttrace.analysis.findings import Aspect, Association, Count, Figure, Group, Report, TimePart
-from agenttrace.analysis.rows import RELEASED, RELEASED_METHOD
+from agenttrace.analysis.release_rows import METHOD as RELEASED_METHOD
 from agenttrace.analysis.statistics import distribution, share, spearman, superiority
+from agenttrace.formats.metadata_0_3 import VERSION as RELEASED
 from agenttrace.records import INFRASTRUCTURE_ENDS
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 By = Literal["file", "model", "dataset", "run_id"]
 UNKNOWN = "(not recorded)"
+BROKEN = INFRASTRUCTURE_ENDS | {"error"}
+"""How runs end that the machine spoilt: traces, and rollouts (`error`)."""
 
 
 def report(tables: Tables, by: By = "file") -> Report:
@@ -59,7 +62,7 @@ def _of(tables: Tables, runs: pd.DataFrame) -> Part:
 
 def with_totals(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs with `tokens` (in and out, unknown if one is) and `solved` unknown where the machine failed."""
-    failed = runs["ended"].isin(INFRASTRUCTURE_ENDS)
+    failed = runs["ended"].isin(BROKEN)
     return runs.assign(
         tokens=runs["input_tokens"] + runs["output_tokens"], solved=runs["solved"].mask(failed), broken=failed
     )
@@ -232,6 +235,13 @@ def _warnings(runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> t
         )
     if runs["trace_id"].duplicated().any():
         found.append("some trace ids occur more than once: those traces count more than once")
+    attempts = len(runs.dropna(subset=["task_id"]))
+    tasks = len(runs[["dataset", "task_id"]].dropna(subset=["task_id"]).drop_duplicates())
+    if attempts > tasks:
+        of = "one task" if tasks == 1 else f"{tasks} tasks"
+        found.append(
+            f"{attempts} attempts at {of}: intervals take them as independent; where they agree, they are too narrow"
+        )
     unknown = int(steps["output_tokens"].isna().sum())
     if unknown:
         found.append(f"{unknown} of {len(steps)} steps have no token count: their traces have no token total")

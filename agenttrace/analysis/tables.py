@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.analysis.lines import DamagedFileError, lines
-from agenttrace.analysis.rollout_rows import MARK, decode_rollout
+from agenttrace.analysis.release_rows import decode_release
+from agenttrace.analysis.rollout_rows import decode_rollout
 from agenttrace.analysis.rows import decode
+from agenttrace.analysis.sources import Problem, Source
 from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.store.kinds import ROLLOUT, released
+from agenttrace.store.lines import TOO_LONG, DamagedFileError, records
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,46 +32,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from agenttrace.analysis.columns import Entry
+    from agenttrace.analysis.rows import Row
 
 _BATCH_ROWS = 2_000
 _BATCH_BYTES = 64 << 20
-KEPT_PROBLEMS = 1_000
-"""Problems that a `Source` keeps; every one is counted and handed to `on_problem`."""
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """What could not be read; `line` is `None` when it is the rest of the file."""
-
-    file: str
-    line: int | None
-    message: str
-
-    def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}, line {self.line}"
-        return f"{place}: {self.message}"
-
-
-class Source(msgspec.Struct):
-    """What became of one file.
-
-    Attributes:
-        file: its path as given.
-        rows: traces read.
-        bad_lines: lines that are not in the tables.
-        damaged: the rest of the file could not be read, so how many traces are missing is not known.
-        problems: the first of them (`KEPT_PROBLEMS`).
-    """
-
-    file: str
-    rows: int = 0
-    bad_lines: int = 0
-    damaged: bool = False
-    problems: list[Problem] = []
-
-    @property
-    def partial(self) -> bool:
-        """Whether something of the file is not in the tables."""
-        return self.damaged or self.bad_lines > 0
+_OURS = b'"outcome":'
+"""Only our records have that key; it is near their end, so looking for it from there is quick."""
 
 
 class Tables(msgspec.Struct):
@@ -135,34 +104,39 @@ class Reading:
             source = Source(file=str(path), problems=[])
             self.sources.append(source)
             try:
-                for number, line in lines(path):
-                    if line is not None and not line.strip(b" \t\r\n\xef\xbb\xbf"):
-                        continue
+                for number, line in records(path):
                     try:
-                        whole = _checked(line, number)
-                        row = decode_rollout(whole) if whole.startswith(MARK) else decode(whole)
+                        row = _row(line)
                     except DataError as error:
-                        source.bad_lines += 1
                         self._note(source, Problem(source.file, number, str(error)))
                         continue
                     source.rows += 1
                     yield Entry(run, source.file, number, row), len(line or b"")
                     run += 1
             except DamagedFileError as error:
-                source.damaged = True
                 self._note(source, Problem(source.file, None, str(error).removeprefix(f"{path}: ")))
 
     def _note(self, source: Source, problem: Problem) -> None:
-        if len(source.problems) < KEPT_PROBLEMS:
-            source.problems.append(problem)
+        source.note(problem)
         if self._on_problem is not None:
             self._on_problem(problem)
 
 
-def _checked(line: bytes | None, number: int) -> bytes:
+def _row(line: bytes | None) -> Row:
+    """Return the row of a line of any kind that the tables know."""
     if line is None:
-        raise DataError("the line is longer than any record (64 MiB)")
-    return line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+        raise DataError(TOO_LONG)
+    if line.startswith(ROLLOUT):
+        return decode_rollout(line)
+    if line.rfind(_OURS) >= 0:
+        try:
+            return decode(line)
+        except DataError:
+            if not released(line):
+                raise
+    elif not released(line):
+        return decode(line)
+    return decode_release(line)
 
 
 def load(paths: Iterable[Path | str], *, on_problem: Callable[[Problem], object] | None = None) -> Tables:

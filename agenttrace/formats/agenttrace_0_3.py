@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.errors import DataError
+from agenttrace.formats import agenttrace_0_3_row as rows
 from agenttrace.formats import python_call
 from agenttrace.formats.metadata_0_3 import compose, observed, shaping
 from agenttrace.formats.patch import difference, patched
@@ -26,54 +27,6 @@ if TYPE_CHECKING:
     from agenttrace.records import RunSpec
 
 NAME = "agenttrace-0.3"
-FINAL_ANSWER = "final_answer"
-
-
-class _Row(msgspec.Struct, kw_only=True):
-    """What a row must have; everything else may be missing or be anything."""
-
-    trace_id: str
-    timestamp_utc: str
-    prompt: str
-    model: str
-    spans: list[dict[str, Any]]
-    llm_steps: list[dict[str, Any]]
-    total_duration_ms: float = 0.0
-    metadata: dict[str, Any]
-
-
-class _Step(msgspec.Struct, kw_only=True):
-    step_id: str
-    step_number: int
-    model_output: str | None = None
-    reasoning_content: str | None = None
-    tool_calls: list[dict[str, Any]] | None = None
-    duration_ms: float | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-
-class _Call(msgspec.Struct, kw_only=True):
-    name: str
-    arguments: Any = None
-
-
-class _Cost(msgspec.Struct, kw_only=True):
-    user_time_s: float | None = None
-    system_time_s: float | None = None
-    max_rss_bytes: int | None = None
-    read_bytes: int | None = None
-    write_bytes: int | None = None
-
-
-class _Span(msgspec.Struct, kw_only=True):
-    span_id: str
-    tool_name: str
-    tool_input: str = ""
-    tool_output: str = ""
-    duration_ms: float = 0.0
-    telemetry: _Cost = msgspec.field(default_factory=_Cost)
-    exit_code: int = 0
 
 
 def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> dict[str, Any]:  # noqa: ARG001
@@ -168,30 +121,33 @@ def to_trace(row: Any) -> Trace:  # noqa: ANN401 - whatever stood in the line
     Raises:
         DataError: it is not a row of that format; the message names the field.
     """
-    try:
-        found = msgspec.convert(row, _Row)
-        steps = [msgspec.convert(step, _Step) for step in found.llm_steps]
-        own_steps = tuple(_own_step(step) for step in steps)
-        spans = tuple(_own_spans([msgspec.convert(span, _Span) for span in found.spans], own_steps))
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise DataError(f"not a row of AgentTrace 0.3.0: {error}") from error
-    trace = Trace(
-        trace_id=found.trace_id,
-        timestamp_utc=found.timestamp_utc,
-        prompt=found.prompt,
-        model=found.model,
-        spans=spans,
-        llm_steps=own_steps,
-        total_duration_ms=float(found.total_duration_ms),
-        metadata=shaping(found.metadata),
-        environment={**observed(found.metadata), "imported": {"format": NAME}},
-        outcome=_outcome(spans, own_steps, found.metadata.get("max_steps")),
-    )
     kept: dict[str, Any] = {"format": NAME}
-    patch = difference(_plain(from_trace(trace)), row)
+    try:
+        trace = record(rows.convert(row))
+        patch = difference(_plain(from_trace(trace)), row)
+    except RecursionError as error:
+        raise DataError(f"not a row of AgentTrace 0.3.0: {error}") from error
     if patch is not None:
         kept["patch"] = patch
     return msgspec.structs.replace(trace, environment={**trace.environment, "imported": kept})
+
+
+def record(row: rows.Row) -> Trace:
+    """Return a decoded row as a record, without what a record has no place for; see `to_trace`."""
+    steps = tuple(map(_own_step, row.llm_steps))
+    spans = tuple(_own_spans(row.spans, steps))
+    return Trace(
+        trace_id=row.trace_id,
+        timestamp_utc=row.timestamp_utc,
+        prompt=row.prompt,
+        model=row.model,
+        spans=spans,
+        llm_steps=steps,
+        total_duration_ms=row.total_duration_ms,
+        metadata=shaping(row.metadata),
+        environment={**observed(row.metadata), "imported": {"format": NAME}},
+        outcome=_outcome(row.spans, steps, row.metadata.get("max_steps")),
+    )
 
 
 def _plain(value: dict[str, Any]) -> dict[str, Any]:
@@ -199,19 +155,18 @@ def _plain(value: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _own_step(step: _Step) -> LLMStep:
-    calls = None if step.tool_calls is None else [msgspec.convert(call, _Call) for call in step.tool_calls]
+def _own_step(step: rows.Step) -> LLMStep:
+    calls = enumerate(step.tool_calls or (), start=1)
+    own = tuple(
+        ToolCall(call_id=f"call_{step.step_number}_{index}", name=call.name, arguments=json.dumps(call.arguments))
+        for index, call in calls
+    )
     return LLMStep(
         step_id=step.step_id,
         step_number=step.step_number,
         model_output=step.model_output,
         reasoning_content=step.reasoning_content,
-        tool_calls=None
-        if calls is None
-        else tuple(
-            ToolCall(call_id=f"call_{step.step_number}_{index}", name=call.name, arguments=json.dumps(call.arguments))
-            for index, call in enumerate(calls, start=1)
-        ),
+        tool_calls=None if step.tool_calls is None else own,
         duration_ms=step.duration_ms,
         input_tokens=step.input_tokens,
         output_tokens=step.output_tokens,
@@ -220,7 +175,7 @@ def _own_step(step: _Step) -> LLMStep:
     )
 
 
-def _own_spans(spans: list[_Span], steps: tuple[LLMStep, ...]) -> Iterator[Span]:
+def _own_spans(spans: tuple[rows.Span, ...], steps: tuple[LLMStep, ...]) -> Iterator[Span]:
     proposed = [(step, call) for step in steps for call in step.tool_calls or ()]
     at = 0
     for span in spans:
@@ -230,9 +185,8 @@ def _own_spans(spans: list[_Span], steps: tuple[LLMStep, ...]) -> Iterator[Span]
         yield _own_span(span, step, call)
 
 
-def _own_span(span: _Span, step: LLMStep | None, call: ToolCall | None) -> Span:
+def _own_span(span: rows.Span, step: LLMStep | None, call: ToolCall | None) -> Span:
     values = python_call.arguments(span.tool_input, span.tool_name)
-    not_executed = span.tool_name == FINAL_ANSWER or span.exit_code == -1
     return Span(
         span_id=span.span_id,
         type="TOOL",
@@ -241,17 +195,17 @@ def _own_span(span: _Span, step: LLMStep | None, call: ToolCall | None) -> Span:
         tool_output=span.tool_output,
         start_ns=None,
         end_ns=None,
-        duration_ms=float(span.duration_ms),
+        duration_ms=span.duration_ms,
         telemetry=Telemetry(**msgspec.structs.asdict(span.telemetry), method="foreign"),
         exit_code=span.exit_code,
         parent_span_id=None if step is None else step.step_id,
         call_id=None if call is None else call.call_id,
-        status="not_executed" if not_executed else "ok",
+        status="ok" if span.ran else "not_executed",
     )
 
 
-def _outcome(spans: tuple[Span, ...], steps: tuple[LLMStep, ...], max_steps: object) -> Outcome:
-    if spans and spans[-1].tool_name == FINAL_ANSWER and spans[-1].exit_code == 0:
+def _outcome(spans: tuple[rows.Span, ...], steps: tuple[LLMStep, ...], max_steps: object) -> Outcome:
+    if spans and spans[-1].tool_name == rows.FINAL_ANSWER and spans[-1].exit_code == 0:
         return Outcome(ended="final_answer", final_answer=spans[-1].tool_output)
     if isinstance(max_steps, int) and len(steps) >= max_steps:
         return Outcome(ended="max_steps")

@@ -13,13 +13,16 @@ import msgspec
 
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.formats import FORMATS, Sourced, foreign
-from agenttrace.store.kinds import compressed, other_kind
-from agenttrace.store.opening import numbered_lines, opened, the_file
+from agenttrace.store.kinds import rollouts
+from agenttrace.store.lines import TOO_LONG, DamagedFileError
+from agenttrace.store.lines import records as lines_of
+from agenttrace.store.opening import the_file
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
+    from types import ModuleType
 
     from agenttrace.formats import Format
     from agenttrace.records import Trace
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 def read(path: Path) -> Iterator[Sourced]:
     """Yield the records of a file: JSON Lines or one JSON text of any readable format, or the 0.3.0 Parquet view.
+
+    JSON Lines may be compressed with gzip or Zstandard.
 
     Raises:
         DataError: a line is neither; the message names it.
@@ -49,14 +54,22 @@ def read(path: Path) -> Iterator[Sourced]:
 
 
 def _lines(path: Path) -> Iterator[Trace]:
-    with opened(path) as file:
-        for number, line in numbered_lines(file, path):
+    try:
+        for number, line in lines_of(path):
             try:
-                yield foreign.to_trace(foreign.parsed(line))
+                yield _record(line)
             except (msgspec.DecodeError, ValueError, RecursionError, DataError) as error:
-                if number == 1 and (why := other_kind(path, line) or compressed(line)):
-                    raise UsageError(f"cannot read {path}: {why}; nothing was written") from None
                 raise DataError(f"{path}, line {number}: {error}; nothing was written") from error
+    except DamagedFileError as error:
+        raise DataError(f"{error}; nothing was written") from error
+
+
+def _record(line: bytes | None) -> Trace:
+    if line is None:
+        raise DataError(TOO_LONG)
+    if why := rollouts(line):
+        raise DataError(why)
+    return foreign.to_trace(foreign.parsed(line))
 
 
 def convert(paths: Sequence[Path], name: str, output: Path) -> dict[str, int]:
@@ -83,22 +96,36 @@ def convert(paths: Sequence[Path], name: str, output: Path) -> dict[str, int]:
 def _counted(found: Format, records: Iterator[Sourced], target: Path, name: str) -> dict[str, int]:
     module = import_module(found.module)
     if found.layout == "tables":
-        counts: dict[str, int] = module.write(records, target)
+        with _fitting("a record"):
+            counts: dict[str, int] = module.write(records, target)
         return {name: sum(counts.values())} if target.is_file() else counts
     number = 0
     if found.layout == "lines":
         with target.open("wb") as file:
             for number, record in enumerate(records, start=1):  # noqa: B007 - the count
-                file.write(_json(module.from_trace(*record)) + b"\n")
+                file.write(_text(module, record) + b"\n")
         return {name: number}
     for number, record in enumerate(records, start=1):  # noqa: B007
-        value = module.from_trace(*record)
-        lines = value if isinstance(value, list) else [value]
         path = target / f"{_file_name(record.trace)}{found.suffix}"
         if path.exists():
             raise DataError(f"trace id {record.trace.trace_id!r} comes twice, and {name} has one file for each")
-        path.write_bytes(b"".join(_json(line) + b"\n" for line in lines))
+        path.write_bytes(_text(module, record) + b"\n")
     return {name: number}
+
+
+def _text(module: ModuleType, record: Sourced) -> bytes:
+    with _fitting(f"{record.source}, trace {record.trace.trace_id[:60]!r}"):
+        value = module.from_trace(*record)
+        return b"\n".join(map(_json, value)) if isinstance(value, list) else _json(value)
+
+
+@contextmanager
+def _fitting(what: str) -> Iterator[None]:
+    """Say whose figures or nesting no file of a format can hold."""
+    try:
+        yield
+    except (OverflowError, ValueError, RecursionError) as error:
+        raise DataError(f"{what} cannot be written: {error}") from error
 
 
 def _json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
@@ -107,7 +134,7 @@ def _json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
         return msgspec.json.encode(value)
     import json  # noqa: PLC0415 - the standard library's layout is the format's
 
-    return json.dumps(value).encode("ascii")
+    return json.dumps(value, allow_nan=False).encode("ascii")
 
 
 def _file_name(trace: Trace) -> str:

@@ -36,6 +36,8 @@ NAME = "mini-swe-agent-1"
 VERSION = "1.17.5"
 _BLOCK = re.compile(r"```bash\s*\n(.*?)\n```", re.DOTALL)
 _RETURN_CODE = re.compile(r"<returncode>(-?\d{1,9})</returncode>")
+_YEAR_10000 = 253_402_300_800
+"""Seconds; what is later is no time."""
 _STATUS: dict[Ended, str] = {
     "final_answer": "Submitted",
     "max_steps": "LimitsExceeded",
@@ -159,7 +161,8 @@ def _trace(found: _File, value: dict[str, Any]) -> Trace:
     info = found.info or _Info()
     trace_id = derived_id(NAME, found.instance_id or "", digest([message.content for message in found.messages]))
     steps, spans = _turns(rest, trace_id)
-    times = [message.timestamp for message in found.messages if message.timestamp is not None]
+    given = (message.timestamp for message in found.messages)
+    times = [time for time in given if time is not None and 0 <= time < _YEAR_10000]
     kept: dict[str, Any] = {"format": NAME, **({} if system is None else {"system_prompt": system})}
     trace = Trace(
         trace_id=trace_id,
@@ -262,7 +265,4 @@ def _text(content: Any) -> str:  # noqa: ANN401 - text or parts
 
 
 def _iso(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
-    except (OverflowError, ValueError, OSError):
-        return datetime.fromtimestamp(0, UTC).isoformat(timespec="microseconds")
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")

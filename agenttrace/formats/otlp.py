@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _INTERNAL, _CLIENT = 1, 3
 _OK, _ERROR = 1, 2
+_LATEST_NS = 1 << 63
 _SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.0"
 
 
@@ -39,6 +40,9 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
 
     Ids derive from the record's own ids, so a second export gives the same spans. A generation without times (records
     of other formats) starts where the one before it ended and lasts as long as is known; `agenttrace.time` says which.
+
+    Raises:
+        OverflowError: a time is none that OTLP can say.
     """
     resource = {
         "service.name": "agenttrace",
@@ -116,6 +120,8 @@ def _span(
     *,
     failed: bool,
 ) -> dict[str, Any]:
+    if not 0 <= times.start <= times.end < _LATEST_NS:
+        raise OverflowError("a span lies outside of the times of OTLP (nanoseconds since 1970, 63 bits)")
     return {
         **common,
         "spanId": span_id,

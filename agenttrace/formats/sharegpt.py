@@ -1,7 +1,8 @@
 """ShareGPT conversations, one a line: `from` is `system`, `human`, `gpt` or `tool`, `value` is text.
 
 Reasoning, calls and results are written into the text as the chat template of Qwen3 does it (`<think>`,
-`<tool_call>`, `<tool_response>`), results of one generation in one turn, so that turns alternate.
+`<tool_call>`, `<tool_response>`). Turns alternate, as trainers demand: results of one generation are one turn, and so
+are generations of which it is not known what stood between them (a reminder, where there is no run spec).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     conversation: list[dict[str, str]] = []
     for message in found:
         turn = {"from": _FROM[message.role], "value": _text(message)}
-        if conversation and message.role == "tool" and conversation[-1]["from"] == "tool":
+        if conversation and message.role in {"tool", "assistant"} and conversation[-1]["from"] == turn["from"]:
             conversation[-1]["value"] += f"\n{turn['value']}"
         else:
             conversation.append(turn)

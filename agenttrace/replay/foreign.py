@@ -10,14 +10,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Literal
-
-import msgspec
+from typing import TYPE_CHECKING, Literal
 
 from agenttrace.agents.tool_calling import agent_spec
 from agenttrace.agents.toolbox import tool_text
 from agenttrace.errors import DataError
 from agenttrace.formats import python_call
+from agenttrace.formats.agenttrace_0_3_row import FINAL_ANSWER, decode
 from agenttrace.records import Record
 from agenttrace.show import printable
 from agenttrace.store.opening import LONGEST_LINE, numbered_lines, opened
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from agenttrace.formats.agenttrace_0_3_row import Row, Span
     from agenttrace.sandbox.client import Worker
 
-VERSION = "0.3.0"
 _FIXTURES = {"nl2bash": "nl2bash", "mbpp": "empty", "demo": "demo"}
 _PARAMETERS: dict[str, tuple[Literal["bash", "python"], str]] = {
     "bash": ("bash", "command"),
@@ -63,19 +62,6 @@ class Call(Record, frozen=True, kw_only=True):
     found: str
 
 
-class _Span(msgspec.Struct):
-    tool_name: str
-    tool_input: str = ""
-    tool_output: str = ""
-    exit_code: int = 0
-
-
-class _Row(msgspec.Struct):
-    trace_id: str
-    spans: list[_Span]
-    metadata: dict[str, Any]
-
-
 def is_foreign(path: Path) -> bool:
     """Return whether a file begins with a row of that version.
 
@@ -84,19 +70,19 @@ def is_foreign(path: Path) -> bool:
     """
     try:
         with opened(path) as file:
-            row = msgspec.json.decode(file.readline(LONGEST_LINE), type=_Row)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            decode(file.readline(LONGEST_LINE))
+    except DataError:
         return False
-    return row.metadata.get("schema_version") == VERSION
+    return True
 
 
-def _rows(path: Path) -> Iterator[_Row]:
+def _rows(path: Path) -> Iterator[Row]:
     with opened(path) as file:
         for number, line in numbered_lines(file, path):
             try:
-                row = msgspec.json.decode(line, type=_Row)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                raise DataError(f"{path}, line {number}: not a row of AgentTrace {VERSION}: {error}") from error
+                row = decode(line)
+            except DataError as error:
+                raise DataError(f"{path}, line {number}: {error}") from error
             if (name := row.metadata.get("dataset_name")) not in _FIXTURES:
                 known = ", ".join(_FIXTURES)
                 raise DataError(f"{path}, line {number}: no fixture is known for the data set {name!r}; known: {known}")
@@ -111,7 +97,7 @@ def replay(path: Path, connect: Callable[[], Worker], *, workers: int) -> list[C
         WorkerLostError: no sandbox worker can be had any more.
     """
 
-    def one(row: _Row) -> list[Call]:
+    def one(row: Row) -> list[Call]:
         with connect() as worker:
             worker.reset(_FIXTURES[row.metadata["dataset_name"]])
             return [_call(row.trace_id, number, span, worker) for number, span in enumerate(row.spans, start=1)]
@@ -120,7 +106,7 @@ def replay(path: Path, connect: Callable[[], Worker], *, workers: int) -> list[C
         return [call for calls in pool.map(one, _rows(path)) for call in calls]
 
 
-def _call(trace_id: str, number: int, span: _Span, worker: Worker) -> Call:
+def _call(trace_id: str, number: int, span: Span, worker: Worker) -> Call:
     agreement, cause, found = _carried_out(span, worker)
     return Call(
         trace_id=trace_id,
@@ -133,9 +119,9 @@ def _call(trace_id: str, number: int, span: _Span, worker: Worker) -> Call:
     )
 
 
-def _carried_out(span: _Span, worker: Worker) -> tuple[Agreement, str | None, str]:
+def _carried_out(span: Span, worker: Worker) -> tuple[Agreement, str | None, str]:
     values = python_call.arguments(span.tool_input, span.tool_name)
-    if span.tool_name == "final_answer":
+    if span.tool_name == FINAL_ANSWER:
         answer = "" if values is None else str(values.get("answer", ""))
         return ("identical", None, answer) if answer == span.tool_output else ("differs", "another answer", answer)
     if span.tool_name not in _PARAMETERS:

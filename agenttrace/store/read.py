@@ -42,8 +42,8 @@ def read_traces(path: Path) -> Iterator[Trace]:
 
 
 def run_spec_path(records: Path) -> Path:
-    """Return where the run spec of a record file lies: beside it, `.run.json` for `.jsonl`."""
-    return records.with_suffix(".run.json")
+    """Return where the run spec of a record file lies: beside it, `.run.json` for `.jsonl` and `.jsonl.gz`."""
+    return records.with_name(records.name.removesuffix(".gz").removesuffix(".zst")).with_suffix(".run.json")
 
 
 def read_run_spec(path: Path) -> RunSpec:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from agenttrace.analysis.tables import Problem, Source, Tables
+    from agenttrace.analysis.sources import Problem, Source
+    from agenttrace.analysis.tables import Tables
 
 _NAMED = 20
 

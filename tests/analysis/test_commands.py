@@ -22,10 +22,11 @@ from agenttrace.analysis.commands import first_word
 def test_first_word(command, word):
     assert first_word(json.dumps({"command": command})) == word
     assert first_word(f"kwargs={ {'command': command}!r}") == word
+    assert first_word(f"args=({command!r},)") == word  # how convert reads it, too
 
 
 @pytest.mark.parametrize(
-    "text", ["", "kwargs={", "kwargs={1}", "kwargs=" + "{" * 5000, "[]", '{"command": 1}', "args=('ls',)"]
+    "text", ["", "kwargs={", "kwargs={1}", "kwargs=" + "{" * 5000, "[]", '{"command": 1}', "args=('ls', 'x')"]
 )
 def test_what_holds_no_command_has_none(text):
     assert first_word(text) is None

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from agenttrace.analysis.report.sources import read_views
+from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
 from agenttrace.errors import DataError
 from agenttrace.records import Telemetry, Verdict
@@ -62,6 +63,14 @@ def test_a_turn_is_a_step_and_its_command_a_span(file):
     assert found.spans["cpu_ms"].tolist() == pytest.approx([3.0] * 3)
 
 
+def test_what_the_infrastructure_spoilt_is_counted_apart_and_attempts_at_one_task_are_said(file):
+    broken = rollout(2, stop="error", verdict="failed")
+    file.write_bytes(file.read_bytes() + msgspec.json.encode(broken) + b"\n")
+    (group,) = report(load([file])).groups
+    assert (group.infrastructure, group.ungraded, group.solved.count, group.solved.n) == (1, 0, 1, 2)
+    assert any(text.startswith("3 attempts at one task:") for text in group.warnings)
+
+
 def test_traces_and_rollouts_may_be_read_together(file, tmp_path):
     from itertools import islice
 
@@ -84,7 +93,10 @@ def test_the_page_shows_a_rollout(file):
     assert (first.task, first.name, first.solved, second.ended) == ("octo__cat-1", "rollout 0", True, "turns")
     assert [len(step.calls) for step in first.steps] == [1, 0, 1]
     call = first.steps[2].calls[0]
-    assert (call.input, call.exit, call.output, call.cut) == ("nosuch", 127, "Observation: seen", {"output": (80, 100)})
+    assert (call.input, call.exit, call.output) == ('{"command":"nosuch"}', 127, "Observation: seen")
+    assert call.cut == {"output": (80, 100)}
+    assert [step.told for step in first.steps] == [None, "Observation: seen", None]
+    assert (first.patch, first.answer) == ("diff", None)
     assert first.steps[0].start == 0.0
     file.write_bytes(b'{"rollout_id": 3}\n')
     with pytest.raises(DataError, match="line 1"):

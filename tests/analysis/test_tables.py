@@ -18,7 +18,8 @@ from agenttrace.analysis import columns, tables
 from agenttrace.analysis.plots.distributions import NothingToDraw
 from agenttrace.analysis.plots.drawing import Part
 from agenttrace.analysis.plots.timeline import timeline
-from agenttrace.analysis.rows import decode
+from agenttrace.analysis.sources import KEPT_PROBLEMS, Source
+from agenttrace.analysis.tables import _row as decode
 from agenttrace.errors import DataError, UsageError
 
 
@@ -150,7 +151,7 @@ def test_all_bad_lines_are_counted_and_only_some_are_kept(few):
     seen = []
     found = tables.load([bad(few, *[b"x"] * 3000)], on_problem=seen.append)
     assert found.sources[0].bad_lines == len(seen) == 3000
-    assert len(found.sources[0].problems) == tables.KEPT_PROBLEMS
+    assert len(found.sources[0].problems) == KEPT_PROBLEMS
 
 
 def test_a_line_that_is_cut_off_is_named_as_such(few):
@@ -173,7 +174,7 @@ def test_an_empty_file_gives_empty_tables_with_all_columns(tmp_path):
     found = tables.load([path])
     assert [len(found.runs), len(found.steps), len(found.spans)] == [0, 0, 0]
     assert list(found.runs.columns) == columns.RUNS.names
-    assert found.sources == [tables.Source(file=str(path))]
+    assert found.sources == [Source(file=str(path))]
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.ZstdCompressor().compress])

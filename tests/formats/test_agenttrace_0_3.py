@@ -165,7 +165,8 @@ INPUT = (
 SPAN = st.fixed_dictionaries(
     {"span_id": TEXT, "tool_name": st.sampled_from(["bash", "final_answer", "x"]), "tool_input": INPUT},
     optional={
-        "type": st.just("TOOL"), "tool_output": TEXT, "start_ns": st.integers(0, 2**60), "end_ns": JSON,
+        "type": st.just("TOOL"), "tool_output": TEXT, "start_ns": st.integers(0, 2**60),
+        "end_ns": st.integers(0, 2**60),
         "duration_ms": st.floats(0, 1e6) | st.integers(0, 9), "exit_code": st.integers(-1, 127), "parent_span_id": JSON,
         "telemetry": st.fixed_dictionaries(
             {}, optional={"user_time_s": st.floats(0, 9), "read_bytes": st.integers(0, 9), "new": JSON}
@@ -181,7 +182,9 @@ ROWS = st.fixed_dictionaries(
     {
         "trace_id": TEXT, "timestamp_utc": TEXT, "prompt": TEXT, "model": TEXT, "spans": st.lists(SPAN, max_size=3),
         "llm_steps": st.lists(STEP, max_size=3),
-        "metadata": st.dictionaries(st.sampled_from(KEYS) | TEXT, JSON, max_size=6),
+        "metadata": st.dictionaries(st.sampled_from(KEYS) | TEXT, JSON, max_size=6).map(
+            lambda metadata: {**metadata, "schema_version": "0.3.0"}
+        ),
     },
     optional={"total_duration_ms": st.floats(0, 1e9) | st.integers(0, 9), "dataset_name": JSON, "": JSON},
 )  # fmt: skip
@@ -216,6 +219,8 @@ def test_a_patch_that_fits_nothing_breaks_nothing(value, patch):
         (lambda r: r["spans"][0].pop("span_id"), "span_id"),
         (lambda r: r["spans"][0].update(exit_code="0"), "exit_code"),
         (lambda r: r["llm_steps"][0].update(step_number=None), "step_number"),
+        (lambda r: r["metadata"].update(schema_version="0.4.0"), "0.4.0.*schema_version"),
+        (lambda r: r["metadata"].pop("schema_version"), "nothing as `schema_version`"),
     ],
 )
 def test_another_row_is_refused_by_the_name_of_its_field(row, change, field):

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import msgspec
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import FORMATS, Format, tables
 from agenttrace.formats.convert import convert, read
 from agenttrace.records import Trace
+from tests.formats.hostile import spec
 
 DATA = Path(__file__).parents[1] / "data" / "records"
 OURS = DATA / "demo.jsonl"
@@ -87,6 +91,36 @@ def test_a_bad_line_is_named_and_nothing_is_written(tmp_path):
         with pytest.raises(DataError, match="line 5"):
             convert([bad], name, tmp_path / output)
     assert [path.name for path in tmp_path.rglob("*")] == ["bad.jsonl"]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress, bytes])
+def test_compressed_files_blank_lines_and_a_byte_order_mark_are_read(tmp_path, pack):
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(pack(b"\xef\xbb\xbf" + OURS.read_bytes().replace(b"\n", b"\r\n\n")))
+    path.with_name("a.run.json").write_bytes(msgspec.json.encode(spec()))
+    found = list(read(path))
+    assert [one.trace for one in found] == traces()
+    assert found[0].spec == spec()
+
+
+def test_a_compressed_file_that_is_cut_off_is_named_and_nothing_is_written(tmp_path):
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(OURS.read_bytes())[:-9])
+    with pytest.raises(DataError, match=r"a\.jsonl\.gz: the gzip stream is cut off.*nothing was written"):
+        convert([path], "agenttrace-1.0", tmp_path / "o.jsonl")
+    assert [one.name for one in tmp_path.iterdir()] == ["a.jsonl.gz"]
+
+
+def test_a_line_that_no_record_has_is_refused_without_being_held(tmp_path):
+    path = tmp_path / "huge.jsonl.zst"
+    frame = zstandard.ZstdCompressor(level=1).compressobj()
+    path.write_bytes(b"".join(frame.compress(b"a" * (1 << 20)) for _ in range(700)) + frame.flush())
+    tracemalloc.start()
+    with pytest.raises(DataError, match="line 1: the line is longer than any record"):
+        list(read(path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 320 << 20
 
 
 def test_an_output_that_is_there_is_never_overwritten(tmp_path):

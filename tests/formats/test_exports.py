@@ -209,6 +209,16 @@ def test_sharegpt_alternates_ends_with_the_model_and_opens_with_datasets(tmp_pat
     )
 
 
+@pytest.mark.parametrize("of", [None, spec()])
+def test_sharegpt_alternates_where_replies_without_a_call_follow_each_other(of):
+    said = sharegpt.from_trace(hostile(), of)["conversations"]
+    kinds = [turn["from"] for turn in said if turn["from"] != "system"]
+    assert set(kinds[0::2]) <= {"human", "tool"}
+    assert set(kinds[1::2]) == {"gpt"}
+    texts = "\n".join(turn["value"] for turn in said)
+    assert all((step.model_output or "") in texts for step in hostile().llm_steps)
+
+
 def test_inspect_has_one_sample_per_record_with_the_cost_of_each_call(tmp_path):
     convert([OURS], "inspect", tmp_path / "o.eval")
     with zipfile.ZipFile(tmp_path / "o.eval") as archive:
@@ -266,7 +276,7 @@ def test_half_a_surrogate_pair_is_replaced_and_goes_through_every_format(tmp_pat
 def test_a_trace_id_that_comes_twice_loses_no_file(tmp_path):
     with pytest.raises(DataError, match="comes twice"):
         convert([OURS, OURS], "atif", tmp_path / "o")
-    assert list((tmp_path / "o").iterdir()) == []
+    assert not list(tmp_path.iterdir())
 
 
 def test_reports_open_foreign_files(tmp_path):

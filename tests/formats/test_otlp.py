@@ -5,8 +5,12 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import re
+import subprocess
+import sys
 import threading
 import urllib.request
+from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
@@ -17,6 +21,8 @@ from opentelemetry.proto_json.collector.trace.v1.trace_service import ExportTrac
 from agenttrace.formats import otlp
 from agenttrace.formats.convert import convert
 from tests.formats.hostile import OURS, hostile, spec, traces
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "formats.md"
 
 
 def strict(body):
@@ -46,9 +52,11 @@ def receiver():
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            good = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/json"
+            readers = {"application/json": strict, "application/x-protobuf": ExportTraceServiceRequest.FromString}
+            read = readers.get(self.headers["Content-Type"])
+            good = self.path == "/v1/traces" and read is not None
             if good:
-                received.append(strict(body))
+                received.append(read(body))
             self.send_response(200 if good else 400)
             self.end_headers()
             self.wfile.write(b"{}")
@@ -75,6 +83,18 @@ def test_every_line_is_a_request_that_a_receiver_takes(tmp_path, receiver):
     assert [len(spans_of(request)) for request in received] == [
         1 + len(trace.llm_steps) + len(trace.spans) for trace in traces()
     ]
+
+
+def test_the_documented_script_sends_the_same_as_protobuf(tmp_path, receiver):
+    url, received = receiver
+    convert([OURS], "otlp", tmp_path / "o.jsonl")
+    text = DOCUMENT.read_text(encoding="utf-8")
+    (script,) = [
+        block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "ExportTraceService" in block
+    ]
+    (tmp_path / "send.py").write_text(script, encoding="utf-8")
+    subprocess.run([sys.executable, tmp_path / "send.py", tmp_path / "o.jsonl", url], check=True, timeout=60)
+    assert received == [strict(line) for line in (tmp_path / "o.jsonl").read_bytes().splitlines()]
 
 
 def test_spans_have_the_times_the_parents_and_the_costs_of_the_record():

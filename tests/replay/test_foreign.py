@@ -20,7 +20,10 @@ def span(tool, argument, value, output, exit_code=0):
 
 def row(*spans, dataset="demo", number=1):
     metadata = {"schema_version": "0.3.0", "dataset_name": dataset, "task_id": number}
-    return {"trace_id": f"t{number}", "prompt": "p", "spans": list(spans), "llm_steps": [], "metadata": metadata}
+    return {
+        "trace_id": f"t{number}", "timestamp_utc": "t", "prompt": "p", "model": "m", "spans": list(spans),
+        "llm_steps": [], "metadata": metadata,
+    }  # fmt: skip
 
 
 def blocked(text):

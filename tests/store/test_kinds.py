@@ -7,11 +7,11 @@ import gzip
 import pytest
 import zstandard
 
-from agenttrace.analysis.lines import lines
-from agenttrace.errors import UsageError
+from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import read
 from agenttrace.publish.complete import flaws
 from agenttrace.rollouts import synthetic
+from agenttrace.store.lines import lines
 from agenttrace.store.read import read_run_spec, read_traces
 from agenttrace.validate import Validation
 
@@ -57,10 +57,17 @@ def test_rollouts_are_called_so_by_who_reads_traces(tmp_path):
     assert "run.run.json: it is of rollouts" in next(flaws(path))
 
 
-@pytest.mark.parametrize("reader", [read_traces, read])
-def test_who_reads_records_says_what_it_is_instead(other, reader):
+def test_who_reads_records_says_what_it_is_instead(other):
     path, message = other
     with pytest.raises(UsageError, match=message):
+        list(read_traces(path))
+
+
+@pytest.mark.parametrize("reader", [read_traces, read])
+def test_rollouts_are_called_so(tmp_path, reader):
+    path = tmp_path / "rollouts.jsonl"
+    path.write_bytes(b'{"rollout_id": "x"}\n')
+    with pytest.raises((UsageError, DataError), match="it is of rollouts; what reads them"):
         list(reader(path))
 
 
@@ -72,10 +79,13 @@ def test_validation_says_it_once(other):
     assert validation.records == 0
 
 
-def test_the_analysis_reads_what_is_compressed_and_nothing_else(other):
+def test_analysis_report_and_conversion_read_what_is_compressed_and_nothing_else(other):
     path, message = other
     if "unpack" in message:
         assert [line for _, line in lines(path)] == [RECORD]
-    else:
+        with pytest.raises(DataError, match="line 1: not a row"):
+            list(read(path))
+        return
+    for reader in (lines, read):
         with pytest.raises(UsageError, match=message):
-            list(lines(path))
+            list(reader(path))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from agenttrace.analysis.lines import lines
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import read
 from agenttrace.replay.foreign import is_foreign
@@ -20,6 +19,7 @@ from agenttrace.serving.cassette import Cassette
 from agenttrace.store import opening
 from agenttrace.store.append import AppendOnly
 from agenttrace.store.jsonl import known_ids
+from agenttrace.store.lines import lines
 from agenttrace.store.read import RecordIndex, read_run_spec, read_traces
 from agenttrace.validate import Validation
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import re
 import subprocess
 import sys
 
@@ -44,6 +47,27 @@ def test_bad_lines_are_named_and_the_result_is_called_partial(records):
     assert "PARTIAL: some lines could not be read" in ended.stdout
     assert json.loads(agenttrace("analyze", records, "--format", "json").stdout)["partial"] is True
     assert agenttrace("analyze", records, "--strict").returncode == 1
+
+
+def test_a_report_of_a_damaged_file_is_partial_and_says_so(records, tmp_path):
+    text = records.read_bytes()
+    records.write_bytes(text + b"\x1b[2J oops\n" + b'{"trace_id": "cut')
+    packed = tmp_path / "p.jsonl.gz"
+    packed.write_bytes(gzip.compress(text)[:-2000])
+    ended = agenttrace("report", records, packed, "-o", tmp_path / "r.html")
+    assert ended.returncode == 0
+    assert f"{records}, line 32: not a trace record" in ended.stderr
+    assert f"{records}: PARTIAL: 2 bad lines left out, 30 traces read" in ended.stderr
+    assert f"{packed}: PARTIAL: 0 bad lines and the rest of the file left out" in ended.stderr
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    index = re.search(r'id="index">([^<]+)<', page)[1]
+    files = json.loads(gzip.decompress(base64.b64decode(index)))["files"]
+    assert [file["missing"] for file in files] == ["2 lines", "the rest"]
+    assert agenttrace("report", records, "-o", tmp_path / "s.html", "--strict").returncode == 1
+    records.write_bytes(b"x\n")
+    ended = agenttrace("report", records, "-o", tmp_path / "none.html")
+    assert ended.returncode != 0
+    assert not (tmp_path / "none.html").exists()
 
 
 def test_thousands_of_bad_lines_are_counted_not_listed(records):

@@ -145,10 +145,11 @@ def _ranges(axes: Axes, measured: list[tuple[Part, pd.DataFrame]], shown: list[s
         first = True
         for row, name in enumerate(shown):
             values = floats(calls.loc[calls["command"] == name, column]) / scale
-            values = values[values > 0]
-            if not values.size:
+            values = values[~np.isnan(values)]
+            if not values.any():
                 continue
-            low, middle, high = np.quantile(values, [0.05, 0.5, 0.95])
+            # Zeros count (some clocks tick in milliseconds); a logarithmic axis shows them at its smallest value.
+            low, middle, high = np.maximum(np.quantile(values, [0.05, 0.5, 0.95]), values[values > 0].min())
             axes.plot([low, high], [row + shift] * 2, color=COLOURS[part.number], linewidth=1.2)
             axes.plot(
                 middle, row + shift, MARKERS[part.number], color=COLOURS[part.number], markersize=4.5,

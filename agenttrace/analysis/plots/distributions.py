@@ -146,8 +146,15 @@ def _round_limits(axes: Axes, smallest: float, largest: float) -> None:
 
 
 def _ecdf(axes: Axes, ordered: Any, part: Part) -> None:  # noqa: ANN401 - sorted floats
-    height = np.arange(1, ordered.size + 1) / ordered.size
-    axes.step(ordered, height, where="post", color=COLOURS[part.number], linestyle=LINES[part.number], label=part.label)
+    height = np.arange(ordered.size + 1) / ordered.size
+    axes.step(
+        np.concatenate([ordered[:1], ordered]),
+        height,
+        where="post",
+        color=COLOURS[part.number],
+        linestyle=LINES[part.number],
+        label=part.label,
+    )
 
 
 def _shares(axes: Axes, what: str) -> None:

@@ -28,6 +28,7 @@ def outcomes(parts: list[Part]) -> Figure:
             rows.append((f"{label(model)}, {label(dataset)}", runs))
     if not rows or all(runs["solved"].notna().sum() == 0 for _, runs in rows):
         raise NothingToDraw("no trace has a verdict")
+    more = f"; {len(rows) - _ROWS} more rows are not drawn" if len(rows) > _ROWS else ""
     rows = rows[:_ROWS]
     figure = Figure(figsize=(WIDTH, 1.3 + 0.38 * len(rows)))
     axes = figure.subplots()
@@ -52,7 +53,7 @@ def outcomes(parts: list[Part]) -> Figure:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 100)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("share of traces (%); on the right: solved of those judged, 95 % interval")
+    axes.set_xlabel(f"share of traces (%); on the right: solved of those judged, 95 % interval{more}")
     figure.legend(loc="outside upper left", ncols=3)
     return figure
 

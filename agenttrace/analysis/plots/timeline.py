@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from agenttrace.analysis.costs import MEASURED
 from agenttrace.analysis.plots.distributions import NothingToDraw
 from agenttrace.analysis.plots.style import COLOURS, HATCHES, WIDTH, label
-from agenttrace.analysis.rows import RELEASED
 from agenttrace.errors import UsageError
+from agenttrace.formats.metadata_0_3 import VERSION as RELEASED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -66,9 +66,9 @@ FIELDS: tuple[str, ...] = IndexRow.__struct_fields__
 
 
 def index_row(view: TraceView, *, file: int, chunk: int, place: int) -> IndexRow:
-    """Return the row of one trace: totals over its calls, `None` where no call was measured."""
+    """Return the row of one trace: totals over its calls, `None` where no call was measured by itself."""
     calls = view.calls
-    costs = [call.cost for call in calls if call.cost is not None]
+    costs = [call.cost for call in calls if call.cost is not None and call.cost.method != "foreign"]
     peaks = [cost.peak for cost in costs if cost.peak is not None]
     return IndexRow(
         id=view.id,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agenttrace.analysis.report.view import CallView, StepView, TraceView, VerdictView, cost_view, text_of
 
 if TYPE_CHECKING:
@@ -13,7 +15,7 @@ _NS_PER_MS = 1e6
 
 
 def rollout_view(rollout: Rollout) -> TraceView:
-    """Return the view of a rollout of schema 1.0.0; the patch stands where a trace has its answer."""
+    """Return the view of a rollout of schema 1.0.0; what it submitted stands where a trace has its answer."""
     origin = min((turn.start_ns for turn in rollout.turns), default=0)
     judged = [verdict.verdict for verdict in rollout.verdicts]
     return TraceView(
@@ -32,7 +34,9 @@ def rollout_view(rollout: Rollout) -> TraceView:
         stray=[],
         ended=rollout.stop,
         detail=rollout.detail,
-        answer=rollout.patch or rollout.submission,
+        answer=None if rollout.submission in {"", rollout.patch} else rollout.submission,
+        patch=rollout.patch,
+        patch_note=rollout.patch_note,
         solved=False if "failed" in judged else True if judged and set(judged) == {"passed"} else None,
         verdicts=[
             VerdictView(aspect=v.aspect, verdict=v.verdict, method=v.method, reason=v.reason) for v in rollout.verdicts
@@ -45,6 +49,7 @@ def rollout_view(rollout: Rollout) -> TraceView:
                 "base_commit": rollout.base_commit,
                 "language": rollout.language,
                 "tree_digest": rollout.tree_digest,
+                "hidden_tests": rollout.hidden_tests,
             },
         },
     )
@@ -64,6 +69,7 @@ def _step(turn: Turn, origin: int) -> StepView:
         tokens_out=turn.output_tokens,
         finish=turn.finish_reason,
         prompt_ms=turn.timings.prompt_ms if turn.timings else None,
+        told=turn.observation if turn.execution is None else None,
     )
 
 
@@ -72,7 +78,7 @@ def _call(execution: Execution, observation: str, origin: int) -> CallView:
     total = execution.stdout_bytes + execution.stderr_bytes
     return CallView(
         tool="bash",
-        input=execution.command,
+        input=msgspec.json.encode({"command": execution.command}).decode(),
         output=observation,
         status=execution.status,
         exit=execution.exit_code,

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.analysis.lines import lines
-from agenttrace.analysis.report.release_0_3 import Row, release_view
+from agenttrace.analysis.report.release_0_3 import release_view
 from agenttrace.analysis.report.rollout_view import rollout_view
 from agenttrace.analysis.report.view import TraceView, trace_view
-from agenttrace.analysis.rollout_rows import MARK
+from agenttrace.analysis.sources import Problem
 from agenttrace.errors import DataError
-from agenttrace.formats import foreign
+from agenttrace.formats import agenttrace_0_3_row, foreign
 from agenttrace.records import Trace
 from agenttrace.records.rollout import Rollout
+from agenttrace.store.kinds import ROLLOUT
+from agenttrace.store.lines import TOO_LONG, DamagedFileError, records
 from agenttrace.store.read import run_spec_path
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -33,44 +34,72 @@ class _Peek(msgspec.Struct):
 _peek = msgspec.json.Decoder(_Peek).decode
 _ours = msgspec.json.Decoder(Trace).decode
 _rollout = msgspec.json.Decoder(Rollout).decode
-_release = msgspec.json.Decoder(Row).decode
 
 
-def read_views(path: Path) -> Iterator[TraceView]:
+def read_views(path: Path, on_problem: Callable[[Problem], object] | None = None) -> Iterator[TraceView]:
     """Yield a view of every record of a file (plain, gzip or Zstandard; `.json` as one text), in file order.
+
+    Args:
+        path: the file.
+        on_problem: called for what is left out: a line that is no record, the rest of a damaged file.
 
     Raises:
         UsageError: the file cannot be opened or is of another kind.
-        DataError: a line is no record, or the rest of the file cannot be read; the message names the line.
+        DataError: without `on_problem`, what it would be called for; a `.json` file is no record. The message names
+            the line.
     """
+    name = str(path)
     if path.suffix == ".json":
-        yield from map(trace_view, foreign.read_whole(path))
+        yield from _whole(path)
         return
-    for number, line in lines(path):
-        if line is None:
-            raise DataError(f"{path}, line {number}: not a trace record: the line is too long to be one")
+    try:
+        for number, line in records(path):
+            found = _view_or_problem(name, number, line)
+            if isinstance(found, TraceView):
+                yield found
+            elif on_problem is None:
+                raise DataError(str(found))
+            else:
+                on_problem(found)
+    except DamagedFileError as error:
+        if on_problem is None:
+            raise
+        on_problem(Problem(name, None, str(error).removeprefix(f"{path}: ")))
+
+
+def _whole(path: Path) -> Iterator[TraceView]:
+    for number, trace in enumerate(foreign.read_whole(path), start=1):
         try:
-            yield _view(line)
-        except (msgspec.MsgspecError, DataError, ValueError, RecursionError) as error:
-            torn = "" if line.endswith(b"\n") else "; the line is cut off, collecting again repairs the file"
-            raise DataError(f"{path}, line {number}: not a trace record: {error}{torn}") from error
+            view = trace_view(trace)
+        except OverflowError as error:
+            raise DataError(f"{path}, value {number}: not a trace record: {error}") from error
+        yield view
+
+
+def _view_or_problem(name: str, number: int, line: bytes | None) -> TraceView | Problem:
+    if line is None:
+        return Problem(name, number, f"not a trace record: {TOO_LONG}")
+    try:
+        return _view(line)
+    except (msgspec.MsgspecError, DataError, ValueError, OverflowError, RecursionError) as error:
+        torn = "" if line.endswith(b"\n") else "; the line is cut off, collecting again repairs the file"
+        return Problem(name, number, f"not a trace record: {error}{torn}")
 
 
 def _view(line: bytes) -> TraceView:
-    if line.startswith(MARK):
+    if line.startswith(ROLLOUT):
         return rollout_view(_rollout(line))
     found = _peek(line)
     if found.outcome is not msgspec.UNSET:
         return trace_view(_ours(line))
     if found.schema_version is msgspec.UNSET and found.trajectory_format is msgspec.UNSET:
-        return release_view(_release(line))
+        return release_view(agenttrace_0_3_row.decode(line))
     return trace_view(foreign.to_trace(foreign.parsed(line)))
 
 
 def read_run(path: Path) -> dict[str, Any]:
     """Return the run spec beside a record file as the page shows it; empty when there is none that can be read."""
-    name = path.name.removesuffix(".gz").removesuffix(".zst")
     try:
-        return msgspec.json.decode(run_spec_path(path.with_name(name)).read_bytes(), type=dict[str, Any])
+        return msgspec.json.decode(run_spec_path(path).read_bytes(), type=dict[str, Any])
     except (OSError, ValueError, msgspec.MsgspecError, RecursionError):
         return {}

@@ -20,7 +20,7 @@ _NS_PER_MS = 1e6
 
 
 class Cost(Record, frozen=True, kw_only=True):
-    """What a call cost; `method` names how the figures were taken, `None` where the format does not say.
+    """What a call cost; `method` names how the figures were taken: `foreign` ones are not of the call alone.
 
     Attributes:
         cpu_ms: user and system time of the call's processes.
@@ -62,7 +62,12 @@ class CallView(Record, frozen=True, kw_only=True):
 
 
 class StepView(Record, frozen=True, kw_only=True):
-    """One generation of the model with the calls it proposed; `prompt_ms` of it was spent on reading the prompt."""
+    """One generation of the model with the calls it proposed.
+
+    Attributes:
+        prompt_ms: of `ms`, what was spent on reading the prompt.
+        told: what answered a reply without a call.
+    """
 
     n: int
     thinks: str | None
@@ -75,6 +80,7 @@ class StepView(Record, frozen=True, kw_only=True):
     tokens_out: int | None = None
     finish: str | None = None
     prompt_ms: float | None = None
+    told: str | None = None
 
 
 class VerdictView(Record, frozen=True, kw_only=True):
@@ -93,6 +99,7 @@ class TraceView(Record, frozen=True, kw_only=True):
         format: what the record was written in, for the reader of the page.
         axis: `shared` when generations and calls have times on one axis, `tools` when only calls have.
         stray: calls that no step proposed.
+        patch: the change that the run made, as a diff; `patch_note` says why there is none, or what it leaves out.
         facts: the record's metadata and environment, shown as they are.
     """
 
@@ -112,6 +119,8 @@ class TraceView(Record, frozen=True, kw_only=True):
     ended: str | None = None
     detail: str | None = None
     answer: str | None = None
+    patch: str | None = None
+    patch_note: str | None = None
     solved: bool | None = None
     verdicts: list[VerdictView]
     facts: dict[str, Any]
@@ -127,8 +136,9 @@ def trace_view(trace: Trace) -> TraceView:
     meta, outcome = trace.metadata, trace.outcome
     starts = [*(step.start_ns for step in trace.llm_steps), *(span.start_ns for span in trace.spans)]
     origin = min((start for start in starts if start is not None), default=0)
-    spans = {span.call_id or span.span_id: span for span in trace.spans}
+    spans = _by_call(trace.spans)
     steps = [_step(step, spans, origin) for step in trace.llm_steps]
+    left = {id(span) for spans_of_call in spans.values() for span in spans_of_call}
     return TraceView(
         id=trace.trace_id,
         format=_format(trace),
@@ -142,7 +152,7 @@ def trace_view(trace: Trace) -> TraceView:
         ms=trace.total_duration_ms,
         axis="tools" if any(step.start_ns is None for step in trace.llm_steps) else "shared",
         steps=steps,
-        stray=[_call(None, span, origin) for span in spans.values()],  # those that no step took
+        stray=[_call(None, span, origin) for span in trace.spans if id(span) in left],
         ended=outcome.ended,
         detail=outcome.detail,
         answer=outcome.final_answer,
@@ -167,12 +177,22 @@ def text_of(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _step(step: LLMStep, spans: dict[str, Span], origin: int) -> StepView:
+def _by_call(spans: tuple[Span, ...]) -> dict[str | None, list[Span]]:
+    """Return the spans of each call id, in order; nothing keeps a foreign record from giving one id twice."""
+    found: dict[str | None, list[Span]] = {}
+    for span in spans:
+        found.setdefault(span.call_id, []).append(span)
+    return found
+
+
+def _step(step: LLMStep, spans: dict[str | None, list[Span]], origin: int) -> StepView:
+    """Return the view of a step; its calls take the first span of their id."""
+    calls = [(call, spans.get(call.call_id)) for call in step.tool_calls or ()]
     return StepView(
         n=step.step_number,
         thinks=step.reasoning_content,
         says=step.model_output,
-        calls=[_call(call, spans.pop(call.call_id, None), origin) for call in step.tool_calls or ()],
+        calls=[_call(call, found.pop(0) if found else None, origin) for call, found in calls],
         start=_since(step.start_ns, origin),
         end=_since(step.end_ns, origin),
         ms=step.duration_ms,

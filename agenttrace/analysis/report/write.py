@@ -12,13 +12,16 @@ from agenttrace.analysis.report.assemble import page
 from agenttrace.analysis.report.index import FIELDS, IndexRow, index_row
 from agenttrace.analysis.report.pack import Packer, packed
 from agenttrace.analysis.report.sources import read_run, read_views
+from agenttrace.analysis.sources import Source
 from agenttrace.errors import StorageError, UsageError
 from agenttrace.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from typing import Self
+
+    from agenttrace.analysis.sources import Problem
 
 PAGE_BYTES = 28_000_000
 """Packed data that a page holds itself; what is larger goes to data files."""
@@ -29,16 +32,26 @@ _CALL = b"agenttraceReport("
 
 
 class Written(Record, frozen=True, kw_only=True):
-    """What was written; sizes in bytes, the largest is what a reader loads at first."""
+    """What was written; sizes in bytes, the largest is what a reader loads at first.
+
+    Attributes:
+        sources: what became of each file.
+    """
 
     traces: int
+    sources: list[Source]
     page_bytes: int
     sidecar_bytes: int
     sidecars: int
 
 
 def write_report(
-    records: Sequence[Path], output: Path, *, title: str | None = None, page_bytes: int = PAGE_BYTES
+    records: Sequence[Path],
+    output: Path,
+    *,
+    title: str | None = None,
+    page_bytes: int = PAGE_BYTES,
+    on_problem: Callable[[Problem], object] | None = None,
 ) -> Written:
     """Write the report of some record files; the same files give the same bytes.
 
@@ -49,20 +62,23 @@ def write_report(
         output: the page (`.html`); data files, if any, go to a folder of the same name that ends in `.data`.
         title: shown at the top (default: the names of the files).
         page_bytes: packed data that the page holds itself.
+        on_problem: called for every line that is no record; the page says that it is partial, and of which file.
 
     Raises:
         UsageError: the output cannot be a page, or would replace a record file; or there are no records.
-        DataError: a line is not a record.
+        DataError: a line is not a record, and there is no `on_problem`.
         StorageError: the disk is full or not writable.
     """
     _check(records, output)
     try:
         with ExitStack() as stack:
             chunks = stack.enter_context(_Chunks(output, page_bytes))
-            rows = _fill(records, chunks)
+            sources = [Source(file=str(path), problems=[]) for path in records]
+            rows = _fill(records, chunks, sources, on_problem)
             if not rows:
                 raise UsageError("there is no record in these files yet: nothing to report on")
-            return _finish(records, output, title or ", ".join(path.name for path in records), rows, chunks)
+            name = title or ", ".join(path.name for path in records)
+            return _finish(records, output, name, rows, chunks, sources)
     except OSError as error:
         raise StorageError(f"cannot write {error.filename or output}: {error.strerror}") from error
 
@@ -77,11 +93,23 @@ def _check(records: Sequence[Path], output: Path) -> None:
             raise UsageError(f"{output} is a record file: give the report another name")
 
 
-def _fill(records: Sequence[Path], chunks: _Chunks) -> list[IndexRow]:
+def _fill(
+    records: Sequence[Path],
+    chunks: _Chunks,
+    sources: Sequence[Source],
+    on_problem: Callable[[Problem], object] | None,
+) -> list[IndexRow]:
     rows = []
     with Packer() as packer:
-        for number, path in enumerate(records):
-            for view in read_views(path):
+        for number, (path, source) in enumerate(zip(records, sources, strict=True)):
+
+            def note(problem: Problem, source: Source = source) -> None:
+                source.note(problem)
+                if on_problem is not None:
+                    on_problem(problem)
+
+            for view in read_views(path, on_problem and note):
+                source.rows += 1
                 rows.append(index_row(view, file=number, chunk=packer.chunk, place=packer.place))
                 packer.add(view)
                 chunks.extend(packer.ready())
@@ -89,12 +117,22 @@ def _fill(records: Sequence[Path], chunks: _Chunks) -> list[IndexRow]:
     return rows
 
 
-def _finish(records: Sequence[Path], output: Path, title: str, rows: list[IndexRow], chunks: _Chunks) -> Written:
+def _finish(
+    records: Sequence[Path],
+    output: Path,
+    title: str,
+    rows: list[IndexRow],
+    chunks: _Chunks,
+    sources: list[Source],
+) -> Written:
     sidecars = chunks.finish()
     index: dict[str, Any] = {
         "fields": FIELDS,
         "rows": rows,
-        "files": [{"name": path.name, "run": read_run(path)} for path in records],
+        "files": [
+            {"name": path.name, "run": read_run(path), "missing": source.missing}
+            for path, source in zip(records, sources, strict=True)
+        ],
         "folder": chunks.folder.name,
         "sidecars": sidecars,
     }
@@ -112,7 +150,11 @@ def _finish(records: Sequence[Path], output: Path, title: str, rows: list[IndexR
     finally:
         unfinished.unlink(missing_ok=True)
     return Written(
-        traces=len(rows), page_bytes=output.stat().st_size, sidecar_bytes=chunks.written, sidecars=len(sidecars)
+        traces=len(rows),
+        sources=sources,
+        page_bytes=output.stat().st_size,
+        sidecar_bytes=chunks.written,
+        sidecars=len(sidecars),
     )
 
 

@@ -52,17 +52,17 @@ def unmeasured(trace):
 
 def released_row(**changes):
     span = {
-        "tool_name": "bash", "tool_input": "kwargs={'command': \"echo 'a'\"}", "tool_output": "a",
+        "span_id": "s", "tool_name": "bash", "tool_input": "kwargs={'command': \"echo 'a'\"}", "tool_output": "a",
         "start_ns": 36999952336291, "end_ns": 36999953336291, "duration_ms": 1.0, "exit_code": 0,
         "telemetry": {"user_time_s": 0.5, "system_time_s": 0.25, "max_rss_bytes": 7, "read_bytes": 0, "write_bytes": 0},
     }  # fmt: skip
     final = {**span, "tool_name": "final_answer", "tool_input": "kwargs={'answer': 'done'}", "tool_output": "done"}
     steps = [
-        {"step_number": 1, "model_output": "Action:", "tool_calls": None, "duration_ms": None},
-        {"step_number": 2, "tool_calls": [{"name": "bash", "arguments": {"command": "echo 'a'"}}]},
-        {"step_number": 3, "tool_calls": [{"name": "final_answer", "arguments": {"answer": "done"}}]},
+        {"step_id": "1", "step_number": 1, "model_output": "Action:", "tool_calls": None, "duration_ms": None},
+        {"step_id": "2", "step_number": 2, "tool_calls": [{"name": "bash", "arguments": {"command": "echo 'a'"}}]},
+        {"step_id": "3", "step_number": 3, "tool_calls": [{"name": "final_answer", "arguments": {"answer": "done"}}]},
     ]
-    meta = {"dataset_name": "nl2bash", "task_id": 138, "run_id": "r"}
+    meta = {"schema_version": "0.3.0", "dataset_name": "nl2bash", "task_id": 138, "run_id": "r"}
     return {
         "trace_id": "075a0e63", "timestamp_utc": "t", "prompt": "p", "model": "m", "spans": [span, final],
         "llm_steps": steps, "total_duration_ms": 5.0, "metadata": meta, **changes,

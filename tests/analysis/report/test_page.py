@@ -210,6 +210,8 @@ def test_what_was_not_measured_says_so(page):
     assert page.locator(".lane-label.cpu span").inner_text() == "not measured"
     show(page, "#trace=075a0e63")
     assert page.locator(".lane-label.model span").inner_text() == "not measured"
+    assert page.locator(".lane-label.memory span").inner_text() == "not measured"
+    assert "with the collecting process: CPU 750 ms, peak of its whole life 7 B" in page.inner_text("article.call")
     assert "How it ended is not recorded" in page.inner_text("#trace")
     assert "AgentTrace 0.3.0" in page.inner_text(".facts")
 

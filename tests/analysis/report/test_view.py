@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from agenttrace.analysis.report.index import FIELDS, index_row
-from agenttrace.analysis.report.release_0_3 import Row, release_view
+from agenttrace.analysis.report.release_0_3 import release_view
 from agenttrace.analysis.report.view import trace_view
+from agenttrace.formats import agenttrace_0_3_row
 from tests.analysis.report.records import changed, released_row, traces, unmeasured
 
 
@@ -30,6 +31,14 @@ def test_a_call_without_a_span_and_a_span_without_a_call_are_both_shown():
     view = trace_view(changed(trace, spans=(orphan, *trace.spans[1:])))
     assert view.steps[0].calls[0].status is None
     assert [call.output for call in view.stray] == ["orphan"]
+
+
+def test_no_call_is_lost_where_ids_come_twice():
+    trace = traces(1)[0]
+    spans = tuple(changed(trace.spans[0], tool_output=str(number)) for number in range(3))
+    unjoined = tuple(changed(span, call_id=None) for span in spans)
+    for found in (trace_view(changed(trace, spans=spans)), trace_view(changed(trace, spans=unjoined))):
+        assert sorted(call.output for call in found.calls if call.output is not None) == ["0", "1", "2"]
 
 
 def test_times_are_on_one_axis_that_starts_with_the_run():
@@ -78,7 +87,7 @@ def test_the_fields_are_named_once():
 
 
 def released_view(**changes):
-    return release_view(msgspec.convert(released_row(**changes), Row))
+    return release_view(agenttrace_0_3_row.convert(released_row(**changes)))
 
 
 def test_released_rows_have_their_calls_joined_in_order_and_no_outcome():
@@ -92,16 +101,21 @@ def test_released_rows_have_their_calls_joined_in_order_and_no_outcome():
     assert (view.solved, view.ended, view.answer, view.axis) == (None, None, "done", "tools")
     assert view.steps[1].ms is None
     assert view.calls[0].cost.cpu_ms == 750
+    assert view.calls[0].cost.method == "foreign"
+    assert (row_of(view).cpu_ms, row_of(view).peak, row_of(view).read) == (None, None, None)
 
 
 def test_released_calls_that_do_not_fit_a_proposal_are_not_forced_into_it():
-    steps = [{"step_number": 1, "tool_calls": [{"name": "python_interpreter", "arguments": {"code": "1"}}]}]
+    calls = [{"name": "python_interpreter", "arguments": {"code": "1"}}]
+    steps = [{"step_id": "1", "step_number": 1, "tool_calls": calls}]
     view = released_view(llm_steps=steps)
     assert view.steps[0].calls[0].status is None
     assert [call.tool for call in view.stray] == ["bash", "final_answer"]
 
 
-@pytest.mark.parametrize("text", ["kwargs={", "args=('ls',)", "kwargs=__import__('os')", "", "kwargs=" + "(" * 5000])
+@pytest.mark.parametrize(
+    "text", ["kwargs={", "args=('a', 'b')", "kwargs=__import__('os')", "?", "kwargs=" + "(" * 5000]
+)
 def test_inputs_that_are_no_plain_literal_stay_as_they_are(text):
     span = {**released_row()["spans"][0], "tool_input": text}
     assert released_view(spans=[span], llm_steps=[]).stray[0].input == text

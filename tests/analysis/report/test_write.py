@@ -127,7 +127,7 @@ def test_a_report_that_fails_leaves_nothing_new(records, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("", "no record"), ("[]\n", "line 1"), ("{}\n", "line 1"), ('{"outcome": 1}\n', "line 1"), ("\n", "line 1")],
+    [("", "no record"), ("[]\n", "line 1"), ("{}\n", "line 1"), ('{"outcome": 1}\n', "line 1"), ("\n", "no record")],
 )
 def test_what_is_no_record_is_named_by_file_and_line(tmp_path, content, message):
     path = tmp_path / "odd.jsonl"

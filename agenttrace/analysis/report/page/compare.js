@@ -25,7 +25,7 @@ function drawCompare(rows, left, right) {
       h("h1", { tabindex: "-1" }, "Two traces side by side"),
       verdictOfComparison(first)),
     h("div", { class: "pair titles" }, [[rows[0], left], [rows[1], right]].map(([row, trace], side) => sideTitle(row, trace, side))),
-    h("div", { class: "pairs" }, runsOfPairs(all).map((run) => (run.same ? equalRun(run.pairs) : run.pairs.map((pair) => differentPair(pair, pair === first))))),
+    h("div", { class: "pairs" }, gradually(shownParts(all), (part) => (Array.isArray(part) ? equalRun(part) : differentPair(part, part === first)), "parts")),
     metadataTable(left, right));
 }
 
@@ -52,6 +52,11 @@ function sideTitle(row, trace, side) {
     h("h2", {}, h("span", { class: "letter" }, "AB"[side]), h("a", { href: linkTrace(row) }, h("bdi", {}, taskName(row))), " ", outcomeBadge(trace.solved)),
     h("p", { class: "soft" }, h("bdi", {}, trace.model), " · ", report.files[row.file].name, " · ", h("code", {}, row.key)),
     h("p", {}, figures.join(" · ")));
+}
+
+// What is shown, in order: equal pairs together, in a list, and each pair that differs.
+function shownParts(all) {
+  return runsOfPairs(all).flatMap((run) => (run.same ? [run.pairs] : run.pairs));
 }
 
 // Pairs in runs of equal and of different ones: what is equal is folded together.

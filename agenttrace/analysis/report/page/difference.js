@@ -18,12 +18,16 @@ function parts(trace) {
       add(`exit${which}`, statusText(call));
       add(`output${which}`, call.output, "code");
     }
+    add("answered", step.told, "code");
   }
   const end = Number.MAX_SAFE_INTEGER;
   found.push({ key: "end", label: "End", text: [trace.ended ?? "not recorded", trace.detail].filter(Boolean).join(": "), rank: [end, 0] });
   found.push({ key: "answer", label: "Final answer", text: trace.answer ?? "(none)", rank: [end, 1] });
+  if (trace.patch !== null || trace.patch_note) {
+    found.push({ key: "patch", label: "Patch", text: [trace.patch, trace.patch_note].filter(Boolean).join("\n") || "(no change)", kind: "code", rank: [end, 2] });
+  }
   const verdicts = trace.verdicts.map((verdict) => `${verdict.aspect}: ${verdict.verdict}${verdict.reason ? ` (${verdict.reason})` : ""}`);
-  found.push({ key: "verdicts", label: "Verdicts", text: verdicts.join("\n") || "(none)", rank: [end, 2] });
+  found.push({ key: "verdicts", label: "Verdicts", text: verdicts.join("\n") || "(none)", rank: [end, 3] });
   return found;
 }
 

@@ -36,6 +36,22 @@ function put(element, children) {
   }
 }
 
+// The first elements that `make` makes of items, and a button that puts the next ones in its place.
+const AT_ONCE = 200;
+
+function gradually(items, make, what) {
+  const found = items.slice(0, AT_ONCE).map(make);
+  const rest = items.slice(AT_ONCE);
+  if (!rest.length) return found;
+  const show = (event) => {
+    const more = document.createDocumentFragment();
+    for (const element of gradually(rest, make, what)) more.append(element);
+    event.currentTarget.replaceWith(more);
+  };
+  const text = `Show ${count(Math.min(AT_ONCE, rest.length))} more of ${count(rest.length)} ${what}`;
+  return [...found, h("button", { type: "button", class: "more gradual", on: { click: show } }, text)];
+}
+
 function replace(element, ...children) {
   element.replaceChildren();
   put(element, children);

@@ -32,6 +32,7 @@ function buildList() {
   put(section, [
     h("h1", { class: "unseen", tabindex: "-1" }, "Traces"),
     h("form", { class: "filters", role: "search", on: { submit: (event) => event.preventDefault() } }, search, selects, clear),
+    report.files.filter((file) => file.missing).map((file) => h("p", { class: "partial" }, h("b", {}, "PARTIAL"), `: ${file.missing} of `, h("bdi", {}, file.name), " could not be read and is not here.")),
     h("p", { class: "status" }, h("span", { id: "count", role: "status" }), h("span", { id: "totals" })),
     h("div", { class: "scroller", id: "scroller", on: { scroll: () => requestAnimationFrame(drawRows) } },
       h("table", {}, h("thead", {}, h("tr", {}, head)), h("tbody", { id: "rows" }))),
@@ -182,7 +183,7 @@ function listRow(row, at) {
   return h("tr", { "data-at": at, "aria-rowindex": at + 2, class: at === list.current ? "current" : null },
     cell("mark", h("input", { type: "checkbox", checked: marked, "aria-label": `Compare ${taskName(row)}`, tabindex: "-1" })),
     cell("outcome", outcomeBadge(row.solved)),
-    cell("task", h("a", { href: linkTrace(row) }, [row.dataset, row.task].filter(Boolean).join("/") || row.id.slice(0, 12)), row.name ? h("bdi", {}, ` ${row.name}`) : null),
+    cell("task", h("div", {}, h("a", { href: linkTrace(row) }, [row.dataset, row.task].filter(Boolean).join("/") || row.id.slice(0, 12)), row.name ? h("bdi", {}, row.name) : null)),
     h("td", { class: "prompt" }, h("bdi", {}, row.prompt || name)),
     cell("model", h("bdi", {}, row.model)),
     cell("exits", trouble.length ? h("span", { class: "warn" }, trouble.join(", ")) : row.exits.length ? "0" : DASH),

@@ -31,8 +31,9 @@ function complain(error) {
   shownView = "notice";
 }
 
-// On paper: every row (within reason), all reasoning open.
+// On paper: every row and step (within reason; what is left out is said), all reasoning open.
 function beforePrint() {
+  for (let part = 0; part < 10; part += 1) byId("trace").querySelector(".gradual")?.click();
   for (const one of byId("trace").querySelectorAll("details.reasoning")) one.open = true;
   if (readRoute().view !== "list") return;
   const rows = list.rows.slice(0, 2000).map(listRow);

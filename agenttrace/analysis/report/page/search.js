@@ -8,9 +8,9 @@ let keptText = 0;
 let searchNumber = 0;
 
 function searchText(trace) {
-  const parts = [trace.prompt, trace.answer, trace.detail];
+  const parts = [trace.prompt, trace.answer, trace.detail, trace.patch, trace.patch_note];
   for (const step of trace.steps) {
-    parts.push(step.thinks, step.says);
+    parts.push(step.thinks, step.says, step.told);
     for (const call of step.calls) parts.push(call.tool, readableInput(call.input), call.output);
   }
   for (const call of trace.stray) parts.push(call.tool, readableInput(call.input), call.output);

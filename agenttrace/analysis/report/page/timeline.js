@@ -10,15 +10,20 @@ const LANES = [
 const GAP = 6;
 const AXIS = 22;
 const MIN_WIDTH = 2;
+const MOST_BARS = 3000;
+const GAP_OF_BAD = 6;
 
 // The lanes as a figure; `open(step, call)` is called when a bar is chosen.
 function timeline(trace, open) {
-  const bars = timelineBars(trace);
-  const end = Math.max(...bars.map((bar) => bar.end), trace.axis === "shared" ? trace.ms ?? 0 : 0, 1e-6);
+  const all = timelineBars(trace);
+  const bars = all.slice(0, MOST_BARS);
+  const whole = trace.axis === "shared" && bars.length === all.length ? (trace.ms ?? 0) : 0;
+  const end = bars.reduce((latest, bar) => Math.max(latest, bar.end), Math.max(whole, 1e-6));
   const readout = h("p", { class: "readout", "aria-live": "polite" });
   const canvas = h("div", { class: "canvas" });
   const state = { bars, end, zoom: 1, open, canvas, readout, tops: laneTops(bars) };
-  const hint = "Point at a bar, or use the arrow keys; Enter goes to the step.";
+  const part = all.length > bars.length ? `The first ${count(bars.length)} of ${count(all.length)} bars. ` : "";
+  const hint = `${part}Point at a bar, or use the arrow keys; Enter goes to the step.`;
   const say = (text) => replace(readout, text ?? hint);
   state.say = say;
   say();
@@ -51,21 +56,22 @@ function timelineBars(trace) {
 
 function addCall(bars, call, step, at) {
   if (call.start === null) return;
-  const cost = call.cost;
+  // What was measured together with the collector is not this call's cost.
+  const cost = call.cost?.method === "foreign" ? null : call.cost;
   const cores = cost?.cpu_ms !== null && cost && call.ms ? cost.cpu_ms / call.ms : null;
-  bars.push({ lane: "tools", start: call.start, end: call.end, step, at, call, cores });
+  bars.push({ lane: "tools", start: call.start, end: call.end, step, at, call, cost, cores });
 }
 
 // The largest value per lane, which fills its height; null when nothing was measured.
 function laneTops(bars) {
   const most = (pick) => {
-    const known = bars.filter((bar) => bar.call?.cost).map(pick).filter((value) => value !== null && value !== undefined);
-    return known.length ? Math.max(...known) : null;
+    const known = bars.filter((bar) => bar.cost).map(pick).filter((value) => value !== null && value !== undefined);
+    return known.length ? known.reduce((most, value) => Math.max(most, value)) : null;
   };
   return {
     cpu: most((bar) => bar.cores),
-    memory: most((bar) => bar.call.cost.peak),
-    io: most((bar) => (bar.call.cost.read === null ? null : Math.max(bar.call.cost.read, bar.call.cost.write ?? 0))),
+    memory: most((bar) => bar.cost.peak),
+    io: most((bar) => (bar.cost.read === null ? null : Math.max(bar.cost.read, bar.cost.write ?? 0))),
   };
 }
 
@@ -123,13 +129,15 @@ function modelShapes(bar, left, width, tops, x) {
 
 function callShapes(bar, left, width, tops, most) {
   const shapes = [svg("rect", { class: "whole", x: left, y: tops.tools, width, height: LANES[1].height, rx: 2 })];
+  // Not by colour alone: a bar that failed has a gap.
+  if (trouble(bar.call)) shapes.push(svg("rect", { class: "gap", x: left, y: tops.tools + (LANES[1].height - GAP_OF_BAD) / 2, width, height: GAP_OF_BAD }));
   const column = (lane, value, kind) => {
     const room = LANES.find((one) => one.id === lane).height;
     if (value === null || value === undefined) return svg("line", { class: "missing", x1: left, x2: left + width, y1: tops[lane] + room, y2: tops[lane] + room });
     const tall = most[lane] ? Math.max(value ? 1 : 0, (value / most[lane]) * room) : 0;
     return svg("rect", { class: kind, x: left, y: tops[lane] + room - tall, width, height: tall });
   };
-  const cost = bar.call.cost;
+  const cost = bar.cost;
   if (!cost || cost.method === "no-process") return shapes;
   shapes.push(column("cpu", bar.cores, "cpu"), column("memory", cost.peak, "memory"));
   // Reads and writes side by side in the width of the call.
@@ -173,6 +181,7 @@ function costText(call) {
 
 function costParts(cost) {
   if (!cost || (cost.cpu_ms === null && cost.peak === null)) return ["cost not measured"];
+  if (cost.method === "foreign") return [`with the collecting process: CPU ${duration(cost.cpu_ms)}, peak of its whole life ${size(cost.peak)}`];
   const hidden = cost.floor !== null && cost.peak !== null && cost.peak <= cost.floor ? "at most " : "";
   return [
     `CPU ${duration(cost.cpu_ms)}`, `peak ${hidden}${size(cost.peak)}`, `read ${size(cost.read)}`, `wrote ${size(cost.write)}`,

@@ -1,5 +1,8 @@
 // One trace: what was asked, how it ended, the timeline, and the conversation step by step.
 
+const PATCH_LINES = 400;
+const PATCH_CHARS = 40_000;
+
 const current = { row: null, data: null, step: 0, drawn: 0 };
 
 async function showTrace(route) {
@@ -28,8 +31,8 @@ function drawTrace(row, trace) {
     h("div", { class: "conversation" },
       setting(run),
       message("task", "Task", block(trace.prompt, "prose")),
-      trace.steps.map(stepSection),
-      trace.stray.length ? message("stray", "Calls that no step proposed", trace.stray.map(callCard)) : null,
+      gradually(trace.steps, stepSection, "steps"),
+      trace.stray.length ? message("stray", "Calls that no step proposed", gradually(trace.stray, callCard, "calls")) : null,
       ending(trace)),
     facts(row, trace, run));
 }
@@ -50,8 +53,9 @@ function traceHead(row, trace) {
 }
 
 function otherLink(row, other) {
-  const file = other.file === row.file ? other.key.slice(0, 13) : report.files[other.file].name;
-  return h("a", { class: "chip", href: linkCompare(row, other) }, "compare with ", other.model === row.model ? file : other.model);
+  const near = other.name && other.name !== row.name ? other.name : other.key.slice(0, 13);
+  const name = other.model !== row.model ? other.model : other.file !== row.file ? report.files[other.file].name : near;
+  return h("a", { class: "chip", href: linkCompare(row, other) }, "compare with ", h("bdi", {}, name));
 }
 
 function verdictTable(trace) {
@@ -69,9 +73,11 @@ function message(kind, name, ...content) {
 
 function setting(run) {
   const agent = run.agent;
-  if (!agent?.system_prompt) return null;
-  return message("setting", "System", fold(`System prompt and ${plural(agent.tools?.length ?? 0, "tool")}`, () => [
-    block(String(agent.system_prompt)), block(JSON.stringify(agent.tools ?? [], null, 2), "code")]));
+  const prompt = agent?.system_prompt ?? agent?.system_template;
+  if (!prompt) return null;
+  const tools = Array.isArray(agent.tools) ? agent.tools : null;
+  return message("setting", "System", fold(`System prompt${tools ? ` and ${plural(tools.length, "tool")}` : ""}`, () => [
+    block(String(prompt)), tools ? block(JSON.stringify(tools, null, 2), "code") : null]));
 }
 
 function stepSection(step) {
@@ -82,7 +88,8 @@ function stepSection(step) {
     h("div", { class: "body" },
       step.thinks?.trim() ? reasoning(step.thinks) : null,
       step.says?.trim() ? block(step.says, "prose") : null,
-      step.calls.map(callCard),
+      gradually(step.calls, callCard, "calls"),
+      step.told ? h("div", { class: "told" }, h("h3", {}, "Answered, as there was no call"), block(step.told, "code")) : null,
       quiet ? h("p", { class: "soft" }, "The reply was empty.") : null));
 }
 
@@ -129,18 +136,28 @@ function ending(trace) {
   const ended = trace.ended ? `Ended: ${trace.ended.replaceAll("_", " ")}` : "How it ended is not recorded";
   return message("ending", "End",
     h("p", {}, ended, trace.detail ? ` (${trace.detail})` : null),
-    trace.answer === null ? null : h("div", { class: "input" }, h("h3", {}, "Final answer"), block(trace.answer, "prose")));
+    trace.answer === null ? null : h("div", { class: "input" }, h("h3", {}, "Final answer"), block(trace.answer, "prose")),
+    trace.patch === null && !trace.patch_note ? null : h("div", { class: "input" }, h("h3", {}, "Patch"), trace.patch === "" ? h("p", { class: "soft" }, "No file was changed.") : trace.patch === null ? null : patchBlock(trace.patch),
+      trace.patch_note ? h("p", { class: "soft" }, trace.patch_note) : null));
+}
+
+// A diff with its added and removed lines marked; a long one is a plain text, folded.
+function patchBlock(text) {
+  const lines = text.replace(/\n$/, "").split("\n");
+  if (lines.length > PATCH_LINES || text.length > PATCH_CHARS) return block(text, "code");
+  const kind = (line) => (/^(\+\+\+|---|diff |index |@@)/.test(line) ? "context" : line.startsWith("+") ? "added" : line.startsWith("-") ? "removed" : null);
+  return h("div", { class: "text code patch", dir: "auto" }, lines.map((line) => h("pre", { class: kind(line) }, line || " ")));
 }
 
 function facts(row, trace, run) {
   const show = (name, value) => (value && Object.keys(value).length ? fold(name, () => block(JSON.stringify(value, null, 2), "code")) : null);
   return h("section", { class: "facts" }, h("h2", {}, "Record"),
     h("p", { class: "soft" }, `${report.files[row.file].name}, ${trace.format}${trace.axis === "shared" ? "" : "; its generations have no times, so the timeline shows the calls alone, from the first one on"}`),
-    show("Metadata", trace.facts.metadata), show("Environment", trace.facts.environment), show("Scores", trace.facts.scores), show("Run spec", run));
+    show("Repository", trace.facts.repository), show("Metadata", trace.facts.metadata), show("Environment", trace.facts.environment), show("Scores", trace.facts.scores), show("Run spec", run));
 }
 
 function goToStep(number, call) {
-  const step = byId(`step-${number}`);
+  const step = shownStep(number);
   if (!step) return;
   current.step = number;
   for (const other of byId("trace").querySelectorAll(".step.here")) other.classList.remove("here");
@@ -150,6 +167,17 @@ function goToStep(number, call) {
   target.scrollIntoView({ block: call === undefined ? "start" : "nearest" });
   step.focus({ preventScroll: true });
   note(linkTrace(current.row, String(number)));
+}
+
+// The section of a step, which is not on the page yet when many steps stand before it.
+function shownStep(number) {
+  const known = current.data.steps.some((step) => step.n === number);
+  let more = byId("trace").querySelector(":scope > .conversation > .more");
+  while (known && more && !byId(`step-${number}`)) {
+    more.click();
+    more = byId("trace").querySelector(":scope > .conversation > .more");
+  }
+  return byId(`step-${number}`);
 }
 
 function moveStep(by) {

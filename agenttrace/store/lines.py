@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_LINE_BYTES = 64 << 20
 """A longer line is no record: it is skipped without being held."""
+TOO_LONG = "the line is longer than any record (64 MiB)"
+_BLANK = b" \t\r\n\xef\xbb\xbf"
 _CHUNK = 1 << 20
 _ZSTD_CHUNK = 4096
 """Compressed bytes handed over at a time. A block of 128 KiB takes four bytes at least, so this bounds a bomb."""
@@ -25,6 +27,18 @@ _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 class DamagedFileError(DataError):
     """The rest of a file cannot be read: its compressed stream is cut off or corrupt."""
+
+
+def records(path: Path) -> Iterator[tuple[int, bytes | None]]:
+    """Yield what `lines` does, without blank lines and without a byte order mark at the start.
+
+    Raises:
+        UsageError: as `lines`.
+        DamagedFileError: as `lines`.
+    """
+    for number, line in lines(path):
+        if line is None or line[0] not in _BLANK or line.strip(_BLANK):
+            yield number, line.removeprefix(b"\xef\xbb\xbf") if line is not None and number == 1 else line
 
 
 def lines(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[int, bytes | None]]:
