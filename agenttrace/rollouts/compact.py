@@ -57,8 +57,6 @@ def compact(source: Path, target: Path) -> Compaction:
     """
     if not target.name.endswith(f".jsonl{COMPACTED}"):
         raise UsageError(f"{target}: the name of a compacted file ends in .jsonl{COMPACTED}, by which it is known")
-    if source.exists() and not source.is_file():
-        raise UsageError(f"cannot read {source}: expected a file, which is read twice")
     places = _places(source)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:

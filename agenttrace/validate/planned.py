@@ -12,6 +12,7 @@ from agenttrace.records import digest
 from agenttrace.rollouts import derived
 from agenttrace.rollouts.place import read_spec
 from agenttrace.rollouts.runs import plain
+from agenttrace.store.opening import content
 from agenttrace.store.read import run_spec_path
 from agenttrace.tasks.swe.rows import BUNDLED, load
 from agenttrace.tasks.swe.task import SweTask
@@ -47,7 +48,7 @@ class Planned:
         beside = run_spec_path(records_of(plain(path)))
         try:
             self.spec = read_spec(beside)
-            raw = msgspec.json.decode(beside.read_bytes())
+            raw = msgspec.json.decode(content(beside))
             self._digest = digest(raw)  # of what stands there: a later version of the kit may know more fields
             for key in unknown_keys(raw, msgspec.to_builtins(self.spec)):
                 self.problems.append(Problem("schema", key, f"{beside.name}: no such field in this version"))

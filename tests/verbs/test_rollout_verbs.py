@@ -66,11 +66,11 @@ def test_compare_prints_the_table_of_two_runs(runs):
         (("stats", "packed.jsonl.gz"), 2, "it is compressed; unpack it first (gunzip)"),
         (("stats", "packed.jsonl.zst"), 1, "unpacked first (zstd -d)"),
         (("stats", TRACES), 2, "it holds traces"),
-        (("stats", "."), 2, "Is a directory"),
+        (("stats", "."), 2, "it is a folder"),
         (("stats", "a.jsonl", "--scratch", "nowhere"), 5, "name a folder with --scratch"),
         (("compact", "a.jsonl", "b.jsonl.zip"), 2, "ends in .jsonl.zst"),
         (("compact", "fifo", "out"), 2, "ends in .jsonl.zst"),
-        (("compact", "fifo", "out.jsonl.zst"), 2, "expected a file"),
+        (("compact", "fifo", "out.jsonl.zst"), 2, "it is a pipe or a device"),
         (("compact", "none", "out.jsonl.zst"), 2, "No such file"),
     ],
 )
