@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError
 from agenttrace.host import compose, engine, images
-from agenttrace.host.follow import terminations_interrupt, uninterrupted
+from agenttrace.host.follow import interrupts_held, terminations_interrupt, uninterrupted
 from agenttrace.verbs import MODULES, WRITTEN
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes |
         words += ["--mount", option]
     stdin = subprocess.DEVNULL if order is None else engine.PIPE
     with terminations_interrupt():
-        process = engine.start([*words, image, verb, *argv], env=dict(os.environ), stdin=stdin)
         try:
+            with interrupts_held():
+                process = engine.start([*words, image, verb, *argv], env=dict(os.environ), stdin=stdin)
             process.communicate(order)
         except KeyboardInterrupt:
             with uninterrupted():

@@ -115,6 +115,24 @@ def terminations_interrupt() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let interrupts of the block take effect at its end: what it starts is then known to who must end it."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number in numbers:
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, before[number])
+        if came:
+            signal.raise_signal(came[0])
+
+
+@contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
     """Ignore further interrupts while cleaning up, which takes a second or two."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

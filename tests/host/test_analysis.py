@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,7 +60,7 @@ def test_an_interrupted_verb_leaves_no_container_behind(docker, number):
 
     def interrupt():
         while not (docker / "pid").exists() or not (docker / "pid").read_text():
-            pass
+            time.sleep(0.001)
         os.kill(os.getpid(), number)
 
     thread = threading.Thread(target=interrupt)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
-from agenttrace.host.follow import terminations_interrupt
+from agenttrace.host.follow import interrupts_held, terminations_interrupt
 
 
 @pytest.fixture
@@ -30,3 +31,22 @@ def test_a_campaign_under_nohup_outlives_the_terminal(handler):
     with terminations_interrupt():
         os.kill(os.getpid(), signal.SIGHUP)
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def started_while_interrupted(number, started):
+    with terminations_interrupt(), interrupts_held():
+        os.kill(os.getpid(), number)
+        time.sleep(0.01)
+        started.append(number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_something_starts_takes_effect_when_it_is_known(number):
+    started = []
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            started_while_interrupted(number, started)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert started == [number]
