@@ -206,7 +206,7 @@ def test_orphans_are_reaped_during_the_call(worker):
 
 
 def cheapest(worker, code):
-    """Return the telemetry of the cheapest of four calls: on a machine that works for others the same work costs more."""
+    """Return the telemetry of the cheapest of four calls: where others use the machine, the same work costs more."""
     calls = [worker.call("python", code, limit_ms=20_000).telemetry for _ in range(4)]
     return min(calls, key=lambda telemetry: telemetry.cpu_user_ns + telemetry.cpu_system_ns)
 
