@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 def add(verbs: Verbs) -> None:
     """Add the arguments of each session."""
     replay = verbs.add_parser("replay", help="run a record file again without a model", prog="nox -s replay --")
-    replay.add_argument("file", type=Path, help="a record file (.jsonl); run spec and cassette lie beside it")
+    replay.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        help="a record file, its cassette beside it (default: the newest release)",
+    )
     replay.add_argument("--workers", type=int, metavar="W", help="tasks at a time (default: one per core, at most 4)")
     replay.add_argument("--repeat", type=int, default=1, metavar="R", help="replay every trace R times (default: 1)")
     replay.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
@@ -54,10 +59,20 @@ def _add_determinism(verbs: Verbs) -> None:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
+    from agenttrace.host import compose, engine  # noqa: PLC0415
     from agenttrace.host.replay import Request, replay  # noqa: PLC0415
+    from agenttrace.host.reproduce import released  # noqa: PLC0415
 
     workers = _default_workers() if arguments.workers is None else arguments.workers
-    return replay(Request(file=arguments.file, workers=workers, repeats=arguments.repeat, json=arguments.json))
+    files = released(compose.ROOT / "datasets") if arguments.file is None else [arguments.file]
+    if arguments.json is not None and len(files) > 1:
+        raise UsageError(f"--json {arguments.json}: the release holds {len(files)} record files, name one of them")
+    statuses = []
+    for file in files:
+        if arguments.file is None:
+            engine.say(f"replaying {file}")
+        statuses.append(replay(Request(file=file, workers=workers, repeats=arguments.repeat, json=arguments.json)))
+    return max(statuses)
 
 
 def _determinism(arguments: argparse.Namespace) -> int:

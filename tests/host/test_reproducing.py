@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agenttrace.errors import DataError, UsageError
+from agenttrace.host import compose, replay
 from agenttrace.host.__main__ import main
 from agenttrace.host.determinism import Request, determinism
 from agenttrace.host.reproduce import _stored_digest, released
@@ -47,6 +48,23 @@ def test_a_missing_file_is_one_message(argv, capsys):
         main(argv)
     assert end.value.code == 2
     assert "No such file" in capsys.readouterr().err
+
+
+def test_what_is_replayed_without_a_file_is_the_newest_release(tmp_path, monkeypatch):
+    records = tmp_path / "datasets/one/records"
+    records.mkdir(parents=True)
+    for name in ("../manifest.json", "a.jsonl", "a.run.json", "b.jsonl", "b.run.json"):
+        (records / name).touch()
+    seen = []
+    monkeypatch.setattr(compose, "ROOT", tmp_path)
+    monkeypatch.setattr(replay, "replay", lambda request: seen.append(request.file.name) or len(seen) - 1)
+    with pytest.raises(SystemExit) as end:
+        main(["replay"])
+    assert end.value.code == 1
+    assert seen == ["a.jsonl", "b.jsonl"]
+    with pytest.raises(SystemExit):
+        main(["replay", "--json", str(tmp_path / "x.json")])
+    assert len(seen) == 2
 
 
 @pytest.mark.parametrize("flags", [["--workers", "0"], ["--workers", "65"], ["--repeat", "0"]])
