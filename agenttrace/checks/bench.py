@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttrace.checks import calls, inside, loads, machine, resets, soak, tables, telemetry
+from agenttrace.checks import calls, loads, machine, resets, soak, tables, telemetry
 from agenttrace.checks.verdict import Near, Row, row
 from agenttrace.errors import UsageError
 from agenttrace.host import engine
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 ROUNDS = 20
 GROUPS = ("calls", "resets", "telemetry")
-_FLAGS = ("--fixtures", inside.FIXTURES)
 _FIGURES = {
     "cpu_ns": ("ms", 1e6),
     "max_rss_bytes": ("KiB", 1024.0),
@@ -70,7 +69,7 @@ def run(
         raise UsageError(f"groups are {', '.join(GROUPS)}, not {', '.join(sorted(unknown))}; rounds are at least 1")
     groups = only or (() if soak_calls else GROUPS)
     rows: list[Row] = []
-    targets = ("sandbox", "collector") if "calls" in groups else ("sandbox",)
+    targets = ("sandbox", "collector") if {"calls", "resets"} & set(groups) else ("sandbox",)
     with sandbox_project("bench", targets) as (project, env):
         with machine.worker_containers(project, env, *soak.FLAGS) as containers:
             facts = machine.machine(next(iter(containers.values())))
@@ -84,8 +83,7 @@ def run(
                 rows += soak.all_of(containers, soak_calls, engine.say)
         if "resets" in groups:
             engine.say("measuring resets")
-            with machine.worker_containers(project, env, *soak.FLAGS, *_FLAGS) as containers:
-                rows += resets.all_of(next(iter(containers.values())), rounds)
+            rows += resets.all_of(project, env, rounds)
     facts = msgspec.structs.replace(facts, load_after=machine.load())
     print(tables.machine_line(facts))  # noqa: T201 - the session's result
     tables.print_rows("sandbox", rows)

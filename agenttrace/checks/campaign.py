@@ -2,6 +2,7 @@
 
     with clients(project, env, ("c", "python")) as client:
         samples = client.turn("c", "call", 20)
+        sample = client.reset("c", "small", "rm -r src")
 
 A worker takes one client at a time, so these are workers of their own, beside those that are spoken to over pipes.
 """
@@ -29,15 +30,23 @@ from agenttrace.sandbox.client import acquire
 
 workers = {worker.info.helper: worker for worker in acquire("/run/agenttrace", count=%d, timeout_s=30)}
 
-def timed(worker, what):
+def timed(action):
     start = time.perf_counter_ns()
-    worker.ping() if what == "ping" else worker.call("bash", ":", limit_ms=60_000)
+    action()
     return (time.perf_counter_ns() - start) / 1e6
 
-print(json.dumps(sorted(workers)), flush=True)
+def answer(helper, what, *given):
+    worker = workers[helper]
+    if what == "reset":
+        fixture, change = given
+        worker.call("bash", change, limit_ms=60_000)
+        return [timed(lambda: worker.reset(fixture))]
+    once = worker.ping if what == "ping" else lambda: worker.call("bash", ":", limit_ms=60_000)
+    return [timed(once) for _ in range(given[0])]
+
+print(json.dumps({helper: worker.info.work for helper, worker in workers.items()}), flush=True)
 for line in sys.stdin:
-    helper, what, count = json.loads(line)
-    print(json.dumps([timed(workers[helper], what) for _ in range(count)]), flush=True)
+    print(json.dumps(answer(*json.loads(line))), flush=True)
 """
 
 
@@ -45,13 +54,19 @@ class Client:
     """The process in the collector's container that holds the workers and takes the time there.
 
     Attributes:
-        helpers: helpers of its workers, by what these said of themselves.
+        containers: names of its workers' containers, by the helper that was asked for.
+        work: the work folder of each worker, by the helper that it named.
+        helpers: helpers of its workers, by what these said of themselves, sorted.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], errors: IO[bytes], containers: Mapping[str, str] | None = None
+    ) -> None:
         self._process = process
         self._errors = errors
-        self.helpers: list[str] = json.loads(self._line())
+        self.containers = dict(containers or {})
+        self.work: dict[str, str] = json.loads(self._line())
+        self.helpers = sorted(self.work)
 
     def turn(self, helper: str, what: Literal["call", "ping"], count: int) -> list[float]:
         """Milliseconds of each of `count` exchanges: calls of `:`, or pings.
@@ -59,10 +74,21 @@ class Client:
         Raises:
             WorkerLostError: the client or its worker died; the message holds what it said.
         """
+        return self._answer(helper, what, count)
+
+    def reset(self, helper: str, fixture: str, change: str) -> float:
+        """Milliseconds of one reset to `fixture`, after a call that ran `change` with bash.
+
+        Raises:
+            WorkerLostError: the client or its worker died; the message holds what it said.
+        """
+        return self._answer(helper, "reset", fixture, change)[0]
+
+    def _answer(self, *request: str | int) -> list[float]:
         if self._process.stdin is None:  # pragma: no cover - asked for where it is started
             raise WorkerLostError("no pipe to the collector's container")
         try:
-            self._process.stdin.write(json.dumps([helper, what, count]).encode() + b"\n")
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise WorkerLostError(f"the client in the collector's container ended: {self._said()}") from None
@@ -81,18 +107,25 @@ class Client:
 
 
 @contextlib.contextmanager
-def clients(project: str, env: Mapping[str, str], helpers: Sequence[str]) -> Iterator[Client]:
+def clients(project: str, env: Mapping[str, str], helpers: Sequence[str], *flags: str) -> Iterator[Client]:
     """Yield a client that holds one socket worker for each of `helpers`; all of it is removed afterwards.
+
+    Args:
+        project: compose project.
+        env: whole environment of `docker compose`.
+        helpers: one worker each.
+        flags: more flags for every worker.
 
     Raises:
         CommandError: a worker's container could not be started.
         WorkerLostError: the workers did not answer.
     """
+    containers: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
         for helper in helpers:
-            name = f"{project}-socket-{uuid.uuid4().hex[:8]}"
+            name = containers[helper] = f"{project}-socket-{uuid.uuid4().hex[:8]}"
             stack.callback(engine.run, ["docker", "rm", "--force", "--volumes", name], check=False)
-            one_off = ("run", "--detach", "--rm", "--no-deps", "--name", name, "sandbox", "--helper", helper)
+            one_off = ("run", "--detach", "--rm", "--no-deps", "--name", name, "sandbox", "--helper", helper, *flags)
             engine.run(compose.argv(project, *one_off), env=env)
         errors = stack.enter_context(tempfile.TemporaryFile())
         name = f"{project}-client-{uuid.uuid4().hex[:8]}"
@@ -102,7 +135,7 @@ def clients(project: str, env: Mapping[str, str], helpers: Sequence[str]) -> Ite
             env=env, stdin=subprocess.PIPE, output=subprocess.PIPE, errors=errors,
         )  # fmt: skip
         stack.callback(_stop, process, name)
-        yield Client(process, errors)
+        yield Client(process, errors, containers)
 
 
 def _stop(process: subprocess.Popen[bytes], name: str) -> None:

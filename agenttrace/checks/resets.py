@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttrace.checks import inside
+from agenttrace.checks import campaign, inside, soak
 from agenttrace.checks.verdict import Row, interleaved, row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
-    from agenttrace.host.workers import SandboxContainer
-
-_LIMIT_MS = 60_000
+_HELPER = "c"
 _FEW = """
 echo more >>d000/f0000.txt; echo new >d001/f0021.txt; chmod 600 d002/f0040.txt
 rm d003/f0060.txt d003/f0061.txt; mv d004/f0080.txt moved.txt
@@ -40,36 +38,28 @@ TREES = (
 )
 
 
-def all_of(container: SandboxContainer, rounds: int) -> list[Row]:
-    """Every row of this module, from one worker that was started with `--fixtures` `inside.FIXTURES`."""
-    rows = []
-    for tree in TREES:
-        inside.generate(container.name, tree.name, files=tree.files, file_bytes=tree.file_bytes)
-        rows += of(container, tree, rounds)
-    return rows
+def all_of(project: str, env: Mapping[str, str], rounds: int) -> list[Row]:
+    """Every row of this module, from one worker with the C helper and a client in a collector's container."""
+    with campaign.clients(project, env, (_HELPER,), *soak.FLAGS, "--fixtures", inside.FIXTURES) as client:
+        return [item for tree in TREES for item in of(client, tree, rounds)]
 
 
-def of(container: SandboxContainer, tree: Tree, rounds: int) -> list[Row]:
-    """The rows of one tree; what is timed is the whole exchange with the worker."""
-    worker = container.worker
+def of(client: campaign.Client, tree: Tree, rounds: int) -> list[Row]:
+    """The rows of one tree; what is timed is the whole exchange between a collector and its worker."""
+    container = client.containers[_HELPER]
+    inside.generate(container, tree.name, files=tree.files, file_bytes=tree.file_bytes)
 
-    def after(change: str) -> Callable[[], list[float]]:
-        def turn() -> list[float]:
-            worker.call("bash", change, limit_ms=_LIMIT_MS)
-            start = time.perf_counter_ns()
-            worker.reset(tree.name)
-            return [(time.perf_counter_ns() - start) / 1e6]
-
-        return turn
+    def after(change: str) -> list[float]:
+        return [client.reset(_HELPER, tree.name, change)]
 
     def plain() -> list[float]:
-        taken = inside.plain_reset_ms(container.name, tree.name, worker.info.work)
-        worker.reset(tree.name)
+        taken = inside.plain_reset_ms(container, tree.name, client.work[_HELPER])
+        after(":")
         return [taken]
 
-    worker.reset(tree.name)
+    after(":")
     # What follows on the plain way's tree is a reset again, so every side starts from the same state.
-    taken = interleaved({"few": after(_FEW), "deleted": after(_ALL), "plain": plain}, rounds)
+    taken = interleaved({"few": partial(after, _FEW), "deleted": partial(after, _ALL), "plain": plain}, rounds)
     label = f"reset, {tree.files:,} files"
     judged = (("few changes", taken["few"], tree.few_ms), ("all deleted", taken["deleted"], tree.deleted_ms))
     return [

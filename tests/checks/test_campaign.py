@@ -12,12 +12,12 @@ from agenttrace.errors import WorkerLostError
 
 ANSWERS = """
 import json, sys
-print(json.dumps(["c"]), flush=True)
+print(json.dumps({"python": "/work", "c": "/work"}), flush=True)
 for line in sys.stdin:
-    helper, what, count = json.loads(line)
+    helper, what, *given = json.loads(line)
     if what == "ping":
         sys.exit("no such worker")
-    print(json.dumps([1.5] * count), flush=True)
+    print(json.dumps([2.5] if what == "reset" else [1.5] * given[0]), flush=True)
 """
 
 
@@ -38,8 +38,9 @@ def client(code, stack):
 
 def test_a_turn_gives_the_samples_and_an_end_says_why(exits):
     found = client(ANSWERS, exits)
-    assert found.helpers == ["c"]
+    assert found.helpers == ["c", "python"]
     assert found.turn("c", "call", 3) == [1.5, 1.5, 1.5]
+    assert found.reset("c", "small", "rm -r src") == 2.5
     with pytest.raises(WorkerLostError, match="no such worker"):
         found.turn("c", "ping", 1)
 

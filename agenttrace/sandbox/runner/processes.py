@@ -72,8 +72,11 @@ def _checked(uid: int) -> None:
         )
 
 
-def kill_user(uid: int) -> None:
+def kill_user(uid: int) -> bool:
     """Kill every process of user `uid` in one pass of the kernel; needs root.
+
+    Returns:
+        Whether there may have been one: `False` is the kernel's word that there was nothing to kill, not even a zombie.
 
     Forking a killer fails when the pid limit is exhausted, so this process itself becomes the tool's user for a moment
     (the saved id stays root). `kill(-1)` cannot be outrun by a fork bomb and cannot hit root's processes. Only the
@@ -91,10 +94,12 @@ def kill_user(uid: int) -> None:
         os.setresuid(uid, uid, 0)
     try:
         _checked(uid)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(-1, signal.SIGKILL)
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
     finally:
         os.setresuid(0, 0, 0)
+    return True
 
 
 def kill_tree(root: int, group: int) -> None:
@@ -145,10 +150,9 @@ def end_children(kill: Callable[[], None]) -> tuple[dict[int, tuple[int, int]], 
 def end_user(uid: int) -> int:
     """Kill every process of user `uid`, whoever its parent is, for at most 4 s; returns how many survived."""
     deadline = time.monotonic() + PATIENCE_S
-    while survivors := len(of_user(uid)):
+    while kill_user(uid) and (survivors := len(of_user(uid))):
         if time.monotonic() > deadline:
             return survivors
-        kill_user(uid)
         reap()
         time.sleep(0.0005)
     return 0
