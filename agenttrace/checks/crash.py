@@ -43,6 +43,8 @@ _EARLY = 0.2
 """Share of the kills that come while the collector is still starting."""
 _TORN = 0.2
 """Share of the kills after which the beginning of a record is put at the end of the file, as a power cut may do."""
+_TOLD = 20
+"""So many kills of the scripted kind to a line of progress."""
 
 
 class _Runner:
@@ -123,7 +125,8 @@ def scripted(kills: int, dice: random.Random, *, rollouts: int = 4) -> Ledger:
         for number in range(kills + 1):
             path = runner.sockets.parent / f"campaign-{number}.jsonl"
             while ledger.kills < kills and _sitting(path, runner, server, rollouts, ledger, dice):
-                pass
+                if ledger.kills % _TOLD == 0:
+                    engine.say(f"{ledger.kills} of {kills} kills")
             with _collector(path, runner, server, rollouts) as ended:
                 _, said = ended.communicate(timeout=_PATIENCE_S)
             if ended.returncode:
