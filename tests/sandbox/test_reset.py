@@ -1,7 +1,9 @@
 """Between tasks nothing of the last one is left, whatever it did."""
 
+import fcntl
 import os
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,34 @@ def test_attributes_of_files_and_folders_are_removed(workplace, worker):
     assert os.listxattr(workplace.work / "docs") == ["user.left"]
     worker.reset("base")
     assert [os.listxattr(workplace.work / name) for name in ("docs", "run.sh", ".")] == [[], [], []]
+
+
+FLAGS = """
+import fcntl, os, struct
+for name in (".", "docs", "run.sh"):
+    fd = os.open(name, os.O_RDONLY)
+    flags, = struct.unpack("l", fcntl.ioctl(fd, 0x80086601, struct.pack("l", 0)))
+    if SET:
+        fcntl.ioctl(fd, 0x40086602, struct.pack("l", flags | 0x80 | 0x40))
+    print(name, bool(flags & 0xC0))
+    os.close(fd)
+"""
+
+
+def test_flags_of_files_and_folders_are_removed(workplace, worker, shell):
+    def flags(*, change):
+        return worker.call("python", FLAGS.replace("SET", str(change)), limit_ms=9000)
+
+    if "Inappropriate ioctl" in flags(change=True).stderr.text:
+        pytest.skip("the file system has no attribute flags")
+    assert flags(change=False).stdout.text == ". True\ndocs True\nrun.sh True\n"
+    shell("rm docs/read.me")
+    worker.reset("base")
+    assert flags(change=False).stdout.text == ". False\ndocs False\nrun.sh False\n"
+    remade = workplace.work / "docs/read.me"
+    assert remade.read_text() == "hello\n"
+    with remade.open("rb") as file:
+        assert struct.unpack("l", fcntl.ioctl(file, 0x80086601, struct.pack("l", 0)))[0] & 0xC0 == 0
 
 
 def test_an_untouched_tree_is_not_copied_again(worker, shell):

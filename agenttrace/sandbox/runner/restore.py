@@ -15,7 +15,7 @@ import os
 import stat
 import time
 
-from . import removal, tree
+from . import libc, removal, tree
 from .errors import FatalError, RequestError
 
 TYPE_CHECKING = False
@@ -222,9 +222,17 @@ class WorkTree:
         return created
 
     def _open_up(self, folder: str) -> None:
-        """Without root's rights a folder must be made readable before it can be mended."""
+        """Make a folder that stays ready: readable where these are not root's rights, and without attribute flags.
+
+        What is created in a folder inherits its flags, so they go before anything is.
+        """
         if self._owner is None:
             os.chmod(folder, 0o700)  # noqa: PTH101 -- pathlib costs memory
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            libc.clear_flags(fd)
+        finally:
+            os.close(fd)
 
     def _own(self, path: str) -> None:
         if self._owner is not None:
