@@ -52,21 +52,31 @@ def of(client: campaign.Client, tree: Tree, rounds: int) -> list[Row]:
     def after(change: str) -> list[float]:
         return [client.reset(_HELPER, tree.name, change)]
 
-    def plain() -> list[float]:
-        taken = inside.plain_reset_ms(container, tree.name, client.work[_HELPER])
+    def plain(*, emptied: bool) -> list[float]:
+        taken = inside.plain_reset_ms(container, tree.name, client.work[_HELPER], emptied=emptied)
         after(":")
         return [taken]
 
     after(":")
     # What follows on the plain way's tree is a reset again, so every side starts from the same state.
-    taken = interleaved({"few": partial(after, _FEW), "deleted": partial(after, _ALL), "plain": plain}, rounds)
+    sides = {
+        "few": partial(after, _FEW),
+        "deleted": partial(after, _ALL),
+        "plain": partial(plain, emptied=False),
+        "plain deleted": partial(plain, emptied=True),
+    }
+    taken = interleaved(sides, rounds)
     label = f"reset, {tree.files:,} files"
-    judged = (("few changes", taken["few"], tree.few_ms), ("all deleted", taken["deleted"], tree.deleted_ms))
+    judged = (
+        ("few changes", "few", tree.few_ms, "plain"),
+        ("all deleted", "deleted", tree.deleted_ms, "plain deleted"),
+    )
     return [
         *(
-            row("resets", f"{label}, {what}", "ms", samples, target=target, judged="p95", against=taken["plain"],
+            row("resets", f"{label}, {what}", "ms", taken[side], target=target, judged="p95", against=taken[beside],
                 note="rm, cp")
-            for what, samples, target in judged
+            for what, side, target, beside in judged
         ),
         row("resets", f"rm -rf and cp -a, {tree.files:,} files", "ms", taken["plain"]),
+        row("resets", f"rm -rf and cp -a, {tree.files:,} files, all deleted", "ms", taken["plain deleted"]),
     ]  # fmt: skip

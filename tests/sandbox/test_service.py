@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 
 import pytest
@@ -197,6 +198,35 @@ def test_killing_everything_is_refused_for_root_and_for_oneself():
             processes.kill_user(uid)
     with pytest.raises(processes.KillRefusedError):
         processes._checked(os.getuid() + 1)
+
+
+ALONE = """
+import os, subprocess
+from agenttrace.sandbox.runner import processes
+print(processes.kill_user(20123), processes.end_user(20123))
+other = subprocess.Popen(["sleep", "60"])
+print(processes.end_user(20123), other.poll())
+tools = [subprocess.Popen(["sleep", "60"], user=20123) for _ in range(2)]
+print(processes.kill_user(20123), tools[0].wait())
+tools.append(subprocess.Popen(["sleep", "60"], user=20123))
+print(processes.end_user(20123), processes.of_user(20123), other.poll())
+other.kill()
+other.wait()
+for tool in tools:
+    tool.wait()
+print(processes.kill_user(20123))
+"""
+
+
+def test_the_kernel_says_whether_there_was_anything_to_kill():
+    argv = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-c", ALONE]
+    try:
+        ended = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
+    except FileNotFoundError:
+        pytest.skip("no unshare here")
+    if "unshare:" in ended.stderr:
+        pytest.skip(f"no process namespace of its own: {ended.stderr.strip()}")
+    assert ended.stdout.splitlines() == ["False 0", "0 None", "True -9", "0 [] None", "False"], ended.stderr
 
 
 def test_code_that_cannot_be_placed_is_a_refusal_not_the_end(workplace, process):

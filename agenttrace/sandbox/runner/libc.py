@@ -10,9 +10,11 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _IPC_RMID = 0
-# linux/fs.h, on 64 bits: FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, and every FS_*_FL that an owner may set without capability.
-_GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602
-_OWNERS_FLAGS = 0x20000000 | 0x800000 | 0x20000 | 0x10000 | 0x8000 | 0x400 | 0x80 | 0x40 | 0x8 | 0x4 | 0x2 | 0x1
+# linux/fs.h, on 64 bits. The flags (FS_*_FL) and extended flags (FS_XFLAG_*) are those that an owner may set without a
+# capability on ext4, XFS or btrfs; the rest say what the file system made of the inode, or need a capability.
+_GET_FLAGS, _SET_FLAGS, _GET_XFLAGS, _SET_XFLAGS = 0x80086601, 0x40086602, 0x801C581F, 0x401C5820
+_OWNERS_FLAGS = 0x62C384CF
+_OWNERS_XFLAGS = 0x1FFE1
 
 
 def _prctl(option: int) -> None:
@@ -39,17 +41,43 @@ def remove_ipc(kind: str, number: int) -> None:
         getattr(_LIBC, f"{kind}ctl")(number, _IPC_RMID, None)
 
 
+class _ExtendedFlags(ctypes.Structure):
+    """`struct fsxattr`."""
+
+    _fields_ = (
+        ("xflags", ctypes.c_uint32),
+        ("extent_size", ctypes.c_uint32),
+        ("extents", ctypes.c_uint32),
+        ("project", ctypes.c_uint32),
+        ("copy_extent_size", ctypes.c_uint32),
+        ("padding", ctypes.c_char * 8),
+    )
+
+
+def _ioctl(fd: int, request: int, value: ctypes.c_int | _ExtendedFlags) -> bool:
+    return bool(_LIBC.ioctl(fd, ctypes.c_ulong(request), ctypes.byref(value)) == 0)
+
+
 def clear_flags(fd: int) -> None:
-    """Take from an open file or folder the attribute flags that its owner can set (`chattr`); Linux only.
+    """Take from an open file or folder the attribute flags that its owner can set (`chattr`, `xfs_io`); Linux only.
 
     Raises:
         OSError: they are there and stay.
     """
-    flags = ctypes.c_int(0)
-    if sys.platform != "linux" or _LIBC.ioctl(fd, ctypes.c_ulong(_GET_FLAGS), ctypes.byref(flags)) != 0:
-        return  # a system or a file system without flags
-    if flags.value & _OWNERS_FLAGS:
-        plain = ctypes.c_int(flags.value & ~_OWNERS_FLAGS)
-        if _LIBC.ioctl(fd, ctypes.c_ulong(_SET_FLAGS), ctypes.byref(plain)) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, f"attribute flags {flags.value:#x} stay: {os.strerror(number)}")
+    if sys.platform != "linux":
+        return
+    flags, extended = ctypes.c_int(0), _ExtendedFlags()
+    if _ioctl(fd, _GET_FLAGS, flags) and flags.value & _OWNERS_FLAGS:
+        _set(fd, _SET_FLAGS, ctypes.c_int(flags.value & ~_OWNERS_FLAGS))
+    if _ioctl(fd, _GET_XFLAGS, extended) and (
+        extended.xflags & _OWNERS_XFLAGS or extended.extent_size or extended.copy_extent_size
+    ):
+        extended.xflags &= ~_OWNERS_XFLAGS
+        extended.extent_size = extended.copy_extent_size = 0
+        _set(fd, _SET_XFLAGS, extended)
+
+
+def _set(fd: int, request: int, value: ctypes.c_int | _ExtendedFlags) -> None:
+    if not _ioctl(fd, request, value):
+        number = ctypes.get_errno()
+        raise OSError(number, f"attribute flags stay: {os.strerror(number)}")

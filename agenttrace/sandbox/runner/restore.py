@@ -1,8 +1,9 @@
 """Bring the work tree back to a pristine fixture, touching only what changed.
 
 After a copy, inode, ctime and mode of every path are noted. No tool can set a ctime back, and every change of content,
-mode, owner, links or attributes moves it: what still matches is pristine, the rest is copied again. Valid only while
-no tool process lives. Not restored: ctime and atime, under this or any other strategy.
+mode, owner, links or attributes moves it: what still matches is pristine, the rest is copied again. A folder that held
+many entries can stay larger than before when they are gone, so it is made anew; the work tree's own is a mount and
+stays. Valid only while no tool process lives. Not restored: ctime and atime, under this or any other strategy.
 
 The check at the end lists anew each folder in which the reset did something, and reads what it made. A folder with
 nothing to do was found pristine, entry by entry, after the last process had died, and is not looked at twice.
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 128 * 1024
 _SETTLE_NS = 20_000_000
+_BLOCK = 4096
 
 
 class Fixture:
@@ -81,6 +83,7 @@ class WorkTree:
         self._trees_dir = trees
         self._tree: tuple[str, Fixture] | None = None
         self._marks: dict[str, Mark] = {}
+        self._sizes: dict[str, int] = {}  # of folders, as the reset left them
 
     def digests(self) -> dict[str, str]:
         """Name and tree digest of every fixture; empty when there is no fixtures folder."""
@@ -140,7 +143,7 @@ class WorkTree:
         try:
             removed = 0
             if name != self.fixture:
-                self.fixture, self._marks = None, {}
+                self.fixture, self._marks, self._sizes = None, {}, {}
                 self._open_up(self.root)
                 removed = removal.empty(self.root)
             kept, touched, gone = self._sweep(fixture)
@@ -188,7 +191,8 @@ class WorkTree:
                     is_folder = stat.S_ISDIR(mode)
                     if not same:
                         known = fixture.facts.get(path)
-                        if known is None or not is_folder or not stat.S_ISDIR(known[0]):
+                        grown = info.st_size > max(_BLOCK, self._sizes.get(path, 0))
+                        if known is None or not is_folder or not stat.S_ISDIR(known[0]) or grown:
                             doomed.append(path)
                             touched[folder] = None
                             continue
@@ -268,7 +272,8 @@ class WorkTree:
             os.chmod(target, stat.S_IMODE(mode))  # noqa: PTH101 -- pathlib costs memory
             os.utime(target, ns=(mtime_ns, mtime_ns))
         for path in touched:
-            self._marks[path] = _mark(os.lstat(f"{self.root}/{path}" if path else self.root))
+            info = os.lstat(f"{self.root}/{path}" if path else self.root)
+            self._marks[path], self._sizes[path] = _mark(info), info.st_size
 
     def _difference(self, fixture: Fixture, restored: list[str], touched: dict[str, None]) -> str | None:
         """What is still wrong, or `None`: the entries of every touched folder, and all that was made or mended."""
