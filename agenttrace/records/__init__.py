@@ -1,14 +1,17 @@
-"""The data model: run specs and traces, schema 1.0.0, a superset of AgentTrace 0.3.0."""
+"""The data model: run specs and traces, schema 1.1.0, a superset of AgentTrace 0.3.0."""
 
 from agenttrace.records.base import MEASURED, NAMESPACE, SCHEMA_VERSION, Record, canonical_json, derived_id, digest
 from agenttrace.records.run_spec import (
     AgentSpec,
+    BashBlockSpec,
     DatasetSpec,
     ModelPin,
     RunSpec,
     Sampler,
+    SamplingPlan,
     SandboxSpec,
     ServingSpec,
+    ToolCallingSpec,
     differences,
 )
 from agenttrace.records.trace import (
@@ -27,6 +30,7 @@ from agenttrace.records.trace import (
     ToolCall,
     Trace,
     Verdict,
+    solved,
 )
 
 __all__ = [
@@ -37,6 +41,7 @@ __all__ = [
     "NO_PROCESS",
     "SCHEMA_VERSION",
     "AgentSpec",
+    "BashBlockSpec",
     "DatasetSpec",
     "Ended",
     "LLMStep",
@@ -46,6 +51,7 @@ __all__ = [
     "Record",
     "RunSpec",
     "Sampler",
+    "SamplingPlan",
     "SandboxSpec",
     "ServingSpec",
     "Span",
@@ -54,10 +60,12 @@ __all__ = [
     "Telemetry",
     "Timings",
     "ToolCall",
+    "ToolCallingSpec",
     "Trace",
     "Verdict",
     "canonical_json",
     "derived_id",
     "differences",
     "digest",
+    "solved",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-SCHEMA_VERSION = "1.0.0"
+SCHEMA_VERSION = "1.1.0"
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/agenttrace/")
 """Name space of all UUIDv5 ids of the kit (RFC 9562, section 5.5)."""
 

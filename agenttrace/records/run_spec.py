@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from agenttrace.records.base import SCHEMA_VERSION, Record, digest
 
@@ -87,11 +88,10 @@ class ServingSpec(Record, frozen=True, kw_only=True):
     reproducible: bool
 
 
-class AgentSpec(Record, frozen=True, kw_only=True):
-    """The agent: prompts and tool schemas in full, limits and rules.
+class ToolCallingSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="tool_calling"):
+    """The tool-calling agent: prompts and tool schemas in full, limits and rules.
 
     Attributes:
-        kind: `tool_calling`.
         version: raised whenever the loop or a message it sends changes.
         system_prompt: sent as the first message.
         tools: schemas as sent with every request.
@@ -103,7 +103,6 @@ class AgentSpec(Record, frozen=True, kw_only=True):
         reminder: the message after a reply without a tool call.
     """
 
-    kind: str
     version: int
     system_prompt: str
     tools: tuple[dict[str, Any], ...]
@@ -114,9 +113,87 @@ class AgentSpec(Record, frozen=True, kw_only=True):
     keep_bytes: int
     reminder: str
 
+    @property
+    def kind(self) -> str:
+        """Name of the agent."""
+        return "tool_calling"
+
+
+class BashBlockSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="bash_block"):
+    """The bash-block agent: templates in full, limits and rules.
+
+    Attributes:
+        version: raised whenever the loop or a message it sends changes.
+        system_template: the first message.
+        instance_template: the second message; fields of the task stand in braces.
+        observation_template: name of the observation's format: `swe-zero` or `mini-swe-agent`.
+        format_error_template: answers a reply that has not exactly one block.
+        max_turns: generations per task.
+        max_format_errors: such replies in a row that end the run.
+        max_output_tokens: per generation.
+        max_total_tokens: of the whole conversation, the next reply included.
+        reserve_tokens: kept free of `max_total_tokens`.
+        observation_max_chars: longer output is cut in the middle.
+        call_limit_ms: time limit of one command.
+    """
+
+    version: int
+    system_template: str
+    instance_template: str
+    observation_template: Literal["swe-zero", "mini-swe-agent"]
+    format_error_template: str
+    max_turns: int
+    max_format_errors: int
+    max_output_tokens: int
+    max_total_tokens: int
+    reserve_tokens: int
+    observation_max_chars: int
+    call_limit_ms: int
+
+    @property
+    def kind(self) -> str:
+        """Name of the agent."""
+        return "bash_block"
+
+
+AgentSpec = ToolCallingSpec | BashBlockSpec
+"""The agent of a campaign; `kind` in the JSON says which."""
+
+
+class SamplingPlan(Record, frozen=True, kw_only=True):
+    """Which tasks of a larger set, drawn once with a seeded generator and stored before the first record.
+
+    Attributes:
+        seed: of the draw.
+        repos: repositories asked for; `None` is all.
+        per_repo: tasks per repository asked for; `None` is all.
+        languages: only tasks in one of these; empty is all.
+        hidden_tests: whether the hidden tests are laid into the trees.
+        task_ids: what was drawn, in order.
+    """
+
+    seed: int
+    repos: int | None
+    per_repo: int | None
+    languages: tuple[str, ...]
+    hidden_tests: bool
+    task_ids: tuple[str, ...]
+
 
 class DatasetSpec(Record, frozen=True, kw_only=True):
-    """The task set: which tasks, from which bytes, in which range, and how often each is run (`rollouts`)."""
+    """The task set: which tasks, from which bytes, in which range, and how often each is run.
+
+    Attributes:
+        name: of the set.
+        split: of it.
+        source: where its tasks come from.
+        sha256: digest of their file or files.
+        offset: first task.
+        count: number of tasks.
+        prompt_sanitization_version: of the rules that made the prompts, where there are any.
+        rollouts: how often each task is run.
+        sampling: how the tasks were drawn from checkouts of repositories (since 1.1.0); absent for a range of a set.
+    """
 
     name: str
     split: str
@@ -126,6 +203,7 @@ class DatasetSpec(Record, frozen=True, kw_only=True):
     count: int
     prompt_sanitization_version: str | None = None
     rollouts: int = 1
+    sampling: SamplingPlan | UnsetType = UNSET
 
 
 class SandboxSpec(Record, frozen=True, kw_only=True):

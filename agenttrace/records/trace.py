@@ -1,9 +1,11 @@
-"""The data model of a trace, schema 1.0.0.
+"""The data model of a trace, schema 1.1.0.
 
 A record file is JSON Lines: one `Trace` a line. The eight top-level keys of AgentTrace 0.3.0 (`trace_id`,
 `timestamp_utc`, `prompt`, `model`, `spans`, `llm_steps`, `total_duration_ms`, `metadata`) keep their place and meaning;
 `environment` and `outcome` are new. All structures are immutable. `None` means "not measured" or "does not apply";
 0 means zero. `MEASURED` marks what is taken from clocks and counters; every other field is the same in every replay.
+
+Fields of 1.1.0 are absent (`UNSET`) where an agent has no use for them, so a trace of 1.0.0 reads and writes as it is.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from agenttrace.records.base import MEASURED, Record
 
@@ -97,13 +100,13 @@ class Output(Record, frozen=True, kw_only=True):
     r"""One output stream of a call, honest about its bytes.
 
     Attributes:
-        text: what was kept, decoded.
+        text: what was kept, decoded; `None` where it stands in the span's `tool_output` and nowhere else.
         bytes_total: bytes the call wrote to the stream.
         bytes_kept: bytes that `text` was decoded from; the middle was cut when this is less than `bytes_total`.
         encoding: `utf-8` when the kept bytes are valid UTF-8, else `backslashreplace` (each bad byte as `\\xNN`).
     """
 
-    text: str
+    text: str | None
     bytes_total: int
     bytes_kept: int
     encoding: Literal["utf-8", "backslashreplace"] = "utf-8"
@@ -135,6 +138,7 @@ class Span(Record, frozen=True, kw_only=True):
         signal: number of the signal that ended the main process.
         stdout: what the call wrote to its standard output.
         stderr: what the call wrote to its standard error.
+        cut_chars: characters of the output that `tool_output` leaves out of its middle (since 1.1.0).
     """
 
     span_id: str
@@ -153,6 +157,7 @@ class Span(Record, frozen=True, kw_only=True):
     signal: int | None = None
     stdout: Output | None = None
     stderr: Output | None = None
+    cut_chars: int | UnsetType = UNSET
 
 
 class ToolCall(Record, frozen=True, kw_only=True):
@@ -197,6 +202,9 @@ class LLMStep(Record, frozen=True, kw_only=True):
         finish_reason: `stop`, `tool_calls` or `length`, as the server says; `unparsable` when the server could not
             parse what the model generated (text and token counts are then unknown).
         timings: the server's own measurement.
+        counted_tokens: prompt tokens as counted before the request was sent (since 1.1.0).
+        blocks: bash blocks in the reply; exactly one is a call (since 1.1.0).
+        answered: the message that answered a reply without a call; `None` when nothing did (since 1.1.0).
     """
 
     step_id: str
@@ -211,6 +219,9 @@ class LLMStep(Record, frozen=True, kw_only=True):
     end_ns: Annotated[int | None, MEASURED]
     finish_reason: str | None = None
     timings: Timings | None = None
+    counted_tokens: int | UnsetType | None = UNSET
+    blocks: int | UnsetType = UNSET
+    answered: str | UnsetType | None = UNSET
 
 
 class Verdict(Record, frozen=True, kw_only=True):
@@ -227,6 +238,14 @@ class Verdict(Record, frozen=True, kw_only=True):
     verdict: Literal["passed", "failed", "not_gradable"]
     method: str
     reason: str | None = None
+
+
+def solved(verdicts: tuple[Verdict, ...]) -> bool | None:
+    """Return whether every aspect passed; `None` (unknown) when none failed but not all could be graded."""
+    found = {verdict.verdict for verdict in verdicts}
+    if "failed" in found:
+        return False
+    return True if found == {"passed"} else None
 
 
 class StateChange(Record, frozen=True, kw_only=True):
@@ -275,6 +294,9 @@ class Outcome(Record, frozen=True, kw_only=True):
         scores: figures of other graders, under their own names; they do not count in `solved`.
         changes: how the tree after the run differs from the pristine one: what a judge needs to judge again. `None`
             when it was not observed, or when more changed than a record holds.
+        patch: `git diff` of a checkout's final tree against the pristine one, made by the kit; `None` when it could not
+            be made (since 1.1.0).
+        patch_note: why there is no patch, or what it leaves out (since 1.1.0).
     """
 
     ended: Ended
@@ -284,6 +306,8 @@ class Outcome(Record, frozen=True, kw_only=True):
     solved: bool | None = None
     scores: dict[str, float] = msgspec.field(default_factory=dict)
     changes: tuple[StateChange, ...] | None = None
+    patch: str | UnsetType | None = UNSET
+    patch_note: str | UnsetType | None = UNSET
 
 
 class Trace(Record, frozen=True, kw_only=True):
@@ -300,6 +324,7 @@ class Trace(Record, frozen=True, kw_only=True):
         metadata: a pure function of (run spec, task): no clock, host or measurement in it.
         environment: what was observed of the host, the engine and the server.
         outcome: how it ended.
+        prepare_ms: monotonic time until the task's tree was ready (since 1.1.0).
     """
 
     trace_id: str
@@ -312,3 +337,4 @@ class Trace(Record, frozen=True, kw_only=True):
     metadata: dict[str, Any]
     environment: Annotated[dict[str, Any], MEASURED]
     outcome: Outcome
+    prepare_ms: Annotated[float | UnsetType, MEASURED] = UNSET

@@ -9,9 +9,11 @@ import msgspec
 
 from agenttrace.errors import DataError, StorageError
 from agenttrace.store.append import AppendOnly, sync_folder
+from agenttrace.store.ids import IdIndex
 from agenttrace.store.opening import numbered_lines, opened
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from agenttrace.records import Record
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 _TAIL_CHUNK = 65_536
 
 
-TRACE_ID = "trace_id"
+class _Id(msgspec.Struct):
+    trace_id: str
 
 
 class RecordLog:
@@ -30,17 +33,16 @@ class RecordLog:
 
     Attributes:
         path: the file.
-        ids: trace ids in the file, in file order.
+        ids: trace ids in the file.
         torn_bytes: bytes of a torn last line that were cut off.
     """
 
-    def __init__(self, path: Path, *, unique: bool = True, key: str = TRACE_ID) -> None:
+    def __init__(self, path: Path, *, unique: bool = True) -> None:
         """Open or create the file.
 
         Args:
             path: the file.
             unique: whether a trace may stand in it only once; attempts that failed may be several.
-            key: name of the field that holds a record's id.
 
         Raises:
             UsageError: another campaign has it open, or it cannot be opened.
@@ -50,7 +52,7 @@ class RecordLog:
         self._file = AppendOnly(path)
         try:
             self.torn_bytes = self._cut_torn_line()
-            self.ids: dict[str, None] = known_ids(path, unique=unique, key=key)
+            self.ids = known_ids(path, unique=unique)
         except BaseException:
             self._file.close()
             raise
@@ -79,7 +81,7 @@ class RecordLog:
                 f"cannot append to {self.path}: {error.strerror}; all {len(self.ids)} earlier records are kept, "
                 "make room and run the same command again to go on"
             ) from error
-        self.ids[trace_id] = None
+        self.ids.add(trace_id)
 
     def close(self) -> None:
         """Release the file and its lock."""
@@ -92,28 +94,32 @@ class RecordLog:
         self.close()
 
 
-def known_ids(path: Path, *, unique: bool = True, key: str = TRACE_ID) -> dict[str, None]:
-    """Return the record ids of a record file in file order; a torn last line (one without its line end) does not count.
+def known_ids(path: Path, *, unique: bool = True) -> IdIndex:
+    """Return the record ids of a record file; a torn last line (one without its line end) does not count.
 
     Raises:
         UsageError: the file cannot be opened.
         DataError: a whole line is not a record, or an id stands there twice; the message names the line.
     """
-    decode = msgspec.json.Decoder(msgspec.defstruct("Id", [(key, str)])).decode
-    kind = key.removesuffix("_id")
-    ids: dict[str, None] = {}
+    ids = IdIndex()
+    for number, trace_id in _ids(path):
+        before = len(ids)
+        ids.add(trace_id)
+        if unique and len(ids) == before:
+            raise DataError(f"{path}, line {number}: trace {trace_id} is there twice; move the file away")
+    return ids
+
+
+def _ids(path: Path) -> Iterator[tuple[int, str]]:
+    decode = msgspec.json.Decoder(_Id).decode
     with opened(path) as file:
         for number, line in numbered_lines(file, path):
             if not line.endswith(b"\n"):
-                break
+                return
             try:
-                trace_id = getattr(decode(line), key)
+                yield number, decode(line).trace_id
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                raise DataError(f"{path}, line {number}: not a {kind} record ({error}); move the file away") from error
-            if unique and trace_id in ids:
-                raise DataError(f"{path}, line {number}: {kind} {trace_id} is there twice; move the file away")
-            ids[trace_id] = None
-    return ids
+                raise DataError(f"{path}, line {number}: not a trace record ({error}); move the file away") from error
 
 
 def write_whole(path: Path, data: bytes) -> None:

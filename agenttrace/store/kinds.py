@@ -10,14 +10,11 @@ if TYPE_CHECKING:
 
 FAILURES = ".failures.jsonl"
 """End of the name of a file with attempts that the infrastructure spoilt; it lies beside the records."""
-ROLLOUT = b'{"rollout_id"'
-"""How a line of a rollout file begins."""
 _BESIDE = {
     ".cassette.zst": "a cassette",
     ".run.json": "a run spec",
 }
 _RELEASED = re.compile(rb'"schema_version"\s*:\s*"0\.3\.0"')
-_COMPRESSED = {b"\x1f\x8b": "gunzip", b"\x28\xb5\x2f\xfd": "zstd -d"}
 _OTHERS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "a zip file"}
 
 
@@ -39,21 +36,6 @@ def other_kind(path: Path, head: bytes) -> str | None:
     for magic, kind in _OTHERS.items():
         if head.startswith(magic):
             return f"it is {kind}; give record files (.jsonl)"
-    return None
-
-
-def compressed(head: bytes) -> str | None:
-    """Return that a file is compressed and how to unpack it, for those who read plain files only."""
-    for magic, command in _COMPRESSED.items():
-        if head.startswith(magic):
-            return f"it is compressed; unpack it first ({command})"
-    return None
-
-
-def rollouts(head: bytes) -> str | None:
-    """Return that a record or run spec is one of rollouts and what reads it, for those who read traces only."""
-    if head.startswith(ROLLOUT) or b'"instance_ids"' in head:
-        return "it is of rollouts; what reads them: report, analyze, tables, stats, compare, validate, publish-rollouts"
     return None
 
 

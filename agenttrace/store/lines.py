@@ -6,6 +6,8 @@ import gzip
 import zlib
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agenttrace.errors import DataError, UsageError
 from agenttrace.store.kinds import other_kind
 from agenttrace.store.opening import opened
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 64 << 20
 """A longer line is no record: it is skipped without being held."""
 TOO_LONG = "the line is longer than any record (64 MiB)"
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding JSON of others can raise."""
 _BLANK = b" \t\r\n\xef\xbb\xbf"
 _CHUNK = 1 << 20
 _ZSTD_CHUNK = 4096
@@ -60,6 +64,11 @@ def lines(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple
         else:
             chunks = iter(lambda: file.read(_CHUNK), b"")
         yield from _split(chunks, max_line_bytes)
+
+
+def is_compressed(head: bytes) -> bool:
+    """Return whether a file that begins so is read through a decompressor."""
+    return head.startswith((_GZIP, _ZSTD))
 
 
 def _refuse_others(path: Path, head: bytes) -> None:

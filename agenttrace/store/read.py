@@ -1,44 +1,98 @@
-"""Reads record files and run specs; what cannot be read is named by file and line."""
+"""The reader of record files: plain, gzip, Zstandard or compacted, of any schema of ours; strict or tolerant."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.records import RunSpec, Trace
-from agenttrace.store.kinds import compressed, other_kind, released, rollouts
+from agenttrace.records import RunSpec, Trace, rollout_1_0
+from agenttrace.store.kinds import released
+from agenttrace.store.lines import DECODE_ERRORS, TOO_LONG, DamagedFileError, is_compressed, lines, records
 from agenttrace.store.opening import content, numbered_lines, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import BinaryIO
+
+_trace = msgspec.json.Decoder(Trace).decode
 
 
 class _Id(msgspec.Struct):
-    trace_id: str
+    trace_id: str | None = None
+    rollout_id: str | None = None
 
 
-def read_traces(path: Path) -> Iterator[Trace]:
+_id = msgspec.json.Decoder(_Id).decode
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What could not be read; `line` is `None` when it is the rest of the file."""
+
+    file: str
+    line: int | None
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}, line {self.line}"
+        return f"{place}: {self.message}"
+
+
+def decode(line: bytes) -> Trace:
+    """Return the trace of a line of a record file, of whatever schema of ours.
+
+    Raises:
+        DataError: it is none; the message says what is wrong with which field.
+    """
+    try:
+        return rollout_1_0.decode(line) if line.startswith(rollout_1_0.PREFIX) else _trace(line)
+    except DECODE_ERRORS as error:
+        torn = "" if line.endswith(b"\n") else "; the line is cut off, collecting again repairs the file"
+        raise DataError(f"not a trace record: {error}{torn}") from error
+
+
+def read_traces(path: Path, on_problem: Callable[[Problem], object] | None = None) -> Iterator[Trace]:
     """Yield the traces of a record file in file order.
+
+    Args:
+        path: the file.
+        on_problem: called for what is left out: a line that is no record, the rest of a damaged file.
 
     Raises:
         UsageError: the file cannot be opened, or is of another kind.
-        DataError: a line is not a trace of schema 1.0.0; the message names the line.
+        DataError: without `on_problem`, what it would be called for; the message names the line.
     """
-    decode = msgspec.json.Decoder(Trace).decode
-    with opened(path) as file:
-        for number, line in numbered_lines(file, path):
-            try:
-                yield decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                why = other_kind(path, line) or compressed(line) or released(line) or rollouts(line)
-                if number == 1 and why:
-                    raise UsageError(f"cannot read {path}: {why}") from None
-                torn = "" if line.endswith(b"\n") else "; the line is cut off, collecting again repairs the file"
-                raise DataError(f"{path}, line {number}: not a trace record: {error}{torn}") from error
+    for number, line in whole_lines(path, on_problem):
+        try:
+            yield decode(line)
+        except DataError as error:
+            if number == 1 and (why := released(line)):
+                raise UsageError(f"cannot read {path}: {why}") from None
+            _complain(Problem(str(path), number, str(error)), on_problem)
+
+
+def whole_lines(path: Path, on_problem: Callable[[Problem], object] | None = None) -> Iterator[tuple[int, bytes]]:
+    """Yield (line number, line) pairs, blank lines and a byte order mark left out; arguments and errors as above."""
+    try:
+        for number, line in records(path):
+            if line is None:
+                _complain(Problem(str(path), number, TOO_LONG), on_problem)
+            else:
+                yield number, line
+    except DamagedFileError as error:
+        if on_problem is None:
+            raise
+        on_problem(Problem(str(path), None, str(error).removeprefix(f"{path}: ")))
+
+
+def _complain(problem: Problem, on_problem: Callable[[Problem], object] | None) -> None:
+    if on_problem is None:
+        raise DataError(str(problem))
+    on_problem(problem)
 
 
 def run_spec_path(records: Path) -> Path:
@@ -47,7 +101,7 @@ def run_spec_path(records: Path) -> Path:
 
 
 def read_run_spec(path: Path) -> RunSpec:
-    """Return a run spec.
+    """Return a run spec, of whatever schema of ours.
 
     Raises:
         DataError: the file is not one.
@@ -57,15 +111,18 @@ def read_run_spec(path: Path) -> RunSpec:
         raise UsageError(f"cannot read {path}: there is no such file; a run spec lies beside its records")
     try:
         data = content(path)
+        if b'"instance_ids"' in data:
+            return rollout_1_0.decode_spec(data)
         return msgspec.json.decode(data, type=RunSpec)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        if why := rollouts(data):
-            raise UsageError(f"cannot read {path}: {why}") from None
+    except DECODE_ERRORS as error:
         raise DataError(f"{path}: not a run spec of this version: {error}") from error
 
 
 class RecordIndex:
-    """Where each record of a file lies, so that one at a time can be read."""
+    """Where each record of a file lies, so that one at a time can be read.
+
+    A compressed file is unpacked once, into a temporary file without a name.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read the ids of all records.
@@ -76,18 +133,20 @@ class RecordIndex:
         """
         self.path = path
         self._where: dict[str, tuple[int, int]] = {}
-        decode = msgspec.json.Decoder(_Id).decode
+        self._file = plain_file(path)
         offset = 0
-        with opened(path) as file:
-            for number, line in numbered_lines(file, path):
-                try:
-                    trace_id = decode(line).trace_id
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    raise DataError(f"{path}, line {number}: not a trace record: {error}") from error
-                if trace_id in self._where:
-                    raise DataError(f"{path}, line {number}: trace {trace_id} is there twice")
-                self._where[trace_id] = (offset, len(line))
-                offset += len(line)
+        for number, line in numbered_lines(self._file, path):
+            try:
+                found = _id(line)
+            except DECODE_ERRORS as error:
+                raise DataError(f"{path}, line {number}: not a trace record: {error}") from error
+            trace_id = found.trace_id or found.rollout_id
+            if trace_id is None:
+                raise DataError(f"{path}, line {number}: not a trace record: it has no trace_id")
+            if trace_id in self._where:
+                raise DataError(f"{path}, line {number}: trace {trace_id} is there twice")
+            self._where[trace_id] = (offset, len(line))
+            offset += len(line)
 
     @property
     def ids(self) -> list[str]:
@@ -97,5 +156,19 @@ class RecordIndex:
     def line(self, trace_id: str) -> bytes:
         """Return the line of a record, as it stands in the file."""
         offset, size = self._where[trace_id]
-        with opened(self.path) as file:
-            return os.pread(file.fileno(), size, offset)
+        return os.pread(self._file.fileno(), size, offset)
+
+
+def plain_file(path: Path) -> BinaryIO:
+    """Return a record file, open for reading and in plain form."""
+    file = opened(path)
+    if not is_compressed(file.peek(4)):
+        return file
+    file.close()
+    unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the index
+    for number, line in lines(path):
+        if line is None:
+            raise DataError(f"{path}, line {number}: {TOO_LONG}")
+        unpacked.write(line)
+    unpacked.seek(0)
+    return unpacked

@@ -1,0 +1,314 @@
+"""Rollout files of schema 1.0.0, which had a record and a run spec of their own: read as traces and run specs of today.
+
+A turn becomes a step and its command a call of the tool `bash`; ids, seeds and counts stay as they were recorded. What
+such a file did not keep apart (how many of the lost bytes belong to which stream) is divided as the sandbox did it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from agenttrace.records.base import Record, canonical_json, derived_id, digest
+from agenttrace.records.run_spec import (
+    BashBlockSpec,
+    DatasetSpec,
+    ModelPin,
+    RunSpec,
+    Sampler,
+    SamplingPlan,
+    SandboxSpec,
+    ServingSpec,
+)
+from agenttrace.records.trace import (
+    Ended,
+    LLMStep,
+    Outcome,
+    Output,
+    Span,
+    SpanStatus,
+    Telemetry,
+    Timings,
+    ToolCall,
+    Trace,
+    Verdict,
+    solved,
+)
+
+PREFIX = b'{"rollout_id"'
+"""How a line of such a file begins."""
+_KEPT_BYTES = 65_536
+"""What the sandbox kept of each output stream."""
+_ENDED: dict[str, Ended] = {
+    "submitted": "final_answer",
+    "turns": "max_steps",
+    "tokens": "token_budget",
+    "format": "format_error",
+    "error": "internal_error",
+}
+_REFUSALS = ("ContextFullError", "RequestRefusedError", "UnparsableReplyError", "NoReplyError")
+
+
+class Execution(Record, frozen=True, kw_only=True):
+    """The command of a turn as it was carried out."""
+
+    command: str
+    exit_code: int
+    status: SpanStatus
+    start_ns: int
+    duration_ms: float
+    telemetry: Telemetry
+    stdout_bytes: int
+    stderr_bytes: int
+    lost_bytes: int = 0
+    cut_chars: int = 0
+    encoding: Literal["utf-8", "backslashreplace"] = "utf-8"
+
+
+class Turn(Record, frozen=True, kw_only=True):
+    """One generation and what followed from it."""
+
+    turn: int
+    content: str
+    blocks: int
+    execution: Execution | None
+    observation: str | None
+    finish_reason: str | None
+    input_tokens: int | None
+    counted_tokens: int | None
+    output_tokens: int | None
+    start_ns: int
+    duration_ms: float
+    reasoning_content: str | None = None
+    timings: Timings | None = None
+
+
+class Rollout(Record, frozen=True, kw_only=True):
+    """A line of a rollout file."""
+
+    rollout_id: str
+    instance_id: str
+    rollout_index: int
+    repo: str
+    base_commit: str
+    language: str
+    language_source: Literal["dataset", "tree"]
+    tree_digest: str
+    hidden_tests: dict[str, Any]
+    timestamp_utc: str
+    model: str
+    seed: int
+    prompt: str
+    turns: tuple[Turn, ...]
+    stop: Literal["submitted", "turns", "tokens", "format", "error"]
+    detail: str | None
+    submission: str | None
+    patch: str | None
+    patch_note: str | None
+    duration_ms: float
+    prepare_ms: float
+    metadata: dict[str, Any]
+    environment: dict[str, Any]
+    verdicts: tuple[Verdict, ...] = ()
+
+
+class RolloutSource(Record, frozen=True, kw_only=True):
+    """The task set of a run spec of rollouts."""
+
+    name: str
+    split: str
+    source: str
+    sha256: str
+    hidden_tests: bool
+
+
+class RolloutSampling(Record, frozen=True, kw_only=True):
+    """The sampling plan of a run spec of rollouts."""
+
+    seed: int
+    repos: int | None
+    per_repo: int | None
+    rollouts: int
+    instance_ids: tuple[str, ...]
+
+
+class RolloutSpec(Record, frozen=True, kw_only=True):
+    """The run spec beside a rollout file."""
+
+    run_id: str
+    dataset: RolloutSource
+    sampling: RolloutSampling
+    model: ModelPin
+    serving: ServingSpec
+    sampler: Sampler
+    agent: BashBlockSpec
+    sandbox: SandboxSpec
+    images: dict[str, str]
+    collector_version: str
+    schema_version: str
+
+
+class _ReadSpec(RunSpec, frozen=True, kw_only=True):
+    """A run spec that was read from another shape: records name the digest that it had there."""
+
+    recorded_digest: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON of the spec as it was written."""
+        return self.recorded_digest
+
+
+def as_run_spec(spec: RolloutSpec) -> RunSpec:
+    """Return the run spec of a rollout file in today's shape; its `digest` is the one that the records name."""
+    plan = spec.sampling
+    return _ReadSpec(
+        run_id=spec.run_id,
+        dataset=DatasetSpec(
+            name=spec.dataset.name,
+            split=spec.dataset.split,
+            source=spec.dataset.source,
+            sha256=spec.dataset.sha256,
+            offset=0,
+            count=len(plan.instance_ids),
+            rollouts=plan.rollouts,
+            sampling=SamplingPlan(
+                seed=plan.seed,
+                repos=plan.repos,
+                per_repo=plan.per_repo,
+                languages=(),
+                hidden_tests=spec.dataset.hidden_tests,
+                task_ids=plan.instance_ids,
+            ),
+        ),
+        model=spec.model,
+        serving=spec.serving,
+        sampler=spec.sampler,
+        agent=spec.agent,
+        sandbox=spec.sandbox,
+        images=spec.images,
+        collector_version=spec.collector_version,
+        schema_version=spec.schema_version,
+        recorded_digest=digest(spec),
+    )
+
+
+def as_trace(rollout: Rollout) -> Trace:
+    """Return a line of a rollout file as a trace; `trace_id` is its `rollout_id`."""
+    return Trace(
+        trace_id=rollout.rollout_id,
+        timestamp_utc=rollout.timestamp_utc,
+        prompt=rollout.prompt,
+        model=rollout.model,
+        spans=tuple(_span(rollout.rollout_id, turn, turn.execution) for turn in rollout.turns if turn.execution),
+        llm_steps=tuple(_step(rollout.rollout_id, turn) for turn in rollout.turns),
+        total_duration_ms=rollout.duration_ms,
+        metadata=_metadata(rollout),
+        environment=rollout.environment,
+        outcome=Outcome(
+            ended=_ended(rollout),
+            detail=rollout.detail,
+            final_answer=rollout.submission,
+            verdicts=rollout.verdicts,
+            solved=solved(rollout.verdicts),
+            patch=rollout.patch,
+            patch_note=rollout.patch_note,
+        ),
+        prepare_ms=rollout.prepare_ms,
+    )
+
+
+def _ended(rollout: Rollout) -> Ended:
+    if rollout.stop == "error":
+        detail = rollout.detail or ""
+        if any(name in detail for name in _REFUSALS):
+            return "model_error"
+        return "sandbox_error" if "worker" in detail else "internal_error"
+    return _ENDED[rollout.stop]
+
+
+def _metadata(rollout: Rollout) -> dict[str, Any]:
+    """Return the recorded metadata, with the names of today and what stood beside it."""
+    renamed = {"instance_id": "task_id", "model": "model_family", "max_turns": "max_steps"}
+    return {
+        **{renamed.get(name, name): value for name, value in rollout.metadata.items()},
+        "task_id": rollout.instance_id,
+        "task_name": rollout.instance_id,
+        "task_kind": "swe",
+        "rollout_index": rollout.rollout_index,
+        "seed": rollout.seed,
+        "repo": rollout.repo,
+        "base_commit": rollout.base_commit,
+        "language": rollout.language,
+        "language_source": rollout.language_source,
+        "tree_digest": rollout.tree_digest,
+        "hidden_tests": rollout.hidden_tests,
+    }
+
+
+def _step(trace_id: str, turn: Turn) -> LLMStep:
+    call = None
+    if turn.execution is not None:
+        arguments = canonical_json({"command": turn.execution.command}).decode()
+        call = (ToolCall(call_id=f"call_{turn.turn}_1", name="bash", arguments=arguments),)
+    return LLMStep(
+        step_id=derived_id(trace_id, "step", turn.turn),
+        step_number=turn.turn,
+        model_output=turn.content or None,
+        reasoning_content=turn.reasoning_content,
+        tool_calls=call,
+        duration_ms=turn.duration_ms,
+        input_tokens=turn.input_tokens,
+        output_tokens=turn.output_tokens,
+        start_ns=turn.start_ns,
+        end_ns=turn.start_ns + round(turn.duration_ms * 1e6),
+        finish_reason=turn.finish_reason,
+        timings=turn.timings,
+        counted_tokens=turn.counted_tokens,
+        blocks=turn.blocks,
+        answered=turn.observation if turn.execution is None else None,
+    )
+
+
+def _span(trace_id: str, turn: Turn, execution: Execution) -> Span:
+    call_id = f"call_{turn.turn}_1"
+    kept = execution.stdout_bytes + execution.stderr_bytes - execution.lost_bytes
+    kept_stdout = max(min(execution.stdout_bytes, _KEPT_BYTES, kept), kept - execution.stderr_bytes)
+    executed = execution.status != "lost"
+    return Span(
+        span_id=derived_id(trace_id, call_id),
+        type="TOOL",
+        tool_name="bash",
+        tool_input=canonical_json({"command": execution.command}).decode(),
+        tool_output=turn.observation or "",
+        start_ns=execution.start_ns,
+        end_ns=execution.start_ns + round(execution.duration_ms * 1e6),
+        duration_ms=execution.duration_ms,
+        telemetry=execution.telemetry,
+        exit_code=execution.exit_code,
+        parent_span_id=derived_id(trace_id, "step", turn.turn),
+        call_id=call_id,
+        status=execution.status,
+        stdout=_output(execution, execution.stdout_bytes, kept_stdout) if executed else None,
+        stderr=_output(execution, execution.stderr_bytes, kept - kept_stdout) if executed else None,
+        cut_chars=execution.cut_chars,
+    )
+
+
+def _output(execution: Execution, total: int, kept: int) -> Output:
+    return Output(text=None, bytes_total=total, bytes_kept=kept, encoding=execution.encoding)
+
+
+_rollout = msgspec.json.Decoder(Rollout).decode
+_spec = msgspec.json.Decoder(RolloutSpec).decode
+
+
+def decode(line: bytes) -> Trace:
+    """Return the trace of a line of a rollout file; raises what `msgspec.json.decode` raises."""
+    return as_trace(_rollout(line))
+
+
+def decode_spec(data: bytes) -> RunSpec:
+    """Return the run spec that lies beside a rollout file; raises what `msgspec.json.decode` raises."""
+    return as_run_spec(_spec(data))

@@ -1,0 +1,272 @@
+"""The compacted form of a record file: a few kilobytes a record, readable anywhere in the middle.
+
+It is a file that `zstd -d` turns back into JSON Lines. It consists of independent frames, each with whole records of
+one task (or a part of it), then two skippable frames: an index for random access, and the seek table of the Zstandard
+Seekable Format (zstd, contrib/seekable_format, version 0.1.0). The index has 24 bytes a record and is sorted: the 16
+bytes of the id, the number of its frame and its place in the frame (both 32 bits, little endian).
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import uuid
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+import msgspec
+
+from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.records import Record
+from agenttrace.store.lines import DECODE_ERRORS
+from agenttrace.store.opening import numbered_lines, opened
+from agenttrace.store.read import decode, plain_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agenttrace.records import Trace
+
+COMPACTED = ".zst"
+LEVEL = 19
+FRAME_BYTES = 8 * 2**20
+"""A frame is closed beyond this size: what one random access has to unpack at most, but for a single larger record."""
+MAX_FRAME_BYTES = 256 * 2**20
+"""No frame of ours holds more; one that says so is damaged or hostile."""
+_INDEX_MAGIC, _SEEK_TABLE_MAGIC, _SEEKABLE_MAGIC = 0x184D2A50, 0x184D2A5E, 0x8F92EAB1
+_HEADER, _ENTRY, _FOOTER = struct.Struct("<II"), struct.Struct("<II"), struct.Struct("<IBI")
+_ID = struct.Struct("<16sII")
+
+
+class Compaction(Record, frozen=True, kw_only=True):
+    """What came of it: records, frames, bytes before and after."""
+
+    records: int
+    frames: int
+    bytes_before: int
+    bytes_after: int
+
+
+class _Metadata(msgspec.Struct):
+    task_id: int | str | None = None
+    rollout_index: int = 0
+
+
+class _Key(msgspec.Struct):
+    """What orders a record; the second half is of rollout files of schema 1.0.0."""
+
+    trace_id: str | None = None
+    metadata: _Metadata = msgspec.field(default_factory=_Metadata)
+    rollout_id: str | None = None
+    instance_id: str | None = None
+    rollout_index: int = 0
+
+
+class Compacted:
+    """A compacted file, open for random access; use it as a context.
+
+    Args:
+        path: of the file.
+
+    Attributes:
+        frames: how many frames with records it has.
+        records: how many records.
+
+    Raises:
+        UsageError: it cannot be opened.
+        DataError: it is not such a file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import zstandard  # noqa: PLC0415 - heavy
+
+        self._path = path
+        self._error, self._size = zstandard.ZstdError, zstandard.frame_content_size
+        self._decompressor = zstandard.ZstdDecompressor()
+        with opened(path) as file:
+            self._descriptor = os.dup(file.fileno())
+        try:
+            self._starts, self._sizes, self._index_at = self._seek_table()
+            self.frames = len(self._sizes)
+            self.records = self._index_entries()
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def frame(self, number: int) -> bytes:
+        """Return the records of one frame, a line each.
+
+        Raises:
+            DataError: the frame is damaged.
+        """
+        start, end = self._starts[number], self._starts[number + 1]
+        data = self._read(end - start, start)
+        try:
+            size = self._size(data)  # before anything is unpacked: that much would be set aside for it
+            if size != self._sizes[number]:
+                raise self._damaged(f"frame {number} has {size} bytes instead of {self._sizes[number]}")
+            return self._decompressor.decompress(data)
+        except self._error as error:
+            raise self._damaged(f"frame {number}: {error}") from error
+
+    def get(self, trace_id: str) -> Trace:
+        """Return one record; reads the index in steps and one frame.
+
+        Raises:
+            UsageError: there is no such record.
+            DataError: the file is damaged.
+        """
+        try:
+            wanted = uuid.UUID(trace_id).bytes
+        except ValueError as error:
+            raise UsageError(f"{trace_id!r} is no trace id") from error
+        low, high = 0, self.records
+        while low < high:
+            middle = (low + high) // 2
+            found, frame, place = self._entry(middle)
+            if found == wanted:
+                return self._at(frame, place)
+            low, high = (middle + 1, high) if found < wanted else (low, middle)
+        raise UsageError(f"{self._path} has no trace {trace_id}")
+
+    def _entry(self, number: int) -> tuple[bytes, int, int]:
+        id_, frame, place = _ID.unpack(self._read(_ID.size, self._index_at + _HEADER.size + number * _ID.size))
+        return id_, frame, place
+
+    def _at(self, frame: int, place: int) -> Trace:
+        if frame >= self.frames:
+            raise self._damaged(f"the index names frame {frame} of {self.frames}")
+        found = self.frame(frame).splitlines()
+        try:
+            return decode(found[place])
+        except (IndexError, DataError) as error:
+            raise self._damaged(f"frame {frame}, record {place}: {error}") from error
+
+    def _seek_table(self) -> tuple[list[int], list[int], int]:
+        """Return the start of every frame and the end of the last, their sizes unpacked, and where the index is."""
+        size = os.fstat(self._descriptor).st_size
+        count, flags, magic = _FOOTER.unpack(self._read(_FOOTER.size, size - _FOOTER.size))
+        table_at = size - _FOOTER.size - count * _ENTRY.size
+        if magic != _SEEKABLE_MAGIC or flags or count < 1 or table_at < _HEADER.size:
+            raise self._damaged("no seek table at its end; another compressed file is unpacked first (zstd -d)")
+        entries = list(_ENTRY.iter_unpack(self._read(count * _ENTRY.size, table_at)))
+        starts = [0]
+        for packed, unpacked in entries:
+            starts.append(starts[-1] + packed)
+            if unpacked > MAX_FRAME_BYTES:
+                raise self._damaged(f"a frame of {unpacked} bytes")
+        if starts[-1] != table_at - _HEADER.size:
+            raise self._damaged("the seek table does not fit the file")
+        return starts[:-1], [unpacked for _, unpacked in entries[:-1]], starts[-2]
+
+    def _index_entries(self) -> int:
+        magic, size = _HEADER.unpack(self._read(_HEADER.size, self._index_at))
+        if magic != _INDEX_MAGIC or size % _ID.size:
+            raise self._damaged("no index of records")
+        return int(size // _ID.size)
+
+    def _read(self, count: int, at: int) -> bytes:
+        data = os.pread(self._descriptor, count, at) if at >= 0 else b""
+        if len(data) != count:
+            raise self._damaged("it ends too early")
+        return data
+
+    def _damaged(self, what: str) -> DataError:
+        return DataError(f"{self._path}: not a whole compacted file: {what}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+
+def compact(source: Path, target: Path) -> Compaction:
+    """Write the compacted form of `source` to `target`, whole or not at all, and return what came of it.
+
+    Records are grouped by task in the order of their first appearance, then by rollout index; the source stays.
+
+    Raises:
+        UsageError: the source cannot be read, or the target's name is none of a compacted file.
+        DataError: it holds something else than records, or one of them twice.
+        StorageError: the target cannot be written.
+    """
+    if not target.name.endswith(f".jsonl{COMPACTED}"):
+        raise UsageError(f"{target}: the name of a compacted file ends in .jsonl{COMPACTED}, by which it is known")
+    lines = plain_file(source)
+    places = _places(source, lines)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as write:
+            frames = _write(places, lines, write)
+            write.flush()
+            os.fsync(write.fileno())
+        temporary.replace(target)
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error.strerror}") from error
+    finally:
+        lines.close()
+        temporary.unlink(missing_ok=True)
+    return Compaction(
+        records=len(places),
+        frames=frames,
+        bytes_before=sum(size for _, _, size in places.values()),
+        bytes_after=target.stat().st_size,
+    )
+
+
+Places = dict[bytes, tuple[tuple[int, int], int, int]]
+
+
+def _places(source: Path, lines: BinaryIO) -> Places:
+    """Return id → ((task, index), offset, size) of every record."""
+    decode_key = msgspec.json.Decoder(_Key).decode
+    found: Places = {}
+    tasks: dict[int | str | None, int] = {}
+    at = 0
+    for number, line in numbered_lines(lines, source):
+        try:
+            key = decode_key(line)
+            name = key.trace_id or key.rollout_id or ""
+            id_ = uuid.UUID(name).bytes
+        except (*DECODE_ERRORS, ValueError) as error:
+            raise DataError(f"{source}, line {number}: not a record of the kit: {error}") from error
+        if id_ in found:
+            raise DataError(f"{source}, line {number}: trace {name} is there twice")
+        task = key.metadata.task_id if key.instance_id is None else key.instance_id
+        index = key.metadata.rollout_index if key.instance_id is None else key.rollout_index
+        found[id_] = ((tasks.setdefault(task, len(tasks)), index), at, len(line))
+        at += len(line)
+    if not found:
+        raise UsageError(f"{source}: no record in it")
+    return found
+
+
+def _write(places: Places, read: BinaryIO, write: BinaryIO) -> int:
+    import zstandard  # noqa: PLC0415 - heavy
+
+    compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+    table: list[tuple[int, int]] = []
+    index: list[bytes] = []
+    block: list[bytes] = []
+    task = -1
+
+    def close() -> None:
+        text = b"".join(block)
+        table.append((write.write(compressor.compress(text)), len(text)))
+        block.clear()
+
+    for id_, (order, at, size) in sorted(places.items(), key=lambda item: item[1]):
+        if block and (order[0] != task or sum(map(len, block)) + size > FRAME_BYTES):
+            close()
+        task = order[0]
+        index.append(_ID.pack(id_, len(table), len(block)))
+        read.seek(at)
+        block.append(read.read(size).removesuffix(b"\n") + b"\n")  # a last line may lack its end
+    close()
+    entries = b"".join(sorted(index))
+    write.write(_HEADER.pack(_INDEX_MAGIC, len(entries)) + entries)
+    table.append((_HEADER.size + len(entries), 0))
+    packed = b"".join(_ENTRY.pack(*entry) for entry in table)
+    write.write(_HEADER.pack(_SEEK_TABLE_MAGIC, len(packed) + _FOOTER.size) + packed)
+    write.write(_FOOTER.pack(len(table), 0, _SEEKABLE_MAGIC))
+    return len(table) - 1
