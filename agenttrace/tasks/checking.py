@@ -43,7 +43,7 @@ class ShellCheck(Record, frozen=True, kw_only=True):
         slowest_ms: the longest of the four runs.
     """
 
-    task_id: int
+    task_id: int | str
     origin: str
     effect: str
     flags: str
@@ -86,7 +86,7 @@ class PythonCheck(Record, frozen=True, kw_only=True):
         slowest_ms: the longest of the runs.
     """
 
-    task_id: int
+    task_id: int | str
     verdicts: tuple[Verdict, ...]
     differs: tuple[int, ...]
     passed_without: tuple[int, ...]
@@ -155,7 +155,7 @@ def _broken(run: Observed) -> tuple[str, ...]:
         found.append(run.status)
     elif run.exit_status:
         found.append(f"exit status {run.exit_status}")
-    text = run.stderr.text if run.stderr is not None else ""
+    text = (run.stderr.text or "") if run.stderr is not None else ""
     found += [mark for mark in ("command not found", "Read-only file system", "Permission denied") if mark in text]
     return tuple(found)
 

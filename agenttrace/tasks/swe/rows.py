@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.records.rollout import RolloutSource
+from agenttrace.records import Record
 from agenttrace.tasks.swe.task import REQUIRED, SweTask, task_of_row
 
 if TYPE_CHECKING:
@@ -24,15 +24,22 @@ _HUB = re.compile(r"(?:hub:)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _BATCH_ROWS = 256
 
 
-def load(source: str, *, split: str = "train", hidden_tests: bool = False) -> tuple[RolloutSource, tuple[SweTask, ...]]:
+class RowSource(Record, frozen=True, kw_only=True):
+    """Where rows come from, in the words of the run spec; `sha256` is over the files of rows."""
+
+    name: str
+    split: str
+    source: str
+    sha256: str
+
+
+def load(source: str, *, split: str = "train") -> tuple[RowSource, tuple[SweTask, ...]]:
     """Return the run spec's words for a source, and all of its tasks; see `open_source`."""
-    found, tasks = open_source(source, split=split, hidden_tests=hidden_tests)
+    found, tasks = open_source(source, split=split)
     return found, tuple(tasks(Counter()))
 
 
-def open_source(
-    source: str, *, split: str = "train", hidden_tests: bool = False
-) -> tuple[RolloutSource, Callable[[Counter[str]], Iterator[SweTask]]]:
+def open_source(source: str, *, split: str = "train") -> tuple[RowSource, Callable[[Counter[str]], Iterator[SweTask]]]:
     """Return the run spec's words for a source, and what reads its tasks, one at a time and as often as it is called.
 
     A task set can be larger than memory: the rows of SWE-rebench V2-PRs are gigabytes of patches. Rows in which a
@@ -42,7 +49,6 @@ def open_source(
         source: `bundled`; a file (`.jsonl`, `.parquet`) or a folder of them; or `OWNER/NAME@REVISION` on the Hub, where
             without a revision the newest one is taken and recorded.
         split: name of the split, for the Hub and for the record.
-        hidden_tests: whether the run lays the hidden tests in.
 
     Raises:
         UsageError: there is no such source, or the Hub cannot be reached.
@@ -55,7 +61,7 @@ def open_source(
     else:
         files, shown = _from_hub(source, split)
     name = shown.partition(":")[2].partition("@")[0] or shown
-    found = RolloutSource(name=name, split=split, source=shown, sha256=_digest(files), hidden_tests=hidden_tests)
+    found = RowSource(name=name, split=split, source=shown, sha256=_digest(files))
     return found, lambda left_out: _unlike(source, files, left_out)
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agenttrace.campaign.replay.findings import Finding, told
 from agenttrace.records import Record
-from agenttrace.replay.findings import Finding, told
 from agenttrace.show import printable
 
 if TYPE_CHECKING:

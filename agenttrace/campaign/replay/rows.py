@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from agenttrace.campaign.replay.findings import Finding
 from agenttrace.errors import DataError
-from agenttrace.plan import Options, Plan, metadata
 from agenttrace.records import Record, canonical_json
-from agenttrace.replay.findings import Finding
-from agenttrace.serving import pins, profiles
 from agenttrace.store.read import RecordIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from agenttrace.records import RunSpec
+    from agenttrace.campaign.plan import Plan
     from agenttrace.tasks import Task
 
 
@@ -77,7 +75,7 @@ def compare_rows(records: Path, plan: Plan) -> Rows:
         UsageError: the file cannot be read.
         DataError: a line is not a record.
     """
-    planned = {plan.trace_id(task): task for task in plan.tasks}
+    planned = {plan.trace_id(task): task for task in plan.jobs()}
     findings: list[Finding] = []
     identical = 0
     index = RecordIndex(records)
@@ -100,16 +98,17 @@ def _row_findings(row: _Row, task: Task | None, plan: Plan) -> Iterator[Finding]
             trace_id=row.trace_id, where="trace", field="trace_id", recorded=row.trace_id, found="not planned"
         )
         return
-    if row.prompt != task.prompt:
+    prompt = plan.prompt(task)
+    if row.prompt != prompt:
         yield Finding(
             trace_id=row.trace_id,
             task_id=task.task_id,
             where="trace",
             field="prompt",
             recorded=row.prompt,
-            found=task.prompt,
+            found=prompt,
         )
-    here = msgspec.json.encode(metadata(plan.spec, task))
+    here = msgspec.json.encode(plan.metadata(task))
     if bytes(row.metadata) != here:
         yield Finding(
             trace_id=row.trace_id,
@@ -132,26 +131,3 @@ def _order_findings(recorded: list[str], planned: list[str], *, strict: bool) ->
     if strict and there != known:
         at = next(number for number, (one, two) in enumerate(zip(there, known, strict=True)) if one != two)
         yield Finding(where=f"row {at + 1}", field="order", recorded=known[at], found=there[at])
-
-
-def like(spec: RunSpec) -> Options:
-    """Return the options that plan the campaign of a run spec again, as far as options shape it."""
-    chosen = spec.sampler.name if spec.sampler.name in profiles.SAMPLERS else profiles.DEFAULT_SAMPLER
-    named = profiles.sampler(chosen, model=spec.model.name)
-    return Options(
-        model=spec.model.name,
-        pin=None if spec.model.name in pins.model_names() else spec.model,
-        dataset=spec.dataset.name,
-        profile=spec.serving.profile,
-        sampler=chosen,
-        temperature=None if spec.sampler.temperature == named.temperature else spec.sampler.temperature,
-        seed=None if spec.sampler.seed == named.seed else spec.sampler.seed,
-        context=spec.model.context_length,
-        external=spec.serving.engine == "external",
-        offset=spec.dataset.offset,
-        count=spec.dataset.count,
-        rollouts=spec.dataset.rollouts,
-        max_steps=spec.agent.max_steps,
-        call_limit_ms=spec.agent.call_limit_ms,
-        run_id=spec.run_id,
-    )

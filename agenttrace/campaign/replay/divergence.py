@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from agenttrace.campaign.replay.findings import Finding, around, located
 from agenttrace.errors import DataError
 from agenttrace.records import LLMStep, Record, Trace, canonical_json
 from agenttrace.records.compare import record_differences
-from agenttrace.replay.findings import Finding, around, located
 from agenttrace.store.read import read_traces
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class TaskVerdict(Record, frozen=True, kw_only=True):
     """
 
     trace_id: str
-    task_id: int
+    task_id: int | str
     name: str
     verdict: Kind
     runs: int
@@ -84,7 +84,7 @@ def _verdict(made: list[Trace | None], tokenize: Tokenize | None) -> TaskVerdict
     (_, first), others = there[0], there[1:]
     kind: Kind = "equal" if len(there) == len(made) else "missing"
     task_id, name = first.metadata.get("task_id"), first.metadata.get("task_name", "")
-    if not isinstance(task_id, int) or not isinstance(name, str):
+    if not isinstance(task_id, int | str) or not isinstance(name, str):
         raise DataError(
             f"trace {first.trace_id}: its metadata names no task (task_id, task_name): no record of a campaign"
         )

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -17,13 +18,14 @@ from agenttrace.records import LLMStep, Span, Trace
 from agenttrace.show import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
     from typing import Self
 
-    from agenttrace.collect import Summary
+    from agenttrace.campaign.loop import Summary
     from agenttrace.tasks import Task
 
+_MINUTE_S = 60
 _MARKS = {True: "[green]solved[/]", False: "[red]not solved[/]", None: "not graded"}
 
 
@@ -39,7 +41,7 @@ def console() -> Console:
 
 
 def bar(out: Console, what: str) -> Progress:
-    """Return the live bar of a sitting, to be updated with `completed`, `rates` and `eta`; none without a terminal."""
+    """Return the live bar of a session, to be updated with `completed`, `rates` and `eta`; none without a terminal."""
     return Progress(
         SpinnerColumn(),
         TextColumn(f"[bold]{what}[/]"),
@@ -67,12 +69,12 @@ def share(part: float, whole: float) -> str:
 
 
 class CampaignDisplay:
-    """Progress of one sitting; safe to call from the threads that run tasks.
+    """Progress of one session; safe to call from the threads that run tasks.
 
     Args:
         out: where it is shown.
         total: tasks of the campaign.
-        done: tasks that had a record before this sitting.
+        done: tasks that had a record before this session.
     """
 
     def __init__(self, out: Console, *, total: int, done: int) -> None:
@@ -144,21 +146,32 @@ class CampaignDisplay:
         self._bar.update(self._bar_id, completed=self._done, rates=rates, eta=self._eta())
 
 
-def _label(trace: Trace, task: Task) -> str:
+def label(task: Task) -> str:
+    """Return a run of a task as people know it."""
     again = f" (rollout {task.rollout})" if task.rollout else ""
-    return f"{trace.metadata['dataset_name']}/{task.task_id} {task.name}{again}"
+    return f"{task.name}{again}" if task.name == task.task_id else f"{task.task_id} {task.name}{again}"
+
+
+def _label(trace: Trace, task: Task) -> str:
+    return escape(printable(f"{trace.metadata['dataset_name']}/{label(task)}"))
 
 
 def closing_table(
-    summary: Summary, traces: Iterable[Trace], *, solvable: dict[int, bool], slots: int | None = None
+    summary: Summary,
+    traces: Iterable[Trace],
+    *,
+    solvable: Mapping[int | str, bool],
+    slots: int | None = None,
+    skipped: int = 0,
 ) -> Table:
-    """Return the table that ends a sitting: tasks, ends, cost, and where the time went.
+    """Return the table that ends a session: tasks, ends, cost, and where the time went.
 
     Args:
-        summary: of this sitting; the time rows are about it alone.
-        traces: all records of the campaign, earlier sittings included.
-        solvable: by task id, whether the model is meant to solve the task.
+        summary: of this session; the time rows are about it alone.
+        traces: all records of the campaign, earlier sessions included.
+        solvable: by task id, whether the model is meant to solve the task; those not named are.
         slots: requests that the server works on at a time.
+        skipped: tasks of the plan without a tree.
     """
     ends: Counter[str] = Counter()
     sums: Counter[str] = Counter()
@@ -172,34 +185,42 @@ def closing_table(
         sums["spans"] += len(trace.spans)
         sums["in"] += sum(step.input_tokens or 0 for step in trace.llm_steps)
         sums["out"] += sum(step.output_tokens or 0 for step in trace.llm_steps)
+        sums["checkouts"] += trace.outcome.patch is not UNSET
+        sums["patched"] += bool(trace.outcome.patch)
     every = ends.total()
     table = Table(title="campaign", show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(justify="right")
-    table.add_row("tasks with a record", f"{every} ({summary.appended} of them in this sitting)")
+    table.add_row("tasks with a record", f"{every} ({summary.appended} of them in this session)")
     table.add_row("solved", f"{sums['solved']} ({share(sums['solved'], every)})")
     if sums["can"] != every:
         shown = f"{sums['solved_can']} of {sums['can']} ({share(sums['solved_can'], sums['can'])})"
         table.add_row("solved of the solvable", shown)
+    if sums["checkouts"]:
+        table.add_row("non-empty patch", f"{sums['patched']} ({share(sums['patched'], every)})")
     table.add_row("ended", ", ".join(f"{end} {count}" for end, count in ends.most_common()) or "-")
     table.add_row("given up (infrastructure)", str(len(summary.abandoned)))
     table.add_row("model generations", str(sums["steps"]))
     table.add_row("tool calls", str(sums["spans"]))
     table.add_row("tokens in / out", f"{sums['in']:,} / {sums['out']:,}")
+    if skipped:
+        table.add_row("tasks without a tree", str(skipped))
     _add_time_rows(table, summary, slots)
     return table
 
 
 def _add_time_rows(table: Table, summary: Summary, slots: int | None) -> None:
-    """Wall time of the sitting, and its shares by measured durations; workers run side by side."""
+    """Wall time of the session, and its shares by measured durations; workers run side by side."""
     wall = summary.elapsed_ns / 1e9
     busy = wall * summary.workers
-    model, tools = summary.model_ns / 1e9, summary.tools_ns / 1e9
+    model, tools, trees = (ns / 1e9 for ns in (summary.model_ns, summary.tools_ns, summary.prepare_ns))
     table.add_row("wall time", f"{wall:.2f} s")
     if summary.appended:
-        ours = max(0.0, busy - model - tools)
+        ours = max(0.0, busy - model - tools - trees)
+        table.add_row("rate", f"{summary.appended / wall * _MINUTE_S:.1f} records/min")
         table.add_row("  in the model", f"{share(model, busy)}")
         table.add_row("  in tools", f"{share(tools, busy)}")
+        table.add_row("  in tree resets", f"{share(trees, busy)}")
         table.add_row("  in agenttrace", f"{share(ours, busy)}")
         if slots and summary.slot_ns:
             table.add_row("server's slots busy", share(summary.slot_ns / 1e9, wall * slots))

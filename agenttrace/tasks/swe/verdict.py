@@ -19,7 +19,7 @@ NOT_RUN = "execution-free: tests are not run"
 
 
 def judge(tree: Path, task: SweTask, patch: str | None, note: str | None, *, source: str) -> Verdict:
-    """Return the verdict on a rollout's patch.
+    """Return the verdict on a patch.
 
     Only the bundled tasks can be judged: each has one reference solution, and a patch passes when it gives exactly the
     same files (`gold-tree-v1`). Any other task would need its tests.

@@ -9,41 +9,45 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import UNSET
 
 from agenttrace import __version__
-from agenttrace.agents.tool_calling import agent_spec
-from agenttrace.environment import image_digests
+from agenttrace.agents import agent_kind
+from agenttrace.campaign.environment import image_digests
+from agenttrace.campaign.inputs import RecordedFacts, changed_parts, changed_paths, input_differences, replay_facts
+from agenttrace.campaign.loop import Campaign
+from agenttrace.campaign.plan import Plan, metadata, request_part
+from agenttrace.campaign.replay.findings import Finding, located
+from agenttrace.campaign.replay.report import Report
 from agenttrace.errors import DataError
-from agenttrace.inputs import RecordedFacts, changed_parts, changed_paths, input_differences, replay_facts
-from agenttrace.plan import Plan, metadata, rolled_out
 from agenttrace.records import RunSpec, Trace
 from agenttrace.records.compare import Difference, record_differences
-from agenttrace.replay.findings import Finding, located
-from agenttrace.replay.report import Report
+from agenttrace.sandbox.policies import policies
 from agenttrace.serving.cassette import Cassette, cassette_path
-from agenttrace.serving.chat import spec_fixed_part
 from agenttrace.serving.tape import ReplayingModel
+from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import RecordIndex, read_run_spec, run_spec_path
-from agenttrace.tasks import task_set
+from agenttrace.tasks import set_name, task_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agenttrace.agents import Model
-    from agenttrace.collect import Display
+    from agenttrace.campaign.loop import Display
     from agenttrace.sandbox.client import Worker
+    from agenttrace.serving.model import Model
     from agenttrace.tasks import Task
 
 
 class Replay:
     """One record file with its run spec and its cassette, ready to run again."""
 
-    def __init__(self, path: Path) -> None:
-        """Read everything that lies beside the record file.
+    def __init__(self, path: Path, *, trees: Path | None = None) -> None:
+        """Read everything that lies beside the record file; `trees` has prepared tasks over checkouts.
 
         Raises:
             UsageError: record file, run spec or cassette cannot be opened.
@@ -55,8 +59,14 @@ class Replay:
         self.cassette = Cassette(cassette_path(path))
         self.findings: dict[Finding, None] = {}
         self.notes: list[str] = []
-        self._set = task_set(self.spec.dataset.name)
-        self._agent = agent_spec(max_steps=self.spec.agent.max_steps, call_limit_ms=self.spec.agent.call_limit_ms)
+        self._set = task_set(set_name(self.spec.dataset), trees=trees)
+        kind = agent_kind(self.spec.agent.kind)
+        self._agent = kind.spec(
+            kind.options(self.spec.agent),
+            policy=policies()[self.spec.sandbox.policy],
+            context_length=self.spec.model.context_length,
+            checkout=self.spec.dataset.sampling is not UNSET,
+        )
         self._asked: dict[str, list[tuple[Finding, bool]]] = {}
         self._lock = threading.Lock()
         self._check_cassette()
@@ -106,6 +116,8 @@ class Replay:
         if worker.info.environment_digest is not None:
             images["sandbox"] = worker.info.environment_digest
         fixture = worker.info.fixtures.get(spec.sandbox.fixture, "none")
+        if spec.dataset.sampling is not UNSET:  # every task brings a tree of its own, whose digest is in its metadata
+            fixture = self._set.fixture_version()
         return msgspec.structs.replace(
             spec,
             images={name: images[name] for name in spec.images},
@@ -121,20 +133,18 @@ class Replay:
         Raises:
             WorkerLostError: no sandbox worker can be had any more.
         """
-        import time  # noqa: PLC0415
-
-        from agenttrace.collect import Campaign  # noqa: PLC0415
-
         first = connect()
         self.check_inputs(first)
         spec = self._here(first)
         first.close()
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="agenttrace-") as folder:
-            plan = Plan(spec=spec, path=Path(folder, "replay.jsonl"), tasks=self._tasks(), resumes=False)
-            replayed = {plan.trace_id(task) for task in plan.tasks}
+            plan = self._plan(spec, Path(folder, "replay.jsonl"))
+            wanted = self._wanted(plan)
+            replayed = {plan.trace_id(task) for task in wanted}
             for _ in range(repeats):
-                summary = Campaign(plan, self, connect, {}, display).run(_Comparison(self, plan), workers=workers)
+                log = _Comparison(self, plan, wanted)
+                summary = Campaign(plan, self._set, self, connect, {}, display).run(log, workers=workers)
                 for task in summary.abandoned:
                     replayed.discard(plan.trace_id(task))
                     self._find(self._lost(plan.trace_id(task), task, "the replay did not come to an end"))
@@ -151,13 +161,14 @@ class Replay:
             findings=tuple(self.findings),
         )
 
-    def _tasks(self) -> tuple[Task, ...]:
-        """Return the tasks whose traces are in the file and in the cassette; the others become findings."""
-        dataset = self.spec.dataset
-        chosen = rolled_out(self._set.tasks(offset=dataset.offset, count=dataset.count), dataset.rollouts)
-        plan = Plan(spec=self.spec, path=self.path, tasks=chosen, resumes=True)
-        by_id = {plan.trace_id(task): task for task in chosen}
-        tasks = []
+    def _plan(self, spec: RunSpec, path: Path) -> Plan:
+        tasks = self._set.tasks(offset=spec.dataset.offset, count=spec.dataset.count)
+        return Plan(spec=spec, spec_sha256=self.spec.digest, path=path, tasks=tasks, resumes=False)
+
+    def _wanted(self, plan: Plan) -> list[Task]:
+        """Return the jobs whose traces are in the file and in the cassette; the others become findings."""
+        by_id = {plan.trace_id(task): task for task in plan.jobs()}
+        wanted = []
         for trace_id in self.index.ids:
             task = by_id.get(trace_id)
             if task is None:
@@ -168,18 +179,19 @@ class Replay:
             except DataError as error:
                 self._find(self._lost(trace_id, task, str(error)))
             else:
-                tasks.append(task)
-        return tuple(tasks)
+                wanted.append(task)
+        return wanted
 
     def for_trace(self, trace_id: str, *, seed: int) -> Model:
         """Return the model that says what was recorded of a trace."""
-        fixed = {**spec_fixed_part(msgspec.structs.replace(self.spec, agent=self._agent)), "seed": seed}
+        fixed = {**request_part(msgspec.structs.replace(self.spec, agent=self._agent)), "seed": seed}
         turns = self.cassette.turns(trace_id)
         asked = self._asked[trace_id] = []
 
         def differs(step: int, found: list[Difference]) -> None:
             messages = turns[step - 1].messages if step <= len(turns) else ()
-            outputs = {f"messages[{at}]" for at, one in enumerate(messages) if one.get("role") == "tool"}
+            answers = {"tool", "user"}
+            outputs = {f"messages[{at}]" for at, one in enumerate(messages) if at > 1 and one.get("role") in answers}
             for one in found:
                 finding = Finding(trace_id=trace_id, where=f"step {step}", **msgspec.structs.asdict(one))
                 asked.append((finding, one.field.split(".")[1] in outputs if "." in one.field else False))
@@ -192,7 +204,7 @@ class Replay:
         That a request carries another tool output is told by the span that made it; it is told again only where no
         span says so.
         """
-        replayed = msgspec.structs.replace(trace, metadata=metadata(self.spec, task))
+        replayed = msgspec.structs.replace(trace, metadata=metadata(self.spec, task, spec_sha256=self.spec.digest))
         found = record_differences(Trace, self.index.line(trace_id), msgspec.json.encode(replayed))
         told = any(one.field.startswith("spans[") for one in found)
         for finding, is_output in self._asked.pop(trace_id, []):
@@ -211,13 +223,16 @@ class Replay:
 
 
 class _Comparison:
-    """Takes replayed traces as a record file takes collected ones, and compares them."""
+    """Takes replayed traces as a record file takes collected ones, and compares them; what is not wanted is there."""
 
-    def __init__(self, replay: Replay, plan: Plan) -> None:
-        self.ids: dict[str, None] = {}
+    def __init__(self, replay: Replay, plan: Plan, wanted: list[Task]) -> None:
+        self.ids = IdIndex()
         self._replay = replay
-        self._tasks = {plan.trace_id(task): task for task in plan.tasks}
+        self._tasks = {plan.trace_id(task): task for task in wanted}
+        for task in plan.jobs():
+            if plan.trace_id(task) not in self._tasks:
+                self.ids.add(plan.trace_id(task))
 
     def append(self, trace_id: str, trace: Trace) -> None:
         self._replay.compare(trace_id, trace, self._tasks[trace_id])
-        self.ids[trace_id] = None
+        self.ids.add(trace_id)

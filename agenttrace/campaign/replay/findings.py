@@ -32,7 +32,7 @@ class Finding(Record, frozen=True, kw_only=True):
     recorded: str
     found: str
     trace_id: str | None = None
-    task_id: int | None = None
+    task_id: int | str | None = None
 
 
 def located(trace_id: str, task: Task | None, difference: Difference, trace: Trace | None) -> Finding:

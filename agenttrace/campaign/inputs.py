@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
-from agenttrace.environment import IMAGE_DIR
+from agenttrace.campaign.environment import IMAGE_DIR
 from agenttrace.errors import UsageError
 from agenttrace.records import differences
 
@@ -73,6 +74,7 @@ def as_replayed(recorded: RunSpec, here: RunSpec) -> RunSpec:
         collector_version=recorded.collector_version,
         serving=recorded.serving,
         model=msgspec.structs.replace(recorded.model, chat_template_sha256=template),
+        schema_version=recorded.schema_version,
     )
 
 
@@ -84,8 +86,10 @@ def replay_facts(worker: Worker, spec: RunSpec, *, image_dir: Path = IMAGE_DIR) 
         spec: names the fixture.
         image_dir: where the collector's image keeps what the other images consist of.
     """
-    worker.reset(spec.sandbox.fixture, clock=spec.sandbox.clock)
-    entries = {entry.path: msgspec.to_builtins(entry) for entry in worker.manifest()}
+    entries: Entries = {}
+    if spec.dataset.sampling is UNSET:  # else every task has a tree of its own, whose digest is in its metadata
+        worker.reset(spec.sandbox.fixture, clock=spec.sandbox.clock)
+        entries = {entry.path: msgspec.to_builtins(entry) for entry in worker.manifest()}
     return {"fixture": entries, "sandbox": sandbox_parts(image_dir)}
 
 

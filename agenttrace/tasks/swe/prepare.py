@@ -1,7 +1,7 @@
-"""Makes what rollouts start from, before the first one: rows, the sampling plan, repositories, pristine trees.
+"""Makes what tasks over checkouts start from, before the first: rows, the sampling plan, repositories, pristine trees.
 
-Runs where the outside can be reached and nothing of a repository is ever run; the collector of rollouts, which has no
-way out, finds trees and tasks in one read-only folder.
+Runs where the outside can be reached and nothing of a repository is ever run; the collector, which has no way out,
+finds trees and tasks in one read-only folder.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.errors import AgentTraceError, DataError, UsageError
+from agenttrace.records import SamplingPlan
 from agenttrace.records.base import Record
-from agenttrace.records.rollout import RolloutSource, SamplingPlan
 from agenttrace.store.jsonl import write_whole
 from agenttrace.tasks.swe import repositories, rows, sampling, trees
 from agenttrace.tasks.swe.task import SweTask
@@ -23,14 +23,34 @@ from agenttrace.tasks.swe.trees import Tree
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agenttrace.rollouts.options import RolloutOptions
-
 FILE = "prepared.json"
 _REASON_CHARS = 300
 
 
+class SweOptions(Record, frozen=True, kw_only=True):
+    """Which tasks people ask for.
+
+    Attributes:
+        source: where the rows come from; see `agenttrace.tasks.swe.rows.open_source`.
+        split: of the data set.
+        languages: only tasks in one of these; empty is all.
+        hidden_tests: lay the hidden tests into the trees.
+        repos: repositories to draw; `None` is all.
+        per_repo: tasks of each; `None` is all.
+        seed: of the draw.
+    """
+
+    source: str = rows.BUNDLED
+    split: str = "train"
+    languages: tuple[str, ...] = ()
+    hidden_tests: bool = False
+    repos: int | None = None
+    per_repo: int | None = None
+    seed: int = 7
+
+
 class ReadyTask(Record, frozen=True, kw_only=True):
-    """A task and the tree that its rollouts start from."""
+    """A task and the tree that its runs start from."""
 
     task: SweTask
     tree: Tree
@@ -51,9 +71,9 @@ class SkippedTask(Record, frozen=True, kw_only=True):
 
 
 class Prepared(Record, frozen=True, kw_only=True):
-    """Everything that the collector of rollouts needs to know of the tasks, in the order of the plan."""
+    """Everything that the collector needs to know of the tasks, in the order of the plan."""
 
-    source: RolloutSource
+    source: rows.RowSource
     sampling: SamplingPlan
     tasks: tuple[ReadyTask, ...]
     skipped: tuple[SkippedTask, ...] = ()
@@ -73,7 +93,7 @@ class Places(Record, frozen=True, kw_only=True):
     repositories: str | None = None
 
 
-def prepare(options: RolloutOptions, places: Places, report: Callable[[str], None]) -> Prepared:
+def prepare(options: SweOptions, places: Places, report: Callable[[str], None]) -> Prepared:
     """Return what was made, written to `prepared.json` as well.
 
     A task that has no tree (commit gone, too large, malformed) is told to `report`, recorded and left out.
@@ -82,23 +102,23 @@ def prepare(options: RolloutOptions, places: Places, report: Callable[[str], Non
         UsageError: the source, the sampling or the place of the repositories is not what it must be.
         DataError: a row is no task, or no task at all could be made.
     """
-    source, tasks = rows.open_source(options.source, split=options.split, hidden_tests=options.hidden_tests)
+    source, tasks = rows.open_source(options.source, split=options.split)
     left_out: Counter[str] = Counter()
     plan = sampling.draw(
         tasks(left_out),
         seed=options.seed,
-        rollouts=options.rollouts,
         repos=options.repos,
         per_repo=options.per_repo,
         languages=options.languages,
+        hidden_tests=options.hidden_tests,
     )
     for column, count in left_out.items():
         report(f"{count} rows of {options.source} are left out: {column} is missing or empty")
-    drawn = frozenset(plan.instance_ids)
+    drawn = frozenset(plan.task_ids)
     by_id = {task.instance_id: task for task in tasks(Counter()) if task.instance_id in drawn}
     ready: list[ReadyTask] = []
     skipped: list[SkippedTask] = []
-    for number, name in enumerate(plan.instance_ids, start=1):
+    for number, name in enumerate(plan.task_ids, start=1):
         task = by_id[name]
         try:
             tree = _tree(task, options, places)
@@ -107,10 +127,10 @@ def prepare(options: RolloutOptions, places: Places, report: Callable[[str], Non
         except (AgentTraceError, OSError) as error:
             reason = " ".join(str(error).split())[:_REASON_CHARS]
             skipped.append(SkippedTask(instance_id=name, repo=task.repo, base_commit=task.base_commit, reason=reason))
-            report(f"[{number}/{len(plan.instance_ids)}] {name}: left out: {reason}")
+            report(f"[{number}/{len(plan.task_ids)}] {name}: left out: {reason}")
         else:
             ready.append(ReadyTask(task=_needed(task, options), tree=tree))
-            report(f"[{number}/{len(plan.instance_ids)}] {name}: {tree.files} files, {tree.bytes / 2**20:.1f} MiB")
+            report(f"[{number}/{len(plan.task_ids)}] {name}: {tree.files} files, {tree.bytes / 2**20:.1f} MiB")
     if not ready:
         raise DataError(f"no tree could be made for any of {len(skipped)} tasks; the first: {skipped[0].reason}")
     prepared = Prepared(source=source, sampling=plan, tasks=tuple(ready), skipped=tuple(skipped))
@@ -118,12 +138,12 @@ def prepare(options: RolloutOptions, places: Places, report: Callable[[str], Non
     return prepared
 
 
-def _needed(task: SweTask, options: RolloutOptions) -> SweTask:
-    """Return a task without what rollouts have no use for: only a bundled task is judged by its reference solution."""
+def _needed(task: SweTask, options: SweOptions) -> SweTask:
+    """Return a task without what nobody has a use for: only a bundled task is judged by its reference solution."""
     return msgspec.structs.replace(task, test_patch="", patch=task.patch if options.source == rows.BUNDLED else "")
 
 
-def _tree(task: SweTask, options: RolloutOptions, places: Places) -> Tree:
+def _tree(task: SweTask, options: SweOptions, places: Places) -> Tree:
     given = places.repositories
     if given is None:
         given = str(rows.BUNDLED_FOLDER) if options.source == rows.BUNDLED else repositories.DEFAULT_SOURCE

@@ -5,25 +5,30 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agenttrace.agents import Run
-from agenttrace.agents.tool_calling import ToolCallingAgent
-from agenttrace.agents.toolbox import SandboxTools
+from msgspec import UNSET, UnsetType
+
+from agenttrace.agents import Run, agent_kind
+from agenttrace.campaign.plan import request_seed
+from agenttrace.campaign.queue import Queue
 from agenttrace.errors import AgentTraceError, ModelServerError, UsageError, WorkerLostError
-from agenttrace.plan import Plan, metadata
-from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Outcome, Record, Span, Trace
-from agenttrace.store.jsonl import RecordLog
-from agenttrace.tasks import Finished, Task, solved, state, task_set
+from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Outcome, Record, Span, Trace, solved
+from agenttrace.store.ids import IdIndex
+from agenttrace.store.jsonl import RecordLog, known_ids
+from agenttrace.tasks import Finished, Task
 from agenttrace.tasks.bench import WorkerBench
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
-    from agenttrace.agents import Models
+    from agenttrace.campaign.plan import Plan
     from agenttrace.sandbox.client import Worker
     from agenttrace.sandbox.reports import TreeEntry
+    from agenttrace.serving.model import Models
+    from agenttrace.tasks import TaskSet
 
 ATTEMPTS = 3
 BACKOFF_S = (1.0, 4.0)
@@ -33,7 +38,7 @@ GIVEN_UP_IN_A_ROW = 3
 
 
 class Display(Protocol):
-    """Shows a campaign while it runs; see `agenttrace.progress`."""
+    """Shows a campaign while it runs; see `agenttrace.campaign.display`."""
 
     def event(self, event: LLMStep | Span) -> None:
         """Count one finished generation or tool call."""
@@ -52,7 +57,7 @@ class Log(Protocol):
     """Takes finished traces; see `agenttrace.store.jsonl.RecordLog`."""
 
     @property
-    def ids(self) -> dict[str, None]:
+    def ids(self) -> IdIndex:
         """Ids of the traces it has."""
         ...
 
@@ -73,6 +78,7 @@ class Summary(Record, frozen=True, kw_only=True):
         tools_ns: time spent in tool calls.
         slot_ns: time in which a slot of the server worked on a request, as the server reports it.
         tool_cpu_ns: processor time of the tool calls.
+        prepare_ns: time until the trees were ready.
         requests: generations.
     """
 
@@ -84,6 +90,7 @@ class Summary(Record, frozen=True, kw_only=True):
     tools_ns: int
     slot_ns: int
     tool_cpu_ns: int
+    prepare_ns: int
     requests: int
 
 
@@ -92,11 +99,13 @@ class _Sums:
 
     def __init__(self) -> None:
         self.appended = self.model_ns = self.tools_ns = self.slot_ns = self.tool_cpu_ns = self.requests = 0
+        self.prepare_ns = 0
 
     def add(self, trace: Trace) -> None:
         """Count one record."""
         self.appended += 1
         self.requests += len(trace.llm_steps)
+        self.prepare_ns += round((trace.prepare_ms or 0.0) * 1e6)
         for step in trace.llm_steps:
             self.model_ns += round((step.duration_ms or 0.0) * 1e6)
             if step.timings is not None:
@@ -107,7 +116,7 @@ class _Sums:
 
 
 class _Result(Record, frozen=True, kw_only=True):
-    task: Task
+    task: Task | None
     trace: Trace | None = None
     attempt: int = 1
     error: BaseException | None = None
@@ -118,6 +127,7 @@ class Campaign:
 
     Args:
         plan: what to run and where the records go.
+        tasks: the task set of the plan: judges what is finished.
         models: gives every trace its model; called from one thread per worker.
         connect: gives an idle sandbox worker, waiting for one if need be.
         environment: stored in every record.
@@ -128,6 +138,7 @@ class Campaign:
     def __init__(
         self,
         plan: Plan,
+        tasks: TaskSet,
         models: Models,
         connect: Callable[[], Worker],
         environment: dict[str, Any],
@@ -136,18 +147,18 @@ class Campaign:
     ) -> None:
         self._plan = plan
         self._spec = plan.spec
+        self._set = tasks
+        self._agents = agent_kind(plan.spec.agent.kind)
         self._models = models
         self._connect = connect
         self._environment = environment
         self._display = display
         self._server_answers = server_answers
-        self._set = task_set(plan.spec.dataset.name)
         self._pristine: tuple[TreeEntry, ...] | None = None
-        self._todo: queue.SimpleQueue[Task] = queue.SimpleQueue()
         self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
         self._stop = threading.Event()
 
-    def run(self, log: Log, *, workers: int = 1, todo: list[Task] | None = None) -> Summary:
+    def run(self, log: Log, *, workers: int = 1) -> Summary:
         """Run every task that `log` has no record of and return what was done.
 
         Tasks that other workers finish while one of them fails are still appended before the error leaves.
@@ -155,7 +166,6 @@ class Campaign:
         Args:
             log: takes the records.
             workers: tasks run at a time.
-            todo: those tasks, where the caller has found them already.
 
         Raises:
             ModelServerError: the model server is gone for good.
@@ -163,10 +173,14 @@ class Campaign:
             StorageError: a record cannot be made durable.
         """
         started = time.monotonic_ns()
-        todo = self._plan.todo(log.ids) if todo is None else todo
-        for task in todo:
-            self._todo.put(task)
-        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(workers, len(todo)))]
+        plan, done = self._plan, log.ids
+        spoilt = known_ids(self._failures, unique=False) if self._failures.exists() else IdIndex()
+        self._jobs = Queue(
+            plan.jobs,
+            done=lambda job: plan.trace_id(job) in done,
+            doubtful=lambda job: bool(spoilt) and plan.trace_id(job) in spoilt,
+        )
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(workers, plan.size))]
         for thread in threads:
             thread.start()
         sums = _Sums()
@@ -181,6 +195,10 @@ class Campaign:
             **vars(sums),
         )
 
+    @property
+    def _failures(self) -> Path:
+        return self._plan.path.with_suffix(".failures.jsonl")
+
     def _gather(self, log: Log, sums: _Sums, *, running: int) -> list[Task]:
         """Append results as they come; the only writer of the record file."""
         abandoned: list[Task] = []
@@ -193,7 +211,9 @@ class Campaign:
             elif result.error is not None:
                 failure = failure or result.error
                 self._stop.set()
-            elif result.trace is not None and result.trace.outcome.ended in INFRASTRUCTURE_ENDS:
+            elif result.trace is None or result.task is None:
+                continue
+            elif result.trace.outcome.ended in INFRASTRUCTURE_ENDS:
                 self._record_failure(result.trace)
                 self._display.failed(result.task, result.trace, result.attempt)
                 if result.attempt == ATTEMPTS:
@@ -202,8 +222,9 @@ class Campaign:
                     if in_a_row == GIVEN_UP_IN_A_ROW:
                         failure = failure or _given_up(result.trace.outcome)
                         self._stop.set()
-            elif result.trace is not None:
+            else:
                 log.append(result.trace.trace_id, result.trace)
+                self._jobs.settle(result.task)
                 in_a_row = 0
                 sums.add(result.trace)
                 self._display.finished(result.task, result.trace)
@@ -213,15 +234,15 @@ class Campaign:
 
     def _record_failure(self, trace: Trace) -> None:
         """Keep a spoilt attempt beside the records: nothing is lost, and nothing of it counts."""
-        with RecordLog(self._plan.path.with_suffix(".failures.jsonl"), unique=False) as failures:
+        with RecordLog(self._failures, unique=False) as failures:
             failures.append(trace.trace_id, trace)
 
     def _work(self) -> None:
-        """Serve tasks with one sandbox worker at a time until none is left."""
+        """Run tasks with one sandbox worker at a time until none is left."""
         worker: Worker | None = None
+        task: Task | None = None
         try:
-            while not self._stop.is_set():
-                task = self._todo.get_nowait()
+            while not self._stop.is_set() and (task := self._jobs.take(task.fixture if task else None)) is not None:
                 for attempt in range(1, ATTEMPTS + 1):
                     worker = worker or self._connect()
                     trace, usable = self._attempt(task, worker)
@@ -232,8 +253,8 @@ class Campaign:
                     if trace.outcome.ended not in INFRASTRUCTURE_ENDS or self._stop.is_set():
                         break
                     self._pause(attempt, trace.outcome)
-        except queue.Empty:
-            pass
+                else:
+                    self._jobs.postpone(task)
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
             self._results.put(_Result(task=task, error=error))
         finally:
@@ -254,43 +275,47 @@ class Campaign:
 
     def _attempt(self, task: Task, worker: Worker) -> tuple[Trace, bool]:
         """Run one task once and return its trace, and whether the worker can go on."""
-        trace_id = self._plan.trace_id(task)
-        model = self._models.for_trace(trace_id, seed=self._spec.sampler.seed + task.rollout)
-        agent = ToolCallingAgent(self._spec.agent, model, SandboxTools(worker, self._spec.agent), self._display.event)
+        trace_id, prompt = self._plan.trace_id(task), self._plan.prompt(task)
+        model = self._models.for_trace(trace_id, seed=request_seed(self._spec, task))
+        agent = self._agents.agent(self._spec.agent, model, worker, self._display.event)
         run = _empty_run()
+        prepare_ms: float | UnsetType = UNSET
         recycle = False
+        started = time.monotonic_ns()
         try:
-            report = worker.reset(self._spec.sandbox.fixture, clock=self._spec.sandbox.clock)
-            recycle = report.recycle_after
-            before = self._pristine_tree(worker, report.digest)
-            run = agent.run(trace_id, task.prompt)
-            outcome = self._judged(task, run, before, worker)
+            recycle, bench = self._pristine_tree(task, worker)
+            prepare_ms = (time.monotonic_ns() - started) / 1e6
+            run = agent.run(trace_id, prompt)
+            outcome = self._judged(task, run, bench)
         except WorkerLostError as error:
             outcome = Outcome(ended="sandbox_error", detail=str(error))
-        except AgentTraceError:
+        except (ModelServerError, UsageError):
             raise
         except Exception as error:  # noqa: BLE001 - one task's fault never ends the campaign
-            outcome = Outcome(ended="internal_error", detail=f"{type(error).__name__}: {error}")
-        trace = self._trace(task, run, outcome)
-        return trace, not recycle and outcome.ended not in INFRASTRUCTURE_ENDS and not _hit_memory(run)
+            what = str(error) if isinstance(error, AgentTraceError) else f"{type(error).__name__}: {error}"
+            # The name of a file can hold bytes that are no text, and a record holds text.
+            outcome = Outcome(ended="internal_error", detail=what.encode("utf-8", "backslashreplace").decode())
+        usable = not recycle and not worker.closed and outcome.ended not in {"sandbox_error", "internal_error"}
+        trace = self._trace(task, prompt, run, outcome, prepare_ms)
+        return trace, usable and not any(span.status == "oom" for span in run.spans)
 
-    def _pristine_tree(self, worker: Worker, digest: str) -> tuple[TreeEntry, ...]:
-        expected = self._spec.sandbox.fixture_version
-        if digest != expected:
-            raise UsageError(
-                f"the sandbox image has another fixture {self._spec.sandbox.fixture!r} than the run spec "
-                f"({digest} instead of {expected}); build the images anew"
-            )
-        if self._pristine is None:
-            self._pristine = worker.manifest()
-        return self._pristine
+    def _pristine_tree(self, task: Task, worker: Worker) -> tuple[bool, WorkerBench]:
+        """Make the task's tree; return whether the worker asked to be replaced after it, and the worker as a bench."""
+        sandbox = self._plan.sandbox(task)
+        bench = WorkerBench(worker, sandbox)
+        recycle = bench.pristine().recycle_after
+        if task.fixture is None:  # every task starts from this tree, so it is listed once
+            if self._pristine is None:
+                self._pristine = worker.manifest()
+            bench = WorkerBench(worker, sandbox, self._pristine)
+        return recycle, bench
 
-    def _judged(self, task: Task, run: Run, before: tuple[TreeEntry, ...], worker: Worker) -> Outcome:
+    def _judged(self, task: Task, run: Run, bench: WorkerBench) -> Outcome:
         if run.outcome.ended in INFRASTRUCTURE_ENDS:
             return run.outcome
-        changes = state.changes(before, worker.tree())
-        finished = Finished(answer=run.outcome.final_answer, spans=run.spans, changes=changes)
-        judgement = self._set.assess(task, finished, WorkerBench(worker, self._spec.sandbox, before))
+        evidence = self._set.observe(task, bench)
+        finished = Finished(answer=run.outcome.final_answer, spans=run.spans, evidence=evidence)
+        judgement = self._set.assess(task, finished, bench)
         return Outcome(
             ended=run.outcome.ended,
             detail=run.outcome.detail,
@@ -298,27 +323,28 @@ class Campaign:
             verdicts=judgement.verdicts,
             solved=solved(judgement.verdicts),
             scores=judgement.scores,
-            changes=changes,
+            changes=evidence.changes,
+            patch=evidence.patch,
+            patch_note=evidence.patch_note,
         )
 
-    def _trace(self, task: Task, run: Run, outcome: Outcome) -> Trace:
+    def _trace(self, task: Task, prompt: str, run: Run, outcome: Outcome, prepare_ms: float | UnsetType) -> Trace:
         return Trace(
             trace_id=self._plan.trace_id(task),
             timestamp_utc=run.timestamp_utc,
-            prompt=task.prompt,
+            prompt=prompt,
             model=self._spec.model.name,
             spans=run.spans,
             llm_steps=run.steps,
             total_duration_ms=run.elapsed_ns / 1e6,
-            metadata=metadata(self._spec, task),
+            metadata=self._plan.metadata(task),
             environment=self._environment,
             outcome=outcome,
+            prepare_ms=prepare_ms,
         )
 
 
 def _empty_run() -> Run:
-    from datetime import datetime  # noqa: PLC0415 - one use
-
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     return Run(steps=(), spans=(), outcome=Outcome(ended="internal_error"), timestamp_utc=now, elapsed_ns=0)
 
@@ -330,7 +356,3 @@ def _given_up(outcome: Outcome) -> AgentTraceError:
         f"{GIVEN_UP_IN_A_ROW} tasks in a row could not be run for the infrastructure's reasons, so the campaign stops; "
         f"the last one ended with {outcome.ended}: {outcome.detail}"
     )
-
-
-def _hit_memory(run: Run) -> bool:
-    return any(span.status == "oom" for span in run.spans)

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.environment import image_digests
+from agenttrace.campaign.environment import image_digests
+from agenttrace.campaign.inputs import as_replayed, input_differences, refuse_other_inputs
+from agenttrace.campaign.options import like
+from agenttrace.campaign.plan import Plan, make_plan
+from agenttrace.campaign.replay import report
+from agenttrace.campaign.replay.findings import told
+from agenttrace.campaign.replay.rows import compare_rows
+from agenttrace.campaign.replay.run import Replay
+from agenttrace.campaign.workers import WorkerPool
 from agenttrace.errors import UsageError
-from agenttrace.fixture.version import fixture_version
-from agenttrace.inputs import as_replayed, input_differences, refuse_other_inputs
-from agenttrace.plan import Plan, make_plan
-from agenttrace.replay import foreign, report
-from agenttrace.replay.campaign import Replay
-from agenttrace.replay.findings import told
-from agenttrace.replay.rows import compare_rows, like
 from agenttrace.show import printable
-from agenttrace.sitting import WorkerPool
 from agenttrace.store.read import read_run_spec, run_spec_path
-from agenttrace.tasks import task_set
 
 if TYPE_CHECKING:
     from agenttrace.records import LLMStep, RunSpec, Span, Trace
@@ -44,7 +43,9 @@ class _Quiet:
         """Count nothing."""
 
 
-def reproduce(file: Path, *, sockets: Path, workers: int, rows_only: bool, anyway: bool) -> int:
+def reproduce(
+    file: Path, *, sockets: Path, workers: int, rows_only: bool, anyway: bool, trees: Path | None = None
+) -> int:
     """Plan a released campaign again here, compare its rows, replay it, and return the exit status.
 
     A replay needs no model, so other images, weights or another server are told and no more; the rows are planned with
@@ -56,15 +57,16 @@ def reproduce(file: Path, *, sockets: Path, workers: int, rows_only: bool, anywa
         workers: tasks replayed at a time.
         rows_only: no replay; a live campaign follows.
         anyway: go on although inputs here are not those of the run spec.
+        trees: prepared tasks over checkouts.
 
     Raises:
         UsageError: an input that counts is not that of the run spec.
     """
-    from agenttrace.progress import console  # noqa: PLC0415 - rich
+    from agenttrace.campaign.display import console  # noqa: PLC0415 - rich
 
     out = console()
     spec = read_run_spec(run_spec_path(file))
-    plan = _planned(spec)
+    plan = _planned(spec, trees)
     wanted = as_replayed(spec, plan.spec)
     try:
         refuse_other_inputs(spec, plan.spec if rows_only else wanted, what=file.name)
@@ -73,13 +75,13 @@ def reproduce(file: Path, *, sockets: Path, workers: int, rows_only: bool, anywa
             raise
         out.print(printable(str(error)), markup=False)
     notes = [line for line in input_differences(spec, plan.spec) if line not in input_differences(spec, wanted)]
-    rows = compare_rows(file, msgspec.structs.replace(plan, spec=wanted))
+    rows = compare_rows(file, msgspec.structs.replace(plan, spec=wanted, spec_sha256=spec.digest))
     for finding in rows.findings[: report.SHOWN_FINDINGS]:
         out.print(printable(told(finding)), markup=False)
     body: dict[str, Any] = {"file": file.name, "rows": msgspec.to_builtins(rows), "notes": notes}
     passed = not rows.findings
     if not rows_only:
-        found = Replay(file).run(WorkerPool(sockets).connect, _Quiet(), workers=workers, repeats=1)
+        found = Replay(file, trees=trees).run(WorkerPool(sockets).connect, _Quiet(), workers=workers, repeats=1)
         report.show(msgspec.structs.replace(found, notes=tuple(dict.fromkeys([*notes, *found.notes]))), out)
         body["replay"] = msgspec.to_builtins(found)
         passed = passed and found.passed
@@ -88,35 +90,30 @@ def reproduce(file: Path, *, sockets: Path, workers: int, rows_only: bool, anywa
     return 0 if passed else EXIT_DIFFERS
 
 
-def _planned(spec: RunSpec) -> Plan:
+def _planned(spec: RunSpec, trees: Path | None) -> Plan:
     """Return the plan that the options of a run spec give here, in an empty folder: nothing is resumed."""
     with tempfile.TemporaryDirectory(prefix="agenttrace-") as folder:
         return make_plan(
             like(spec),
             images=image_digests(),
-            fixture_version=fixture_version(task_set(spec.dataset.name).fixture),
             folder=Path(folder),
             now=datetime.now(UTC),
+            trees=trees,
         )
 
 
-def replay(file: Path, *, sockets: Path, workers: int, repeats: int) -> int:
+def replay(file: Path, *, sockets: Path, workers: int, repeats: int, trees: Path | None = None) -> int:
     """Replay a record file, print what was found (JSON to standard output) and return the exit status.
 
     Raises:
         AgentTraceError: the file, its run spec, its cassette, its tasks or a worker cannot be had.
     """
-    from agenttrace.progress import console  # noqa: PLC0415 - rich
+    from agenttrace.campaign.display import console  # noqa: PLC0415 - rich
 
     if workers < 1 or repeats < 1:
         raise UsageError("--workers and --repeat: expected 1 or more")
     pool = WorkerPool(sockets)
-    if foreign.is_foreign(file):
-        calls = foreign.replay(file, pool.connect, workers=workers)
-        foreign.show(calls, console())
-        sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(calls), indent=2) + b"\n")
-        return 0
-    found = Replay(file).run(pool.connect, _Quiet(), workers=workers, repeats=repeats)
+    found = Replay(file, trees=trees).run(pool.connect, _Quiet(), workers=workers, repeats=repeats)
     report.show(found, console())
     sys.stdout.buffer.write(report.as_json(found))
     return 0 if found.passed else EXIT_DIFFERS
