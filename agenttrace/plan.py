@@ -14,9 +14,10 @@ from agenttrace import __version__
 from agenttrace.agents.tool_calling import agent_spec
 from agenttrace.errors import DataError, UsageError
 from agenttrace.inputs import named
+from agenttrace.models import pins
 from agenttrace.records import SCHEMA_VERSION, ModelPin, Record, RunSpec, SandboxSpec, derived_id, differences
 from agenttrace.sandbox.policies import policies
-from agenttrace.serving import pins, profiles
+from agenttrace.serving import profiles
 from agenttrace.serving.external import external_pin
 from agenttrace.store.jsonl import write_whole
 from agenttrace.store.kinds import FAILURES

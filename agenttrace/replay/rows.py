@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.errors import DataError
+from agenttrace.models import pins
 from agenttrace.plan import Options, Plan, metadata
 from agenttrace.records import Record, canonical_json
 from agenttrace.replay.findings import Finding
-from agenttrace.serving import pins, profiles
+from agenttrace.serving import profiles
 from agenttrace.store.read import RecordIndex
 
 if TYPE_CHECKING:

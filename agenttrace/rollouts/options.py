@@ -8,8 +8,9 @@ import msgspec
 
 from agenttrace.agents.bash_block_spec import CALL_LIMIT_MS, MAX_OUTPUT_TOKENS, MAX_TURNS, Template
 from agenttrace.errors import UsageError
+from agenttrace.models import pins
 from agenttrace.records import ModelPin, Record, Sampler, ServingSpec
-from agenttrace.serving import pins, profiles
+from agenttrace.serving import profiles
 from agenttrace.serving.external import external_pin
 from agenttrace.tasks.swe.rows import BUNDLED
 

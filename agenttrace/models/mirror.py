@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError
+from agenttrace.models.reference import expanded
 
 if TYPE_CHECKING:
-    from agenttrace.serving.wanted import Wanted
+    from pathlib import Path
+
+    from agenttrace.models.reference import ModelRef
 
 VARIABLE = "AGENTTRACE_MODELS_MIRROR"
 """Names the folder; when it is set, weights come from there and from nowhere else."""
@@ -30,12 +32,7 @@ def folder() -> Path | None:
     return path
 
 
-def expanded(named: str) -> Path:
-    """Return a path that a variable names; a `~` that no shell has expanded is the home folder, if there is one."""
-    return Path(os.path.expanduser(named))  # noqa: PTH111 - Path's own is an error where nobody has that name
-
-
-def locate(mirror: Path, wanted: Wanted) -> Path:
+def locate(mirror: Path, ref: ModelRef) -> Path:
     """Return the file in the mirror: the first of the right size, else the first that is there.
 
     Looked at, in this order: `REPO/FILE`, the cache layout of huggingface_hub
@@ -44,22 +41,22 @@ def locate(mirror: Path, wanted: Wanted) -> Path:
     Raises:
         UsageError: none of them exists; the message names what was looked for.
     """
-    places = _places(mirror, wanted)
+    places = _places(mirror, ref)
     there = [place for place in places if place.is_file()]
     if not there:
         names = ", ".join(str(place.relative_to(mirror)) for place in places)
-        raise UsageError(f"the mirror folder of {VARIABLE} does not hold {wanted.described}; looked for {names}")
-    return next((place for place in there if place.stat().st_size == wanted.bytes), there[0])
+        raise UsageError(f"the mirror folder of {VARIABLE} does not hold {ref.described}; looked for {names}")
+    return next((place for place in there if place.stat().st_size == ref.bytes), there[0])
 
 
-def _places(mirror: Path, wanted: Wanted) -> list[Path]:
+def _places(mirror: Path, ref: ModelRef) -> list[Path]:
     places = []
-    if wanted.repo and wanted.revision:
-        places.append(mirror / wanted.repo / wanted.in_repo)
+    if ref.repo and ref.revision:
+        places.append(mirror / ref.repo / ref.in_repo)
         for root in (mirror, mirror / "hub"):
-            cached = root / f"models--{wanted.repo.replace('/', '--')}"
-            places.append(cached / "snapshots" / _commit(cached, wanted.revision) / wanted.in_repo)
-    return [*places, mirror / wanted.artifact]
+            cached = root / f"models--{ref.repo.replace('/', '--')}"
+            places.append(cached / "snapshots" / _commit(cached, ref.revision) / ref.in_repo)
+    return [*places, mirror / ref.artifact]
 
 
 def _commit(cached: Path, revision: str) -> str:
