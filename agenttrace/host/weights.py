@@ -14,11 +14,10 @@ import msgspec
 
 from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import base, compose, engine, images
-from agenttrace.models import hub, mirror
-from agenttrace.models.fetch import Fetched
+from agenttrace.models import hub
 from agenttrace.models.order import MOUNT, PASSED_ON, Order, described
-from agenttrace.models.pins import MODELS_DIR, stored_file
-from agenttrace.models.reference import ModelRef, expanded, find
+from agenttrace.models.pins import MODELS_DIR, stored_file, stored_name
+from agenttrace.models.reference import ModelRef, expanded, find, locate, mirror_folder
 from agenttrace.records import ModelPin
 
 if TYPE_CHECKING:
@@ -57,9 +56,7 @@ def bring(model: str, *, size: int | None = None, sha256: str | None = None) -> 
         return error.exit_code
     finally:
         compose.sweep_for_good(sdk, project)
-    stored = Path(MODELS_DIR, stored_file(pin.sha256, pin.artifact))
-    _, *lines = described(Fetched(pin=pin, path=stored))
-    print("\n".join([f"{stored.name} in the volume {compose.models_volume()}", *lines]))  # noqa: T201
+    print("\n".join([f"{stored_name(pin)} in the volume {compose.models_volume()}", *described(pin)]))  # noqa: T201
     return 0
 
 
@@ -95,7 +92,7 @@ def fetch(services: compose.Services, ref: ModelRef) -> ModelPin:
     Raises:
         NotFetchedError: the fetcher said why on standard error.
     """
-    mirrored = _source(ref) is not None or mirror.folder() is not None
+    mirrored = _source(ref) is not None or mirror_folder() is not None
     order = Order(
         ref=msgspec.structs.replace(ref, path=ref.artifact) if ref.path else ref,
         mirrored=mirrored,
@@ -162,11 +159,11 @@ def _source(ref: ModelRef) -> Path | None:
         if not path.is_file():
             raise UsageError(f"{ref.name}: {path} does not exist or is no file")
         return path.resolve()
-    folder = mirror.folder()
+    folder = mirror_folder()
     if ref.source != "hub" or folder is None:
         return None
     try:
-        return mirror.locate(folder, ref).resolve()
+        return locate(folder, ref).resolve()
     except UsageError:
         if _in_volume(ref):  # fetched before: the folder is not asked
             return None

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from agenttrace.errors import DataError, StorageError, UsageError
-from agenttrace.models import hub, mirror
+from agenttrace.models import hub
 from agenttrace.models.gguf import read_facts
 from agenttrace.models.pins import BUNDLED, stored_file
-from agenttrace.models.reference import DEFAULT_CONTEXT, ModelRef, is_complete, is_settled, provisional
+from agenttrace.models.reference import DEFAULT_CONTEXT, ModelRef, is_complete, is_settled, locate, provisional
 from agenttrace.models.transfer import Transfer
 from agenttrace.records import ModelPin, Record
 
@@ -164,7 +164,7 @@ def _local_source(ref: ModelRef, mirror_dir: Path | None) -> Path | None:
     if ref.source == "file":
         path = Path(ref.path or "")
         return mirror_dir / path.name if mirror_dir is not None else path
-    return None if mirror_dir is None else mirror.locate(mirror_dir, ref)
+    return None if mirror_dir is None else locate(mirror_dir, ref)
 
 
 def _agreed(ref: ModelRef) -> ModelRef:

@@ -33,6 +33,7 @@ TRIES = 5
 _READ_S = 30.0
 _LONGEST_WAIT_S = 60.0
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 _TOKEN = re.compile(r"[!-~]+")
 _TRUE = {"1", "ON", "YES", "TRUE"}
@@ -121,8 +122,11 @@ def _head(ref: ModelRef) -> Stated:
         found = get_hf_file_metadata(
             _url(ref), token=_token(), timeout=CONNECT_S, library_name="agenttrace", library_version=__version__
         )
-    sha256 = found.etag if found.etag and _SHA256.fullmatch(found.etag) else None
-    return Stated(bytes=found.size, sha256=sha256, commit=found.commit_hash)
+    return Stated(
+        bytes=found.size if found.size and found.size > 0 else None,
+        sha256=found.etag if _SHA256.fullmatch(found.etag or "") else None,
+        commit=found.commit_hash if _COMMIT.fullmatch(found.commit_hash or "") else None,
+    )
 
 
 def pieces(ref: ModelRef, offset: int) -> Generator[bytes, None, None]:

@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.errors import UsageError
-from agenttrace.models import mirror
 from agenttrace.models.fetch import fetch
-from agenttrace.models.reference import ModelRef, find
+from agenttrace.models.reference import ModelRef, find, mirror_folder
 from agenttrace.records import Record
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from agenttrace.models.fetch import Fetched
+    from agenttrace.records import ModelPin
 
 MOUNT = Path("/mirror")
 """Where the fetcher container sees the user's mirror folder, or the one file it is to copy."""
@@ -57,20 +56,19 @@ def for_people(
     Raises:
         AgentTraceError: with the reason; see `fetch`.
     """
-    got = fetch(find(model, size=size, sha256=sha256), models_dir, mirror_dir=mirror.folder(), out=out)
-    print("\n".join(described(got)))  # noqa: T201 - the verb's result
+    got = fetch(find(model, size=size, sha256=sha256), models_dir, mirror_dir=mirror_folder(), out=out)
+    print("\n".join([str(got.path), *described(got.pin)]))  # noqa: T201 - the verb's result
 
 
-def described(got: Fetched) -> list[str]:
-    """Return the lines that tell of a fetched model: path, size, digest and who said it."""
-    pin = got.pin
+def described(pin: ModelPin) -> list[str]:
+    """Return the lines that tell of a fetched model: name, size, digest and who said it, licence."""
     who = {
         "pinned": "as pinned by the kit",
         "given": "as given",
         "hub": "as the Hub states it now, not pinned: give --sha256 and --size to hold it",
         "computed": "computed from the file, nothing to compare it with",
     }[pin.digest_from]
-    lines = [str(got.path), f"model {pin.name}", f"{pin.bytes} bytes, SHA-256 {pin.sha256} ({who})"]
+    lines = [f"model {pin.name}", f"{pin.bytes} bytes, SHA-256 {pin.sha256} ({who})"]
     return lines + [f"licence {pin.licence}"] * (pin.licence is not None)
 
 

@@ -1,7 +1,8 @@
 """What a user names as a model, before its bytes are known: a pinned name, a file of the Hub, a file on disk.
 
 A name is looked up in `models.toml`, then in the user's own table (`AGENTTRACE_MODELS=FILE.toml`, the same format);
-`REPO@REVISION:FILE` is a file of a Hub repository; a path that ends in `.gguf` is a file of this machine.
+`REPO@REVISION:FILE` is a file of a Hub repository; a path that ends in `.gguf` is a file of this machine. A
+mirror folder holds files of the Hub by their name, by repository, or laid out as the Hub's cache.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from agenttrace.records import ModelPin, Record
 from agenttrace.store.opening import content
 
 TABLE = "AGENTTRACE_MODELS"
+MIRROR = "AGENTTRACE_MODELS_MIRROR"
+"""Names a folder that somebody filled; when it is set, weights come from there and from nowhere else."""
 DEFAULT_CONTEXT = 16_384
 DEFAULT_THREADS = 2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@:+-]{0,199}")
@@ -241,3 +244,53 @@ def is_complete(ref: ModelRef) -> bool:
     """Return whether a pin can be made of it without looking at the file."""
     needed = (ref.size, ref.quantization, ref.chat_template_sha256, ref.context_length)
     return is_settled(ref) and None not in needed
+
+
+def mirror_folder() -> Path | None:
+    """Return the mirror folder that the user named, if any.
+
+    Raises:
+        UsageError: it is no folder.
+    """
+    named = os.environ.get(MIRROR)
+    if not named:
+        return None
+    path = expanded(named)
+    if not path.is_dir():
+        raise UsageError(f"{MIRROR} names {named}, which is no folder: correct or unset it")
+    return path
+
+
+def locate(mirror: Path, ref: ModelRef) -> Path:
+    """Return the file in the mirror: the first of the right size, else the first that is there.
+
+    Looked at, in this order: `REPO/FILE`, the cache layout of huggingface_hub
+    (`models--OWNER--NAME/snapshots/COMMIT/FILE`, also below `hub/`; a branch or tag through `refs/`), `NAME` alone.
+
+    Raises:
+        UsageError: none of them exists; the message names what was looked for.
+    """
+    places = _places(mirror, ref)
+    there = [place for place in places if place.is_file()]
+    if not there:
+        names = ", ".join(str(place.relative_to(mirror)) for place in places)
+        raise UsageError(f"the mirror folder of {MIRROR} does not hold {ref.described}; looked for {names}")
+    return next((place for place in there if place.stat().st_size == ref.bytes), there[0])
+
+
+def _places(mirror: Path, ref: ModelRef) -> list[Path]:
+    places = []
+    if ref.repo and ref.revision:
+        places.append(mirror / ref.repo / ref.in_repo)
+        for root in (mirror, mirror / "hub"):
+            cached = root / f"models--{ref.repo.replace('/', '--')}"
+            places.append(cached / "snapshots" / _commit(cached, ref.revision) / ref.in_repo)
+    return [*places, mirror / ref.artifact]
+
+
+def _commit(cached: Path, revision: str) -> str:
+    try:
+        found = (cached / "refs" / revision).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return revision
+    return found if found.isalnum() else revision

@@ -77,7 +77,7 @@ def card(facts: Facts, configs: list[Config]) -> str:
 
 def front_matter(header: dict[str, Any]) -> str:
     """Return the YAML header of a card, in ASCII: pyyaml misreads some line ends that it writes as they are."""
-    import yaml  # noqa: PLC0415 - the host has none, and imports this room
+    import yaml  # noqa: PLC0415 - not in the host's environment
 
     return f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n"
 

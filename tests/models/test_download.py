@@ -322,6 +322,12 @@ def test_without_a_pin_the_hubs_own_statement_is_taken_reported_and_recorded(hub
     assert pin.name == MODEL.format(COMMIT)
 
 
+def test_a_statement_that_names_no_commit_is_not_taken_for_one(hub, models):
+    hub.content = (pins.BUNDLED / "agenttrace-demo.gguf").read_bytes()
+    hub.commit = "../../etc"
+    assert fetch(find(MODEL.format("main")), models).pin.revision == "main"
+
+
 def test_without_a_pin_and_without_a_statement_the_digest_must_be_given(hub, models):
     hub.stated = False
     with pytest.raises(FetchError, match="states no SHA-256 of this file; give --sha256"):
