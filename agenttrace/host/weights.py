@@ -128,14 +128,11 @@ def _asked(address: str, timeout_s: float) -> str | None:
             return "not an http address"
         with urllib.request.urlopen(request, timeout=timeout_s):  # noqa: S310
             return None
-    except urllib.error.HTTPError:
-        return None
-    except urllib.error.URLError as error:
-        return None if "certificate" in str(error.reason).lower() else str(error.reason)
-    except http.client.HTTPException:
+    except (urllib.error.HTTPError, http.client.HTTPException):
         return None
     except (OSError, ValueError) as error:
-        return str(error)
+        reason = str(getattr(error, "reason", error))
+        return None if "certificate" in reason.lower() else reason
 
 
 def _in_volume(ref: ModelRef) -> bool:

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -119,9 +120,7 @@ def completed(ref: ModelRef, path: Path) -> ModelPin:
     template = ref.chat_template_sha256 or facts.chat_template_sha256
     if template is None:
         raise DataError(f"{ref.name}: the file has no chat template, so llama-server cannot put tools before it")
-    label = "".join(
-        char if char.isascii() and char.isalnum() else "_" for char in facts.size_label or facts.architecture or "model"
-    )
+    label = re.sub(r"[^A-Za-z0-9]", "_", facts.size_label or facts.architecture or "model")
     known = msgspec.structs.replace(
         ref,
         size=ref.size or label[:20],
@@ -227,9 +226,10 @@ def _fill(part: BinaryIO, ref: ModelRef, source: Path | None, shown: Transfer) -
     if source is not None or _length(part) > size:
         part.truncate(0)
     if source is None:
-        _agreed(ref)  # a file that is refused or was changed costs no download
-        _check_space(part, ref)
-        _download(part, ref, shown)
+        if _length(part) < size:
+            _agreed(ref)  # a file that is refused or was changed costs no download
+            _check_space(part, ref)
+            _download(part, ref, shown)
         return
     try:
         data = source.open("rb")

@@ -84,6 +84,15 @@ def test_a_download_that_brings_nothing_more_is_given_up(hub, ref, models, no_wa
     assert no_waiting == [1.0, 2.0, 4.0, 8.0]
 
 
+def test_a_part_that_is_whole_needs_no_network_any_more(hub, ref, models, monkeypatch):
+    models.mkdir()
+    (models / f".{pins.stored_file(ref.sha256, ref.artifact)}.part").write_bytes(hub.content)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    path = fetch(ref, models).path
+    assert path.read_bytes() == hub.content
+    assert [child.name for child in models.iterdir()] == [path.name]
+
+
 def test_a_server_without_ranges_begins_anew(hub, ref, models):
     hub.ranges = False
     hub.cuts = [100 * KIB]
