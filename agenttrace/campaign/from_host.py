@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.errors import UsageError
+from agenttrace.models.order import PASSED_ON
 from agenttrace.records.base import Record
-from agenttrace.serving.fetching import PASSED_ON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ class Surroundings(Record, frozen=True, kw_only=True):
     """What the host hands to a verb on standard input, so that no secret stands where others can read it.
 
     Attributes:
-        environment: variables of `agenttrace.serving.fetching.PASSED_ON`.
+        environment: variables of `agenttrace.models.order.PASSED_ON`.
         certificates: PEM text of the authorities to trust instead of the usual ones.
     """
 

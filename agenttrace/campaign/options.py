@@ -11,8 +11,9 @@ from msgspec import UNSET
 
 from agenttrace.agents import AgentOptions, Observation, agent_kind
 from agenttrace.errors import UsageError
+from agenttrace.models import pins
 from agenttrace.records import ModelPin, Record
-from agenttrace.serving import pins, profiles
+from agenttrace.serving import profiles
 from agenttrace.serving.external import external_pin
 from agenttrace.store.kinds import FAILURES
 from agenttrace.tasks import SWE, set_name

@@ -7,8 +7,8 @@ import os
 import msgspec
 
 from agenttrace.host import campaign, compose, engine, weights
+from agenttrace.models.reference import find, provisional
 from agenttrace.rollouts.options import RolloutOptions, model_and_serving
-from agenttrace.serving.wanted import find, provisional
 
 CONTEXT = 1024
 """Small, so that many prompts come near to it; the smallest that a profile serves."""

@@ -10,7 +10,8 @@ from typing import NoReturn
 
 from agenttrace.errors import AgentTraceError, UsageError, unusable
 from agenttrace.host import engine, reproducing, rollout_options
-from agenttrace.serving import pins, profiles
+from agenttrace.models import pins
+from agenttrace.serving import profiles
 from agenttrace.show import escape_what_no_terminal_here_shows
 from agenttrace.tasks import DATASETS
 from agenttrace.verbs import MODULES

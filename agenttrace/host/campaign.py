@@ -16,11 +16,11 @@ from agenttrace.host import compose, engine, images, weights
 from agenttrace.host.follow import EXIT_INTERRUPTED, follow, terminations_interrupt, uninterrupted
 from agenttrace.host.lock import only_one
 from agenttrace.host.reaper import Reaper
+from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.plan import check_options, check_size, served
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import api_key, check_base_url
 from agenttrace.serving.external import external_pin
-from agenttrace.serving.wanted import find, is_complete, provisional
 from agenttrace.tasks import sources, task_set
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agenttrace.host.images import ImageSet
+    from agenttrace.models.reference import ModelRef
     from agenttrace.plan import Options
     from agenttrace.records import ModelPin
     from agenttrace.serving.profiles import Profile
-    from agenttrace.serving.wanted import Wanted
 
 EXIT_INCOMPLETE = 4
 HOST_NAME = "host.docker.internal"
@@ -65,7 +65,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """The serving profile."""
         return profiles.profile(self.options[0].profile)
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> ModelRef:
         """Return what `MODEL`, `--size` and `--sha256` mean."""
         return find(self.options[0].model, size=self.size, sha256=self.sha256)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError
-from agenttrace.serving import pins, profiles
+from agenttrace.models import pins
+from agenttrace.serving import profiles
 from agenttrace.tasks import DATASETS
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError
+from agenttrace.models import pins
 from agenttrace.rollouts.options import RolloutOptions
-from agenttrace.serving import pins, profiles
+from agenttrace.serving import profiles
 from agenttrace.tasks.swe.rows import BUNDLED
 
 if TYPE_CHECKING:

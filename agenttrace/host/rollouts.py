@@ -13,17 +13,17 @@ import msgspec
 from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import campaign, compose, engine, weights
 from agenttrace.host.follow import follow
+from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.rollouts.options import RolloutOptions, check_options, model_and_serving
 from agenttrace.rollouts.surroundings import Surroundings
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import api_key, check_base_url
-from agenttrace.serving.wanted import find, is_complete, provisional
 from agenttrace.tasks.swe.rows import BUNDLED
 
 if TYPE_CHECKING:
     import docker
     from agenttrace.host.images import ImageSet
-    from agenttrace.serving.wanted import Wanted
+    from agenttrace.models.reference import ModelRef
 
 TARGETS = ("server", "sandbox-execution-free", "rollouts")
 _FETCHING = ("collector",)
@@ -81,7 +81,7 @@ def rollouts(request: Request) -> int:
     return campaign.guarded(work, None if wanted is None else lambda: weights.check(wanted), targets=targets)
 
 
-def _check(request: Request) -> Wanted | None:
+def _check(request: Request) -> ModelRef | None:
     """Refuse what cannot work before anything is built; return the weights to fetch, if any."""
     if request.workers is not None and not 1 <= request.workers <= _MAX_WORKERS:
         raise UsageError(f"--workers {request.workers}: expected 1 to {_MAX_WORKERS}")
@@ -130,7 +130,7 @@ def _inside(request: Request) -> Path:
     return _SOURCE / (request.source or Path()).resolve().name
 
 
-def _run(request: Request, wanted: Wanted | None, at: campaign.Engine) -> int:
+def _run(request: Request, wanted: ModelRef | None, at: campaign.Engine) -> int:
     """Make trees, start the services, follow the collector to its end."""
     sdk, project, found = at.sdk, at.project, variables(request, at.info, at.built)
     compose.ensure_models_volume(sdk)

@@ -81,7 +81,7 @@ def test_metadata_is_the_same_bytes_on_machines_that_differ_in_name_user_zone_an
 def endpoint():
     """A llama-server with the bundled model and a key, as somebody else may run it on this machine; yields its port."""
     name = f"agenttrace-endpoint-{uuid.uuid4().hex[:8]}"
-    weights = compose.ROOT / "agenttrace" / "serving" / "bundled"
+    weights = compose.ROOT / "agenttrace" / "models" / "bundled"
     argv = ["docker", "run", "--detach", "--rm", "--name", name, "--publish", "8080", "--volume", f"{weights}:/m:ro"]
     server = ["--model", "/m/agenttrace-demo.gguf", "--ctx-size", "16384", "--parallel", "1", "--threads", "1"]
     image = image_name("server")

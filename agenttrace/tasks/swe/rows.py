@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import DataError, UsageError
+from agenttrace.models.hub import connection_errors
 from agenttrace.records import Record
 from agenttrace.tasks.swe.task import REQUIRED, SweTask, task_of_row
 
@@ -152,11 +153,11 @@ def _from_hub(source: str, split: str) -> tuple[list[Path], str]:
     match = _HUB.fullmatch(source)
     if match is None:
         raise UsageError(f"{source}: no such file or folder, and no OWNER/NAME@REVISION of the Hub")
-    import httpx2  # noqa: PLC0415 - heavy; what huggingface_hub speaks through
     import huggingface_hub as hub  # noqa: PLC0415 - heavy
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled  # noqa: PLC0415
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
 
     repo, revision = match[1], match[2]
+    failures: tuple[type[Exception], ...] = (HFValidationError, *connection_errors())
     try:
         info = hub.HfApi().dataset_info(repo, revision=revision, timeout=20)
         names = sorted(
@@ -167,7 +168,7 @@ def _from_hub(source: str, split: str) -> tuple[list[Path], str]:
         if not names:
             raise UsageError(f"{repo} at {info.sha}: no Parquet or JSONL file of the split {split!r}")
         files = [Path(hub.hf_hub_download(repo, n, repo_type="dataset", revision=info.sha)) for n in names]
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx2.HTTPError, OSError) as error:
+    except failures as error:
         said = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
         raise UsageError(
             f"{repo} cannot be had from the Hub: {said}. Set HF_TOKEN for a gated data set, or download its Parquet "

@@ -11,19 +11,19 @@ import pytest
 from rich.console import Console
 
 from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.models import fetch as fetching
+from agenttrace.models import pins
+from agenttrace.models.fetch import fetch
+from agenttrace.models.reference import ModelRef, find
+from agenttrace.models.transfer import Transfer
 from agenttrace.plan import Options, check_options
-from agenttrace.serving import fetch as fetching
-from agenttrace.serving import pins
-from agenttrace.serving.fetch import fetch
-from agenttrace.serving.transfer import Transfer
-from agenttrace.serving.wanted import Wanted, find
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def wanted(tmp_path, monkeypatch):
+def ref(tmp_path, monkeypatch):
     bundled = tmp_path / "bundled"
     bundled.mkdir()
     (bundled / "m.gguf").write_bytes(CONTENT)
@@ -52,42 +52,42 @@ def test_the_bundled_model_of_this_checkout_has_the_pinned_bytes(tmp_path):
     assert got.pin.bytes <= 4 * 2**20
 
 
-def test_a_missing_file_is_copied_whole_and_readable_by_the_server(wanted, tmp_path):
-    target = fetch(wanted, tmp_path / "models").path
+def test_a_missing_file_is_copied_whole_and_readable_by_the_server(ref, tmp_path):
+    target = fetch(ref, tmp_path / "models").path
     assert target.read_bytes() == CONTENT
     assert target.stat().st_mode & 0o777 == 0o644
     assert names(target.parent) == [target.name]
 
 
-def test_a_file_in_place_is_verified_and_kept(wanted, tmp_path):
-    first = fetch(wanted, tmp_path).path
+def test_a_file_in_place_is_verified_and_kept(ref, tmp_path):
+    first = fetch(ref, tmp_path).path
     before = first.stat().st_mtime_ns
-    assert fetch(wanted, tmp_path).path.stat().st_mtime_ns == before
+    assert fetch(ref, tmp_path).path.stat().st_mtime_ns == before
     assert names(tmp_path) == sorted(["bundled", first.name])
 
 
 @pytest.mark.parametrize("wrong", [CONTENT[:-1], CONTENT[:-1] + b"X"], ids=["cut off", "changed"])
-def test_wrong_bytes_in_place_are_set_aside_named_and_never_served(wanted, tmp_path, wrong):
-    target = fetch(wanted, tmp_path).path
+def test_wrong_bytes_in_place_are_set_aside_named_and_never_served(ref, tmp_path, wrong):
+    target = fetch(ref, tmp_path).path
     target.write_bytes(wrong)
     with pytest.raises(DataError, match="set aside as"):
-        fetch(wanted, tmp_path)
+        fetch(ref, tmp_path)
     assert not target.exists()
     assert target.with_name(f"{target.name}.wrong").read_bytes() == wrong
-    assert fetch(wanted, tmp_path).path.read_bytes() == CONTENT
+    assert fetch(ref, tmp_path).path.read_bytes() == CONTENT
 
 
-def test_a_changed_source_is_refused_before_anything_is_written(wanted, tmp_path):
+def test_a_changed_source_is_refused_before_anything_is_written(ref, tmp_path):
     (fetching.BUNDLED / "m.gguf").write_bytes(b"other")
     with pytest.raises(DataError, match="pinned to"):
-        fetch(wanted, tmp_path / "models")
+        fetch(ref, tmp_path / "models")
     assert not (tmp_path / "models").exists()
 
 
-def test_a_missing_source_says_how_to_get_it_back(wanted, tmp_path):
+def test_a_missing_source_says_how_to_get_it_back(ref, tmp_path):
     (fetching.BUNDLED / "m.gguf").unlink()
     with pytest.raises(DataError, match="restore it from the repository"):
-        fetch(wanted, tmp_path / "models")
+        fetch(ref, tmp_path / "models")
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_model_that_was_fetched_needs_its_mirror_no_more(from_mirror, tmp_path
 def test_wrong_bytes_of_a_mirror_are_refused(from_mirror, tmp_path, wrong):
     model, folder = from_mirror
     (folder / model.artifact).write_bytes(wrong)
-    with pytest.raises(DataError, match=r"6999 bytes, but|set aside under that name"):
+    with pytest.raises(DataError, match=r"6999 bytes, but|set aside as"):
         fetch(model, tmp_path / "models", mirror_dir=folder)
     assert not (tmp_path / "models" / pins.stored_file(SHA256, model.artifact)).exists()
 
@@ -174,10 +174,10 @@ def test_a_given_digest_of_ones_own_file_is_held_against_it(tmp_path):
         fetch(find(str(tmp_path / "a.gguf"), sha256="0" * 64), tmp_path / "models")
 
 
-def test_a_folder_that_cannot_be_made_is_a_storage_error(wanted, tmp_path):
+def test_a_folder_that_cannot_be_made_is_a_storage_error(ref, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match=r"cannot write .*; make the folder writable"):
-        fetch(wanted, tmp_path / "file" / "models")
+        fetch(ref, tmp_path / "file" / "models")
 
 
 def test_too_little_space_is_said_before_the_first_byte(from_mirror, tmp_path):
@@ -195,9 +195,13 @@ def test_too_little_space_is_said_before_the_first_byte(from_mirror, tmp_path):
 def test_lines_tell_share_rate_and_time_left():
     out = Console(file=io.StringIO(), force_terminal=False)
     shown = Transfer("m.gguf", 100_000_000, out)
-    shown._begun = (20_000_000, 10.0)
-    assert shown.line(60_000_000, 14.0) == "m.gguf: 60.0 of 100.0 MB (60 %), 10.0 MB/s, ETA 00:04"
-    assert shown.line(20_000_000, 10.0) == "m.gguf: 20.0 of 100.0 MB (20 %), 0.0 MB/s, ETA --:--"
+    clock = iter([10.0, 10.0, 12.0, 14.0])
+    shown._bar.get_time = lambda: next(clock)
+    shown.at(20_000_000)
+    assert shown.line() == "m.gguf: 20 %, 20.0/100.0 MB ? ETA -:--:--"
+    shown.at(40_000_000)
+    shown.at(60_000_000)
+    assert shown.line() == "m.gguf: 60 %, 60.0/100.0 MB 10.0 MB/s ETA 0:00:04"
 
 
 def test_a_terminal_gets_a_bar_with_rate_and_time_left():
@@ -213,7 +217,7 @@ def test_a_terminal_gets_a_bar_with_rate_and_time_left():
 def test_a_pin_made_of_a_table_row_is_the_one_the_planner_reads():
     for name in pins.model_names():
         assert fetching.provisional(find(name)) == pins.model_pin(name)
-        assert isinstance(find(name), Wanted)
+        assert isinstance(find(name), ModelRef)
 
 
 def test_the_short_size_of_any_file_can_stand_in_a_run_id(tmp_path):

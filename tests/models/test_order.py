@@ -11,10 +11,10 @@ import sys
 import msgspec
 import pytest
 
+from agenttrace.models import pins
+from agenttrace.models.order import Order
+from agenttrace.models.reference import find
 from agenttrace.records import ModelPin
-from agenttrace.serving import pins
-from agenttrace.serving.fetching import Order
-from agenttrace.serving.wanted import find
 
 DEMO = pins.BUNDLED / "agenttrace-demo.gguf"
 MODEL = "owner/tiny-GGUF@main:tiny-Q8_0.gguf"
@@ -28,7 +28,7 @@ def agenttrace_fetch(*arguments, order=None, **settings):
 
 
 def ordered(models, **fields):
-    order = Order(**{"wanted": find(MODEL), "mirrored": False, "environment": {}, **fields})
+    order = Order(**{"ref": find(MODEL), "mirrored": False, "environment": {}, **fields})
     return agenttrace_fetch("-", "--from-host", "--models-dir", models, order=msgspec.json.encode(order))
 
 
@@ -82,7 +82,7 @@ def test_the_hosts_order_brings_the_file_and_answers_with_its_pin(hub, tmp_path)
     assert b"verysecret" not in ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("order", [b"", b"{}", b"\xff", b'{"wanted": {"name": "x", "source": "hub"}}'])
+@pytest.mark.parametrize("order", [b"", b"{}", b"\xff", b'{"ref": {"name": "x", "source": "hub"}}'])
 def test_a_damaged_order_is_refused(tmp_path, order):
     ended = agenttrace_fetch("-", "--from-host", "--models-dir", tmp_path, order=order)
     assert ended.returncode == 2

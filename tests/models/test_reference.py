@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from agenttrace.errors import UsageError
-from agenttrace.serving import pins, profiles
-from agenttrace.serving.wanted import find, is_complete, is_settled, provisional
+from agenttrace.models import pins
+from agenttrace.models.reference import find, is_complete, is_settled, provisional
+from agenttrace.serving import profiles
 
 COMMIT = "a" * 40
 ROW = """
@@ -32,19 +33,19 @@ def table(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", pins.model_names())
 def test_every_pinned_model_names_its_bytes_whole(name):
-    wanted = find(name)
-    assert is_complete(wanted)
-    assert wanted.digest_from == "pinned"
-    assert wanted.licence == "apache-2.0"
-    profiles.serving_spec(provisional(wanted))
+    ref = find(name)
+    assert is_complete(ref)
+    assert ref.digest_from == "pinned"
+    assert ref.licence == "apache-2.0"
+    profiles.serving_spec(provisional(ref))
 
 
 def test_a_file_of_the_hub_is_named_by_repository_revision_and_path():
-    wanted = find(f"owner/name@{COMMIT}:sub/x-Q4_0.gguf", size=5, sha256="B" * 64)
-    assert (wanted.repo, wanted.revision, wanted.file) == ("owner/name", COMMIT, "sub/x-Q4_0.gguf")
-    assert (wanted.artifact, wanted.bytes, wanted.sha256) == ("x-Q4_0.gguf", 5, "b" * 64)
-    assert wanted.digest_from == "given"
-    assert is_settled(wanted)
+    ref = find(f"owner/name@{COMMIT}:sub/x-Q4_0.gguf", size=5, sha256="B" * 64)
+    assert (ref.repo, ref.revision, ref.file) == ("owner/name", COMMIT, "sub/x-Q4_0.gguf")
+    assert (ref.artifact, ref.bytes, ref.sha256) == ("x-Q4_0.gguf", 5, "b" * 64)
+    assert ref.digest_from == "given"
+    assert is_settled(ref)
     assert not is_settled(find("owner/name@main:x.gguf", size=5, sha256="b" * 64))
 
 
@@ -99,9 +100,9 @@ def test_a_folder_of_safetensors_is_refused_with_the_commands_that_convert_it(tm
 
 def test_a_table_of_ones_own_adds_names(table, tmp_path):
     table(ROW)
-    wanted = find("me/mine")
-    assert (wanted.path, wanted.artifact) == (str(tmp_path / "weights/mine.gguf"), "mine.gguf")
-    assert wanted.digest_from == "computed"
+    ref = find("me/mine")
+    assert (ref.path, ref.artifact) == (str(tmp_path / "weights/mine.gguf"), "mine.gguf")
+    assert ref.digest_from == "computed"
     with pytest.raises(UsageError, match="me/mine"):
         find("me/other")
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenttrace.errors import DataError
-from agenttrace.serving import pins
-from agenttrace.serving.gguf import read_facts, served_template
+from agenttrace.models import pins
+from agenttrace.models.gguf import read_facts, served_template
 
 BUNDLED = pins.BUNDLED / "agenttrace-demo.gguf"
 

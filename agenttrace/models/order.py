@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.errors import UsageError
-from agenttrace.records import ModelPin, Record
-from agenttrace.serving import mirror
-from agenttrace.serving.fetch import fetch
-from agenttrace.serving.wanted import Wanted, find
+from agenttrace.models.fetch import fetch
+from agenttrace.models.reference import ModelRef, find, mirror_folder
+from agenttrace.records import Record
 
 if TYPE_CHECKING:
-    from agenttrace.serving.fetch import Fetched
+    from rich.console import Console
+
+    from agenttrace.records import ModelPin
 
 MOUNT = Path("/mirror")
 """Where the fetcher container sees the user's mirror folder, or the one file it is to copy."""
@@ -35,42 +36,43 @@ class Order(Record, frozen=True, kw_only=True):
     """What the host asks of the fetcher.
 
     Attributes:
-        wanted: the model.
+        ref: the model.
         mirrored: whether it comes from `MOUNT` and from nowhere else.
         environment: variables of `PASSED_ON`.
         certificates: PEM text of the authorities to trust instead of the usual ones.
     """
 
-    wanted: Wanted
+    ref: ModelRef
     mirrored: bool
     environment: dict[str, str]
     certificates: str | None = None
 
 
-def for_people(model: str, models_dir: Path, *, size: int | None, sha256: str | None) -> None:
+def for_people(
+    model: str, models_dir: Path, *, size: int | None, sha256: str | None, out: Console | None = None
+) -> None:
     """Fetch a model and print where it lies and what it is.
 
     Raises:
         AgentTraceError: with the reason; see `fetch`.
     """
-    got = fetch(find(model, size=size, sha256=sha256), models_dir, mirror_dir=mirror.folder())
-    print("\n".join(described(got)))  # noqa: T201 - the verb's result
+    got = fetch(find(model, size=size, sha256=sha256), models_dir, mirror_dir=mirror_folder(), out=out)
+    print("\n".join([str(got.path), *described(got.pin)]))  # noqa: T201 - the verb's result
 
 
-def described(got: Fetched) -> list[str]:
-    """Return the lines that tell of a fetched model: path, size, digest and who said it."""
-    pin = got.pin
+def described(pin: ModelPin) -> list[str]:
+    """Return the lines that tell of a fetched model: name, size, digest and who said it, licence."""
     who = {
         "pinned": "as pinned by the kit",
         "given": "as given",
         "hub": "as the Hub states it now, not pinned: give --sha256 and --size to hold it",
         "computed": "computed from the file, nothing to compare it with",
     }[pin.digest_from]
-    lines = [str(got.path), f"model {pin.name}", f"{pin.bytes} bytes, SHA-256 {pin.sha256} ({who})"]
+    lines = [f"model {pin.name}", f"{pin.bytes} bytes, SHA-256 {pin.sha256} ({who})"]
     return lines + [f"licence {pin.licence}"] * (pin.licence is not None)
 
 
-def for_the_host(order: bytes, models_dir: Path) -> str:
+def for_the_host(order: bytes, models_dir: Path, *, out: Console | None = None) -> str:
     """Carry out the host's order and return the model's pin as JSON.
 
     Raises:
@@ -82,14 +84,14 @@ def for_the_host(order: bytes, models_dir: Path) -> str:
         raise UsageError(f"--from-host: {error}") from error
     os.environ.update({name: value for name, value in asked.environment.items() if name in PASSED_ON})
     if asked.certificates is None:
-        return _pin(asked, models_dir)
+        return _pin(asked, models_dir, out)
     with tempfile.NamedTemporaryFile("w", suffix=".pem", encoding="utf-8") as bundle:
         bundle.write(asked.certificates)
         bundle.flush()
         os.environ["SSL_CERT_FILE"] = bundle.name
-        return _pin(asked, models_dir)
+        return _pin(asked, models_dir, out)
 
 
-def _pin(asked: Order, models_dir: Path) -> str:
-    pin: ModelPin = fetch(asked.wanted, models_dir, mirror_dir=MOUNT if asked.mirrored else None).pin
-    return msgspec.json.encode(pin).decode()
+def _pin(asked: Order, models_dir: Path, out: Console | None) -> str:
+    got = fetch(asked.ref, models_dir, mirror_dir=MOUNT if asked.mirrored else None, out=out)
+    return msgspec.json.encode(got.pin).decode()

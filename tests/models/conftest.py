@@ -1,4 +1,4 @@
-"""What the tests of serving share."""
+"""What the tests of models share."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ import pytest
 def no_waiting(monkeypatch):
     """Record the waits between tries instead of waiting."""
     waits = []
-    monkeypatch.setattr("agenttrace.serving.download.pause", waits.append)
+    monkeypatch.setattr("agenttrace.models.hub.pause", waits.append)
     return waits

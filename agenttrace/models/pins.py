@@ -14,7 +14,6 @@ from agenttrace.records import ModelPin
 
 BUNDLED = Path(__file__).parent / "bundled"
 MODELS_DIR = "/models"
-SERVER_PORT = 8080
 DEFAULT_MODEL = "agenttrace-demo"
 DEFAULT_ROLLOUT_MODEL = "agenttrace-demo-swe"
 """Bundled as well; the other one knows no bash blocks."""

@@ -1,7 +1,8 @@
 """What a user names as a model, before its bytes are known: a pinned name, a file of the Hub, a file on disk.
 
 A name is looked up in `models.toml`, then in the user's own table (`AGENTTRACE_MODELS=FILE.toml`, the same format);
-`REPO@REVISION:FILE` is a file of a Hub repository; a path that ends in `.gguf` is a file of this machine.
+`REPO@REVISION:FILE` is a file of a Hub repository; a path that ends in `.gguf` is a file of this machine. A
+mirror folder holds files of the Hub by their name, by repository, or laid out as the Hub's cache.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import Any, Literal
 import msgspec
 
 from agenttrace.errors import UsageError
+from agenttrace.models import pins
 from agenttrace.records import ModelPin, Record
-from agenttrace.serving import pins
-from agenttrace.serving.mirror import expanded
 from agenttrace.store.opening import content
 
 TABLE = "AGENTTRACE_MODELS"
+MIRROR = "AGENTTRACE_MODELS_MIRROR"
+"""Names a folder that somebody filled; when it is set, weights come from there and from nowhere else."""
 DEFAULT_CONTEXT = 16_384
 DEFAULT_THREADS = 2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@:+-]{0,199}")
@@ -32,7 +34,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SPLIT = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
 
 
-class Wanted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelRef(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model as it was asked for; the fields are those of `ModelPin`, `None` is "not known yet".
 
     Attributes:
@@ -96,7 +98,12 @@ class Wanted(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"{self.artifact} ({', '.join(known)})" if known else self.artifact
 
 
-def find(model: str, *, size: int | None = None, sha256: str | None = None) -> Wanted:
+def expanded(named: str) -> Path:
+    """Return a path that a variable names; a `~` that no shell has expanded is the home folder, if there is one."""
+    return Path(os.path.expanduser(named))  # noqa: PTH111 - Path's own is an error where nobody has that name
+
+
+def find(model: str, *, size: int | None = None, sha256: str | None = None) -> ModelRef:
     """Return what a user's `MODEL` means.
 
     Args:
@@ -123,22 +130,22 @@ def find(model: str, *, size: int | None = None, sha256: str | None = None) -> W
         raise UsageError(f"{model}: {error}") from error
 
 
-def _named(model: str) -> Wanted | None:
+def _named(model: str) -> ModelRef | None:
     rows = pins.table()["model"]
     if model in rows:
-        return msgspec.convert({"name": model, **rows[model]}, Wanted)
+        return msgspec.convert({"name": model, **rows[model]}, ModelRef)
     own = os.environ.get(TABLE)
     return _own_table(expanded(own)).get(model) if own else None
 
 
-def _own_table(path: Path) -> dict[str, Wanted]:
+def _own_table(path: Path) -> dict[str, ModelRef]:
     try:
         rows: Any = tomllib.loads(content(path).decode("utf-8")).get("model", {})
     except UsageError as error:
         raise UsageError(f"{TABLE} names {path}, which cannot be read: {error}") from error
     except ValueError as error:  # TOML or UTF-8
         raise UsageError(f"{path} is not TOML: {error}") from error
-    found: dict[str, Wanted] = {}
+    found: dict[str, ModelRef] = {}
     for name, row in rows.items() if isinstance(rows, dict) else ():
         if name in pins.table()["model"]:
             raise UsageError(f'{path}: [model."{name}"] is pinned by the kit itself; choose another name')
@@ -149,7 +156,7 @@ def _own_table(path: Path) -> dict[str, Wanted]:
     return found
 
 
-def _own_row(path: Path, name: str, row: dict[str, Any]) -> Wanted:
+def _own_row(path: Path, name: str, row: dict[str, Any]) -> ModelRef:
     if row.get("source") == "file" and isinstance(row.get("path"), str):
         row["path"] = str(path.parent / expanded(row["path"]))
         row.setdefault("artifact", _file_name(Path(row["path"])))
@@ -158,23 +165,23 @@ def _own_row(path: Path, name: str, row: dict[str, Any]) -> Wanted:
     if row.get("source") == "bundled":
         raise ValueError("source is 'bundled', expected 'hub' or 'file'")
     row["digest_from"] = "given" if row.get("sha256") else "computed" if row.get("source") == "file" else "hub"
-    return msgspec.convert({"name": name, **row}, Wanted)
+    return msgspec.convert({"name": name, **row}, ModelRef)
 
 
-def _local(path: Path, given: dict[str, Any]) -> Wanted:
+def _local(path: Path, given: dict[str, Any]) -> ModelRef:
     if not path.is_file():
         raise UsageError(f"{path} does not exist or is no file; {_what_is_possible()}")
     artifact = _file_name(path)
     origin = "given" if given["sha256"] else "computed"
     row = {"name": artifact, "source": "file", "artifact": artifact, "path": str(path), "digest_from": origin}
-    return msgspec.convert({**row, **given}, Wanted)
+    return msgspec.convert({**row, **given}, ModelRef)
 
 
 def _file_name(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.+-]", "_", path.name).lstrip(".-+")
 
 
-def _of_the_hub(model: str, given: dict[str, Any]) -> Wanted:
+def _of_the_hub(model: str, given: dict[str, Any]) -> ModelRef:
     repo, at, rest = model.partition("@")
     revision, colon, file = rest.partition(":")
     if not (at and colon):
@@ -190,7 +197,7 @@ def _of_the_hub(model: str, given: dict[str, Any]) -> Wanted:
         )
     row = {"name": model, "source": "hub", "artifact": file.rpartition("/")[2], "repo": repo, "revision": revision}
     origin = "given" if given["sha256"] else "hub"
-    return msgspec.convert({**row, "file": file, "digest_from": origin, **given}, Wanted)
+    return msgspec.convert({**row, "file": file, "digest_from": origin, **given}, ModelRef)
 
 
 def _what_is_possible() -> str:
@@ -212,35 +219,78 @@ def _how_to_convert(folder: str) -> str:
     )
 
 
-def provisional(wanted: Wanted) -> ModelPin:
+def provisional(ref: ModelRef) -> ModelPin:
     """Return a pin with placeholders for what is not known: good for checking other settings, never for a record."""
-    return ModelPin(
-        name=wanted.name,
-        source=wanted.source,
-        artifact=wanted.artifact,
-        repo=wanted.repo,
-        revision=wanted.revision,
-        file=wanted.file,
-        bytes=wanted.bytes or 0,
-        sha256=wanted.sha256 or "0" * 64,
-        digest_from=wanted.digest_from,
-        licence=wanted.licence,
-        size=wanted.size or "unknown",
-        quantization=wanted.quantization or "unknown",
-        chat_template_sha256=wanted.chat_template_sha256 or "0" * 64,
-        context_length=wanted.context_length or DEFAULT_CONTEXT,
-        threads=wanted.threads or DEFAULT_THREADS,
-        demo=wanted.demo,
-    )
+    unknown = {
+        "bytes": 0,
+        "sha256": "0" * 64,
+        "size": "unknown",
+        "quantization": "unknown",
+        "chat_template_sha256": "0" * 64,
+        "context_length": DEFAULT_CONTEXT,
+        "threads": DEFAULT_THREADS,
+    }
+    known = {name: value for name, value in msgspec.structs.asdict(ref).items() if value is not None and name != "path"}
+    return msgspec.convert({**unknown, **known}, ModelPin)
 
 
-def is_settled(wanted: Wanted) -> bool:
+def is_settled(ref: ModelRef) -> bool:
     """Return whether it names its bytes: size, digest, and a commit rather than a branch."""
-    fixed = wanted.revision is None or _COMMIT.fullmatch(wanted.revision) is not None
-    return fixed and wanted.bytes is not None and wanted.sha256 is not None
+    fixed = ref.revision is None or _COMMIT.fullmatch(ref.revision) is not None
+    return fixed and ref.bytes is not None and ref.sha256 is not None
 
 
-def is_complete(wanted: Wanted) -> bool:
+def is_complete(ref: ModelRef) -> bool:
     """Return whether a pin can be made of it without looking at the file."""
-    needed = (wanted.size, wanted.quantization, wanted.chat_template_sha256, wanted.context_length)
-    return is_settled(wanted) and None not in needed
+    needed = (ref.size, ref.quantization, ref.chat_template_sha256, ref.context_length)
+    return is_settled(ref) and None not in needed
+
+
+def mirror_folder() -> Path | None:
+    """Return the mirror folder that the user named, if any.
+
+    Raises:
+        UsageError: it is no folder.
+    """
+    named = os.environ.get(MIRROR)
+    if not named:
+        return None
+    path = expanded(named)
+    if not path.is_dir():
+        raise UsageError(f"{MIRROR} names {named}, which is no folder: correct or unset it")
+    return path
+
+
+def locate(mirror: Path, ref: ModelRef) -> Path:
+    """Return the file in the mirror: the first of the right size, else the first that is there.
+
+    Looked at, in this order: `REPO/FILE`, the cache layout of huggingface_hub
+    (`models--OWNER--NAME/snapshots/COMMIT/FILE`, also below `hub/`; a branch or tag through `refs/`), `NAME` alone.
+
+    Raises:
+        UsageError: none of them exists; the message names what was looked for.
+    """
+    places = _places(mirror, ref)
+    there = [place for place in places if place.is_file()]
+    if not there:
+        names = ", ".join(str(place.relative_to(mirror)) for place in places)
+        raise UsageError(f"the mirror folder of {MIRROR} does not hold {ref.described}; looked for {names}")
+    return next((place for place in there if place.stat().st_size == ref.bytes), there[0])
+
+
+def _places(mirror: Path, ref: ModelRef) -> list[Path]:
+    places = []
+    if ref.repo and ref.revision:
+        places.append(mirror / ref.repo / ref.in_repo)
+        for root in (mirror, mirror / "hub"):
+            cached = root / f"models--{ref.repo.replace('/', '--')}"
+            places.append(cached / "snapshots" / _commit(cached, ref.revision) / ref.in_repo)
+    return [*places, mirror / ref.artifact]
+
+
+def _commit(cached: Path, revision: str) -> str:
+    try:
+        found = (cached / "refs" / revision).read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return revision
+    return found if found.isalnum() else revision
