@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agenttrace.analysis import synthetic
 from agenttrace.show import transcript
-from tests.analysis.report.records import changed
+from tests.report.records import changed
 
 
 def printed(trace):
