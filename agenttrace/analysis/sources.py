@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from agenttrace.store.read import Problem
-
-__all__ = ["KEPT_PROBLEMS", "Problem", "Source"]
+from agenttrace.store.read import Problem  # noqa: TC001 - msgspec resolves the annotations
 
 KEPT_PROBLEMS = 1_000
 """Problems that a `Source` keeps; every one is counted and handed to `on_problem`."""

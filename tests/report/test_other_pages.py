@@ -53,7 +53,7 @@ def test_a_rollout_is_read_as_it_went(opened):
         assert page.locator(".patch .added").all_inner_texts() == [PATCH.splitlines()[-1]]
         assert page.locator(".patch .removed").count() == 1
         assert "Final answer" not in text
-        assert "101 counted before" in page.inner_text("#step-1 .side")
+        assert "101 counted" in page.inner_text("#step-1 .side")
         assert "Prepared in\n2.50 s" in page.inner_text(".figures")
         page.click(".facts summary:has-text('Repository')")
         assert "octo/cat" in page.inner_text(".facts")

@@ -81,7 +81,7 @@ function setting(run) {
 }
 
 function stepSection(step) {
-  const meta = [duration(step.ms), step.tokens_out === null ? null : `${count(step.tokens_in)} → ${count(step.tokens_out)} tokens`, step.counted === null ? null : `${count(step.counted)} counted before`, step.finish];
+  const meta = [duration(step.ms), step.tokens_out === null ? null : `${count(step.tokens_in)} → ${count(step.tokens_out)} tokens`, step.counted === null ? null : `${count(step.counted)} counted`, step.finish];
   const quiet = !step.thinks && !step.says && !step.calls.length;
   return h("section", { class: "message step", id: `step-${step.n}`, tabindex: "-1", "data-step": step.n, "aria-label": `Step ${step.n}` },
     h("div", { class: "side" }, h("h2", {}, `Step ${step.n}`), meta.filter(Boolean).map((part) => h("p", { class: "soft" }, part === DASH ? "time not measured" : part))),
