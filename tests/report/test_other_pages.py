@@ -56,10 +56,10 @@ def test_a_rollout_is_read_as_it_went(opened):
         assert "101 counted" in page.inner_text("#step-1 .side")
         assert "Prepared in\n2.50 s" in page.inner_text(".figures")
         page.click(".facts summary:has-text('Repository')")
-        page.locator(".facts pre").filter(has_text="octo/cat").wait_for()
+        page.locator(".facts", has_text="octo/cat").wait_for()
         assert page.locator(".others a").all_inner_texts() == ["compare with rollout 1", "compare with rollout 2"]
         page.click(".setting summary")
-        page.locator(".setting pre").filter(has_text="You work in a shell.").wait_for()
+        page.locator(".setting", has_text="You work in a shell.").wait_for()
         show(page, f"#trace={second.trace_id}")
         assert "No file was changed." in page.inner_text(".ending")
         assert "as I said" in page.inner_text(".ending")
