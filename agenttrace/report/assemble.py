@@ -71,4 +71,4 @@ def _hash(text: str) -> str:
 
 
 def _read(name: str) -> str:
-    return files("agenttrace.analysis.report").joinpath("page", name).read_text(encoding="utf-8")
+    return files("agenttrace.report").joinpath("page", name).read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from agenttrace.analysis.report import browser
+from agenttrace.report import browser
 
 
 @pytest.fixture(scope="session")

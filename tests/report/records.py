@@ -7,7 +7,7 @@ from itertools import islice
 import msgspec
 
 from agenttrace.analysis import synthetic
-from agenttrace.records import Telemetry, derived_id
+from agenttrace.records import LLMStep, Outcome, Output, Span, Telemetry, ToolCall, Trace, Verdict, derived_id
 
 SCRIPTS = "<script>window.hacked=1</script></script><img src=x onerror='window.hacked=1'><svg onload=window.hacked=1>"
 CONTROLS = "\x00\x07\x1b[31mred\x1b[0m \x7f\x85 \u202eeldoon\u202c \u200b\U000e0041 --> ]]> {{7*7}} \r\n"
@@ -67,3 +67,49 @@ def released_row(**changes):
         "trace_id": "075a0e63", "timestamp_utc": "t", "prompt": "p", "model": "m", "spans": [span, final],
         "llm_steps": steps, "total_duration_ms": 5.0, "metadata": meta, **changes,
     }  # fmt: skip
+
+
+MEASURED = Telemetry(
+    user_time_s=0.002, system_time_s=0.001, max_rss_bytes=3 << 20, read_bytes=0, write_bytes=4096, method="c-helper",
+    wall_ns=5_000_000, cpu_user_ns=2_000_000, cpu_system_ns=1_000_000,
+)  # fmt: skip
+
+
+def turn(number, command=None, exit_code=0, **step):
+    """A step of a bash-block agent and the span of its command; without a command the reply was answered."""
+    call_id, start = f"call_{number}_1", 10**18 + number * 10**9
+    written = msgspec.json.encode({"command": command}).decode()
+    span = command and Span(
+        span_id=f"span-{number}", type="TOOL", tool_name="bash", tool_input=written, tool_output="Observation: seen",
+        start_ns=start + 500, end_ns=start + 500 + 5_000_000, duration_ms=5.0, telemetry=MEASURED, exit_code=exit_code,
+        parent_span_id=f"step-{number}", call_id=call_id, status="ok", cut_chars=0,
+        stdout=Output(text=None, bytes_total=70, bytes_kept=50),
+        stderr=Output(text=None, bytes_total=30, bytes_kept=30),
+    )  # fmt: skip
+    own = LLMStep(
+        step_id=f"step-{number}", step_number=number, model_output="THOUGHT: <b>x</b>", reasoning_content=None,
+        tool_calls=(ToolCall(call_id=call_id, name="bash", arguments=written),) if command else None,
+        duration_ms=400.0, input_tokens=100 * number, output_tokens=7, start_ns=start, end_ns=start + 400_000_000,
+        finish_reason="stop", counted_tokens=100 * number + 1, blocks=1 if command else 0,
+        answered=None if command else "Give exactly one command.",
+    )  # fmt: skip
+    return changed(own, **step), span or None
+
+
+def checkout_trace(index, *turns, verdict="passed", task="octo__cat-1", **outcome):
+    """A trace of a bash-block agent over a checkout."""
+    ended = {"ended": "final_answer", "final_answer": "", "patch": "diff", "patch_note": None}
+    return Trace(
+        trace_id=f"00000000-0000-5000-8000-00000000000{index}", timestamp_utc="2026-01-02T03:04:05.000006+00:00",
+        prompt="fix it", model="m", spans=tuple(span for _, span in turns if span),
+        llm_steps=tuple(step for step, _ in turns), total_duration_ms=1234.5, prepare_ms=2500.0, environment={},
+        metadata={
+            "schema_version": "1.1.0", "run_id": "r", "dataset_name": "bundled", "demo": True, "task_id": task,
+            "task_name": task, "rollout_index": index, "seed": index, "repo": "octo/cat", "base_commit": "1" * 40,
+            "language": "python", "tree_digest": "2" * 64, "hidden_tests": {"asked": False, "applied": False},
+        },
+        outcome=Outcome(
+            verdicts=(Verdict(aspect="patch", verdict=verdict, method="gold-tree-v1"),) if verdict else (),
+            solved={"passed": True, "failed": False}.get(verdict), **(ended | outcome),
+        ),
+    )  # fmt: skip

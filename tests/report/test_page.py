@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from agenttrace.analysis import synthetic
-from agenttrace.analysis.report import write_report
-from tests.analysis.report.records import LONG_LINE, changed, hostile_trace, released_row, traces, unmeasured
+from agenttrace.report import write_report
+from tests.report.records import LONG_LINE, changed, hostile_trace, released_row, traces, unmeasured
 
 DASH = "\N{EN DASH}"
 WITNESS = """
@@ -54,7 +54,7 @@ def report(sources):
 @pytest.fixture(scope="module")
 def large_report(sources):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agenttrace.analysis.report.write.SIDECAR_BYTES", 30_000)
+        patch.setattr("agenttrace.report.write.SIDECAR_BYTES", 30_000)
         output, done = written(sources, "large.html", page_bytes=10_000)
     assert done.sidecars > 6
     return output

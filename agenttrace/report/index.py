@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from agenttrace.analysis.report.view import SNIPPET_CHARS
 from agenttrace.records import Record
+from agenttrace.report.view import SNIPPET_CHARS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agenttrace.analysis.report.view import TraceView
+    from agenttrace.report.view import TraceView
 
 TROUBLES = frozenset({"timeout", "oom", "lost"})
 """Statuses of calls that did not run to their end."""

@@ -40,7 +40,7 @@ function drawTrace(row, trace) {
 function traceHead(row, trace) {
   const others = report.rows.filter((other) => other !== row && other.dataset === row.dataset && other.task === row.task && row.task !== "");
   const figures = [
-    ["Time", duration(trace.ms)], ["Steps", count(row.steps)], ["Calls", count(row.calls)],
+    ["Time", duration(trace.ms)], ...(trace.prepare_ms === null ? [] : [["Prepared in", duration(trace.prepare_ms)]]), ["Steps", count(row.steps)], ["Calls", count(row.calls)],
     ["Tokens in / out", `${count(row.tokens_in)} / ${count(row.tokens_out)}`], ["CPU", duration(row.cpu_ms)],
     ["Peak memory", size(row.peak)], ["Disk read / written", `${size(row.read)} / ${size(row.write)}`],
   ];
@@ -81,7 +81,7 @@ function setting(run) {
 }
 
 function stepSection(step) {
-  const meta = [duration(step.ms), step.tokens_out === null ? null : `${count(step.tokens_in)} → ${count(step.tokens_out)} tokens`, step.finish];
+  const meta = [duration(step.ms), step.tokens_out === null ? null : `${count(step.tokens_in)} → ${count(step.tokens_out)} tokens`, step.counted === null ? null : `${count(step.counted)} counted`, step.finish];
   const quiet = !step.thinks && !step.says && !step.calls.length;
   return h("section", { class: "message step", id: `step-${step.n}`, tabindex: "-1", "data-step": step.n, "aria-label": `Step ${step.n}` },
     h("div", { class: "side" }, h("h2", {}, `Step ${step.n}`), meta.filter(Boolean).map((part) => h("p", { class: "soft" }, part === DASH ? "time not measured" : part))),

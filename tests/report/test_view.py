@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
-from agenttrace.analysis.report.index import FIELDS, index_row
-from agenttrace.analysis.report.release_0_3 import release_view
-from agenttrace.analysis.report.view import trace_view
+from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row
-from tests.analysis.report.records import changed, released_row, traces, unmeasured
+from agenttrace.report.index import FIELDS, index_row
+from agenttrace.report.sources import read_views, release_view
+from agenttrace.report.view import trace_view
+from agenttrace.store.read import read_traces
+from tests.report.records import changed, checkout_trace, released_row, traces, turn, unmeasured
+
+KEPT = Path(__file__).parents[1] / "data" / "records" / "1.0.0"
 
 
 def row_of(view):
@@ -119,3 +125,47 @@ def test_released_calls_that_do_not_fit_a_proposal_are_not_forced_into_it():
 def test_inputs_that_are_no_plain_literal_stay_as_they_are(text):
     span = {**released_row()["spans"][0], "tool_input": text}
     assert released_view(spans=[span], llm_steps=[]).stray[0].input == text
+
+
+def test_a_trace_over_a_checkout_has_the_same_view(tmp_path):
+    records = [
+        checkout_trace(0, turn(1, "grep -n add calc.py"), turn(2), turn(3, "nosuch", 127)),
+        checkout_trace(1, turn(1, "ls"), ended="max_steps", verdict="failed", final_answer="as I said"),
+    ]
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+    first, second = read_views(path)
+    assert (first.task, first.name, first.solved, second.ended) == ("octo__cat-1", "rollout 0", True, "max_steps")
+    assert [len(step.calls) for step in first.steps] == [1, 0, 1]
+    call = first.steps[2].calls[0]
+    assert (call.input, call.exit, call.output) == ('{"command":"nosuch"}', 127, "Observation: seen")
+    assert call.cut == {"stdout": (50, 70)}
+    assert [step.told for step in first.steps] == [None, "Give exactly one command.", None]
+    assert [step.counted for step in first.steps] == [101, 201, 301]
+    assert (first.patch, first.answer, first.prepare_ms) == ("diff", None, 2500.0)
+    assert (second.patch, second.answer) == ("diff", "as I said")
+    assert first.facts["repository"]["base_commit"] == "1" * 40
+    assert first.steps[0].start == 0.0
+
+
+def test_what_only_a_checkout_has_is_absent_elsewhere():
+    view = trace_view(traces(1)[0])
+    assert (view.patch, view.patch_note, view.prepare_ms, view.facts["repository"]) == (None, None, None, {})
+    assert {(step.told, step.counted) for step in view.steps} == {(None, None)}
+    empty = changed(traces(1)[0], outcome=changed(traces(1)[0].outcome, final_answer=""))
+    assert trace_view(empty).answer == ""
+
+
+@pytest.mark.parametrize("name", ["rollouts.jsonl", "rollouts-compacted.jsonl.zst"])
+def test_rollout_files_of_1_0_have_the_view_of_a_trace(name):
+    views = list(read_views(KEPT / name))
+    assert views == [trace_view(trace) for trace in read_traces(KEPT / name)]
+    assert all(view.patch is not None and view.ended == "final_answer" for view in views)
+    assert all(call.output for view in views for call in view.calls)
+
+
+def test_a_line_that_is_no_rollout_is_named(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b'{"rollout_id": 3}\n')
+    with pytest.raises(DataError, match="line 1: not a trace record: "):
+        list(read_views(path))

@@ -1,4 +1,4 @@
-"""Pages of rollouts and of traces without end, in a real Chromium."""
+"""Pages of traces over checkouts and of traces without end, in a real Chromium."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import re
 import msgspec
 import pytest
 
-from agenttrace.analysis.report import write_report
-from tests.analysis.report.records import SCRIPTS, changed, traces
-from tests.analysis.report.test_page import show, watched
-from tests.analysis.test_rollout_rows import rollout, turn
+from agenttrace.report import write_report
+from tests.report.records import SCRIPTS, changed, checkout_trace, traces, turn
+from tests.report.test_page import show, watched
 
 PATCH = """diff --git a/calc.py b/calc.py
 --- a/calc.py
@@ -40,13 +39,13 @@ def opened(chromium, tmp_path):
 
 
 def test_a_rollout_is_read_as_it_went(opened):
-    quiet = changed(turn(2), observation=f"Give exactly one command. {SCRIPTS}")
-    first = changed(rollout(0, turn(1, "grep -n add calc.py"), quiet), patch=PATCH, submission=PATCH)
-    second = changed(rollout(1, turn(1, "ls"), stop="turns"), patch="", patch_note=None, submission="as I said")
-    third = changed(rollout(2, stop="error"), patch=None, patch_note="the sandbox was lost")
+    quiet = turn(2, answered=f"Give exactly one command. {SCRIPTS}")
+    first = checkout_trace(0, turn(1, "grep -n add calc.py"), quiet, patch=PATCH, final_answer=PATCH)
+    second = checkout_trace(1, turn(1, "ls"), ended="max_steps", patch="", final_answer="as I said")
+    third = checkout_trace(2, ended="sandbox_error", patch=None, patch_note="the sandbox was lost")
     spec = {"agent": {"system_template": "You work in a shell."}}
     with opened(first, second, third, spec=spec) as page:
-        show(page, f"#trace={first.rollout_id}")
+        show(page, f"#trace={first.trace_id}")
         text = page.inner_text("#trace")
         assert "not valid JSON" not in text
         assert page.locator(".call .input h3").all_inner_texts() == ["command"]
@@ -54,15 +53,19 @@ def test_a_rollout_is_read_as_it_went(opened):
         assert page.locator(".patch .added").all_inner_texts() == [PATCH.splitlines()[-1]]
         assert page.locator(".patch .removed").count() == 1
         assert "Final answer" not in text
+        assert "101 counted" in page.inner_text("#step-1 .side")
+        assert "Prepared in\n2.50 s" in page.inner_text(".figures")
+        page.click(".facts summary:has-text('Repository')")
+        page.locator(".facts", has_text="octo/cat").wait_for()
         assert page.locator(".others a").all_inner_texts() == ["compare with rollout 1", "compare with rollout 2"]
         page.click(".setting summary")
-        assert "You work in a shell." in page.inner_text(".setting")
-        show(page, f"#trace={second.rollout_id}")
+        page.locator(".setting", has_text="You work in a shell.").wait_for()
+        show(page, f"#trace={second.trace_id}")
         assert "No file was changed." in page.inner_text(".ending")
         assert "as I said" in page.inner_text(".ending")
-        show(page, f"#trace={third.rollout_id}")
+        show(page, f"#trace={third.trace_id}")
         assert "the sandbox was lost" in page.inner_text(".ending")
-        show(page, f"#compare={first.rollout_id},{second.rollout_id}")
+        show(page, f"#compare={first.trace_id},{second.trace_id}")
         assert "Patch" in page.locator(".different h3").all_inner_texts()
         show(page)
         page.fill("#q", "window.hacked=1")

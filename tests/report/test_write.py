@@ -12,10 +12,10 @@ import sys
 import pytest
 
 from agenttrace.analysis import synthetic
-from agenttrace.analysis.report import write_report
-from agenttrace.analysis.report.assemble import page
 from agenttrace.errors import DataError, StorageError, UsageError
-from tests.analysis.report.records import SCRIPTS, hostile_trace, released_row, traces
+from agenttrace.report import write_report
+from agenttrace.report.assemble import page
+from tests.report.records import SCRIPTS, hostile_trace, released_row, traces
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def test_the_same_records_give_the_same_bytes(records, tmp_path):
 
 
 def test_large_sets_go_to_data_files_and_leave_nothing_unfinished(records, tmp_path, monkeypatch):
-    monkeypatch.setattr("agenttrace.analysis.report.write.SIDECAR_BYTES", 2000)
-    monkeypatch.setattr("agenttrace.analysis.report.pack.CHUNK_BYTES", 10_000)
+    monkeypatch.setattr("agenttrace.report.write.SIDECAR_BYTES", 2000)
+    monkeypatch.setattr("agenttrace.report.pack.CHUNK_BYTES", 10_000)
     done = write_report([records], tmp_path / "r.html", page_bytes=5000)
     names = sorted(path.name for path in (tmp_path / "r.data").iterdir())
     assert names == [f"{number:03d}.js" for number in range(done.sidecars)]

@@ -7,17 +7,19 @@ milliseconds since the start of the run on one axis, sizes are bytes, and `None`
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
 from agenttrace.records import Record
 
 if TYPE_CHECKING:
-    from agenttrace.records import LLMStep, Output, Span, Telemetry, ToolCall, Trace
+    from agenttrace.records import LLMStep, Outcome, Output, Span, Telemetry, ToolCall, Trace
 
 SNIPPET_CHARS = 160
 _NS_PER_MS = 1e6
+_REPOSITORY = ("repo", "base_commit", "language", "tree_digest", "hidden_tests")
+_Value = TypeVar("_Value")
 
 
 class Cost(Record, frozen=True, kw_only=True):
@@ -66,6 +68,7 @@ class StepView(Record, frozen=True, kw_only=True):
     """One generation of the model with the calls it proposed.
 
     Attributes:
+        counted: prompt tokens as counted before the request was sent.
         prompt_ms: of `ms`, what was spent on reading the prompt.
         told: what answered a reply without a call.
     """
@@ -79,6 +82,7 @@ class StepView(Record, frozen=True, kw_only=True):
     ms: float | None = None
     tokens_in: int | None = None
     tokens_out: int | None = None
+    counted: int | None = None
     finish: str | None = None
     prompt_ms: float | None = None
     told: str | None = None
@@ -98,10 +102,12 @@ class TraceView(Record, frozen=True, kw_only=True):
 
     Attributes:
         format: what the record was written in, for the reader of the page.
+        name: of the task; where that is its id, which of its rollouts this is.
+        prepare_ms: what it took until the task's tree was ready, before the run.
         axis: `shared` when generations and calls have times on one axis, `tools` when only calls have.
         stray: calls that no step proposed.
         patch: the change that the run made, as a diff; `patch_note` says why there is none, or what it leaves out.
-        facts: the record's metadata and environment, shown as they are.
+        facts: the record's metadata, environment and scores, and of a checkout where it is from, shown as they are.
     """
 
     id: str
@@ -114,6 +120,7 @@ class TraceView(Record, frozen=True, kw_only=True):
     name: str
     run: str
     ms: float | None
+    prepare_ms: float | None = None
     axis: Literal["shared", "tools"]
     steps: list[StepView]
     stray: list[CallView]
@@ -133,7 +140,7 @@ class TraceView(Record, frozen=True, kw_only=True):
 
 
 def trace_view(trace: Trace) -> TraceView:
-    """Return the view of a record of schema 1.0.0."""
+    """Return the view of a record, whatever agent made it."""
     meta, outcome = trace.metadata, trace.outcome
     starts = [*(step.start_ns for step in trace.llm_steps), *(span.start_ns for span in trace.spans)]
     origin = min((start for start in starts if start is not None), default=0)
@@ -146,36 +153,59 @@ def trace_view(trace: Trace) -> TraceView:
         time=trace.timestamp_utc,
         prompt=trace.prompt,
         model=trace.model,
-        dataset=text_of(meta.get("dataset_name")),
-        task=text_of(meta.get("task_id")),
-        name=text_of(meta.get("task_name")),
-        run=text_of(meta.get("run_id")),
+        dataset=_text(meta.get("dataset_name")),
+        task=_text(meta.get("task_id")),
+        name=_name(meta),
+        run=_text(meta.get("run_id")),
         ms=trace.total_duration_ms,
+        prepare_ms=_known(trace.prepare_ms),
         axis="tools" if any(step.start_ns is None for step in trace.llm_steps) else "shared",
         steps=steps,
         stray=[_call(None, span, origin) for span in trace.spans if id(span) in left],
         ended=outcome.ended,
         detail=outcome.detail,
-        answer=outcome.final_answer,
+        answer=_answer(outcome),
+        patch=_known(outcome.patch),
+        patch_note=_known(outcome.patch_note),
         solved=outcome.solved,
         verdicts=[
             VerdictView(aspect=v.aspect, verdict=v.verdict, method=v.method, reason=v.reason) for v in outcome.verdicts
         ],
-        facts={"metadata": meta, "environment": trace.environment, "scores": outcome.scores},
+        facts={
+            "repository": {name: meta[name] for name in _REPOSITORY if name in meta} if "repo" in meta else {},
+            "metadata": meta,
+            "environment": trace.environment,
+            "scores": outcome.scores,
+        },
     )
 
 
 def _format(trace: Trace) -> str:
     """Return what a record was written in: for one that was read from another format, that format."""
     kept = trace.environment.get("imported")
-    if isinstance(kept, dict) and isinstance(kept.get("format"), str):
-        return text_of(kept["format"])
-    return f"schema {trace.metadata.get('schema_version', '1.0.0')}"
+    named = kept.get("format") if isinstance(kept, dict) else None
+    return named if isinstance(named, str) else f"schema {trace.metadata.get('schema_version', '1.0.0')}"
 
 
-def text_of(value: object) -> str:
+def _text(value: object) -> str:
     """Return a metadata value as text; what is absent is empty."""
     return "" if value is None else str(value)
+
+
+def _known(value: _Value | msgspec.UnsetType | None) -> _Value | None:
+    """Return a value; `None` also where its field does not apply."""
+    return None if value is msgspec.UNSET else value
+
+
+def _name(meta: dict[str, Any]) -> str:
+    name, index = _text(meta.get("task_name")), meta.get("rollout_index")
+    return f"rollout {index}" if name and name == _text(meta.get("task_id")) and index is not None else name
+
+
+def _answer(outcome: Outcome) -> str | None:
+    """Return the answer; what an agent submitted beside a patch is nothing new when it is that patch, or nothing."""
+    beside_patch = outcome.patch is not msgspec.UNSET
+    return None if beside_patch and outcome.final_answer in {"", outcome.patch} else outcome.final_answer
 
 
 def _by_call(spans: tuple[Span, ...]) -> dict[str | None, deque[Span]]:
@@ -199,8 +229,10 @@ def _step(step: LLMStep, spans: dict[str | None, deque[Span]], origin: int) -> S
         ms=step.duration_ms,
         tokens_in=step.input_tokens,
         tokens_out=step.output_tokens,
+        counted=_known(step.counted_tokens),
         finish=step.finish_reason,
         prompt_ms=step.timings.prompt_ms if step.timings else None,
+        told=_known(step.answered),
     )
 
 
@@ -223,7 +255,7 @@ def _call(call: ToolCall | None, span: Span | None, origin: int) -> CallView:
         start=_since(span.start_ns, origin),
         end=_since(span.end_ns, origin),
         ms=None if unsaid else span.duration_ms,
-        cost=cost_view(span.telemetry),
+        cost=_cost(span.telemetry),
         cut=dict(_cut("stdout", span.stdout) + _cut("stderr", span.stderr)),
     )
 
@@ -233,8 +265,7 @@ def _cut(name: str, output: Output | None) -> list[tuple[str, tuple[int, int]]]:
     return [(name, (output.bytes_kept, output.bytes_total))] if output is not None and cut else []
 
 
-def cost_view(telemetry: Telemetry) -> Cost:
-    """Return what a call cost, as the page shows it."""
+def _cost(telemetry: Telemetry) -> Cost:
     user, system = telemetry.user_time_s, telemetry.system_time_s
     return Cost(
         cpu_ms=None if user is None or system is None else (user + system) * 1000,

@@ -8,20 +8,20 @@ import re
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.analysis.report.assemble import page
-from agenttrace.analysis.report.index import FIELDS, IndexRow, index_row
-from agenttrace.analysis.report.pack import Packer, packed
-from agenttrace.analysis.report.sources import read_run, read_views
 from agenttrace.analysis.sources import Source
 from agenttrace.errors import StorageError, UsageError
 from agenttrace.records import Record
+from agenttrace.report.assemble import page
+from agenttrace.report.index import FIELDS, IndexRow, index_row
+from agenttrace.report.pack import Packer, packed
+from agenttrace.report.sources import read_run, read_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from typing import Self
 
-    from agenttrace.analysis.sources import Problem
+    from agenttrace.store.read import Problem
 
 PAGE_BYTES = 28_000_000
 """Packed data that a page holds itself; what is larger goes to data files."""
@@ -58,7 +58,7 @@ def write_report(
     The page gets its name when it is complete, so a report that is there stays whole until the new one is.
 
     Args:
-        records: files of schema 1.0.0 or AgentTrace 0.3.0, mixed as you like.
+        records: files of any format that `read_views` knows, mixed as you like.
         output: the page (`.html`); data files, if any, go to a folder of the same name that ends in `.data`.
         title: shown at the top (default: the names of the files).
         page_bytes: packed data that the page holds itself.
