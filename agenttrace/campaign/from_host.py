@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Surroundings(Record, frozen=True, kw_only=True):
+class HostSettings(Record, frozen=True, kw_only=True):
     """What the host hands to a verb on standard input, so that no secret stands where others can read it.
 
     Attributes:
@@ -30,7 +30,7 @@ class Surroundings(Record, frozen=True, kw_only=True):
 
 
 @contextmanager
-def surroundings(given: bytes | None) -> Iterator[None]:
+def host_settings(given: bytes | None) -> Iterator[None]:
     """Set what the host handed over, if anything.
 
     Raises:
@@ -40,7 +40,7 @@ def surroundings(given: bytes | None) -> Iterator[None]:
         yield
         return
     try:
-        asked = msgspec.json.decode(given, type=Surroundings)
+        asked = msgspec.json.decode(given, type=HostSettings)
     except msgspec.DecodeError as error:
         raise UsageError(f"--from-host: {error}") from error
     os.environ.update({name: value for name, value in asked.environment.items() if name in PASSED_ON})

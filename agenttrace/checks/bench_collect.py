@@ -76,7 +76,7 @@ def bed(folder: Path, options: Options, workers: int | None) -> Iterator[Bed]:
     info = engine.check()
     variables = campaign.variables(request, info, images.build()) | campaign.server_variables(request)
     sdk = compose.client()
-    compose.ensure_models_volume(sdk)
+    compose.ensure_volumes(sdk)
     project = f"{compose.project_name()}-collect"
     compose.sweep(sdk, project)
     try:

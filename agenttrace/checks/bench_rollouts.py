@@ -144,8 +144,7 @@ def _measure(at: campaign.Engine, folder: Path, rollouts: int, at_a_time: int, b
         options=options, folder=data, source=folder / "rows.jsonl", repositories=str(folder / "mirror"),
         workers=at_a_time, base_url="http://scripted:8080/v1",
     )  # fmt: skip
-    compose.ensure_models_volume(at.sdk)
-    compose.ensure_repositories_volume(at.sdk)
+    compose.ensure_volumes(at.sdk)
     services = compose.Services(at.project, variables(request, at.info, at.built))
     inside = msgspec.structs.replace(options, source="/source/rows.jsonl")
     with _scripted(services, at.project) as url:

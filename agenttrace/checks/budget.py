@@ -37,8 +37,7 @@ def check(*, requests: int, seed: int) -> int:
                 "AGENTTRACE_SERVER_ARGS": compose.shell_words(serving.args),
             },
         )
-        compose.ensure_models_volume(at.sdk)
-        compose.ensure_repositories_volume(at.sdk)
+        compose.ensure_volumes(at.sdk)
         weights.fetch(services, wanted)
         services.up("server")
         words = ["budget-check", "--model", pin.name, "--context", str(CONTEXT)]

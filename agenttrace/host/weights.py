@@ -47,7 +47,7 @@ def bring(model: str, *, size: int | None = None, sha256: str | None = None) -> 
     check(ref)
     built = images.build(targets=("collector",))
     sdk = compose.client()
-    compose.ensure_models_volume(sdk)
+    compose.ensure_volumes(sdk)
     project = f"{compose.project_name()}-fetch-{os.getpid()}"
     known = {"AGENTTRACE_COLLECTOR_IMAGE": built.ids["collector"], "AGENTTRACE_TERMINAL": compose.terminal_size()}
     try:
