@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agenttrace.analysis import synthetic
 from agenttrace.show import transcript
+from bench.synthetic import traces as synthetic
 from tests.analysis.report.records import changed
 
 

@@ -18,8 +18,9 @@ from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import rollout_rows
 from agenttrace.publish.rollouts import Settings, publish
 from agenttrace.publish.rollouts.card import Table, card
-from agenttrace.rollouts import derived, synthetic
+from agenttrace.rollouts import derived
 from agenttrace.rollouts.compact import compact
+from bench.synthetic import rollouts as synthetic
 
 CORPUS = synthetic.Corpus(tasks=5, rollouts=5)
 CHAT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))

@@ -6,9 +6,9 @@ import pytest
 import zstandard
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.rollouts import synthetic
 from agenttrace.rollouts.compact import compact
 from agenttrace.rollouts.files import Compacted, read
+from bench.synthetic import rollouts as synthetic
 
 
 @pytest.fixture

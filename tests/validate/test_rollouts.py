@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agenttrace.agents.bash_block_spec import task_message
-from agenttrace.rollouts import derived, synthetic
+from agenttrace.rollouts import derived
 from agenttrace.rollouts.compact import compact
 from agenttrace.tasks.swe.rows import load
 from agenttrace.validate import Validation
+from bench.synthetic import rollouts as synthetic
 
 CORPUS = synthetic.Corpus(tasks=2, repos=2, rollouts=5, max_turns=8)
 SPEC = synthetic.spec(CORPUS)

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from agenttrace.analysis.synthetic import Campaign, traces, write
+from bench.synthetic.traces import Campaign, traces, write
 
 
 def agenttrace(*arguments, cwd=None):

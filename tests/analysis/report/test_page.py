@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from agenttrace.analysis import synthetic
 from agenttrace.analysis.report import write_report
+from bench.synthetic import traces as synthetic
 from tests.analysis.report.records import LONG_LINE, changed, hostile_trace, released_row, traces, unmeasured
 
 DASH = "\N{EN DASH}"

@@ -11,10 +11,10 @@ import sys
 
 import pytest
 
-from agenttrace.analysis import synthetic
 from agenttrace.analysis.report import write_report
 from agenttrace.analysis.report.assemble import page
 from agenttrace.errors import DataError, StorageError, UsageError
+from bench.synthetic import traces as synthetic
 from tests.analysis.report.records import SCRIPTS, hostile_trace, released_row, traces
 
 
