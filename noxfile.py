@@ -256,10 +256,10 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(default=False, tags=["check"])
-def units(session: nox.Session) -> None:
-    """Run the tests that need no engine."""
+def quick(session: nox.Session) -> None:
+    """Run what needs no engine and is not slow, on two processes: the tests beside which one writes code."""
     _install(session, "tests")
-    arguments = ["-m", "not docker", *session.posargs]
+    arguments = ["-m", "not docker and not slow", "-n", "2", "--dist", "worksteal", *session.posargs]
     session.run("python", "-m", "pytest", *arguments, env={"PYTHONPATH": str(ROOT)})
 
 

@@ -33,17 +33,17 @@ def test_a_server_that_counts_as_it_says_passes(tmp_path):
         return {**says("x"), "usage": usage}
 
     with ScriptedServer(reply, counts="llama-server") as server:
-        ended = fuzz(tmp_path, server.base_url, "--requests", "12", "--context", "600")
+        ended = fuzz(tmp_path, server.base_url, "--requests", "4", "--context", "100")
     assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.startswith("counted by llama-server: 12 requests, largest prompt ")
-    assert ended.stdout.endswith(", 12 counted exactly, 0 over budget, 0 refused for length\n")
+    assert ended.stdout.startswith("counted by llama-server: 4 requests, largest prompt ")
+    assert ended.stdout.endswith(", 4 counted exactly, 0 over budget, 0 refused for length\n")
 
 
 def test_a_server_that_counts_otherwise_fails(tmp_path):
     with ScriptedServer(lambda _: says("x"), counts="llama-server") as server:
-        ended = fuzz(tmp_path, server.base_url, "--requests", "6", "--context", "600")
+        ended = fuzz(tmp_path, server.base_url, "--requests", "2", "--context", "100")
     assert ended.returncode == 1, ended.stderr
-    assert ", 6 counted exactly" not in ended.stdout
+    assert ", 2 counted exactly" not in ended.stdout
 
 
 def test_a_server_that_counts_no_prompt_is_one_message(tmp_path):

@@ -12,6 +12,7 @@ import pytest
 
 from agenttrace.tasks import sources
 
+pytestmark = pytest.mark.docker
 ROOT = Path(__file__).resolve().parents[2]
 
 

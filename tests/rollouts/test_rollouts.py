@@ -51,6 +51,7 @@ AWKWARD = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observation", ["swe-zero", "mini-swe-agent"])
 def test_records_of_awkward_conversations_validate(source, runners, sit, observation):
     def script(messages):

@@ -56,7 +56,7 @@ def test_a_rollout_is_read_as_it_went(opened):
         assert "Final answer" not in text
         assert page.locator(".others a").all_inner_texts() == ["compare with rollout 1", "compare with rollout 2"]
         page.click(".setting summary")
-        assert "You work in a shell." in page.inner_text(".setting")
+        page.locator(".setting", has_text="You work in a shell.").wait_for()
         show(page, f"#trace={second.rollout_id}")
         assert "No file was changed." in page.inner_text(".ending")
         assert "as I said" in page.inner_text(".ending")
