@@ -42,6 +42,7 @@ def test_killed_many_times_a_run_has_the_same_rollouts(source, runners, server, 
     assert len(set(made)) == len(made) == 2 * ROLLOUTS
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_that_its_records_are_kept(source, runners, server, argv):
     source.prepare(rollouts=200)
     runners.start(source.trees)

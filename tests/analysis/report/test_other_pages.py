@@ -83,6 +83,7 @@ def endless():
     return changed(trace, llm_steps=tuple(steps), spans=tuple(spans))
 
 
+@pytest.mark.slow
 def test_a_trace_without_end_is_shown_in_parts_and_every_part_can_be_reached(opened):
     trace = endless()
     other = changed(trace, trace_id="other", spans=tuple(changed(span, tool_output="x") for span in trace.spans))
