@@ -13,6 +13,7 @@ from tests.analysis.report.records import SCRIPTS, changed, traces
 from tests.analysis.report.test_page import show, watched
 from tests.analysis.test_rollout_rows import rollout, turn
 
+pytestmark = pytest.mark.slow  # a browser starts
 PATCH = """diff --git a/calc.py b/calc.py
 --- a/calc.py
 +++ b/calc.py
@@ -83,7 +84,6 @@ def endless():
     return changed(trace, llm_steps=tuple(steps), spans=tuple(spans))
 
 
-@pytest.mark.slow
 def test_a_trace_without_end_is_shown_in_parts_and_every_part_can_be_reached(opened):
     trace = endless()
     other = changed(trace, trace_id="other", spans=tuple(changed(span, tool_output="x") for span in trace.spans))

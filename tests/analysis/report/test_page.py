@@ -12,6 +12,7 @@ from agenttrace.analysis.report import write_report
 from bench.synthetic import traces as synthetic
 from tests.analysis.report.records import LONG_LINE, changed, hostile_trace, released_row, traces, unmeasured
 
+pytestmark = pytest.mark.slow  # a browser starts
 DASH = "\N{EN DASH}"
 WITNESS = """
     window.violations = [];
