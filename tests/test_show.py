@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from agenttrace.analysis import synthetic
 from agenttrace.errors import UsageError
 from agenttrace.show import pick, transcript
 from agenttrace.store.compact import compact
 from agenttrace.store.read import read_traces
 from agenttrace.verbs.show import run
+from bench.synthetic import traces as synthetic
 from tests.report.records import changed, checkout_trace, turn
 
 KEPT = Path(__file__).parent / "data" / "records" / "1.0.0"

@@ -66,6 +66,7 @@ def digests(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_and_the_same_bytes_again(tmp_path, file):
     found = draw(load([file]), tmp_path / "a", formats=["svg"])
     assert found.left_out == {}

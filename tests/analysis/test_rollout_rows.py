@@ -72,7 +72,7 @@ def test_what_the_infrastructure_spoilt_is_counted_apart_and_attempts_at_one_tas
 def test_traces_and_rollouts_may_be_read_together(file, tmp_path):
     from itertools import islice
 
-    from agenttrace.analysis.synthetic import released_size, traces, write
+    from bench.synthetic.traces import released_size, traces, write
 
     other = tmp_path / "t.jsonl"
     write(other, islice(traces(released_size()[0]), 3))

@@ -8,10 +8,10 @@ import uuid
 
 import msgspec
 import pytest
+from agenttrace.plan import Options
 
 from agenttrace.host import campaign, compose, engine, images
 from agenttrace.host.images import name as image_name
-from agenttrace.plan import Options
 from agenttrace.records import canonical_json
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 

@@ -6,11 +6,11 @@ import json
 
 import msgspec
 import pytest
+from agenttrace.replay import foreign
 
 from agenttrace.analysis import tables
 from agenttrace.errors import DataError
 from agenttrace.formats import convert
-from agenttrace.replay import foreign
 from agenttrace.report.sources import read_views
 from tests.formats.hostile import RELEASED
 

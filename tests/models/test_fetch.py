@@ -8,6 +8,7 @@ import struct
 
 import msgspec
 import pytest
+from agenttrace.plan import Options, check_options
 from rich.console import Console
 
 from agenttrace.errors import DataError, StorageError, UsageError
@@ -16,7 +17,6 @@ from agenttrace.models import pins
 from agenttrace.models.fetch import fetch
 from agenttrace.models.reference import ModelRef, find
 from agenttrace.models.transfer import Transfer
-from agenttrace.plan import Options, check_options
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -6,8 +6,8 @@ from itertools import islice
 
 import msgspec
 
-from agenttrace.analysis import synthetic
 from agenttrace.records import LLMStep, Outcome, Output, Span, Telemetry, ToolCall, Trace, Verdict, derived_id
+from bench.synthetic import traces as synthetic
 
 SCRIPTS = "<script>window.hacked=1</script></script><img src=x onerror='window.hacked=1'><svg onload=window.hacked=1>"
 CONTROLS = "\x00\x07\x1b[31mred\x1b[0m \x7f\x85 \u202eeldoon\u202c \u200b\U000e0041 --> ]]> {{7*7}} \r\n"

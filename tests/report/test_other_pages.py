@@ -12,6 +12,7 @@ from agenttrace.report import write_report
 from tests.report.records import SCRIPTS, changed, checkout_trace, traces, turn
 from tests.report.test_page import show, watched
 
+pytestmark = pytest.mark.slow  # a browser starts
 PATCH = """diff --git a/calc.py b/calc.py
 --- a/calc.py
 +++ b/calc.py

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from agenttrace.analysis import synthetic
 from agenttrace.report import write_report
+from bench.synthetic import traces as synthetic
 from tests.report.records import LONG_LINE, changed, hostile_trace, released_row, traces, unmeasured
 
+pytestmark = pytest.mark.slow  # a browser starts
 DASH = "\N{EN DASH}"
 WITNESS = """
     window.violations = [];

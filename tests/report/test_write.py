@@ -11,10 +11,10 @@ import sys
 
 import pytest
 
-from agenttrace.analysis import synthetic
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.report import write_report
 from agenttrace.report.assemble import page
+from bench.synthetic import traces as synthetic
 from tests.report.records import SCRIPTS, hostile_trace, released_row, traces
 
 

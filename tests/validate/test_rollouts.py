@@ -9,14 +9,15 @@ import sys
 
 import msgspec
 import pytest
+from agenttrace.agents.bash_block_spec import task_message
+from agenttrace.rollouts.compact import compact
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agenttrace.agents.bash_block_spec import task_message
-from agenttrace.rollouts import derived, synthetic
-from agenttrace.rollouts.compact import compact
+from agenttrace.rollouts import derived
 from agenttrace.tasks.swe.rows import load
 from agenttrace.validate import Validation
+from bench.synthetic import rollouts as synthetic
 
 CORPUS = synthetic.Corpus(tasks=2, repos=2, rollouts=5, max_turns=8)
 SPEC = synthetic.spec(CORPUS)

@@ -17,7 +17,7 @@ from agenttrace.analysis.rollouts.statistics import pass_at, tally
 from agenttrace.errors import DataError
 from agenttrace.records import Verdict
 from agenttrace.records.trace import Timings
-from agenttrace.rollouts import synthetic
+from bench.synthetic import rollouts as synthetic
 
 MADE = list(synthetic.rollouts(synthetic.Corpus(tasks=2, repos=2, rollouts=2, turns=3, seed=4)))
 
