@@ -34,14 +34,14 @@ class TableFile:
         self._waiting: list[dict[str, Any]] = []
         self._size = 0
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Take one row.
+    def add(self, row: dict[str, Any], size: int | None = None) -> None:
+        """Take one row of about `size` bytes of text; without it, the texts of its columns are counted.
 
         Raises:
             DataError: a value does not fit its column.
         """
         self._waiting.append(row)
-        self._size += sum(len(value) for value in row.values() if isinstance(value, str))
+        self._size += sum(len(value) for value in row.values() if isinstance(value, str)) if size is None else size
         if len(self._waiting) >= GROUP_ROWS or self._size >= GROUP_BYTES:
             self._flush()
 

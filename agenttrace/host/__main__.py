@@ -317,8 +317,8 @@ def _judge(arguments: argparse.Namespace) -> int:
 def _analysis(arguments: argparse.Namespace) -> int:
     from agenttrace.host import analysis, publishing  # noqa: PLC0415
 
-    if arguments.verb == publishing.VERB:
-        return publishing.run(arguments.argv)
+    if arguments.verb in publishing.VERBS:
+        return publishing.run(arguments.verb, arguments.argv)
     return analysis.run(arguments.verb, arguments.argv)
 
 
