@@ -44,7 +44,7 @@ FORMATS: dict[str, Format] = {
     "agenttrace-0.3-parquet": Format(
         "agenttrace.formats.agenttrace_0_3_view", "tables", ".parquet", "the 14-column view of AgentTrace 0.3.0"
     ),
-    "parquet": Format("agenttrace.formats.tables", "tables", "", "a folder of typed tables: runs, llm_steps, spans"),
+    "parquet": Format("agenttrace.formats.tables", "tables", "", "a folder of typed tables: runs, steps, spans"),
     "atif": Format("agenttrace.formats.atif", "files", ".json", "ATIF v1.7 trajectories (Harbor), one file each"),
     "session-traces": Format(
         "agenttrace.formats.session_trace", "files", ".jsonl", "sessions for the Hub's trace viewer, one file each"

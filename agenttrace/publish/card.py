@@ -148,7 +148,7 @@ def _page(facts: Facts, configs: list[Config]) -> str:
         "|---|---|---:|---:|",
         *(f"| `{one.name}` | {_ABOUT[one.name]} | {one.rows} | {len(one.kinds)} |" for one in configs),
         "",
-        "`trace_id` joins the tables; `call_id` joins a call in `llm_steps.tool_calls_json` to its row in `spans`.",
+        "`trace_id` joins the tables; `call_id` joins a call in `steps.tool_calls_json` to its row in `spans`.",
         'Columns named `..._json` hold JSON text. `null` is "not measured" or "does not apply"; 0 is zero.',
         "",
         "## Files",
@@ -168,7 +168,7 @@ def _page(facts: Facts, configs: list[Config]) -> str:
 
 _ABOUT = {
     "runs": "a task, run once: prompt, outcome, verdicts, metadata, environment",
-    "llm_steps": "a generation of the model: text, reasoning, proposed calls, tokens, timings",
+    "steps": "a generation of the model: text, reasoning, proposed calls, tokens, timings",
     "spans": "a tool call: input, output, exit code, telemetry",
     "agenttrace-0.3": "a task, run once, in the 14 columns of AgentTrace 0.3.0",
 }
