@@ -46,7 +46,7 @@ FORMATS: dict[str, Format] = {
     "agenttrace-0.3-parquet": Format(
         "agenttrace.formats.agenttrace_0_3_view", "rows", ".parquet", "the 14-column view of AgentTrace 0.3.0"
     ),
-    "parquet": Format("agenttrace.formats.tables", "tables", "", "a folder of typed tables: runs, llm_steps, spans"),
+    "parquet": Format("agenttrace.formats.tables", "tables", "", "a folder of typed tables: runs, steps, spans"),
     "records-parquet": Format(
         "agenttrace.formats.record_rows", "rows", ".parquet", "every field of a record, typed and nested, one row each"
     ),

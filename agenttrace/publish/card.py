@@ -250,11 +250,11 @@ def _load(tables: list[Table]) -> list[str]:
 def _configurations(tables: list[Table]) -> Iterator[str]:
     yield from ("| configuration | a row is | rows | columns |", "|---|---|---:|---:|")
     for table in tables:
-        about = _ABOUT[table.name.removeprefix("llm_")]
+        about = _ABOUT[table.name]
         yield f"| `{table.name}` | {about} | {table.rows} | {len(table.columns)} |"
     yield ""
     if any(table.name == "spans" for table in tables):
-        yield "`trace_id` joins the tables; `call_id` joins a proposed call (`tool_calls_json`) to its row in `spans`."
+        yield "`trace_id` joins the tables; `call_id` joins a call in `steps.tool_calls_json` to its row in `spans`."
     yield from ('Columns named `..._json` hold JSON text. `null` is "not measured" or "does not apply"; 0 is zero.', "")
     for table in tables:
         if table.name not in _COLUMNS:

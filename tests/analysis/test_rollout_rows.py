@@ -3,7 +3,6 @@
 import msgspec
 import pytest
 
-from agenttrace.analysis.report.sources import read_views
 from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
 from agenttrace.errors import DataError
@@ -54,7 +53,7 @@ def file(tmp_path):
 def test_a_turn_is_a_step_and_its_command_a_span(file):
     found = load([file])
     assert not found.partial
-    assert found.runs["ended"].tolist() == ["submitted", "turns"]
+    assert found.runs["ended"].tolist() == ["final_answer", "max_steps"]
     assert found.runs["solved"].tolist() == [True, False]
     assert found.runs["task_id"].tolist() == ["octo__cat-1"] * 2
     assert found.steps["tool_call_count"].tolist() == [1, 0, 1, 1]
@@ -85,10 +84,12 @@ def test_a_line_that_is_no_rollout_is_counted_and_named(file):
     file.write_bytes(file.read_bytes() + b'{"rollout_id": "x"}\n' + b'{"rollout_id":')
     source = load([file]).sources[0]
     assert (source.rows, source.bad_lines) == (2, 2)
-    assert "not a rollout" in str(source.problems[0])
+    assert "not a trace record" in str(source.problems[0])
 
 
 def test_the_page_shows_a_rollout(file):
+    from agenttrace.analysis.report.sources import read_views
+
     first, second = read_views(file)
     assert (first.task, first.name, first.solved, second.ended) == ("octo__cat-1", "rollout 0", True, "turns")
     assert [len(step.calls) for step in first.steps] == [1, 0, 1]

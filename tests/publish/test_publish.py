@@ -32,7 +32,7 @@ for info in header["dataset_info"]:
     assert found.num_rows == info["splits"][0]["num_examples"], info["config_name"]
     assert found.features == Features._from_yaml_list(info["features"]), info["config_name"]
 spans = load_dataset(folder, "spans", split="train")
-assert spans.features["telemetry_max_rss_bytes"].dtype == "int64"
+assert spans.features["max_rss_bytes"].dtype == "int64"
 assert set(spans["trace_id"]) == set(runs["trace_id"])
 old = load_dataset(folder, "agenttrace-0.3", split="train")
 assert len(old.features) == 14
