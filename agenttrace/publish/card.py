@@ -108,6 +108,7 @@ class Contents:
         title: heading.
         licence: identifier as the Hub writes it.
         release: cassettes, verdicts and a manifest lie beside the records.
+        searched: what looks private is not in them.
         records: number of records.
         demo: records of a model that is a test fixture.
         groups: (run id, data set, model) → records, and how they ended.
@@ -115,10 +116,10 @@ class Contents:
         tally: of the records of a bash-block agent.
     """
 
-    def __init__(self, title: str, licence: str, *, release: bool = False) -> None:
+    def __init__(self, title: str, licence: str, *, release: bool = False, searched: bool = True) -> None:
         from agenttrace.analysis.rollouts.statistics import Tally  # noqa: PLC0415 - it needs this module
 
-        self.title, self.licence, self.release = title, licence, release
+        self.title, self.licence, self.release, self.searched = title, licence, release, searched
         self.records = self.demo = 0
         self.groups: dict[tuple[str, str, str], Counter[str]] = {}
         self.files: dict[str, RunSpec | None] = {}
@@ -349,10 +350,11 @@ def _files(contents: Contents, *, records: bool) -> list[str]:
     ]
     if contents.tally.rollouts:
         lines += ["Texts of repositories remain under the licences of their repositories.", ""]
+    search = ", and a search for host paths, host names, user names and keys" if contents.searched else ""
     return [
         *lines,
         f"Made by agenttrace {__version__}. The files were validated before this folder was written: schema, ids,",
-        "order, joins, counts, metadata, and a search for host paths, host names, user names and keys.",
+        f"order, joins, counts, metadata{search}.",
     ]
 
 

@@ -120,7 +120,8 @@ def fill(folder: Path, paths: Sequence[Path], settings: Settings, *, release: bo
         DataError: a record does not fit the form, or stands there twice.
     """
     form = FORMS[settings.form or "traces"]
-    contents = Contents(settings.title or form.title, settings.licence, release=release)
+    searched = settings.leaks == "stop"
+    contents = Contents(settings.title or form.title, settings.licence, release=release, searched=searched)
     records = _counted(chain.from_iterable(read(path) for path in paths), contents)
     if form.schemas():
         found = _tables(form, records, folder, settings.rows_per_shard)

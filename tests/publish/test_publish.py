@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.publish import publish
+from agenttrace.publish.folder import Settings, publish
 from agenttrace.publish.card import escaped
 from agenttrace.publish.yaml_text import yaml_text
 
@@ -41,7 +41,7 @@ assert len(old.features) == 14
 
 @pytest.fixture
 def folder(rows, record_file, tmp_path):
-    publish([record_file(rows)], tmp_path / "out", title="Demo: *traces*")
+    publish([record_file(rows)], tmp_path / "out", Settings(title="Demo: *traces*"))
     return tmp_path / "out"
 
 
@@ -66,23 +66,23 @@ def test_the_folder_holds_records_schemas_digests_and_a_card(folder, tmp_path):
 
 
 def test_the_same_files_give_the_same_bytes(folder, tmp_path):
-    publish([tmp_path / "demo.jsonl"], tmp_path / "again", title="Demo: *traces*")
+    publish([tmp_path / "demo.jsonl"], tmp_path / "again", Settings(title="Demo: *traces*"))
     assert (tmp_path / "again" / "SHA256SUMS").read_bytes() == (folder / "SHA256SUMS").read_bytes()
 
 
 def test_a_file_that_does_not_validate_is_not_published(rows, record_file, tmp_path):
     rows[1]["spans"][0]["tool_output"] = "hf_" + "aB3dE" * 7
     with pytest.raises(DataError, match=r"line 2: leak: spans\[0\].tool_output"):
-        publish([record_file(rows)], tmp_path / "out", title="x")
+        publish([record_file(rows)], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_files_of_one_name_and_files_without_records_are_refused(rows, record_file, tmp_path):
     path = record_file(rows)
     with pytest.raises(UsageError, match="same name"):
-        publish([path, path], tmp_path / "out", title="x")
+        publish([path, path], tmp_path / "out")
     with pytest.raises(UsageError, match="no record"):
-        publish([record_file([], "empty.jsonl")], tmp_path / "out", title="x")
+        publish([record_file([], "empty.jsonl")], tmp_path / "out")
 
 
 def test_the_readme_line_of_the_documentation_works(folder, tmp_path):
@@ -117,10 +117,10 @@ def test_names_in_a_card_are_shown_and_do_nothing():
 @pytest.mark.parametrize("name", ["a\nb.jsonl", "a\\b.jsonl", "a\x1b.jsonl"])
 def test_a_name_that_the_sums_cannot_hold_is_refused(tmp_path, name):
     with pytest.raises(UsageError, match="cannot be published"):
-        publish([tmp_path / name], tmp_path / "out", title="t")
+        publish([tmp_path / name], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_names_that_are_one_on_some_disks_are_refused(tmp_path):
     with pytest.raises(UsageError, match="same name"):
-        publish([tmp_path / "x/Straße.jsonl", tmp_path / "y/STRASSE.jsonl"], tmp_path / "out", title="t")
+        publish([tmp_path / "x/Straße.jsonl", tmp_path / "y/STRASSE.jsonl"], tmp_path / "out")
