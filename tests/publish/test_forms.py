@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -134,7 +135,7 @@ def test_the_published_forms_are_formats_and_give_the_same_rows(run, tmp_path, f
 def test_every_form_is_made_of_formats_and_takes_these_records(run, tmp_path):
     for name, form in FORMS.items():
         assert {part.format for part in form.parts} <= set(FORMATS)
-        assert set(publish([run], tmp_path / name, Settings(form=name)).values()) <= {10, 42, 51, 44}
+        assert set(publish([run], tmp_path / name, Settings(form=name)).values()) <= {10, 38, 44}
     assert publish([run], tmp_path / "default") == publish([run], tmp_path / "again", Settings(form="1k-32k"))
 
 
@@ -180,7 +181,7 @@ def test_the_card_tells_what_was_executed_and_what_submitted_means(run, tmp_path
     flat = " ".join(text.split())
     for said in (
         "**The shell commands were really executed**", "It does not mean that the change is correct",
-        "Only the execution of code was impossible", "are no result", "30 turns, 1024 tokens a turn, 32768 in all",
+        "Only the execution of code was impossible", "are no result", "8 turns, 1024 tokens a turn, 32768 in all",
         "temperature 1.0, top_p 1.0", "policy `execution_free`", f"image sandbox | `{'5' * 64}`", "format `swe-zero`",
         "hidden tests | not shown", "| submitted | 4 (40.0 %) |", "| `n_messages` | `int64` |",
     ):  # fmt: skip
@@ -235,12 +236,11 @@ def test_hostile_task_names_stay_in_the_folder(run, tmp_path):
 
 def test_nothing_is_written_when_a_record_is_not_fit(run, tmp_path):
     lines = run.read_bytes().splitlines(keepends=True)
-    said = run.read_text(encoding="utf-8").partition("THOUGHT: ")[2][:8].encode()
     for content, message in (
         ([*lines, lines[0]], "stands in line 1 already"),
         ([*lines, b'{"rollout_id": 1}\n'], "line 11: schema"),
-        ([*lines[:9], lines[9].replace(b"agenttrace-demo-swe", b"other")], "line 10: plan: model: is 'other'"),
-        ([lines[0].replace(said, b"hf_" + b"aB3dE" * 7)], r"line 1: leak: .*: Hugging Face token"),
+        ([*lines[:9], re.sub(rb'("model": ?")', rb"\1other-", lines[9], count=1)], "line 10: plan: model: is 'other-"),
+        ([lines[0].replace(b"THOUGHT: look", b"hf_" + b"aB3dE" * 7)], r"line 1: leak: .*: Hugging Face token"),
     ):
         run.write_bytes(b"".join(content))
         with pytest.raises(DataError, match=message):
@@ -263,8 +263,7 @@ def test_a_record_that_two_files_have_is_refused(run, tmp_path):
 
 def test_what_looks_private_is_published_only_when_that_is_asked_for(run, tmp_path):
     lines = run.read_bytes().splitlines(keepends=True)
-    said = run.read_text(encoding="utf-8").partition("THOUGHT: ")[2][:8].encode()
-    run.write_bytes(lines[0].replace(b"THOUGHT: " + said, b"THOUGHT: hf_" + b"aB3dE" * 7))
+    run.write_bytes(lines[0].replace(b"THOUGHT: look", b"hf_" + b"aB3dE" * 7))
     with pytest.raises(DataError, match="--keep-findings publishes"):
         publish([run], tmp_path / "out")
     assert publish([run], tmp_path / "out", Settings(leaks="keep"))["data"] == 1

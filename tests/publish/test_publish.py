@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.publish.folder import Settings, publish
 from agenttrace.publish.card import escaped
+from agenttrace.publish.folder import Settings, publish
 from agenttrace.publish.yaml_text import yaml_text
 
 ROOT = Path(__file__).parents[2]
