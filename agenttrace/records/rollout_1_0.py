@@ -47,6 +47,9 @@ _ENDED: dict[str, Ended] = {
     "format": "format_error",
     "error": "internal_error",
 }
+RENAMED = {"instance_id": "task_id", "model": "model_family", "max_turns": "max_steps"}
+"""Keys of `metadata` that have another name in traces."""
+_SEEDS = 2**31
 _REFUSALS = ("ContextFullError", "RequestRefusedError", "UnparsableReplyError", "NoReplyError")
 
 
@@ -230,9 +233,8 @@ def _ended(rollout: Rollout) -> Ended:
 
 def _metadata(rollout: Rollout) -> dict[str, Any]:
     """Return the recorded metadata, with the names of today and what stood beside it."""
-    renamed = {"instance_id": "task_id", "model": "model_family", "max_turns": "max_steps"}
     return {
-        **{renamed.get(name, name): value for name, value in rollout.metadata.items()},
+        **{RENAMED.get(name, name): value for name, value in rollout.metadata.items()},
         "task_id": rollout.instance_id,
         "task_name": rollout.instance_id,
         "task_kind": "swe",
@@ -262,13 +264,17 @@ def _step(trace_id: str, turn: Turn) -> LLMStep:
         input_tokens=turn.input_tokens,
         output_tokens=turn.output_tokens,
         start_ns=turn.start_ns,
-        end_ns=turn.start_ns + round(turn.duration_ms * 1e6),
+        end_ns=_end_ns(turn.start_ns, turn.duration_ms),
         finish_reason=turn.finish_reason,
         timings=turn.timings,
         counted_tokens=turn.counted_tokens,
         blocks=turn.blocks,
         answered=turn.observation if turn.execution is None else None,
     )
+
+
+def _end_ns(start_ns: int, duration_ms: float) -> int:
+    return start_ns + round(max(-(2.0**62), min(duration_ms * 1e6, 2.0**62)))  # whatever a hostile file says
 
 
 def _span(trace_id: str, turn: Turn, execution: Execution) -> Span:
@@ -283,7 +289,7 @@ def _span(trace_id: str, turn: Turn, execution: Execution) -> Span:
         tool_input=canonical_json({"command": execution.command}).decode(),
         tool_output=turn.observation or "",
         start_ns=execution.start_ns,
-        end_ns=execution.start_ns + round(execution.duration_ms * 1e6),
+        end_ns=_end_ns(execution.start_ns, execution.duration_ms),
         duration_ms=execution.duration_ms,
         telemetry=execution.telemetry,
         exit_code=execution.exit_code,
@@ -300,6 +306,46 @@ def _output(execution: Execution, total: int, kept: int) -> Output:
     return Output(text=None, bytes_total=total, bytes_kept=kept, encoding=execution.encoding)
 
 
+def metadata(spec: RunSpec, agent: BashBlockSpec, instance_id: str, index: int, *, spec_sha256: str) -> dict[str, Any]:
+    """Return the `metadata` that a rollout of schema 1.0.0 recorded, under the names of then.
+
+    Args:
+        spec: of the run, as `decode_spec` gives it.
+        agent: its `agent`.
+        instance_id: of the task.
+        index: of the rollout within the task.
+        spec_sha256: digest of the run spec.
+    """
+    return {
+        "schema_version": spec.schema_version,
+        "collector_version": spec.collector_version,
+        "run_id": spec.run_id,
+        "run_spec_sha256": spec_sha256,
+        "dataset_name": spec.dataset.name,
+        "dataset_source": spec.dataset.source,
+        "dataset_sha256": spec.dataset.sha256,
+        "instance_id": instance_id,
+        "rollout_index": index,
+        "model": spec.model.name,
+        "model_artifact": spec.model.artifact,
+        "model_sha256": spec.model.sha256,
+        "model_revision": spec.model.revision,
+        "demo": spec.model.demo,
+        "serving_engine": spec.serving.engine,
+        "serving_engine_version": spec.serving.engine_version,
+        "serving_profile": spec.serving.profile,
+        "sampler": spec.sampler.name,
+        "temperature": spec.sampler.temperature,
+        "seed": int(digest([spec.sampler.seed, instance_id, index])[:16], 16) % _SEEDS,
+        "prompt_sha256": digest([agent.system_template, agent.instance_template]),
+        "observation_template": agent.observation_template,
+        "max_turns": agent.max_turns,
+        "max_total_tokens": agent.max_total_tokens,
+        "sandbox_policy": spec.sandbox.policy,
+        "images": spec.images,
+    }
+
+
 _rollout = msgspec.json.Decoder(Rollout).decode
 _spec = msgspec.json.Decoder(RolloutSpec).decode
 
@@ -307,6 +353,11 @@ _spec = msgspec.json.Decoder(RolloutSpec).decode
 def decode(line: bytes) -> Trace:
     """Return the trace of a line of a rollout file; raises what `msgspec.json.decode` raises."""
     return as_trace(_rollout(line))
+
+
+def is_spec(data: bytes) -> bool:
+    """Return whether a run spec is one of rollouts of schema 1.0.0."""
+    return b'"instance_ids"' in data
 
 
 def decode_spec(data: bytes) -> RunSpec:

@@ -61,6 +61,19 @@ class _Key(msgspec.Struct):
     rollout_index: int = 0
 
 
+def is_compacted(path: Path) -> bool:
+    """Return whether a file has the name of the compacted form and ends as it does; other compressed files do not.
+
+    Raises:
+        UsageError: it cannot be opened, or is a folder, a pipe or a device.
+    """
+    if path.suffix != COMPACTED:
+        return False
+    with opened(path) as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _FOOTER.size))
+        return file.read().endswith(_SEEKABLE_MAGIC.to_bytes(4, "little"))
+
+
 class Compacted:
     """A compacted file, open for random access; use it as a context.
 
@@ -107,6 +120,15 @@ class Compacted:
             return self._decompressor.decompress(data)
         except self._error as error:
             raise self._damaged(f"frame {number}: {error}") from error
+
+    def check(self) -> None:
+        """Unpack every frame, to see that the seek table is that of the file.
+
+        Raises:
+            DataError: one is damaged.
+        """
+        for number in range(self.frames):
+            self.frame(number)
 
     def get(self, trace_id: str) -> Trace:
         """Return one record; reads the index in steps and one frame.

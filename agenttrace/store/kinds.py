@@ -20,7 +20,7 @@ _OTHERS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "a zip file"}
 
 def is_failures(path: Path) -> bool:
     """Return whether a file holds attempts that the infrastructure spoilt."""
-    return path.name.endswith(FAILURES)
+    return path.name.removesuffix(".gz").removesuffix(".zst").endswith(FAILURES)
 
 
 def other_kind(path: Path, head: bytes) -> str | None:

@@ -111,7 +111,7 @@ def read_run_spec(path: Path) -> RunSpec:
         raise UsageError(f"cannot read {path}: there is no such file; a run spec lies beside its records")
     try:
         data = content(path)
-        if b'"instance_ids"' in data:
+        if rollout_1_0.is_spec(data):
             return rollout_1_0.decode_spec(data)
         return msgspec.json.decode(data, type=RunSpec)
     except DECODE_ERRORS as error:

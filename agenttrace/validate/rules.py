@@ -6,12 +6,13 @@ import json
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.records import INFRASTRUCTURE_ENDS, canonical_json, derived_id
-from agenttrace.tasks import solved
+from msgspec import UNSET
+
+from agenttrace.records import INFRASTRUCTURE_ENDS, canonical_json, derived_id, solved
 from agenttrace.validate.findings import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
     from agenttrace.records import LLMStep, Output, Span, Telemetry, ToolCall, Trace
 
@@ -20,12 +21,12 @@ CLOCK_SLACK_NS = 1_000_000_000
 _SLACK_MS, _SLACK_SHARE = 5.0, 0.01
 
 
-def ids(trace: Trace) -> Iterator[Problem]:
-    """Yield ids that are not the UUIDv5 of what they stand for."""
+def ids(trace: Trace, kind: str = "trace") -> Iterator[Problem]:
+    """Yield ids that are not the UUIDv5 of what they stand for; `kind` is the first part of a record's own id."""
     known = trace.metadata
     key = tuple(known.get(name) for name in ("run_id", "dataset_name", "task_id", "rollout_index"))
     if all(isinstance(part, (str, int)) for part in key):
-        yield from same("trace_id", trace.trace_id, derived_id("trace", *map(str, key)))
+        yield from same("trace_id", trace.trace_id, derived_id(kind, *map(str, key)))
     else:
         yield Problem(
             "ids", "metadata", "run_id, dataset_name, task_id and rollout_index make the trace id: one is missing"
@@ -58,7 +59,11 @@ def order(trace: Trace) -> Iterator[Problem]:
     yield from forwards(_intervals(trace))
     items: list[LLMStep | Span] = [*trace.llm_steps, *trace.spans]
     parts = [item.duration_ms or 0.0 for item in items]
-    yield from durations("total_duration_ms", trace.total_duration_ms, parts, of="its steps and spans")
+    if trace.total_duration_ms < 0 or (trace.prepare_ms or 0.0) < 0 or any(part < 0 for part in parts):
+        yield Problem("order", "", "a duration is negative")
+    elif sum(parts) > trace.total_duration_ms * (1 + _SLACK_SHARE) + _SLACK_MS:
+        message = f"is {trace.total_duration_ms:.3f} ms, its steps and spans add up to {sum(parts):.3f} ms"
+        yield Problem("order", "total_duration_ms", message)
 
 
 def utc(timestamp: str) -> Iterator[Problem]:
@@ -75,14 +80,6 @@ def forwards(intervals: Iterable[tuple[str, int | None, int | None]]) -> Iterato
     for where, first, last in intervals:
         if first is not None and last is not None and last < first - CLOCK_SLACK_NS:
             yield Problem("order", where, f"runs backwards: {first} to {last}")
-
-
-def durations(where: str, whole: float, parts: Sequence[float], *, of: str) -> Iterator[Problem]:
-    """Yield durations (ms) that are negative, and parts that add up to more than the whole."""
-    if whole < 0 or any(part < 0 for part in parts):
-        yield Problem("order", "", "a duration is negative")
-    elif sum(parts) > whole * (1 + _SLACK_SHARE) + _SLACK_MS:
-        yield Problem("order", where, f"is {whole:.3f} ms, {of} add up to {sum(parts):.3f} ms")
 
 
 def _intervals(trace: Trace) -> Iterator[tuple[str, int | None, int | None]]:
@@ -167,15 +164,17 @@ def counts(trace: Trace) -> Iterator[Problem]:
     if isinstance(limit, int) and len(trace.llm_steps) > limit:
         yield Problem("counts", "llm_steps", f"are {len(trace.llm_steps)}, max_steps is {limit}")
     for index, step in enumerate(trace.llm_steps):
-        if min(step.input_tokens or 0, step.output_tokens or 0) < 0:
+        if min(step.input_tokens or 0, step.output_tokens or 0, step.counted_tokens or 0) < 0:
             yield Problem("counts", f"llm_steps[{index}]", "a number of tokens is negative")
 
 
 def _output(where: str, output: Output) -> Iterator[Problem]:
     total, kept, text = output.bytes_total, output.bytes_kept, output.text
-    size = len(text.encode("utf-8", "surrogatepass"))
+    size = len((text or "").encode("utf-8", "surrogatepass"))
     if not 0 <= kept <= total:
         yield Problem("counts", f"{where}.bytes_kept", f"is {kept} of {total} bytes")
+    elif text is None:
+        return
     elif kept < total and f"[... {total - kept} bytes left out ...]" not in text:
         yield Problem("counts", f"{where}.text", f"does not say that {total - kept} bytes were left out")
     elif kept == total and output.encoding == "utf-8" and size != kept:
@@ -209,7 +208,7 @@ def cost(where: str, cost: Telemetry) -> Iterator[Problem]:
 
 
 def outcome(trace: Trace) -> Iterator[Problem]:
-    """Yield ends and verdicts that contradict the run."""
+    """Yield ends and verdicts that contradict the run of a tool-calling agent."""
     found = trace.outcome
     if found.ended == "final_answer":
         answers = [span for span in trace.spans if span.tool_name == "final_answer" and span.exit_code == 0]
@@ -217,9 +216,35 @@ def outcome(trace: Trace) -> Iterator[Problem]:
             yield Problem("outcome", "outcome.final_answer", "is not what the final_answer call says")
     elif found.final_answer is not None:
         yield Problem("outcome", "outcome.final_answer", f"is given although the run ended by {found.ended}")
+    yield from verdicts(trace)
+
+
+def verdicts(trace: Trace) -> Iterator[Problem]:
+    """Yield verdicts that contradict each other or the end of the run."""
+    found = trace.outcome
     if found.verdicts and found.solved != solved(found.verdicts):
         yield Problem("outcome", "outcome.solved", f"is {found.solved}, the verdicts say {solved(found.verdicts)}")
     if not found.verdicts and found.solved is not None:
         yield Problem("outcome", "outcome.solved", f"is {found.solved} without a verdict")
     if found.ended in INFRASTRUCTURE_ENDS and found.verdicts:
         yield Problem("outcome", "outcome.verdicts", f"are given although the run ended by {found.ended}")
+
+
+def texts(trace: Trace) -> Iterator[Problem]:
+    """Yield outputs without their text, which stands nowhere else in a trace of the tool-calling agent."""
+    for index, span in enumerate(trace.spans):
+        for name, output in (("stdout", span.stdout), ("stderr", span.stderr)):
+            if output is not None and output.text is None:
+                yield Problem("schema", f"spans[{index}].{name}.text", "is null")
+
+
+def fields_since_1_1(trace: Trace, *, given: bool) -> Iterator[str]:
+    """Yield the fields that schema 1.1.0 added and that are there, or those that are not."""
+    records: list[tuple[str, object, tuple[str, ...]]] = [
+        *((f"llm_steps[{n}].", one, ("counted_tokens", "blocks", "answered")) for n, one in enumerate(trace.llm_steps)),
+        *((f"spans[{n}].", one, ("cut_chars",)) for n, one in enumerate(trace.spans)),
+        ("outcome.", trace.outcome, ("patch", "patch_note")),
+        ("", trace, ("prepare_ms",)),
+    ]
+    for where, record, names in records:
+        yield from (f"{where}{name}" for name in names if (getattr(record, name) is not UNSET) == given)

@@ -8,12 +8,13 @@ import subprocess
 from datetime import UTC, datetime
 
 import pytest
-from agenttrace.plan import Options, make_plan
-from agenttrace.replay.rows import metadata_digest
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.fixture.version import fixture_version
+from agenttrace.plan import Options, make_plan
+from agenttrace.publish.folder import Settings
 from agenttrace.publish.release import release, verify
+from agenttrace.replay.rows import metadata_digest
 from agenttrace.serving.cassette import Turn, cassette_path
 from agenttrace.serving.cassette_log import CassetteLog
 from agenttrace.serving.chat import spec_fixed_part
@@ -61,15 +62,15 @@ def campaign(rows, record_file, plan):
 
 @pytest.fixture
 def folder(campaign, tmp_path):
-    release([campaign], tmp_path / "out", title="One task")
+    release([campaign], tmp_path / "out", Settings(title="One task"))
     return tmp_path / "out"
 
 
 FILES = (
     "README.md", "SHA256SUMS", "data/agenttrace-0.3/train-00000-of-00001.parquet",
-    "data/llm_steps/train-00000-of-00001.parquet", "data/runs/train-00000-of-00001.parquet",
-    "data/spans/train-00000-of-00001.parquet", "manifest.json", "records/demo.cassette.zst", "records/demo.jsonl",
-    "records/demo.run.json", "schema/run-spec-1.0.0.json", "schema/trace-1.0.0.json", "verdicts/demo.jsonl",
+    "data/runs/train-00000-of-00001.parquet", "data/spans/train-00000-of-00001.parquet",
+    "data/steps/train-00000-of-00001.parquet", "manifest.json", "records/demo.cassette.zst", "records/demo.jsonl",
+    "records/demo.run.json", "schema/run-spec-1.1.0.json", "schema/trace-1.1.0.json", "verdicts/demo.jsonl",
 )  # fmt: skip
 
 
@@ -92,7 +93,7 @@ def test_a_release_holds_all_its_files_and_is_whole(folder, campaign, plan):
 
 
 def test_the_same_campaign_gives_the_same_bytes(folder, campaign, tmp_path):
-    release([campaign], tmp_path / "again", title="One task")
+    release([campaign], tmp_path / "again", Settings(title="One task"))
     assert (tmp_path / "again/manifest.json").read_bytes() == (folder / "manifest.json").read_bytes()
 
 
@@ -197,7 +198,7 @@ def test_a_folder_that_is_not_there_is_one_error(tmp_path):
 
 def refused(campaign, tmp_path, match, **more):
     with pytest.raises(DataError, match=match) as told:
-        release([campaign], tmp_path / "out", title="x", **more)
+        release([campaign], tmp_path / "out", **more)
     assert not (tmp_path / "out").exists()
     return str(told.value)
 

@@ -1,59 +1,45 @@
-"""Real records, put under a run spec of the present version, so that ids and metadata can be computed again."""
+"""Collected records of the demo set, put under a run spec of the present schema."""
 
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
-from agenttrace.plan import Options, make_plan, metadata, write_run_spec
 
-from agenttrace.fixture.version import fixture_version
-from agenttrace.records import derived_id
+from agenttrace.records import SCHEMA_VERSION
+from agenttrace.store.read import read_run_spec
 
-COLLECTED = Path(__file__).parents[1] / "data" / "records" / "demo.jsonl"
-
-
-@pytest.fixture
-def plan(tmp_path):
-    return make_plan(
-        Options(output="demo.jsonl"),
-        images={"sandbox": "5" * 64},
-        fixture_version=fixture_version("demo"),
-        folder=tmp_path,
-        now=datetime(2026, 11, 2, tzinfo=UTC),
-    )
-
-
-def rehomed(row, plan):
-    """Return a collected record as the campaign of this plan would have written it."""
-    task = next(task for task in plan.tasks if task.task_id == row["metadata"]["task_id"])
-    row["trace_id"] = plan.trace_id(task)
-    row["metadata"] = msgspec.to_builtins(metadata(plan.spec, task))
-    for step in row["llm_steps"]:
-        old, step["step_id"] = step["step_id"], derived_id(row["trace_id"], "step", step["step_number"])
-        for span in row["spans"]:
-            if span["parent_span_id"] == old:
-                span["parent_span_id"] = step["step_id"]
-    for span in row["spans"]:
-        span["span_id"] = derived_id(row["trace_id"], span["call_id"])
-    return row
+RELEASED = Path(__file__).parents[2] / "datasets" / "agenttrace-demo" / "records" / "agenttrace-demo.jsonl"
 
 
 @pytest.fixture
-def rows(plan):
-    return [rehomed(json.loads(line), plan) for line in COLLECTED.read_text(encoding="utf-8").splitlines()]
+def released():
+    """A record file of schema 1.0.0."""
+    return RELEASED
 
 
 @pytest.fixture
-def record_file(plan):
+def spec():
+    return msgspec.structs.replace(read_run_spec(RELEASED.with_suffix(".run.json")), schema_version=SCHEMA_VERSION)
+
+
+@pytest.fixture
+def rows(spec):
+    found = [json.loads(line) for line in RELEASED.read_text(encoding="utf-8").splitlines()[:4]]
+    for row in found:
+        row["metadata"] |= {"schema_version": SCHEMA_VERSION, "run_spec_sha256": spec.digest}
+    return found
+
+
+@pytest.fixture
+def record_file(spec, tmp_path):
     """Return a function that writes rows as a record file with its run spec."""
 
-    def write(rows, name=None):
-        write_run_spec(plan)
-        path = plan.path if name is None else plan.path.with_name(name)
+    def write(rows, name="demo.jsonl"):
+        (tmp_path / "demo.run.json").write_bytes(msgspec.json.encode(spec))
+        path = tmp_path / name
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return path
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import gzip
 import json
+import shutil
+import tracemalloc
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agenttrace.store.lines import TOO_LONG, lines
 from agenttrace.validate import MOST_PER_LINE, Validation
-from agenttrace.validate.lines import lines
 
 
 def findings(path):
@@ -22,6 +26,48 @@ def test_a_file_as_collected_has_no_findings(rows, record_file):
     assert list(validation) == []
     assert validation.records == len(rows) == 4
     assert validation.notes == ["4 of the 32 tasks of the run spec have a record"]
+
+
+def test_records_of_schema_1_0_have_no_findings_and_no_fields_of_later_ones(released, tmp_path):
+    validation = Validation(released)
+    assert (list(validation), validation.notes, validation.records) == ([], [], 32)
+    shutil.copy(released.with_suffix(".run.json"), tmp_path / "demo.run.json")
+    row = json.loads(released.read_bytes().splitlines()[0])
+    row["prepare_ms"] = 1.0
+    row["spans"][0]["cut_chars"] = 0
+    path = tmp_path / "demo.jsonl"
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    assert [(one.rule, one.where) for one in findings(path)] == [
+        ("schema", "spans[0].cut_chars"),
+        ("schema", "prepare_ms"),
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_compressed_files_are_checked_as_they_are(rows, record_file, suffix):
+    rows[1]["model"] = "another"
+    path = record_file(rows)
+    packed = path.with_name(path.name + suffix)
+    whole = (gzip if suffix == ".gz" else zstandard).compress(path.read_bytes())
+    packed.write_bytes(whole)
+    assert findings(packed) == findings(path) != []
+    packed.write_bytes(whole[:-9])
+    assert (findings(packed)[-1].rule, "cut off" in findings(packed)[-1].message) == ("file", True)
+
+
+def test_memory_stays_small_however_many_records_there_are(rows, record_file):
+    row = json.dumps(rows[0])
+    lines = (row.replace(rows[0]["trace_id"], f"{number:036}") for number in range(2000))
+    path = record_file([])
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    validation = Validation(path)
+    tracemalloc.start()
+    for _ in validation:
+        pass
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert validation.records == 2000
+    assert held < 2 * 2**20
 
 
 def span(row):
@@ -37,6 +83,8 @@ BREAKS = {
     "schema: missing": ("schema", lambda r: r.pop("outcome")),
     "schema: unknown value": ("schema", lambda r: span(r).update(status="fine")),
     "schema: unknown key": ("schema", lambda r: span(r)["telemetry"].update(extra=1)),
+    "schema: version of another run spec": ("schema", lambda r: r["metadata"].update(schema_version="1.0.0")),
+    "schema: no text": ("schema", lambda r: span(r)["stdout"].update(text=None)),
     "schema: other version": ("schema", lambda r: r["metadata"].update(schema_version="9.0.0")),
     "ids: trace": ("ids", lambda r: r.update(trace_id="69294d1d-ff0b-5b6e-8287-ab4e037fbaed")),
     "ids: step": ("ids", lambda r: step(r).update(step_id="x")),
@@ -75,6 +123,7 @@ BREAKS = {
     "outcome: solved": ("outcome", lambda r: r["outcome"].update(solved=not r["outcome"]["solved"])),
     "outcome: no verdict": ("outcome", lambda r: r["outcome"].update(verdicts=[], solved=True)),
     "outcome: spoilt": ("outcome", lambda r: r["outcome"].update(ended="model_error")),
+    "plan: model": ("plan", lambda r: r.update(model="another")),
     "metadata: value": ("metadata", lambda r: r["metadata"].update(seed=1)),
     "metadata: number type": ("metadata", lambda r: r["metadata"].update(temperature=0)),
     "metadata: extra": ("metadata", lambda r: r["metadata"].update(host="x")),
@@ -131,7 +180,7 @@ def test_a_key_given_twice_is_found_and_hides_nothing(rows, record_file):
     path = record_file(rows[:1])
     line = path.read_text(encoding="utf-8")
     path.write_text(line.replace('"model":', '"model": "AKIA' + "A1B2" * 4 + '", "model":', 1), encoding="utf-8")
-    assert {finding.rule for finding in findings(path)} == {"json", "schema", "leak"}
+    assert {finding.rule for finding in findings(path)} == {"json", "schema", "leak", "plan"}
 
 
 HARD = st.sampled_from(
@@ -157,11 +206,14 @@ def test_no_value_anywhere_stops_it(rows, record_file, data):
     assert {finding.line for finding in findings(path)} <= {1}
 
 
-def test_an_endless_line_is_measured_not_read(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_bytes(b"x" * 5_000_000 + b"\n{}\n")
-    found = list(lines(path, longest=1000))
-    assert [(line.number, line.data, line.length) for line in found] == [(1, b"", 5_000_001), (2, b"{}", 3)]
+def test_an_endless_line_is_counted_not_held(rows, record_file, monkeypatch):
+    path = record_file(rows[:2])
+    path.write_bytes(b"x" * 5_000_000 + b"\n" + path.read_bytes())
+    monkeypatch.setattr("agenttrace.validate.lines", lambda path: lines(path, max_line_bytes=1_000_000))
+    found = findings(path)
+    assert [(finding.line, finding.rule, finding.message) for finding in found] == [
+        (1, "json", f"{TOO_LONG}: not checked")
+    ]
 
 
 def test_findings_of_one_line_are_limited(rows, record_file):
@@ -171,12 +223,12 @@ def test_findings_of_one_line_are_limited(rows, record_file):
     assert found[-1].rule == "more"
 
 
-def test_without_a_run_spec_it_says_what_was_not_checked(rows, record_file, plan):
+def test_without_a_run_spec_it_says_what_was_not_checked(rows, record_file):
     path = record_file(rows)
     path.with_suffix(".run.json").unlink()
     validation = Validation(path)
     assert list(validation) == []
-    assert "could not be computed again" in validation.notes[0]
+    assert "plan and metadata were not checked" in validation.notes[0]
 
 
 def test_the_run_spec_is_checked_too(rows, record_file):

@@ -14,7 +14,8 @@ import pytest
 import zstandard
 
 from agenttrace.host import publishing
-from bench.synthetic import rollouts as synthetic
+from agenttrace.rollouts import synthetic
+from agenttrace.verbs import publish_rollouts
 
 TRACES = Path(__file__).parents[1] / "data" / "records" / "demo.jsonl"
 
@@ -98,7 +99,7 @@ def test_the_host_gives_records_and_token_to_two_containers(runs, tmp_path, monk
     monkeypatch.setattr("agenttrace.host.analysis.run", run)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     argv = [str(runs[0]), "-o", str(tmp_path / "out"), "--upload", "o/n", "--private"]
-    assert publishing.run(argv) == 0
+    assert publishing.run("publish-rollouts", argv) == 0
     (_, first, none), (_, second, order) = started
     assert first == [*argv, "--make-only"]
     assert none is None
@@ -106,5 +107,5 @@ def test_the_host_gives_records_and_token_to_two_containers(runs, tmp_path, monk
     assert json.loads(order)["environment"]["HF_TOKEN"] == "hf_secret"
     assert "hf_secret" not in " ".join(second)
     parser = argparse.ArgumentParser()
-    publishing.publish_rollouts.add(parser)
-    assert parser.parse_args(second).run is None
+    publish_rollouts.add(parser)
+    assert parser.parse_args(second).files == []
