@@ -88,7 +88,7 @@ def fill(folder: Path, paths: Sequence[Path], facts: Facts) -> list[Config]:
         raise UsageError("there is no record in these files")
     _copy(paths, folder / "records")
     (folder / "schema").mkdir()
-    for kind in schema.TRACES:
+    for kind in schema.KINDS:
         (folder / "schema" / schema.name(kind)).write_bytes(schema.encoded(kind))
     (folder / "README.md").write_text(card(facts, configs), encoding="utf-8")
     return configs
