@@ -52,6 +52,12 @@ def _host(session: nox.Session, *arguments: str) -> None:
     _python(session, "-m", "agenttrace.host", *arguments)
 
 
+def _bench(session: nox.Session, name: str, needs: str = "host") -> None:
+    """Run a developers' bench or check (`bench/`) with the requirements that it needs."""
+    _install(session, needs)
+    _python(session, "-m", "bench", name, *session.posargs)
+
+
 def _analysis(session: nox.Session, verb: str) -> None:
     """Run a verb that reads records in the analysis image."""
     _host(session, verb, *session.posargs)
@@ -158,15 +164,13 @@ def publish_rollouts(session: nox.Session) -> None:
 @nox.session(name="bench-diversity", default=False, tags=["measure"])
 def bench_diversity(session: nox.Session) -> None:
     """Measure signatures and near-duplicates beside datasketch and upstream's MD5 (options: -- --help)."""
-    _install(session, "bench")
-    _python(session, "-m", "agenttrace.analysis.diversity.bench", *session.posargs)
+    _bench(session, "bench-diversity", needs="bench")
 
 
 @nox.session(name="bench-analysis", default=False, tags=["measure"])
 def bench_analysis(session: nox.Session) -> None:
     """Measure reading and analysing a million spans beside pandas, and report pages (options: -- --help)."""
-    _install(session, "tests")
-    _python(session, "-m", "agenttrace.analysis.bench", *session.posargs)
+    _bench(session, "bench-analysis", needs="tests")
 
 
 @nox.session(tags=["run"])
@@ -191,7 +195,7 @@ def arm64(session: nox.Session) -> None:
             session.skip("this machine cannot run programs of the other architecture (the reason stands above)")
         if ended.returncode:
             session.error("scripts/enable-emulation.sh failed (see above)")
-    _host(session, "arm64", *session.posargs)
+    _bench(session, "arm64")
 
 
 @nox.session(name="verify-fixture", tags=["check"])
@@ -203,7 +207,7 @@ def verify_fixture(session: nox.Session) -> None:
 @nox.session(name="tasks-check", tags=["check"])
 def tasks_check(session: nox.Session) -> None:
     """Run every reference of the task sets in the sandbox: which are stable, which pass, which are broken (-- SET)."""
-    _host(session, "tasks-check", *session.posargs)
+    _bench(session, "tasks-check")
 
 
 @nox.session(tags=["run"])
@@ -252,10 +256,10 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(default=False, tags=["check"])
-def units(session: nox.Session) -> None:
-    """Run the tests that need no engine."""
+def quick(session: nox.Session) -> None:
+    """Run what needs no engine and is not slow, on two processes: the tests beside which one writes code."""
     _install(session, "tests")
-    arguments = ["-m", "not docker", *session.posargs]
+    arguments = ["-m", "not docker and not slow", "-n", "2", "--dist", "worksteal", *session.posargs]
     session.run("python", "-m", "pytest", *arguments, env={"PYTHONPATH": str(ROOT)})
 
 
@@ -277,38 +281,37 @@ def formats_check(session: nox.Session) -> None:
 @nox.session(name="telemetry-check", tags=["measure"])
 def telemetry_check(session: nox.Session) -> None:
     """Run known loads through real sandbox workers and check their figures (options: -- --help)."""
-    _host(session, "telemetry-check", *session.posargs)
+    _bench(session, "telemetry-check")
 
 
 @nox.session(name="bench-sandbox", default=False, tags=["measure"])
 def bench_sandbox(session: nox.Session) -> None:
     """Measure calls, resets and limits of the sandbox beside their alternatives (-- --soak: 10,000 calls in a row)."""
-    _host(session, "bench-sandbox", *session.posargs)
+    _bench(session, "bench-sandbox")
 
 
 @nox.session(name="budget-check", default=False, tags=["measure"])
 def budget_check(session: nox.Session) -> None:
     """Compare counted prompts with the server's count on random conversations (-- --requests N)."""
-    _host(session, "budget-check", *session.posargs)
+    _bench(session, "budget-check")
 
 
 @nox.session(name="bench-rollouts", default=False, tags=["measure"])
 def bench_rollouts(session: nox.Session) -> None:
     """Measure rollouts beside upstream's way: harness time, rate at full width, bytes stored (options: -- --help)."""
-    _host(session, "bench-rollouts", *session.posargs)
+    _bench(session, "bench-rollouts")
 
 
 @nox.session(name="bench-collect", default=False, tags=["measure"])
 def bench_collect(session: nox.Session) -> None:
     """Measure a campaign beside a bare load generator, and the resume of a long record file (options: -- --help)."""
-    _host(session, "bench-collect", *session.posargs)
+    _bench(session, "bench-collect")
 
 
 @nox.session(name="crash-check", default=False, tags=["check"])
 def crash_check(session: nox.Session) -> None:
     """Kill campaigns at random instants and count what their records lost (-- --kills 200 --real 10)."""
-    _install(session, "tests")
-    _python(session, "-m", "agenttrace.host", "crash-check", *session.posargs)
+    _bench(session, "crash-check", needs="tests")
 
 
 @nox.session(tags=["check"])

@@ -66,14 +66,6 @@ def _parser() -> argparse.ArgumentParser:
     judge.add_argument("file", type=Path, help="a record file (.jsonl)")
     judge.add_argument("--check", action="store_true", help="only compare; exit status 1 when a verdict differs")
 
-    tasks = verbs.add_parser("tasks", help="check a task set: run its references in the sandbox (needs Docker)")
-    tasks.add_argument("action", choices=["check"])
-    tasks.add_argument("sets", nargs="*", metavar="SET", help="nl2bash, mbpp (default: both)")
-    tasks.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
-    tasks.add_argument(
-        "--workers", type=int, metavar="W", help="sandboxes at a time (default: one per core, at most 4)"
-    )
-
     doctor = verbs.add_parser("doctor", help="say what this machine has, what is pinned, what differs")
     doctor.add_argument("--network", action="store_true", help="also ask registry, Hub and task files for an answer")
     doctor.add_argument("--json", action="store_true", help="print it as JSON")
@@ -112,10 +104,8 @@ def main(argv: list[str] | None = None) -> NoReturn:
         "compare-runs": _compare_runs,
         "fetch": _fetch,
         "judge": _judge,
-        "tasks": _tasks,
         "rollouts-prepare": rollout_verbs.prepare,
         "rollouts": rollout_verbs.rollouts,
-        "budget-check": rollout_verbs.budget_check,
         "doctor": _doctor,
     }
     try:
@@ -212,12 +202,14 @@ def _compare_runs(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from agenttrace.serving import fetching  # noqa: PLC0415
+    from agenttrace.models import order  # noqa: PLC0415
+    from agenttrace.progress import console  # noqa: PLC0415
 
+    out, folder = console(), arguments.models_dir
     if arguments.from_host:
-        print(fetching.for_the_host(sys.stdin.buffer.read(), arguments.models_dir))  # noqa: T201
+        print(order.for_the_host(sys.stdin.buffer.read(), folder, out=out))  # noqa: T201
     else:
-        fetching.for_people(arguments.model, arguments.models_dir, size=arguments.size, sha256=arguments.sha256)
+        order.for_people(arguments.model, folder, size=arguments.size, sha256=arguments.sha256, out=out)
     return 0
 
 
@@ -226,13 +218,6 @@ def _judge(arguments: argparse.Namespace) -> int:
     from agenttrace.host.judge import judge  # noqa: PLC0415
 
     return judge(arguments.file, check=arguments.check)
-
-
-def _tasks(arguments: argparse.Namespace) -> int:
-    _need_host()
-    from agenttrace.host import check_tasks  # noqa: PLC0415
-
-    return check_tasks.check(tuple(arguments.sets) or check_tasks.SETS, workers=arguments.workers, json=arguments.json)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

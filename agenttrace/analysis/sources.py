@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from agenttrace.store.read import Problem  # noqa: TC001 - msgspec resolves the annotations
+
 KEPT_PROBLEMS = 1_000
 """Problems that a `Source` keeps; every one is counted and handed to `on_problem`."""
-
-
-class Problem(msgspec.Struct, frozen=True):
-    """What could not be read; `line` is `None` when it is the rest of the file."""
-
-    file: str
-    line: int | None
-    message: str
-
-    def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}, line {self.line}"
-        return f"{place}: {self.message}"
 
 
 class Source(msgspec.Struct):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from agenttrace.errors import AgentTraceError, UsageError, unusable
-from agenttrace.host import engine, reproducing, rollout_options
+from agenttrace.errors import UsageError
+from agenttrace.host import command, engine, reproducing, rollout_options
 from agenttrace.serving import pins, profiles
 from agenttrace.show import escape_what_no_terminal_here_shows
 from agenttrace.tasks import DATASETS
 from agenttrace.verbs import MODULES
 
-EXIT_INTERRUPTED = 130
 _MODEL = "a pinned name, REPO@REVISION:FILE.gguf of the Hub, or a .gguf file"
 
 
@@ -64,14 +63,6 @@ def _parser() -> argparse.ArgumentParser:
         "verify-fixture", help="compare the NL2Bash fixture in its three places", prog="nox -s verify-fixture --"
     )
     fixture.add_argument("--testdata", type=Path, metavar="FOLDER", help="the repository's tree (default: testdata/)")
-    checked = verbs.add_parser(
-        "tasks-check", help="run every reference of a task set in the sandbox", prog="nox -s tasks-check --"
-    )
-    checked.add_argument("sets", nargs="*", metavar="SET", help="nl2bash, mbpp (default: both)")
-    checked.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
-    checked.add_argument(
-        "--workers", type=int, metavar="W", help="sandboxes at a time (default: one per core, at most 4)"
-    )
     judge = verbs.add_parser("judge", help="compute the verdicts of a record file again", prog="nox -s judge --")
     judge.add_argument("file", type=Path, help="a record file (.jsonl)")
     judge.add_argument("--check", action="store_true", help="only compare; exit status 1 when a verdict differs")
@@ -79,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     clean = verbs.add_parser("clean", help="remove containers, volumes and networks", prog="nox -s clean --")
     clean.add_argument("--images", action="store_true", help="remove the images as well")
     clean.add_argument("--all", action="store_true", help="also what running campaigns of other checkouts use")
-    _add_checks(verbs)
+    _add_probes(verbs)
     return parser
 
 
@@ -89,8 +80,6 @@ def _add_images(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     images.add_argument("--all", action="store_true", help="all images, also those that only some sessions use")
     images.add_argument("--check-reproducible", action="store_true", help="build each twice from scratch, compare")
     images.add_argument("--sbom", type=Path, metavar="FOLDER", help="write a bill of materials per image (CycloneDX)")
-    other = verbs.add_parser("arm64", help="compare the images of two architectures", prog="nox -s arm64 --")
-    other.add_argument("--only", action="append", default=[], metavar="CHECK", help="one check, may be given again")
     doctor = verbs.add_parser("doctor", help="what this machine has and what differs", prog="nox -s doctor --")
     doctor.add_argument("--network", action="store_true", help="also ask registry, Hub and task files for an answer")
     doctor.add_argument("--json", action="store_true", help="print it as JSON")
@@ -101,38 +90,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sha256", metavar="HEX", help="digest that it must have")
 
 
-def _add_checks(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    check = verbs.add_parser("telemetry-check", help="check the figures of calls", prog="nox -s telemetry-check --")
-    check.add_argument("--repeat", type=int, default=5, metavar="N", help="runs of each load (default: %(default)s)")
-    check.add_argument("--only", action="append", default=[], metavar="PART", help="loads with this in their name")
-    check.add_argument("--json", type=Path, metavar="FILE", help="write the findings there as well")
-    bench = verbs.add_parser("bench-sandbox", help="measure the sandbox", prog="nox -s bench-sandbox --")
-    bench.add_argument("--rounds", type=int, default=20, metavar="N", help="turns of each side (default: %(default)s)")
-    bench.add_argument("--only", action="append", default=[], metavar="GROUP", help="calls, telemetry or resets")
-    bench.add_argument("--soak", action="store_true", help="many calls in a row, alone unless --only names groups")
-    bench.add_argument(
-        "--calls", type=int, default=10_000, metavar="N", help="calls of the soak (default: %(default)s)"
-    )
-    bench.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
-    bench.add_argument("--strict", action="store_true", help="status 1 when a target is missed")
-    crash = verbs.add_parser("crash-check", help="kill campaigns, count the losses", prog="nox -s crash-check --")
-    crash.add_argument("--kills", type=int, default=200, metavar="N", help="of a collector beside a scripted server")
-    crash.add_argument("--real", type=int, default=10, metavar="N", help="of whole campaigns in the containers")
-    crash.add_argument("--seed", type=int, help="chooses the moments (default: another one each time)")
-    campaign = verbs.add_parser("bench-collect", help="measure campaigns", prog="nox -s bench-collect --")
-    campaign.add_argument("--tasks", type=int, default=2000, metavar="N", help="demo tasks (default: %(default)s)")
-    campaign.add_argument(
-        "--records", type=int, default=10_000, metavar="N", help="of the resumed file; 0 leaves it out"
-    )
-    campaign.add_argument("--workers", type=int, metavar="W", help="tasks run at a time (default: the profile's)")
-    campaign.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    wide = verbs.add_parser("bench-rollouts", help="measure rollouts", prog="nox -s bench-rollouts --")
-    wide.add_argument("--rollouts", type=int, default=1000, metavar="N", help="of the wide run (default: %(default)s)")
-    wide.add_argument("--at-a-time", type=int, default=64, metavar="W", help="sandboxes of it (default: %(default)s)")
-    wide.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
-    budget = verbs.add_parser("budget-check", help="compare counted prompts", prog="nox -s budget-check --")
-    budget.add_argument("--requests", type=int, default=10_000, metavar="N", help="default: %(default)s")
-    budget.add_argument("--seed", type=int, default=1, help="of the texts (default: %(default)s)")
+def _add_probes(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     probe = verbs.add_parser("probe-sandbox", help="attack the sandbox, say what held", prog="nox -s probe-sandbox --")
     probe.add_argument("--policy", action="append", choices=["shell", "execution_free"], help="default: both")
     probe.add_argument("-k", dest="named", metavar="NAME", help="only probes whose name contains this pattern")
@@ -144,15 +102,6 @@ def _milliseconds(text: str) -> int:
         return round(float(text) * 1000)
     except (ValueError, OverflowError):  # not a number, or not a finite one
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of seconds") from None
-
-
-def _check_json(path: object) -> None:
-    """Refuse a place where the findings of a long run could not be written at its end."""
-    if isinstance(path, Path) and (path.is_dir() or not os.access(path.parent, os.W_OK)):
-        raise UsageError(
-            f"--json {path}: "
-            + ("a folder; name a file" if path.is_dir() else "its folder is not there, or not writable")
-        )
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
@@ -169,39 +118,20 @@ def main(argv: list[str] | None = None) -> NoReturn:
         "fetch": _fetch,
         "images": _images,
         "doctor": _doctor,
-        "arm64": _other_arch,
         "clean": _clean,
-        "telemetry-check": _telemetry_check,
-        "bench-sandbox": _bench_sandbox,
         "probe-sandbox": _probe_sandbox,
-        "crash-check": _crash_check,
-        "bench-collect": _bench_collect,
-        "bench-rollouts": _bench_rollouts,
-        "budget-check": _budget_check,
         "verify-fixture": _verify_fixture,
-        "tasks-check": _check_tasks,
         "judge": _judge,
         "release": _release,
         **reproducing.VERBS,
     }
-    try:
-        _check_json(getattr(arguments, "json", None))
-        status = verbs.get(arguments.verb, _analysis)(arguments)
-    except AgentTraceError as error:
-        engine.say(str(error))
-        status = error.exit_code
-    except OSError as error:
-        engine.say(str(told := engine.refusal(error) or unusable(error)))
-        status = told.exit_code
-    except KeyboardInterrupt:
-        kept = {
-            "collect": "; every finished record is kept, the same command goes on",
-            "rollouts": "; every finished record is kept, the same command goes on",
-            "fetch": "; what has come is kept, the same command goes on",
-        }
-        engine.say(f"interrupted{kept.get(arguments.verb, '')}")
-        status = EXIT_INTERRUPTED
-    sys.exit(status)
+    kept = {
+        "collect": "every finished record is kept, the same command goes on",
+        "rollouts": "every finished record is kept, the same command goes on",
+        "fetch": "what has come is kept, the same command goes on",
+    }
+    work = partial(verbs.get(arguments.verb, _analysis), arguments)
+    sys.exit(command.status(work, json=getattr(arguments, "json", None), kept=kept.get(arguments.verb)))
 
 
 def _collect(arguments: argparse.Namespace) -> int:
@@ -275,12 +205,6 @@ def _images(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _other_arch(arguments: argparse.Namespace) -> int:
-    from agenttrace.host import other_arch  # noqa: PLC0415
-
-    return 0 if other_arch.check(only=arguments.only) else 1
-
-
 def _doctor(arguments: argparse.Namespace) -> int:
     from agenttrace.host import doctor  # noqa: PLC0415
 
@@ -300,12 +224,6 @@ def _verify_fixture(arguments: argparse.Namespace) -> int:
     equal = all(place.digest == released and not place.differences for place in places)
     print(f"{released}  released: {'all equal' if equal else 'NOT equal'}")  # noqa: T201
     return 0 if equal else 1
-
-
-def _check_tasks(arguments: argparse.Namespace) -> int:
-    from agenttrace.host import check_tasks  # noqa: PLC0415
-
-    return check_tasks.check(tuple(arguments.sets) or check_tasks.SETS, workers=arguments.workers, json=arguments.json)
 
 
 def _judge(arguments: argparse.Namespace) -> int:
@@ -336,50 +254,6 @@ def _clean(arguments: argparse.Namespace) -> int:
     for line in report.lines:
         engine.say(line)
     return 0 if report.complete else 1
-
-
-def _telemetry_check(arguments: argparse.Namespace) -> int:
-    from agenttrace.checks import telemetry  # noqa: PLC0415
-
-    return telemetry.check(repeats=arguments.repeat, only=arguments.only, json_file=arguments.json)
-
-
-def _bench_sandbox(arguments: argparse.Namespace) -> int:
-    from agenttrace.checks import bench  # noqa: PLC0415
-
-    return bench.run(
-        rounds=arguments.rounds,
-        only=arguments.only,
-        soak_calls=arguments.calls if arguments.soak else 0,
-        json_file=arguments.json,
-        strict=arguments.strict,
-    )
-
-
-def _crash_check(arguments: argparse.Namespace) -> int:
-    from agenttrace.checks import crash  # noqa: PLC0415
-
-    return crash.check(kills=arguments.kills, real_kills=arguments.real, seed=arguments.seed)
-
-
-def _bench_collect(arguments: argparse.Namespace) -> int:
-    from agenttrace.checks import bench_collect  # noqa: PLC0415
-
-    return bench_collect.run(
-        tasks=arguments.tasks, records=arguments.records, workers=arguments.workers, json_file=arguments.json
-    )
-
-
-def _bench_rollouts(arguments: argparse.Namespace) -> int:
-    from agenttrace.checks import bench_rollouts  # noqa: PLC0415
-
-    return bench_rollouts.run(rollouts=arguments.rollouts, at_a_time=arguments.at_a_time, json_file=arguments.json)
-
-
-def _budget_check(arguments: argparse.Namespace) -> int:
-    from agenttrace.checks import budget  # noqa: PLC0415
-
-    return budget.check(requests=arguments.requests, seed=arguments.seed)
 
 
 def _probe_sandbox(arguments: argparse.Namespace) -> int:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace import __version__
 from agenttrace.formats.columns import TIME
-from agenttrace.publish.yaml_text import yaml_text
 from agenttrace.records import SCHEMA_VERSION, Record
 
 if TYPE_CHECKING:
@@ -73,7 +72,14 @@ class Facts:
 
 def card(facts: Facts, configs: list[Config]) -> str:
     """Return the text of `README.md`: YAML header and Markdown."""
-    return f"---\n{yaml_text(_header(facts, configs))}---\n{_page(facts, configs)}"
+    return front_matter(_header(facts, configs)) + _page(facts, configs)
+
+
+def front_matter(header: dict[str, Any]) -> str:
+    """Return the YAML header of a card, in ASCII: pyyaml misreads some line ends that it writes as they are."""
+    import yaml  # noqa: PLC0415 - not in the host's environment
+
+    return f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n"
 
 
 def _header(facts: Facts, configs: list[Config]) -> dict[str, Any]:

@@ -156,7 +156,32 @@ class BashBlockSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="ba
         return "bash_block"
 
 
-AgentSpec = ToolCallingSpec | BashBlockSpec
+class OtherAgentSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="other"):
+    """An agent that the kit has no type of its own for.
+
+    Attributes:
+        name: under which `agenttrace.agents.AGENTS` knows it.
+        version: raised whenever the loop or a message it sends changes.
+        settings: whatever else shapes its records: prompts, templates, limits.
+        tools: schemas as sent with every request.
+        max_steps: generations per task.
+        call_limit_ms: time limit of one tool call.
+    """
+
+    name: str
+    version: int
+    settings: dict[str, Any]
+    tools: tuple[dict[str, Any], ...] = ()
+    max_steps: int = 10
+    call_limit_ms: int = 30_000
+
+    @property
+    def kind(self) -> str:
+        """Name of the agent."""
+        return self.name
+
+
+AgentSpec = ToolCallingSpec | BashBlockSpec | OtherAgentSpec
 """The agent of a campaign; `kind` in the JSON says which."""
 
 

@@ -25,11 +25,6 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     rollouts.add_argument("--report", type=Path, metavar="FILE", help="write what the sitting cost, as JSON")
     rollouts.add_argument("--key-from-stdin", action="store_true", help="read the endpoint's key from standard input")
     rollouts.add_argument("--describe", action="store_true", help="only say what would be done, as JSON")
-    budget = verbs.add_parser("budget-check", help="compare counted prompts with the server's (inside a container)")
-    budget.add_argument("--base-url", default="http://server:8080/v1")
-    budget.add_argument("--model", required=True)
-    for name, default in (("requests", 200), ("context", 1024), ("seed", 1)):
-        budget.add_argument(f"--{name}", type=int, default=default)
     for parser in (prepare, rollouts):
         parser.add_argument("--options", default="{}", help="as JSON (see agenttrace.rollouts.options)")
         parser.add_argument("--trees", type=Path, default=Path("/trees"), help="trees and tasks")
@@ -73,24 +68,3 @@ def rollouts(arguments: argparse.Namespace) -> int:
         print(json.dumps(describe(options, around)))  # noqa: T201
         return 0
     return rollouts(options, around)
-
-
-def budget_check(arguments: argparse.Namespace) -> int:
-    """Compare counts on random conversations and print what came of it; 1 when a count was wrong."""
-    from agenttrace.serving.budget_check import check  # noqa: PLC0415
-    from agenttrace.serving.endpoint import wait_until_ready  # noqa: PLC0415
-
-    wait_until_ready(arguments.base_url, timeout_s=120.0)
-    outcome = check(
-        arguments.base_url,
-        model=arguments.model,
-        requests=arguments.requests,
-        context=arguments.context,
-        seed=arguments.seed,
-        report=lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201 - progress
-    )
-    print(  # noqa: T201 - the verb's result
-        f"counted by {outcome.route}: {outcome.requests} requests, largest prompt {outcome.largest_prompt} tokens, "
-        f"{outcome.exact} counted exactly, {outcome.over_budget} over budget, {outcome.refused} refused for length"
-    )
-    return 0 if outcome.passed else 1

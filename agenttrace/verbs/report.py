@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and say where it is."""
-    from agenttrace.analysis.report import write_report  # noqa: PLC0415
+    from agenttrace.report import write_report  # noqa: PLC0415
     from agenttrace.verbs.reading import Complaints, records_only, tell  # noqa: PLC0415
 
     complaints = Complaints()

@@ -15,8 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenttrace.analysis import columns, tables
-from agenttrace.analysis.plots.distributions import NothingToDraw
-from agenttrace.analysis.plots.drawing import Part
+from agenttrace.analysis.plots.style import NothingToDraw, Part
 from agenttrace.analysis.plots.timeline import timeline
 from agenttrace.analysis.sources import KEPT_PROBLEMS, Source
 from agenttrace.analysis.tables import _row as decode
@@ -264,6 +263,7 @@ def peak_mib(path, out):
     return rows, bad_lines, rss / (1024 if sys.platform != "darwin" else 1 << 20)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path, thousand):
     one, many = tmp_path / "one.jsonl", tmp_path / "many.jsonl"
     text = thousand.read_bytes()
@@ -277,6 +277,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, thousand):
     assert peak_many < peak_one + 100  # the seven times longer file has 100 MB more of text
 
 
+@pytest.mark.slow
 def test_two_gigabytes_in_one_line_are_skipped_in_bounded_memory(tmp_path, few):
     path = tmp_path / "huge.jsonl.zst"
     frame = zstandard.ZstdCompressor(level=1).compressobj()

@@ -8,12 +8,12 @@ import subprocess
 from datetime import UTC, datetime
 
 import pytest
+from agenttrace.plan import Options, make_plan
+from agenttrace.replay.rows import metadata_digest
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.fixture.version import fixture_version
-from agenttrace.plan import Options, make_plan
 from agenttrace.publish.release import release, verify
-from agenttrace.replay.rows import metadata_digest
 from agenttrace.serving.cassette import Turn, cassette_path
 from agenttrace.serving.cassette_log import CassetteLog
 from agenttrace.serving.chat import spec_fixed_part

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from agenttrace.rollouts.compact import compact
 
 from agenttrace.analysis.rollouts.facts import facts
 from agenttrace.analysis.rollouts.statistics import tally
@@ -18,8 +19,8 @@ from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import rollout_rows
 from agenttrace.publish.rollouts import Settings, publish
 from agenttrace.publish.rollouts.card import Table, card
-from agenttrace.rollouts import derived, synthetic
-from agenttrace.rollouts.compact import compact
+from agenttrace.rollouts import derived
+from bench.synthetic import rollouts as synthetic
 
 CORPUS = synthetic.Corpus(tasks=5, rollouts=5)
 CHAT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))

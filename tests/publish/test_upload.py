@@ -14,7 +14,7 @@ import pytest
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.publish.rollouts import Settings, publish
 from agenttrace.publish.upload import check_name, upload
-from agenttrace.rollouts import synthetic
+from bench.synthetic import rollouts as synthetic
 
 NAME = "owner/rollouts"
 HEAD = "d" * 40

@@ -188,6 +188,7 @@ HARD = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
 @given(data=st.data())
 def test_no_value_anywhere_stops_it(rows, record_file, data):

@@ -14,7 +14,7 @@ import pytest
 import zstandard
 
 from agenttrace.host import publishing
-from agenttrace.rollouts import synthetic
+from bench.synthetic import rollouts as synthetic
 
 TRACES = Path(__file__).parents[1] / "data" / "records" / "demo.jsonl"
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.analysis.rollouts.render import code, statistics_text
-from agenttrace.publish.card import escaped, size_category
-from agenttrace.publish.yaml_text import yaml_text
+from agenttrace.publish.card import escaped, front_matter, size_category
 from agenttrace.records import Record
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def card(spec: RolloutSpec, title: str, licence: str, tables: list[Table], found
     """Return the text of `README.md`: YAML header and Markdown."""
     lines = ["", f"# {escaped(title)}", "", *_what(spec, found), *_load(tables), *_schemas(tables), *_made(spec, found)]
     lines += ["## Statistics", "", statistics_text(found).rstrip(), "", *_files(spec)]
-    return f"---\n{yaml_text(_header(title, licence, tables, found))}---\n" + "\n".join(lines) + "\n"
+    return front_matter(_header(title, licence, tables, found)) + "\n".join(lines) + "\n"
 
 
 def _header(title: str, licence: str, tables: list[Table], found: Statistics) -> dict[str, Any]:
