@@ -209,13 +209,13 @@ class DatasetSpec(Record, frozen=True, kw_only=True):
     """The task set: which tasks, from which bytes, in which range, and how often each is run.
 
     Attributes:
-        name: of the set.
-        split: of it.
-        source: where its tasks come from.
-        sha256: digest of their file or files.
-        offset: first task.
+        name: name of the task set.
+        split: split of its source.
+        source: where its bytes come from, with revision.
+        sha256: digest of its bytes.
+        offset: first task of the campaign.
         count: number of tasks.
-        prompt_sanitization_version: of the rules that made the prompts, where there are any.
+        prompt_sanitization_version: rule by which paths in prompts were rewritten; `None`: they were not.
         rollouts: how often each task is run.
         sampling: how the tasks were drawn from checkouts of repositories (since 1.1.0); absent for a range of a set.
     """

@@ -22,6 +22,7 @@ from agenttrace.tasks.swe.verdict import judge
 if TYPE_CHECKING:
     from agenttrace.tasks import Bench, Finished
     from agenttrace.tasks.swe.prepare import ReadyTask, SkippedTask
+    from agenttrace.tasks.swe.task import SweTask
 
 TREES = Path("/trees")
 """Where the collector's container has prepared tasks and their trees."""
@@ -102,8 +103,8 @@ class SweTasks:
         return self._folder / task.fixture
 
 
-def _task(ready: ReadyTask) -> Task:
-    row, tree = ready.task, ready.tree
+def task_of(row: SweTask, language: str) -> Task:
+    """Return the task that a row describes, as far as no tree is needed for it."""
     interface = f"\n## Relevant Interface\n\n{row.interface}\n" if row.interface else ""
     return Task(
         task_id=row.instance_id,
@@ -113,11 +114,18 @@ def _task(ready: ReadyTask) -> Task:
         expect={},
         fields={
             "repo": row.repo,
-            "language": ready.language,
+            "language": language,
             "base_commit": row.base_commit,
             "problem_statement": row.problem_statement,
             "interface": interface,
         },
+    )
+
+
+def _task(ready: ReadyTask) -> Task:
+    row, tree = ready.task, ready.tree
+    return msgspec.structs.replace(
+        task_of(row, ready.language),
         facts={
             "repo": row.repo,
             "base_commit": row.base_commit,
