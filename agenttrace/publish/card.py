@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from agenttrace import __version__
 from agenttrace.formats.conversation import in_text
-from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, Record
+from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -299,7 +299,9 @@ def _drawn(spec: RunSpec) -> Iterable[tuple[str, str]]:
 
 def _budgets(spec: RunSpec) -> Iterable[tuple[str, str]]:
     agent = spec.agent
-    limits = f"{agent.call_limit_ms / 1000:g} s a command, {agent.max_format_errors} format errors in a row"
+    limits = f"{agent.call_limit_ms / 1000:g} s a command"
+    if not isinstance(agent, OtherAgentSpec):
+        limits += f", {agent.max_format_errors} format errors in a row"
     if not isinstance(agent, BashBlockSpec):
         return [("budgets", f"{agent.max_steps} generations, {spec.sampler.max_tokens} tokens each, {limits}")]
     tokens = (

@@ -29,25 +29,47 @@ _RECORDS_KEPT = "every finished record is kept, the same command goes on"
 VERBS: dict[str, Verb] = {
     "collect": Verb("host", "run a model on a task set and write one trace per task; resumes", _RECORDS_KEPT),
     "rollouts": Verb("host", "the same with a preset: execution-free coding rollouts over checkouts", _RECORDS_KEPT),
-    "fetch": Verb("host", "bring a model's weights into the models volume", "what has come is kept, the same command goes on"),
+    "fetch": Verb(
+        "host", "bring a model's weights into the models volume", "what has come is kept, the same command goes on"
+    ),
     "show": Verb("here", "print one trace as a readable transcript with the cost of each call"),
     "report": Verb("image", "write record files as one page that opens in any browser, without network"),
-    "analyze": Verb("image", "analyse record files: outcomes, time, tokens, cost per tool and command; several are compared"),
+    "analyze": Verb(
+        "image", "analyse record files: outcomes, time, tokens, cost per tool and command; several are compared"
+    ),
     "plots": Verb("image", "draw record files: PDF, SVG and PNG, the same bytes for the same input"),
-    "tables": Verb("image", "write record files as three flat typed tables: runs.parquet, steps.parquet, spans.parquet"),
-    "stats": Verb("image", "figures of a run: how tasks ended, turns, tokens, observations, commands, patches, diversity"),
+    "tables": Verb(
+        "image", "write record files as three flat typed tables: runs.parquet, steps.parquet, spans.parquet"
+    ),
+    "stats": Verb(
+        "image", "figures of a run: how tasks ended, turns, tokens, observations, commands, patches, diversity"
+    ),
     "compare": Verb("image", "compare two runs: every figure of both, the difference and its interval (95 percent)"),
-    "validate": Verb("here", "check record files: schema, ids, joins, counts, metadata, leaks; status 1 if something is wrong"),
-    "convert": Verb("image", "write records in another format; reads ours, AgentTrace 0.3.0, ATIF and mini-swe-agent v1"),
-    "compact": Verb("image", "store records compactly: zstd frames by task with an index; `zstd -d` gives the lines back"),
+    "validate": Verb(
+        "here", "check record files: schema, ids, joins, counts, metadata, leaks; status 1 if something is wrong"
+    ),
+    "convert": Verb(
+        "image", "write records in another format; reads ours, AgentTrace 0.3.0, ATIF and mini-swe-agent v1"
+    ),
+    "compact": Verb(
+        "image", "store records compactly: zstd frames by task with an index; `zstd -d` gives the lines back"
+    ),
     "publish": Verb("image", "validate record files and make the folder to publish: tables, records, schemas, card"),
-    "publish-rollouts": Verb("host", "make the folder of rollouts to publish (SWE-ZERO's or mini-swe-agent's form), or upload it"),
-    "release": Verb("host", "make a release of finished campaigns: published folder, cassettes, verdicts, manifest; or check one"),
+    "publish-rollouts": Verb(
+        "image", "make the folder of rollouts to publish (SWE-ZERO's or mini-swe-agent's form), or upload it"
+    ),
+    "release": Verb(
+        "image", "make a release of finished campaigns: published folder, cassettes, verdicts, manifest; or check one"
+    ),
     "replay": Verb("host", "run a record file again from its cassette, without a model, and compare every byte"),
-    "reproduce": Verb("host", "plan a released file again here and compare ids, prompts, order and metadata byte for byte"),
+    "reproduce": Verb(
+        "host", "plan a released file again here and compare ids, prompts, order and metadata byte for byte"
+    ),
     "determinism": Verb("host", "run a campaign several times, with a new server each, and compare trajectories"),
     "judge": Verb("host", "compute the verdicts of a record file again; changes nothing else"),
-    "verify-fixture": Verb("host", "compare the NL2Bash fixture in testdata/, in the sandbox image and in a worker after a reset"),
+    "verify-fixture": Verb(
+        "host", "compare the NL2Bash fixture in testdata/, in the sandbox image and in a worker after a reset"
+    ),
     "probe-sandbox": Verb("host", "attack the sandbox in named ways, under both policies, and say what held"),
     "images": Verb("host", "build the images that are out of date and print their environment digests"),
     "doctor": Verb("here", "say what this machine has, what is pinned, what differs and what to do"),

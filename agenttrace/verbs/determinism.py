@@ -24,9 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", type=Path, metavar="FILE", help="compare with this record file; it says what is run"
     )
-    parser.add_argument(
-        "--vary-seed", action="store_true", help="another seed in every run: shows a difference found"
-    )
+    parser.add_argument("--vary-seed", action="store_true", help="another seed in every run: shows a difference found")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write verdicts and divergences")
     parser.add_argument("--keep", action="store_true", help="keep the record files also when all are equal")
 

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument(
-        "targets", nargs="*", metavar="IMAGE", help="default: those of a campaign; the checks take all"
-    )
+    parser.add_argument("targets", nargs="*", metavar="IMAGE", help="default: those of a campaign; the checks take all")
     parser.add_argument("--all", action="store_true", help="all images, also those that only some verbs use")
     parser.add_argument("--check-reproducible", action="store_true", help="build each twice from scratch, compare")
     parser.add_argument("--sbom", type=Path, metavar="FOLDER", help="write a bill of materials per image (CycloneDX)")
