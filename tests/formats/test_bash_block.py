@@ -35,8 +35,6 @@ def run(request, tmp_path):
         return packed
     return path
 
-    return msgspec.to_builtins(value)
-
 
 def records():
     return list(read(OLD))
