@@ -46,7 +46,7 @@ VERBS: dict[str, Verb] = {
     ),
     "compare": Verb("image", "compare two runs: every figure of both, the difference and its interval (95 percent)"),
     "validate": Verb(
-        "here", "check record files: schema, ids, joins, counts, metadata, leaks; status 1 if something is wrong"
+        "here", "check record files: schema, ids, joins, counts, metadata, leaks; 1 if something is wrong"
     ),
     "convert": Verb(
         "image", "write records in another format; reads ours, AgentTrace 0.3.0, ATIF and mini-swe-agent v1"
