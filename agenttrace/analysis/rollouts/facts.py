@@ -1,16 +1,20 @@
-"""What one rollout contributes to statistics: a few numbers, so that millions of rollouts need little memory."""
+"""What one trace contributes to statistics: a few numbers, so that millions of traces need little memory."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import UNSET
 
 from agenttrace.errors import DataError
+from agenttrace.formats.commands import first_word
+from agenttrace.formats.times import epoch_ns
 from agenttrace.records.base import Record
 
 if TYPE_CHECKING:
-    from agenttrace.records.rollout import Rollout, Turn
+    from agenttrace.records import LLMStep, Span, Trace
 
 NOT_FOUND = 127
 """Exit status of the shell for a command that does not exist; all that an execution-free sandbox says to an attempt."""
@@ -22,26 +26,29 @@ KINDS: tuple[Kind, ...] = ("useful", "empty", "not_found", "timeout", "format_er
 
 
 class Facts(Record, frozen=True, kw_only=True):
-    """One rollout in numbers; a count is `None` where the server did not report it for every turn.
+    """One trace in numbers; a count is `None` where the server did not report it for every step, or does not apply.
 
     Attributes:
+        task: its name; with the data set's where it is a number.
+        ended: the stop rule.
         began_s: when the tree began to be prepared, seconds since the Unix epoch.
         ended_s: when the last turn was over.
+        turns: generations.
         generated_tokens: sum of the completions.
         billed_prompt_tokens: sum of the prompts of all requests: a context counts again in every turn.
         evaluated_prompt_tokens: of those, what the server did not take from its cache.
         conversation_tokens: the last prompt and its completion: the conversation, each token once.
-        observations: how many of each kind.
-        first_words: first word of every executed command.
-        patch_files: files in the patch.
+        observations: how many of each kind; none where a turn is not one block of commands.
+        first_words: first word of every executed bash command.
+        patch_files: files in the patch; `None` where the task is not a change of a checkout.
         patch_lines: added and removed lines in the patch.
-        passed: the verdict; `None` where it cannot be graded.
+        passed: whether it was solved; `None` where it cannot be graded.
     """
 
-    instance_id: str
-    repo: str
-    language: str
-    stop: str
+    task: str
+    repo: str | None
+    language: str | None
+    ended: str
     began_s: float
     ended_s: float
     turns: int
@@ -53,50 +60,52 @@ class Facts(Record, frozen=True, kw_only=True):
     conversation_tokens: int | None
     observations: dict[str, int]
     first_words: tuple[str, ...]
-    patch_files: int
-    patch_lines: int
+    patch_files: int | None
+    patch_lines: int | None
     passed: bool | None
 
 
-def facts(rollout: Rollout) -> Facts:
-    """Return what a rollout contributes.
+def facts(trace: Trace) -> Facts:
+    """Return what a trace contributes.
 
     Raises:
         DataError: its time is none.
     """
-    turns = rollout.turns
-    executions = [turn.execution for turn in turns if turn.execution is not None]
-    kinds: dict[str, int] = {}
-    for turn in turns:
-        kind = kind_of(turn)
-        kinds[kind] = kinds.get(kind, 0) + 1
-    files, lines = patch_size(rollout.patch or "")
-    last = turns[-1] if turns else None
-    try:
-        time = datetime.fromisoformat(rollout.timestamp_utc)
-        started = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()  # never this machine's time zone
-    except (ValueError, OverflowError, OSError) as error:
-        raise DataError(f"rollout {rollout.rollout_id}: timestamp_utc is no time: {error}") from error
+    steps, known = trace.llm_steps, trace.metadata
+    began_ns = epoch_ns(trace.timestamp_utc)
+    if began_ns is None:
+        raise DataError(f"trace {trace.trace_id}: timestamp_utc is no time: {trace.timestamp_utc[:60]!r}")
+    ran = {span.parent_span_id: span for span in trace.spans}
+    patch = trace.outcome.patch
+    files, lines = (None, None) if patch is UNSET else patch_size(patch or "")
     return Facts(
-        instance_id=rollout.instance_id,
-        repo=rollout.repo,
-        language=rollout.language,
-        stop=rollout.stop,
-        began_s=started - rollout.prepare_ms / 1000,
-        ended_s=started + rollout.duration_ms / 1000,
-        turns=len(turns),
-        duration_s=rollout.duration_ms / 1000,
-        tool_s=sum(execution.duration_ms for execution in executions) / 1000,
-        generated_tokens=_total([turn.output_tokens for turn in turns]),
-        billed_prompt_tokens=_total([turn.input_tokens for turn in turns]),
-        evaluated_prompt_tokens=_total([turn.timings.prompt_n if turn.timings else None for turn in turns]),
-        conversation_tokens=_total([last.input_tokens, last.output_tokens]) if last else 0,
-        observations=kinds,
-        first_words=tuple(first_word(execution.command) for execution in executions),
+        task=task_of(trace),
+        repo=_text(known.get("repo")),
+        language=_text(known.get("language")),
+        ended=trace.outcome.ended,
+        began_s=began_ns / 1e9 - (trace.prepare_ms or 0) / 1000,
+        ended_s=began_ns / 1e9 + trace.total_duration_ms / 1000,
+        turns=len(steps),
+        duration_s=trace.total_duration_ms / 1000,
+        tool_s=sum(span.duration_ms for span in trace.spans) / 1000,
+        generated_tokens=_total([step.output_tokens for step in steps]),
+        billed_prompt_tokens=_total([step.input_tokens for step in steps]),
+        evaluated_prompt_tokens=_total([step.timings.prompt_n if step.timings else None for step in steps]),
+        conversation_tokens=_total([steps[-1].input_tokens, steps[-1].output_tokens]) if steps else 0,
+        observations=Counter(kind_of(step, ran.get(step.step_id)) for step in steps if step.blocks is not UNSET),
+        first_words=tuple(first_word(span.tool_input) or "" for span in trace.spans if span.tool_name == "bash"),
         patch_files=files,
         patch_lines=lines,
-        passed=_passed(rollout),
+        passed=trace.outcome.solved,
     )
+
+
+def task_of(trace: Trace) -> str:
+    """Return the name of a trace's task, by which attempts at it are known; without one, its own id."""
+    task = trace.metadata.get("task_id")
+    if task is None:
+        return trace.trace_id
+    return task if isinstance(task, str) else f"{trace.metadata.get('dataset_name')} {task}"
 
 
 def patch_size(patch: str) -> tuple[int, int]:
@@ -117,35 +126,25 @@ def patch_size(patch: str) -> tuple[int, int]:
     return files, lines
 
 
-def kind_of(turn: Turn) -> Kind:
-    """Return what a turn's observation was good for.
+def kind_of(step: LLMStep, span: Span | None) -> Kind:
+    """Return what the observation of a turn was good for.
 
     `useful` printed something, `empty` nothing, `not_found` asked for a command that does not exist, `timeout` was
     stopped, `format_error` had no command.
     """
-    execution = turn.execution
-    if execution is None:
+    if not step.tool_calls or span is None:
         return "format_error"
-    if execution.status == "timeout":
+    if span.status == "timeout":
         return "timeout"
-    if execution.exit_code == NOT_FOUND:
+    if span.exit_code == NOT_FOUND:
         return "not_found"
-    return "useful" if execution.stdout_bytes + execution.stderr_bytes else "empty"
+    return "useful" if any(stream and stream.bytes_total for stream in (span.stdout, span.stderr)) else "empty"
 
 
-def first_word(command: str) -> str:
-    """Return the first word of a command, `#` for a comment."""
-    word = command.split(maxsplit=1)[0] if command.split() else ""
-    return "#" if word.startswith("#") else word[:40]
+def _text(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    return value if isinstance(value, str) else None
 
 
 def _total(values: list[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
-
-
-def _passed(rollout: Rollout) -> bool | None:
-    graded = [verdict.verdict for verdict in rollout.verdicts]
-    if "failed" in graded:
-        return False
-    return True if graded and all(verdict == "passed" for verdict in graded) else None

@@ -1,4 +1,4 @@
-"""Statistics of a run of rollouts: every figure of upstream's card, and those it cannot give."""
+"""Statistics of a run: every figure of upstream's card, and those it cannot give."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ from array import array
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.analysis.rollouts.facts import KINDS
+from agenttrace.analysis.rollouts.facts import KINDS, facts
+from agenttrace.analysis.statistics import Distribution, distribution
+from agenttrace.errors import UsageError
+from agenttrace.records import INFRASTRUCTURE_ENDS
 from agenttrace.records.base import Record
+from agenttrace.store.read import read_traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
+    import pandas as pd
+
+    from agenttrace.analysis.diversity.measure import Diversity
     from agenttrace.analysis.rollouts.facts import Facts
 
 TOP_WORDS = 15
@@ -25,54 +33,55 @@ TOKENS = {
     "prompts evaluated": "evaluated_prompt_tokens",
 }
 """Four ways to count tokens, by name: `Facts` says what each is."""
-SHARES: dict[str, Callable[[Facts], bool | None]] = {
-    "Submitted": lambda facts: facts.stop == "submitted",
-    "incomplete": lambda facts: facts.stop != "submitted",
-    "stopped by turns": lambda facts: facts.stop == "turns",
-    "stopped by tokens": lambda facts: facts.stop == "tokens",
-    "stopped by format": lambda facts: facts.stop == "format",
-    "with a patch": lambda facts: facts.patch_files > 0,
-    "submitted with a patch": lambda facts: facts.patch_files > 0 and facts.stop == "submitted",
-    "passed, of those judged": lambda facts: facts.passed,
+SHARES: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "Submitted": lambda runs: runs["ended"] == "final_answer",
+    "incomplete": lambda runs: runs["ended"] != "final_answer",
+    "stopped by turns": lambda runs: runs["ended"] == "max_steps",
+    "stopped by tokens": lambda runs: runs["ended"] == "token_budget",
+    "stopped by format": lambda runs: runs["ended"] == "format_error",
+    "with a patch": lambda runs: (runs["patch_files"] > 0).where(runs["patch_files"].notna()),
+    "submitted with a patch": lambda runs: ((runs["patch_files"] > 0) & (runs["ended"] == "final_answer")).where(
+        runs["patch_files"].notna()
+    ),
+    "passed, of those judged": lambda runs: runs["passed"],
 }
-"""Shares of rollouts, by name."""
-_FIELDS = ("turns", "duration_s", "tool_s", *TOKENS.values(), "patch_lines")
+"""Shares of traces, by name."""
+_NAMES = ("task", "repo", "language", "ended")
+_FIGURES = (
+    "began_s",
+    "ended_s",
+    "turns",
+    "duration_s",
+    "tool_s",
+    *TOKENS.values(),
+    "patch_files",
+    "patch_lines",
+    "passed",
+)
 
 Sums = dict[str, list[float]]
 """Task → [sum, count]."""
-
-
-class Spread(Record, frozen=True, kw_only=True):
-    """A distribution; `n` is how many rollouts the figure is known for, `deviation` the sample's."""
-
-    n: int
-    total: float
-    mean: float
-    median: float
-    least: float
-    most: float
-    deviation: float
 
 
 class Statistics(Record, frozen=True, kw_only=True):
     """A run in figures.
 
     Attributes:
-        stops: rollouts per stop rule.
+        stops: traces per stop rule.
         exit_statuses: the same in the words of the published sets.
-        wall_s: from the start of the first rollout to the end of the last, pauses between sittings included.
-        turns: per rollout.
-        tokens: per way of counting, per rollout; `None` where no rollout reports it.
-        observations: turns per kind of observation.
+        wall_s: from the start of the first trace to the end of the last, pauses between sittings included.
+        turns: per trace.
+        tokens: per way of counting, per trace.
+        observations: turns per kind of observation; none where a turn is not one block of commands.
         first_words: the most frequent first words of commands.
         commands: executed commands.
-        patched: rollouts with a patch that changes something.
+        patched: traces with a patch that changes something; `None` where no task is a change of a checkout.
         submitted_with_patch: of those, the submitted ones.
-        patch_lines: of the rollouts with a patch.
-        passed: rollouts judged as passed.
-        graded: rollouts that could be judged.
+        patch_lines: of the traces with a patch.
+        passed: traces judged as passed.
+        graded: traces that could be judged.
         submitted_at: as `pass_at`, of submission instead of a verdict: upstream's only figure of that kind.
-        pass_at: expected share of tasks with at least one passed rollout among k, by k; only where all are graded.
+        pass_at: expected share of tasks with at least one passed trace among k, by k; only where all are graded.
     """
 
     rollouts: int
@@ -82,16 +91,16 @@ class Statistics(Record, frozen=True, kw_only=True):
     stops: dict[str, int]
     exit_statuses: dict[str, int]
     wall_s: float
-    turns: Spread | None
-    duration_s: Spread | None
-    tool_s: Spread | None
-    tokens: dict[str, Spread | None]
+    turns: Distribution
+    duration_s: Distribution
+    tool_s: Distribution
+    tokens: dict[str, Distribution]
     observations: dict[str, int]
     first_words: tuple[tuple[str, int], ...]
     commands: int
-    patched: int
-    submitted_with_patch: int
-    patch_lines: Spread | None
+    patched: int | None
+    submitted_with_patch: int | None
+    patch_lines: Distribution
     passed: int
     graded: int
     submitted_at: dict[int, float]
@@ -99,124 +108,146 @@ class Statistics(Record, frozen=True, kw_only=True):
 
 
 class Tally:
-    """What statistics and comparisons need of the rollouts so far: per rollout a few numbers, per task a few sums.
+    """What statistics and comparisons need of the traces so far: some twenty numbers of each.
 
     Attributes:
         rollouts: how many there were.
-        sums: name of a share, mean or kind of observation → task → [sum, count].
+        words: first words of commands.
     """
 
     def __init__(self) -> None:
         self.rollouts = 0
-        self.sums: dict[str, Sums] = {}
-        self._values = {field: array("d") for field in _FIELDS}
-        self._counts: dict[str, Counter[str]] = {
-            name: Counter() for name in ("languages", "repos", "stops", "observations", "first_words")
-        }
-        self._began, self._ended = math.inf, -math.inf
+        self.words: Counter[str] = Counter()
+        self._columns = {name: array("d") for name in (*_FIGURES, *KINDS)}
+        self._codes = {name: array("l") for name in _NAMES}
+        self._values: dict[str, dict[str | None, int]] = {name: {} for name in _NAMES}
 
-    def add(self, facts: Facts) -> None:
-        """Count one rollout."""
+    def add(self, one: Facts) -> None:
+        """Count one trace."""
         self.rollouts += 1
-        counts = self._counts
-        for name, value in (("languages", facts.language), ("repos", facts.repo), ("stops", facts.stop)):
-            counts[name][value] += 1
-        counts["observations"].update(facts.observations)
-        counts["first_words"].update(facts.first_words)
-        self._began, self._ended = min(self._began, facts.began_s), max(self._ended, facts.ended_s)
-        for field, values in self._values.items():
-            value = getattr(facts, field)
-            if value is not None and (field != "patch_lines" or facts.patch_files):
-                values.append(value)
-        for name, read in SHARES.items():
-            self._sum(name, facts.instance_id, read(facts), 1)
-        for field in ("turns", "duration_s", *TOKENS.values()):
-            self._sum(field, facts.instance_id, getattr(facts, field), 1)
-        for kind in KINDS:
-            self._sum(kind, facts.instance_id, facts.observations.get(kind, 0), facts.turns)
+        self.words.update(one.first_words)
+        kinds = one.observations and {**dict.fromkeys(KINDS, 0), **one.observations}
+        for name, codes in self._codes.items():
+            values = self._values[name]
+            codes.append(values.setdefault(getattr(one, name), len(values)))
+        for name, column in self._columns.items():
+            value = kinds.get(name) if name in KINDS else getattr(one, name)
+            column.append(math.nan if value is None else value)
 
-    def _sum(self, name: str, task: str, value: float | None, count: int) -> None:
-        if value is not None and count:
-            cell = self.sums.setdefault(name, {}).setdefault(task, [0.0, 0])
-            cell[0] += value
-            cell[1] += count
+    def runs(self) -> pd.DataFrame:
+        """Return one row per trace: the numbers of `Facts`, `NaN` where unknown; names as categories."""
+        import numpy as np  # noqa: PLC0415 - heavy
+        import pandas as pd  # noqa: PLC0415
+
+        names = {}
+        for name, codes in self._codes.items():
+            values = pd.Index([value or "" for value in self._values[name]], dtype=object)
+            names[name] = pd.Categorical.from_codes(np.asarray(codes, dtype=np.int64), values)
+        return pd.DataFrame({**names, **{name: np.asarray(values) for name, values in self._columns.items()}})
 
     def statistics(self) -> Statistics:
         """Return the figures of what was added so far."""
-        counts, values = self._counts, self._values
-        words = counts["first_words"]
-        statuses: Counter[str] = Counter()
-        for stop, count in counts["stops"].items():
-            statuses[{"submitted": "Submitted", "error": "errored"}.get(stop, "incomplete")] += count
-        passed = self.sums.get("passed, of those judged", {})
-        graded = int(sum(count for _, count in passed.values()))
+        runs = self.runs()
+        counts = {name: _ordered(runs[name].value_counts()) for name in _NAMES}
+        passed = sums(runs, "passed, of those judged")
+        graded = int(runs["passed"].notna().sum())
+        patched, submitted = (_whole(runs, name) for name in ("with a patch", "submitted with a patch"))
+        statuses = {name: int(SHARES[name](runs).sum()) for name in ("Submitted", "incomplete")}
         return Statistics(
             rollouts=self.rollouts,
-            tasks=len(self.sums.get("Submitted", {})),
-            repos=len(counts["repos"]),
-            languages=_ordered(counts["languages"]),
-            stops=_ordered(counts["stops"]),
+            tasks=len(counts["task"]),
+            repos=len(counts["repo"]),
+            languages=counts["language"],
+            stops=counts["ended"],
             exit_statuses=_ordered(statuses),
-            wall_s=max(0.0, self._ended - self._began) if self.rollouts else 0.0,
-            turns=spread(values["turns"]),
-            duration_s=spread(values["duration_s"]),
-            tool_s=spread(values["tool_s"]),
-            tokens={name: spread(values[field]) for name, field in TOKENS.items()},
-            observations=_ordered(counts["observations"]),
-            first_words=tuple(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:TOP_WORDS]),
-            commands=words.total(),
-            patched=self._total("with a patch"),
-            submitted_with_patch=self._total("submitted with a patch"),
-            patch_lines=spread(values["patch_lines"]),
-            passed=self._total("passed, of those judged"),
+            wall_s=wall_s(runs),
+            turns=distribution(runs["turns"]),
+            duration_s=distribution(runs["duration_s"]),
+            tool_s=distribution(runs["tool_s"]),
+            tokens={name: distribution(runs[field]) for name, field in TOKENS.items()},
+            observations=_ordered(runs[[*KINDS]].sum()),
+            first_words=tuple(list(_ordered(self.words).items())[:TOP_WORDS]),
+            commands=self.words.total(),
+            patched=patched,
+            submitted_with_patch=submitted,
+            patch_lines=distribution(runs["patch_lines"][runs["patch_files"] > 0]),
+            passed=int(runs["passed"].sum()),
             graded=graded,
-            submitted_at=pass_at(self.sums.get("Submitted", {})),
+            submitted_at=pass_at(sums(runs, "Submitted")),
             pass_at=pass_at(passed) if graded == self.rollouts else {},
         )
 
-    def _total(self, name: str) -> int:
-        return int(sum(part for part, _ in self.sums.get(name, {}).values()))
+
+def tally(found: Iterable[Facts]) -> Tally:
+    """Return the tally of traces."""
+    made = Tally()
+    for one in found:
+        made.add(one)
+    return made
 
 
-def tally(facts: Iterable[Facts]) -> Tally:
-    """Return the tally of rollouts."""
+def figures(
+    run: Path, *, diversity: bool = True, upstream: bool | None = None, scratch: Path | None = None
+) -> tuple[Tally, Diversity | None]:
+    """Return the tally of a record file and its diversity, in one pass; what the infrastructure spoilt is in neither.
+
+    Args:
+        run: the file.
+        diversity: measure it.
+        upstream: with upstream's metric (`None`: up to 2,000 traces).
+        scratch: where signatures and texts lie meanwhile.
+
+    Raises:
+        UsageError: the file cannot be read, or holds no trace that counts.
+        DataError: a record is none.
+        StorageError: there is no room for the signatures.
+    """
+    from agenttrace.analysis.diversity import commands_of  # noqa: PLC0415 - numpy
+    from agenttrace.analysis.diversity.corpus import Corpus  # noqa: PLC0415
+    from agenttrace.analysis.diversity.measure import measure  # noqa: PLC0415
+
     found = Tally()
-    for one in facts:
-        found.add(one)
-    return found
+    with Corpus(scratch) as corpus:
+        for trace in read_traces(run):
+            if trace.outcome.ended in INFRASTRUCTURE_ENDS:
+                continue
+            one = facts(trace)
+            found.add(one)
+            if diversity:
+                corpus.add(commands_of(trace), one.task)
+        if not found.rollouts:
+            raise UsageError(f"{run}: no rollout in it")
+        return found, measure(corpus, upstream=upstream) if diversity else None
 
 
-def spread(values: array[float]) -> Spread | None:
-    """Return the distribution of values, `None` when there are none."""
-    if not values:
-        return None
-    return Spread(
-        n=len(values),
-        total=math.fsum(values),
-        mean=math.fsum(values) / len(values),
-        median=statistics.median(values),
-        least=min(values),
-        most=max(values),
-        deviation=_deviation(values),
-    )
+def wall_s(runs: pd.DataFrame) -> float:
+    """Return the seconds from the start of the first trace to the end of the last."""
+    return max(0.0, float(runs["ended_s"].max() - runs["began_s"].min())) if len(runs) else 0.0
 
 
-def _deviation(values: array[float]) -> float:
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)) if len(values) > 1 else 0.0
+def sums(runs: pd.DataFrame, name: str) -> Sums:
+    """Return the sum and count per task of a share, of a kind of observation among the turns, or of a figure."""
+    values = SHARES[name](runs) if name in SHARES else runs[name]
+    counts = runs["turns"].where(values.notna(), 0) if name in KINDS else values.notna()
+    parts = values.astype(float).groupby(runs["task"], observed=True).sum()
+    whole = counts.astype(float).groupby(runs["task"], observed=True).sum()
+    return {task: [part, count] for task, part, count in zip(parts.index, parts, whole, strict=True) if count}
 
 
-def pass_at(sums: Sums) -> dict[int, float]:
+def _whole(runs: pd.DataFrame, name: str) -> int | None:
+    values = SHARES[name](runs).dropna()
+    return int(values.sum()) if len(values) else None
+
+
+def pass_at(found: Sums) -> dict[int, float]:
     """Return pass@k by k: the mean over tasks of 1 - C(n-c, k)/C(n, k), the unbiased estimate (Chen et al. 2021).
 
     Args:
-        sums: per task how many rollouts passed (c), of how many (n). k goes up to the smallest n.
+        found: per task how many traces passed (c), of how many (n). k goes up to the smallest n.
     """
-    if not sums:
-        return {}
-    least = min(count for _, count in sums.values())
+    least = min((count for _, count in found.values()), default=0)
     return {
-        k: statistics.fmean(_pass_at(int(count), int(passed), k) for passed, count in sums.values())
+        k: statistics.fmean(_pass_at(int(count), int(passed), k) for passed, count in found.values())
         for k in PASS_AT
         if k <= least
     }
@@ -226,13 +257,10 @@ def _pass_at(tries: int, passed: int, k: int) -> float:
     return 1.0 - math.comb(tries - passed, k) / math.comb(tries, k)
 
 
-def _ordered(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def share(part: int, whole: int) -> str:
-    """Return a count with its share, as tables show it."""
-    return f"{part} ({100 * part / whole:.1f} %)" if whole else f"{part}"
+def _ordered(counts: Any) -> dict[str, int]:  # noqa: ANN401 - a dictionary or a series
+    """Return what was counted, most frequent first, then by name; what has no name and what never was is left out."""
+    known = ((str(name), int(count)) for name, count in counts.items() if count and name != "")
+    return dict(sorted(known, key=lambda item: (-item[1], item[0])))
 
 
 def as_json(found: Record) -> Any:  # noqa: ANN401 - JSON values
