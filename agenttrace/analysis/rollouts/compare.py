@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from agenttrace.analysis.rollouts.facts import KINDS
 from agenttrace.analysis.rollouts.intervals import bootstrap, effective, mean, newcombe
-from agenttrace.analysis.rollouts.statistics import SHARES, TOKENS, sums, wall_s
+from agenttrace.analysis.rollouts.statistics import SHARES, TOKENS, sums
 from agenttrace.records.base import Record
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def compare(one: Tally, other: Tally, *, seed: int = 0) -> tuple[Row, ...]:
         return sums(runs[0], name), sums(runs[1], name)
 
     rows = [
-        _plain("hours from first to last", *(wall_s(part) / 3600 for part in runs), percent=False),
+        _plain("hours from first to last", one.wall_s / 3600, other.wall_s / 3600, percent=False),
         _plain("tokens, generated (total)", *map(_total, runs), percent=False),
         *(_share(name, *both(name)) for name in SHARES),
     ]

@@ -47,17 +47,9 @@ SHARES: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
 }
 """Shares of traces, by name."""
 _NAMES = ("task", "repo", "language", "ended")
-_FIGURES = (
-    "began_s",
-    "ended_s",
-    "turns",
-    "duration_s",
-    "tool_s",
-    *TOKENS.values(),
-    "patch_files",
-    "patch_lines",
-    "passed",
-)
+_LARGE = ("duration_s", "tool_s", *TOKENS.values())
+_SMALL = ("turns", "patch_files", "patch_lines", "passed")
+"""Figures that single precision holds exactly."""
 
 Sums = dict[str, list[float]]
 """Task → [sum, count]."""
@@ -108,7 +100,7 @@ class Statistics(Record, frozen=True, kw_only=True):
 
 
 class Tally:
-    """What statistics and comparisons need of the traces so far: some twenty numbers of each.
+    """What statistics and comparisons need of the traces so far: about a hundred bytes of each.
 
     Attributes:
         rollouts: how many there were.
@@ -118,18 +110,20 @@ class Tally:
     def __init__(self) -> None:
         self.rollouts = 0
         self.words: Counter[str] = Counter()
-        self._columns = {name: array("d") for name in (*_FIGURES, *KINDS)}
-        self._codes = {name: array("l") for name in _NAMES}
-        self._values: dict[str, dict[str | None, int]] = {name: {} for name in _NAMES}
+        self._began_s, self._ended_s = math.inf, -math.inf
+        self._columns = {name: array("d" if name in _LARGE else "f") for name in (*_LARGE, *_SMALL, *KINDS)}
+        self._codes = {name: array("i") for name in _NAMES}
+        self._values: dict[str, dict[str, int]] = {name: {} for name in _NAMES}
 
     def add(self, one: Facts) -> None:
         """Count one trace."""
         self.rollouts += 1
         self.words.update(one.first_words)
+        self._began_s, self._ended_s = min(self._began_s, one.began_s), max(self._ended_s, one.ended_s)
         kinds = one.observations and {**dict.fromkeys(KINDS, 0), **one.observations}
         for name, codes in self._codes.items():
             values = self._values[name]
-            codes.append(values.setdefault(getattr(one, name), len(values)))
+            codes.append(values.setdefault(getattr(one, name) or "", len(values)))
         for name, column in self._columns.items():
             value = kinds.get(name) if name in KINDS else getattr(one, name)
             column.append(math.nan if value is None else value)
@@ -141,9 +135,15 @@ class Tally:
 
         names = {}
         for name, codes in self._codes.items():
-            values = pd.Index([value or "" for value in self._values[name]], dtype=object)
-            names[name] = pd.Categorical.from_codes(np.asarray(codes, dtype=np.int64), values)
-        return pd.DataFrame({**names, **{name: np.asarray(values) for name, values in self._columns.items()}})
+            values = pd.Index([*self._values[name]], dtype=object)
+            names[name] = pd.Categorical.from_codes(np.asarray(codes, dtype=np.int32), values)
+        columns = {name: np.asarray(values) for name, values in self._columns.items()}
+        return pd.DataFrame({**names, **columns}, copy=False)
+
+    @property
+    def wall_s(self) -> float:
+        """Seconds from the start of the first trace to the end of the last."""
+        return max(0.0, self._ended_s - self._began_s) if self.rollouts else 0.0
 
     def statistics(self) -> Statistics:
         """Return the figures of what was added so far."""
@@ -160,18 +160,18 @@ class Tally:
             languages=counts["language"],
             stops=counts["ended"],
             exit_statuses=_ordered(statuses),
-            wall_s=wall_s(runs),
+            wall_s=self.wall_s,
             turns=distribution(runs["turns"]),
             duration_s=distribution(runs["duration_s"]),
             tool_s=distribution(runs["tool_s"]),
             tokens={name: distribution(runs[field]) for name, field in TOKENS.items()},
-            observations=_ordered(runs[[*KINDS]].sum()),
+            observations=_ordered({kind: runs[kind].astype(float).sum() for kind in KINDS}),
             first_words=tuple(list(_ordered(self.words).items())[:TOP_WORDS]),
             commands=self.words.total(),
             patched=patched,
             submitted_with_patch=submitted,
             patch_lines=distribution(runs["patch_lines"][runs["patch_files"] > 0]),
-            passed=int(runs["passed"].sum()),
+            passed=int(runs["passed"].astype(float).sum()),
             graded=graded,
             submitted_at=pass_at(sums(runs, "Submitted")),
             pass_at=pass_at(passed) if graded == self.rollouts else {},
@@ -218,11 +218,6 @@ def figures(
         if not found.rollouts:
             raise UsageError(f"{run}: no rollout in it")
         return found, measure(corpus, upstream=upstream) if diversity else None
-
-
-def wall_s(runs: pd.DataFrame) -> float:
-    """Return the seconds from the start of the first trace to the end of the last."""
-    return max(0.0, float(runs["ended_s"].max() - runs["began_s"].min())) if len(runs) else 0.0
 
 
 def sums(runs: pd.DataFrame, name: str) -> Sums:
