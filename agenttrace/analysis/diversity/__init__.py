@@ -5,18 +5,15 @@ What is compared is the text of the commands alone, joined by line feeds: `comma
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from agenttrace.formats.commands import command_of
-
-if TYPE_CHECKING:
-    from agenttrace.records import Trace
 
 THRESHOLD = 0.5
 """Jaccard similarity from which two traces count as near-duplicates; SWE-ZERO takes it from arXiv 2510.02387."""
 
 
-def commands_of(trace: Trace) -> str:
+def commands_of(trace: Any) -> str:  # noqa: ANN401 - a `Trace` or what has its fields
     """Return the text that is compared: every executed command, in order, joined by line feeds.
 
     Of a tool that takes no command, it is the arguments as JSON.

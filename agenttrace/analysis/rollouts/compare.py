@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agenttrace.analysis.rollouts.facts import KINDS
 from agenttrace.analysis.rollouts.intervals import bootstrap, effective, mean, newcombe
-from agenttrace.analysis.rollouts.statistics import SHARES, TOKENS, sums
+from agenttrace.analysis.rollouts.statistics import SHARES, TOKENS, sums, wall_s
+from agenttrace.formats.turns import KINDS
 from agenttrace.records.base import Record
 
 if TYPE_CHECKING:
@@ -54,13 +54,15 @@ def compare(one: Tally, other: Tally, *, seed: int = 0) -> tuple[Row, ...]:
         return sums(runs[0], name), sums(runs[1], name)
 
     rows = [
-        _plain("hours from first to last", one.wall_s / 3600, other.wall_s / 3600, percent=False),
+        _plain("hours from first to last", *(wall_s(part) / 3600 for part in runs), percent=False),
         _plain("tokens, generated (total)", *map(_total, runs), percent=False),
         *(_share(name, *both(name)) for name in SHARES),
     ]
-    means = {"turns": "turns", "seconds": "duration_s"} | {f"tokens, {name}": field for name, field in TOKENS.items()}
+    means = {"turns": "step_count", "seconds": "duration_s"} | {
+        f"tokens, {name}": field for name, field in TOKENS.items()
+    }
     rows += [_mean(f"{name} (mean)", *both(field), seed=seed) for name, field in means.items()]
-    if any(part[kind].notna().any() for part in runs for kind in KINDS):
+    if any(part[f"{kind}_turns"].notna().any() for part in runs for kind in KINDS):
         kinds = {f"turns that gave: {kind.replace('_', ' ')}": kind for kind in KINDS}
         rows += [_mean(name, *both(kind), seed=seed, percent=True) for name, kind in kinds.items()]
     return tuple(rows)
@@ -81,7 +83,7 @@ def compare_diversity(one: Diversity, other: Diversity) -> tuple[Row, ...]:
 
 def _total(runs: pd.DataFrame) -> float | None:
     """Return all generated tokens; `None` where a trace does not report its own."""
-    return float(runs["generated_tokens"].sum()) if runs["generated_tokens"].notna().all() else None
+    return float(runs["output_tokens"].sum()) if runs["output_tokens"].notna().all() else None
 
 
 def _plain(name: str, first: float | None, second: float | None, *, percent: bool = True) -> Row:

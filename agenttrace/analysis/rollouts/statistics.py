@@ -4,52 +4,60 @@ from __future__ import annotations
 
 import math
 import statistics
-from array import array
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.analysis.rollouts.facts import KINDS, facts
-from agenttrace.analysis.statistics import Distribution, distribution
-from agenttrace.errors import UsageError
+import numpy as np
+
+from agenttrace.analysis.statistics import Distribution, distribution, floats
+from agenttrace.analysis.tables import Reading, frame
+from agenttrace.errors import DataError, UsageError
+from agenttrace.formats.columns import Entry, entry, table
+from agenttrace.formats.commands import first_word
+from agenttrace.formats.turns import KINDS
 from agenttrace.records import INFRASTRUCTURE_ENDS
 from agenttrace.records.base import Record
-from agenttrace.store.read import read_traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import pandas as pd
+    import pyarrow as pa
 
     from agenttrace.analysis.diversity.measure import Diversity
-    from agenttrace.analysis.rollouts.facts import Facts
+    from agenttrace.records import Trace
+    from agenttrace.store.read import Problem
 
 TOP_WORDS = 15
 PASS_AT = (1, 2, 3, 5, 10, 20, 50, 100)
 TOKENS = {
-    "generated": "generated_tokens",
+    "generated": "output_tokens",
     "conversation": "conversation_tokens",
-    "prompts billed": "billed_prompt_tokens",
-    "prompts evaluated": "evaluated_prompt_tokens",
+    "prompts billed": "input_tokens",
+    "prompts evaluated": "evaluated_tokens",
 }
-"""Four ways to count tokens, by name: `Facts` says what each is."""
+"""Four ways to count tokens, by name, and their column: `agenttrace.formats.columns` says what each is."""
+_ENDED = {"stopped by turns": "max_steps", "stopped by tokens": "token_budget", "stopped by format": "format_error"}
 SHARES: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
-    "Submitted": lambda runs: runs["ended"] == "final_answer",
-    "incomplete": lambda runs: runs["ended"] != "final_answer",
-    "stopped by turns": lambda runs: runs["ended"] == "max_steps",
-    "stopped by tokens": lambda runs: runs["ended"] == "token_budget",
-    "stopped by format": lambda runs: runs["ended"] == "format_error",
+    "Submitted": lambda runs: (runs["ended"] == "final_answer").where(runs["ended"].notna()),
+    "incomplete": lambda runs: (runs["ended"] != "final_answer").where(runs["ended"].notna()),
+    **{
+        name: lambda runs, ended=ended: (runs["ended"] == ended).where(runs["ended"].notna())  # type: ignore[misc]
+        for name, ended in _ENDED.items()
+    },
     "with a patch": lambda runs: (runs["patch_files"] > 0).where(runs["patch_files"].notna()),
     "submitted with a patch": lambda runs: ((runs["patch_files"] > 0) & (runs["ended"] == "final_answer")).where(
         runs["patch_files"].notna()
     ),
-    "passed, of those judged": lambda runs: runs["passed"],
+    "passed, of those judged": lambda runs: runs["solved"],
 }
 """Shares of traces, by name."""
-_NAMES = ("task", "repo", "language", "ended")
-_LARGE = ("duration_s", "tool_s", *TOKENS.values())
-_SMALL = ("turns", "patch_files", "patch_lines", "passed")
-"""Figures that single precision holds exactly."""
+_COLUMNS = [
+    "repo", "language", "ended", "timestamp_utc", "prepare_ms", "total_duration_ms", "tool_ms", "step_count",
+    *TOKENS.values(), *(f"{kind}_turns" for kind in KINDS), "patch_files", "patch_lines", "solved",
+]  # fmt: skip
+_BATCH = 500
 
 Sums = dict[str, list[float]]
 """Task → [sum, count]."""
@@ -100,7 +108,7 @@ class Statistics(Record, frozen=True, kw_only=True):
 
 
 class Tally:
-    """What statistics and comparisons need of the traces so far: about a hundred bytes of each.
+    """What statistics and comparisons need of the traces so far: some twenty numbers of each.
 
     Attributes:
         rollouts: how many there were.
@@ -110,80 +118,78 @@ class Tally:
     def __init__(self) -> None:
         self.rollouts = 0
         self.words: Counter[str] = Counter()
-        self._began_s, self._ended_s = math.inf, -math.inf
-        self._columns = {name: array("d" if name in _LARGE else "f") for name in (*_LARGE, *_SMALL, *KINDS)}
-        self._codes = {name: array("i") for name in _NAMES}
-        self._values: dict[str, dict[str, int]] = {name: {} for name in _NAMES}
+        self._waiting: list[Entry] = []
+        self._parts: list[pa.Table] = []
 
-    def add(self, one: Facts) -> None:
+    def add(self, given: Trace | Entry) -> None:
         """Count one trace."""
+        one = given if isinstance(given, Entry) else entry(self.rollouts, "", given)
         self.rollouts += 1
-        self.words.update(one.first_words)
-        self._began_s, self._ended_s = min(self._began_s, one.began_s), max(self._ended_s, one.ended_s)
-        kinds = one.observations and {**dict.fromkeys(KINDS, 0), **one.observations}
-        for name, codes in self._codes.items():
-            values = self._values[name]
-            codes.append(values.setdefault(getattr(one, name) or "", len(values)))
-        for name, column in self._columns.items():
-            value = kinds.get(name) if name in KINDS else getattr(one, name)
-            column.append(math.nan if value is None else value)
+        calls = (span.tool_input for span in one.trace.spans if span.tool_name == "bash")
+        self.words.update(first_word(call) or "" for call in calls)
+        self._waiting.append(one)
+        if len(self._waiting) == _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa  # noqa: PLC0415 - heavy
+
+        tasks = pa.array(map(task_of, self._waiting), type=pa.string()).dictionary_encode()
+        runs = table("runs", self._waiting, texts=False, categories=True)
+        self._parts.append(runs.select(_COLUMNS).append_column("task", tasks))
+        self._waiting = []
 
     def runs(self) -> pd.DataFrame:
-        """Return one row per trace: the numbers of `Facts`, `NaN` where unknown; names as categories."""
-        import numpy as np  # noqa: PLC0415 - heavy
-        import pandas as pd  # noqa: PLC0415
+        """Return one row per trace: columns of the runs table, `task` and `duration_s`."""
+        import pyarrow as pa  # noqa: PLC0415 - heavy
 
-        names = {}
-        for name, codes in self._codes.items():
-            values = pd.Index([*self._values[name]], dtype=object)
-            names[name] = pd.Categorical.from_codes(np.asarray(codes, dtype=np.int32), values)
-        columns = {name: np.asarray(values) for name, values in self._columns.items()}
-        return pd.DataFrame({**names, **columns}, copy=False)
-
-    @property
-    def wall_s(self) -> float:
-        """Seconds from the start of the first trace to the end of the last."""
-        return max(0.0, self._ended_s - self._began_s) if self.rollouts else 0.0
+        self._flush()
+        runs = frame(pa.concat_tables(self._parts))
+        return runs.assign(duration_s=runs["total_duration_ms"] / 1000)
 
     def statistics(self) -> Statistics:
         """Return the figures of what was added so far."""
         runs = self.runs()
-        counts = {name: _ordered(runs[name].value_counts()) for name in _NAMES}
         passed = sums(runs, "passed, of those judged")
-        graded = int(runs["passed"].notna().sum())
-        patched, submitted = (_whole(runs, name) for name in ("with a patch", "submitted with a patch"))
-        statuses = {name: int(SHARES[name](runs).sum()) for name in ("Submitted", "incomplete")}
+        graded = int(runs["solved"].notna().sum())
+        statuses = {name: _whole(runs, name) or 0 for name in ("Submitted", "incomplete")}
         return Statistics(
             rollouts=self.rollouts,
-            tasks=len(counts["task"]),
-            repos=len(counts["repo"]),
-            languages=counts["language"],
-            stops=counts["ended"],
+            tasks=runs["task"].nunique(),
+            repos=runs["repo"].nunique(),
+            languages=_ordered(runs["language"].value_counts()),
+            stops=_ordered(runs["ended"].value_counts()),
             exit_statuses=_ordered(statuses),
-            wall_s=self.wall_s,
-            turns=distribution(runs["turns"]),
+            wall_s=wall_s(runs),
+            turns=distribution(runs["step_count"]),
             duration_s=distribution(runs["duration_s"]),
-            tool_s=distribution(runs["tool_s"]),
-            tokens={name: distribution(runs[field]) for name, field in TOKENS.items()},
-            observations=_ordered({kind: runs[kind].astype(float).sum() for kind in KINDS}),
+            tool_s=distribution(runs["tool_ms"] / 1000),
+            tokens={name: distribution(runs[column]) for name, column in TOKENS.items()},
+            observations=_ordered({kind: runs[f"{kind}_turns"].sum() for kind in KINDS}),
             first_words=tuple(list(_ordered(self.words).items())[:TOP_WORDS]),
             commands=self.words.total(),
-            patched=patched,
-            submitted_with_patch=submitted,
-            patch_lines=distribution(runs["patch_lines"][runs["patch_files"] > 0]),
-            passed=int(runs["passed"].astype(float).sum()),
+            patched=_whole(runs, "with a patch"),
+            submitted_with_patch=_whole(runs, "submitted with a patch"),
+            patch_lines=distribution(runs["patch_lines"][runs["patch_files"].fillna(0) > 0]),
+            passed=int(runs["solved"].sum()),
             graded=graded,
             submitted_at=pass_at(sums(runs, "Submitted")),
             pass_at=pass_at(passed) if graded == self.rollouts else {},
         )
 
 
-def tally(found: Iterable[Facts]) -> Tally:
+def task_of(one: Entry) -> str:
+    """Return the name of a trace's task, by which attempts at it are known: with its data set where it is a number."""
+    task = one.known.task_id
+    return task if isinstance(task, str) else f"{one.known.dataset_name} {one.trace.trace_id if task is None else task}"
+
+
+def tally(traces: Iterable[Trace]) -> Tally:
     """Return the tally of traces."""
-    made = Tally()
-    for one in found:
-        made.add(one)
-    return made
+    found = Tally()
+    for trace in traces:
+        found.add(trace)
+    return found
 
 
 def figures(
@@ -206,15 +212,17 @@ def figures(
     from agenttrace.analysis.diversity.corpus import Corpus  # noqa: PLC0415
     from agenttrace.analysis.diversity.measure import measure  # noqa: PLC0415
 
+    def refuse(problem: Problem) -> None:
+        raise DataError(str(problem))
+
     found = Tally()
     with Corpus(scratch) as corpus:
-        for trace in read_traces(run):
-            if trace.outcome.ended in INFRASTRUCTURE_ENDS:
+        for one, _ in Reading([run], refuse).entries():
+            if one.trace.outcome and one.trace.outcome.ended in INFRASTRUCTURE_ENDS:
                 continue
-            one = facts(trace)
             found.add(one)
             if diversity:
-                corpus.add(commands_of(trace), one.task)
+                corpus.add(commands_of(one.trace), task_of(one))
         if not found.rollouts:
             raise UsageError(f"{run}: no rollout in it")
         return found, measure(corpus, upstream=upstream) if diversity else None
@@ -222,16 +230,28 @@ def figures(
 
 def sums(runs: pd.DataFrame, name: str) -> Sums:
     """Return the sum and count per task of a share, of a kind of observation among the turns, or of a figure."""
-    values = SHARES[name](runs) if name in SHARES else runs[name]
-    counts = runs["turns"].where(values.notna(), 0) if name in KINDS else values.notna()
-    parts = values.astype(float).groupby(runs["task"], observed=True).sum()
-    whole = counts.astype(float).groupby(runs["task"], observed=True).sum()
-    return {task: [part, count] for task, part, count in zip(parts.index, parts, whole, strict=True) if count}
+    if name in KINDS:
+        values = floats(runs[f"{name}_turns"])
+        counts = np.where(np.isnan(values), 0, floats(runs["step_count"]))
+    else:
+        values = floats(SHARES[name](runs) if name in SHARES else runs[name])
+        counts = (~np.isnan(values)).astype(float)
+    parts = runs[["task"]].assign(part=np.nan_to_num(values), whole=counts).groupby("task", observed=True).sum()
+    return {task: [part, count] for task, part, count in parts.itertuples() if count}
 
 
 def _whole(runs: pd.DataFrame, name: str) -> int | None:
-    values = SHARES[name](runs).dropna()
-    return int(values.sum()) if len(values) else None
+    known = SHARES[name](runs).dropna()
+    return int(known.sum()) if len(known) else None
+
+
+def wall_s(runs: pd.DataFrame) -> float:
+    """Return the seconds from the start of the first trace, its tree's preparation included, to the end of the last."""
+    if runs.empty:
+        return 0.0
+    began = runs["timestamp_utc"].astype("int64") / 1e6
+    first = began - runs["prepare_ms"].fillna(0) / 1000
+    return max(0.0, float((began + runs["total_duration_ms"] / 1000).max() - first.min()))
 
 
 def pass_at(found: Sums) -> dict[int, float]:

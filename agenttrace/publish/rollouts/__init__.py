@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from agenttrace.analysis.rollouts.facts import facts
 from agenttrace.analysis.rollouts.statistics import Tally
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import mini_swe_agent, rollout_rows, swe_zero
@@ -150,7 +149,7 @@ def _checked(
         seen.add(key)
         if settings.leaks == "stop":
             _stop_at_leaks(f"{run}, rollout {rollout.rollout_id}", data, words)
-        tally.add(facts(rollout))
+        tally.add(rollout)
         yield rollout, len(data)
 
 

@@ -12,10 +12,10 @@ from scipy import stats
 
 from agenttrace.analysis.rollouts import intervals
 from agenttrace.analysis.rollouts.compare import compare
-from agenttrace.analysis.rollouts.facts import facts, patch_size
 from agenttrace.analysis.rollouts.render import comparison_text, statistics_text
 from agenttrace.analysis.rollouts.statistics import figures, pass_at, tally
 from agenttrace.errors import DataError
+from agenttrace.formats.turns import KINDS, patch_size
 from agenttrace.records import Verdict, rollout_1_0
 from agenttrace.records.trace import Timings
 from agenttrace.rollouts import synthetic
@@ -55,8 +55,14 @@ PATCH = (
 )
 
 
+def row(trace):
+    """The one row of a tally of one trace."""
+    found = tally([trace]).runs().astype(object)
+    return found.where(found.notna(), None).iloc[0]
+
+
 def test_one_rollout_in_numbers():
-    found = facts(
+    made = (
         rollout(
             "t", 0,
             turn(1, "grep x", prompt=100, output=10, evaluated=100),
@@ -67,22 +73,23 @@ def test_one_rollout_in_numbers():
             patch=PATCH,
         )
     )  # fmt: skip
-    assert found.observations == {"useful": 1, "not_found": 1, "empty": 1, "format_error": 1, "timeout": 1}
-    assert found.first_words == ("grep", "python3", "#", "yes")
-    assert (found.generated_tokens, found.billed_prompt_tokens) == (40, 850)
-    assert (found.evaluated_prompt_tokens, found.conversation_tokens) == (171, 214)
+    found = row(made)
+    assert {kind: found[f"{kind}_turns"] for kind in KINDS} == dict.fromkeys(KINDS, 1)
+    assert tally([made]).words == dict.fromkeys(("grep", "python3", "#", "yes"), 1)
+    assert (found.output_tokens, found.input_tokens) == (40, 850)
+    assert (found.evaluated_tokens, found.conversation_tokens) == (171, 214)
     assert (found.patch_files, found.patch_lines) == (2, 4)
-    assert found.ended_s - found.began_s == pytest.approx(6.0)
-    assert found.passed is None
+    assert tally([made]).statistics().wall_s == pytest.approx(6.0)
+    assert found.solved is None
 
 
 def test_a_time_without_offset_is_utc_in_every_time_zone(monkeypatch):
-    with_offset = facts(rollout("t", 0))
+    with_offset = row(rollout("t", 0))
     try:
         for zone in ("Asia/Tokyo", "America/New_York"):
             monkeypatch.setenv("TZ", zone)
             time.tzset()
-            assert facts(rollout("t", 0, timestamp_utc="2026-01-01T00:00:10")) == with_offset
+            assert row(rollout("t", 0, timestamp_utc="2026-01-01T00:00:10")).equals(with_offset)
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -90,8 +97,8 @@ def test_a_time_without_offset_is_utc_in_every_time_zone(monkeypatch):
 
 def test_a_total_of_some_rollouts_says_so_and_is_compared_with_nothing():
     known, unknown = turn(1, "ls", prompt=9, output=3), turn(1, "ls", prompt=9, output=None)
-    whole = tally([facts(rollout("t", index, known)) for index in range(2)])
-    part = tally([facts(rollout("t", index, one)) for index, one in enumerate((known, unknown))])
+    whole = tally(rollout("t", index, known) for index in range(2))
+    part = tally(rollout("t", index, one) for index, one in enumerate((known, unknown)))
     assert ") | 6, 3, 3 |" in statistics_text(whole.statistics())
     assert ") | 3, 3, 3, of the 1 rollouts that report it |" in statistics_text(part.statistics())
     totals = {row.name: (row.one, row.other, row.difference) for row in compare(whole, part)}
@@ -99,10 +106,10 @@ def test_a_total_of_some_rollouts_says_so_and_is_compared_with_nothing():
 
 
 def test_a_count_that_a_turn_lacks_is_not_known():
-    found = facts(rollout("t", 0, turn(1, "ls", prompt=None, output=3), turn(2, "ls", prompt=9, output=3)))
-    assert (found.billed_prompt_tokens, found.conversation_tokens, found.generated_tokens) == (None, 12, 6)
-    with pytest.raises(DataError, match="timestamp_utc is no time"):
-        facts(rollout("t", 0, timestamp_utc="yesterday"))
+    found = row(rollout("t", 0, turn(1, "ls", prompt=None, output=3), turn(2, "ls", prompt=9, output=3)))
+    assert (found.input_tokens, found.conversation_tokens, found.output_tokens) == (None, 12, 6)
+    with pytest.raises(DataError, match="is no ISO 8601 time"):
+        tally([rollout("t", 0, timestamp_utc="yesterday")]).statistics()
 
 
 def test_patches_are_counted_by_their_hunks():
@@ -123,7 +130,7 @@ def run_of(counts, per_task=2):
                     stop="submitted" if ok else "turns", passed=ok,
                 )
             )  # fmt: skip
-    return tally(map(facts, made))
+    return tally(made)
 
 
 def test_a_run_in_figures():
@@ -144,7 +151,7 @@ def test_a_run_in_figures():
 
 def test_no_pass_at_k_where_something_was_not_judged():
     made = [rollout("t", 0, passed=True), rollout("t", 1)]
-    found = tally(facts(one) for one in made).statistics()
+    found = tally(made).statistics()
     assert (found.pass_at, found.graded) == ({}, 1)
 
 
@@ -216,7 +223,7 @@ def test_the_table_has_differences_and_intervals():
 
 def test_hostile_words_stay_in_their_cell():
     made = [rollout("t", 0, turn(1, "x\x1b[2J`| y", prompt=1, output=1), language="<b>|")]
-    text = statistics_text(tally(map(facts, made)).statistics())
+    text = statistics_text(tally(made).statistics())
     assert "| `x[2J` | 1 (100.0 %) |" in text
     assert "<b>" not in text
 
