@@ -10,14 +10,12 @@ if TYPE_CHECKING:
 
     from agenttrace.validate.leaks import Word
 
-HELP = "check files of traces or rollouts: schema, ids, joins, counts, metadata, leaks; status 1 if something is wrong"
+HELP = "check record files: schema, ids, plan, joins, counts, metadata, leaks; status 1 if something is wrong"
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="record files (.jsonl; rollouts: .jsonl.zst, too)"
-    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="record files (.jsonl, .gz, .zst)")
     parser.add_argument("--private", action="append", default=[], metavar="TEXT", help="a text that must not be in it")
     parser.add_argument("--allow", action="append", default=[], metavar="TEXT", help="a text that is no leak")
     parser.add_argument("--max", type=int, default=100, metavar="N", help="findings printed (default: %(default)s)")

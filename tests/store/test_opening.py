@@ -9,15 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from agenttrace.replay.foreign import is_foreign
-from agenttrace.rollouts.files import read as read_rollouts
-from agenttrace.rollouts.place import read_spec
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import read
 from agenttrace.serving.cassette import Cassette
 from agenttrace.store import opening
 from agenttrace.store.append import AppendOnly
+from agenttrace.store.compact import Compacted, compact
 from agenttrace.store.jsonl import known_ids
 from agenttrace.store.lines import lines
 from agenttrace.store.read import RecordIndex, read_run_spec, read_traces
@@ -29,12 +27,11 @@ READERS = {
     "index": RecordIndex,
     "known_ids": known_ids,
     "run spec": read_run_spec,
-    "rollout spec": read_spec,
-    "rollouts": lambda path: list(read_rollouts(path)),
+    "compacted": Compacted,
+    "compact": lambda path: compact(path, path.with_name("b.jsonl.zst")),
     "cassette": Cassette,
     "convert": lambda path: list(read(path)),
     "analysis": lambda path: list(lines(path)),
-    "foreign": is_foreign,
     "append": AppendOnly,
 }
 
