@@ -1,184 +1,159 @@
-"""Decodes one line of a record file, of schema 1.x, into only what the tables need.
+"""Decodes one line of a record file into only what the tables need, quickly: structures derived from the record types.
 
-Other kinds of records have a module of their own, which makes a `Row` of theirs: `release_rows`, `rollout_rows`.
+A structure here has the fields of its record type without the ones that are not wanted, so that these are skipped
+unread. Figures that no column can hold are refused. Fields that may be unknown or absent are `None`.
 """
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - msgspec resolves the annotations
-from typing import Literal
+import builtins
+import functools
+import operator
+import types
+import typing
+from datetime import datetime
+from functools import cache
+from types import NoneType
+from typing import Any, get_args, get_origin
 
 import msgspec
+from msgspec import NODEFAULT, UnsetType
 
 from agenttrace.errors import DataError
-from agenttrace.formats.figures import Count, Duration, Int  # noqa: TC001 - msgspec resolves them
+from agenttrace.formats import agenttrace_0_3_row as release
+from agenttrace.formats.columns import LONG, Entry, Known, Machine
+from agenttrace.formats.figures import Count, Duration, Int
 from agenttrace.formats.metadata_0_3 import VERSION as RELEASED
+from agenttrace.records import Trace, rollout_1_0
+from agenttrace.store.kinds import released
+
+RELEASED_METHOD = "rusage-0.3.0"
+"""`method` of spans of AgentTrace 0.3.0: usage of the collector and its children, peak memory of their whole lives."""
+_OURS = b'"outcome":'
+"""Only our records have that key; it is near their end, so looking for it from there is quick."""
+_UNSAID = frozenset({"status", "call_id", "environment", "outcome"})
+"""What AgentTrace 0.3.0 has no field for."""
+_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-class _Lean(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Base: immutable and not tracked by the garbage collector, as none of it can form a cycle.
-
-    Sequences are tuples for the same reason: the collector stops tracking a tuple of what it does not track.
-    """
-
-
-class Telemetry(_Lean, frozen=True, kw_only=True, gc=False):
-    """See `agenttrace.records.Telemetry`."""
-
-    user_time_s: Duration | None = None
-    system_time_s: Duration | None = None
-    max_rss_bytes: Int | None = None
-    read_bytes: Int | None = None
-    write_bytes: Int | None = None
-    method: str
-    wall_ns: Int | None = None
-    cleanup_ns: Int | None = None
-    cpu_unattributed_ns: Int | None = None
-    peak_rss_floor_bytes: Int | None = None
-    cancelled_write_bytes: Int | None = None
-    read_chars: Int | None = None
-    write_chars: Int | None = None
-    leftover_count: Int | None = None
-    tree_rss_peak_bytes: Int | None = None
-    cgroup_memory_peak_bytes: Int | None = None
-
-
-class Output(_Lean, frozen=True, kw_only=True, gc=False):
-    """See `agenttrace.records.Output`; the text is not read."""
-
-    bytes_total: Int
-    bytes_kept: Int
-
-
-class Span(_Lean, frozen=True, kw_only=True, gc=False):
-    """See `agenttrace.records.Span`."""
-
-    span_id: str
-    tool_name: str
-    tool_input: str
-    start_ns: Int | None
-    end_ns: Int | None
-    duration_ms: Duration
-    telemetry: Telemetry
-    exit_code: Int | None = None
-    parent_span_id: str | None = None
-    call_id: str | None = None
-    status: str | None = None
-    signal: Int | None = None
-    stdout: Output | None = None
-    stderr: Output | None = None
-
-
-class Timings(_Lean, frozen=True, kw_only=True, gc=False):
-    """See `agenttrace.records.Timings`."""
-
-    prompt_n: Count | None = None
-    prompt_ms: Duration | None = None
-    predicted_n: Count | None = None
-    predicted_ms: Duration | None = None
-    cached_n: Count | None = None
-
-
-class Nothing(_Lean, frozen=True, kw_only=True, gc=False):
+class _Nothing(msgspec.Struct, frozen=True, gc=False):
     """An object of which only the presence counts."""
 
 
-class Step(_Lean, frozen=True, kw_only=True, gc=False):
-    """See `agenttrace.records.LLMStep`."""
+def entry(run: int, file: str, number: int, line: bytes, *, texts: bool = False) -> Entry:
+    """Return the record of a line: of schema 1.x, a rollout of 1.0.0, or a row of AgentTrace 0.3.0.
 
-    step_id: str
-    step_number: Int
-    tool_calls: tuple[Nothing, ...] | None = None
-    duration_ms: Duration | None = None
-    input_tokens: Count | None = None
-    output_tokens: Count | None = None
-    start_ns: Int | None = None
-    end_ns: Int | None = None
-    finish_reason: str | None = None
-    timings: Timings | None = None
-
-
-class Verdict(_Lean, frozen=True, kw_only=True, gc=False):
-    """See `agenttrace.records.Verdict`."""
-
-    aspect: str
-    verdict: Literal["passed", "failed", "not_gradable"]
-
-
-class Outcome(_Lean, frozen=True, kw_only=True, gc=False):
-    """See `agenttrace.records.Outcome`."""
-
-    ended: str
-    final_answer: str | None = None
-    verdicts: tuple[Verdict, ...] = ()
-    solved: bool | None = None
-    scores: dict[str, float] = {}
-
-
-class Hardware(_Lean, frozen=True, kw_only=True, gc=False):
-    """The machine, where it was recorded."""
-
-    cpu: str | None = None
-
-
-class Environment(_Lean, frozen=True, kw_only=True, gc=False):
-    """See `Trace.environment`; 0.3.0 has the same keys in its metadata."""
-
-    platform: str | None = None
-    hardware: Hardware | None = None
-
-
-class Metadata(Environment, frozen=True, kw_only=True, gc=False):
-    """What names a run and its task."""
-
-    schema_version: str
-    run_id: str | None = None
-    dataset_name: str | None = None
-    task_id: Int | str | None = None
-    task_name: str | None = None
-    task_kind: str | None = None
-    rollout_index: Int | None = None
-    quantization: str | None = None
-    demo: bool | None = None
-    synthetic: bool | None = None
-    serving_profile: str | None = None
-    seed: Int | None = None
-    temperature: float | None = None
-    max_steps: Int | None = None
-
-
-class Row(_Lean, frozen=True, kw_only=True, gc=False):
-    """One trace; `outcome` and `environment` are `None` where it is of AgentTrace 0.3.0."""
-
-    trace_id: str
-    timestamp_utc: datetime
-    prompt: str
-    model: str
-    spans: tuple[Span, ...]
-    llm_steps: tuple[Step, ...]
-    total_duration_ms: Duration
-    metadata: Metadata
-    environment: Environment | None = None
-    outcome: Outcome | None = None
-
-
-_decode = msgspec.json.Decoder(Row).decode
-
-
-def decode(line: bytes) -> Row:
-    """Return the row of a line of schema 1.x.
+    Args:
+        run: number of the record in this reading.
+        file: where it stands.
+        number: of the line.
+        line: the record as it stands in its file.
+        texts: with the fields of `columns.LONG`.
 
     Raises:
         DataError: it is none; the message says what is wrong with which field.
     """
     try:
-        row = _decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        row = _row(line, texts=texts)
+        known = row.metadata if isinstance(row.metadata, Known) else msgspec.convert(row.metadata, Known)
+        machine = known if row.environment is None else msgspec.convert(row.environment, Machine)
+    except _ERRORS as error:
         cut = "" if line.endswith(b"\n") else "; the line is cut off"
         raise DataError(f"not a trace record: {error}{cut}") from None
-    version = row.metadata.schema_version
+    return Entry(run, file, number, row, known, machine)
+
+
+def _row(line: bytes, *, texts: bool) -> Any:  # noqa: ANN401 - a derived structure
+    kind = _trace(texts=texts)
+    if line.startswith(rollout_1_0.PREFIX):
+        return msgspec.convert(rollout_1_0.decode(line), kind, from_attributes=True)
+    if line.rfind(_OURS) < 0 and released(line):
+        return _released(line, kind)
+    try:
+        return _checked(_decoder(texts=texts)(line))
+    except (*_ERRORS, DataError):
+        if not released(line):
+            raise
+    return _released(line, kind)
+
+
+def _checked(row: Any) -> Any:  # noqa: ANN401
+    told = row.metadata
+    version = str(told.schema_version if isinstance(told, Known) else told.get("schema_version"))
     if not version.startswith("1."):
         raise DataError(f"a record of schema {version[:20]!r}; this version reads 1.x and {RELEASED}")
     if row.outcome is None:
         raise DataError("a record of schema 1.x without `outcome`")
     return row
+
+
+def _released(line: bytes, kind: type) -> Any:  # noqa: ANN401
+    """Return a row of AgentTrace 0.3.0; that version has no outcome."""
+    values = msgspec.to_builtins(release.decode(line))
+    for span in values["spans"]:
+        span["type"], span["telemetry"]["method"] = "TOOL", RELEASED_METHOD
+    for step in values["llm_steps"]:
+        for call in step["tool_calls"] or ():
+            call["arguments"] = msgspec.json.encode(call["arguments"]).decode()
+    try:
+        return msgspec.convert(values, kind)
+    except msgspec.ValidationError as error:
+        raise DataError(f"not a row of AgentTrace {RELEASED}: {error}") from None
+
+
+@cache
+def _decoder(*, texts: bool) -> Any:  # noqa: ANN401 - a function
+    return msgspec.json.Decoder(_trace(texts=texts)).decode
+
+
+@cache
+def _trace(*, texts: bool) -> Any:  # noqa: ANN401 - a structure
+    """Return the structure of a line: that of `Trace`; without texts, its metadata are only what is a column."""
+    given: dict[str, Any] = {"timestamp_utc": datetime}
+    if not texts:
+        given |= {"metadata": Known, "environment": Machine | None, "tool_calls": tuple[_Nothing, ...] | None}
+    return lean(Trace, without=frozenset() if texts else LONG, given=given)
+
+
+def lean(record: type, *, without: frozenset[str], given: dict[str, Any]) -> Any:  # noqa: ANN401 - a structure
+    """Return a structure with the fields of a record type; structures in it become lean likewise.
+
+    Args:
+        record: the type.
+        without: names of fields that are left out.
+        given: types of fields that are not derived; they are never left out.
+    """
+    fields: list[Any] = []
+    for field in msgspec.structs.fields(record):
+        if field.name in given:
+            kind = given[field.name]
+        elif field.name in without:
+            continue
+        else:
+            kind = _lean(field.name, field.type, without=without, given=given)
+        kind = kind | None if field.name in _UNSAID else kind
+        if field.default_factory is not NODEFAULT:
+            fields.append((field.name, kind, msgspec.field(default_factory=field.default_factory)))
+        elif NoneType in get_args(kind):
+            fields.append((field.name, kind, None))
+        else:
+            fields.append((field.name, kind) if field.required else (field.name, kind, field.default))
+    return msgspec.defstruct(record.__name__, fields, frozen=True, kw_only=True, gc=False)
+
+
+def _lean(name: str, kind: Any, **options: Any) -> Any:  # noqa: ANN401 - any type
+    """Return the type of a field: numbers bounded, structures lean, closed sets of words open, "absent" as `None`."""
+    parts = get_args(kind)
+    match get_origin(kind):
+        case typing.Annotated:
+            return _lean(name, parts[0], **options)
+        case typing.Union | types.UnionType:
+            inner = [NoneType if part is UnsetType else _lean(name, part, **options) for part in parts]
+            return functools.reduce(operator.or_, inner)
+        case builtins.tuple:
+            return tuple[_lean(name, parts[0], **options), ...]  # type: ignore[misc]
+        case typing.Literal:
+            return str
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return lean(kind, **options)
+    return {int: Count if name.endswith(("_tokens", "_n")) else Int, float: Duration}.get(kind, kind)

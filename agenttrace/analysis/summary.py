@@ -11,7 +11,7 @@ import numpy as np
 from agenttrace.analysis.compare import compare
 from agenttrace.analysis.costs import MOST, costs, executed, exit_codes
 from agenttrace.analysis.findings import Aspect, Association, Count, Figure, Group, Report, TimePart
-from agenttrace.analysis.release_rows import METHOD as RELEASED_METHOD
+from agenttrace.analysis.rows import RELEASED_METHOD
 from agenttrace.analysis.statistics import distribution, share, spearman, superiority
 from agenttrace.formats.metadata_0_3 import VERSION as RELEASED
 from agenttrace.records import INFRASTRUCTURE_ENDS
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 By = Literal["file", "model", "dataset", "run_id"]
 UNKNOWN = "(not recorded)"
-BROKEN = INFRASTRUCTURE_ENDS | {"error"}
-"""How runs end that the machine spoilt: traces, and rollouts (`error`)."""
 
 
 def report(tables: Tables, by: By = "file") -> Report:
@@ -62,7 +60,7 @@ def _of(tables: Tables, runs: pd.DataFrame) -> Part:
 
 def with_totals(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs with `tokens` (in and out, unknown if one is) and `solved` unknown where the machine failed."""
-    failed = runs["ended"].isin(BROKEN)
+    failed = runs["ended"].isin(INFRASTRUCTURE_ENDS)
     return runs.assign(
         tokens=runs["input_tokens"] + runs["output_tokens"], solved=runs["solved"].mask(failed), broken=failed
     )
@@ -87,7 +85,7 @@ def _group(name: str, runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFra
         infrastructure=int(runs["broken"].sum()),
         tokens_per_solved=_per_solved(runs),
         ended=_counts(runs["ended"]),
-        aspects=_aspects(runs["verdicts"]),
+        aspects=_aspects(runs["verdicts_json"]),
         timed=len(timed),
         time=_time(timed),
         durations=_durations(runs, steps, spans),
@@ -125,7 +123,7 @@ def _per_solved(runs: pd.DataFrame) -> float | None:
 def _aspects(verdicts: pd.Series) -> tuple[Aspect, ...]:
     found: Counter[tuple[str, str]] = Counter()
     for text in verdicts.dropna():
-        found.update((aspect, verdict) for aspect, verdict in msgspec.json.decode(text))
+        found.update((one["aspect"], one["verdict"]) for one in msgspec.json.decode(text))
     return tuple(
         Aspect(
             aspect=aspect,

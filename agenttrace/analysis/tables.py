@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.analysis.release_rows import decode_release
-from agenttrace.analysis.rollout_rows import decode_rollout
-from agenttrace.analysis.rows import decode
-from agenttrace.analysis.sources import Problem, Source
+from agenttrace.analysis.sources import Source
 from agenttrace.errors import DataError, StorageError, UsageError
-from agenttrace.store.kinds import ROLLOUT, released
-from agenttrace.store.lines import TOO_LONG, DamagedFileError, records
+from agenttrace.formats.columns import TABLES, schema, tables
+from agenttrace.formats.tables import write_batches
+from agenttrace.store.read import Problem, whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -31,17 +29,14 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from agenttrace.analysis.columns import Entry
-    from agenttrace.analysis.rows import Row
+    from agenttrace.formats.columns import Entry
 
 _BATCH_ROWS = 2_000
 _BATCH_BYTES = 64 << 20
-_OURS = b'"outcome":'
-"""Only our records have that key; it is near their end, so looking for it from there is quick."""
 
 
 class Tables(msgspec.Struct):
-    """The three frames and what became of each file; the columns are described in `agenttrace.analysis.columns`."""
+    """The three frames and what became of each file; the columns are described in `agenttrace.formats.columns`."""
 
     runs: pd.DataFrame
     steps: pd.DataFrame
@@ -61,8 +56,15 @@ class Reading:
         sources: what became of each file so far.
     """
 
-    def __init__(self, paths: Iterable[Path | str], on_problem: Callable[[Problem], object] | None = None) -> None:
+    def __init__(
+        self, paths: Iterable[Path | str], on_problem: Callable[[Problem], object] | None = None, *, texts: bool = False
+    ) -> None:
         """Remember what to read; nothing is opened yet.
+
+        Args:
+            paths: record files.
+            on_problem: called for every line that cannot be read.
+            texts: with all columns, for Parquet; else with those of the frames.
 
         Raises:
             UsageError: no file, or the same file twice.
@@ -74,7 +76,7 @@ class Reading:
         for number, path in enumerate(self._paths):
             if seen[number] in seen[:number]:
                 raise UsageError(f"{path} is given twice; every trace would count double")
-        self._on_problem = on_problem
+        self._on_problem, self._texts = on_problem, texts
         self.sources: list[Source] = []
 
     def __iter__(self) -> Iterator[dict[str, pa.Table]]:
@@ -83,60 +85,39 @@ class Reading:
         Raises:
             UsageError: a file cannot be opened or is of another kind.
         """
-        from agenttrace.analysis.columns import tables  # noqa: PLC0415
-
         batch: list[Entry] = []
         held = 0
-        for entry, size in self._entries():
-            batch.append(entry)
+        for one, size in self._entries():
+            batch.append(one)
             held += size
             if len(batch) >= _BATCH_ROWS or held >= _BATCH_BYTES:
-                yield tables(batch)
+                yield tables(batch, texts=self._texts, categories=not self._texts)
                 batch, held = [], 0
         if batch:
-            yield tables(batch)
+            yield tables(batch, texts=self._texts, categories=not self._texts)
 
     def _entries(self) -> Iterator[tuple[Entry, int]]:
-        from agenttrace.analysis.columns import Entry  # noqa: PLC0415
+        from agenttrace.analysis.rows import entry  # noqa: PLC0415 - derives structures
 
         run = 0
         for path in self._paths:
             source = Source(file=str(path), problems=[])
             self.sources.append(source)
-            try:
-                for number, line in records(path):
-                    try:
-                        row = _row(line)
-                    except DataError as error:
-                        self._note(source, Problem(source.file, number, str(error)))
-                        continue
-                    source.rows += 1
-                    yield Entry(run, source.file, number, row), len(line or b"")
-                    run += 1
-            except DamagedFileError as error:
-                self._note(source, Problem(source.file, None, str(error).removeprefix(f"{path}: ")))
 
-    def _note(self, source: Source, problem: Problem) -> None:
-        source.note(problem)
-        if self._on_problem is not None:
-            self._on_problem(problem)
+            def note(problem: Problem, source: Source = source) -> None:
+                source.note(problem)
+                if self._on_problem is not None:
+                    self._on_problem(problem)
 
-
-def _row(line: bytes | None) -> Row:
-    """Return the row of a line of any kind that the tables know."""
-    if line is None:
-        raise DataError(TOO_LONG)
-    if line.startswith(ROLLOUT):
-        return decode_rollout(line)
-    if line.rfind(_OURS) >= 0:
-        try:
-            return decode(line)
-        except DataError:
-            if not released(line):
-                raise
-    elif not released(line):
-        return decode(line)
-    return decode_release(line)
+            for number, line in whole_lines(path, note):
+                try:
+                    one = entry(run, source.file, number, line, texts=self._texts)
+                except DataError as error:
+                    note(Problem(source.file, number, str(error)))
+                    continue
+                source.rows += 1
+                run += 1
+                yield one, len(line)
 
 
 def load(paths: Iterable[Path | str], *, on_problem: Callable[[Problem], object] | None = None) -> Tables:
@@ -154,14 +135,12 @@ def load(paths: Iterable[Path | str], *, on_problem: Callable[[Problem], object]
     """
     import pyarrow as pa  # noqa: PLC0415
 
-    from agenttrace.analysis.columns import SCHEMAS  # noqa: PLC0415
-
     reading = Reading(paths, on_problem)
-    parts: dict[str, list[pa.Table]] = {name: [schema.empty_table()] for name, schema in SCHEMAS.items()}
+    parts = {name: [schema(name, texts=False, categories=True).empty_table()] for name in TABLES}
     for batch in reading:
         for name, table in batch.items():
             parts[name].append(table)
-    frames = {name: _frame(pa.concat_tables(parts.pop(name))) for name in SCHEMAS}
+    frames = {name: _frame(pa.concat_tables(parts.pop(name))) for name in TABLES}
     return Tables(**frames, sources=reading.sources)
 
 
@@ -188,25 +167,15 @@ def write_parquet(
         UsageError: a record file cannot be opened or is of another kind; nothing is written then.
         StorageError: the tables cannot be written.
     """
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    reading = Reading(paths, on_problem, texts=True)
+    drafts = {name: outdir / f".{name}.parquet.part" for name in TABLES}
 
-    from agenttrace.analysis.columns import SCHEMAS  # noqa: PLC0415
+    def facts() -> dict[str, str]:
+        return {"agenttrace.partial": str(any(source.partial for source in reading.sources)).lower()}
 
-    reading = Reading(paths, on_problem)
-    drafts = {name: outdir / f".{name}.parquet.part" for name in SCHEMAS}
     try:
         outdir.mkdir(parents=True, exist_ok=True)
-        writers = {name: pq.ParquetWriter(drafts[name], SCHEMAS[name], compression="zstd") for name in SCHEMAS}
-        try:
-            for batch in reading:
-                for name, table in batch.items():
-                    writers[name].write_table(table)
-            partial = str(any(source.partial for source in reading.sources)).lower()
-            for writer in writers.values():
-                writer.add_key_value_metadata({"agenttrace.partial": partial})
-        finally:
-            for writer in writers.values():
-                writer.close()
+        write_batches(reading, drafts, facts)
         for name, draft in drafts.items():
             draft.replace(outdir / f"{name}.parquet")
     except OSError as error:

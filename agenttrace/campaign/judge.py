@@ -44,7 +44,9 @@ def judge(file: Path, *, sockets: Path, trees: Path | None = None, check: bool =
         return 1 if any(found.differs for found in _judged(file, sockets, trees, say)) else 0
     with opened(file) as head:
         if is_compressed(head.peek(4)):
-            raise UsageError(f"{file} is compressed, and verdicts are written into plain files: unpack it, or use --check")
+            raise UsageError(
+                f"{file} is compressed, and verdicts are written into plain files: unpack it, or use --check"
+            )
     with RecordLog(file) as log:  # nobody appends meanwhile
         if log.torn_bytes:
             say(f"cut off a torn last line of {log.torn_bytes} bytes, left by a killed session")

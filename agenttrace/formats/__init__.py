@@ -1,9 +1,11 @@
 """Formats that records are written as and read from; `FORMATS` lists them, one line each.
 
-A module of layout `lines` or `files` has `from_trace(trace, spec, source) -> value` (pure; `spec` is the run spec or
-`None`, `source` the name of the record file) and, when it can be read, `to_trace(value) -> Trace`. `lines`: one JSON
-text a line, all records in one file. `files`: a folder with one file per record; a list is written as JSON Lines,
-anything else as one JSON text. A module of layout `tables` has `write(records, output)` and does the writing itself.
+A module of layout `lines`, `files` or `rows` has `from_trace(trace, spec, source) -> value` (pure; `spec` is the run
+spec or `None`, `source` the name of the record file) and, when it can be read, `to_trace(value) -> Trace`. A record
+that a format has no place for is a `DataError` that says why. `lines`: one JSON text a line, all records in one file.
+`files`: a folder with one file per record; a list is written as JSON Lines, anything else as one JSON text. `rows`: one
+Parquet table, a row per record; the module has `schema(name)`, the Arrow schema of the format of that name. A module of
+layout `tables` has `write(records, output)` and does the writing itself.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ class Format(NamedTuple):
     """
 
     module: str
-    layout: Literal["lines", "files", "tables"]
+    layout: Literal["lines", "files", "rows", "tables"]
     suffix: str
     about: str
 
@@ -42,9 +44,12 @@ FORMATS: dict[str, Format] = {
     "agenttrace-1.0": Format("agenttrace.formats.own", "lines", ".jsonl", "records of this version"),
     "agenttrace-0.3": Format("agenttrace.formats.agenttrace_0_3", "lines", ".jsonl", "rows of AgentTrace 0.3.0"),
     "agenttrace-0.3-parquet": Format(
-        "agenttrace.formats.agenttrace_0_3_view", "tables", ".parquet", "the 14-column view of AgentTrace 0.3.0"
+        "agenttrace.formats.agenttrace_0_3_view", "rows", ".parquet", "the 14-column view of AgentTrace 0.3.0"
     ),
-    "parquet": Format("agenttrace.formats.tables", "tables", "", "a folder of typed tables: runs, llm_steps, spans"),
+    "parquet": Format("agenttrace.formats.tables", "tables", "", "a folder of typed tables: runs, steps, spans"),
+    "records-parquet": Format(
+        "agenttrace.formats.record_rows", "rows", ".parquet", "every field of a record, typed and nested, one row each"
+    ),
     "atif": Format("agenttrace.formats.atif", "files", ".json", "ATIF v1.7 trajectories (Harbor), one file each"),
     "session-traces": Format(
         "agenttrace.formats.session_trace", "files", ".jsonl", "sessions for the Hub's trace viewer, one file each"
@@ -53,8 +58,10 @@ FORMATS: dict[str, Format] = {
         "agenttrace.formats.otlp", "lines", ".jsonl", "OpenTelemetry spans as OTLP/JSON, one request a line"
     ),
     "mini-swe-agent": Format(
-        "agenttrace.formats.mini_swe_trajectory", "files", ".traj.json", "mini-swe-agent v1 trajectories, one file each"
+        "agenttrace.formats.mini_swe", "files", ".traj.json", "mini-swe-agent v1 trajectories, one file each"
     ),
+    "swe-zero-1k-32k": Format("agenttrace.formats.swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 1k-32k"),
+    "swe-zero-12m": Format("agenttrace.formats.swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 12M"),
     "inspect": Format("agenttrace.formats.inspect_eval", "tables", ".eval", "one log for Inspect's viewer"),
     "sharegpt": Format("agenttrace.formats.sharegpt", "lines", ".jsonl", "ShareGPT conversations, one a line"),
 }

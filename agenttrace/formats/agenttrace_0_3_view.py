@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.errors import DataError
-from agenttrace.formats.agenttrace_0_3 import from_trace, to_trace
+from agenttrace.formats import agenttrace_0_3
+from agenttrace.formats.conversation import imported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     import pyarrow as pa
 
-    from agenttrace.formats import Sourced
-    from agenttrace.records import Trace
+    from agenttrace.records import RunSpec, Trace
 
 COLUMNS: dict[str, str] = {
     "trace_id": "string",
@@ -37,7 +37,7 @@ COLUMNS: dict[str, str] = {
 }
 """Column → Arrow type, in the order of the released file."""
 
-_FROM_METADATA = ("dataset_name", "task_id", "run_id")
+_FROM_METADATA = ("dataset_name", "run_id")
 _JSON = {"spans_json": "spans", "llm_steps_json": "llm_steps", "metadata_json": "metadata"}
 _KEYS = ("trace_id", "timestamp_utc", "prompt", "model", "spans", "llm_steps", "total_duration_ms", "metadata")
 
@@ -58,6 +58,7 @@ def view(row: dict[str, Any], raw_file: str) -> dict[str, Any]:
     found = {
         **{name: row.get(name) for name in COLUMNS},
         **{name: metadata.get(name) for name in _FROM_METADATA},
+        "task_id": metadata["task_id"] if isinstance(metadata.get("task_id"), int) else None,  # a text has no column
         **{name: json.dumps(row[key]) for name, key in _JSON.items()},
         "tool_span_count": len(row["spans"]),
         "llm_step_count": len(row["llm_steps"]),
@@ -79,23 +80,17 @@ def row_of(found: dict[str, Any]) -> dict[str, Any]:
         raise DataError(f"not a row of the AgentTrace 0.3.0 view: {type(error).__name__}: {error}") from error
 
 
-def schema() -> pa.Schema:
+def schema(name: str = "") -> pa.Schema:  # noqa: ARG001 - as all formats
     """Return the Arrow schema of the view."""
     import pyarrow as pa  # noqa: PLC0415 - heavy
 
-    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in COLUMNS.items()])
+    return pa.schema([(column, pa.type_for_alias(kind)) for column, kind in COLUMNS.items()])
 
 
-def write(records: Iterable[Sourced], output: Path) -> dict[str, int]:
-    """Write records as one file of the view and return the number of its rows."""
-    from agenttrace.formats.arrow import TableFile  # noqa: PLC0415 - pyarrow
-
-    with TableFile(output, schema()) as table:
-        for record in records:
-            kept = record.trace.environment.get("imported")
-            raw_file = kept.get("raw_file") if isinstance(kept, dict) else None
-            table.add(view(from_trace(record.trace, record.spec), raw_file or f"datasets/{record.source}"))
-    return {output.name: table.rows}
+def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> dict[str, Any]:
+    """Return a record as a row of the view; `raw_file` is what an earlier reading kept, else the record file."""
+    raw_file = imported(trace).get("raw_file")
+    return view(agenttrace_0_3.from_trace(trace, spec), raw_file or f"datasets/{source}")
 
 
 def read(path: Path) -> Iterator[Trace]:
@@ -120,7 +115,7 @@ def read(path: Path) -> Iterator[Trace]:
 
 def _record(path: Path, number: int, found: dict[str, Any]) -> Trace:
     try:
-        trace = to_trace(row_of(found))
+        trace = agenttrace_0_3.to_trace(row_of(found))
     except DataError as error:
         raise DataError(f"{path}, row {number}: {error}") from error
     imported = {**trace.environment["imported"], "raw_file": found.get("raw_file")}

@@ -10,9 +10,18 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
 from agenttrace.formats.atif_read import NAME, SCHEMA, to_trace
-from agenttrace.formats.conversation import builtins_of, imported, json_object, system_prompt, turns, without_none
+from agenttrace.formats.conversation import (
+    builtins_of,
+    imported,
+    json_object,
+    system_prompt,
+    tool_schemas,
+    turns,
+    without_none,
+)
 from agenttrace.formats.patch import patched
 from agenttrace.formats.times import iso
 
@@ -53,7 +62,7 @@ def _trajectory(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
                 "name": _AGENT,
                 "version": str(trace.metadata.get("collector_version") or "unknown"),
                 "model_name": trace.model,
-                "tool_definitions": None if spec is None else list(spec.agent.tools),
+                "tool_definitions": tool_schemas(spec),
             }
         ),
         "steps": [{"step_id": number, **step} for number, step in enumerate(steps, start=1)],
@@ -73,6 +82,7 @@ def _root_extra(trace: Trace) -> dict[str, Any]:
             "outcome": msgspec.to_builtins(trace.outcome),
             "span_order": [span.span_id for span in trace.spans],
             "spans": builtins_of(strays) or None,
+            "prepare_ms": None if trace.prepare_ms is UNSET else trace.prepare_ms,
         }
     )
 
@@ -108,7 +118,16 @@ def _step_extra(step: LLMStep) -> dict[str, Any]:
             "finish_reason": step.finish_reason,
             "timings": None if step.timings is None else msgspec.to_builtins(step.timings),
         }
-    )
+    ) | {name: value for name, value in _since_1_1(step).items() if value is not UNSET}
+
+
+def _since_1_1(step: LLMStep) -> dict[str, Any]:
+    """Return the fields that are absent for some agents; what answered a reply is the step that follows."""
+    return {
+        "counted_tokens": step.counted_tokens,
+        "blocks": step.blocks,
+        "answered": step.answered if step.answered is UNSET else step.answered is not None,
+    }
 
 
 def _call(call_id: str, name: str, text: str) -> dict[str, Any]:

@@ -7,9 +7,11 @@ ATIF again gives it as it was.
 from __future__ import annotations
 
 import json
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec import UNSET
 
 from agenttrace.errors import DataError
 from agenttrace.formats.patch import difference
@@ -119,16 +121,25 @@ def _own(found: _Trajectory, root: dict[str, Any]) -> Trace:
         prompt=_prompt(found.steps),
         model=found.agent.model_name or "",
         spans=tuple(sorted(spans, key=lambda span: places.get(span.span_id, len(places)))),
-        llm_steps=tuple(_own_step(step) for step in agent_steps),
+        llm_steps=tuple(_own_steps(found.steps)),
         total_duration_ms=msgspec.convert(root["total_duration_ms"], float),
         metadata=msgspec.convert(root["metadata"], dict[str, Any]),
         environment=msgspec.convert(root["environment"], dict[str, Any]),
         outcome=msgspec.convert(root["outcome"], Outcome),
+        prepare_ms=msgspec.convert(root["prepare_ms"], float) if "prepare_ms" in root else UNSET,
     )
 
 
-def _own_step(step: _Step) -> LLMStep:
+def _own_steps(steps: list[_Step]) -> Iterator[LLMStep]:
+    for step, following in zip_longest(steps, steps[1:]):
+        if step.source == "agent":
+            yield _own_step(step, following)
+
+
+def _own_step(step: _Step, following: _Step | None) -> LLMStep:
     rest = dict(_extra(step.extra))
+    if "answered" in rest:
+        rest["answered"] = _text(following.message) if rest["answered"] and following is not None else None
     no_output = rest.pop("no_output", False)
     metrics = step.metrics or _Metrics()
     unknown = {"duration_ms": None, "start_ns": None, "end_ns": None}

@@ -1,18 +1,68 @@
-"""Flat, typed columns of a record type, derived from it: one per figure or text, JSON text for what is nested."""
+"""The three flat tables of records, runs, steps and spans: their columns, derived from the record types.
+
+Every field of `Trace`, `LLMStep` and `Span` is a column under its own name. Fields of a structure that stands in one
+place only (telemetry, timings, outcome) are columns of their own; of one that stands in several, its place is in the
+name (`stdout_bytes_total`). What is nested is JSON text (`..._json`). Beside these stand a few columns that are looked
+up in the metadata or computed (`LEADING`, `Known`, `COMPUTED`). `null` is "not measured" or "not recorded"; 0 is zero.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from msgspec import inspect
+from msgspec import UNSET, inspect
 
 from agenttrace.errors import DataError
+from agenttrace.formats.commands import first_word
+from agenttrace.formats.figures import Int  # noqa: TC001 - msgspec resolves the annotations
+from agenttrace.records import LLMStep, Span, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    import pyarrow as pa
+
+TIME = "timestamp"
+"""Kind of a column that holds an instant: microseconds, UTC."""
+TABLES = ("runs", "steps", "spans")
+LONG = frozenset(
+    {
+        "metadata", "environment", "type", "model_output", "reasoning_content", "tool_calls", "answered", "tool_output",
+        "text", "encoding", "leftover_names", "detail", "changes", "patch", "patch_note",
+    }
+)  # fmt: skip
+"""Fields that the frames of an analysis leave out: texts, and what no figure is made of."""
+_LEADING = {
+    "runs": {"run": "int64", "file": "string", "line": "int64"},
+    "steps": {"run": "int64", "trace_id": "string"},
+    "spans": {"run": "int64", "trace_id": "string", "position": "int64"},
+}
+"""`file` and `line` say where a trace stands, as far as it is known; `run` joins the tables within one reading."""
+_COMPUTED = {
+    "runs": {
+        "dataset": "string", "task_id": "string", "platform": "string", "cpu": "string", "llm_ms": "double",
+        "tool_ms": "double", "step_count": "int64", "span_count": "int64", "input_tokens": "int64",
+        "output_tokens": "int64",
+    },
+    "steps": {"tool_call_count": "int64"},
+    "spans": {"command": "string", "cpu_ms": "double", "output_cut": "bool"},
+}  # fmt: skip
+"""`task_id` is text, whatever it was; `llm_ms`, `input_tokens` and `output_tokens` are sums over the steps and `null`
+when one step has none; `tool_ms` sums the spans; `command` is the first word of a bash call; `cpu_ms` is user and
+system time together; `output_cut` says that some of what the call printed was not kept. In AgentTrace 0.3.0 `start_ns`
+and `end_ns` count from an unknown instant (a monotonic clock): only differences within one trace mean something.
+"""
+_REPEATED = frozenset(
+    {
+        "file", "schema_version", "model", "dataset", "task_kind", "run_id", "quantization", "serving_profile", "repo",
+        "language", "platform", "cpu", "ended", "finish_reason", "tool_name", "command", "status", "method",
+    }
+)  # fmt: skip
+"""Columns of texts that repeat: categories of a frame."""
 _PLAIN: dict[type[inspect.Type], str] = {
     inspect.IntType: "int64",
     inspect.FloatType: "double",
@@ -20,8 +70,82 @@ _PLAIN: dict[type[inspect.Type], str] = {
     inspect.BoolType: "bool",
     inspect.LiteralType: "string",
 }
-TIME = "timestamp"
-"""Kind of a column that holds an instant: microseconds, UTC."""
+
+
+class Hardware(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The machine, where it was recorded."""
+
+    cpu: str | None = None
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What `Trace.environment` says of the machine; AgentTrace 0.3.0 has the same keys in its metadata."""
+
+    platform: str | None = None
+    hardware: Hardware | None = None
+
+
+class Known(Machine, frozen=True, kw_only=True, gc=False):
+    """What `Trace.metadata` says of a run and its task, as columns."""
+
+    schema_version: str | None = None
+    run_id: str | None = None
+    dataset_name: str | None = None
+    task_id: Int | str | None = None
+    task_name: str | None = None
+    task_kind: str | None = None
+    rollout_index: Int | None = None
+    repo: str | None = None
+    language: str | None = None
+    quantization: str | None = None
+    demo: bool | None = None
+    synthetic: bool | None = None
+    serving_profile: str | None = None
+    seed: Int | None = None
+    temperature: float | None = None
+    max_steps: Int | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """A record and where it came from.
+
+    Attributes:
+        run: its number in this reading.
+        file: where it stands.
+        line: in which line of it, where that is known.
+        trace: a `Trace`, or a structure with fields of the same names.
+        known: what its metadata says.
+        machine: what its environment says.
+    """
+
+    run: int
+    file: str
+    line: int | None
+    trace: Any
+    known: Known
+    machine: Machine
+
+
+def entry(run: int, file: str, trace: Trace) -> Entry:
+    """Return a record as an entry; what its metadata holds in another type than its column is unknown there."""
+    known, machine = _told(trace.metadata, Known), _told(trace.environment, Machine)
+    return Entry(run, file, None, trace, known, machine)
+
+
+def _told(values: dict[str, Any], kind: Any) -> Any:  # noqa: ANN401 - a structure of that kind
+    try:
+        return msgspec.convert(values, kind)
+    except (msgspec.ValidationError, RecursionError):
+        return kind(
+            **{field.name: _fitting(values.get(field.name), field.type) for field in msgspec.structs.fields(kind)}
+        )
+
+
+def _fitting(value: Any, kind: Any) -> Any:  # noqa: ANN401 - any JSON value
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError):
+        return None
 
 
 class Column(NamedTuple):
@@ -32,41 +156,90 @@ class Column(NamedTuple):
     path: tuple[str, ...]
     as_json: bool
 
-    def value(self, record: msgspec.Struct) -> Any:  # noqa: ANN401 - whatever the column holds
-        """Return the value of this column for a record; `None` below a part that is not there."""
-        found: Any = record
-        for name in self.path:
-            if found is None:
-                return None
-            found = getattr(found, name)
-        if found is None:
-            return None
-        if self.kind == TIME:
-            return _instant(found)
-        return msgspec.json.encode(found).decode() if self.as_json else found
+
+def kinds(table: str, *, texts: bool = True) -> dict[str, str]:
+    """Return the columns of a table: name → alias of the Arrow type, or `timestamp`.
+
+    Args:
+        table: one of `TABLES`.
+        texts: with the columns of `LONG` fields.
+    """
+    columns = _columns(table, texts=texts) + (_known() if table == "runs" else ())
+    return {**_LEADING[table], **{column.name: column.kind for column in columns}, **_COMPUTED[table]}
 
 
-def columns(record: type[msgspec.Struct], *, without: Container[str] = ()) -> list[Column]:
-    """Return the columns of a record type in field order; nested structures are flattened (`telemetry_wall_ns`)."""
-    return list(_columns(inspect.type_info(record), (), without))
+def schema(table: str, *, texts: bool = True, categories: bool = False) -> pa.Schema:
+    """Return the Arrow schema of a table; with `categories`, texts that repeat are of a dictionary type."""
+    import pyarrow as pa  # noqa: PLC0415 - heavy
+
+    def arrow(name: str, kind: str) -> pa.DataType:
+        found = pa.timestamp("us", tz="UTC") if kind == TIME else pa.type_for_alias(kind)
+        return pa.dictionary(pa.int32(), found) if categories and name in _REPEATED else found
+
+    return pa.schema([(name, arrow(name, kind)) for name, kind in kinds(table, texts=texts).items()])
 
 
-def _columns(shape: inspect.Type, path: tuple[str, ...], without: Container[str]) -> Iterator[Column]:
+def tables(batch: Sequence[Entry], *, texts: bool = True, categories: bool = False) -> dict[str, pa.Table]:
+    """Return the three tables of a batch of records, in the order of `TABLES`; arguments as those of `schema`.
+
+    Raises:
+        DataError: a value does not fit its column.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - heavy
+
+    found = {}
+    for name, read in zip(TABLES, (_runs, _steps, _spans), strict=True):
+        shape, values = schema(name, texts=texts, categories=categories), read(batch, texts=texts)
+        try:
+            found[name] = pa.Table.from_arrays(
+                [_array(values[field.name], field.type) for field in shape], schema=shape
+            )
+        except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
+            raise DataError(f"{name}: a value does not fit its column: {error}") from error
+    return found
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    import pyarrow as pa  # noqa: PLC0415
+
+    if pa.types.is_dictionary(kind):
+        return pa.array(values, type=kind.value_type).dictionary_encode()
+    return pa.array(values, type=kind)
+
+
+@cache
+def _columns(table: str, *, texts: bool) -> tuple[Column, ...]:
+    shape = inspect.type_info({"runs": Trace, "steps": LLMStep, "spans": Span}[table])
+    given = {*_LEADING[table], *_COMPUTED[table]}
+    return tuple(
+        column
+        for column in _flat(shape, (), ())
+        if column.name not in given and (texts or not LONG.intersection(column.path))
+    )
+
+
+@cache
+def _known() -> tuple[Column, ...]:
+    given = {"dataset_name", "task_id_json", *_COMPUTED["runs"]}
+    return tuple(column for column in _flat(inspect.type_info(Known), (), ()) if column.name not in given)
+
+
+def _flat(shape: inspect.Type, path: tuple[str, ...], named: tuple[str, ...]) -> Iterator[Column]:
+    """Yield the columns of a structure; `spans` and `llm_steps` are tables of their own."""
     if not isinstance(shape, inspect.StructType):
         return
-    for field in shape.fields:
-        if field.name in without:
-            continue
-        inner, here = _bare(field.type), (*path, field.name)
-        name = "_".join(here)
-        if isinstance(inner, inspect.StructType):
-            yield from _columns(inner, here, ())
+    inner = {field.name: _bare(field.type) for field in shape.fields if field.name not in {"spans", "llm_steps"}}
+    types = [kind.cls for kind in inner.values() if isinstance(kind, inspect.StructType)]
+    for field, kind in inner.items():
+        name = "_".join((*named, field))
+        if isinstance(kind, inspect.StructType):
+            yield from _flat(kind, (*path, field), (*named, field) if types.count(kind.cls) > 1 else named)
         elif name == "timestamp_utc":
-            yield Column(name, TIME, here, as_json=False)
-        elif type(inner) in _PLAIN:
-            yield Column(name, _PLAIN[type(inner)], here, as_json=False)
+            yield Column(name, TIME, (*path, field), as_json=False)
+        elif type(kind) in _PLAIN:
+            yield Column(name, _PLAIN[type(kind)], (*path, field), as_json=False)
         else:
-            yield Column(f"{name}_json", "string", here, as_json=True)
+            yield Column(f"{name}_json", "string", (*path, field), as_json=True)
 
 
 def _bare(shape: inspect.Type) -> inspect.Type:
@@ -79,11 +252,109 @@ def _bare(shape: inspect.Type) -> inspect.Type:
     return shape
 
 
-def _instant(text: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise DataError(f"{text[:60]!r} is no ISO 8601 time") from error
-    if found.tzinfo is None:
-        raise DataError(f"the time {text!r} has no offset")
+class _Nothing:
+    """Stands for a part that is not there: all its fields are unknown."""
+
+    def __getattr__(self, _: str) -> None:
+        return None
+
+
+_NOTHING = _Nothing()
+
+
+def _read(columns: Iterable[Column], parts: Sequence[Any], *, absent: bool = False) -> dict[str, list[Any]]:
+    """Return the values of columns that are fields of the parts of records, or of what lies in these.
+
+    With `absent`, a field may be `UNSET`, which is unknown as well.
+    """
+    inner: dict[tuple[str, ...], Sequence[Any]] = {(): parts}
+    found = {}
+    for column in columns:
+        way = column.path[:-1]
+        if way not in inner:
+            inner[way] = [_NOTHING if one is None else one for one in map(attrgetter(".".join(way)), parts)]
+        values = list(map(attrgetter(column.path[-1]), inner[way]))
+        if absent:
+            values = [None if one is UNSET else one for one in values]
+        if column.as_json:
+            values = [None if one is None else msgspec.json.encode(one).decode() for one in values]
+        elif column.kind == TIME:
+            values = list(map(_instant, values))
+        found[column.name] = values
     return found
+
+
+def _instant(given: datetime | str) -> datetime:
+    if isinstance(given, datetime):
+        return given if given.tzinfo else given.replace(tzinfo=UTC)
+    try:
+        moment = datetime.fromisoformat(given)
+    except ValueError as error:
+        raise DataError(f"{given[:60]!r} is no ISO 8601 time") from error
+    if moment.tzinfo is None:
+        raise DataError(f"the time {given!r} has no offset")
+    return moment
+
+
+def _runs(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
+    traces, known = [entry.trace for entry in batch], [entry.known for entry in batch]
+    return {
+        **_read(_columns("runs", texts=texts), traces, absent=texts),
+        **_read(_known(), known),
+        "run": [entry.run for entry in batch],
+        "file": [entry.file for entry in batch],
+        "line": [entry.line for entry in batch],
+        "dataset": [one.dataset_name for one in known],
+        "task_id": [None if one.task_id is None else str(one.task_id) for one in known],
+        "platform": [entry.machine.platform for entry in batch],
+        "cpu": [hardware.cpu if (hardware := entry.machine.hardware) else None for entry in batch],
+        "llm_ms": [total(trace.llm_steps, _DURATION) for trace in traces],
+        "tool_ms": [total(trace.spans, _DURATION) for trace in traces],
+        "step_count": [len(trace.llm_steps) for trace in traces],
+        "span_count": [len(trace.spans) for trace in traces],
+        "input_tokens": [total(trace.llm_steps, _INPUT) for trace in traces],
+        "output_tokens": [total(trace.llm_steps, _OUTPUT) for trace in traces],
+    }
+
+
+_DURATION, _INPUT, _OUTPUT = attrgetter("duration_ms"), attrgetter("input_tokens"), attrgetter("output_tokens")
+
+
+def total(parts: Iterable[Any], figure: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - a number or None
+    """Return the sum of a figure, or `None` when one of the parts has none: a part of a total is no total."""
+    values = list(map(figure, parts))
+    return None if None in values else sum(values)
+
+
+def _owners(batch: Sequence[Entry], field: str) -> dict[str, list[Any]]:
+    counts = [len(getattr(entry.trace, field)) for entry in batch]
+    return {
+        "run": [entry.run for entry, count in zip(batch, counts, strict=True) for _ in range(count)],
+        "trace_id": [entry.trace.trace_id for entry, count in zip(batch, counts, strict=True) for _ in range(count)],
+        "position": [number for count in counts for number in range(1, count + 1)],
+    }
+
+
+def _steps(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
+    steps = [step for entry in batch for step in entry.trace.llm_steps]
+    found = _read(_columns("steps", texts=texts), steps, absent=texts) | _owners(batch, "llm_steps")
+    return found | {"tool_call_count": [len(step.tool_calls) if step.tool_calls else 0 for step in steps]}
+
+
+def _spans(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
+    spans = [span for entry in batch for span in entry.trace.spans]
+    found = _read(_columns("spans", texts=texts), spans, absent=texts) | _owners(batch, "spans")
+    return found | {
+        "command": [first_word(span.tool_input) if span.tool_name == "bash" else None for span in spans],
+        "cpu_ms": [
+            None if user is None or system is None else 1000 * (user + system)
+            for user, system in zip(found["user_time_s"], found["system_time_s"], strict=True)
+        ],
+        "output_cut": [
+            None if span.stdout is None else any(map(_cut, filter(None, (span.stdout, span.stderr)))) for span in spans
+        ],
+    }
+
+
+def _cut(stream: Any) -> bool:  # noqa: ANN401 - an `Output`
+    return bool(stream.bytes_kept < stream.bytes_total)

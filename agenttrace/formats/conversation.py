@@ -1,7 +1,7 @@
 """A record as the conversation that it was: what every format of messages is written from.
 
-The system prompt, the tool schemas and the reminder stand in the run spec; without one, or what an earlier reading
-kept of a foreign file, they are not known and are left out.
+The system prompt, the tool schemas and the tool-calling agent's reminder stand in the run spec; without one, or what an
+earlier reading kept of a foreign file, they are not known and are left out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import json
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
+from msgspec import UNSET
+
+from agenttrace.records import BashBlockSpec, OtherAgentSpec, ToolCallingSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,7 +24,7 @@ Json = Any
 
 
 class Turn(NamedTuple):
-    """One generation, the calls of it that have a span, in order, and the reminder that followed it, if known."""
+    """One generation, the calls of it that have a span, in order, and what answered a reply without one, if known."""
 
     step: LLMStep
     spans: tuple[Span, ...]
@@ -64,11 +67,19 @@ def turns(trace: Trace, spec: RunSpec | None = None) -> list[Turn]:
     spans: list[list[Span]] = [[] for _ in trace.llm_steps]
     for span in trace.spans if spans else ():
         spans[owner.get(span.parent_span_id or "", owner.get(f"call {span.call_id}", last))].append(span)
-    reminder = None if spec is None else spec.agent.reminder
     return [
-        Turn(step, tuple(found), reminder if number < last and not _usable(step) else None)
+        Turn(step, tuple(found), _reminder(step, spec, is_last=number == last))
         for number, (step, found) in enumerate(zip(trace.llm_steps, spans, strict=True))
     ]
+
+
+def _reminder(step: LLMStep, spec: RunSpec | None, *, is_last: bool) -> str | None:
+    """Return the message that answered a reply without a usable call: recorded, or what the agent says then."""
+    if step.answered is not UNSET:
+        return step.answered
+    if spec is None or is_last or not isinstance(spec.agent, ToolCallingSpec) or _usable(step):
+        return None
+    return spec.agent.reminder
 
 
 def _usable(step: LLMStep) -> bool:
@@ -81,8 +92,26 @@ def _usable(step: LLMStep) -> bool:
 
 def system_prompt(trace: Trace, spec: RunSpec | None) -> str | None:
     """Return the system prompt from the run spec, or from what an earlier reading kept."""
+    if spec is not None:
+        if isinstance(spec.agent, OtherAgentSpec):
+            return None
+        return spec.agent.system_prompt if isinstance(spec.agent, ToolCallingSpec) else spec.agent.system_template
     kept = imported(trace).get("system_prompt")
-    return spec.agent.system_prompt if spec is not None else kept if isinstance(kept, str) else None
+    return kept if isinstance(kept, str) else None
+
+
+def tool_schemas(spec: RunSpec | None) -> list[Json] | None:
+    """Return the schemas that were sent with every request; `None` where that is not known or there were none."""
+    if spec is None or isinstance(spec.agent, BashBlockSpec):
+        return None
+    return list(spec.agent.tools)
+
+
+def in_text(trace: Trace, spec: RunSpec | None) -> bool:
+    """Return whether the calls of a record stand in the texts of its replies, as bash blocks."""
+    if spec is not None:
+        return isinstance(spec.agent, BashBlockSpec)
+    return any(step.blocks is not UNSET for step in trace.llm_steps)
 
 
 def imported(trace: Trace) -> dict[str, Json]:

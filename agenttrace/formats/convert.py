@@ -13,25 +13,22 @@ import msgspec
 
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.formats import FORMATS, Sourced, foreign
-from agenttrace.store.kinds import rollouts
-from agenttrace.store.lines import TOO_LONG, DamagedFileError
-from agenttrace.store.lines import records as lines_of
+from agenttrace.store.lines import DamagedFileError
 from agenttrace.store.opening import the_file
-from agenttrace.store.read import read_run_spec, run_spec_path
+from agenttrace.store.read import read_run_spec, run_spec_path, whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import ModuleType
 
-    from agenttrace.formats import Format
     from agenttrace.records import Trace
 
 
 def read(path: Path) -> Iterator[Sourced]:
     """Yield the records of a file: JSON Lines or one JSON text of any readable format, or the 0.3.0 Parquet view.
 
-    JSON Lines may be compressed with gzip or Zstandard.
+    JSON Lines may be compressed with gzip or Zstandard, or compacted.
 
     Raises:
         DataError: a line is neither; the message names it.
@@ -55,21 +52,13 @@ def read(path: Path) -> Iterator[Sourced]:
 
 def _lines(path: Path) -> Iterator[Trace]:
     try:
-        for number, line in lines_of(path):
+        for number, line in whole_lines(path):
             try:
-                yield _record(line)
+                yield foreign.to_trace(foreign.parsed(line))
             except (msgspec.DecodeError, ValueError, RecursionError, DataError) as error:
                 raise DataError(f"{path}, line {number}: {error}; nothing was written") from error
     except DamagedFileError as error:
         raise DataError(f"{error}; nothing was written") from error
-
-
-def _record(line: bytes | None) -> Trace:
-    if line is None:
-        raise DataError(TOO_LONG)
-    if why := rollouts(line):
-        raise DataError(why)
-    return foreign.to_trace(foreign.parsed(line))
 
 
 def convert(paths: Sequence[Path], name: str, output: Path) -> dict[str, int]:
@@ -88,17 +77,25 @@ def convert(paths: Sequence[Path], name: str, output: Path) -> dict[str, int]:
         raise UsageError(f"--output {output}: the name of a {name} file ends in {found.suffix}")
     if found.suffix and found.layout != "files":
         with new_file(output) as temporary:
-            return _counted(found, records, temporary, output.name)
+            return _counted(name, records, temporary, output.name)
     with new_folder(output) as temporary:
-        return _counted(found, records, temporary, output.name)
+        return _counted(name, records, temporary, output.name)
 
 
-def _counted(found: Format, records: Iterator[Sourced], target: Path, name: str) -> dict[str, int]:
+def _counted(format_: str, records: Iterator[Sourced], target: Path, name: str) -> dict[str, int]:
+    found = FORMATS[format_]
     module = import_module(found.module)
     if found.layout == "tables":
         with _fitting("a record"):
             counts: dict[str, int] = module.write(records, target)
         return {name: sum(counts.values())} if target.is_file() else counts
+    if found.layout == "rows":
+        from agenttrace.formats.arrow import TableFile  # noqa: PLC0415 - pyarrow
+
+        with TableFile(target, module.schema(format_)) as table:
+            for record in records:
+                table.add(value_of(module, record))
+        return {name: table.rows}
     number = 0
     if found.layout == "lines":
         with target.open("wb") as file:
@@ -113,10 +110,26 @@ def _counted(found: Format, records: Iterator[Sourced], target: Path, name: str)
     return {name: number}
 
 
+def value_of(module: ModuleType, record: Sourced) -> Any:  # noqa: ANN401 - of any format
+    """Return what a format makes of a record.
+
+    Raises:
+        DataError: it has no place in that format; the message names it and says why.
+    """
+    try:
+        return module.from_trace(*record)
+    except (DataError, OverflowError, ValueError, RecursionError) as error:
+        raise DataError(f"{_named(record)} cannot be written: {error}") from error
+
+
 def _text(module: ModuleType, record: Sourced) -> bytes:
-    with _fitting(f"{record.source}, trace {record.trace.trace_id[:60]!r}"):
-        value = module.from_trace(*record)
+    value = value_of(module, record)
+    with _fitting(_named(record)):
         return b"\n".join(map(_json, value)) if isinstance(value, list) else _json(value)
+
+
+def _named(record: Sourced) -> str:
+    return f"{record.source}, trace {record.trace.trace_id[:60]!r}"
 
 
 @contextmanager

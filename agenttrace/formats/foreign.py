@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.records import Trace
+from agenttrace.records import Trace, rollout_1_0
 from agenttrace.store.kinds import other_kind
 from agenttrace.store.opening import opened
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def to_trace(raw: Any) -> Trace:  # noqa: ANN401 - parsed JSON
-    """Return a JSON value as a record: ours, ATIF, mini-swe-agent v1, else AgentTrace 0.3.0.
+    """Return a JSON value as a record: ours of any schema, ATIF, mini-swe-agent v1, else AgentTrace 0.3.0.
 
     Raises:
         DataError: it is not what it says it is; the message names the field.
@@ -28,6 +28,8 @@ def to_trace(raw: Any) -> Trace:  # noqa: ANN401 - parsed JSON
     try:
         if isinstance(raw, dict) and "outcome" in raw:
             return msgspec.convert(raw, Trace)
+        if isinstance(raw, dict) and "rollout_id" in raw:
+            return rollout_1_0.as_trace(msgspec.convert(raw, rollout_1_0.Rollout))
     except msgspec.ValidationError as error:
         raise DataError(str(error)) from error
     found: Trace = import_module(f"agenttrace.formats.{_module(raw)}").to_trace(raw)
@@ -39,7 +41,7 @@ def _module(raw: Any) -> str:  # noqa: ANN401 - as above
     if str(said.get("schema_version", "")).startswith("ATIF-"):
         return "atif"
     if str(said.get("trajectory_format", "")).startswith("mini-swe-agent-1"):
-        return "mini_swe_trajectory"
+        return "mini_swe"
     return "agenttrace_0_3"
 
 

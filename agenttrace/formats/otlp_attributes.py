@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.formats.conversation import compact, json_object, system_prompt
+from agenttrace.formats.conversation import compact, json_object, system_prompt, tool_schemas
 
 if TYPE_CHECKING:
     from agenttrace.formats.conversation import Message, Turn
@@ -50,7 +50,7 @@ def root(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
         "gen_ai.request.model": trace.model,
         "gen_ai.conversation.id": trace.trace_id,
         "gen_ai.system_instructions": None if system is None else compact([{"type": "text", "content": system}]),
-        "gen_ai.tool.definitions": None if spec is None else compact(list(spec.agent.tools)),
+        "gen_ai.tool.definitions": None if (tools := tool_schemas(spec)) is None else compact(tools),
         "openinference.span.kind": "AGENT",
         "session.id": trace.trace_id,
         "input.value": trace.prompt,

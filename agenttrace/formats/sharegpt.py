@@ -2,7 +2,8 @@
 
 Reasoning, calls and results are written into the text as the chat template of Qwen3 does it (`<think>`,
 `<tool_call>`, `<tool_response>`). Turns alternate, as trainers demand: results of one generation are one turn, and so
-are generations of which it is not known what stood between them (a reminder, where there is no run spec).
+are generations of which it is not known what stood between them (a reminder, where there is no run spec). Of an
+agent whose calls are bash blocks in its replies, texts stand as they are, and what came back is said by `human`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.formats.conversation import json_object, messages
+from agenttrace.formats.conversation import in_text, json_object, messages, tool_schemas
 
 if TYPE_CHECKING:
     from agenttrace.formats.conversation import Message
@@ -25,11 +26,13 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     `tools` holds the tool schemas as JSON text (empty without a run spec), `solved` the verdict.
     """
     found = messages(trace, spec)
-    while found and found[-1].role == "tool":
+    while found[-1].role != "assistant" and trace.llm_steps:
         found.pop()
+    plain = in_text(trace, spec)
     conversation: list[dict[str, str]] = []
     for message in found:
-        turn = {"from": _FROM[message.role], "value": _text(message)}
+        role = "user" if plain and message.role == "tool" else message.role
+        turn = {"from": _FROM[role], "value": _text(message, plain=plain)}
         if conversation and message.role in {"tool", "assistant"} and conversation[-1]["from"] == turn["from"]:
             conversation[-1]["value"] += f"\n{turn['value']}"
         else:
@@ -37,20 +40,20 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     return {
         "id": trace.trace_id,
         "conversations": conversation,
-        "tools": "" if spec is None else json.dumps(spec.agent.tools),
+        "tools": json.dumps(tools) if (tools := tool_schemas(spec)) is not None else "",
         "model": trace.model,
         "ended": trace.outcome.ended,
         "solved": trace.outcome.solved,
     }
 
 
-def _text(message: Message) -> str:
+def _text(message: Message, *, plain: bool) -> str:
     if message.role == "tool":
-        return f"<tool_response>\n{message.content}\n</tool_response>"
+        return message.content if plain else f"<tool_response>\n{message.content}\n</tool_response>"
     thinks = message.step.reasoning_content if message.step else None
     parts = [f"<think>\n{thinks.strip()}\n</think>\n"] if thinks else []
     parts += [message.content] if message.content else []
-    parts += [f"<tool_call>\n{_call(call.name, call.arguments)}\n</tool_call>" for call in message.calls]
+    parts += [f"<tool_call>\n{_call(call.name, call.arguments)}\n</tool_call>" for call in message.calls if not plain]
     return "\n".join(parts)
 
 

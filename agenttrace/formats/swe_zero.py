@@ -1,7 +1,8 @@
-"""Rollouts in the published schemas of SWE-ZERO, exactly: the 1k and 1k-32k columns, and those of the 12M set.
+"""Records in the published schemas of SWE-ZERO, exactly: the 1k and 1k-32k columns, and those of the 12M set.
 
-What these schemas cannot carry: executed commands, return codes, telemetry, stop rules, the final observation of a
-submitted rollout, patch, rollout id and index, seed, revisions, base commit, language. Our own records lie beside.
+What fits are records of a bash-block agent over a checkout, with their run spec, which has the system prompt. What
+these schemas cannot carry: executed commands, return codes, telemetry, stop rules, the final observation of a submitted
+rollout, patch, id and index of a rollout, seed, revisions, base commit, language.
 
 Sources: the cards of AlienKevin/SWE-ZERO-1k-trajectories-32k and AlienKevin/SWE-ZERO-12M-trajectories, and the
 generator in marin-community/marin, `experiments/swe_zero/rollout_generator.py` at 242c628d.
@@ -9,93 +10,96 @@ generator in marin-community/marin, `experiments/swe_zero/rollout_generator.py` 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
+
+from agenttrace.errors import DataError
+from agenttrace.formats import conversation
+from agenttrace.records import INFRASTRUCTURE_ENDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import pyarrow as pa
 
-    from agenttrace.records.rollout import Rollout, RolloutSpec
+    from agenttrace.records import Ended, RunSpec, Trace
 
 TRAJECTORY_FORMAT = "mini-swe-agent-1"
 DETAIL_CHARS = 200
-Form = Literal["1k-32k", "12m"]
-FORMS: tuple[Form, ...] = ("1k-32k", "12m")
+_STOP: dict[Ended, str] = {
+    "final_answer": "submitted",
+    "max_steps": "turns",
+    "token_budget": "tokens",
+    "format_error": "format",
+    "unknown": "unknown",
+}
 
 
-def messages(rollout: Rollout, spec: RolloutSpec, *, final_observation: bool = False) -> list[dict[str, str]]:
-    """Return the conversation: system, task, then assistant and user in turn.
+def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> dict[str, Any]:  # noqa: ARG001
+    """Return one row, the columns of both schemas; counts the server did not report are 0, as no column can be empty.
 
-    Args:
-        rollout: the record.
-        spec: has the system prompt.
-        final_observation: keep what answered the submitting command; the published sets do not.
+    `prompt_tokens` is what upstream stores: the sum over turns of each request's prompt, so a context is counted again
+    in every turn. It is no size of the conversation.
+
+    Raises:
+        DataError: the record has another conversation than these schemas hold, or not all that they ask for.
     """
+    chat = messages(trace, spec)
+    known, outcome = trace.metadata, trace.outcome
+    if not isinstance(repo := known.get("repo"), str):
+        raise DataError("its metadata names no repository (`repo`)")
+    stop = _STOP.get(outcome.ended, "error")
+    return {
+        "instance_id": str(known.get("task_id") or known.get("task_name") or trace.trace_id),
+        "repo": repo,
+        "messages": chat,
+        "trajectory_format": TRAJECTORY_FORMAT,
+        "exit_status": exit_status(outcome.ended),
+        "exit_status_detail": f"{stop}: {outcome.detail}"[:DETAIL_CHARS] if outcome.detail else stop,
+        "n_turns": len(trace.llm_steps),
+        "n_messages": len(chat),
+        "prompt_tokens": sum(step.input_tokens or 0 for step in trace.llm_steps),
+        "completion_tokens": sum(step.output_tokens or 0 for step in trace.llm_steps),
+        "duration_sec": ((trace.prepare_ms or 0.0) + trace.total_duration_ms) / 1000,
+    }
+
+
+def messages(trace: Trace, spec: RunSpec | None) -> list[dict[str, str]]:
+    """Return the conversation: system, task, then assistant and user in turn; without what answered a submission.
+
+    Raises:
+        DataError: calls stand apart from the replies, or the system prompt is not known.
+    """
+    if not conversation.in_text(trace, spec):
+        raise DataError("its calls are not bash blocks in its replies")
+    if conversation.system_prompt(trace, spec) is None:
+        raise DataError("its system prompt is not known: the run spec (NAME.run.json) must lie beside the record file")
     found = [
-        {"role": "system", "content": spec.agent.system_template},
-        {"role": "user", "content": rollout.prompt},
+        {"role": "user" if message.role == "tool" else message.role, "content": message.content}
+        for message in conversation.messages(trace, spec)
     ]
-    for turn in rollout.turns:
-        found.append({"role": "assistant", "content": turn.content})
-        if turn.observation is not None:
-            found.append({"role": "user", "content": turn.observation})
-    if rollout.stop == "submitted" and not final_observation and found[-1]["role"] == "user":
+    if trace.outcome.ended == "final_answer" and found[-1]["role"] == "user":
         found.pop()
     return found
 
 
-def exit_status(rollout: Rollout) -> str:
+def exit_status(ended: Ended) -> str:
     """Return `Submitted`, `incomplete` or `errored`: the published sets do not tell the limits apart."""
-    return {"submitted": "Submitted", "error": "errored"}.get(rollout.stop, "incomplete")
+    return "Submitted" if ended == "final_answer" else "errored" if ended in INFRASTRUCTURE_ENDS else "incomplete"
 
 
-def row(rollout: Rollout, spec: RolloutSpec, form: Form) -> dict[str, Any]:
-    """Return one row; counts the server did not report are 0, because the columns cannot be empty.
-
-    `prompt_tokens` is what upstream stores: the sum over turns of each request's prompt, so a context is counted again
-    in every turn. It is no size of the conversation.
-    """
-    chat = messages(rollout, spec)
-    shared = {
-        "instance_id": rollout.instance_id,
-        "repo": rollout.repo,
-        "messages": chat,
-        "exit_status": exit_status(rollout),
-        "duration_sec": (rollout.prepare_ms + rollout.duration_ms) / 1000,
-    }
-    if form == "12m":
-        return {**shared, "trajectory_format": TRAJECTORY_FORMAT}
-    return {
-        **shared,
-        "exit_status_detail": f"{rollout.stop}: {rollout.detail}"[:DETAIL_CHARS] if rollout.detail else rollout.stop,
-        "n_turns": len(rollout.turns),
-        "n_messages": len(chat),
-        "prompt_tokens": sum(turn.input_tokens or 0 for turn in rollout.turns),
-        "completion_tokens": sum(turn.output_tokens or 0 for turn in rollout.turns),
-    }
-
-
-def schema(form: Form) -> pa.Schema:
-    """Return the Arrow schema, columns in the order of the cards."""
+def schema(name: str) -> pa.Schema:
+    """Return the Arrow schema of a form, `swe-zero-1k-32k` or `swe-zero-12m`, columns in the order of the cards."""
     import pyarrow as pa  # noqa: PLC0415 - heavy
 
     text, number = pa.string(), pa.int64()
     chat = pa.list_(pa.struct([("role", text), ("content", text)]))
-    columns: dict[Form, list[tuple[str, pa.DataType]]] = {
-        "1k-32k": [
+    columns: dict[str, list[tuple[str, pa.DataType]]] = {
+        "swe-zero-1k-32k": [
             ("instance_id", text), ("messages", chat), ("repo", text), ("exit_status", text),
             ("exit_status_detail", text), ("n_turns", number), ("n_messages", number), ("prompt_tokens", number),
             ("completion_tokens", number), ("duration_sec", pa.float64()),
         ],
-        "12m": [
+        "swe-zero-12m": [
             ("instance_id", text), ("repo", text), ("messages", chat), ("trajectory_format", text),
             ("exit_status", text), ("duration_sec", pa.float64()),
         ],
     }  # fmt: skip
-    return pa.schema(columns[form])
-
-
-def row_of(form: Form) -> Callable[[Rollout, RolloutSpec], dict[str, Any]]:
-    """Return the function that writes rows of a form."""
-    return lambda rollout, spec: row(rollout, spec, form)
+    return pa.schema(columns[name])

@@ -1,16 +1,15 @@
-"""Tasks over checkouts, from the host's side: the container that makes their trees, and where rows and repositories lie."""
+"""Tasks over checkouts, from the host's side: what makes their trees, and where rows and repositories lie."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttrace.campaign.from_host import HostSettings
 from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import weights
+from agenttrace.models.order import HostSettings
 from agenttrace.tasks.swe.rows import BUNDLED
 
 if TYPE_CHECKING:
@@ -92,10 +91,7 @@ def prepare(services: compose.Services, options: SweOptions, places: Places | No
     if places.repositories is not None:
         words += ["--repositories", places.repositories if places.mirror is None else str(_MIRROR)]
     local = options.source == BUNDLED and places.repositories is None
-    settings = HostSettings(
-        environment={} if local else weights.user_settings(os.environ),
-        certificates=None if local else weights.certificates(),
-    )
+    settings = HostSettings(environment={}) if local else weights.host_settings()
     status, _ = services.converse("trees", *words, data=msgspec.json.encode(settings))
     if status != 0:
         raise NotPreparedError(status if status > 0 else 1)

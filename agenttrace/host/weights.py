@@ -15,7 +15,7 @@ import msgspec
 from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import base, compose, engine, images
 from agenttrace.models import hub
-from agenttrace.models.order import MOUNT, PASSED_ON, Order, described
+from agenttrace.models.order import MOUNT, PASSED_ON, HostSettings, Order, described
 from agenttrace.models.pins import MODELS_DIR, stored_file, stored_name
 from agenttrace.models.reference import ModelRef, expanded, find, locate, mirror_folder
 from agenttrace.records import ModelPin
@@ -96,8 +96,7 @@ def fetch(services: compose.Services, ref: ModelRef) -> ModelPin:
     order = Order(
         ref=msgspec.structs.replace(ref, path=ref.artifact) if ref.path else ref,
         mirrored=mirrored,
-        environment={name: value for name, value in user_settings(os.environ).items() if not mirrored},
-        certificates=None if mirrored else certificates(),
+        settings=HostSettings(environment={}) if mirrored else host_settings(),
     )
     status, output = services.converse("fetcher", "fetch", "-", "--from-host", data=msgspec.json.encode(order))
     if status != 0:
@@ -165,6 +164,11 @@ def _source(ref: ModelRef) -> Path | None:
         if _in_volume(ref):  # fetched before: the folder is not asked
             return None
         raise
+
+
+def host_settings() -> HostSettings:
+    """Return what a container that may reach out needs of this machine."""
+    return HostSettings(environment=user_settings(os.environ), certificates=certificates())
 
 
 def user_settings(environ: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from agenttrace.models.reference import ModelRef, find, mirror_folder
 from agenttrace.records import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rich.console import Console
 
     from agenttrace.records import ModelPin
@@ -32,20 +35,55 @@ PASSED_ON = (
 """Variables of the user that reach the fetcher."""
 
 
+class HostSettings(Record, frozen=True, kw_only=True):
+    """What the host hands to a container that may reach out, so that no secret stands where others can read it.
+
+    Attributes:
+        environment: variables of `PASSED_ON`.
+        certificates: PEM text of the authorities to trust instead of the usual ones.
+    """
+
+    environment: dict[str, str]
+    certificates: str | None = None
+
+
+@contextmanager
+def host_settings(given: bytes | HostSettings | None) -> Iterator[None]:
+    """Set what the host handed over (as JSON, or read already), if anything.
+
+    Raises:
+        UsageError: it is not what was agreed.
+    """
+    if given is None:
+        yield
+        return
+    try:
+        asked = msgspec.json.decode(given, type=HostSettings) if isinstance(given, bytes) else given
+    except msgspec.DecodeError as error:
+        raise UsageError(f"--from-host: {error}") from error
+    os.environ.update({name: value for name, value in asked.environment.items() if name in PASSED_ON})
+    if asked.certificates is None:
+        yield
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".pem", encoding="utf-8") as bundle:
+        bundle.write(asked.certificates)
+        bundle.flush()
+        os.environ.update(SSL_CERT_FILE=bundle.name, GIT_SSL_CAINFO=bundle.name)
+        yield
+
+
 class Order(Record, frozen=True, kw_only=True):
     """What the host asks of the fetcher.
 
     Attributes:
         ref: the model.
         mirrored: whether it comes from `MOUNT` and from nowhere else.
-        environment: variables of `PASSED_ON`.
-        certificates: PEM text of the authorities to trust instead of the usual ones.
+        settings: how the outside is reached.
     """
 
     ref: ModelRef
     mirrored: bool
-    environment: dict[str, str]
-    certificates: str | None = None
+    settings: HostSettings
 
 
 def for_people(
@@ -82,16 +120,6 @@ def for_the_host(order: bytes, models_dir: Path, *, out: Console | None = None) 
         asked = msgspec.json.decode(order, type=Order)
     except msgspec.DecodeError as error:
         raise UsageError(f"--from-host: {error}") from error
-    os.environ.update({name: value for name, value in asked.environment.items() if name in PASSED_ON})
-    if asked.certificates is None:
-        return _pin(asked, models_dir, out)
-    with tempfile.NamedTemporaryFile("w", suffix=".pem", encoding="utf-8") as bundle:
-        bundle.write(asked.certificates)
-        bundle.flush()
-        os.environ["SSL_CERT_FILE"] = bundle.name
-        return _pin(asked, models_dir, out)
-
-
-def _pin(asked: Order, models_dir: Path, out: Console | None) -> str:
-    got = fetch(asked.ref, models_dir, mirror_dir=MOUNT if asked.mirrored else None, out=out)
+    with host_settings(asked.settings):
+        got = fetch(asked.ref, models_dir, mirror_dir=MOUNT if asked.mirrored else None, out=out)
     return msgspec.json.encode(got.pin).decode()

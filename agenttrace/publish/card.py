@@ -4,181 +4,77 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+
 from agenttrace import __version__
-from agenttrace.formats.columns import TIME
-from agenttrace.records import SCHEMA_VERSION, Record
+from agenttrace.formats.conversation import in_text
+from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec, Record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from agenttrace.formats import Sourced
+    from agenttrace.records import RunSpec
 
 TAGS = ("llm-agents", "tool-use", "telemetry", "execution-traces", "resource-scheduling", "agenttrace")
+TAGS_OF_CHECKOUTS = (
+    "llm-agents", "software-engineering", "swe-agent", "agent-trajectories", "execution-free", "agenttrace",
+)  # fmt: skip
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
-_DTYPES = {"double": "float64", TIME: "timestamp[us, tz=UTC]"}
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~$-])")
-
-
-class Config(Record, frozen=True, kw_only=True):
-    """One configuration of the data set: name, columns, rows, bytes as Arrow, size of its file."""
-
-    name: str
-    kinds: dict[str, str]
-    rows: int
-    bytes: int
-    size: int
-
-
-@dataclass(kw_only=True)
-class Facts:
-    """What the card says of the records, counted while they pass.
-
-    Attributes:
-        title: heading.
-        licence: identifier as the Hub writes it.
-        release: cassettes, verdicts and a manifest lie beside the records.
-        records: number of records.
-        demo: records of a model that is a test fixture.
-        groups: (run id, data set, model) → records, and how they ended.
-        files: record files.
-    """
-
-    title: str
-    licence: str
-    release: bool = False
-    records: int = 0
-    demo: int = 0
-    groups: dict[tuple[str, str, str], Counter[str]] = field(default_factory=dict)
-    files: dict[str, None] = field(default_factory=dict)
-
-    def count(self, record: Sourced) -> None:
-        """Count one record."""
-        known = record.trace.metadata
-        self.records += 1
-        self.demo += known.get("demo") is True
-        self.files[record.source] = None
-        key = (str(known.get("run_id")), str(known.get("dataset_name")), record.trace.model)
-        group = self.groups.setdefault(key, Counter())
-        group["records"] += 1
-        group[
-            "solved"
-            if record.trace.outcome.solved
-            else "not solved"
-            if record.trace.outcome.solved is False
-            else "unknown"
-        ] += 1
-
-
-def card(facts: Facts, configs: list[Config]) -> str:
-    """Return the text of `README.md`: YAML header and Markdown."""
-    return front_matter(_header(facts, configs)) + _page(facts, configs)
-
-
-def front_matter(header: dict[str, Any]) -> str:
-    """Return the YAML header of a card, in ASCII: pyyaml misreads some line ends that it writes as they are."""
-    import yaml  # noqa: PLC0415 - not in the host's environment
-
-    return f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n"
-
-
-def _header(facts: Facts, configs: list[Config]) -> dict[str, Any]:
-    return {
-        "pretty_name": facts.title,
-        "license": facts.licence,
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": list(TAGS),
-        "size_categories": [size_category(facts.records)],
-        "configs": [
-            {
-                "config_name": config.name,
-                **({"default": True} if number == 0 else {}),
-                "data_files": [{"split": "train", "path": f"data/{config.name}/*.parquet"}],
-            }
-            for number, config in enumerate(configs)
-        ],
-        "dataset_info": [
-            {
-                "config_name": config.name,
-                "features": [{"name": name, "dtype": _DTYPES.get(kind, kind)} for name, kind in config.kinds.items()],
-                "splits": [{"name": "train", "num_bytes": config.bytes, "num_examples": config.rows}],
-                "download_size": config.size,
-                "dataset_size": config.bytes,
-            }
-            for config in configs
-        ],
-    }
-
-
-def size_category(rows: int) -> str:
-    """Return the Hub's word for a number of rows."""
-    return next((name for most, name in _SIZES if rows < most), "10M<n<100M")
-
-
-def _page(facts: Facts, configs: list[Config]) -> str:
-    first = configs[0].name
-    lines = [
-        "",
-        f"# {escaped(facts.title)}",
-        "",
-        "Traces of a model that works on tasks with tools. Every tool call carries what it cost the operating system:",
-        "CPU time, peak memory, disk reads and writes of its whole process tree, and the method that measured each.",
-        "",
-    ]
-    if facts.demo:
-        lines += [
-            f"> {facts.demo} of the {facts.records} records come from a demonstration model, trained on its very",
-            "> tasks. They show that the machine runs and are no result.",
-            "",
-        ]
-    lines += [
-        "| run | task set | model | records | solved | not solved | unknown |",
-        "|---|---|---|---:|---:|---:|---:|",
-        *(
-            f"| {' | '.join(map(escaped, key))} | {count['records']} | {count['solved']} | {count['not solved']} "
-            f"| {count['unknown']} |"
-            for key, count in facts.groups.items()
-        ),
-        "",
-        "## Load",
-        "",
-        "```python",
-        "from datasets import load_dataset",
-        "",
-        f'{first} = load_dataset("PATH_OR_REPOSITORY", "{first}", split="train")',
-        'spans = load_dataset("PATH_OR_REPOSITORY", "spans", split="train")',
-        "```",
-        "",
-        "| configuration | a row is | rows | columns |",
-        "|---|---|---:|---:|",
-        *(f"| `{one.name}` | {_ABOUT[one.name]} | {one.rows} | {len(one.kinds)} |" for one in configs),
-        "",
-        "`trace_id` joins the tables; `call_id` joins a call in `llm_steps.tool_calls_json` to its row in `spans`.",
-        'Columns named `..._json` hold JSON text. `null` is "not measured" or "does not apply"; 0 is zero.',
-        "",
-        "## Files",
-        "",
-        "- `records/`: the record files as they were collected, one JSON object a line, and beside each its run spec:",
-        "  prompts, tool schemas, sampler, server arguments, digests of weights, fixture and images.",
-        *(f"  - `{name}`" for name in map(_code, facts.files)),
-        *(_RELEASE if facts.release else ()),
-        f"- `schema/`: JSON Schema of both, version {SCHEMA_VERSION}, with meaning, unit and method of every field.",
-        "- `SHA256SUMS`: digests of all files (`sha256sum --check SHA256SUMS`).",
-        "",
-        f"Made by agenttrace {__version__}. The files were validated before this folder was written: schema, ids,",
-        "order, joins, counts, metadata, and a search for host paths, host names, user names and keys.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
+_SHOWN_TYPE = 60
+"""Characters of a column's type that a table has room for."""
+_TOOL_CALLS = (
+    "Traces of a model that works on tasks with tools. Every tool call carries what it cost the operating system:",
+    "CPU time, peak memory, disk reads and writes of its whole process tree, and the method that measured each.",
+)
+_CHECKOUTS = (
+    "**The shell commands were really executed**, on a real checkout of the repository at the task's base commit,",
+    "and the observations are what they printed. Only the execution of code was impossible: no interpreter,",
+    "compiler, build tool or test runner existed where the commands ran, and no network. **`Submitted` means that",
+    "the model said it was done. It does not mean that the change is correct**: no test was run.",
+)
 _ABOUT = {
     "runs": "a task, run once: prompt, outcome, verdicts, metadata, environment",
-    "llm_steps": "a generation of the model: text, reasoning, proposed calls, tokens, timings",
+    "steps": "a generation of the model: text, reasoning, proposed calls, tokens, timings",
     "spans": "a tool call: input, output, exit code, telemetry",
     "agenttrace-0.3": "a task, run once, in the 14 columns of AgentTrace 0.3.0",
+    "default": "a task, run once, in the published schema of SWE-ZERO",
+    "rollouts": "a task, run once: every field of our record",
 }
-
+_COLUMNS = {
+    "default": (),
+    "rollouts": (
+        "One row a record: `llm_steps` has what the model wrote, `spans` each executed command with its exit code,",
+        "telemetry and observation, `outcome.patch` what the harness found changed. Columns named `..._json` hold JSON",
+        "text. Nested columns are shortened here.",
+        "",
+    ),
+}
+"""Configurations whose columns are listed one by one, and what is said of them."""
+_MEANING = {
+    "instance_id": "name of the task in its task set; every rollout of a task has the same",
+    "repo": "`OWNER/NAME` of the repository",
+    "messages": "system, task, then assistant and user in turn; without what answered the submitting command",
+    "trajectory_format": "always `mini-swe-agent-1`",
+    "exit_status": "`Submitted` or `incomplete`; it says nothing on correctness",
+    "exit_status_detail": "the rule that ended it (turns, tokens, format) and a sentence, at most 200 characters",
+    "n_turns": "generations of the model",
+    "n_messages": "2 n_turns + 1 when submitted, otherwise 2 n_turns + 2",
+    "prompt_tokens": "sum of the prompts of all requests: a context counts again in every turn; 0 where not reported",
+    "completion_tokens": "sum of the generated tokens; 0 where not reported",
+    "duration_sec": "seconds, preparation of the tree included",
+}
+_TRAJECTORIES = (
+    "## Files of trajectories",
+    "",
+    "`trajectories/TASK/TASK__INDEX.traj.json`: one record each, as mini-swe-agent v1 writes them",
+    "(`trajectory_format: mini-swe-agent-1`); what it has no field for is under `info.agenttrace` and, of a message,",
+    "under `extra.agenttrace`.",
+    "",
+)
 _RELEASE = (
     "- `records/NAME.cassette.zst`: every request to the model and what came of it: with it the campaign runs again",
     "  without the model (`nox -s replay -- records/NAME.jsonl` in a checkout of agenttrace).",
@@ -188,10 +84,293 @@ _RELEASE = (
 )
 
 
+class Table(Record, frozen=True, kw_only=True):
+    """A configuration of the folder: name, folder, rows, bytes as Arrow and on disk, name → type of its columns."""
+
+    name: str
+    folder: str
+    rows: int
+    bytes: int
+    size: int
+    columns: dict[str, str]
+
+    @property
+    def flat(self) -> bool:
+        """Whether no column is nested, so that the header can say the type of each."""
+        return not any("<" in kind for kind in self.columns.values())
+
+
+class Contents:
+    """What the card says of the records, counted while they pass.
+
+    Attributes:
+        title: heading.
+        licence: identifier as the Hub writes it.
+        release: cassettes, verdicts and a manifest lie beside the records.
+        searched: what looks private is not in them.
+        records: number of records.
+        demo: records of a model that is a test fixture.
+        groups: (run id, data set, model) → records, and how they ended.
+        files: record files, with the run spec of each that has one.
+        tally: of the records of a bash-block agent.
+    """
+
+    def __init__(self, title: str, licence: str, *, release: bool = False, searched: bool = True) -> None:
+        from agenttrace.analysis.rollouts.statistics import Tally  # noqa: PLC0415 - it needs this module
+
+        self.title, self.licence, self.release, self.searched = title, licence, release, searched
+        self.records = self.demo = 0
+        self.groups: dict[tuple[str, str, str], Counter[str]] = {}
+        self.files: dict[str, RunSpec | None] = {}
+        self.tally = Tally()
+
+    def count(self, record: Sourced) -> None:
+        """Count one record."""
+        from agenttrace.analysis.rollouts.facts import facts  # noqa: PLC0415 - as above
+
+        trace = record.trace
+        self.records += 1
+        self.demo += trace.metadata.get("demo") is True
+        self.files[record.source] = record.spec
+        key = (str(trace.metadata.get("run_id")), str(trace.metadata.get("dataset_name")), trace.model)
+        solved = {True: "solved", False: "not solved", None: "unknown"}[trace.outcome.solved]
+        self.groups.setdefault(key, Counter()).update(["records", solved])
+        if in_text(trace, record.spec):
+            self.tally.add(facts(trace))
+
+
+def card(contents: Contents, tables: list[Table], *, records: bool) -> str:
+    """Return the text of `README.md`, YAML header and Markdown.
+
+    Args:
+        contents: what is said of the records.
+        tables: the configurations, the default first; none where every record is a file.
+        records: whether the record files lie beside.
+    """
+    page = ["", f"# {escaped(contents.title)}", "", *_what(contents), *_runs(contents)]
+    page += [*_load(tables), *_configurations(tables)] if tables else _TRAJECTORIES
+    for spec in {spec.run_id: spec for spec in contents.files.values() if spec is not None}.values():
+        page += _made(spec)
+    page += [*_statistics(contents), *_files(contents, records=records)]
+    return front_matter(_header(contents, tables)) + "\n".join(page) + "\n"
+
+
+def _header(contents: Contents, tables: list[Table]) -> dict[str, Any]:
+    languages = contents.tally.statistics().languages if contents.tally.rollouts else {}
+    tags = TAGS_OF_CHECKOUTS if contents.tally.rollouts else TAGS
+    header: dict[str, Any] = {
+        "pretty_name": contents.title,
+        "license": contents.licence,
+        "language": ["en"],
+        "task_categories": ["text-generation"],
+        "tags": [*tags, *(name for name in languages if name.isascii() and name.isalnum())],
+        "size_categories": [size_category(contents.records)],
+        "configs": [
+            {
+                "config_name": table.name,
+                **({"default": True} if number == 0 else {}),
+                "data_files": [{"split": "train", "path": f"{table.folder}/train-*"}],
+            }
+            for number, table in enumerate(tables)
+        ],
+        "dataset_info": [
+            {
+                "config_name": table.name,
+                "features": [
+                    {"name": name, "dtype": kind.replace("double", "float64")} for name, kind in table.columns.items()
+                ],
+                "splits": [{"name": "train", "num_bytes": table.bytes, "num_examples": table.rows}],
+                "download_size": table.size,
+                "dataset_size": table.bytes,
+            }
+            for table in tables
+            if table.flat
+        ],
+    }
+    return {key: value for key, value in header.items() if value}
+
+
+def size_category(rows: int) -> str:
+    """Return the Hub's word for a number of rows."""
+    return next((name for most, name in _SIZES if rows < most), "10M<n<100M")
+
+
+def _what(contents: Contents) -> list[str]:
+    lines = [*_TOOL_CALLS, ""]
+    if contents.tally.rollouts:
+        found = contents.tally.statistics()
+        models = ", ".join(escaped(name) for name in dict.fromkeys(model for _, _, model in contents.groups))
+        lines = [
+            f"{found.rollouts} attempts of {models} at {found.tasks} tasks in {found.repos}",
+            "repositories, with a shell and without the means to run code.",
+            "",
+            *_CHECKOUTS,
+            "",
+        ]
+    if contents.demo:
+        lines += [
+            f"> {contents.demo} of the {contents.records} records come from a demonstration model, trained on its very",
+            "> tasks. They show that the machine runs and are no result.",
+            "",
+        ]
+    return lines
+
+
+def _runs(contents: Contents) -> list[str]:
+    return [
+        "| run | task set | model | records | solved | not solved | unknown |",
+        "|---|---|---|---:|---:|---:|---:|",
+        *(
+            f"| {' | '.join(map(escaped, key))} | {count['records']} | {count['solved']} | {count['not solved']} "
+            f"| {count['unknown']} |"
+            for key, count in contents.groups.items()
+        ),
+        "",
+    ]
+
+
+def _load(tables: list[Table]) -> list[str]:
+    named = [(table.folder.rpartition("/")[2], table.name) for table in tables]
+    return [
+        "## Load",
+        "",
+        "```python",
+        "from datasets import load_dataset",
+        "",
+        *(
+            f'{variable} = load_dataset("PATH_OR_REPOSITORY", "{name}", split="train")'
+            for variable, name in named
+            if variable.isidentifier()
+        ),
+        "```",
+        "",
+    ]
+
+
+def _configurations(tables: list[Table]) -> Iterator[str]:
+    yield from ("| configuration | a row is | rows | columns |", "|---|---|---:|---:|")
+    for table in tables:
+        about = _ABOUT[table.name]
+        yield f"| `{table.name}` | {about} | {table.rows} | {len(table.columns)} |"
+    yield ""
+    if any(table.name == "spans" for table in tables):
+        yield "`trace_id` joins the tables; `call_id` joins a call in `steps.tool_calls_json` to its row in `spans`."
+    yield from ('Columns named `..._json` hold JSON text. `null` is "not measured" or "does not apply"; 0 is zero.', "")
+    for table in tables:
+        if table.name not in _COLUMNS:
+            continue
+        yield from (f"## Configuration `{table.name}`: {table.rows} rows", "", *_COLUMNS[table.name])
+        yield from ("| column | type | meaning |", "|---|---|---|")
+        for name, kind in table.columns.items():
+            shown = kind if len(kind) <= _SHOWN_TYPE else kind.partition("<")[0] + "<…>"
+            yield f"| `{name}` | `{shown}` | {_MEANING.get(name, '') if table.name == 'default' else ''} |"
+        yield ""
+
+
+def _made(spec: RunSpec) -> list[str]:
+    sampler, box = spec.sampler, spec.sandbox
+    sampling = f"temperature {sampler.temperature}, top_p {sampler.top_p}, top_k {sampler.top_k}, min_p {sampler.min_p}"
+    room = f"{box.cpus:g} CPU, {box.memory_bytes / 2**20:,.0f} MiB, {box.pids} processes, no network"
+    server = f"{_code(spec.serving.engine)} {_code(spec.serving.engine_version)}, profile {_code(spec.serving.profile)}"
+    rows = [
+        ("run", f"{_code(spec.run_id)}, run spec SHA-256 `{spec.digest}`"),
+        ("tasks", f"{_code(spec.dataset.name)}, {_code(spec.dataset.source)}, SHA-256 `{spec.dataset.sha256}`"),
+        *_drawn(spec),
+        ("model", _model(spec)),
+        ("server", server),
+        ("sampler", f"{sampling}; seed {sampler.seed}, from which every record has its own (`seed`)"),
+        *_budgets(spec),
+        ("sandbox", f"policy {_code(box.policy)}, {room}"),
+        *((f"image {escaped(name)}", f"`{value}`") for name, value in sorted(spec.images.items())),
+        ("made by", f"agenttrace {escaped(spec.collector_version)}, schema {escaped(spec.schema_version)}"),
+    ]
+    return ["## How they were made", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
+
+
+def _drawn(spec: RunSpec) -> Iterable[tuple[str, str]]:
+    plan = spec.dataset.sampling
+    if plan is UNSET:
+        drawn = f"{spec.dataset.count} from number {spec.dataset.offset}, {spec.dataset.rollouts} rollouts each"
+        return [("drawn", drawn)]
+    drawn = f"{len(plan.task_ids)} tasks with seed {plan.seed}, {spec.dataset.rollouts} rollouts each"
+    asked = "laid into the tree where they apply (`hidden_tests` of each row)" if plan.hidden_tests else "not shown"
+    return [("drawn", drawn), ("hidden tests", asked)]
+
+
+def _budgets(spec: RunSpec) -> Iterable[tuple[str, str]]:
+    agent = spec.agent
+    limits = f"{agent.call_limit_ms / 1000:g} s a command"
+    if not isinstance(agent, OtherAgentSpec):
+        limits += f", {agent.max_format_errors} format errors in a row"
+    if not isinstance(agent, BashBlockSpec):
+        return [("budgets", f"{agent.max_steps} generations, {spec.sampler.max_tokens} tokens each, {limits}")]
+    tokens = (
+        f"{agent.max_output_tokens} tokens a turn, {agent.max_total_tokens} in all ({agent.reserve_tokens} in reserve)"
+    )
+    cut = f"cut in the middle beyond {agent.observation_max_chars:,} characters"
+    return [
+        ("budgets", f"{agent.max_turns} turns, {tokens}, {limits}"),
+        ("observations", f"format {_code(agent.observation_template)}, {cut}"),
+    ]
+
+
+def _model(spec: RunSpec) -> str:
+    """Return what is known of the weights: of those behind somebody else's endpoint, their name."""
+    model = spec.model
+    licence = f"licence {escaped(model.licence or 'not stated')}"
+    if spec.serving.engine == "external":
+        return f"{_code(model.name)}, as an endpoint calls it; which weights it has was not verified; {licence}"
+    origin = f"{_code(model.repo)} at {_code(model.revision or '')}" if model.repo else model.source
+    return f"{_code(model.name)} ({origin}), {_code(model.artifact)}, SHA-256 `{model.sha256}`, {licence}"
+
+
+def _statistics(contents: Contents) -> list[str]:
+    if not contents.tally.rollouts:
+        return []
+    from agenttrace.analysis.rollouts.render import statistics_text  # noqa: PLC0415 - as above
+
+    return ["## Statistics", "", statistics_text(contents.tally.statistics()).rstrip(), ""]
+
+
+def _files(contents: Contents, *, records: bool) -> list[str]:
+    told = "prompts and templates in full, tool schemas, sampler, server arguments, digests of weights and images"
+    lines = ["## Files", ""]
+    if records:
+        lines += [
+            "- `records/`: the record files as they were collected, one JSON object a line, and beside each its run",
+            f"  spec: {told}.",
+            *(f"  - {_code(name)}" for name in contents.files),
+            *(_RELEASE if contents.release else ()),
+        ]
+    else:
+        lines += [f"- The run spec (`*.run.json`): {told}."]
+    lines += [
+        f"- `schema/`: JSON Schema of both, version {SCHEMA_VERSION}, with meaning, unit and method of every field.",
+        "- `SHA256SUMS`: digests of all files (`sha256sum --check SHA256SUMS`).",
+        "",
+    ]
+    if contents.tally.rollouts:
+        lines += ["Texts of repositories remain under the licences of their repositories.", ""]
+    search = ", and a search for host paths, host names, user names and keys" if contents.searched else ""
+    return [
+        *lines,
+        f"Made by agenttrace {__version__}. The files were validated before this folder was written: schema, ids,",
+        f"order, joins, counts, metadata{search}.",
+    ]
+
+
 def escaped(text: str) -> str:
     """Return a text as Markdown that shows it and does nothing else, on one line."""
     return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))[:400]
 
 
 def _code(text: str) -> str:
-    return "".join(char for char in text if char.isprintable() and char != "`")
+    """Return a text as Markdown code, with nothing in it that ends it or a cell of a table."""
+    return f"`{''.join(char for char in text if char.isprintable() and char not in '`|') or ' '}`"
+
+
+def front_matter(header: dict[str, Any]) -> str:
+    """Return the YAML header of a card, in ASCII: pyyaml misreads some line ends that it writes as they are."""
+    import yaml  # noqa: PLC0415 - not in the host's environment
+
+    return f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
 from agenttrace.errors import AgentTraceError, DataError, UsageError
-from agenttrace.plan import rolled_out
-from agenttrace.records import RunSpec, Trace, derived_id, digest
+from agenttrace.records import RunSpec, Trace, digest
 from agenttrace.serving.cassette import Cassette, cassette_path
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 from agenttrace.tasks import task_set
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST = 20
 """Flaws told of one kind; a hostile file could have millions."""
+_Rollout = tuple[str, Any]
+"""Task and index: what a run spec plans one record of."""
 _NAMED = 3
 _MOST_NAMED = 1_000_000
 """Tasks that are held in memory to say which have no record; of more only the number is told."""
@@ -52,15 +54,19 @@ def flaws(records: Path, words: Sequence[Word] = ()) -> Iterator[str]:
     except DataError as error:
         yield str(error).replace(f"{records.parent}/", "")
         return
-    yield from (f"{records.name}: {flaw}" for flaw in _unfinished(spec, list(traces)))
+    yield from (f"{records.name}: {flaw}" for flaw in _unfinished(spec, [seen.rollout for seen in traces.values()]))
     yield from (f"{records.name}: {flaw}" for flaw in _changed(list(traces.values())))
     tape = cassette_path(records)
     yield from (f"{tape.name}: {flaw}" for flaw in islice(_replies(tape, spec, traces), MOST))
 
 
 class _Seen(msgspec.Struct, frozen=True):
-    """What is kept of a trace while its file is read: digest of what the model said, in order; the checkout's state."""
+    """What is kept of a trace while its file is read: task and index; what the model said; the checkout's state.
 
+    `said` is a digest of all replies, in order.
+    """
+
+    rollout: _Rollout
     said: str
     commit: Any
     dirty: Any
@@ -71,39 +77,46 @@ class _Seen(msgspec.Struct, frozen=True):
         host = host if isinstance(host, dict) else {}
         steps = (step for step in trace.llm_steps if step.finish_reason != "unparsable")
         said = [(step.model_output or "", step.reasoning_content or "", step.output_tokens) for step in steps]
-        return cls(digest(said), host.get("git_commit"), host.get("git_dirty"))
+        known = trace.metadata
+        return cls(
+            (str(known.get("task_id")), known.get("rollout_index")),
+            digest(said),
+            host.get("git_commit"),
+            host.get("git_dirty"),
+        )
 
 
-def _unfinished(spec: RunSpec, ids: list[str]) -> Iterator[str]:
-    if not ids:
+def _unfinished(spec: RunSpec, there: list[_Rollout]) -> Iterator[str]:
+    if not there:
         yield "holds no record"
         return
-    there = set(ids)
+    known = set(there)
     wanted = spec.dataset.count * spec.dataset.rollouts
     names = _planned_names(spec) if wanted <= _MOST_NAMED else {}
-    missing = [name for trace_id, name in names.items() if trace_id not in there]
-    if missing or len(ids) < wanted:
-        count = max(len(missing), wanted - len(ids))
+    missing = [name for rollout, name in names.items() if rollout not in known]
+    if missing or len(there) < wanted:
+        count = max(len(missing), wanted - len(there))
         which = f" ({_some(missing)})" if missing else ""
         yield f"{count} of {wanted} tasks of the run spec have no record{which}: collect the rest first"
-    if len(ids) > wanted:
-        yield f"{len(ids)} records, but the run spec has {wanted} tasks"
+    if len(there) > wanted:
+        yield f"{len(there)} records, but the run spec has {wanted} tasks"
 
 
-def _planned_names(spec: RunSpec) -> dict[str, str]:
-    """Return trace id → task of everything that a run spec plans; empty where its task files are not at hand."""
+def _planned_names(spec: RunSpec) -> dict[_Rollout, str]:
+    """Return what a run spec plans, with the name of its task; empty where its task files are not at hand."""
     dataset = spec.dataset
-    try:
-        chosen = task_set(dataset.name)
-        if chosen.spec(offset=dataset.offset, count=dataset.count).sha256 != dataset.sha256:
+    if dataset.sampling is not UNSET:
+        tasks = [(name, f"task {name}") for name in dataset.sampling.task_ids]
+    else:
+        try:
+            chosen = task_set(dataset.name)
+            if chosen.spec(offset=dataset.offset, count=dataset.count).sha256 != dataset.sha256:
+                return {}
+            found = chosen.tasks(offset=dataset.offset, count=dataset.count)
+        except AgentTraceError:
             return {}
-        tasks = rolled_out(chosen.tasks(offset=dataset.offset, count=dataset.count), dataset.rollouts)
-    except AgentTraceError:
-        return {}
-    return {
-        derived_id("trace", spec.run_id, dataset.name, task.task_id, task.rollout): f"task {task.task_id} {task.name}"
-        for task in tasks
-    }
+        tasks = [(str(task.task_id), f"task {task.task_id} {task.name}") for task in found]
+    return {(task_id, index): name for (task_id, name), index in product(tasks, range(dataset.rollouts))}
 
 
 def _changed(traces: list[_Seen]) -> Iterator[str]:

@@ -10,9 +10,8 @@ import msgspec
 
 from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.formats.convert import new_folder
-from agenttrace.publish import check_names, fill, write_sums
-from agenttrace.publish.card import Facts
 from agenttrace.publish.complete import MOST, flaws
+from agenttrace.publish.folder import Settings, check_names, fill, write_sums
 from agenttrace.publish.manifest import (
     FORMAT,
     NAME,
@@ -36,18 +35,17 @@ _LARGEST_MANIFEST = 1 << 26
 
 
 def release(
-    paths: Sequence[Path], output: Path, *, title: str, licence: str = "apache-2.0", words: Sequence[Word] = ()
+    paths: Sequence[Path], output: Path, settings: Settings | None = None, *, words: Sequence[Word] = ()
 ) -> Manifest:
     """Write the folder of a release and return its manifest.
 
-    Layout: that of `agenttrace.publish.publish`, and `records/NAME.cassette.zst`, `verdicts/NAME.jsonl`,
-    `manifest.json`. The same files give the same bytes.
+    Layout: that of the form `traces` of `agenttrace.publish.folder`, and `records/NAME.cassette.zst`,
+    `verdicts/NAME.jsonl`, `manifest.json`. The same files give the same bytes.
 
     Args:
         paths: record files of finished campaigns, run spec and cassette beside each.
         output: a new or empty folder.
-        title: heading of the card.
-        licence: identifier of the licence, as the Hub writes it.
+        settings: heading and licence of the card.
         words: private texts, beside the patterns of the leak check.
 
     Raises:
@@ -60,7 +58,7 @@ def release(
         lines = "\n  ".join(found)
         raise DataError(f"not fit to be released:\n  {lines}\nNothing was written.")
     with new_folder(output) as folder:
-        fill(folder, paths, Facts(title=title, licence=licence, release=True))
+        fill(folder, paths, msgspec.structs.replace(settings or Settings(), form="traces"), release=True)
         (folder / VERDICTS).mkdir()
         for path in paths:
             tape = cassette_path(path)

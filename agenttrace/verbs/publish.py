@@ -1,38 +1,95 @@
-"""`agenttrace publish`: a folder as it is published."""
+"""`agenttrace publish`: a folder as it is published, and its upload."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import argparse
-
-HELP = "validate record files and make the folder to publish: Parquet tables, records, schemas, card"
+from agenttrace.errors import UsageError
+from agenttrace.publish.forms import FORMS, about
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="record files (.jsonl)")
-    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="a new or empty folder")
-    parser.add_argument("--title", default="Agent traces with OS telemetry", help="heading of the card")
-    parser.add_argument("--license", default="apache-2.0", metavar="ID", help="licence as the Hub writes it")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="record files")
+    add_shared(parser, form=None)
     parser.add_argument("--private", action="append", default=[], metavar="TEXT", help="a text that must not be in it")
+    parser.add_argument(
+        "--private-repository", action="store_true", help="the repository is made private, or must be private already"
+    )
+
+
+def add_shared(parser: argparse.ArgumentParser, *, form: str | None) -> None:
+    """Add what this verb and `publish-rollouts` have in common."""
+    parser.add_argument("-o", "--output", required=True, type=Path, metavar="DIR", help="a new or empty folder")
+    chosen = "by the agent: traces or 1k-32k" if form is None else form
+    parser.add_argument("--form", choices=list(FORMS), default=form, help=f"{about()} (default: {chosen})")
+    parser.add_argument("--rows-per-shard", type=int, default=10_000, metavar="N", help="default: %(default)s")
+    parser.add_argument("--title", help="heading of the card")
+    parser.add_argument("--license", default="apache-2.0", metavar="ID", help="licence as the Hub writes it")
+    parser.add_argument("--keep-findings", action="store_true", help="publish although something looks private")
+    parser.add_argument(
+        "--upload",
+        metavar="OWNER/NAME",
+        help="bring it to the Hub in one commit (token: HF_TOKEN); without FILE, DIR as it is",
+    )
+    parser.add_argument("--make-only", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--from-host", action="store_true", help=argparse.SUPPRESS)
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot work, before anything is made.
+
+    Raises:
+        UsageError: with what to do.
+    """
+    from agenttrace.publish.upload import check_name  # noqa: PLC0415
+
+    if not arguments.files and arguments.upload is None:
+        raise UsageError("name the run to publish, or --upload a folder that was made before")
+    if not all(arguments.private):
+        raise UsageError("--private: expected a text that is not empty")
+    if arguments.upload is not None:
+        check_name(arguments.upload)
+
+
+def on_host(arguments: argparse.Namespace, words: list[str], verb: str = "publish") -> int:
+    """Make the folder and upload it in containers of their own."""
+    from agenttrace.host import publishing  # noqa: PLC0415
+
+    check(arguments)
+    return publishing.run(verb, arguments, words)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Publish into the folder and say what it holds."""
-    from agenttrace.errors import UsageError  # noqa: PLC0415
-    from agenttrace.publish import publish  # noqa: PLC0415
+    """Make the folder, upload it where that is asked for, and say what came of it."""
+    check(arguments)
+    if arguments.files:
+        _make(arguments)
+    if arguments.upload is not None and not arguments.make_only:
+        from agenttrace.models.order import host_settings  # noqa: PLC0415
+        from agenttrace.publish.upload import upload  # noqa: PLC0415
+
+        with host_settings(sys.stdin.buffer.read() if arguments.from_host else None):
+            done = upload(arguments.output, arguments.upload, private=arguments.private_repository)
+        sys.stdout.write(f"{done.url}: {done.added} files, {done.removed} stale ones removed, one commit\n")
+    return 0
+
+
+def _make(arguments: argparse.Namespace) -> None:
+    from agenttrace.publish.folder import Settings, publish  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
     from agenttrace.verbs.reading import records_only, tell  # noqa: PLC0415
     from agenttrace.verbs.validate import local_rules  # noqa: PLC0415
 
-    if not all(arguments.private):
-        raise UsageError("--private: expected a text that is not empty")
+    settings = Settings(
+        form=arguments.form,
+        rows_per_shard=arguments.rows_per_shard,
+        title=arguments.title,
+        licence=arguments.license,
+        leaks="keep" if arguments.keep_findings else "stop",
+    )
     words = [*local_rules()[0], *(word("private text", text) for text in arguments.private)]
-    files = records_only(arguments.files)
-    rows = publish(files, arguments.output, title=arguments.title, licence=arguments.license, words=words)
-    for name, count in rows.items():
-        tell(f"{arguments.output}: {name}: {count} rows")
-    return 0
+    for name, count in publish(records_only(arguments.files), arguments.output, settings, words=words).items():
+        tell(f"{arguments.output}/{name}: {count} rows")

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from agenttrace.analysis.sources import Problem, Source
+    from agenttrace.analysis.sources import Source
     from agenttrace.analysis.tables import Tables
+    from agenttrace.store.read import Problem
 
 _NAMED = 20
 

@@ -10,8 +10,6 @@ from agenttrace.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
-HELP = "make a release of finished campaigns: published folder, cassettes, verdicts, manifest; or check one"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
@@ -19,13 +17,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--verify", type=Path, metavar="DIR", help="check a release, write nothing")
     parser.add_argument("--demo", action="store_true", help="(nox session) release the bundled model's tasks anew")
-    parser.add_argument("--title", default="Agent traces with OS telemetry", help="heading of the card")
+    parser.add_argument("--title", help="heading of the card")
     parser.add_argument("--license", default="apache-2.0", metavar="ID", help="licence as the Hub writes it")
     parser.add_argument("--private", action="append", default=[], metavar="TEXT", help="a text that must not be in it")
 
 
+def on_host(_: argparse.Namespace, words: list[str]) -> int:
+    """Make or check a release in the analysis image; `--demo` runs a campaign before."""
+    from agenttrace.host import release  # noqa: PLC0415
+
+    return release.run(words)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Make or check a release; return 1 when a checked one is not whole."""
+    from agenttrace.publish.folder import Settings  # noqa: PLC0415
     from agenttrace.publish.release import release  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
     from agenttrace.verbs.reading import tell  # noqa: PLC0415
@@ -40,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.files or arguments.output is None:
         raise UsageError("name record files and a folder (FILE... -o DIR), or a release to check (--verify DIR)")
     words = [*local_rules()[0], *(word("private text", text) for text in arguments.private)]
-    made = release(arguments.files, arguments.output, title=arguments.title, licence=arguments.license, words=words)
+    settings = Settings(title=arguments.title, licence=arguments.license)
+    made = release(arguments.files, arguments.output, settings, words=words)
     for one in made.campaigns:
         digest = made.metadata_sha256[Path(one.records_file).name]
         tell(f"{one.records_file}: {one.records} records of {one.run_id}, metadata {digest}")

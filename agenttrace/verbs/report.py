@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-HELP = "write record files as one page that opens in any browser, without network"
 _MB = 1e6
 
 

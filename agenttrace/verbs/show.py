@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from agenttrace.records import Trace
 
-HELP = "print one trace as a readable transcript with the cost of each call"
 WHOLE_ID = 36
 """Characters of a whole trace id, a UUID."""
 

@@ -70,7 +70,7 @@ def _turn(count: int, action: Callable[[], object]) -> list[float]:
 
 def _in_container(worker: Worker) -> list[float]:
     """`subprocess.run` of a Python process under the very limits of a call."""
-    samples: list[float] = json.loads(worker.call("python", _PLAIN % _TURN, limit_ms=_LIMIT_MS).stdout.text)
+    samples: list[float] = json.loads(worker.call("python", _PLAIN % _TURN, limit_ms=_LIMIT_MS).stdout.text or "")
     return samples
 
 
@@ -181,7 +181,7 @@ def time_limit(containers: Mapping[str, SandboxContainer], rounds: int) -> list[
             taken = _timed(partial(worker.call, "bash", _STUBBORN, limit_ms=_STUBBORN_LIMIT_MS))
             late.append(taken - _STUBBORN_LIMIT_MS - GRACE_S * 1000)
             # The look is itself one process of the tools' user.
-            survivors.append(int(worker.call("python", _OURS, limit_ms=_LIMIT_MS).stdout.text) - 1)
+            survivors.append(int(worker.call("python", _OURS, limit_ms=_LIMIT_MS).stdout.text or "") - 1)
         name = f"limit and grace to all dead, {helper} helper"
         rows.append(row("limits", name, "ms", late, target=_CLEANUP_MS, judged="max"))
         rows.append(row("limits", f"survivors, {helper} helper", "", survivors, target=0, judged="max"))

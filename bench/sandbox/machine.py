@@ -53,7 +53,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
 def machine(container: SandboxContainer) -> Machine:
     """Facts of the engine and of one of its workers."""
     info = engine.check()
-    told = container.worker.call("bash", "stat -f -c %T .", limit_ms=10_000).stdout.text
+    told = container.worker.call("bash", "stat -f -c %T .", limit_ms=10_000).stdout.text or ""
     limits = container.worker.info.limits
     return Machine(
         cpus=info.cpus,

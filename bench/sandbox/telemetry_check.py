@@ -97,7 +97,7 @@ def _once(worker: Worker, load: Load) -> tuple[dict[str, int | None], str]:
         report = worker.call(load.kind, load.code, limit_ms=_LIMIT_MS)
     for ran in (report, without):
         if ran is not None and ran.exit_code != 0:
-            said = ran.stderr.text.strip().splitlines()[-1:] or ["no message"]
+            said = (ran.stderr.text or "").strip().splitlines()[-1:] or ["no message"]
             return dict.fromkeys(load.expected), f"exit code {ran.exit_code}: {said[0]}"
     figures = {}
     for name in load.expected:

@@ -9,9 +9,6 @@ import random
 from typing import TYPE_CHECKING
 
 import msgspec
-
-from agenttrace.records import ModelPin, Sampler, SandboxSpec, ServingSpec, Telemetry, Verdict
-from agenttrace.records.base import Record, digest
 from agenttrace.records.rollout import (
     BashBlockSpec,
     Execution,
@@ -23,6 +20,9 @@ from agenttrace.records.rollout import (
     Turn,
 )
 from agenttrace.rollouts import derived
+
+from agenttrace.records import ModelPin, Sampler, SandboxSpec, ServingSpec, Telemetry, Verdict
+from agenttrace.records.base import Record, digest
 from agenttrace.store.read import run_spec_path
 
 if TYPE_CHECKING:

@@ -1,10 +1,11 @@
-"""Rollout files give the same three tables as traces."""
+"""Rollout files give the same three tables and the same page as traces."""
 
 import msgspec
 import pytest
 
 from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
+from agenttrace.errors import DataError
 from agenttrace.records import Telemetry, Verdict
 from agenttrace.records.rollout import Execution, HiddenTests, Rollout, Turn
 
@@ -52,7 +53,7 @@ def file(tmp_path):
 def test_a_turn_is_a_step_and_its_command_a_span(file):
     found = load([file])
     assert not found.partial
-    assert found.runs["ended"].tolist() == ["submitted", "turns"]
+    assert found.runs["ended"].tolist() == ["final_answer", "max_steps"]
     assert found.runs["solved"].tolist() == [True, False]
     assert found.runs["task_id"].tolist() == ["octo__cat-1"] * 2
     assert found.steps["tool_call_count"].tolist() == [1, 0, 1, 1]
@@ -72,7 +73,7 @@ def test_what_the_infrastructure_spoilt_is_counted_apart_and_attempts_at_one_tas
 def test_traces_and_rollouts_may_be_read_together(file, tmp_path):
     from itertools import islice
 
-    from bench.synthetic.traces import released_size, traces, write
+    from agenttrace.analysis.synthetic import released_size, traces, write
 
     other = tmp_path / "t.jsonl"
     write(other, islice(traces(released_size()[0]), 3))
@@ -83,4 +84,21 @@ def test_a_line_that_is_no_rollout_is_counted_and_named(file):
     file.write_bytes(file.read_bytes() + b'{"rollout_id": "x"}\n' + b'{"rollout_id":')
     source = load([file]).sources[0]
     assert (source.rows, source.bad_lines) == (2, 2)
-    assert "not a rollout" in str(source.problems[0])
+    assert "not a trace record" in str(source.problems[0])
+
+
+def test_the_page_shows_a_rollout(file):
+    from agenttrace.analysis.report.sources import read_views
+
+    first, second = read_views(file)
+    assert (first.task, first.name, first.solved, second.ended) == ("octo__cat-1", "rollout 0", True, "turns")
+    assert [len(step.calls) for step in first.steps] == [1, 0, 1]
+    call = first.steps[2].calls[0]
+    assert (call.input, call.exit, call.output) == ('{"command":"nosuch"}', 127, "Observation: seen")
+    assert call.cut == {"output": (80, 100)}
+    assert [step.told for step in first.steps] == [None, "Observation: seen", None]
+    assert (first.patch, first.answer) == ("diff", None)
+    assert first.steps[0].start == 0.0
+    file.write_bytes(b'{"rollout_id": 3}\n')
+    with pytest.raises(DataError, match="line 1"):
+        list(read_views(file))

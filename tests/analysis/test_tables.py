@@ -14,12 +14,14 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agenttrace.analysis import columns, tables
-from agenttrace.analysis.plots.style import NothingToDraw, Part
+from agenttrace.analysis import tables
+from agenttrace.analysis.plots.distributions import NothingToDraw
+from agenttrace.analysis.plots.drawing import Part
 from agenttrace.analysis.plots.timeline import timeline
+from agenttrace.analysis.rows import entry
 from agenttrace.analysis.sources import KEPT_PROBLEMS, Source
-from agenttrace.analysis.tables import _row as decode
 from agenttrace.errors import DataError, UsageError
+from agenttrace.formats import columns
 
 
 def test_every_row_step_and_span_is_there_with_its_figures(thousand, rows):
@@ -89,7 +91,7 @@ def test_mixed_versions_and_compressions_in_one_reading(tmp_path, few, released)
     found = tables.load([packed, frames, mixed])
     assert [source.rows for source in found.sources] == [20, 20, 21]
     assert not found.partial
-    assert set(found.runs["schema_version"]) == {"1.0.0", "0.3.0"}
+    assert set(found.runs["schema_version"]) == {"1.1.0", "0.3.0"}
 
 
 def test_the_name_of_a_file_does_not_matter(tmp_path, few):
@@ -172,7 +174,7 @@ def test_an_empty_file_gives_empty_tables_with_all_columns(tmp_path):
     path.touch()
     found = tables.load([path])
     assert [len(found.runs), len(found.steps), len(found.spans)] == [0, 0, 0]
-    assert list(found.runs.columns) == columns.RUNS.names
+    assert list(found.runs.columns) == list(columns.kinds("runs", texts=False))
     assert found.sources == [Source(file=str(path))]
 
 
@@ -225,9 +227,9 @@ def test_parquet_holds_the_same_as_the_frames(tmp_path, few, released):
     sources = tables.write_parquet([few, released], tmp_path / "out")
     assert [source.rows for source in sources] == [20, 1]
     found = tables.load([few, released])
-    for name, schema in columns.SCHEMAS.items():
+    for name in columns.TABLES:
         table = pq.read_table(tmp_path / "out" / f"{name}.parquet")
-        assert table.schema.names == schema.names
+        assert table.schema.equals(columns.schema(name))
         assert pq.read_metadata(tmp_path / "out" / f"{name}.parquet").metadata[b"agenttrace.partial"] == b"false"
         frame = getattr(found, name)
         for column in frame.columns:
@@ -263,7 +265,6 @@ def peak_mib(path, out):
     return rows, bad_lines, rss / (1024 if sys.platform != "darwin" else 1 << 20)
 
 
-@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path, thousand):
     one, many = tmp_path / "one.jsonl", tmp_path / "many.jsonl"
     text = thousand.read_bytes()
@@ -277,7 +278,6 @@ def test_memory_does_not_grow_with_the_file(tmp_path, thousand):
     assert peak_many < peak_one + 100  # the seven times longer file has 100 MB more of text
 
 
-@pytest.mark.slow
 def test_two_gigabytes_in_one_line_are_skipped_in_bounded_memory(tmp_path, few):
     path = tmp_path / "huge.jsonl.zst"
     frame = zstandard.ZstdCompressor(level=1).compressobj()
@@ -301,7 +301,7 @@ def test_two_gigabytes_in_one_line_are_skipped_in_bounded_memory(tmp_path, few):
 @settings(max_examples=200, deadline=None)
 def test_whatever_stands_in_a_line_is_a_row_or_a_data_error(value):
     with pytest.raises(DataError):
-        decode(json.dumps(value).encode())
+        entry(0, "f", 1, json.dumps(value).encode())
 
 
 def test_records_read_from_another_format_count_although_their_calls_have_no_clock(tmp_path, few):

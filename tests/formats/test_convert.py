@@ -8,16 +8,18 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from typing import get_args, get_origin
 
 import msgspec
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from agenttrace.analysis.tables import write_parquet
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import FORMATS, Format, tables
 from agenttrace.formats.convert import convert, read
-from agenttrace.records import Trace
+from agenttrace.records import LLMStep, Span, Trace
 from tests.formats.hostile import spec
 
 DATA = Path(__file__).parents[1] / "data" / "records"
@@ -44,29 +46,54 @@ def test_the_view_keeps_the_file_it_names(tmp_path):
 
 
 def test_tables_are_typed_and_hold_every_figure(tmp_path):
-    assert convert([OURS, FOREIGN], "parquet", tmp_path / "t") == {"runs": 5, "llm_steps": 13, "spans": 12}
+    assert convert([OURS, FOREIGN], "parquet", tmp_path / "t") == {"runs": 5, "steps": 13, "spans": 12}
     spans = pq.read_table(tmp_path / "t" / "spans.parquet")
     kinds = {field.name: str(field.type) for field in spans.schema}
     expected = {
-        "start_ns": "int64", "duration_ms": "double", "telemetry_max_rss_bytes": "int64", "exit_code": "int64",
-        "telemetry_user_time_s": "double", "status": "string", "stdout_bytes_total": "int64",
+        "start_ns": "int64", "duration_ms": "double", "max_rss_bytes": "int64", "exit_code": "int64",
+        "user_time_s": "double", "status": "string", "stdout_bytes_total": "int64",
     }  # fmt: skip
     assert {name: kinds[name] for name in expected} == expected
     found = spans.to_pylist()[0]
     span = traces()[0].spans[0]
     assert found["tool_input"] == span.tool_input
-    assert found["telemetry_wall_ns"] == span.telemetry.wall_ns
+    assert found["wall_ns"] == span.telemetry.wall_ns
     assert found["stdout_text"] == span.stdout.text
     runs = pq.read_table(tmp_path / "t" / "runs.parquet").to_pylist()
     assert json.loads(runs[0]["metadata_json"]) == traces()[0].metadata
     assert runs[0]["timestamp_utc"].isoformat(timespec="microseconds") == traces()[0].timestamp_utc
-    assert [run["outcome_solved"] for run in runs] == [True, True, True, False, None]
+    assert [run["solved"] for run in runs] == [True, True, True, False, None]
 
 
-def test_no_field_of_a_record_is_missing_from_the_tables():
-    spans = set(tables.kinds("spans"))
-    for field in msgspec.structs.fields(type(traces()[0].spans[0])):
-        assert any(name.removesuffix("_json") == field.name or name.startswith(f"{field.name}_") for name in spans)
+def fields(record):
+    """Names of all fields of a record type that hold no structure, and of the structures in it."""
+    for field in msgspec.structs.fields(record):
+        parts = (field.type, *(get_args(field.type) if get_origin(field.type) is not tuple else ()))
+        structure = next((part for part in parts if isinstance(part, type) and issubclass(part, msgspec.Struct)), None)
+        if field.name not in {"spans", "llm_steps"}:
+            yield from fields(structure) if structure else [field.name]
+
+
+@pytest.mark.parametrize(("table", "record"), [("runs", Trace), ("steps", LLMStep), ("spans", Span)])
+def test_no_field_of_a_record_is_missing_from_the_tables(table, record):
+    names = {name.removesuffix("_json") for name in tables.kinds(table)}
+    for field in fields(record):
+        assert field in names or {f"stdout_{field}", f"stderr_{field}"} <= names, field
+
+
+def test_tables_of_a_file_and_its_conversion_are_the_same(tmp_path):
+    convert([OURS], "parquet", tmp_path / "a")
+    write_parquet([OURS], tmp_path / "b")
+    for name in tables.TABLES:
+        mine, theirs = (pq.read_table(tmp_path / folder / f"{name}.parquet") for folder in "ab")
+        assert mine.schema.equals(theirs.schema)
+        for column in set(mine.column_names) - {"file", "line"}:
+            assert mine[column].to_pylist() == theirs[column].to_pylist(), column
+
+
+def test_what_a_trace_does_not_have_is_unknown(tmp_path):
+    convert([OURS], "parquet", tmp_path / "t")
+    assert set(pq.read_table(tmp_path / "t" / "spans.parquet")["cut_chars"].to_pylist()) == {None}
 
 
 def test_row_groups_are_written_as_rows_come(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats import FORMATS, atif, foreign, mini_swe_trajectory, otlp, session_trace, sharegpt
+from agenttrace.formats import FORMATS, atif, foreign, mini_swe, otlp, session_trace, sharegpt
 from agenttrace.formats.conversation import messages, turns
 from agenttrace.formats.convert import convert, read
 from agenttrace.records import ToolCall
@@ -140,20 +140,20 @@ def test_a_mini_swe_agent_trajectory_is_read_and_written_as_it_was():
     ]
     assert (trace.llm_steps[0].input_tokens, trace.llm_steps[0].output_tokens) == (11, 3)
     again = msgspec.json.decode(msgspec.json.encode(trace), type=type(trace))
-    assert as_json(mini_swe_trajectory.from_trace(again)) == FOREIGN_MINI
+    assert as_json(mini_swe.from_trace(again)) == FOREIGN_MINI
 
 
 def test_a_row_of_messages_without_info_is_read_and_written_as_it_was():
     row = {key: FOREIGN_MINI[key] for key in ("instance_id", "messages", "trajectory_format")} | {"exit_status": "x"}
     trace = foreign.to_trace(row)
     assert (len(trace.spans), trace.model, trace.outcome.ended) == (2, "unknown", "unknown")
-    written = as_json(mini_swe_trajectory.from_trace(trace))
+    written = as_json(mini_swe.from_trace(trace))
     assert json.dumps(written) == json.dumps(row)  # order of keys, too
 
 
 @pytest.mark.parametrize("trace", [*traces(), hostile()], ids=lambda trace: trace.trace_id)
 def test_mini_swe_agent_carries_task_commands_and_results(trace):
-    value = as_json(mini_swe_trajectory.from_trace(trace, spec()))
+    value = as_json(mini_swe.from_trace(trace, spec()))
     found = foreign.to_trace(value)
     assert (found.prompt, found.model) == (trace.prompt, trace.model)
     assert len(found.llm_steps) == len(trace.llm_steps)
@@ -162,7 +162,7 @@ def test_mini_swe_agent_carries_task_commands_and_results(trace):
         if span.tool_name == "bash" and span.status == "ok":
             assert span.tool_output in heard
             assert json.loads(span.tool_input)["command"] in str([s.tool_input for s in found.spans])
-    assert as_json(mini_swe_trajectory.from_trace(found)) == value
+    assert as_json(mini_swe.from_trace(found)) == value
 
 
 def test_a_session_is_a_header_and_messages_by_the_rules_of_the_hub():

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
-from agenttrace.plan import Options, make_plan
-from agenttrace.replay.rows import metadata_digest
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.fixture.version import fixture_version
+from agenttrace.plan import Options, make_plan
+from agenttrace.publish.folder import Settings
 from agenttrace.publish.release import release, verify
 from agenttrace.serving.cassette import Turn, cassette_path
 from agenttrace.serving.cassette_log import CassetteLog
 from agenttrace.serving.chat import spec_fixed_part
 from agenttrace.store.read import run_spec_path
 from agenttrace.validate.leaks import word
+from tests.validate.test_bash_block import LINES, SPEC, as_collected
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def plan(tmp_path):
 
 def turns(row, spec):
     """Return the replies that a record says there were, each to a request of no interest here."""
-    fixed = spec_fixed_part(spec)
+    fixed = spec_fixed_part(spec) if spec.agent.kind == "tool_calling" else {}
     for step in row["llm_steps"]:
         result = {
             "content": step["model_output"],
@@ -61,15 +64,15 @@ def campaign(rows, record_file, plan):
 
 @pytest.fixture
 def folder(campaign, tmp_path):
-    release([campaign], tmp_path / "out", title="One task")
+    release([campaign], tmp_path / "out", Settings(title="One task"))
     return tmp_path / "out"
 
 
 FILES = (
     "README.md", "SHA256SUMS", "data/agenttrace-0.3/train-00000-of-00001.parquet",
-    "data/llm_steps/train-00000-of-00001.parquet", "data/runs/train-00000-of-00001.parquet",
-    "data/spans/train-00000-of-00001.parquet", "manifest.json", "records/demo.cassette.zst", "records/demo.jsonl",
-    "records/demo.run.json", "schema/run-spec-1.0.0.json", "schema/trace-1.0.0.json", "verdicts/demo.jsonl",
+    "data/runs/train-00000-of-00001.parquet", "data/spans/train-00000-of-00001.parquet",
+    "data/steps/train-00000-of-00001.parquet", "manifest.json", "records/demo.cassette.zst", "records/demo.jsonl",
+    "records/demo.run.json", "schema/run-spec-1.1.0.json", "schema/trace-1.1.0.json", "verdicts/demo.jsonl",
 )  # fmt: skip
 
 
@@ -79,7 +82,9 @@ def test_a_release_holds_all_its_files_and_is_whole(folder, campaign, plan):
     body = json.loads((folder / "manifest.json").read_bytes())
     assert body["format"] == "agenttrace-release-1"
     assert tuple(sorted([*body["files"], "manifest.json"])) == FILES
-    assert body["metadata_sha256"] == {"demo.jsonl": metadata_digest(campaign)}
+    (known,) = (json.loads(line)["metadata"] for line in campaign.read_text(encoding="utf-8").splitlines())
+    canonical = json.dumps(known, sort_keys=True, separators=(",", ":"), ensure_ascii=False) + "\n"
+    assert body["metadata_sha256"] == {"demo.jsonl": hashlib.sha256(canonical.encode()).hexdigest()}
     (one,) = body["campaigns"]
     assert (one["run_id"], one["model"], one["demo"]) == ("one-task", plan.spec.model.name, True)
     assert (one["records"], one["solved"]["solved"], one["tasks"]) == (1, 1, 1)
@@ -92,7 +97,7 @@ def test_a_release_holds_all_its_files_and_is_whole(folder, campaign, plan):
 
 
 def test_the_same_campaign_gives_the_same_bytes(folder, campaign, tmp_path):
-    release([campaign], tmp_path / "again", title="One task")
+    release([campaign], tmp_path / "again", Settings(title="One task"))
     assert (tmp_path / "again/manifest.json").read_bytes() == (folder / "manifest.json").read_bytes()
 
 
@@ -195,9 +200,35 @@ def test_a_folder_that_is_not_there_is_one_error(tmp_path):
         list(verify(tmp_path / "none"))
 
 
+@pytest.fixture
+def rollouts(tmp_path):
+    """A finished run of the bash-block agent."""
+    path = tmp_path / "run.jsonl"
+    path.write_text("".join(json.dumps(as_collected(line)) + "\n" for line in LINES), encoding="utf-8")
+    run_spec_path(path).write_bytes(msgspec.json.encode(SPEC))
+    return path
+
+
+def test_a_run_of_the_bash_block_agent_is_released_with_its_cassette(rollouts, tmp_path):
+    with_cassette(rollouts, [as_collected(line) for line in LINES], SPEC)
+    made = release([rollouts], tmp_path / "out")
+    assert (made.campaigns[0].records, made.campaigns[0].tasks, made.campaigns[0].rollouts) == (10, 2, 5)
+    assert list(verify(tmp_path / "out")) == []
+    line = json.loads((tmp_path / "out/verdicts/run.jsonl").read_text().splitlines()[1])
+    assert (line["task_id"], line["rollout_index"], line["ended"]) == ("octo__repo-0", 1, "max_steps")
+    assert "really executed" in (tmp_path / "out/README.md").read_text(encoding="utf-8")
+
+
+def test_without_its_cassette_or_a_rollout_it_is_refused_by_name(rollouts, tmp_path):
+    refused(rollouts, tmp_path, "run.cassette.zst: is missing; without the replies nobody can replay the records")
+    kept = rollouts.read_bytes().splitlines(keepends=True)
+    rollouts.write_bytes(b"".join(kept[:-1]))
+    refused(rollouts, tmp_path, r"1 of 10 tasks of the run spec have no record \(task octo__repo-1\)")
+
+
 def refused(campaign, tmp_path, match, **more):
     with pytest.raises(DataError, match=match) as told:
-        release([campaign], tmp_path / "out", title="x", **more)
+        release([campaign], tmp_path / "out", **more)
     assert not (tmp_path / "out").exists()
     return str(told.value)
 

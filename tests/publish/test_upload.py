@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from agenttrace.errors import DataError, StorageError, UsageError
-from agenttrace.publish.rollouts import Settings, publish
+from agenttrace.publish.folder import publish
 from agenttrace.publish.upload import check_name, upload
-from bench.synthetic import rollouts as synthetic
+from tests.publish.test_forms import OLD
 
 NAME = "owner/rollouts"
 HEAD = "d" * 40
@@ -144,9 +144,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    corpus = synthetic.Corpus()
-    synthetic.write(tmp_path / "run.jsonl", synthetic.spec(corpus), synthetic.rollouts(corpus))
-    publish(tmp_path / "run.jsonl", tmp_path / "out", Settings())
+    publish([OLD], tmp_path / "out")
     return tmp_path / "out"
 
 

@@ -1,8 +1,7 @@
-"""`stats`, `compare` and `publish-rollouts` as commands."""
+"""`stats`, `compare` and `compact` as commands."""
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import os
@@ -13,8 +12,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from agenttrace.host import publishing
-from bench.synthetic import rollouts as synthetic
+from agenttrace.rollouts import synthetic
 
 TRACES = Path(__file__).parents[1] / "data" / "records" / "demo.jsonl"
 
@@ -59,9 +57,6 @@ def test_compare_prints_the_table_of_two_runs(runs):
         (("stats", "none.jsonl"), 2, "cannot read none.jsonl"),
         (("stats", "bad.jsonl"), 1, "bad.jsonl, line 1: not a rollout"),
         (("stats", "empty.jsonl"), 2, "no rollout in it"),
-        (("publish-rollouts", "-o", "out"), 2, "name the run to publish"),
-        (("publish-rollouts", "a.jsonl", "-o", "out", "--upload", "x"), 2, "expected OWNER/NAME"),
-        (("publish-rollouts", "empty.jsonl", "-o", "out"), 2, "a run spec lies beside its records"),
         (("stats", "table.parquet"), 2, "it is a Parquet file"),
         (("stats", "packed.jsonl.gz"), 2, "it is compressed; unpack it first (gunzip)"),
         (("stats", "packed.jsonl.zst"), 1, "unpacked first (zstd -d)"),
@@ -86,25 +81,3 @@ def test_a_mistake_is_one_message(runs, tmp_path, arguments, status, message):
     assert message in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
-
-
-def test_the_host_gives_records_and_token_to_two_containers(runs, tmp_path, monkeypatch):
-    started = []
-
-    def run(verb, argv, *, order=None):
-        started.append((verb, argv, order))
-        return 0
-
-    monkeypatch.setattr("agenttrace.host.analysis.run", run)
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    argv = [str(runs[0]), "-o", str(tmp_path / "out"), "--upload", "o/n", "--private"]
-    assert publishing.run(argv) == 0
-    (_, first, none), (_, second, order) = started
-    assert first == [*argv, "--make-only"]
-    assert none is None
-    assert second == ["--output", str(tmp_path / "out"), "--upload", "o/n", "--from-host", "--private"]
-    assert json.loads(order)["environment"]["HF_TOKEN"] == "hf_secret"
-    assert "hf_secret" not in " ".join(second)
-    parser = argparse.ArgumentParser()
-    publishing.publish_rollouts.add(parser)
-    assert parser.parse_args(second).run is None

@@ -6,17 +6,20 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from agenttrace.errors import DataError
 from agenttrace.records.base import Record
 
 if TYPE_CHECKING:
-    from agenttrace.records.rollout import Rollout, Turn
+    from agenttrace.records import Span, Trace
 
 NOT_FOUND = 127
 """Exit status of the shell for a command that does not exist; all that an execution-free sandbox says to an attempt."""
 _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 Kind = Literal["useful", "empty", "not_found", "timeout", "format_error"]
-
+_STOP = {"final_answer": "submitted", "max_steps": "turns", "token_budget": "tokens", "format_error": "format"}
+"""The rule that ended it, in the words of rollouts; the rest is `error`."""
 
 KINDS: tuple[Kind, ...] = ("useful", "empty", "not_found", "timeout", "format_error")
 
@@ -58,44 +61,45 @@ class Facts(Record, frozen=True, kw_only=True):
     passed: bool | None
 
 
-def facts(rollout: Rollout) -> Facts:
-    """Return what a rollout contributes.
+def facts(trace: Trace) -> Facts:
+    """Return what a trace of a bash-block agent contributes.
 
     Raises:
         DataError: its time is none.
     """
-    turns = rollout.turns
-    executions = [turn.execution for turn in turns if turn.execution is not None]
+    steps, known = trace.llm_steps, trace.metadata
+    spans = {span.parent_span_id: span for span in trace.spans}
     kinds: dict[str, int] = {}
-    for turn in turns:
-        kind = kind_of(turn)
+    for step in steps:
+        kind = kind_of(spans.get(step.step_id))
         kinds[kind] = kinds.get(kind, 0) + 1
-    files, lines = patch_size(rollout.patch or "")
-    last = turns[-1] if turns else None
+    files, lines = patch_size(trace.outcome.patch or "")
+    last = steps[-1] if steps else None
+    prepare_ms = trace.prepare_ms or 0.0
     try:
-        time = datetime.fromisoformat(rollout.timestamp_utc)
+        time = datetime.fromisoformat(trace.timestamp_utc)
         started = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()  # never this machine's time zone
     except (ValueError, OverflowError, OSError) as error:
-        raise DataError(f"rollout {rollout.rollout_id}: timestamp_utc is no time: {error}") from error
+        raise DataError(f"trace {trace.trace_id}: timestamp_utc is no time: {error}") from error
     return Facts(
-        instance_id=rollout.instance_id,
-        repo=rollout.repo,
-        language=rollout.language,
-        stop=rollout.stop,
-        began_s=started - rollout.prepare_ms / 1000,
-        ended_s=started + rollout.duration_ms / 1000,
-        turns=len(turns),
-        duration_s=rollout.duration_ms / 1000,
-        tool_s=sum(execution.duration_ms for execution in executions) / 1000,
-        generated_tokens=_total([turn.output_tokens for turn in turns]),
-        billed_prompt_tokens=_total([turn.input_tokens for turn in turns]),
-        evaluated_prompt_tokens=_total([turn.timings.prompt_n if turn.timings else None for turn in turns]),
+        instance_id=str(known.get("task_id")),
+        repo=str(known.get("repo")),
+        language=str(known.get("language")),
+        stop=_STOP.get(trace.outcome.ended, "error"),
+        began_s=started - prepare_ms / 1000,
+        ended_s=started + trace.total_duration_ms / 1000,
+        turns=len(steps),
+        duration_s=trace.total_duration_ms / 1000,
+        tool_s=sum(span.duration_ms for span in trace.spans) / 1000,
+        generated_tokens=_total([step.output_tokens for step in steps]),
+        billed_prompt_tokens=_total([step.input_tokens for step in steps]),
+        evaluated_prompt_tokens=_total([step.timings.prompt_n if step.timings else None for step in steps]),
         conversation_tokens=_total([last.input_tokens, last.output_tokens]) if last else 0,
         observations=kinds,
-        first_words=tuple(first_word(execution.command) for execution in executions),
+        first_words=tuple(first_word(_command(span)) for span in trace.spans),
         patch_files=files,
         patch_lines=lines,
-        passed=_passed(rollout),
+        passed=trace.outcome.solved,
     )
 
 
@@ -117,20 +121,23 @@ def patch_size(patch: str) -> tuple[int, int]:
     return files, lines
 
 
-def kind_of(turn: Turn) -> Kind:
-    """Return what a turn's observation was good for.
+def kind_of(span: Span | None) -> Kind:
+    """Return what the observation of a step was good for.
 
     `useful` printed something, `empty` nothing, `not_found` asked for a command that does not exist, `timeout` was
     stopped, `format_error` had no command.
     """
-    execution = turn.execution
-    if execution is None:
+    if span is None:
         return "format_error"
-    if execution.status == "timeout":
+    if span.status == "timeout":
         return "timeout"
-    if execution.exit_code == NOT_FOUND:
+    if span.exit_code == NOT_FOUND:
         return "not_found"
-    return "useful" if execution.stdout_bytes + execution.stderr_bytes else "empty"
+    return "useful" if any(stream.bytes_total for stream in (span.stdout, span.stderr) if stream) else "empty"
+
+
+def _command(span: Span) -> str:
+    return str(msgspec.json.decode(span.tool_input)["command"])
 
 
 def first_word(command: str) -> str:
@@ -142,10 +149,3 @@ def first_word(command: str) -> str:
 def _total(values: list[int | None]) -> int | None:
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) else None
-
-
-def _passed(rollout: Rollout) -> bool | None:
-    graded = [verdict.verdict for verdict in rollout.verdicts]
-    if "failed" in graded:
-        return False
-    return True if graded and all(verdict == "passed" for verdict in graded) else None

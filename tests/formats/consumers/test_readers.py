@@ -14,7 +14,7 @@ import pytest
 # They stand in the session's own environment alone; elsewhere this file says so and tests nothing.
 pytest.importorskip("harbor", reason="scripts/nox -s formats-check installs Harbor, Inspect and mini-swe-agent")
 
-from agenttrace.formats import atif, mini_swe_trajectory
+from agenttrace.formats import atif, mini_swe
 from agenttrace.formats.convert import convert
 from tests.formats.hostile import OURS, hostile, spec, traces
 
@@ -146,9 +146,9 @@ def test_mini_swe_agent_writes_what_is_read_back(tmp_path, monkeypatch):
     status, result = agent.run("the task")
     save_traj(agent, tmp_path / "a.traj.json", exit_status=status, result=result, print_path=False)
     value = json.loads((tmp_path / "a.traj.json").read_text(encoding="utf-8"))
-    trace = mini_swe_trajectory.to_trace(value)
+    trace = mini_swe.to_trace(value)
     assert (trace.outcome.ended, trace.outcome.final_answer) == ("final_answer", "done\n")
     assert "the task" in trace.prompt
     assert json.loads(trace.spans[0].tool_input) == {"command": "echo one two"}
     assert "one two" in trace.spans[0].tool_output
-    assert json.loads(json.dumps(mini_swe_trajectory.from_trace(trace))) == value
+    assert json.loads(json.dumps(mini_swe.from_trace(trace))) == value

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
 from agenttrace.errors import DataError
 from agenttrace.formats.conversation import imported, json_object, system_prompt, turns, without_none
@@ -18,6 +19,7 @@ from agenttrace.formats.patch import difference, patched
 from agenttrace.records import (
     NOT_MEASURED,
     SCHEMA_VERSION,
+    BashBlockSpec,
     LLMStep,
     Outcome,
     Span,
@@ -70,8 +72,9 @@ class _File(msgspec.Struct):
 def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> dict[str, Any]:  # noqa: ARG001
     """Return the content of a `.traj.json`; one that was read before is written again as it was.
 
-    A call of `bash` is a bash block, a call of another tool a block named after the tool, which mini-swe-agent would
-    not run; the answers to all calls of a generation are one user message.
+    The replies of a bash-block agent stand as they are. Of another agent, a call of `bash` is a bash block, a call of
+    another tool a block named after the tool, which mini-swe-agent would not run; the answers to all calls of a
+    generation are one user message. `submission` is the patch of a checkout, where there is one.
     """
     kept = imported(trace) if imported(trace).get("format") == NAME else {}
     system = system_prompt(trace, spec)
@@ -83,10 +86,10 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     value = {
         "info": {
             "exit_status": _STATUS.get(outcome.ended, outcome.ended),
-            "submission": outcome.final_answer or "",
+            "submission": (outcome.patch if outcome.ended == "final_answer" else "") or outcome.final_answer or "",
             "model_stats": {"instance_cost": 0.0, "api_calls": len(trace.llm_steps)},
             "mini_version": VERSION,
-            "config": {"model": {"model_name": trace.model}},
+            "config": _config(trace, spec),
             "agenttrace": {
                 "trace_id": trace.trace_id,
                 "timestamp_utc": trace.timestamp_utc,
@@ -102,11 +105,36 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     return again if isinstance(again, dict) else value
 
 
+def file_name(trace: Trace) -> str:
+    """Return `TASK__INDEX.traj.json`, as its batches name files; what may not be in a file name becomes `-`."""
+    known = trace.metadata
+    task = str(known.get("task_name") or known.get("task_id") or "")
+    task = re.sub(r"[^A-Za-z0-9._+-]+", "-", task).lstrip(".-") or "task"
+    return f"{task[:180]}__{known.get('rollout_index') or 0}.traj.json"
+
+
+def _config(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
+    model = {"model_name": trace.model}
+    if spec is None or not isinstance(agent := spec.agent, BashBlockSpec):
+        return {"model": model}
+    return {
+        "agent": {
+            "system_template": agent.system_template,
+            "instance_template": agent.instance_template,
+            "format_error_template": agent.format_error_template,
+            "step_limit": agent.max_turns,
+            "cost_limit": 0.0,
+        },
+        "environment": {"timeout": agent.call_limit_ms // 1000},
+        "model": {**model, "model_kwargs": msgspec.to_builtins(spec.sampler)},
+    }
+
+
 def _turn(turn: Turn, *, plain: bool) -> list[dict[str, Any]]:
     step = turn.step
     parts = [step.model_output] if step.model_output else []
     shown = _BLOCK.findall(step.model_output or "")
-    for call in step.tool_calls or ():
+    for call in (step.tool_calls or ()) if step.blocks is UNSET else ():
         values = json_object(call.arguments) or {}
         command = values.get("command")
         is_bash = call.name == "bash" and isinstance(command, str)
@@ -199,10 +227,13 @@ def _turns(rest: list[_Message], trace_id: str) -> tuple[list[LLMStep], list[Spa
             name="bash",
             arguments=canonical_json({"command": blocks[0] if blocks else ""}).decode(),
         )
-        steps.append(_step(message, call if len(blocks) == 1 else None, number, trace_id))
-        answer = rest[place + 1] if place + 1 < len(rest) else None
-        if len(blocks) == 1 and answer is not None and answer.role == "user":
-            spans.append(_span(_text(answer.content), call, steps[-1], trace_id))
+        following = rest[place + 1] if place + 1 < len(rest) else None
+        answer = _text(following.content) if following is not None and following.role == "user" else None
+        step = _step(message, call if len(blocks) == 1 else None, number, trace_id)
+        if len(blocks) == 1 and answer is not None:
+            spans.append(_span(answer, call, step, trace_id))
+        answered = answer if len(blocks) != 1 else None
+        steps.append(msgspec.structs.replace(step, counted_tokens=None, blocks=len(blocks), answered=answered))
     return steps, spans
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agenttrace.analysis.commands import first_word
+from agenttrace.formats.commands import first_word
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,237 @@
+"""Makes a folder as it is published: tables or files of a form, schemas, a card; `datasets.load_dataset` opens it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import deque
+from contextlib import ExitStack
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from agenttrace.errors import DataError, UsageError
+from agenttrace.formats import mini_swe, tables
+from agenttrace.formats.convert import new_folder, read, value_of
+from agenttrace.publish.card import Contents, Table, card
+from agenttrace.publish.forms import FORMS, OF_AGENT
+from agenttrace.publish.shards import ROWS, Shards
+from agenttrace.records import Record, schema
+from agenttrace.store.read import read_run_spec, run_spec_path
+from agenttrace.validate import Validation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from agenttrace.formats import Sourced
+    from agenttrace.formats.arrow import TableFile
+    from agenttrace.publish.forms import Form, Part
+    from agenttrace.validate.leaks import Word
+
+SUMS = "SHA256SUMS"
+_SHOWN = 5
+
+
+class Settings(Record, frozen=True, kw_only=True):
+    """How a folder is made.
+
+    Attributes:
+        form: one of `FORMS`; `None` is that of the agent whose records come first.
+        rows_per_shard: rows of a Parquet file.
+        title: heading of the card; `None` is the form's own.
+        licence: identifier of the licence, as the Hub writes it.
+        leaks: `stop` at what looks private, or `keep` it, where it is known to be the repositories' own text.
+    """
+
+    form: str | None = None
+    rows_per_shard: int = ROWS
+    title: str | None = None
+    licence: str = "apache-2.0"
+    leaks: Literal["stop", "keep"] = "stop"
+
+
+def publish(
+    paths: Sequence[Path], output: Path, settings: Settings | None = None, *, words: Sequence[Word] = ()
+) -> dict[str, int]:
+    """Write the folder, whole or not at all, and return how many rows each of its folders has.
+
+    Layout: `README.md` (the card), Parquet files in the folders of the form, or `trajectories/`; `records/` (the record
+    files and run specs, unchanged) or the run specs alone; `schema/`; `SHA256SUMS`. The same records give the same
+    bytes.
+
+    Args:
+        paths: record files.
+        output: a new or empty folder.
+        settings: form and heading.
+        words: private texts, beside the patterns of the leak check.
+
+    Raises:
+        DataError: a file does not validate, or a record does not fit the form; nothing is written.
+        UsageError: the output is there already, two files have one name, there is no record, or no run spec where the
+            form needs one.
+        StorageError: the folder cannot be written.
+    """
+    settings = settings or Settings()
+    check_names(paths)
+    name = settings.form or _default_form(paths[0])
+    if not FORMS[name].flat:
+        for path in paths:
+            read_run_spec(run_spec_path(path))
+    for path in paths:
+        _must_be_valid(path, words, leaks=settings.leaks)
+    with new_folder(output) as folder:
+        made = fill(folder, paths, msgspec.structs.replace(settings, form=name))
+        write_sums(folder)
+    return {table.folder: table.rows for table in made}
+
+
+def _default_form(path: Path) -> str:
+    beside = run_spec_path(path)
+    return OF_AGENT[read_run_spec(beside).agent.kind] if beside.is_file() else "traces"
+
+
+def check_names(paths: Sequence[Path]) -> None:
+    """Refuse files that cannot lie in one folder.
+
+    Raises:
+        UsageError: two have the same name, be it in other letters of either case, or one that `SHA256SUMS` cannot hold.
+    """
+    names = [path.name for path in paths]
+    if len({name.casefold() for name in names}) < len(names):
+        raise UsageError("two of the files have the same name (a disk may ignore case): rename one")
+    for name in names:
+        if not name.isprintable() or "\\" in name:
+            raise UsageError(f"{name!r}: a name with control characters or backslashes cannot be published; rename it")
+
+
+def fill(folder: Path, paths: Sequence[Path], settings: Settings, *, release: bool = False) -> list[Table]:
+    """Write everything but the digests into an empty folder and return what its tables hold.
+
+    Args:
+        folder: where it goes.
+        paths: record files that were validated.
+        settings: with a form.
+        release: what the card says: cassettes, verdicts and a manifest will lie there, too.
+
+    Raises:
+        UsageError: there is no record.
+        DataError: a record does not fit the form, or stands there twice.
+    """
+    form = FORMS[settings.form or "traces"]
+    searched = settings.leaks == "stop"
+    contents = Contents(settings.title or form.title, settings.licence, release=release, searched=searched)
+    records = _counted(chain.from_iterable(read(path) for path in paths), contents)
+    if form.schemas():
+        found = _tables(form, records, folder, settings.rows_per_shard)
+    else:
+        found = [_files(form.parts[0], records, folder)]
+    if not contents.records:
+        raise UsageError("there is no record in these files")
+    _copy(paths, folder, records=form.flat)
+    (folder / "schema").mkdir()
+    for kind in schema.KINDS:
+        (folder / "schema" / schema.name(kind)).write_bytes(schema.encoded(kind))
+    text = card(contents, [table for table in found if table.columns], records=form.flat)
+    (folder / "README.md").write_text(text, encoding="utf-8")
+    return found
+
+
+def write_sums(folder: Path) -> None:
+    """Write `SHA256SUMS` over all files that are in a folder by now."""
+    lines = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            lines.append(f"{digest}  {path.relative_to(folder).as_posix()}\n")
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _must_be_valid(path: Path, words: Sequence[Word], *, leaks: Literal["stop", "keep"]) -> None:
+    findings = (one for one in Validation(path, words=words) if leaks == "stop" or one.rule != "leak")
+    if found := list(islice(findings, _SHOWN)):
+        lines = "\n  ".join(f"line {one.line}: {one.rule}: {one.where}: {one.message}" for one in found)
+        kept = "--keep-findings publishes what looks private, where it is the repositories' own text.\n"
+        raise DataError(
+            f"{path} is not fit to be published; the first findings:\n  {lines}\n"
+            f"{kept if any(one.rule == 'leak' for one in found) else ''}"
+            f"All of them: scripts/nox -s validate -- {path}. Nothing was written."
+        )
+
+
+def _counted(records: Iterator[Sourced], contents: Contents) -> Iterator[Sourced]:
+    """Yield records, each of which no other file has."""
+    seen: set[bytes] = set()
+    for record in records:
+        key = hashlib.sha256(record.trace.trace_id.encode()).digest()[:16]
+        if key in seen:
+            raise DataError(f"{record.source}: trace {record.trace.trace_id} is there twice; nothing was written")
+        seen.add(key)
+        contents.count(record)
+        yield record
+
+
+def _tables(form: Form, records: Iterator[Sourced], folder: Path, rows_per_shard: int) -> list[Table]:
+    """Write all tables in one pass over the records."""
+    with ExitStack() as stack:
+        shards = {
+            config: (place, stack.enter_context(Shards(folder / place, columns, rows_per_shard=rows_per_shard)))
+            for config, (place, columns) in form.schemas().items()
+        }
+        passing = _added(records, form, {config: one for config, (_, one) in shards.items()})
+        flat = _flat(passing, folder) if form.flat else []
+        deque(passing, maxlen=0)
+    return flat + [_table(config, place, one, one.file_bytes) for config, (place, one) in shards.items()]
+
+
+def _flat(records: Iterator[Sourced], folder: Path) -> list[Table]:
+    """Write our flat tables, one file each."""
+    paths = {name: folder / "data" / name / "train-00000-of-00001.parquet" for name in tables.TABLES}
+    for path in paths.values():
+        path.parent.mkdir(parents=True)
+    files = tables.write_to(records, paths)
+    return [_table(name, f"data/{name}", file, paths[name].stat().st_size) for name, file in files.items()]
+
+
+def _added(records: Iterator[Sourced], form: Form, shards: dict[str, Shards]) -> Iterator[Sourced]:
+    """Yield records whose rows were added to the shards of their configurations."""
+    for record in records:
+        size = len(msgspec.json.encode(record.trace))
+        for config, row in form.rows(record):
+            shards[config].add(row, size)
+        yield record
+
+
+def _table(name: str, folder: str, written: Shards | TableFile, size: int) -> Table:
+    columns = {field.name: str(field.type) for field in written.schema}
+    return Table(name=name, folder=folder, rows=written.rows, bytes=written.bytes, size=size, columns=columns)
+
+
+def _files(part: Part, records: Iterator[Sourced], folder: Path) -> Table:
+    """Write one file a record, in a folder per task, as mini-swe-agent's batches do."""
+    rows = size = 0
+    for record in records:
+        file = mini_swe.file_name(record.trace)
+        path = folder / part.folder / file.rpartition("__")[0] / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            raise DataError(f"two tasks would both be written as {file}; nothing was written")
+        data = msgspec.json.format(msgspec.json.encode(value_of(mini_swe, record)), indent=2)
+        path.write_bytes(data + b"\n")
+        rows, size = rows + 1, size + len(data) + 1
+    return Table(name=part.config, folder=part.folder, rows=rows, bytes=size, size=size, columns={})
+
+
+def _copy(paths: Sequence[Path], folder: Path, *, records: bool) -> None:
+    """Copy record files and run specs into `records/`, or the run specs alone into the folder."""
+    if records:
+        folder /= "records"
+        folder.mkdir()
+    for path in paths:
+        if records:
+            shutil.copyfile(path, folder / path.name)
+        beside = run_spec_path(path)
+        if beside.is_file():
+            shutil.copyfile(beside, folder / beside.name)

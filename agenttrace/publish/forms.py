@@ -1,0 +1,89 @@
+"""The forms that records are published in; `FORMS` lists them, each made of formats of `agenttrace.formats.FORMATS`."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agenttrace.formats import FORMATS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from agenttrace.formats import Sourced
+
+
+class Part(NamedTuple):
+    """A configuration of a form: its name, its folder, the format of its rows or files."""
+
+    config: str
+    folder: str
+    format: str
+
+
+class Form(NamedTuple):
+    """One form.
+
+    Attributes:
+        about: one line for `--help`.
+        parts: configurations with a row or a file a record; the first is the one that `datasets` opens.
+        flat: our flat tables come before them, one configuration each, and the record files lie in `records/` as they
+            were collected, each with its run spec; else the run specs alone lie in the folder.
+        title: heading of the card where none is given.
+    """
+
+    about: str
+    parts: tuple[Part, ...]
+    flat: bool = False
+    title: str = "Execution-free coding rollouts"
+
+    def schemas(self) -> dict[str, tuple[str, pa.Schema]]:
+        """Return folder and Arrow schema of every table that has a row a record, by configuration."""
+        return {
+            part.config: (part.folder, _module(part).schema(part.format))
+            for part in self.parts
+            if FORMATS[part.format].layout == "rows"
+        }
+
+    def rows(self, record: Sourced) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the rows of a record with the name of their configuration.
+
+        Raises:
+            DataError: the record does not fit the form; the message names it and says why.
+        """
+        from agenttrace.formats.convert import value_of  # noqa: PLC0415 - this table is read for `--help`
+
+        for part in self.parts:
+            row = value_of(_module(part), record)
+            yield part.config, {**row, "raw_file": f"records/{record.source}"} if "raw_file" in row else row
+
+
+def _module(part: Part) -> Any:  # noqa: ANN401 - a module
+    return import_module(FORMATS[part.format].module)
+
+
+_OWN = Part("rollouts", "rollouts", "records-parquet")
+FORMS: dict[str, Form] = {
+    "traces": Form(
+        "tables of runs, generations and tool calls, the 0.3.0 view, and the record files",
+        (Part("agenttrace-0.3", "data/agenttrace-0.3", "agenttrace-0.3-parquet"),),
+        flat=True,
+        title="Agent traces with OS telemetry",
+    ),
+    "1k-32k": Form("the schema of SWE-ZERO 1k-32k, and ours", (Part("default", "data", "swe-zero-1k-32k"), _OWN)),
+    "12m": Form("the schema of SWE-ZERO 12M, and ours", (Part("default", "data", "swe-zero-12m"), _OWN)),
+    "own": Form("every field of our records, one row each", (_OWN,)),
+    "mini-swe-agent": Form(
+        "trajectory files of mini-swe-agent v1", (Part("trajectories", "trajectories", "mini-swe-agent"),)
+    ),
+}
+"""Name → form."""
+OF_AGENT = {"tool_calling": "traces", "bash_block": "1k-32k"}
+"""Kind of agent → the form of its records where none is named."""
+
+
+def about() -> str:
+    """Return what `--help` says of all forms."""
+    return "; ".join(f"{name}: {form.about}" for name, form in FORMS.items())

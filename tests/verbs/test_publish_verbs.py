@@ -1,0 +1,85 @@
+"""`publish` and `publish-rollouts` as commands, and on the host."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from agenttrace.host import publishing
+from agenttrace.verbs import MODULES
+
+DATA = Path(__file__).parents[1] / "data" / "records"
+RUN = DATA / "1.0.0" / "rollouts.jsonl"
+
+
+def agenttrace(*arguments, **options):
+    command = [sys.executable, "-W", "error", "-m", "agenttrace", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("publish", RUN), {"data", "rollouts"}),
+        (("publish-rollouts", RUN), {"data", "rollouts"}),
+        (("publish-rollouts", RUN, "--form", "own"), {"rollouts"}),
+        (("publish", DATA / "demo.jsonl"), {"data", "records"}),
+        (("publish", RUN, "--form", "traces"), {"data", "records"}),
+        (("publish", RUN, "--form", "mini-swe-agent"), {"trajectories"}),
+    ],
+)
+def test_a_folder_has_the_form_of_its_agent_or_the_one_that_was_named(tmp_path, arguments, parts):
+    ended = agenttrace(*arguments, "-o", tmp_path / "out")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "rows" in ended.stdout
+    found = {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()}
+    assert found == parts | {"schema"}
+
+
+@pytest.mark.parametrize("verb", publishing.VERBS)
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("-o", "out"), 2, "name the run to publish"),
+        (("a.jsonl", "-o", "out", "--upload", "x"), 2, "expected OWNER/NAME"),
+        (("empty.jsonl", "--form", "12m", "-o", "out"), 2, "a run spec lies beside its records"),
+        (("none.jsonl", "--form", "traces", "-o", "out"), 1, "No such file"),
+        ((DATA / "demo.jsonl", "--form", "1k-32k", "-o", "out"), 2, "a run spec lies beside its records"),
+    ],
+)
+def test_a_mistake_is_told_and_nothing_is_made(tmp_path, verb, arguments, status, message):
+    (tmp_path / "empty.jsonl").touch()
+    ended = agenttrace(verb, *arguments, cwd=tmp_path)
+    assert ended.returncode == status
+    assert message in ended.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("verb", "option"), [("publish-rollouts", "--private"), ("publish", "--private-repository")])
+def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatch, verb, option):
+    started = []
+
+    def run(verb, argv, *, order=None):
+        started.append((verb, argv, order))
+        return 0
+
+    monkeypatch.setattr("agenttrace.host.analysis.run", run)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    argv = [str(RUN), "-o", str(tmp_path / "out"), "--upload", "o/n", option]
+    assert publishing.run(verb, argv) == 0
+    (_, first, none), (uploading, second, order) = started
+    assert first == [*argv, "--make-only"]
+    assert none is None
+    assert second == ["--output", str(tmp_path / "out"), "--upload", "o/n", "--from-host", "--private"]
+    assert json.loads(order)["environment"]["HF_TOKEN"] == "hf_secret"
+    assert "hf_secret" not in " ".join(second)
+    parser = argparse.ArgumentParser()
+    import_module(MODULES[uploading]).add(parser)
+    read = parser.parse_args(second)
+    assert (read.files, read.private_repository) == ([], True)
