@@ -25,7 +25,7 @@ from agenttrace.formats.columns import LONG, Entry, Known, Machine
 from agenttrace.formats.figures import Count, Duration, Int
 from agenttrace.formats.metadata_0_3 import VERSION as RELEASED
 from agenttrace.records import Trace, rollout_1_0
-from agenttrace.store.kinds import released
+from agenttrace.store.opening import released
 
 RELEASED_METHOD = "rusage-0.3.0"
 """`method` of spans of AgentTrace 0.3.0: usage of the collector and its children, peak memory of their whole lives."""

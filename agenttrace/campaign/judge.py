@@ -9,9 +9,8 @@ from agenttrace.campaign.workers import WorkerPool
 from agenttrace.errors import UsageError
 from agenttrace.show import printable
 from agenttrace.store.jsonl import RecordLog, write_whole
-from agenttrace.store.lines import is_compressed
 from agenttrace.store.opening import opened
-from agenttrace.store.read import plain_file, read_run_spec, run_spec_path
+from agenttrace.store.read import is_compressed, plain_file, read_run_spec, run_spec_path
 from agenttrace.tasks import set_name, task_set
 from agenttrace.tasks.bench import WorkerBench
 from agenttrace.tasks.judging import matching_set, recorded, rejudged

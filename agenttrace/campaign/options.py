@@ -15,7 +15,7 @@ from agenttrace.models import pins
 from agenttrace.records import ModelPin, Record
 from agenttrace.serving import profiles
 from agenttrace.serving.external import external_pin
-from agenttrace.store.kinds import FAILURES
+from agenttrace.store.opening import FAILURES
 from agenttrace.tasks import SWE, set_name
 from agenttrace.tasks.swe.prepare import SweOptions
 

@@ -13,9 +13,8 @@ import msgspec
 
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.formats import FORMATS, Sourced, foreign
-from agenttrace.store.lines import DamagedFileError
 from agenttrace.store.opening import the_file
-from agenttrace.store.read import read_run_spec, run_spec_path, whole_lines
+from agenttrace.store.read import DamagedFileError, read_run_spec, run_spec_path, whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -11,8 +11,7 @@ import msgspec
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import Trace, rollout_1_0
-from agenttrace.store.kinds import other_kind
-from agenttrace.store.opening import opened
+from agenttrace.store.opening import opened, other_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,8 +10,7 @@ from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3, agenttrace_0_3_row, foreign
 from agenttrace.records import rollout_1_0
 from agenttrace.report.view import TraceView, trace_view
-from agenttrace.store.lines import DECODE_ERRORS
-from agenttrace.store.read import Problem, decode, run_spec_path, whole_lines
+from agenttrace.store.read import DECODE_ERRORS, Problem, decode, run_spec_path, whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.records import digest
 from agenttrace.serving.cassette import FORMAT, Cassette, Entry, Line, Turn, Values
 from agenttrace.serving.frames import compress
-from agenttrace.store.append import AppendOnly
+from agenttrace.store.jsonl import AppendOnly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, BinaryIO, Self
 
 import msgspec
 
-from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.errors import DataError, UsageError
 from agenttrace.records import Record
-from agenttrace.store.lines import DECODE_ERRORS
+from agenttrace.store.jsonl import replacing
 from agenttrace.store.opening import numbered_lines, opened
-from agenttrace.store.read import decode, plain_file
+from agenttrace.store.read import DECODE_ERRORS, decode, plain_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -214,19 +214,10 @@ def compact(source: Path, target: Path) -> Compaction:
     """
     if not target.name.endswith(f".jsonl{COMPACTED}"):
         raise UsageError(f"{target}: the name of a compacted file ends in .jsonl{COMPACTED}, by which it is known")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     with plain_file(source) as lines:
         places = _places(source, lines)
-        try:
-            with temporary.open("wb") as write:
-                frames = _write(places, lines, write)
-                write.flush()
-                os.fsync(write.fileno())
-            temporary.replace(target)
-        except OSError as error:
-            raise StorageError(f"cannot write {target}: {error.strerror}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(target) as write:
+            frames = _write(places, lines, write)
     return Compaction(
         records=len(places),
         frames=frames,

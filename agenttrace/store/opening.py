@@ -1,8 +1,12 @@
-"""Opens files that anyone may have made, and only regular ones: a pipe or device would make a reader wait for ever."""
+"""Opens files that anyone may have made, and only regular ones: a pipe or device would make a reader wait for ever.
+
+What is no record file is called by its name, with what to do instead.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import TYPE_CHECKING
 
@@ -18,6 +22,14 @@ LONGEST_LINE = 64 << 20
 """Bytes. A record holds two output streams of 64 KiB for each of some ten calls; this is far beyond."""
 LARGEST_SPEC = 64 << 20
 """Bytes of a small file, such as a run spec, that is read as a whole."""
+FAILURES = ".failures.jsonl"
+"""End of the name of a file with attempts that the infrastructure spoilt; it lies beside the records."""
+_BESIDE = {
+    ".cassette.zst": "a cassette",
+    ".run.json": "a run spec",
+}
+_RELEASED = re.compile(rb'"schema_version"\s*:\s*"0\.3\.0"')
+_OTHERS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "a zip file"}
 
 
 def opened(path: Path) -> io.BufferedReader:
@@ -77,3 +89,31 @@ def numbered_lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
         if len(line) > LONGEST_LINE:
             raise DataError(f"{path}, line {number}: has more than {LONGEST_LINE} bytes, so it is no record")
         yield number, line
+
+
+def is_failures(path: Path) -> bool:
+    """Return whether a file holds attempts that the infrastructure spoilt."""
+    return path.name.removesuffix(".gz").removesuffix(".zst").endswith(FAILURES)
+
+
+def other_kind(path: Path, head: bytes) -> str | None:
+    """Return what a file is instead of a record file, and what to do; `None` when it may be one, compressed or not.
+
+    Args:
+        path: its name is looked at.
+        head: its first bytes, four at least where it has them.
+    """
+    for suffix, kind in _BESIDE.items():
+        if path.name.endswith(suffix):
+            return f"it is {kind}; give the record file beside it ({path.name.removesuffix(suffix)}.jsonl)"
+    for magic, kind in _OTHERS.items():
+        if head.startswith(magic):
+            return f"it is {kind}; give record files (.jsonl)"
+    return None
+
+
+def released(line: bytes) -> str | None:
+    """Return that a line is a row of AgentTrace 0.3.0 and how to read it, for those who read our records only."""
+    if _RELEASED.search(line):
+        return "it holds rows of AgentTrace 0.3.0; convert it first: scripts/nox -s convert -- FILE --to agenttrace-1.0"
+    return None

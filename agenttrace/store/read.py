@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import tempfile
 import weakref
+import zlib
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import RunSpec, Trace, rollout_1_0
-from agenttrace.store.kinds import released
-from agenttrace.store.lines import DECODE_ERRORS, TOO_LONG, DamagedFileError, is_compressed, records
-from agenttrace.store.opening import content, numbered_lines, opened
+from agenttrace.store import opening
+from agenttrace.store.opening import content, numbered_lines, opened, other_kind, released
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from typing import BinaryIO
+
+TOO_LONG = "the line is longer than any record (64 MiB)"
+DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding JSON of others can raise."""
+_MARK = b"\xef\xbb\xbf"
+_BLANK = b" \t\r\n" + _MARK
+_CHUNK = 1 << 20
+_ZSTD_CHUNK = 4096
+"""Compressed bytes handed over at a time. A block of 128 KiB takes four bytes at least, so this bounds a bomb."""
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 _trace = msgspec.json.Decoder(Trace).decode
 
@@ -29,6 +40,10 @@ class _Id(msgspec.Struct):
 
 
 _id = msgspec.json.Decoder(_Id).decode
+
+
+class DamagedFileError(DataError):
+    """The rest of a file cannot be read: its compressed stream is cut off or corrupt."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -79,11 +94,11 @@ def read_traces(path: Path, on_problem: Callable[[Problem], object] | None = Non
 def whole_lines(path: Path, on_problem: Callable[[Problem], object] | None = None) -> Iterator[tuple[int, bytes]]:
     """Yield (line number, line) pairs, blank lines and a byte order mark left out; arguments and errors as above."""
     try:
-        for number, line in records(path):
+        for number, line in lines(path):
             if line is None:
                 _complain(Problem(str(path), number, TOO_LONG), on_problem)
-            else:
-                yield number, line
+            elif line[0] not in _BLANK or line.strip(_BLANK):
+                yield number, line.removeprefix(_MARK) if number == 1 else line
     except DamagedFileError as error:
         if on_problem is None:
             raise
@@ -94,6 +109,85 @@ def _complain(problem: Problem, on_problem: Callable[[Problem], object] | None) 
     if on_problem is None:
         raise DataError(str(problem))
     on_problem(problem)
+
+
+def lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
+    """Yield (line number, line with its end) pairs; `None` stands for a line longer than `LONGEST_LINE`.
+
+    The format is told by the content, not by the name.
+
+    Raises:
+        UsageError: the file cannot be opened or is of another kind (cassette, Parquet, zip, a folder).
+        DamagedFileError: after the last whole line of a compressed file that is cut off or corrupt.
+    """
+    with opened(path) as file:
+        head = file.peek(4)[:4]
+        if why := other_kind(path, head):
+            raise UsageError(f"cannot read {path}: {why}")
+        if head.startswith(_GZIP):
+            chunks = _gunzipped(path, file)
+        elif head.startswith(_ZSTD):
+            chunks = _unzstd(path, file)
+        else:
+            chunks = iter(lambda: file.read(_CHUNK), b"")
+        yield from _split(chunks, opening.LONGEST_LINE)
+
+
+def _gunzipped(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    try:
+        with gzip.GzipFile(fileobj=file) as stream:
+            while chunk := stream.read(_CHUNK):
+                yield chunk
+    except EOFError:
+        raise DamagedFileError(f"{path}: the gzip stream is cut off; what stands before the cut was read") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DamagedFileError(f"{path}: the gzip stream is corrupt ({error}); what stands before was read") from None
+
+
+def _unzstd(path: Path, file: BinaryIO) -> Iterator[bytes]:
+    """Decompress frame after frame.
+
+    Not with the library's stream reader: it ends without a word where a frame is cut off.
+    """
+    import zstandard  # noqa: PLC0415
+
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    begun = False
+    try:
+        while chunk := file.read(_ZSTD_CHUNK):
+            while chunk:
+                begun = True
+                yield frame.decompress(chunk)
+                chunk = frame.unused_data if frame.eof else b""
+                if frame.eof:
+                    frame, begun = zstandard.ZstdDecompressor().decompressobj(), False
+    except zstandard.ZstdError as error:
+        raise DamagedFileError(
+            f"{path}: the Zstandard stream is corrupt ({error}); what stands before was read"
+        ) from None
+    if begun:
+        raise DamagedFileError(f"{path}: the Zstandard stream is cut off; what stands before the cut was read")
+
+
+def _split(chunks: Iterator[bytes], limit: int) -> Iterator[tuple[int, bytes | None]]:
+    """Cut chunks into lines; of a line over the limit nothing is held."""
+    number, parts, held, too_long = 1, list[bytes](), 0, False
+    for chunk in chunks:
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            whole = not too_long and held + end - start <= limit
+            line = chunk[start : end + 1]
+            yield number, (b"".join([*parts, line]) if parts else line) if whole else None
+            number, start, held, too_long = number + 1, end + 1, 0, False
+            parts.clear()
+        held += len(chunk) - start
+        too_long = too_long or held > limit
+        if too_long:
+            parts.clear()
+        elif start < len(chunk):
+            parts.append(chunk[start:])
+    if held:
+        yield number, None if too_long else b"".join(parts)
 
 
 def run_spec_path(records: Path) -> Path:
@@ -175,3 +269,8 @@ def plain_file(path: Path) -> BinaryIO:
         raise
     unpacked.seek(0)
     return unpacked
+
+
+def is_compressed(head: bytes) -> bool:
+    """Return whether a file that begins so is read through a decompressor."""
+    return head.startswith((_GZIP, _ZSTD))

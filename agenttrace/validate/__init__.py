@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agenttrace.errors import AgentTraceError
 from agenttrace.store.compact import Compacted, is_compacted
-from agenttrace.store.lines import TOO_LONG, lines
+from agenttrace.store.read import TOO_LONG, lines
 from agenttrace.validate.checker import Checker
 from agenttrace.validate.findings import Finding, Problem
 from agenttrace.validate.leaks import leaks

@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from agenttrace.records import INFRASTRUCTURE_ENDS, SCHEMA_VERSION, BashBlockSpec, ToolCallingSpec, Trace, rollout_1_0
 from agenttrace.store.ids import IdIndex
-from agenttrace.store.kinds import is_failures
+from agenttrace.store.opening import is_failures
 from agenttrace.validate import bash_block, checkouts, rules
 from agenttrace.validate.findings import Problem
 from agenttrace.validate.leaks import leaks

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.show import printable
-from agenttrace.store.kinds import is_failures
+from agenttrace.store.opening import is_failures
 from agenttrace.verbs import WRITTEN
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from agenttrace.records import Trace, derived_id, digest, rollout_1_0
-from agenttrace.store.lines import records
-from agenttrace.store.read import decode, read_run_spec, read_traces, run_spec_path
+from agenttrace.store.read import decode, read_run_spec, read_traces, run_spec_path, whole_lines
 
 ROOT = Path(__file__).parents[2]
 RELEASED = ROOT / "datasets" / "agenttrace-demo" / "records" / "agenttrace-demo.jsonl"
@@ -57,7 +56,7 @@ def test_the_run_spec_of_rollouts_has_all_that_stood_in_it():
 
 @pytest.mark.parametrize("path", ROLLOUTS, ids=lambda path: path.name)
 def test_every_field_of_a_rollout_is_in_its_trace(path):
-    found = [(json.loads(line), decode(line)) for _, line in records(path)]
+    found = [(json.loads(line), decode(line)) for _, line in whole_lines(path)]
     assert len(found) >= 6
     for raw, trace in found:
         assert (trace.trace_id, trace.model, trace.prompt) == (raw["rollout_id"], raw["model"], raw["prompt"])

@@ -10,8 +10,7 @@ import zstandard
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.store.compact import Compacted, compact, is_compacted
-from agenttrace.store.lines import lines
-from agenttrace.store.read import decode, read_traces
+from agenttrace.store.read import decode, lines, read_traces
 
 RECORDS = Path(__file__).parents[1] / "data" / "records"
 TRACES, ROLLOUTS = RECORDS / "demo.jsonl", RECORDS / "1.0.0" / "every-stop.jsonl"

@@ -9,8 +9,7 @@ import zstandard
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import read
-from agenttrace.store.lines import lines
-from agenttrace.store.read import read_traces
+from agenttrace.store.read import lines, read_traces
 from agenttrace.validate import Validation
 
 RECORD = b'{"trace_id": "x"}\n'

@@ -9,10 +9,17 @@ import pytest
 import zstandard
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.store import lines as lines_module
+from agenttrace.store import opening
 from agenttrace.store.compact import compact
-from agenttrace.store.lines import DamagedFileError
-from agenttrace.store.read import RecordIndex, decode, read_run_spec, read_traces, run_spec_path, whole_lines
+from agenttrace.store.read import (
+    DamagedFileError,
+    RecordIndex,
+    decode,
+    read_run_spec,
+    read_traces,
+    run_spec_path,
+    whole_lines,
+)
 
 RECORDS = Path(__file__).parents[1] / "data" / "records"
 TRACES = RECORDS / "demo.jsonl"
@@ -103,7 +110,7 @@ def test_a_line_longer_than_any_record_is_passed_over_and_never_held(tmp_path, s
     good = source.read_bytes().splitlines(keepends=True)
     path = tmp_path / "a.jsonl"
     path.write_bytes(good[0] + b"x" * 3_000_000 + b"\n" + good[1])
-    monkeypatch.setattr(lines_module.lines, "__kwdefaults__", {"max_line_bytes": 1_000_000})
+    monkeypatch.setattr(opening, "LONGEST_LINE", 1_000_000)
     with pytest.raises(DataError, match="line 2: the line is longer than any record"):
         list(read_traces(path))
     problems = []

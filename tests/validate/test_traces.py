@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agenttrace.records import OtherAgentSpec
-from agenttrace.store.lines import TOO_LONG, lines
+from agenttrace.store.read import TOO_LONG, lines
 from agenttrace.validate import MOST_PER_LINE, Validation
 
 
