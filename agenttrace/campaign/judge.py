@@ -12,7 +12,7 @@ from agenttrace.store.jsonl import RecordLog, write_whole
 from agenttrace.store.opening import opened
 from agenttrace.store.read import is_compressed, plain_file, read_run_spec, run_spec_path
 from agenttrace.tasks import set_name, task_set
-from agenttrace.tasks.bench import WorkerBench
+from agenttrace.tasks.bench import Bench
 from agenttrace.tasks.judging import matching_set, recorded, rejudged
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _judged(file: Path, sockets: Path, trees: Path | None, say: Callable[[str], 
         lines = [(line, f"{file}, line {number}") for number, line in enumerate(plain, start=1)]
     for line, where in lines:  # a damaged line ends it now, not after an hour of references
         recorded(line, tasks, where)
-    bench = WorkerBench(WorkerPool(sockets).connect(), spec.sandbox)
+    bench = Bench(WorkerPool(sockets).connect(), spec.sandbox)
     found = [rejudged(line, chosen, tasks, bench, where) for line, where in lines]
     bench.worker.close()
     for one in found:

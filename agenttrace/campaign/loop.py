@@ -18,7 +18,7 @@ from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Outcome, Record, Sp
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.jsonl import RecordLog, known_ids
 from agenttrace.tasks import Finished, Task
-from agenttrace.tasks.bench import WorkerBench
+from agenttrace.tasks.bench import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -299,18 +299,18 @@ class Campaign:
         trace = self._trace(task, prompt, run, outcome, prepare_ms)
         return trace, usable and not any(span.status == "oom" for span in run.spans)
 
-    def _pristine_tree(self, task: Task, worker: Worker) -> tuple[bool, WorkerBench]:
+    def _pristine_tree(self, task: Task, worker: Worker) -> tuple[bool, Bench]:
         """Make the task's tree; return whether the worker asked to be replaced after it, and the worker as a bench."""
         sandbox = self._plan.sandbox(task)
-        bench = WorkerBench(worker, sandbox)
+        bench = Bench(worker, sandbox)
         recycle = bench.pristine().recycle_after
         if task.fixture is None:  # every task starts from this tree, so it is listed once
             if self._pristine is None:
                 self._pristine = worker.manifest()
-            bench = WorkerBench(worker, sandbox, self._pristine)
+            bench = Bench(worker, sandbox, self._pristine)
         return recycle, bench
 
-    def _judged(self, task: Task, run: Run, bench: WorkerBench) -> Outcome:
+    def _judged(self, task: Task, run: Run, bench: Bench) -> Outcome:
         if run.outcome.ended in INFRASTRUCTURE_ENDS:
             return run.outcome
         evidence = self._set.observe(task, bench)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from agenttrace.errors import UsageError
+from agenttrace.fixture.version import fixture_version
 from agenttrace.records import DatasetSpec, Record, Span, StateChange, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agenttrace.sandbox.reports import CallReport, Changes, TreeEntry
+    from agenttrace.tasks.bench import Bench
 
 TASK_SETS: dict[str, str] = {
     "demo": "agenttrace.tasks.demo:DemoTasks",
@@ -91,60 +92,50 @@ class Judgement(Record, frozen=True, kw_only=True):
     scores: dict[str, float] = msgspec.field(default_factory=dict)
 
 
-class Bench(Protocol):
-    """A sandbox worker as a judge uses it; see `agenttrace.tasks.bench`."""
-
-    def before(self) -> tuple[TreeEntry, ...]:
-        """Return the entries of the pristine tree, whatever the tree is now."""
-        ...
-
-    def pristine(self) -> object:
-        """Make the task's pristine tree anew."""
-        ...
-
-    def call(self, kind: Literal["bash", "python"], code: str, *, limit_ms: int) -> CallReport:
-        """Run code in that tree, under the task set's clock."""
-        ...
-
-    def changes(self) -> tuple[StateChange, ...] | None:
-        """Return how the tree differs from the pristine one; `None` when it is too large to say."""
-        ...
-
-    def changed_files(self, without: tuple[str, ...]) -> Changes:
-        """Return what differs from the pristine tree with the content of every file, but for some top-level names."""
-        ...
-
-
 class TaskSet(Protocol):
-    """A named, pinned list of tasks.
+    """A named, pinned list of tasks; one that only judges in its own way derives from this and says no more.
 
     Attributes:
+        whole: what a run spec says of all of it.
+        listed: all of its tasks, in order.
         fixture: name of the tree the tools work in, in the run spec.
         clock: instant at which the clock of the tools stands; `None` is the real clock.
         policy: of the sandbox that its tools run in.
         agent: that works on it unless another one is asked for.
     """
 
+    whole: DatasetSpec
+    listed: tuple[Task, ...]
     fixture: str
-    clock: str | None
-    policy: str
-    agent: str
-
-    def fixture_version(self) -> str:
-        """Return the digest of the fixture, or what stands for those of the tasks' own trees."""
-        ...
+    clock: str | None = None
+    policy: str = "shell"
+    agent: str = "tool_calling"
 
     def spec(self, *, offset: int = 0, count: int | None = None) -> DatasetSpec:
         """Return what a run spec says of this set and the chosen range."""
-        ...
+        chosen = self.tasks(offset=offset, count=count)
+        return msgspec.structs.replace(self.whole, offset=offset, count=len(chosen))
 
     def tasks(self, *, offset: int = 0, count: int | None = None) -> tuple[Task, ...]:
-        """Return the tasks of a range, in order."""
-        ...
+        """Return `count` tasks from `offset` on, in order (all that follow when `count` is `None`).
 
-    def observe(self, task: Task, bench: Bench) -> Evidence:
-        """Return what a finished run left behind in the bench's tree."""
-        ...
+        Raises:
+            UsageError: the range is empty or outside the set.
+        """
+        if not 0 <= offset < len(self.listed) or (count is not None and count < 1):
+            raise UsageError(
+                f"data set {self.whole.name} has tasks 0 to {len(self.listed) - 1}: "
+                f"offset {offset} with {'all' if count is None else count} tasks is outside"
+            )
+        return self.listed[offset : None if count is None else offset + count]
+
+    def fixture_version(self) -> str:
+        """Return the digest of the fixture, or what stands for those of the tasks' own trees."""
+        return fixture_version(self.fixture)
+
+    def observe(self, task: Task, bench: Bench) -> Evidence:  # noqa: ARG002 - the bench knows the tree
+        """Return what a finished run left behind in the bench's tree: the paths that differ."""
+        return Evidence(changes=bench.changes())
 
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
         """Return one verdict per aspect of a finished task; may use the bench, whose tree is free by now."""
@@ -173,17 +164,3 @@ def task_set(name: str, *, trees: Path | None = None) -> TaskSet:
 def set_name(dataset: DatasetSpec) -> str:
     """Return the name in `TASK_SETS` of the set that a run spec describes."""
     return dataset.name if dataset.sampling is UNSET else SWE
-
-
-def chosen(name: str, tasks: tuple[Task, ...], *, offset: int, count: int | None) -> tuple[Task, ...]:
-    """Return `count` tasks from `offset` on (all that follow when `count` is `None`).
-
-    Raises:
-        UsageError: the range is empty or outside the set.
-    """
-    if not 0 <= offset < len(tasks) or (count is not None and count < 1):
-        raise UsageError(
-            f"data set {name} has tasks 0 to {len(tasks) - 1}: "
-            f"offset {offset} with {'all' if count is None else count} tasks is outside"
-        )
-    return tasks[offset : None if count is None else offset + count]

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from agenttrace.errors import UsageError
-from agenttrace.tasks import state
+from agenttrace.records import StateChange
 
 if TYPE_CHECKING:
-    from agenttrace.records import SandboxSpec, StateChange
+    from collections.abc import Iterable
+
+    from agenttrace.records import SandboxSpec
     from agenttrace.sandbox.client import Worker
-    from agenttrace.sandbox.reports import CallReport, Changes, ResetReport, TreeEntry
+    from agenttrace.sandbox.reports import CallReport, Changes, ResetReport, Tree, TreeEntry
 
 KEEP_BYTES = 1024 * 1024
+MAX_CHANGES = 2000
 
 
-class WorkerBench:
-    """A bench made of a connected worker.
+class Bench:
+    """A connected worker and the tree it was given.
 
     Args:
         worker: nobody else uses it meanwhile.
@@ -57,8 +60,44 @@ class WorkerBench:
 
     def changes(self) -> tuple[StateChange, ...] | None:
         """Return how the tree differs from the pristine one."""
-        return state.changes(self._before or (), self.worker.tree())  # `before()` would reset
+        return changes(self._before or (), self.worker.tree())  # `before()` would reset
 
     def changed_files(self, without: tuple[str, ...]) -> Changes:
         """Return what differs from the pristine tree, with the content of every file."""
         return self.worker.changes(without=without)
+
+
+def changes(before: Iterable[TreeEntry], after: Tree) -> tuple[StateChange, ...] | None:
+    """Return the paths whose type, mode, content or target differ, sorted by path; time stamps do not count.
+
+    `None` when the listing was cut short or more than 2,000 paths differ: the record would not hold them.
+    """
+    if after.truncated:
+        return None
+    old = {entry.path: _as_change(entry) for entry in before}
+    new = {entry.path: _as_change(entry) for entry in after.entries}
+    gone = [StateChange(path=path, type="absent") for path in old if path not in new]
+    found = [*gone, *(change for path, change in new.items() if old.get(path) != change)]
+    return tuple(sorted(found, key=lambda change: change.path)) if len(found) <= MAX_CHANGES else None
+
+
+def applied(before: Iterable[TreeEntry], made: Iterable[StateChange]) -> dict[str, StateChange]:
+    """Return the facts of every path after the changes were made."""
+    facts = {entry.path: _as_change(entry) for entry in before}
+    for change in made:
+        if change.type == "absent":
+            facts.pop(change.path, None)
+        else:
+            facts[change.path] = change
+    return facts
+
+
+def _as_change(entry: TreeEntry) -> StateChange:
+    return StateChange(
+        path=entry.path,
+        type=entry.type,
+        mode=None if entry.type == "symlink" else entry.mode,
+        size=entry.size,
+        sha256=entry.sha256,
+        target=entry.target,
+    )

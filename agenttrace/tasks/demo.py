@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.errors import DataError
-from agenttrace.fixture.version import fixture_version
 from agenttrace.records import DatasetSpec, Verdict
-from agenttrace.tasks import Bench, Evidence, Finished, Judgement, Task, chosen, state
+from agenttrace.tasks import Finished, Judgement, Task, TaskSet
+from agenttrace.tasks.bench import applied
 
 if TYPE_CHECKING:
     from agenttrace.records import StateChange
     from agenttrace.sandbox.reports import TreeEntry
+    from agenttrace.tasks.bench import Bench
 
     Facts = TreeEntry | StateChange
 
@@ -36,7 +37,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True):
     solvable: bool = True
 
 
-class DemoTasks:
+class DemoTasks(TaskSet):
     """The demo task set.
 
     Args:
@@ -46,20 +47,17 @@ class DemoTasks:
         DataError: the file is not what it must be.
     """
 
-    policy = "shell"
-    agent = "tool_calling"
     fixture = "demo"
-    clock: str | None = None
 
     def __init__(self, path: Path = DATA) -> None:
-        self._bytes = path.read_bytes()
+        data = path.read_bytes()
         try:
-            rows = msgspec.convert(tomllib.loads(self._bytes.decode())["task"], list[_Row])
+            rows = msgspec.convert(tomllib.loads(data.decode())["task"], list[_Row])
         except (ValueError, KeyError) as error:
             raise DataError(f"{path}: not a demo task file: {error}") from error
         if [row.id for row in rows] != list(range(len(rows))):
             raise DataError(f"{path}: task ids must count up from 0")
-        self._tasks = tuple(
+        self.listed = tuple(
             Task(
                 task_id=row.id,
                 name=row.name,
@@ -70,33 +68,14 @@ class DemoTasks:
             )
             for row in rows
         )
-
-    def spec(self, *, offset: int = 0, count: int | None = None) -> DatasetSpec:
-        """Return the pinned description of the chosen range."""
-        return DatasetSpec(
+        self.whole = DatasetSpec(
             name="demo",
             split="demo",
             source="bundled:agenttrace/tasks/demo.toml",
-            sha256=hashlib.sha256(self._bytes).hexdigest(),
-            offset=offset,
-            count=len(self.tasks(offset=offset, count=count)),
+            sha256=hashlib.sha256(data).hexdigest(),
+            offset=0,
+            count=len(self.listed),
         )
-
-    def tasks(self, *, offset: int = 0, count: int | None = None) -> tuple[Task, ...]:
-        """Return `count` tasks from `offset` on (all that follow when `count` is `None`).
-
-        Raises:
-            UsageError: the range is empty or outside the set.
-        """
-        return chosen("demo", self._tasks, offset=offset, count=count)
-
-    def fixture_version(self) -> str:
-        """Return the digest of the fixture."""
-        return fixture_version(self.fixture)
-
-    def observe(self, task: Task, bench: Bench) -> Evidence:  # noqa: ARG002 - the bench knows the tree
-        """Return the paths that differ."""
-        return Evidence(changes=bench.changes())
 
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
         """Return the verdicts of `judge`; without a recorded final state, `state` is not gradable."""
@@ -106,7 +85,7 @@ class DemoTasks:
             unknown = Verdict(aspect="state", verdict="not_gradable", method=STATE_METHOD, reason=reason)
             return Judgement(verdicts=(answer, unknown))
         before = bench.before()
-        after = tuple(state.applied(before, finished.changes).values())
+        after = tuple(applied(before, finished.changes).values())
         return Judgement(verdicts=self.judge(task, finished.answer, before, after))
 
     def judge(

@@ -15,7 +15,8 @@ from agenttrace.records import Output, Record, Span, StateChange, Verdict
 
 if TYPE_CHECKING:
     from agenttrace.sandbox.reports import CallReport
-    from agenttrace.tasks import Bench, Finished
+    from agenttrace.tasks import Finished
+    from agenttrace.tasks.bench import Bench
 
 EXIT_METHOD = "reference-exit-status-v1"
 STDOUT_METHOD = "reference-stdout-v2"
@@ -79,34 +80,23 @@ def run_gold(bench: Bench, command: str) -> Observed:
     return observed(report, bench.changes())
 
 
-def observed(report: CallReport, changes: tuple[StateChange, ...] | None) -> Observed:
-    """Return a call's report in the judge's form."""
+def observed(call: CallReport | Span, changes: tuple[StateChange, ...] | None) -> Observed:
+    """Return a call, and the tree after it, in the judge's form."""
     return Observed(
-        exit_status=report.exit_code,
-        status=report.status,
-        stdout=report.stdout,
-        stderr=report.stderr,
+        exit_status=call.exit_code,
+        status=call.status,
+        stdout=call.stdout,
+        stderr=call.stderr,
         changes=changes,
     )
 
 
 def last_call(finished: Finished) -> Observed:
     """Return what a run did: its last `bash` call that was carried out, and the tree at its end."""
-    carried_out = (span for span in reversed(finished.spans) if _is_call(span))
-    span = next(carried_out, None)
-    if span is None:
-        return Observed(exit_status=None, changes=finished.changes)
-    return Observed(
-        exit_status=span.exit_code,
-        status=span.status,
-        stdout=span.stdout,
-        stderr=span.stderr,
-        changes=finished.changes,
-    )
-
-
-def _is_call(span: Span) -> bool:
-    return span.tool_name == "bash" and span.status not in {"not_executed", "lost"}
+    for span in reversed(finished.spans):
+        if span.tool_name == "bash" and span.status not in {"not_executed", "lost"}:
+            return observed(span, finished.changes)
+    return Observed(exit_status=None, changes=finished.changes)
 
 
 def verdicts(policy: Policy, run: Observed, gold: Observed) -> tuple[Verdict, ...]:

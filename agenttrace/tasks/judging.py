@@ -13,7 +13,7 @@ from agenttrace.tasks import Evidence, Finished, Task, TaskSet
 
 if TYPE_CHECKING:
     from agenttrace.records import Trace
-    from agenttrace.tasks import Bench
+    from agenttrace.tasks.bench import Bench
 
 _Fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SHOWN = 40

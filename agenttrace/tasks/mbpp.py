@@ -1,6 +1,7 @@
 """MBPP, the test split (task ids 11 to 510): 500 small Python tasks, one verdict per assert.
 
-Prompt: the task's text, an empty line, `Test cases:`, the asserts one per line, nothing after them.
+Prompt: the task's text, an empty line, `Test cases:`, the asserts one per line, nothing after them. Asserts run on a
+candidate in the sandbox: in a new CPython process, with a time limit, candidate before set-up.
 """
 
 from __future__ import annotations
@@ -8,23 +9,54 @@ from __future__ import annotations
 import ast
 import json
 import re
+import secrets
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.fixture.version import fixture_version
 from agenttrace.records import DatasetSpec, Verdict
-from agenttrace.tasks import Bench, Evidence, Finished, Judgement, Task, asserts, chosen, sources
+from agenttrace.tasks import Finished, Judgement, Task, TaskSet, sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    from agenttrace.tasks.bench import Bench
 
 FIRST, LAST = 11, 510
 METHOD = "python-assert-v1"
 _PARSING = threading.Lock()
 _FENCE = re.compile(r"```[^\n`]*\n(.*?)```", re.DOTALL)
+LIMIT_MS = 10_000
+_REASON_CHARS = 200
+_RESULT = msgspec.json.Decoder(tuple[str, str, str | None])
+
+# The results go to a copy of standard output under a random word; what the candidate prints goes nowhere. That guards
+# against accidents. A candidate that means to cheat runs in the same process and can: a verdict is no defence there.
+_PROGRAM = """
+import json, os, sys, types
+out = os.fdopen(os.dup(1), "w")
+os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+work = json.loads({work!r})
+module = types.ModuleType("candidate")
+sys.modules["candidate"] = module
+def step(number, code):
+    try:
+        exec(compile(code, "<" + number + ">", "exec", dont_inherit=True), module.__dict__)
+    except BaseException as error:
+        problem = type(error).__name__ + (": " + str(error) if str(error) else "")
+        problem = problem.encode("utf-8", "backslashreplace").decode()
+    else:
+        problem = None
+    out.write(json.dumps([work["word"], number, problem]) + "\\n")
+    out.flush()
+    return problem
+if step("candidate", work["candidate"]) is None and step("setup", work["setup"]) is None:
+    for number, test in work["tests"]:
+        step(str(number), test)
+os._exit(0)
+"""
 
 
 class _Row(msgspec.Struct, forbid_unknown_fields=True):
@@ -36,7 +68,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=True):
     challenge_test_list: list[str]
 
 
-class MBPPTasks:
+class MBPPTasks(TaskSet):
     """The task set `mbpp`.
 
     Args:
@@ -46,42 +78,20 @@ class MBPPTasks:
         SourceError: the file cannot be had, or is not the pinned one.
     """
 
-    policy = "shell"
-    agent = "tool_calling"
     fixture = "empty"
-    clock: str | None = None
 
     def __init__(self, read: Callable[[sources.Source], bytes] = sources.read) -> None:
         decode = msgspec.json.Decoder(_Row).decode
         rows = (decode(line) for line in read(sources.MBPP).splitlines())
-        self._tasks = tuple(_task(row) for row in rows if FIRST <= row.task_id <= LAST)
-
-    def spec(self, *, offset: int = 0, count: int | None = None) -> DatasetSpec:
-        """Return the pinned description of the chosen range."""
-        return DatasetSpec(
+        self.listed = tuple(_task(row) for row in rows if FIRST <= row.task_id <= LAST)
+        self.whole = DatasetSpec(
             name="mbpp",
             split="test",
             source="github:google-research/google-research@f82046ba5aabbbb427dbfd38a254d26bff08b533:mbpp/mbpp.jsonl",
             sha256=sources.MBPP.sha256,
-            offset=offset,
-            count=len(self.tasks(offset=offset, count=count)),
+            offset=0,
+            count=len(self.listed),
         )
-
-    def tasks(self, *, offset: int = 0, count: int | None = None) -> tuple[Task, ...]:
-        """Return `count` tasks from `offset` on (all that follow when `count` is `None`).
-
-        Raises:
-            UsageError: the range is empty or outside the set.
-        """
-        return chosen("mbpp", self._tasks, offset=offset, count=count)
-
-    def fixture_version(self) -> str:
-        """Return the digest of the fixture."""
-        return fixture_version(self.fixture)
-
-    def observe(self, task: Task, bench: Bench) -> Evidence:  # noqa: ARG002 - the bench knows the tree
-        """Return the paths that differ."""
-        return Evidence(changes=bench.changes())
 
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
         """Return one verdict per assert: candidate, then set-up, then asserts, in a new process of the sandbox."""
@@ -91,7 +101,7 @@ class MBPPTasks:
             problem = f"no code in the run defines {task.expect['name']}"
             return Judgement(verdicts=tuple(_verdict(number, problem) for number in range(len(tests))))
         bench.pristine()
-        problems = asserts.run(bench, code, task.expect["setup"], tests)
+        problems = run_asserts(bench, code, task.expect["setup"], tests)
         return Judgement(verdicts=tuple(_verdict(number, problem) for number, problem in enumerate(problems)))
 
 
@@ -165,3 +175,45 @@ def _bound(node: ast.stmt) -> list[str]:
 def _verdict(number: int, problem: str | None) -> Verdict:
     state: Any = "failed" if problem else "passed"
     return Verdict(aspect=f"assert_{number}", verdict=state, method=METHOD, reason=problem)
+
+
+def run_asserts(
+    bench: Bench, candidate: str, setup: str, tests: Sequence[str], *, limit_ms: int = LIMIT_MS
+) -> list[str | None]:
+    """Return what is wrong per assert; `None` where it holds.
+
+    The asserts run one after the other in one process. Where that process ends or is stopped before the last one, the
+    rest runs in a new one, so that one endless loop does not decide the others.
+    """
+    problems: list[str | None] = []
+    while len(problems) < len(tests):
+        found, end = _process(bench, candidate, setup, list(enumerate(tests))[len(problems) :], limit_ms)
+        for step in ("candidate", "setup"):
+            if step not in found or found[step] is not None:  # no assert was reached, and none can be
+                return [f"{step}: {found.get(step) or end}"[:_REASON_CHARS]] * len(tests)
+        for number in range(len(problems), len(tests)):
+            if str(number) not in found:
+                problems.append(end)
+                break
+            problem = found[str(number)]
+            problems.append(None if problem is None else problem[:_REASON_CHARS])
+    return problems
+
+
+def _process(
+    bench: Bench, candidate: str, setup: str, tests: list[tuple[int, str]], limit_ms: int
+) -> tuple[dict[str, str | None], str]:
+    """Return the problem per step that was finished, and how the process ended."""
+    word = secrets.token_hex(16)
+    work = json.dumps({"word": word, "candidate": candidate, "setup": setup, "tests": tests})
+    report = bench.call("python", _PROGRAM.format(work=work), limit_ms=limit_ms)
+    found: dict[str, str | None] = {}
+    for line in (report.stdout.text or "").splitlines():
+        try:
+            said, step, problem = _RESULT.decode(line)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):  # not ours: the candidate can write here, too
+            continue
+        if said == word:
+            found[step] = problem
+    ends = {"timeout": f"not done after {limit_ms / 1000:g} s", "oom": "stopped: out of memory"}
+    return found, ends.get(report.status, f"the process ended (exit status {report.exit_code})")

@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.errors import DataError
-from agenttrace.fixture.version import fixture_version
 from agenttrace.records import DatasetSpec
-from agenttrace.tasks import Bench, Evidence, Finished, Judgement, Task, chosen, gold, intercode_reward, sources, state
+from agenttrace.tasks import Finished, Judgement, Task, TaskSet, gold, intercode_reward, sources
+from agenttrace.tasks.bench import applied
 from agenttrace.tasks.rewrite import VERSION, rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from agenttrace.tasks.bench import Bench
 
 POLICY = Path(__file__).parent / "nl2bash_policy.toml"
 HINT = "Use the bash tool to complete the task. The files are under /testdata/."
@@ -40,7 +42,7 @@ class _Table(msgspec.Struct, forbid_unknown_fields=True):
     task: dict[str, gold.Policy]
 
 
-class NL2BashTasks:
+class NL2BashTasks(TaskSet):
     """The task set `nl2bash`.
 
     Args:
@@ -50,24 +52,21 @@ class NL2BashTasks:
         SourceError: the files cannot be had, or are not the pinned ones.
     """
 
-    policy = "shell"
-    agent = "tool_calling"
     fixture = "nl2bash"
 
     def __init__(self, read: Callable[[sources.Source], bytes] = sources.read) -> None:
         table = policy_table()
-        self.clock: str | None = table.clock
+        self.clock = table.clock
         data = [read(source) for source in sources.NL2BASH]
         rows = [
             (f"{source.path[-6]}.{number}", row)
             for source, file in zip(sources.NL2BASH, data, strict=True)
             for number, row in enumerate(msgspec.json.decode(file, type=list[_Row]))
         ]
-        self._sha256 = hashlib.sha256(b"".join(data)).hexdigest()
         self.policies = tuple(table.task[str(number)] for number in range(len(rows)))
         if [policy.origin for policy in self.policies] != [origin for origin, _ in rows]:
             raise DataError(f"{POLICY.name}: its tasks are not those of the source files, in their order")
-        self._tasks = tuple(
+        self.listed = tuple(
             Task(
                 task_id=number,
                 name=f"fs_{origin}",
@@ -77,34 +76,15 @@ class NL2BashTasks:
             )
             for number, (origin, row) in enumerate(rows)
         )
-
-    def spec(self, *, offset: int = 0, count: int | None = None) -> DatasetSpec:
-        """Return the pinned description of the chosen range; its digest is over the four files, one after the other."""
-        return DatasetSpec(
+        self.whole = DatasetSpec(
             name="nl2bash",
             split="train",
             source="github:princeton-nlp/intercode@c3e46d827cfc9d4c704ec078f7abf9f41e3191d8:data/nl2bash",
-            sha256=self._sha256,
-            offset=offset,
-            count=len(self.tasks(offset=offset, count=count)),
+            sha256=hashlib.sha256(b"".join(data)).hexdigest(),
+            offset=0,
+            count=len(self.listed),
             prompt_sanitization_version=VERSION,
         )
-
-    def tasks(self, *, offset: int = 0, count: int | None = None) -> tuple[Task, ...]:
-        """Return `count` tasks from `offset` on (all that follow when `count` is `None`).
-
-        Raises:
-            UsageError: the range is empty or outside the set.
-        """
-        return chosen("nl2bash", self._tasks, offset=offset, count=count)
-
-    def fixture_version(self) -> str:
-        """Return the digest of the fixture."""
-        return fixture_version(self.fixture)
-
-    def observe(self, task: Task, bench: Bench) -> Evidence:  # noqa: ARG002 - the bench knows the tree
-        """Return the paths that differ."""
-        return Evidence(changes=bench.changes())
 
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
         """Return the verdicts `exit_status`, `stdout` and `state`, and the InterCode reward as a score."""
@@ -139,7 +119,7 @@ def _reward(bench: Bench, run: gold.Observed, reference: gold.Observed) -> dict[
     before = bench.before()
     parts = intercode_reward.reward(
         before,
-        (state.applied(before, run.changes), run.text),
-        (state.applied(before, reference.changes), reference.text),
+        (applied(before, run.changes), run.text),
+        (applied(before, reference.changes), reference.text),
     )
     return {} if parts is None else {intercode_reward.NAME: round(parts.reward, 4)}

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from agenttrace.records import Record, SandboxSpec, Verdict
-from agenttrace.tasks import asserts, gold
-from agenttrace.tasks.bench import WorkerBench
-from agenttrace.tasks.mbpp import METHOD
+from agenttrace.tasks import gold
+from agenttrace.tasks.bench import Bench
+from agenttrace.tasks.mbpp import METHOD, run_asserts
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -120,7 +120,7 @@ def clocks(pinned: str | None, now: datetime) -> tuple[str | None, ...]:
 
 def run_shell(worker: Worker, sandbox: SandboxSpec, clock: str | None, task: Task) -> ShellRun:
     """Run a task's reference command once."""
-    bench = WorkerBench(worker, msgspec.structs.replace(sandbox, clock=clock))
+    bench = Bench(worker, msgspec.structs.replace(sandbox, clock=clock))
     bench.before()
     bench.pristine()
     report = bench.call("bash", task.expect["gold"], limit_ms=gold.LIMIT_MS)
@@ -162,10 +162,10 @@ def _broken(run: Observed) -> tuple[str, ...]:
 
 def run_python(worker: Worker, sandbox: SandboxSpec, clock: str | None, task: Task, code: str) -> PythonRun:
     """Run a task's asserts on some code once."""
-    bench = WorkerBench(worker, msgspec.structs.replace(sandbox, clock=clock))
+    bench = Bench(worker, msgspec.structs.replace(sandbox, clock=clock))
     bench.pristine()
     start_ns = time.monotonic_ns()
-    problems = asserts.run(bench, code, task.expect["setup"], task.expect["asserts"])
+    problems = run_asserts(bench, code, task.expect["setup"], task.expect["asserts"])
     return PythonRun(problems=tuple(problems), ms=(time.monotonic_ns() - start_ns) / 1e6)
 
 

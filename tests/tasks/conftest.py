@@ -14,7 +14,7 @@ from agenttrace.plan import sandbox_spec
 
 from agenttrace.fixture.build import load, write_tree
 from agenttrace.sandbox.client import Worker
-from agenttrace.tasks.bench import WorkerBench
+from agenttrace.tasks.bench import Bench
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "agenttrace" / "sandbox"
@@ -52,6 +52,6 @@ def make_bench(worker):
 
     def make(name):
         digest = worker.info.fixtures[name]
-        return WorkerBench(worker, sandbox_spec(name, digest, clock=None))
+        return Bench(worker, sandbox_spec(name, digest, clock=None))
 
     return make

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agenttrace.tasks import asserts
+from agenttrace.tasks import mbpp
 
 ADD = "def add(a, b):\n    return a + b\n"
 TESTS = ["assert add(1, 2) == 3", "assert add(1, 2) == 4", "assert add('a', 'b') == 'ab', 'text'"]
@@ -16,7 +16,7 @@ def run(make_bench):
 
     def go(code, tests=TESTS, setup="", limit_ms=10_000):
         bench.pristine()
-        return asserts.run(bench, code, setup, tests, limit_ms=limit_ms)
+        return mbpp.run_asserts(bench, code, setup, tests, limit_ms=limit_ms)
 
     return go
 

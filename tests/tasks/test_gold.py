@@ -9,7 +9,7 @@ from agenttrace.plan import sandbox_spec
 from agenttrace.errors import UsageError
 from agenttrace.records import NO_PROCESS, Output, Span, StateChange
 from agenttrace.tasks import Finished, gold, solved
-from agenttrace.tasks.bench import WorkerBench
+from agenttrace.tasks.bench import Bench
 from agenttrace.tasks.gold import Observed, Policy
 
 POLICY = Policy(origin="2.0", effect="W")
@@ -140,6 +140,6 @@ def test_a_reference_runs_in_a_pristine_tree(make_bench):
 
 
 def test_another_fixture_than_the_specs_is_refused(worker):
-    bench = WorkerBench(worker, sandbox_spec("demo", "0" * 64, clock=None))
+    bench = Bench(worker, sandbox_spec("demo", "0" * 64, clock=None))
     with pytest.raises(UsageError, match="another fixture 'demo'"):
         bench.before()

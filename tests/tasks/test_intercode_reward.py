@@ -11,8 +11,8 @@ import pytest
 
 from agenttrace.records import StateChange
 from agenttrace.sandbox.reports import TreeEntry
+from agenttrace.tasks import bench as state
 from agenttrace.tasks import intercode_reward as ic
-from agenttrace.tasks import state
 
 
 def file(path, content="x", mode="0644"):

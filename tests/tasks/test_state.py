@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenttrace.sandbox.reports import Tree, TreeEntry
-from agenttrace.tasks import state
+from agenttrace.tasks import bench as state
 
 PATHS = st.sampled_from(["a", "b", "d", "d/x", "d/e"])
 

@@ -14,13 +14,14 @@ from msgspec import UNSET
 
 from agenttrace.errors import DataError
 from agenttrace.records import DatasetSpec
-from agenttrace.tasks import Evidence, Judgement, Task, chosen
+from agenttrace.tasks import Evidence, Judgement, Task, TaskSet
 from agenttrace.tasks.swe import git, patches, trees
 from agenttrace.tasks.swe.prepare import load_prepared
 from agenttrace.tasks.swe.verdict import judge
 
 if TYPE_CHECKING:
-    from agenttrace.tasks import Bench, Finished
+    from agenttrace.tasks import Finished
+    from agenttrace.tasks.bench import Bench
     from agenttrace.tasks.swe.prepare import ReadyTask, SkippedTask
     from agenttrace.tasks.swe.task import SweTask
 
@@ -28,7 +29,7 @@ TREES = Path("/trees")
 """Where the collector's container has prepared tasks and their trees."""
 
 
-class SweTasks:
+class SweTasks(TaskSet):
     """The task set `swe`.
 
     Args:
@@ -45,39 +46,27 @@ class SweTasks:
     policy = "execution_free"
     agent = "bash_block"
     fixture = "checkout"
-    clock: str | None = None
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or TREES
         self._prepared = load_prepared(self._folder)
         self.skipped: tuple[SkippedTask, ...] = self._prepared.skipped
         self._ready = {ready.task.instance_id: ready for ready in self._prepared.tasks}
-        self._tasks = tuple(_task(ready) for ready in self._prepared.tasks)
-
-    def fixture_version(self) -> str:
-        """Return the version of what makes trees; each tree's digest is in its records."""
-        return f"trees-v{trees.VERSION}"
-
-    def spec(self, *, offset: int = 0, count: int | None = None) -> DatasetSpec:
-        """Return the source of the rows, what was drawn of them, and the chosen range of that."""
+        self.listed = tuple(_task(ready) for ready in self._prepared.tasks)
         source = self._prepared.source
-        return DatasetSpec(
+        self.whole = DatasetSpec(
             name=source.name,
             split=source.split,
             source=source.source,
             sha256=source.sha256,
-            offset=offset,
-            count=len(self.tasks(offset=offset, count=count)),
+            offset=0,
+            count=len(self.listed),
             sampling=self._prepared.sampling,
         )
 
-    def tasks(self, *, offset: int = 0, count: int | None = None) -> tuple[Task, ...]:
-        """Return `count` of the tasks that have a tree from `offset` on (all that follow when `count` is `None`).
-
-        Raises:
-            UsageError: the range is empty or outside the set.
-        """
-        return chosen(self._prepared.source.name, self._tasks, offset=offset, count=count)
+    def fixture_version(self) -> str:
+        """Return the version of what makes trees; each tree's digest is in its records."""
+        return f"trees-v{trees.VERSION}"
 
     def observe(self, task: Task, bench: Bench) -> Evidence:
         """Return the patch, made from the kit's own objects, and what it leaves out."""
@@ -93,7 +82,7 @@ class SweTasks:
         found = finished.evidence
         row = self._ready[str(task.task_id)].task
         patch = None if found.patch is UNSET else found.patch
-        source = self._prepared.source.source
+        source = self.whole.source
         verdict = judge(self._tree(task), row, patch, found.patch_note or None, source=source)
         return Judgement(verdicts=(verdict,))
 
