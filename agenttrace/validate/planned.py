@@ -13,8 +13,7 @@ from agenttrace.records import RunSpec, SamplingPlan, canonical_json, digest, ro
 from agenttrace.store.opening import content
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import Task, sources, task_set
-from agenttrace.tasks.swe.rows import BUNDLED, load
-from agenttrace.tasks.swe.task import SweTask
+from agenttrace.tasks.swe.rows import BUNDLED, SweTask, load
 from agenttrace.tasks.swe.task_set import task_of
 from agenttrace.validate.checkouts import OF_THE_TASK
 from agenttrace.validate.findings import Problem

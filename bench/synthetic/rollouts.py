@@ -36,7 +36,7 @@ from agenttrace.records import (
     solved,
 )
 from agenttrace.records.base import Record, digest
-from agenttrace.tasks.swe.task import SweTask
+from agenttrace.tasks.swe.rows import SweTask
 from agenttrace.tasks.swe.task_set import task_of
 
 if TYPE_CHECKING:

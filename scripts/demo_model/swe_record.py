@@ -19,7 +19,7 @@ from demo_model.turns import FOLDER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agenttrace.tasks.swe.task import SweTask
+    from agenttrace.tasks.swe.rows import SweTask
 
 
 def record(dialogue: swe_routes.SweDialogue, task: SweTask, folder: Path) -> dict[str, dict[str, str]]:

@@ -17,8 +17,7 @@ from agenttrace.agents import agent_kind
 from agenttrace.campaign.plan import metadata
 from agenttrace.records import RunSpec, derived_id, rollout_1_0
 from agenttrace.store.compact import compact
-from agenttrace.tasks.swe.rows import load
-from agenttrace.tasks.swe.task import SweTask
+from agenttrace.tasks.swe.rows import SweTask, load
 from agenttrace.tasks.swe.task_set import task_of
 from agenttrace.validate import Validation
 from agenttrace.validate.checkouts import OF_THE_TASK

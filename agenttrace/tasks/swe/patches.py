@@ -1,4 +1,6 @@
-"""The patch of a rollout: `git diff` from the harness's own objects, never through the tool's repository.
+"""The patch of a rollout, and whether it solves its task, as far as that can be said without running anything.
+
+It is `git diff` from the harness's own objects, never through the tool's repository.
 
 The final files are hashed into a scratch object store and an index of their own; nothing of them is checked out, no
 link is followed, no attribute, filter or driver of the tree acts.
@@ -9,20 +11,26 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from agenttrace.records import Verdict
 from agenttrace.tasks.swe import git
+from agenttrace.tasks.swe.rows import BUNDLED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agenttrace.sandbox.reports import Changed, Changes
+    from agenttrace.tasks.swe.rows import SweTask
 
 _ATTRIBUTES = "info/attributes"
 LEFT_OUT = (".git",)
 """Top-level names that are no part of a patch: give them to `Worker.changes`."""
 BINARY = "binary hunks, because a changed file is not UTF-8"
 """The one note on a patch that is whole."""
+METHOD = "gold-tree-v1"
+ASPECT = "patch"
+NOT_RUN = "execution-free: tests are not run"
 _DIFF = (
     *("diff-index", "--cached", "--patch", "--binary", "--full-index", "--no-renames", "--no-ext-diff"),
     *("--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/"),
@@ -115,3 +123,57 @@ def _index_lines(entries: Sequence[Changed], oids: Sequence[str]) -> bytes:
 
 def _quoted(path: Path) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def judge(tree: Path, task: SweTask, patch: str | None, note: str | None, *, source: str) -> Verdict:
+    """Return the verdict on a patch.
+
+    Only the bundled tasks can be judged: each has one reference solution, and a patch passes when it gives exactly the
+    same files (`gold-tree-v1`). Any other task would need its tests.
+
+    Args:
+        tree: the pristine tree, with its `.git`; only read.
+        task: brings the reference solution.
+        patch: what the rollout changed; `None` when that could not be found out.
+        note: why there is no patch, or what it leaves out.
+        source: of the task set.
+
+    Raises:
+        GitError: git failed over our own objects.
+    """
+    if source != BUNDLED or not task.patch.strip():
+        return _verdict("not_gradable", NOT_RUN)
+    if patch is None:
+        return _verdict("not_gradable", note or "there is no patch")
+    if not patch:
+        return _verdict("failed", "nothing was changed")
+    if note not in {None, BINARY}:
+        return _verdict("failed", f"not all that was changed is in the patch: {note}")
+    if applied(tree, patch) != applied(tree, task.patch):
+        return _verdict("failed", "the files differ from those that the reference solution gives")
+    return _verdict("passed", None)
+
+
+def _verdict(verdict: Literal["passed", "failed", "not_gradable"], reason: str | None) -> Verdict:
+    return Verdict(aspect=ASPECT, verdict=verdict, method=METHOD, reason=reason)
+
+
+def applied(tree: Path, patch: str) -> str:
+    """Return the id of the tree object that a patch makes of the pristine tree; the tree itself stays as it is.
+
+    Raises:
+        GitError: the patch does not apply.
+    """
+    with tempfile.TemporaryDirectory(prefix="agenttrace-verdict-") as name:
+        scratch = Path(name)
+        (scratch / "objects").mkdir()
+        env = {
+            "GIT_INDEX_FILE": str(scratch / "index"),
+            "GIT_OBJECT_DIRECTORY": str(scratch / "objects"),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(tree / ".git" / "objects"),
+        }
+        folder = tree / ".git"
+        git.run(folder, ["read-tree", "HEAD"], env=env, cwd=scratch)
+        arguments = ["apply", "--cached", "--whitespace=nowarn", "-"]
+        git.run(folder, arguments, stdin=patch.encode(), env=env, cwd=scratch)
+        return git.run(folder, ["write-tree"], env=env, cwd=scratch).decode().strip()

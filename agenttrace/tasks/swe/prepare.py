@@ -6,6 +6,7 @@ finds trees and tasks in one read-only folder.
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +17,12 @@ from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.records import SamplingPlan
 from agenttrace.records.base import Record
 from agenttrace.store.jsonl import write_whole
-from agenttrace.tasks.swe import repositories, rows, sampling, trees
-from agenttrace.tasks.swe.task import SweTask
+from agenttrace.tasks.swe import repositories, rows, trees
+from agenttrace.tasks.swe.rows import SweTask
 from agenttrace.tasks.swe.trees import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 FILE = "prepared.json"
 _REASON_CHARS = 300
@@ -104,14 +105,7 @@ def prepare(options: SweOptions, places: Places, report: Callable[[str], None]) 
     """
     source, tasks = rows.open_source(options.source, split=options.split)
     left_out: Counter[str] = Counter()
-    plan = sampling.draw(
-        tasks(left_out),
-        seed=options.seed,
-        repos=options.repos,
-        per_repo=options.per_repo,
-        languages=options.languages,
-        hidden_tests=options.hidden_tests,
-    )
+    plan = draw(tasks(left_out), options)
     for column, count in left_out.items():
         report(f"{count} rows of {options.source} are left out: {column} is missing or empty")
     drawn = frozenset(plan.task_ids)
@@ -136,6 +130,49 @@ def prepare(options: SweOptions, places: Places, report: Callable[[str], None]) 
     prepared = Prepared(source=source, sampling=plan, tasks=tuple(ready), skipped=tuple(skipped))
     write_whole(places.trees / FILE, msgspec.json.encode(prepared))
     return prepared
+
+
+def draw(tasks: Iterable[SweTask], options: SweOptions) -> SamplingPlan:
+    """Return the plan: drawn once, by a seeded generator, from what is sorted first, and grouped by repository.
+
+    The same rows, in any order and on any machine, give the same plan. Only repositories with `per_repo` tasks or more
+    take part, as upstream does it.
+
+    Args:
+        tasks: every task of the set; read once, of each only the names are kept.
+        options: how many and which; `hidden_tests` is kept in the plan and does not change the draw.
+
+    Raises:
+        UsageError: a number is below 1, or there are fewer repositories or tasks than asked for.
+    """
+    repos, per_repo = options.repos, options.per_repo
+    for name, value in (("--repos", repos), ("--per-repo", per_repo)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} {value}: expected 1 or more")
+    wanted = {language.lower() for language in options.languages}
+    by_repo: dict[str, list[str]] = {}
+    for task in tasks:
+        if not wanted or task.language in wanted:
+            by_repo.setdefault(task.repo, []).append(task.instance_id)
+    eligible = sorted(repo for repo, ids in by_repo.items() if len(ids) >= (per_repo or 1))
+    if not eligible or (repos is not None and repos > len(eligible)):
+        of = f" with {per_repo} tasks or more" if per_repo else ""
+        of += f" whose rows name one of the languages {', '.join(sorted(wanted))}" if wanted else ""
+        raise UsageError(f"{repos or 1} repositories asked for; the task set has {len(eligible)}{of}")
+    generator = random.Random(options.seed)  # noqa: S311 - a draw to be repeated, not a secret
+    chosen = sorted(generator.sample(eligible, repos)) if repos is not None else eligible
+    drawn: list[str] = []
+    for repo in chosen:
+        ids = sorted(by_repo[repo])
+        drawn += sorted(generator.sample(ids, per_repo)) if per_repo is not None else ids
+    return SamplingPlan(
+        seed=options.seed,
+        repos=repos,
+        per_repo=per_repo,
+        languages=tuple(sorted(wanted)),
+        hidden_tests=options.hidden_tests,
+        task_ids=tuple(drawn),
+    )
 
 
 def _needed(task: SweTask, options: SweOptions) -> SweTask:

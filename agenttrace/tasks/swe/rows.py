@@ -1,4 +1,7 @@
-"""Where the tasks come from: the bundled set, files, or a data set on the Hub at a fixed revision."""
+"""Where the tasks come from: the bundled set, files, or a data set on the Hub at a fixed revision.
+
+A row is one of SWE-rebench V2 or its relatives; a task is what the kit uses of it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agenttrace.errors import DataError, UsageError
 from agenttrace.models.hub import connection_errors
 from agenttrace.records import Record
-from agenttrace.tasks.swe.task import REQUIRED, SweTask, task_of_row
+from agenttrace.store.opening import numbered_lines, opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -20,9 +23,37 @@ if TYPE_CHECKING:
 BUNDLED = "bundled"
 BUNDLED_FOLDER = Path(__file__).parent / "bundled"
 COLUMNS = ("instance_id", "repo", "base_commit", "problem_statement", "interface", "language", "test_patch", "patch")
-MAX_LINE_BYTES = 64 * 2**20
+REQUIRED = ("instance_id", "repo", "base_commit", "problem_statement")
+"""Columns without which a row is no task."""
 _HUB = re.compile(r"(?:hub:)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,99}/[A-Za-z0-9_][\w.-]{0,99}")
+_INSTANCE = re.compile(r"[\w.-][\w.+-]{0,199}")
 _BATCH_ROWS = 256
+
+
+class SweTask(Record, frozen=True, kw_only=True):
+    """A task: a repository at a commit and what is wrong with it.
+
+    Attributes:
+        instance_id: the task set's own name.
+        repo: `OWNER/NAME`.
+        base_commit: full commit id, SHA-1 or SHA-256.
+        language: as the row says, lower case; `None` where it says nothing, and the tree decides.
+        problem_statement: what the agent is told.
+        interface: names that hidden tests rely on; told to the agent where the row has it.
+        test_patch: the hidden tests, a diff; empty where the row has none.
+        patch: the reference solution; used for judging alone, never shown.
+    """
+
+    instance_id: str
+    repo: str
+    base_commit: str
+    language: str | None
+    problem_statement: str
+    interface: str | None
+    test_patch: str
+    patch: str
 
 
 class RowSource(Record, frozen=True, kw_only=True):
@@ -114,23 +145,18 @@ def _is_empty(value: object) -> bool:
 
 
 def _json_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        with file.open("rb") as opened:
-            for number, line in enumerate(iter(lambda: opened.readline(MAX_LINE_BYTES + 1), b""), 1):
-                where = f"{file.name}, line {number}"
-                if len(line) > MAX_LINE_BYTES:
-                    raise DataError(f"{where}: longer than {MAX_LINE_BYTES >> 20} MiB")
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise DataError(f"{where}: not JSON: {error}") from error
-                if not isinstance(row, dict):
-                    raise DataError(f"{where}: expected an object")
-                yield where, row
-    except OSError as error:
-        raise UsageError(f"cannot read {file}: {error.strerror}") from error
+    with opened(file) as lines:
+        for number, line in numbered_lines(lines, file):
+            where = f"{file.name}, line {number}"
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{where}: not JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{where}: expected an object")
+            yield where, row
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -175,3 +201,47 @@ def _from_hub(source: str, split: str) -> tuple[list[Path], str]:
             "files elsewhere and name their folder instead"
         ) from error
     return files, f"hub:{repo}@{info.sha}"
+
+
+def task_of_row(row: dict[str, Any], where: str) -> SweTask:
+    r"""Return the task of one row of SWE-rebench V2 or V2-PRs.
+
+    Args:
+        row: column → value.
+        where: names the row in errors, such as `rows.jsonl, line 3`.
+
+    A lone surrogate, which no UTF-8 can hold, becomes `\udNNN`.
+
+    Raises:
+        DataError: a column is missing, of another type or not what its name promises.
+    """
+    texts = {name: _text(row, name, where) for name in REQUIRED}
+    for name, pattern, expected in (
+        ("instance_id", _INSTANCE, "letters, digits, dots, dashes, underscores (at most 200)"),
+        ("repo", _REPO, "OWNER/NAME"),
+        ("base_commit", _COMMIT, "40 or 64 hexadecimal digits"),
+    ):
+        if not pattern.fullmatch(texts[name]):
+            raise DataError(f"{where}: {name} {texts[name][:80]!r}: expected {expected}")
+    if not texts["problem_statement"].strip():
+        raise DataError(f"{where}: problem_statement is empty")
+    language = _optional(row, "language", where)
+    return SweTask(
+        **texts,
+        language=language.strip().lower() if language and language.strip().lower() != "unknown" else None,
+        interface=(_optional(row, "interface", where) or "").strip() or None,
+        test_patch=_optional(row, "test_patch", where) or "",
+        patch=_optional(row, "patch", where) or "",
+    )
+
+
+def _text(row: dict[str, Any], name: str, where: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str):
+        raise DataError(f"{where}: {name} is {'missing' if value is None else 'no text'}; expected a column of text")
+    return value.encode("utf-8", "backslashreplace").decode("utf-8")  # half a surrogate pair, which JSON can hold
+
+
+def _optional(row: dict[str, Any], name: str, where: str) -> str | None:
+    value = row.get(name)
+    return None if value is None else _text(row, name, where)

@@ -17,13 +17,12 @@ from agenttrace.records import DatasetSpec
 from agenttrace.tasks import Evidence, Judgement, Task, TaskSet
 from agenttrace.tasks.swe import git, patches, trees
 from agenttrace.tasks.swe.prepare import load_prepared
-from agenttrace.tasks.swe.verdict import judge
 
 if TYPE_CHECKING:
     from agenttrace.tasks import Finished
     from agenttrace.tasks.bench import Bench
     from agenttrace.tasks.swe.prepare import ReadyTask, SkippedTask
-    from agenttrace.tasks.swe.task import SweTask
+    from agenttrace.tasks.swe.rows import SweTask
 
 TREES = Path("/trees")
 """Where the collector's container has prepared tasks and their trees."""
@@ -78,12 +77,12 @@ class SweTasks(TaskSet):
         return Evidence(patch=patch, patch_note=note)
 
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:  # noqa: ARG002 - nothing is run
-        """Return the verdict `patch`; see `agenttrace.tasks.swe.verdict`."""
+        """Return the verdict `patch`; see `patches.judge`."""
         found = finished.evidence
         row = self._ready[str(task.task_id)].task
         patch = None if found.patch is UNSET else found.patch
         source = self.whole.source
-        verdict = judge(self._tree(task), row, patch, found.patch_note or None, source=source)
+        verdict = patches.judge(self._tree(task), row, patch, found.patch_note or None, source=source)
         return Judgement(verdicts=(verdict,))
 
     def _tree(self, task: Task) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,12 @@ import msgspec
 from agenttrace.errors import DataError
 from agenttrace.records.base import Record, digest
 from agenttrace.sandbox.runner.restore import Fixture
-from agenttrace.tasks.swe import git, language
+from agenttrace.tasks.swe import git
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from agenttrace.tasks.swe.task import SweTask
+    from agenttrace.tasks.swe.rows import SweTask
 
 VERSION = 1
 """Raised whenever the same commit would give another tree."""
@@ -37,6 +37,41 @@ _FOLDER = b"040000 "
 _LINK, _SUBMODULE, _EXECUTABLE = b"120000", b"160000", b"100755"
 _LFS = b"version https://git-lfs.github.com/spec/"
 _CONFIG = "[core]\n\trepositoryformatversion = {}\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n"
+_BY_SUFFIX = {
+    suffix: language
+    for language, suffixes in {
+        "c": "c h",
+        "clojure": "clj cljs cljc",
+        "cpp": "cc cpp cxx hpp hh",
+        "csharp": "cs",
+        "dart": "dart",
+        "elixir": "ex exs",
+        "erlang": "erl hrl",
+        "go": "go",
+        "haskell": "hs",
+        "java": "java",
+        "js": "js jsx mjs cjs",
+        "julia": "jl",
+        "kotlin": "kt kts",
+        "lua": "lua",
+        "ocaml": "ml mli",
+        "perl": "pl pm",
+        "php": "php",
+        "python": "py pyi",
+        "r": "r",
+        "ruby": "rb",
+        "rust": "rs",
+        "scala": "scala sc",
+        "shell": "sh bash",
+        "swift": "swift",
+        "ts": "ts tsx",
+        "zig": "zig",
+    }.items()
+    for suffix in suffixes.split()
+}
+_NOT_OWN = {b"vendor", b"node_modules", b"third_party", b"dist", b"build", b"target"}
+OTHER = "other"
+"""No file of the tree is in a language of the table."""
 
 
 class HiddenTests(Record, frozen=True, kw_only=True):
@@ -116,7 +151,7 @@ def make(bare: Path, task: SweTask, folder: Path, *, hidden_tests: bool) -> Tree
         tree = Tree(
             name=name,
             digest=Fixture(str(building)).digest,
-            language=language.of_tree((entry.path, entry.size) for entry in entries if entry.mode != _SUBMODULE),
+            language=language_of((entry.path, entry.size) for entry in entries if entry.mode != _SUBMODULE),
             hidden_tests=tests,
             files=sum(entry.mode != _SUBMODULE for entry in entries),
             bytes=sum(entry.size for entry in entries),
@@ -270,3 +305,19 @@ def _settle(root: Path) -> None:
         elif root / ".git" in path.parents:
             path.chmod(0o444 if path.parent.name == "pack" else 0o644)
         os.utime(path, ns=stamp, follow_symlinks=False)
+
+
+def language_of(files: Iterable[tuple[bytes, int]]) -> str:
+    """Return the language with the most bytes; names are those of SWE-rebench V2. Ties go to the first by name.
+
+    Args:
+        files: path and size of every regular file; folders of other people's code are left out.
+    """
+    sizes: Counter[str] = Counter()
+    for path, size in files:
+        *folders, name = path.split(b"/")
+        if _NOT_OWN.isdisjoint(folders):
+            suffix = name.rpartition(b".")[2].lower().decode("ascii", "replace") if b"." in name else ""
+            if suffix in _BY_SUFFIX:
+                sizes[_BY_SUFFIX[suffix]] += size
+    return min(sizes, key=lambda language: (-sizes[language], language)) if sizes else OTHER

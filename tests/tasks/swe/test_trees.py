@@ -9,8 +9,8 @@ import pytest
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.sandbox.reports import Changed, Changes
-from agenttrace.tasks.swe import git, language, patches, repositories, trees
-from agenttrace.tasks.swe.task import SweTask
+from agenttrace.tasks.swe import git, patches, repositories, trees
+from agenttrace.tasks.swe.rows import SweTask
 
 
 class Upstream:
@@ -372,9 +372,9 @@ def test_a_repository_of_sha256_ids_works_the_same(tmp_path):
 
 def test_language_comes_from_the_bytes_of_own_files():
     files = [(b"a.go", 10), (b"vendor/big.py", 900), (b"b.PY", 9), (b"README.md", 500)]
-    assert language.of_tree(files) == "go"
-    assert language.of_tree([(b"x.py", 5), (b"y.rs", 5)]) == "python"
-    assert language.of_tree([(b"Makefile", 5)]) == language.OTHER
+    assert trees.language_of(files) == "go"
+    assert trees.language_of([(b"x.py", 5), (b"y.rs", 5)]) == "python"
+    assert trees.language_of([(b"Makefile", 5)]) == trees.OTHER
 
 
 def test_the_language_of_a_tree_is_that_of_its_files_whatever_a_row_says(upstream, made):
