@@ -19,8 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from agenttrace.fixture import Fixture, FixtureError, load  # noqa: E402 - found through the line above
 from agenttrace.fixture.checkout import Checkout, compare, restore  # noqa: E402
-from agenttrace.fixture.manifest import digest, manifest  # noqa: E402
-from agenttrace.fixture.version import released_version  # noqa: E402
+from agenttrace.fixture.version import digest, manifest, released_version  # noqa: E402
 
 ABOUT = """
 Writes the file system of the NL2Bash tasks into testdata/: files, modes, times and empty folders, of which git carries

@@ -10,9 +10,8 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.fixture.build import FixtureError, load
-from agenttrace.fixture.checkout import compare, restore
-from agenttrace.fixture.manifest import Difference, differences, digest, manifest
-from agenttrace.fixture.version import released_version
+from agenttrace.fixture.checkout import Difference, compare, differences, restore
+from agenttrace.fixture.version import digest, manifest, released_version
 from agenttrace.host import engine
 from agenttrace.host.base import PROJECT_LABEL
 from agenttrace.host.compose import ROOT

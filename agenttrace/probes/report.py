@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttrace.errors import StorageError, UsageError
+from agenttrace.errors import UsageError
 from agenttrace.host import engine, images, workers
 from agenttrace.probes.attack import Result, Verdict, attack
 from agenttrace.probes.battery import battery
 from agenttrace.sandbox.policies import policies
+from agenttrace.store.jsonl import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +69,9 @@ def probe_sandbox(
     Raises:
         UsageError: no probe is left, or the engine cannot be used.
     """
+    from rich.console import Console  # noqa: PLC0415 - heavy
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
     chosen = [name for name in policies() if not only or name in only]
     info = engine.check()
     probes = [probe for probe in battery(info.arch) if re.search(named or "", probe.name)]
@@ -76,11 +80,20 @@ def probe_sandbox(
     targets = [policies()[name].target for name in chosen]
     built = images.build(targets=targets)
     results: list[Result] = []
-    with workers.sandbox_project("probes", targets) as (project, env), _Progress(len(probes) * len(chosen)) as progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = progress.add_task("probing", total=len(probes) * len(chosen))
+
+    def add(result: Result) -> None:
+        """Count one more; what gets through is told at once."""
+        progress.update(bar, advance=1, description=f"{result.policy} {result.name}")
+        if result.verdict in FAILURES:
+            told = f"{result.verdict}: {result.policy} {result.name}"
+            progress.console.print(told, style="bold red", markup=False)
+
+    with workers.sandbox_project("probes", targets) as (project, env), progress:
         for policy in chosen:
-            results += attack(
-                probes, policy, project, {**env, **(variables or {})}, override=override, report=progress.add
-            )
+            results += attack(probes, policy, project, {**env, **(variables or {})}, override=override, report=add)
     return Outcome(
         environment_digests=dict(built.environment_digests),
         kernel=info.kernel,
@@ -88,32 +101,6 @@ def probe_sandbox(
         duration_ms=sum(result.duration_ms for result in results),
         results=tuple(results),
     )
-
-
-class _Progress:
-    """A bar on the terminal, and a line for what gets through at once."""
-
-    def __init__(self, total: int) -> None:
-        from rich.console import Console  # noqa: PLC0415 - heavy
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-        self._console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=self._console, transient=True)
-        self._task = self._progress.add_task("probing", total=total)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def add(self, result: Result) -> None:
-        """Count one more."""
-        self._progress.update(self._task, advance=1, description=f"{result.policy} {result.name}")
-        if result.verdict in FAILURES:
-            self._console.print(f"{result.verdict}: {result.policy} {result.name}", style="bold red", markup=False)
 
 
 def show(outcome: Outcome) -> None:
@@ -149,7 +136,4 @@ def write(outcome: Outcome, file: Path) -> None:
     Raises:
         StorageError: the file cannot be written.
     """
-    try:
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(outcome)) + b"\n")
-    except OSError as error:
-        raise StorageError(f"{file} cannot be written: {error}") from error
+    write_whole(file, msgspec.json.format(msgspec.json.encode(outcome)) + b"\n")

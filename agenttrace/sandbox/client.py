@@ -9,6 +9,7 @@ A worker serves one client at a time and one call at a time; parallelism is more
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from pathlib import Path
@@ -53,12 +54,10 @@ class Worker:
     Attributes:
         info: what the worker said of itself in the handshake.
         path: its socket; `None` over pipes.
-        recycle_after: it asked, in the last reset, to be replaced after the task.
     """
 
     def __init__(self, channel: Channel, path: Path | None = None, *, hello_s: float = HELLO_S) -> None:
         self.path = path
-        self.recycle_after = False
         self._channel = channel
         try:
             self.info = self._request({"op": "hello", "protocol": frames.PROTOCOL}, WorkerInfo, timeout_s=hello_s)
@@ -119,9 +118,7 @@ class Worker:
                     f"worker {self._channel.name} cannot pin the clock ({clock} was asked for); build the images anew"
                 )
             message["clock"] = clock
-        report = self._request(message, ResetReport, timeout_s=CONTROL_S)
-        self.recycle_after = report.recycle_after
-        return report
+        return self._request(message, ResetReport, timeout_s=CONTROL_S)
 
     def call(
         self, kind: Literal["bash", "python"], code: str, *, limit_ms: int, keep_bytes: int = KEEP_BYTES
@@ -141,11 +138,7 @@ class Worker:
         message = {"op": "call", "kind": kind, "code": code, "limit_ms": limit_ms, "keep_bytes": keep_bytes}
         start_ns = time.time_ns()
         raw = self._request(message, RawCall, timeout_s=limit_ms / 1000 + GRACE_S + WATCHDOG_S)
-        try:
-            return raw.report(start_ns, max(start_ns, time.time_ns()))
-        except WorkerLostError:
-            self.close()
-            raise
+        return raw.report(start_ns, max(start_ns, time.time_ns()))
 
     def tree(self) -> Tree:
         """The work tree as it is, with a flag that says whether a limit cut it short."""
@@ -231,41 +224,22 @@ def acquire(socket_dir: Path | str, *, count: int, timeout_s: float, held: Colle
         WorkerLostError: fewer became free in time; those found are let go.
     """
     deadline = time.monotonic() + timeout_s
-    workers: list[Worker] = []
+    workers: dict[Path, Worker] = {}
     reasons: dict[Path, str] = {}
-    try:
+    with contextlib.ExitStack() as found:
         while True:
-            _gather(workers, reasons, Path(socket_dir), count, frozenset(held))
-            if len(workers) >= count or time.monotonic() >= deadline:
-                break
+            for path in discover(socket_dir):
+                if len(workers) < count and path not in held and path not in workers:
+                    try:
+                        workers[path] = found.enter_context(Worker.connect(path))
+                    except WorkerLostError as error:
+                        reasons[path] = str(error)
+            if len(workers) == count:
+                found.pop_all()
+                return list(workers.values())
+            if time.monotonic() >= deadline:
+                raise WorkerLostError(_shortage(Path(socket_dir), len(workers), count, timeout_s, reasons))
             time.sleep(_POLL_S)
-    except BaseException:
-        _close_all(workers)
-        raise
-    if len(workers) < count:
-        _close_all(workers)
-        raise WorkerLostError(_shortage(Path(socket_dir), len(workers), count, timeout_s, reasons))
-    return workers
-
-
-def _gather(
-    workers: list[Worker], reasons: dict[Path, str], socket_dir: Path, count: int, held: frozenset[Path]
-) -> None:
-    """One round over the sockets: connect to what answers until `workers` has `count`; note why the others do not."""
-    for path in discover(socket_dir):
-        if path in held or any(worker.path == path for worker in workers):
-            continue
-        if len(workers) == count:
-            return
-        try:
-            workers.append(Worker.connect(path))
-        except WorkerLostError as error:
-            reasons[path] = str(error)
-
-
-def _close_all(workers: list[Worker]) -> None:
-    for worker in workers:
-        worker.close()
 
 
 def _shortage(socket_dir: Path, found: int, count: int, timeout_s: float, reasons: dict[Path, str]) -> str:
@@ -275,16 +249,3 @@ def _shortage(socket_dir: Path, found: int, count: int, timeout_s: float, reason
         f"{found} of {count} sandbox workers were free within {timeout_s:g} s. {what}. Look at the state and the log of"
         " the sandbox containers, whether enough of them run, and whether this process may read the socket folder"
     )
-
-
-def replace(lost: Worker, socket_dir: Path | str, *, held: Collection[Worker] = (), timeout_s: float = 30.0) -> Worker:
-    """Let go of `lost` (dead or worn) and return another idle worker; `held` are those this process keeps.
-
-    A restarted worker has a new socket, so the old one is not tried again unless it lives.
-
-    Raises:
-        WorkerLostError: none became free in time.
-    """
-    lost.close()
-    keep = {worker.path for worker in held if worker is not lost and worker.path is not None}
-    return acquire(socket_dir, count=1, timeout_s=timeout_s, held=keep)[0]

@@ -20,6 +20,11 @@ class Channel:
 
     Every failure (time, end of stream, reset, malformed frame, wrong id) is a `WorkerLostError` that names the worker:
     after it the stream's position is unknown, so the channel is of no further use.
+
+    Attributes:
+        name: of the worker, for messages.
+        number: id of the last request.
+        closed: whether `close` was called.
     """
 
     def __init__(self, reader: int, writer: int, *, name: str, close: Callable[[], None]) -> None:
@@ -27,20 +32,20 @@ class Channel:
         self._reader = reader
         self._writer = writer
         self._close = close
-        self._number = 0
-        self._closed = False
+        self.number = 0
+        self.closed = False
         for fd in {reader, writer}:
             os.set_blocking(fd, False)
 
     def exchange(self, message: dict[str, Any], *, timeout_s: float) -> bytes:
         """Send a request and return the body of its reply (`ok` or not), at most `timeout_s` later."""
-        if self._closed:
+        if self.closed:
             raise WorkerLostError(f"worker {self.name} is closed")
-        self._number += 1
+        self.number += 1
         deadline = time.monotonic() + timeout_s
         what = f"{message['op']} on worker {self.name}"
         try:
-            self._send(frames.encode({"id": self._number} | message), deadline)
+            self._send(frames.encode({"id": self.number} | message), deadline)
             header = self._receive(frames.HEADER_BYTES, deadline)
             return self._receive(frames.body_length(header), deadline)
         except TimeoutError:
@@ -49,16 +54,6 @@ class Channel:
             raise WorkerLostError(f"{what}: connection lost ({error}); the worker died or was recycled") from error
         except frames.FrameError as error:
             raise WorkerLostError(f"{what}: not the worker protocol: {error}") from error
-
-    @property
-    def number(self) -> int:
-        """The id of the last request."""
-        return self._number
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._closed
 
     def _send(self, data: bytes, deadline: float) -> None:
         view = memoryview(data)
@@ -87,7 +82,7 @@ class Channel:
 
     def close(self) -> None:
         """End the connection; the worker then takes the next client, or goes when it is worn."""
-        if not self._closed:
-            self._closed = True
+        if not self.closed:
+            self.closed = True
             with contextlib.suppress(OSError):
                 self._close()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Any, Literal
 
 import msgspec
 
-from agenttrace.errors import WorkerLostError
 from agenttrace.records import Output, Telemetry
 from agenttrace.telemetry.normalise import telemetry
 
@@ -158,16 +155,16 @@ class CallReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RawCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call's reply as it comes over the wire."""
+    """A call's reply as it comes over the wire; `*_head` bytes of what was kept are from the stream's beginning."""
 
     exit_code: int
     signal: int | None
     timed_out: bool
     oom_killed: bool
-    stdout_b64: str
+    stdout_b64: bytes
     stdout_total: int
     stdout_head: int
-    stderr_b64: str
+    stderr_b64: bytes
     stderr_total: int
     stderr_head: int
     telemetry: dict[str, Any]
@@ -178,20 +175,12 @@ class RawCall(msgspec.Struct, frozen=True, kw_only=True):
             exit_code=self.exit_code,
             signal=self.signal,
             status="oom" if self.oom_killed else "timeout" if self.timed_out else "ok",
-            stdout=_output(self.stdout_b64, self.stdout_total, self.stdout_head),
-            stderr=_output(self.stderr_b64, self.stderr_total, self.stderr_head),
+            stdout=output(self.stdout_b64[: self.stdout_head], self.stdout_b64[self.stdout_head :], self.stdout_total),
+            stderr=output(self.stderr_b64[: self.stderr_head], self.stderr_b64[self.stderr_head :], self.stderr_total),
             telemetry=telemetry(self.telemetry),
             start_ns=start_ns,
             end_ns=end_ns,
         )
-
-
-def _output(encoded: str, total: int, head: int) -> Output:
-    try:
-        kept = base64.b64decode(encoded, validate=True)
-    except binascii.Error as error:
-        raise WorkerLostError(f"the worker sent output that is not base64: {error}") from error
-    return output(kept[:head], kept[head:], total)
 
 
 def output(head: bytes, tail: bytes, total: int) -> Output:
@@ -200,19 +189,19 @@ def output(head: bytes, tail: bytes, total: int) -> Output:
     When something is missing between them, a line says how many bytes; it is not part of `bytes_kept`. A UTF-8
     character that the cut broke is left out as well.
     """
-    if len(head) + len(tail) >= total:
-        text, clean = _decoded(head + tail)
-        return Output(text=text, bytes_total=total, bytes_kept=total, encoding=_encoding(clean))
-    head, tail = _without_broken_end(head), _without_broken_start(tail)
-    kept = len(head) + len(tail)
-    (first, first_clean), (last, last_clean) = _decoded(head), _decoded(tail)
-    newline = "" if not first or first.endswith("\n") else "\n"
-    text = f"{first}{newline}[... {total - kept} bytes left out ...]\n{last}"
-    return Output(text=text, bytes_total=total, bytes_kept=kept, encoding=_encoding(first_clean and last_clean))
-
-
-def _encoding(clean: bool) -> Literal["utf-8", "backslashreplace"]:  # noqa: FBT001 -- a value, not a switch
-    return "utf-8" if clean else "backslashreplace"
+    cut = len(head) + len(tail) < total
+    parts = [_without_broken_end(head), _without_broken_start(tail)] if cut else [head + tail]
+    kept = sum(map(len, parts))
+    encoding: Literal["utf-8", "backslashreplace"] = "utf-8"
+    try:
+        texts = [part.decode() for part in parts]
+    except UnicodeDecodeError:
+        encoding = "backslashreplace"
+        texts = [part.decode("utf-8", encoding) for part in parts]
+    if cut:
+        newline = "" if not texts[0] or texts[0].endswith("\n") else "\n"
+        texts.insert(1, f"{newline}[... {total - kept} bytes left out ...]\n")
+    return Output(text="".join(texts), bytes_total=total, bytes_kept=kept if cut else total, encoding=encoding)
 
 
 def _without_broken_end(data: bytes) -> bytes:
@@ -231,10 +220,3 @@ def _without_broken_start(data: bytes) -> bytes:
     while count < min(3, len(data)) and data[count] & 0xC0 == 0x80:  # noqa: PLR2004 -- 10xxxxxx marks a continuation
         count += 1
     return data[count:]
-
-
-def _decoded(data: bytes) -> tuple[str, bool]:
-    try:
-        return data.decode("utf-8"), True
-    except UnicodeDecodeError:
-        return data.decode("utf-8", "backslashreplace"), False

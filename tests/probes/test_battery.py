@@ -5,9 +5,8 @@ import re
 import pytest
 
 from agenttrace.errors import UsageError
-from agenttrace.probes import native
 from agenttrace.probes.attack import Result, judge
-from agenttrace.probes.battery import FILE, Probe, battery
+from agenttrace.probes.battery import FILE, MESSAGE, Probe, battery, elf
 from agenttrace.probes.report import Outcome, summary, write
 from agenttrace.records import Output
 from agenttrace.sandbox.policies import policies
@@ -52,15 +51,15 @@ def test_every_group_of_attacks_is_there():
 @pytest.mark.parametrize("arch", ["amd64", "arm64"])
 def test_the_dropped_program_is_an_elf_file_of_the_architecture(arch):
     for library in (False, True):
-        data = native.elf(arch, library=library)
+        data = elf(arch, library=library)
         assert data.startswith(b"\x7fELF\x02\x01\x01")
         assert data[16] == (3 if library else 2)
-        assert native.MESSAGE in data
+        assert MESSAGE in data
 
 
 def test_an_unknown_architecture_is_a_usage_error():
     with pytest.raises(UsageError, match="no machine code for riscv64"):
-        native.elf("riscv64")
+        elf("riscv64")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agenttrace.errors import UsageError, WorkerLostError
 from agenttrace.sandbox import client
-from agenttrace.sandbox.client import Worker, acquire, discover, replace
+from agenttrace.sandbox.client import Worker, acquire, discover
 from agenttrace.sandbox.reports import output
 from agenttrace.sandbox.runner import frames
 
@@ -120,7 +120,7 @@ def test_a_reply_becomes_a_report(scripted):
         (lambda connection, _: connection.sendall(b"\0\0\0\2{}"), "not what was expected"),
         (answering(exit_code="zero"), "not what was expected"),
         (answering(**CALL, id=99), "reply to request 99"),
-        (answering(**(CALL | {"stdout_b64": "?"})), "not base64"),
+        (answering(**(CALL | {"stdout_b64": "?"})), "Invalid base64"),
         (
             lambda connection, request: connection.sendall(
                 frames.encode({"id": request["id"], "ok": False, "error": {"kind": "helper_lost", "message": "gone"}})
@@ -219,7 +219,8 @@ def test_a_worker_held_by_this_process_is_not_asked_again(scripted):
     scripted(answering(), name="worker-1.sock")
     scripted(answering(), name="worker-2.sock")
     first, second = acquire(scripted.folder, count=2, timeout_s=5)
-    fresh = replace(first, scripted.folder, held=[first, second], timeout_s=5)
+    first.close()
+    (fresh,) = acquire(scripted.folder, count=1, timeout_s=5, held={second.path})
     assert fresh.path == first.path
     with pytest.raises(WorkerLostError, match="closed"):
         first.ping()
@@ -241,7 +242,7 @@ def test_real_workers_are_found_used_and_replaced(workplace):
             with pytest.raises(WorkerLostError):
                 first.ping(), first.ping()
             with pytest.raises(WorkerLostError, match="0 of 1"):
-                replace(first, workplace.sockets, held=[second], timeout_s=0.2)
+                acquire(workplace.sockets, count=1, timeout_s=0.2, held={second.path})
             second.ping()
             second.close()
         finally:

@@ -150,7 +150,6 @@ def test_a_worn_worker_says_so_and_goes_with_its_client(workplace, listening):
         assert worker.info.max_tasks == 2
         assert not worker.reset("base").recycle_after
         assert worker.reset("base").recycle_after
-        assert worker.recycle_after
         assert worker.call("bash", "echo last", limit_ms=5000).stdout.text == "last\n"
     assert process.wait(10) == 0
     assert discover(workplace.sockets) == []
