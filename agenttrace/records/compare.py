@@ -50,23 +50,6 @@ def record_differences(kind: type[msgspec.Struct], recorded: bytes, found: bytes
     return list(_walk("", _shape(kind), bytes(left), bytes(right)))
 
 
-def measured_fields(kind: type[msgspec.Struct]) -> list[str]:
-    """Return the paths of all fields that the schema marks as measured, `[]` for the items of a list."""
-
-    def walk(path: str, shape: inspect.Type | None) -> Iterator[str]:
-        if isinstance(shape, inspect.StructType):
-            for field in shape.fields:
-                below = f"{path}.{field.encode_name}" if path else field.encode_name
-                if _is_measured(field.type):
-                    yield below
-                else:
-                    yield from walk(below, _plain(field.type))
-        elif (item := _item(shape)) is not None:
-            yield from walk(f"{path}[]", item)
-
-    return list(walk("", _shape(kind)))
-
-
 @functools.cache
 def _shape(kind: type[msgspec.Struct]) -> inspect.Type:
     return inspect.type_info(kind)

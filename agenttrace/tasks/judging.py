@@ -92,19 +92,14 @@ def rejudged(
         DataError: see `recorded`.
     """
     trace, task = recorded(line, tasks, where)
-    task_id = task.task_id
-    old = trace.outcome
-    if (old.changes is None and not isinstance(old.patch, str)) or old.ended in INFRASTRUCTURE_ENDS:
-        return Rejudged(trace_id=trace.trace_id, task_id=task_id, before=old, after=old, line=line)
-    evidence = Evidence(changes=old.changes, patch=old.patch, patch_note=old.patch_note)
-    finished = Finished(answer=old.final_answer, spans=trace.spans, evidence=evidence)
-    judgement = chosen.assess(task, finished, bench)
-    new = msgspec.structs.replace(
-        old, verdicts=judgement.verdicts, solved=solved(judgement.verdicts), scores=judgement.scores
-    )
+    old = new = trace.outcome
+    if (old.changes is not None or isinstance(old.patch, str)) and old.ended not in INFRASTRUCTURE_ENDS:
+        evidence = Evidence(changes=old.changes, patch=old.patch, patch_note=old.patch_note)
+        found = chosen.assess(task, Finished(answer=old.final_answer, spans=trace.spans, evidence=evidence), bench)
+        new = msgspec.structs.replace(old, verdicts=found.verdicts, solved=solved(found.verdicts), scores=found.scores)
     return Rejudged(
         trace_id=trace.trace_id,
-        task_id=task_id,
+        task_id=task.task_id,
         before=old,
         after=new,
         line=line if new == old else with_outcome(line, new),

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agenttrace.errors import AgentTraceError
+from agenttrace.errors import AgentTraceError, StorageError, UsageError
 from agenttrace.records import Record
+from agenttrace.store.jsonl import write_whole
+from agenttrace.store.opening import opened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,32 +111,22 @@ def read(source: Source, download: Callable[[str, int], bytes] | None = None) ->
         SourceError: it is missing, truncated or changed, or cannot be downloaded; the message says what to do.
     """
     path = folder() / source.path
-    try:
-        data, size = _content(path, source.bytes + 1)
-    except FileNotFoundError:
-        if os.environ.get(MIRROR):
+    if not os.path.exists(path):  # noqa: PTH110 - where a folder may not be entered, too
+        if mirror():
             raise SourceError(
                 f"{path} does not exist: the folder named in {MIRROR} must hold {source.path} "
                 f"({_pinned(source)}; from {source.url})"
-            ) from None
+            )
         return _fetch(source, path, download or _download)
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror}; {MIRROR} may name a folder that holds it") from error
+    try:
+        with opened(path) as file:
+            data, size = file.read(source.bytes + 1), os.fstat(file.fileno()).st_size
+    except UsageError as error:
+        raise SourceError(f"{error}; {MIRROR} may name a folder that holds it") from error
     if (wrong := _problem(source, data, size)) is not None:
-        advice = "replace it" if os.environ.get(MIRROR) else "remove it, it is fetched anew"
+        advice = "replace it" if mirror() else "remove it, it is fetched anew"
         raise SourceError(f"{path} {wrong}; expected {_pinned(source)}. What to do: {advice}")
     return data
-
-
-def _content(path: Path, most: int) -> tuple[bytes, int]:
-    """Return at most so many bytes of a regular file, and its size."""
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise SourceError(f"{path} is not a regular file: put the file itself there")
-    # Should it be another thing by now, opening and reading it must not wait either.
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-        data = file.read(most)
-    return data, max(found.st_size, len(data))
 
 
 def _fetch(source: Source, path: Path, download: Callable[[str, int], bytes]) -> bytes:
@@ -149,14 +140,11 @@ def _fetch(source: Source, path: Path, download: Callable[[str, int], bytes]) ->
     if (wrong := _problem(source, data, len(data), more=" or more")) is not None:
         advice = f"run again, or put the file into a folder that {MIRROR} names"
         raise SourceError(f"{source.url} {wrong}; expected {_pinned(source)}. What to do: {advice}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise SourceError(f"cannot write {path}: {error.strerror}; {CACHE} may name another folder") from error
+        write_whole(path, data)
+    except (OSError, StorageError) as error:
+        raise SourceError(f"cannot write {path}: {error}; {CACHE} may name another folder") from error
     return data
 
 

@@ -99,32 +99,30 @@ def check_published(kind: str, folder: Path = FOLDER) -> None:
     if shape(published) != shape(document(kind)):
         raise DataError(
             f"the types have another shape than {path.name}, which is published: raise SCHEMA_VERSION in "
-            "agenttrace/records/base.py and run `nox -s schema`; if that version was never released, "
-            "`nox -s schema -- --replace`"
+            "agenttrace/records/base.py and run `nox -s schema`; remove the file first if that was never released"
         )
+
+
+def _fields(kind: str) -> dict[str, dict[str, Any]]:
+    """Return the schema of every field of a kind, by `Class.field`."""
+    classes: dict[str, dict[str, Any]] = document(kind)["$defs"]
+    return {
+        f"{struct}.{field}": value
+        for struct, schema in classes.items()
+        for field, value in schema.get("properties", {}).items()
+    }
 
 
 def undescribed(kind: str) -> list[str]:
     """Return the fields (`Class.field`) without a meaning."""
-    return [
-        f"{struct}.{field}"
-        for struct, schema in document(kind)["$defs"].items()
-        for field, value in schema.get("properties", {}).items()
-        if "description" not in value
-    ]
+    return [field for field, value in _fields(kind).items() if "description" not in value]
 
 
 def stale_notes() -> list[str]:
     """Return the names in `fields.toml` that no type has."""
     notes = _field_notes()
-    known = {
-        f"{struct}.{field}"
-        for kind in KINDS
-        for struct, schema in document(kind)["$defs"].items()
-        for field in schema.get("properties", {})
-    }
     named = {*notes["method"], *notes["meaning"], *(field for fields in notes["since"].values() for field in fields)}
-    return sorted(named - known)
+    return sorted(named.difference(*map(_fields, KINDS)))
 
 
 def _field_notes() -> dict[str, Any]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import AgentTraceError, DataError
-from agenttrace.records.schema import FOLDER, KINDS, check_published, encoded, name, undescribed
-from agenttrace.records.schema.reference import page
+from agenttrace.records import SCHEMA_VERSION
+from agenttrace.records.schema import FOLDER, KINDS, check_published, document, encoded, name, undescribed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 REFERENCE = FOLDER.parents[2] / "docs" / "schema.md"
+_TITLES = {
+    "trace": "Records (`NAME.jsonl`, one `Trace` a line)",
+    "run-spec": "Run specs (`NAME.run.json`)",
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,12 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="only compare; exit status 1 when something is out of date"
     )
-    parser.add_argument(
-        "--replace", action="store_true", help="overwrite another shape of the same, unreleased version"
-    )
     arguments = parser.parse_args(argv)
     try:
-        return _stale() if arguments.check else _write(replace=arguments.replace)
+        return _stale() if arguments.check else _write()
     except AgentTraceError as error:
         print(f"agenttrace: {error}", file=sys.stderr)  # noqa: T201 - this is a command line
         return error.exit_code
@@ -47,19 +50,101 @@ def _stale() -> int:
     return 1 if stale else 0
 
 
-def _write(*, replace: bool) -> int:
+def _write() -> int:
     for kind in KINDS:
         if missing := undescribed(kind):
             raise DataError(
                 f"no meaning given for {', '.join(missing)}: describe it under Attributes in the docstring of its class"
             )
-        if (FOLDER / name(kind)).is_file() and not replace:
+        if (FOLDER / name(kind)).is_file():
             check_published(kind)
     for path, content in files().items():
         if not path.is_file() or path.read_bytes() != content:
             path.write_bytes(content)
             print(f"wrote {path}")  # noqa: T201
     return 0
+
+
+def page() -> str:
+    """Return the Markdown text of the field reference."""
+    lines = [
+        f"# The record schema, version {SCHEMA_VERSION}",
+        "",
+        "Every field of a record and of a run spec. This page is written by `scripts/nox -s schema` from the types in",
+        "`agenttrace/records/`; a test compares. The same facts for machines are JSON Schema files:",
+        ", ".join(f"[`{name(kind)}`](../agenttrace/records/schema/{name(kind)})" for kind in KINDS) + ".",
+        "",
+        '- **null**: whether a field may be `null`, which means "not measured" or "does not apply"; 0 means zero.',
+        "- **unit**: empty for names, texts and plain counts.",
+        "- **method**: where a figure comes from; [telemetry.md](telemetry.md) has the known error of each. Fields",
+        "  marked *measured* may differ between two runs of the same inputs; all others are the same in a replay.",
+        "- **since**: `0.3.0` fields are those of AgentTrace 0.3.0. Fields of `1.1.0` are absent where an agent has no",
+        "  use for them.",
+        "",
+        "A published shape never changes: another shape is another version. Other formats are in",
+        "[formats.md](formats.md); `agenttrace validate` checks files ([validate.md](validate.md)).",
+    ]
+    lines += ["", *(FOLDER / "agents.md").read_text(encoding="utf-8").splitlines()]
+    for kind in KINDS:
+        lines += ["", f"## {_TITLES.get(kind, kind)}"]
+        for struct, schema in _in_order(kind):
+            lines += ["", f"### {struct}", "", schema["description"]]
+            lines += _table(schema)
+    return "\n".join(lines) + "\n"
+
+
+def _in_order(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the classes from the outermost inwards."""
+    schemas = document(kind)["$defs"]
+    waiting, seen = [KINDS[kind].__name__], set()
+    while waiting:
+        struct = waiting.pop(0)
+        if struct not in seen:
+            seen.add(struct)
+            yield struct, schemas[struct]
+            waiting += _references(schemas[struct].get("properties", {}))
+
+
+def _references(value: Any) -> list[str]:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict):
+        own = [value["$ref"].rpartition("/")[2]] if "$ref" in value else []
+        return own + [found for item in value.values() for found in _references(item)]
+    return [found for item in value for found in _references(item)] if isinstance(value, list) else []
+
+
+def _table(schema: dict[str, Any]) -> Iterator[str]:
+    if not schema.get("properties"):
+        return
+    yield ""
+    yield "| field | type | null | unit | meaning | method | since |"
+    yield "|---|---|---|---|---|---|---|"
+    for field, value in schema["properties"].items():
+        cells = [
+            f"`{field}`",
+            _type(value).removesuffix(" or null"),
+            "yes" if "null" in _type(value).split(" or ") else "",
+            value.get("x-unit", ""),
+            value.get("description", ""),
+            ", ".join(
+                part for part in ("measured" if value.get("x-measured") else "", value.get("x-method", "")) if part
+            ),
+            value["x-since"],
+        ]
+        yield "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _type(value: dict[str, Any]) -> str:
+    if "$ref" in value:
+        struct = value["$ref"].rpartition("/")[2]
+        return f"[{struct}](#{struct.lower()})"
+    if "anyOf" in value:
+        return " or ".join(sorted((_type(item) for item in value["anyOf"]), key="null".__eq__))
+    if "enum" in value:
+        return " or ".join("null" if item is None else f"`{json.dumps(item)}`" for item in value["enum"])
+    kind = str(value.get("type", "any"))
+    if kind == "array":
+        return f"list of {_type(value.get('items', {}))}"
+    return kind
 
 
 if __name__ == "__main__":

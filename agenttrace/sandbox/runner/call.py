@@ -10,7 +10,7 @@ import select
 import signal
 import sys
 
-from . import counters, launch, leaf
+from . import counters, frames, launch, leaf
 from .capture import Capture
 from .errors import FatalError, RequestError
 from .job import Job
@@ -138,9 +138,7 @@ def _place(path: str, data: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     try:
         os.fchmod(fd, 0o644)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+        frames.write_all(fd, data)
     finally:
         os.close(fd)
 

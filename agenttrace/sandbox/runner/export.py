@@ -75,16 +75,12 @@ def _entry(root: str, path: str, info: os.stat_result | None, limit: int) -> dic
 
 
 def _read(path: str, limit: int) -> bytes | None:
+    data = bytearray()
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        data = bytearray()
-        while len(data) <= limit and (chunk := os.read(fd, 128 * 1024)):
+        for chunk in tree.chunks(path):
             data += chunk
-        return bytes(data) if len(data) <= limit else None
+            if len(data) > limit:
+                return None
     except OSError:
         return None
-    finally:
-        os.close(fd)
+    return bytes(data)

@@ -15,7 +15,7 @@ import resource
 import signal
 import time
 
-from . import child, counters, libc, processes
+from . import child, counters, frames, libc, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def main(job: Job, report_fd: int) -> NoReturn:
     code = 1
     try:
         report = _run(job)
-        data = memoryview(json.dumps(report).encode("ascii"))
-        while data:
-            data = data[os.write(report_fd, data) :]
+        frames.write_all(report_fd, json.dumps(report).encode("ascii"))
         code = 0
     except BaseException as error:  # noqa: BLE001 -- it must not run on into the runner's code
         with contextlib.suppress(OSError):

@@ -16,7 +16,7 @@ import os
 import stat
 import time
 
-from . import libc, removal, tree
+from . import frames, libc, removal, tree
 from .errors import FatalError, RequestError
 
 TYPE_CHECKING = False
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     Fact = tuple[int, int]
     Mark = tuple[int, int, int]
 
-_CHUNK = 128 * 1024
 _SETTLE_NS = 20_000_000
 _BLOCK = 4096
 
@@ -243,22 +242,16 @@ class WorkTree:
             os.lchown(path, *self._owner)
 
     def _copy(self, source: str, target: str, mode: int, mtime_ns: int) -> None:
-        reader = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            writer = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-            try:
-                while chunk := os.read(reader, _CHUNK):
-                    view = memoryview(chunk)
-                    while view:
-                        view = view[os.write(writer, view) :]
-                if self._owner is not None:
-                    os.fchown(writer, *self._owner)
-                os.fchmod(writer, stat.S_IMODE(mode))
-                os.utime(writer, ns=(mtime_ns, mtime_ns))
-            finally:
-                os.close(writer)
+            for chunk in tree.chunks(source):
+                frames.write_all(writer, chunk)
+            if self._owner is not None:
+                os.fchown(writer, *self._owner)
+            os.fchmod(writer, stat.S_IMODE(mode))
+            os.utime(writer, ns=(mtime_ns, mtime_ns))
         finally:
-            os.close(reader)
+            os.close(writer)
 
     def _mend_folders(self, fixture: Fixture, touched: dict[str, None]) -> None:
         """Owner, mode, attributes and mtime of every folder in which something happened."""

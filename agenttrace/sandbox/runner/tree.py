@@ -68,20 +68,28 @@ def walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
                     stack.append(path)
 
 
-def hash_file(path: str) -> str | None:
-    """SHA-256 of a regular file in hexadecimal; `None` when it cannot be read."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    state = _sha256()
+def chunks(path: str) -> Iterator[bytes]:
+    """The content of a file in pieces; no link is followed, and nothing is waited for.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         while chunk := os.read(fd, _CHUNK):
+            yield chunk
+    finally:
+        os.close(fd)
+
+
+def hash_file(path: str) -> str | None:
+    """SHA-256 of a regular file in hexadecimal; `None` when it cannot be read."""
+    state = _sha256()
+    try:
+        for chunk in chunks(path):
             state.update(chunk)
     except OSError:
         return None
-    finally:
-        os.close(fd)
     return str(state.hexdigest())
 
 

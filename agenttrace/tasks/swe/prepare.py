@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.errors import AgentTraceError, DataError, UsageError
-from agenttrace.records import SamplingPlan
+from agenttrace.records import DatasetSpec, SamplingPlan
 from agenttrace.records.base import Record
 from agenttrace.store.jsonl import write_whole
 from agenttrace.tasks.swe import repositories, rows, trees
@@ -74,8 +74,7 @@ class SkippedTask(Record, frozen=True, kw_only=True):
 class Prepared(Record, frozen=True, kw_only=True):
     """Everything that the collector needs to know of the tasks, in the order of the plan."""
 
-    source: rows.RowSource
-    sampling: SamplingPlan
+    dataset: DatasetSpec
     tasks: tuple[ReadyTask, ...]
     skipped: tuple[SkippedTask, ...] = ()
 
@@ -127,7 +126,8 @@ def prepare(options: SweOptions, places: Places, report: Callable[[str], None]) 
             report(f"[{number}/{len(plan.task_ids)}] {name}: {tree.files} files, {tree.bytes / 2**20:.1f} MiB")
     if not ready:
         raise DataError(f"no tree could be made for any of {len(skipped)} tasks; the first: {skipped[0].reason}")
-    prepared = Prepared(source=source, sampling=plan, tasks=tuple(ready), skipped=tuple(skipped))
+    dataset = msgspec.structs.replace(source, count=len(ready), sampling=plan)
+    prepared = Prepared(dataset=dataset, tasks=tuple(ready), skipped=tuple(skipped))
     write_whole(places.trees / FILE, msgspec.json.encode(prepared))
     return prepared
 

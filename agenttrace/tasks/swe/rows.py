@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.models.hub import connection_errors
-from agenttrace.records import Record
+from agenttrace.records import DatasetSpec, Record
 from agenttrace.store.opening import numbered_lines, opened
 
 if TYPE_CHECKING:
@@ -56,26 +56,20 @@ class SweTask(Record, frozen=True, kw_only=True):
     patch: str
 
 
-class RowSource(Record, frozen=True, kw_only=True):
-    """Where rows come from, in the words of the run spec; `sha256` is over the files of rows."""
-
-    name: str
-    split: str
-    source: str
-    sha256: str
-
-
-def load(source: str, *, split: str = "train") -> tuple[RowSource, tuple[SweTask, ...]]:
+def load(source: str, *, split: str = "train") -> tuple[DatasetSpec, tuple[SweTask, ...]]:
     """Return the run spec's words for a source, and all of its tasks; see `open_source`."""
     found, tasks = open_source(source, split=split)
     return found, tuple(tasks(Counter()))
 
 
-def open_source(source: str, *, split: str = "train") -> tuple[RowSource, Callable[[Counter[str]], Iterator[SweTask]]]:
+def open_source(
+    source: str, *, split: str = "train"
+) -> tuple[DatasetSpec, Callable[[Counter[str]], Iterator[SweTask]]]:
     """Return the run spec's words for a source, and what reads its tasks, one at a time and as often as it is called.
 
-    A task set can be larger than memory: the rows of SWE-rebench V2-PRs are gigabytes of patches. Rows in which a
-    column is empty that every task needs are passed over and counted by that column, in what the reader is given.
+    How many tasks that are is not counted yet: a task set can be larger than memory, the rows of SWE-rebench V2-PRs are
+    gigabytes of patches. Rows in which a column is empty that every task needs are passed over and counted by that
+    column, in what the reader is given.
 
     Args:
         source: `bundled`; a file (`.jsonl`, `.parquet`) or a folder of them; or `OWNER/NAME@REVISION` on the Hub, where
@@ -93,7 +87,7 @@ def open_source(source: str, *, split: str = "train") -> tuple[RowSource, Callab
     else:
         files, shown = _from_hub(source, split)
     name = shown.partition(":")[2].partition("@")[0] or shown
-    found = RowSource(name=name, split=split, source=shown, sha256=_digest(files))
+    found = DatasetSpec(name=name, split=split, source=shown, sha256=_digest(files), offset=0, count=0)
     return found, lambda left_out: _unlike(source, files, left_out)
 
 

@@ -13,7 +13,6 @@ import msgspec
 from msgspec import UNSET
 
 from agenttrace.errors import DataError
-from agenttrace.records import DatasetSpec
 from agenttrace.tasks import Evidence, Judgement, Task, TaskSet
 from agenttrace.tasks.swe import git, patches, trees
 from agenttrace.tasks.swe.prepare import load_prepared
@@ -52,16 +51,7 @@ class SweTasks(TaskSet):
         self.skipped: tuple[SkippedTask, ...] = self._prepared.skipped
         self._ready = {ready.task.instance_id: ready for ready in self._prepared.tasks}
         self.listed = tuple(_task(ready) for ready in self._prepared.tasks)
-        source = self._prepared.source
-        self.whole = DatasetSpec(
-            name=source.name,
-            split=source.split,
-            source=source.source,
-            sha256=source.sha256,
-            offset=0,
-            count=len(self.listed),
-            sampling=self._prepared.sampling,
-        )
+        self.whole = self._prepared.dataset
 
     def fixture_version(self) -> str:
         """Return the version of what makes trees; each tree's digest is in its records."""
