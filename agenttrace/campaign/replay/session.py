@@ -67,15 +67,15 @@ def reproduce(
     out = console()
     spec = read_run_spec(run_spec_path(file))
     plan = _planned(spec, trees)
-    wanted = as_replayed(spec, plan.spec)
+    expected = as_replayed(spec, plan.spec)
     try:
-        refuse_other_inputs(spec, plan.spec if rows_only else wanted, what=file.name)
+        refuse_other_inputs(spec, plan.spec if rows_only else expected, what=file.name)
     except UsageError as error:
         if not anyway:
             raise
         out.print(printable(str(error)), markup=False)
-    notes = [line for line in input_differences(spec, plan.spec) if line not in input_differences(spec, wanted)]
-    rows = compare_rows(file, msgspec.structs.replace(plan, spec=wanted, spec_sha256=spec.digest))
+    notes = [line for line in input_differences(spec, plan.spec) if line not in input_differences(spec, expected)]
+    rows = compare_rows(file, msgspec.structs.replace(plan, spec=expected, spec_sha256=spec.digest))
     for finding in rows.findings[: report.SHOWN_FINDINGS]:
         out.print(printable(told(finding)), markup=False)
     body: dict[str, Any] = {"file": file.name, "rows": msgspec.to_builtins(rows), "notes": notes}
