@@ -131,7 +131,7 @@ def fill(folder: Path, paths: Sequence[Path], settings: Settings, *, release: bo
         raise UsageError("there is no record in these files")
     _copy(paths, folder, records=form.flat)
     (folder / "schema").mkdir()
-    for kind in schema.TRACES:
+    for kind in schema.KINDS:
         (folder / "schema" / schema.name(kind)).write_bytes(schema.encoded(kind))
     text = card(contents, [table for table in found if table.columns], records=form.flat)
     (folder / "README.md").write_text(text, encoding="utf-8")

@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from agenttrace.plan import Options
 
+from agenttrace.campaign.options import Options
+from agenttrace.cli import main
 from agenttrace.errors import DataError, UsageError
 from agenttrace.host import compose, replay
-from agenttrace.host.__main__ import main
 from agenttrace.host.determinism import Request, determinism
 from agenttrace.host.reproduce import _stored_digest, released
 
@@ -67,7 +67,7 @@ def test_what_is_replayed_without_a_file_is_the_newest_release(tmp_path, monkeyp
     assert len(seen) == 2
 
 
-@pytest.mark.parametrize("flags", [["--workers", "0"], ["--workers", "65"], ["--repeat", "0"]])
+@pytest.mark.parametrize("flags", [["--workers", "0"], ["--workers", "257"], ["--repeat", "0"]])
 def test_replay_refuses_impossible_numbers(tmp_path, flags, capsys):
     file = tmp_path / "a.jsonl"
     file.touch()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agenttrace.host import publishing
-from agenttrace.verbs import MODULES
+from agenttrace.cli import main
+from agenttrace.verbs import module_of
 
 DATA = Path(__file__).parents[1] / "data" / "records"
 RUN = DATA / "1.0.0" / "rollouts.jsonl"
@@ -42,7 +42,7 @@ def test_a_folder_has_the_form_of_its_agent_or_the_one_that_was_named(tmp_path, 
     assert found == parts | {"schema"}
 
 
-@pytest.mark.parametrize("verb", publishing.VERBS)
+@pytest.mark.parametrize("verb", ["publish", "publish-rollouts"])
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -53,7 +53,7 @@ def test_a_folder_has_the_form_of_its_agent_or_the_one_that_was_named(tmp_path, 
         ((DATA / "demo.jsonl", "--form", "1k-32k", "-o", "out"), 2, "a run spec lies beside its records"),
     ],
 )
-def test_a_mistake_is_told_and_nothing_is_made(tmp_path, verb, arguments, status, message):
+def test_a_mistake_is_a_message_and_nothing_is_made(tmp_path, verb, arguments, status, message):
     (tmp_path / "empty.jsonl").touch()
     ended = agenttrace(verb, *arguments, cwd=tmp_path)
     assert ended.returncode == status
@@ -72,7 +72,9 @@ def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatc
     monkeypatch.setattr("agenttrace.host.analysis.run", run)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     argv = [str(RUN), "-o", str(tmp_path / "out"), "--upload", "o/n", option]
-    assert publishing.run(verb, argv) == 0
+    with pytest.raises(SystemExit) as ended:
+        main([verb, *argv], session=True)
+    assert ended.value.code == 0
     (_, first, none), (uploading, second, order) = started
     assert first == [*argv, "--make-only"]
     assert none is None
@@ -80,6 +82,6 @@ def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatc
     assert json.loads(order)["environment"]["HF_TOKEN"] == "hf_secret"
     assert "hf_secret" not in " ".join(second)
     parser = argparse.ArgumentParser()
-    import_module(MODULES[uploading]).add(parser)
+    import_module(module_of(uploading)).add(parser)
     read = parser.parse_args(second)
     assert (read.files, read.private_repository) == ([], True)

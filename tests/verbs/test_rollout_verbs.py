@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import zstandard
-
 from agenttrace.rollouts import synthetic
 
 TRACES = Path(__file__).parents[1] / "data" / "records" / "demo.jsonl"
