@@ -163,7 +163,8 @@ RUN --mount=type=bind,source=docker,target=/mnt/docker \
     sh /mnt/docker/environment.sh /opt/agenttrace && cd /etc/agenttrace \
     && cp environment.txt images/collector.txt && cp environment.sha256 images/collector.sha256 \
     # A fresh named volume takes owner and mode from the first image that mounts it, whichever that is.
-    && install -d -o 10001 -g 10001 /models && install -d -m 0750 -g 20999 /run/agenttrace
+    && install -d -o 10001 -g 10001 /models && install -d -m 0750 -g 20999 /run/agenttrace \
+    && install -d -o 10001 -g 20999 -m 0750 /trees
 LABEL org.agenttrace.project=agenttrace
 ENV HOME=/tmp PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/opt/agenttrace/lib \
     PYTHONDONTWRITEBYTECODE=1 PYTHONFAULTHANDLER=1 PYTHONUNBUFFERED=1
@@ -193,7 +194,7 @@ ENV HOME=/run/home MPLCONFIGDIR=/run/home/matplotlib HF_HUB_OFFLINE=1 PATH=/opt/
 USER 10002:10002
 ENTRYPOINT ["python", "-m", "agenttrace"]
 
-# The collector of rollouts over checkouts, and what makes their trees: git, and the libraries of published data sets.
+# The collector of tasks over checkouts, and what makes their trees: git, and the libraries of published data sets.
 FROM python AS rollouts
 ARG SNAPSHOT=20261030T140000Z
 RUN --mount=type=bind,source=docker,target=/mnt/docker \
@@ -201,10 +202,11 @@ RUN --mount=type=bind,source=docker,target=/mnt/docker \
     --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
     sh /mnt/docker/apt-install.sh ca-certificates git \
     && install -d -o 10001 -g 20999 -m 0750 /trees && install -d -o 10001 -g 20999 -m 0700 /repositories \
-    && install -d -m 0750 -g 20999 /run/agenttrace
+    && install -d -o 10001 -g 10001 /models && install -d -m 0750 -g 20999 /run/agenttrace
 COPY --from=analysis-build /opt /opt
 RUN --mount=type=bind,source=docker,target=/mnt/docker sh /mnt/docker/environment.sh /opt/agenttrace
 COPY --from=server /etc/agenttrace/environment.sha256 /etc/agenttrace/images/server.sha256
+COPY --from=sandbox-execution-free /etc/agenttrace/environment.txt /etc/agenttrace/images/sandbox.txt
 COPY --from=sandbox-execution-free /etc/agenttrace/environment.sha256 /etc/agenttrace/images/sandbox.sha256
 RUN cp /etc/agenttrace/environment.sha256 /etc/agenttrace/images/rollouts.sha256
 LABEL org.agenttrace.project=agenttrace

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import sys
 from pathlib import Path
 
 import nox
 
 ROOT = Path(__file__).parent
+sys.path.insert(0, str(ROOT))
+from agenttrace.verbs import VERBS, Verb  # noqa: E402 - it is this checkout's
 
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "venv"
@@ -47,139 +50,60 @@ def _python(session: nox.Session, *arguments: str) -> None:
         )
 
 
-def _host(session: nox.Session, *arguments: str) -> None:
-    _install(session, "host")
-    _python(session, "-m", "agenttrace.host", *arguments)
+def _bench(session: nox.Session, name: str, needs: str = "host") -> None:
+    """Run a developers' bench or check (`bench/`) with the requirements that it needs."""
+    _install(session, needs)
+    _python(session, "-m", "bench", name, *session.posargs)
 
 
-def _analysis(session: nox.Session, verb: str) -> None:
-    """Run a verb that reads records in the analysis image."""
-    _host(session, verb, *session.posargs)
+def _verb(name: str, verb: Verb) -> None:
+    """Make the session of a verb of the command line."""
+
+    @nox.session(name=name, tags=["run"])
+    def session(session: nox.Session) -> None:
+        more = ["sbom"] if any(word.startswith("--sbom") for word in session.posargs) else []
+        _install(session, "host", *more)
+        _python(session, "-m", "agenttrace.host", name, *session.posargs)
+
+    session.__doc__ = verb.help
 
 
-@nox.session(tags=["run"])
-def collect(session: nox.Session) -> None:
-    """Collect traces of a model on a task set (options: -- --help)."""
-    _host(session, "collect", *session.posargs)
+for _name, _one in VERBS.items():
+    _verb(_name, _one)
 
 
-@nox.session(tags=["run"])
-def fetch(session: nox.Session) -> None:
-    """Bring a model's weights into the models volume, verified (-- MODEL)."""
-    _host(session, "fetch", *session.posargs)
+BENCHES = {
+    "telemetry-check": ("host", "Run known loads through real sandbox workers and check their figures."),
+    "tasks-check": (
+        "host",
+        "Run every reference of the task sets in the sandbox: which are stable, which pass, which are broken.",
+    ),
+    "bench-sandbox": ("host", "Measure calls, resets and limits of the sandbox beside their alternatives."),
+    "bench-collect": ("host", "Measure a campaign beside a bare load generator, and the resume of a long record file."),
+    "bench-rollouts": (
+        "host",
+        "Measure rollouts beside upstream's way: harness time, rate at full width, bytes stored.",
+    ),
+    "bench-analysis": ("tests", "Measure reading and analysing a million spans beside pandas, and report pages."),
+    "bench-diversity": ("bench", "Measure signatures and near-duplicates beside datasketch and upstream's MD5."),
+    "budget-check": ("host", "Compare counted prompts with the server's count on random conversations."),
+    "crash-check": ("tests", "Kill campaigns at random instants and count what their records lost."),
+}
+"""Session of `bench/` → what it needs installed, what it does; `-- --help` has the options of each."""
 
 
-@nox.session(tags=["run"])
-def rollouts(session: nox.Session) -> None:
-    """Make execution-free coding rollouts over checkouts of repositories (options: -- --help)."""
-    _host(session, "rollouts", *session.posargs)
+def _measure(name: str, needs: str, what: str) -> None:
+    """Make the session of a bench or check."""
+
+    @nox.session(name=name, default=False, tags=["measure"])
+    def session(session: nox.Session) -> None:
+        _bench(session, name, needs)
+
+    session.__doc__ = what
 
 
-@nox.session(tags=["run"])
-def compact(session: nox.Session) -> None:
-    """Store rollouts in a small file with random access (-- FILE.jsonl FILE.jsonl.zst)."""
-    _analysis(session, "compact")
-
-
-@nox.session(tags=["run"])
-def show(session: nox.Session) -> None:
-    """Print one trace of a record file as a transcript with the cost of each call (-- FILE [TRACE])."""
-    _install(session, "host")
-    _python(session, "-m", "agenttrace", "show", *session.posargs)
-
-
-@nox.session(tags=["run"])
-def validate(session: nox.Session) -> None:
-    """Check record files, traces and rollouts: schema, ids, order, joins, counts, metadata, leaks (-- FILE...)."""
-    _install(session, "host")
-    _python(session, "-m", "agenttrace", "validate", *session.posargs)
-
-
-@nox.session(tags=["run"])
-def convert(session: nox.Session) -> None:
-    """Write records in another format (-- FILE... --to FORMAT -o OUT)."""
-    _analysis(session, "convert")
-
-
-@nox.session(tags=["run"])
-def publish(session: nox.Session) -> None:
-    """Make the folder to publish: tables, records, schemas, card (-- FILE... -o DIR)."""
-    _analysis(session, "publish")
-
-
-@nox.session(tags=["run"])
-def release(session: nox.Session) -> None:
-    """Make a release with cassette, verdicts, manifest (-- FILE... -o DIR); -- --verify DIR checks one; -- --demo."""
-    _analysis(session, "release")
-
-
-@nox.session(tags=["run"])
-def report(session: nox.Session) -> None:
-    """Write record files as one page that opens in any browser (-- FILE... -o report.html)."""
-    _analysis(session, "report")
-
-
-@nox.session(tags=["run"])
-def analyze(session: nox.Session) -> None:
-    """Analyse record files: outcomes, time, tokens, cost per tool and command; several are compared (-- FILE…)."""
-    _analysis(session, "analyze")
-
-
-@nox.session(tags=["run"])
-def plots(session: nox.Session) -> None:
-    """Draw record files as PDF, SVG and PNG (-- FILE… --outdir figures)."""
-    _analysis(session, "plots")
-
-
-@nox.session(tags=["run"])
-def tables(session: nox.Session) -> None:
-    """Write record files as three Parquet tables: runs, steps, spans (-- FILE… --outdir FOLDER)."""
-    _analysis(session, "tables")
-
-
-@nox.session(tags=["run"])
-def stats(session: nox.Session) -> None:
-    """Print the figures of a run of rollouts: ends, turns, tokens, observations, commands, diversity (-- RUN)."""
-    _analysis(session, "stats")
-
-
-@nox.session(tags=["run"])
-def compare(session: nox.Session) -> None:
-    """Compare two runs of rollouts: both figures, the difference and its interval (-- A B)."""
-    _analysis(session, "compare")
-
-
-@nox.session(name="publish-rollouts", tags=["run"])
-def publish_rollouts(session: nox.Session) -> None:
-    """Make the folder of rollouts to publish, and upload it (-- RUN -o DIR [--upload OWNER/NAME])."""
-    _analysis(session, "publish-rollouts")
-
-
-@nox.session(name="bench-diversity", default=False, tags=["measure"])
-def bench_diversity(session: nox.Session) -> None:
-    """Measure signatures and near-duplicates beside datasketch and upstream's MD5 (options: -- --help)."""
-    _install(session, "bench")
-    _python(session, "-m", "agenttrace.analysis.diversity.bench", *session.posargs)
-
-
-@nox.session(name="bench-analysis", default=False, tags=["measure"])
-def bench_analysis(session: nox.Session) -> None:
-    """Measure reading and analysing a million spans beside pandas, and report pages (options: -- --help)."""
-    _install(session, "tests")
-    _python(session, "-m", "agenttrace.analysis.bench", *session.posargs)
-
-
-@nox.session(tags=["run"])
-def images(session: nox.Session) -> None:
-    """Build the images that are out of date (-- --check-reproducible: twice from scratch; -- --sbom FOLDER)."""
-    _install(session, "host", *(["sbom"] if any(word.startswith("--sbom") for word in session.posargs) else []))
-    _python(session, "-m", "agenttrace.host", "images", *session.posargs)
-
-
-@nox.session(tags=["run"])
-def doctor(session: nox.Session) -> None:
-    """Say what this machine has, what is pinned, what differs and what to do (options: -- --help)."""
-    _host(session, "doctor", *session.posargs)
+for _name, (_needs, _what) in BENCHES.items():
+    _measure(_name, _needs, _what)
 
 
 @nox.session(default=False, tags=["check"])
@@ -191,55 +115,7 @@ def arm64(session: nox.Session) -> None:
             session.skip("this machine cannot run programs of the other architecture (the reason stands above)")
         if ended.returncode:
             session.error("scripts/enable-emulation.sh failed (see above)")
-    _host(session, "arm64", *session.posargs)
-
-
-@nox.session(name="verify-fixture", tags=["check"])
-def verify_fixture(session: nox.Session) -> None:
-    """Compare the NL2Bash fixture in testdata/, in the sandbox image and in a worker after a reset."""
-    _host(session, "verify-fixture", *session.posargs)
-
-
-@nox.session(name="tasks-check", tags=["check"])
-def tasks_check(session: nox.Session) -> None:
-    """Run every reference of the task sets in the sandbox: which are stable, which pass, which are broken (-- SET)."""
-    _host(session, "tasks-check", *session.posargs)
-
-
-@nox.session(tags=["run"])
-def judge(session: nox.Session) -> None:
-    """Compute the verdicts of a record file again (-- FILE; -- --check FILE only compares)."""
-    _host(session, "judge", *session.posargs)
-
-
-@nox.session(tags=["run"])
-def replay(session: nox.Session) -> None:
-    """Run a record file again from its cassette, without a model, and compare every byte (-- FILE)."""
-    _host(session, "replay", *session.posargs)
-
-
-@nox.session(tags=["check"])
-def determinism(session: nox.Session) -> None:
-    """Run a campaign several times, each with a new server, and compare trajectories (options: -- --help)."""
-    _host(session, "determinism", *session.posargs)
-
-
-@nox.session(tags=["check"])
-def reproduce(session: nox.Session) -> None:
-    """Make a released data set again and compare ids, prompts, order and metadata byte for byte (-- [FILE])."""
-    _host(session, "reproduce", *session.posargs)
-
-
-@nox.session(tags=["run"])
-def clean(session: nox.Session) -> None:
-    """Remove the kit's containers, volumes and networks from the engine (-- --images: its images as well)."""
-    _host(session, "clean", *session.posargs)
-
-
-@nox.session(name="probe-sandbox", tags=["run"])
-def probe_sandbox(session: nox.Session) -> None:
-    """Attack the sandbox with every probe and print what held (options: -- --help)."""
-    _host(session, "probe-sandbox", *session.posargs)
+    _bench(session, "arm64")
 
 
 @nox.session(tags=["check"])
@@ -252,10 +128,10 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session(default=False, tags=["check"])
-def units(session: nox.Session) -> None:
-    """Run the tests that need no engine."""
+def quick(session: nox.Session) -> None:
+    """Run what needs no engine and is not slow, on two processes: the tests beside which one writes code."""
     _install(session, "tests")
-    arguments = ["-m", "not docker", *session.posargs]
+    arguments = ["-m", "not docker and not slow", "-n", "2", "--dist", "worksteal", *session.posargs]
     session.run("python", "-m", "pytest", *arguments, env={"PYTHONPATH": str(ROOT)})
 
 
@@ -272,43 +148,6 @@ def formats_check(session: nox.Session) -> None:
     _install(session, "formats", "formats-bare")
     names = session.posargs or ["tests/formats/consumers"]
     session.run("python", "-m", "pytest", *names, env={"PYTHONPATH": str(ROOT)})
-
-
-@nox.session(name="telemetry-check", tags=["measure"])
-def telemetry_check(session: nox.Session) -> None:
-    """Run known loads through real sandbox workers and check their figures (options: -- --help)."""
-    _host(session, "telemetry-check", *session.posargs)
-
-
-@nox.session(name="bench-sandbox", default=False, tags=["measure"])
-def bench_sandbox(session: nox.Session) -> None:
-    """Measure calls, resets and limits of the sandbox beside their alternatives (-- --soak: 10,000 calls in a row)."""
-    _host(session, "bench-sandbox", *session.posargs)
-
-
-@nox.session(name="budget-check", default=False, tags=["measure"])
-def budget_check(session: nox.Session) -> None:
-    """Compare counted prompts with the server's count on random conversations (-- --requests N)."""
-    _host(session, "budget-check", *session.posargs)
-
-
-@nox.session(name="bench-rollouts", default=False, tags=["measure"])
-def bench_rollouts(session: nox.Session) -> None:
-    """Measure rollouts beside upstream's way: harness time, rate at full width, bytes stored (options: -- --help)."""
-    _host(session, "bench-rollouts", *session.posargs)
-
-
-@nox.session(name="bench-collect", default=False, tags=["measure"])
-def bench_collect(session: nox.Session) -> None:
-    """Measure a campaign beside a bare load generator, and the resume of a long record file (options: -- --help)."""
-    _host(session, "bench-collect", *session.posargs)
-
-
-@nox.session(name="crash-check", default=False, tags=["check"])
-def crash_check(session: nox.Session) -> None:
-    """Kill campaigns at random instants and count what their records lost (-- --kills 200 --real 10)."""
-    _install(session, "tests")
-    _python(session, "-m", "agenttrace.host", "crash-check", *session.posargs)
 
 
 @nox.session(tags=["check"])

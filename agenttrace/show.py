@@ -12,10 +12,12 @@ from agenttrace.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agenttrace.records import LLMStep, Span, Telemetry, Trace
+    from agenttrace.records import LLMStep, Outcome, Span, Telemetry, Trace
 
 _MIB = 1 << 20
 _KEEP = {"\n", "\t"}
+_PATCH_LINES = 100
+_NAMED = 8
 
 
 def pick(traces: Iterable[Trace], wanted: str | None) -> Trace:
@@ -30,8 +32,9 @@ def pick(traces: Iterable[Trace], wanted: str | None) -> Trace:
         raise UsageError("the file holds no record yet")
     found = [trace for trace in traces if _matches(trace, wanted)]
     if len(found) != 1:
-        known = f"{len(found)} traces match" if found else "no trace matches"
-        raise UsageError(f"{known} {wanted!r}; give a task id, a task name or the start of a trace id")
+        ids = ", ".join([trace.trace_id for trace in found[:_NAMED]] + ["..."] * (len(found) > _NAMED))
+        known = f"{len(found)} traces match {wanted!r} ({ids})" if found else f"no trace matches {wanted!r}"
+        raise UsageError(f"{known}; give a task id, a task name or the start of a trace id")
     return found[0]
 
 
@@ -47,9 +50,14 @@ def transcript(trace: Trace) -> Iterator[tuple[str, str]]:
 
 
 def _lines(trace: Trace) -> Iterator[tuple[str, str]]:
-    meta, outcome = trace.metadata, trace.outcome
-    yield "bold", f"{meta.get('dataset_name')}/{meta.get('task_id')} {meta.get('task_name', '')}  {trace.trace_id}"
-    yield "dim", f"{trace.model}, {trace.timestamp_utc}, {trace.total_duration_ms / 1000:.3f} s"
+    meta = trace.metadata
+    name = meta.get("task_name", "")
+    name = f"rollout {meta.get('rollout_index')}" if name == meta.get("task_id") else name
+    yield "bold", f"{meta.get('dataset_name')}/{meta.get('task_id')} {name}  {trace.trace_id}"
+    prepared = f", prepared in {trace.prepare_ms / 1000:.3f} s" if trace.prepare_ms else ""
+    yield "dim", f"{trace.model}, {trace.timestamp_utc}, {trace.total_duration_ms / 1000:.3f} s{prepared}"
+    if "repo" in meta:
+        yield "dim", f"{meta['repo']} at {meta.get('base_commit')}, {meta.get('language')}"
     yield "", ""
     yield from _block("bold cyan", "task", trace.prompt)
     waiting: dict[str | None, deque[Span]] = {}  # a foreign record may give one id twice
@@ -62,17 +70,32 @@ def _lines(trace: Trace) -> Iterator[tuple[str, str]]:
         if id(span) in left:
             yield from _block("bold cyan", f"{span.tool_name}, proposed nowhere", span.tool_input)
             yield from _block("", "result", span.tool_output)
+    yield from _end(trace.outcome)
+
+
+def _end(outcome: Outcome) -> Iterator[tuple[str, str]]:
     yield "", ""
     yield "bold", f"ended: {outcome.ended}" + (f" ({outcome.detail})" if outcome.detail else "")
     for verdict in outcome.verdicts:
         style = {"passed": "green", "failed": "red"}.get(verdict.verdict, "yellow")
         reason = f": {verdict.reason}" if verdict.reason else ""
         yield style, f"  {verdict.aspect}: {verdict.verdict}{reason}"
+    if outcome.patch:
+        lines = outcome.patch.removesuffix("\n").split("\n")
+        yield from _block("", "patch", "\n".join(lines[:_PATCH_LINES]))
+        if len(lines) > _PATCH_LINES:
+            yield "dim", f"    {len(lines) - _PATCH_LINES} more lines"
+    elif outcome.patch == "":
+        yield "dim", "  no file was changed"
+    if outcome.patch_note:
+        yield "dim", f"  {outcome.patch_note}"
 
 
 def _step(step: LLMStep, waiting: dict[str | None, deque[Span]]) -> Iterator[tuple[str, str]]:
     tokens = f"{step.input_tokens} -> {step.output_tokens} tokens" if step.output_tokens is not None else "no count"
     yield "", ""
+    if step.counted_tokens:
+        tokens += f" ({step.counted_tokens} counted)"
     took = "duration unknown" if step.duration_ms is None else f"{step.duration_ms:.1f} ms"
     yield "bold", f"step {step.step_number}  {took}, {tokens}, {step.finish_reason or 'end unknown'}"
     if step.reasoning_content:
@@ -88,6 +111,8 @@ def _step(step: LLMStep, waiting: dict[str | None, deque[Span]]) -> Iterator[tup
         yield from _block("bold cyan", span.tool_name, span.tool_input)
         yield from _block("", "result", span.tool_output)
         yield "dim", f"    {_cost(span)}"
+    if step.answered:
+        yield from _block("yellow", "answered", step.answered)
 
 
 def _cost(span: Span) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-BUNDLED = ROOT / "agenttrace/serving/bundled"
+BUNDLED = ROOT / "agenttrace/models/bundled"
 PINNED = ROOT / "scripts/demo_model/pinned.toml"
 ABOUT = """
 Trains the small model that solves the demo tasks (`tools`) or the bundled tasks of rollouts (`swe`) and writes it as

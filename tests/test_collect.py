@@ -8,19 +8,19 @@ import sys
 from datetime import UTC, datetime
 
 import pytest
+from agenttrace.collect import ATTEMPTS, GIVEN_UP_IN_A_ROW, Campaign
+from agenttrace.plan import Options, make_plan
+from agenttrace.sitting import WorkerPool
 
 from agenttrace import collect
-from agenttrace.checks import crash
-from agenttrace.collect import ATTEMPTS, GIVEN_UP_IN_A_ROW, Campaign
 from agenttrace.errors import ModelServerError
 from agenttrace.fixture.version import fixture_version
-from agenttrace.plan import Options, make_plan
 from agenttrace.serving.chat import ChatModel
 from agenttrace.serving.endpoint import answers
-from agenttrace.sitting import WorkerPool
 from agenttrace.store.jsonl import RecordLog
 from agenttrace.store.read import read_traces
 from agenttrace.testing import ScriptedServer, fails, says
+from bench.campaigns import crash_check
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="a sandbox runner outside a container needs Linux and root"
@@ -41,7 +41,7 @@ class Silent:
 
 @pytest.fixture(scope="module")
 def sockets():
-    with crash._runner() as runner:
+    with crash_check._runner() as runner:
         yield runner.sockets
 
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from agenttrace.plan import Options, make_plan, metadata, write_run_spec
 
 from agenttrace.errors import UsageError
-from agenttrace.plan import Options, make_plan, metadata, write_run_spec
 from agenttrace.records import RunSpec, canonical_json
 from agenttrace.store.read import read_run_spec, run_spec_path
 

@@ -1,59 +1,60 @@
-"""Agents: a loop that lets a model work on a task with tools, and the protocols it needs.
+"""Agents: loops that let a model work on a task with tools.
 
-An agent knows no server and no sandbox, only these two protocols; an alternative is another class.
+An agent knows no server and no worker, only `Model` and `Shell`. `AGENTS` names all of them.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from agenttrace.errors import UsageError
 from agenttrace.records import LLMStep, Outcome, Record, Span
 
 if TYPE_CHECKING:
-    from agenttrace.serving.chat import Reply
+    from collections.abc import Callable
 
-__all__ = ["Model", "Models", "Run", "ToolResult", "Tools"]
+    from agenttrace.records import AgentSpec
+    from agenttrace.sandbox.policies import Policy
+    from agenttrace.sandbox.reports import CallReport
+    from agenttrace.serving.model import Model
+    from agenttrace.tasks import Task
 
+    Watch = Callable[[LLMStep | Span], None]
 
-class ToolResult(Record, frozen=True, kw_only=True):
-    """What executing a tool call gave: the text for the model and the fields of the span."""
+AGENTS: dict[str, str] = {
+    "tool_calling": "agenttrace.agents.tool_calling:KIND",
+    "bash_block": "agenttrace.agents.bash_block_kind:KIND",
+}
+"""Name of an agent → where its `AgentKind` is."""
 
-    text: str
-    exit_code: int
-    fields: dict[str, Any]
-
-
-class Model(Protocol):
-    """Something that continues a conversation."""
-
-    def complete(self, messages: list[dict[str, Any]]) -> Reply:
-        """Return the next reply.
-
-        Raises:
-            ContextFullError, UnparsableReplyError, RequestRefusedError, NoReplyError: of `agenttrace.serving.chat`;
-                they end the task, or a step of it.
-            ModelServerError: no task can go on.
-        """
-        ...
+Observation = Literal["swe-zero", "mini-swe-agent"]
+"""Form in which a bash-block agent's model reads what a command printed."""
 
 
-class Models(Protocol):
-    """Where a campaign's conversations get their model from: a server, or a recording of one."""
+class AgentOptions(Record, frozen=True, kw_only=True):
+    """What people may choose of an agent; `None` is the agent's own default, and an agent ignores what it has not.
 
-    def for_trace(self, trace_id: str, *, seed: int) -> Model:
-        """Return the model for the conversation of one trace; called from the thread that runs it, once per attempt."""
-        ...
+    Attributes:
+        max_steps: generations per task.
+        call_limit_ms: limit of one tool call.
+        max_output_tokens: of one generation.
+        max_total_tokens: of one conversation.
+        observation: form of what a command printed.
+    """
+
+    max_steps: int | None = None
+    call_limit_ms: int | None = None
+    max_output_tokens: int | None = None
+    max_total_tokens: int | None = None
+    observation: Observation = "swe-zero"
 
 
-class Tools(Protocol):
-    """Something that carries out tool calls."""
+class Shell(Protocol):
+    """Something that runs code over the task's tree; see `agenttrace.sandbox.client.Worker`."""
 
-    def names(self) -> tuple[str, ...]:
-        """Return the tools that exist."""
-        ...
-
-    def execute(self, name: str, arguments: dict[str, str]) -> ToolResult:
-        """Carry out one call of an existing tool."""
+    def call(self, kind: Literal["bash", "python"], code: str, *, limit_ms: int, keep_bytes: int = ...) -> CallReport:
+        """Run code; raises `WorkerLostError` when it cannot be said how it went."""
         ...
 
 
@@ -65,3 +66,67 @@ class Run(Record, frozen=True, kw_only=True):
     outcome: Outcome
     timestamp_utc: str
     elapsed_ns: int
+
+
+class Agent(Protocol):
+    """Works on one task at a time."""
+
+    def run(self, trace_id: str, prompt: str) -> Run:
+        """Return everything that happened on one task.
+
+        A worker that dies ends the run as `sandbox_error`, a request without a reply as `model_error`.
+
+        Raises:
+            ModelServerError: no request to this server can succeed.
+        """
+        ...
+
+
+class AgentKind(Protocol):
+    """One entry of `AGENTS`.
+
+    Attributes:
+        counts_tokens: whether it asks its model how many tokens a prompt has.
+    """
+
+    counts_tokens: bool
+
+    def spec(self, options: AgentOptions, *, policy: Policy, context_length: int, checkout: bool) -> AgentSpec:
+        """Return the agent's part of a run spec, prompts, tools and limits in full.
+
+        Args:
+            options: what people chose.
+            policy: of the sandbox: which calls it serves, which commands exist.
+            context_length: of the model, tokens.
+            checkout: whether tasks are about a repository, and not about files and an answer.
+        """
+        ...
+
+    def options(self, spec: AgentSpec) -> AgentOptions:
+        """Return the options that give this spec again."""
+        ...
+
+    def prompt(self, spec: AgentSpec, task: Task) -> str:
+        """Return the message that puts a task to the model."""
+        ...
+
+    def metadata(self, spec: AgentSpec) -> dict[str, Any]:
+        """Return what a record's `metadata` says of the agent."""
+        ...
+
+    def agent(self, spec: AgentSpec, model: Model, shell: Shell, watch: Watch) -> Agent:
+        """Return an agent; `watch` is called with every finished step and span and must not raise."""
+        ...
+
+
+def agent_kind(name: str) -> AgentKind:
+    """Return an entry of `AGENTS`.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in AGENTS:
+        raise UsageError(f"unknown agent {name!r}; known: {', '.join(AGENTS)}")
+    module, _, attribute = AGENTS[name].partition(":")
+    found: AgentKind = getattr(import_module(module), attribute)
+    return found

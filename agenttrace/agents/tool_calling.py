@@ -6,51 +6,99 @@ malformed and unknown calls are spans too.
 
 from __future__ import annotations
 
-import functools
 import importlib.resources
 import json
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from agenttrace.agents import Run
+from agenttrace.agents import AgentOptions, Run
 from agenttrace.errors import AgentTraceError, WorkerLostError
 from agenttrace.records import (
     NO_PROCESS,
     NOT_MEASURED,
-    AgentSpec,
     LLMStep,
     Outcome,
     Span,
     ToolCall,
+    ToolCallingSpec,
     canonical_json,
     derived_id,
 )
-from agenttrace.serving.chat import ContextFullError, NoReplyError, RequestRefusedError, UnparsableReplyError
+from agenttrace.serving.model import ContextFullError, NoReplyError, RequestRefusedError, UnparsableReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from agenttrace.agents import Model, Tools
-    from agenttrace.records import Ended
-    from agenttrace.serving.chat import Reply
+    from agenttrace.agents import Shell, Watch
+    from agenttrace.records import AgentSpec, Ended
+    from agenttrace.sandbox.policies import Policy
+    from agenttrace.sandbox.reports import CallReport
+    from agenttrace.serving.model import Model, Reply
+    from agenttrace.tasks import Task
 
 FINAL_ANSWER = "final_answer"
+MAX_STEPS = 10
+CALL_LIMIT_MS = 30_000
 _REMINDER = "Call exactly one tool; end with final_answer."
 
 
-def _data(name: str) -> str:
-    return importlib.resources.files("agenttrace.agents").joinpath(name).read_text(encoding="utf-8")
+_KINDS: dict[str, tuple[Literal["bash", "python"], str]] = {
+    "bash": ("bash", "command"),
+    "python_interpreter": ("python", "code"),
+}
+"""Tool → what runs it in the sandbox, and its one parameter."""
+_PYTHON = ", python_interpreter runs Python code"
 
 
-@functools.cache
-def agent_spec(*, max_steps: int = 10, call_limit_ms: int = 30_000) -> AgentSpec:
+class ToolCalling:
+    """The entry of `agenttrace.agents.AGENTS`."""
+
+    counts_tokens = False
+
+    def spec(
+        self, options: AgentOptions, *, policy: Policy, context_length: int = 0, checkout: bool = False
+    ) -> ToolCallingSpec:
+        """Return the agent's part of a run spec; tools that the policy cannot serve are left out."""
+        del context_length, checkout
+        return agent_spec(
+            max_steps=options.max_steps or MAX_STEPS,
+            call_limit_ms=options.call_limit_ms or CALL_LIMIT_MS,
+            python="python" in policy.kinds,
+        )
+
+    def options(self, spec: AgentSpec) -> AgentOptions:
+        """Return the options that give this spec again."""
+        return AgentOptions(max_steps=_own(spec).max_steps, call_limit_ms=_own(spec).call_limit_ms)
+
+    def prompt(self, spec: AgentSpec, task: Task) -> str:
+        """Return the task's own text."""
+        del spec
+        return task.prompt
+
+    def metadata(self, spec: AgentSpec) -> dict[str, Any]:
+        """Return `tool_choice` and `max_steps`."""
+        own = _own(spec)
+        return {"tool_choice": own.tool_choice, "max_steps": own.max_steps}
+
+    def agent(self, spec: AgentSpec, model: Model, shell: Shell, watch: Watch) -> ToolCallingAgent:
+        """Return an agent."""
+        return ToolCallingAgent(_own(spec), model, shell, watch)
+
+
+KIND = ToolCalling()
+
+
+def agent_spec(
+    *, max_steps: int = MAX_STEPS, call_limit_ms: int = CALL_LIMIT_MS, python: bool = True
+) -> ToolCallingSpec:
     """Return the agent's own part of a run spec: prompt, tools and limits, all in full."""
-    return AgentSpec(
-        kind="tool_calling",
+    text, tools = _data("tool_calling.system.txt").strip(), json.loads(_data("tool_calling.tools.json"))
+    if not python:
+        text = text.replace(_PYTHON, "")
+        tools = [tool for tool in tools if tool["function"]["name"] != "python_interpreter"]
+    return ToolCallingSpec(
         version=1,
-        system_prompt=_data("tool_calling.system.txt").strip(),
-        tools=tuple(json.loads(_data("tool_calling.tools.json"))),
+        system_prompt=text,
+        tools=tuple(tools),
         tool_choice="auto",
         max_steps=max_steps,
         max_format_errors=3,
@@ -58,6 +106,15 @@ def agent_spec(*, max_steps: int = 10, call_limit_ms: int = 30_000) -> AgentSpec
         keep_bytes=65_536,
         reminder=_REMINDER,
     )
+
+
+def _own(spec: AgentSpec) -> ToolCallingSpec:
+    assert isinstance(spec, ToolCallingSpec)  # noqa: S101 - its tag chose this module
+    return spec
+
+
+def _data(name: str) -> str:
+    return importlib.resources.files("agenttrace.agents").joinpath(name).read_text(encoding="utf-8")
 
 
 class _End(Exception):  # noqa: N818 - an end of the loop, not an error
@@ -74,16 +131,14 @@ class ToolCallingAgent:
     Args:
         spec: prompts and limits.
         model: what generates.
-        tools: what executes.
+        shell: what executes.
         watch: called with every finished step and span, for progress; must not raise.
     """
 
-    def __init__(
-        self, spec: AgentSpec, model: Model, tools: Tools, watch: Callable[[LLMStep | Span], None] = lambda _: None
-    ) -> None:
+    def __init__(self, spec: ToolCallingSpec, model: Model, shell: Shell, watch: Watch = lambda _: None) -> None:
         self._spec = spec
         self._model = model
-        self._tools = tools
+        self._shell = shell
         self._watch = watch
         self._parameters = {
             tool["function"]["name"]: set(tool["function"]["parameters"]["properties"]) for tool in spec.tools
@@ -250,8 +305,10 @@ class ToolCallingAgent:
 
     def _execute(self, call: ToolCall, step: LLMStep, arguments: dict[str, str]) -> None:
         start_ns, started = time.time_ns(), time.monotonic_ns()
+        kind, parameter = _KINDS[call.name]
+        limit_ms, keep_bytes = self._spec.call_limit_ms, self._spec.keep_bytes
         try:
-            result = self._tools.execute(call.name, arguments)
+            report = self._shell.call(kind, arguments[parameter], limit_ms=limit_ms, keep_bytes=keep_bytes)
         except WorkerLostError as error:
             self._append_span(
                 call,
@@ -263,8 +320,17 @@ class ToolCallingAgent:
                 telemetry=NOT_MEASURED,
             )
             raise _End("sandbox_error", str(error)) from None
-        self._append_span(call, step, text=result.text, exit_code=result.exit_code, **result.fields)
-        self._answer(call, result.text)
+        text = tool_text(report, limit_ms=limit_ms)
+        self._append_span(
+            call,
+            step,
+            text=text,
+            exit_code=report.exit_code,
+            stdout=report.stdout,
+            stderr=report.stderr,
+            **carried_out(report),
+        )
+        self._answer(call, text)
 
     def _append_span(self, call: ToolCall, step: LLMStep, *, text: str, exit_code: int = -1, **fields: Any) -> None:  # noqa: ANN401
         now = time.time_ns()
@@ -293,6 +359,33 @@ class ToolCallingAgent:
 
     def _answer(self, call: ToolCall, text: str) -> None:
         self._messages.append({"role": "tool", "tool_call_id": call.call_id, "content": text})
+
+
+def carried_out(report: CallReport) -> dict[str, Any]:
+    """Return the fields of a span that say how a call went, but for its output."""
+    wall_ns = report.telemetry.wall_ns
+    return {
+        "start_ns": report.start_ns,
+        "end_ns": report.end_ns,
+        "duration_ms": (report.end_ns - report.start_ns if wall_ns is None else wall_ns) / 1e6,
+        "telemetry": report.telemetry,
+        "status": report.status,
+        "signal": report.signal,
+    }
+
+
+def tool_text(report: CallReport, *, limit_ms: int) -> str:
+    """Return what the model reads: exit code, then standard output and standard error where there is any."""
+    lines = [f"exit_code: {report.exit_code}"]
+    if report.status == "timeout":
+        lines.append(f"The call was stopped at its time limit of {limit_ms / 1000:g} s.")
+    elif report.status == "oom":
+        lines.append("The call was stopped because it used too much memory.")
+    for name, output in (("stdout", report.stdout), ("stderr", report.stderr)):
+        text = (output.text or "").rstrip("\n")
+        if text:
+            lines += [f"{name}:", text]
+    return "\n".join(lines)
 
 
 def _arguments(text: str) -> dict[str, str] | None:

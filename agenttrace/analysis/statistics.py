@@ -9,11 +9,12 @@ import msgspec
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
+    Sums = Mapping[str, Sequence[float]]
 
 Z95 = 1.959963984540054
 """0.975 quantile of the normal distribution: 95 % intervals."""
@@ -21,6 +22,7 @@ SMALLEST_N = 10
 """Fewer pairs give no interval."""
 RESAMPLES = 4_000
 _SEED = 20260928
+_TASK_DRAWS = 2_000
 _BLOCK = 1 << 22
 
 
@@ -94,18 +96,40 @@ def share(count: int, n: int) -> Share:
     """Return `count` of `n` with Wilson's score interval at 95 %."""
     if n == 0:
         return Share(count=count, n=0)
-    p, z2 = count / n, Z95**2
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return Share(count=count, n=n, share=p, low=max(0.0, middle - half), high=min(1.0, middle + half))
+    low, high = wilson(count, n)
+    return Share(count=count, n=n, share=count / n, low=low, high=high)
+
+
+def wilson(part: float, whole: float) -> tuple[float, float]:
+    """Return Wilson's 95 % score interval of a share (1927); `whole` may be an effective, fractional size.
+
+    That is why it stands here: scipy's takes whole numbers alone.
+    """
+    p, z2 = part / whole, Z95**2
+    middle = (p + z2 / (2 * whole)) / (1 + z2 / whole)
+    half = Z95 / (1 + z2 / whole) * math.sqrt(p * (1 - p) / whole + z2 / (4 * whole * whole))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def newcombe(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """Return the 95 % interval of the second share minus the first, each as (part, whole).
+
+    Newcombe's hybrid score interval (Statistics in Medicine 17, 1998, 873-890, method 10).
+    """
+    first, second = one[0] / one[1], other[0] / other[1]
+    (low1, high1), (low2, high2) = wilson(*one), wilson(*other)
+    difference = second - first
+    return (
+        difference - math.hypot(second - low2, high1 - first),
+        difference + math.hypot(high2 - second, first - low1),
+    )
 
 
 def ranks(values: Floats) -> Floats:
     """Return mid-ranks, from 1; equal values share the mean of their ranks."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    found: Floats = (last - (counts - 1) / 2)[inverse]
-    return found
+    from scipy.stats import rankdata  # noqa: PLC0415 - slow to import
+
+    return np.asarray(rankdata(values), dtype=np.float64)
 
 
 def spearman(x: Iterable[Any], y: Iterable[Any]) -> Estimate:
@@ -153,15 +177,69 @@ def bootstrap(values: Floats, *, median: bool = False) -> Estimate:
     value = float(middle(values))
     if n < SMALLEST_N:
         return Estimate(n=n, value=value, note=f"too few for an interval: {n} cases, {SMALLEST_N} needed")
-    random = np.random.default_rng(_SEED)
-    found: list[Floats] = []
-    left = RESAMPLES
-    while left:
-        count = min(left, max(1, _BLOCK // n))
-        found.append(np.asarray(middle(values[random.integers(0, n, size=(count, n))], axis=1)))
-        left -= count
-    low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
-    return Estimate(n=n, value=value, low=float(low), high=float(high))
+    low, high = _percentiles((values,), middle, draws=RESAMPLES, seed=_SEED)
+    return Estimate(n=n, value=value, low=low, high=high)
+
+
+def bootstrap_difference(one: Sums, other: Sums, *, seed: int = 0) -> tuple[float, float] | None:
+    """Return the 95 % interval of the second mean minus the first, whole tasks drawn with replacement.
+
+    Two runs over exactly the same tasks are drawn together (a paired bootstrap), others each on their own. 2,000 draws,
+    percentiles, seeded. `None` with fewer than two tasks: one task says nothing about others.
+
+    Args:
+        one: task → (sum, count) of the first run.
+        other: the same of the second.
+        seed: of the draws.
+    """
+    first, second = (np.array([sums[task] for task in sorted(sums)], dtype=np.float64) for sums in (one, other))
+    if min(len(first), len(second)) < 2:  # noqa: PLR2004 - see above
+        return None
+
+    def difference(places: NDArray[np.intp], others: NDArray[np.intp] | None = None, *, axis: int = -1) -> Floats:
+        del axis  # always the last
+        return _means(second, places if others is None else others) - _means(first, places)
+
+    drawn = (np.arange(len(first)),) if one.keys() == other.keys() else (np.arange(len(first)), np.arange(len(second)))
+    return _percentiles(drawn, difference, draws=_TASK_DRAWS, seed=seed)
+
+
+def _means(cells: Floats, drawn: NDArray[np.intp]) -> Floats:
+    sums = cells[drawn].sum(axis=-2)
+    found: Floats = sums[..., 0] / sums[..., 1]
+    return found
+
+
+def _percentiles(samples: tuple[Any, ...], statistic: Any, *, draws: int, seed: int) -> tuple[float, float]:  # noqa: ANN401 - scipy's own freedom
+    from scipy.stats import bootstrap as resampled  # noqa: PLC0415 - slow to import
+
+    batch = max(1, _BLOCK // max(len(sample) for sample in samples))
+    found = resampled(
+        samples, statistic, n_resamples=draws, batch=batch, vectorized=True, method="percentile", rng=seed
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+
+
+def mean(sums: Sums) -> float:
+    """Return the mean of all rollouts, given per task as (sum, count)."""
+    return sum(cell[0] for cell in sums.values()) / sum(cell[1] for cell in sums.values())
+
+
+def effective(sums: Sums) -> float:
+    """Return how many independent rollouts the rollouts of these tasks are worth for a share.
+
+    Rollouts of a task resemble each other. Their number is divided by the design effect: the variance of the share as
+    the spread between tasks gives it (ratio estimate, n-1 in the denominator), over p(1-p)/n; never below 1. Where all
+    are alike (p is 0 or 1) that says nothing, and the number of tasks is taken.
+    """
+    part, whole = (sum(cell[at] for cell in sums.values()) for at in (0, 1))
+    tasks, rate = len(sums), part / whole
+    if tasks == whole:
+        return whole
+    if rate in {0.0, 1.0} or tasks == 1:
+        return float(tasks)
+    between = sum((k - rate * n) ** 2 for k, n in sums.values()) * tasks / (tasks - 1) / whole**2
+    return whole / max(1.0, between / (rate * (1 - rate) / whole))
 
 
 def _pairs(x: Iterable[Any], y: Iterable[Any]) -> tuple[Floats, Floats]:
@@ -172,9 +250,9 @@ def _pairs(x: Iterable[Any], y: Iterable[Any]) -> tuple[Floats, Floats]:
 
 def mcnemar_p(only_a: int, only_b: int) -> float:
     """Return the exact two-sided p of McNemar's test: a fair coin among the cases on which both sides differ."""
-    n, k = only_a + only_b, min(only_a, only_b)
-    tail = sum(math.comb(n, i) for i in range(k + 1))
-    return min(1.0, 2 * tail / 2**n) if n else 1.0
+    from scipy.stats import binomtest  # noqa: PLC0415 - slow to import
+
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def holm(p_values: list[float | None]) -> list[float | None]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from agenttrace.records import BashBlockSpec, ToolCallingSpec
+from agenttrace.records import BashBlockSpec, OtherAgentSpec, ToolCallingSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -93,15 +93,18 @@ def _usable(step: LLMStep) -> bool:
 def system_prompt(trace: Trace, spec: RunSpec | None) -> str | None:
     """Return the system prompt from the run spec, or from what an earlier reading kept."""
     if spec is not None:
-        agent = spec.agent
-        return agent.system_prompt if isinstance(agent, ToolCallingSpec) else agent.system_template
+        if isinstance(spec.agent, OtherAgentSpec):
+            return None
+        return spec.agent.system_prompt if isinstance(spec.agent, ToolCallingSpec) else spec.agent.system_template
     kept = imported(trace).get("system_prompt")
     return kept if isinstance(kept, str) else None
 
 
 def tool_schemas(spec: RunSpec | None) -> list[Json] | None:
     """Return the schemas that were sent with every request; `None` where that is not known or there were none."""
-    return list(spec.agent.tools) if spec is not None and isinstance(spec.agent, ToolCallingSpec) else None
+    if spec is None or isinstance(spec.agent, BashBlockSpec):
+        return None
+    return list(spec.agent.tools)
 
 
 def in_text(trace: Trace, spec: RunSpec | None) -> bool:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from agenttrace.errors import UsageError
 from agenttrace.host import compose, engine, images
 from agenttrace.host.follow import interrupts_held, terminations_interrupt, uninterrupted
-from agenttrace.verbs import MODULES, WRITTEN
+from agenttrace.verbs import VERBS, WRITTEN, module_of
 
 if TYPE_CHECKING:
     import argparse
@@ -37,7 +37,7 @@ def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes |
     So every message names files as the user did. There is no network, and nothing else of the machine to be seen.
 
     Args:
-        verb: one of `agenttrace.verbs.MODULES`.
+        verb: one of `agenttrace.verbs.VERBS`.
         argv: its arguments, relative paths relative to the working directory.
         memory: limit of the container, in the engine's notation.
         order: given to the verb on its standard input; the container then has the way to the outside.
@@ -89,8 +89,8 @@ def _stop(process: subprocess.Popen[bytes], name: str) -> None:
 def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
     import argparse  # noqa: PLC0415
 
-    module = import_module(MODULES[verb])
-    parser = argparse.ArgumentParser(prog=f"nox -s {verb} --", description=module.HELP)
+    module = import_module(module_of(verb))
+    parser = argparse.ArgumentParser(prog=f"nox -s {verb} --", description=VERBS[verb].help)
     module.add(parser)
     return parser.parse_args(list(argv))
 

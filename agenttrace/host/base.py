@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from agenttrace.errors import UsageError
-from agenttrace.serving.mirror import expanded
+from agenttrace.models.reference import expanded
 
 from . import engine
 

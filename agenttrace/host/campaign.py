@@ -11,34 +11,35 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agenttrace.campaign.options import check_options, check_size, served
 from agenttrace.errors import AgentTraceError, ModelServerError, UsageError
-from agenttrace.host import compose, engine, images, weights
+from agenttrace.host import checkouts, compose, engine, images, weights
 from agenttrace.host.follow import EXIT_INTERRUPTED, follow, terminations_interrupt, uninterrupted
 from agenttrace.host.lock import only_one
 from agenttrace.host.reaper import Reaper
-from agenttrace.plan import check_options, check_size, served
+from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import api_key, check_base_url
 from agenttrace.serving.external import external_pin
-from agenttrace.serving.wanted import find, is_complete, provisional
-from agenttrace.tasks import sources, task_set
+from agenttrace.tasks import SWE, sources, task_set
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from agenttrace.campaign.options import Options
+    from agenttrace.host.checkouts import Places
     from agenttrace.host.images import ImageSet
-    from agenttrace.plan import Options
+    from agenttrace.models.reference import ModelRef
     from agenttrace.records import ModelPin
     from agenttrace.serving.profiles import Profile
-    from agenttrace.serving.wanted import Wanted
 
 EXIT_INCOMPLETE = 4
 HOST_NAME = "host.docker.internal"
 """How a container calls the machine it runs on; see the service `collector-endpoint`."""
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104 - compared, not listened on
-_MAX_WORKERS = 64
+MAX_WORKERS = 256
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +52,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         base_url: an endpoint that runs already, instead of a server of our own.
         size: bytes that a model without a pin must have.
         sha256: digest that it must have.
+        places: where the rows and repositories of tasks over checkouts lie, where they are on this machine.
     """
 
     options: tuple[Options, ...]
@@ -59,13 +61,19 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     size: int | None = None
     sha256: str | None = None
+    places: Places | None = None
+
+    @property
+    def over_checkouts(self) -> bool:
+        """Whether the tasks bring trees of their own."""
+        return self.options[0].dataset == SWE
 
     @property
     def profile(self) -> Profile:
         """The serving profile."""
         return profiles.profile(self.options[0].profile)
 
-    def wanted(self) -> Wanted:
+    def wanted(self) -> ModelRef:
         """Return what `MODEL`, `--size` and `--sha256` mean."""
         return find(self.options[0].model, size=self.size, sha256=self.sha256)
 
@@ -78,7 +86,8 @@ def collect(request: Request) -> int:
     """
     _check(request)
     first = None if request.base_url is not None else functools.partial(weights.check, request.wanted())
-    return guarded(lambda at: _run(request, at, variables(request, at.info, at.built)), first)
+    targets = checkouts.TARGETS if request.over_checkouts else images.TARGETS
+    return guarded(lambda at: _run(request, at, variables(request, at.info, at.built)), first, targets=targets)
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,18 +150,21 @@ def _check(request: Request) -> None:
         check_base_url(request.base_url)
         pin = external_pin(request.options[0].model)
     for options in request.options:
-        check_options(options)
-        served(msgspec.structs.replace(options, pin=pin))
-        profiles.sampler(options.sampler, model=pin.name)
+        check_options(msgspec.structs.replace(options, pin=pin))
     names = [options.dataset for options in request.options]
     if len(set(names)) < len(names):
         raise UsageError(f"--dataset {' '.join(names)}: each may be named once")
+    if len(names) > 1 and SWE in names:
+        raise UsageError(f"--dataset {SWE} has images of its own: give it alone")
     if len(names) > 1 and request.options[0].output is not None:
         raise UsageError("--output names one file: give it with one --dataset")
-    if request.workers is not None and not 1 <= request.workers <= _MAX_WORKERS:
-        raise UsageError(f"--workers {request.workers}: expected 1 to {_MAX_WORKERS}")
+    if request.workers is not None and not 1 <= request.workers <= MAX_WORKERS:
+        raise UsageError(f"--workers {request.workers}: expected 1 to {MAX_WORKERS}")
     if not request.folder.is_dir():
         raise UsageError(f"the folder for records {request.folder} does not exist; create it first")
+    if request.over_checkouts:
+        checkouts.check(request.places)
+        return
     for options in request.options:  # last, because it may have to download the task files
         tasks = task_set(options.dataset).tasks(offset=options.offset, count=options.count)
         check_size(len(tasks), options.rollouts)
@@ -162,6 +174,7 @@ def variables(request: Request, info: engine.EngineInfo, built: ImageSet) -> dic
     """Return what docker-compose.yml is filled with for a request, but for the server's own part."""
     return {
         **collector_variables(request.folder, request.workers or request.profile.workers, info, built),
+        **checkouts.variables(request.places),
         **(weights.variables(request.wanted()) if request.base_url is None else {}),
     }
 
@@ -179,7 +192,7 @@ def collector_variables(folder: Path, workers: int, info: engine.EngineInfo, bui
     """Return what docker-compose.yml is filled with for a collector that works in `folder` with so many sandboxes."""
     uid, gid = compose.caller(info)
     return {
-        **{f"AGENTTRACE_{target.upper()}_IMAGE": image for target, image in built.ids.items()},
+        **compose.image_variables(built.ids),
         "AGENTTRACE_UID": str(uid),
         "AGENTTRACE_GID": str(gid),
         "AGENTTRACE_DATASETS": str(folder.resolve()),
@@ -195,7 +208,8 @@ def _run(request: Request, at: Engine, variables: dict[str, str]) -> int:
     """Run what is left of every campaign and return the first status that is not 0."""
     sdk, project = at.sdk, at.project
     services = compose.Services(project, variables)
-    compose.ensure_models_volume(sdk)
+    compose.ensure_volumes(sdk)
+    sandbox = checkouts.SANDBOX if request.over_checkouts else "sandbox"
     plans, pin = _planned(request, services)
     for plan in plans:
         shown = request.folder / plan["file"]
@@ -210,9 +224,9 @@ def _run(request: Request, at: Engine, variables: dict[str, str]) -> int:
         if is_complete(request.wanted()):
             weights.fetch(services, request.wanted())
         services = compose.Services(project, {**variables, **server_variables(request, pin)})
-        services.up("server", "sandbox")
+        services.up("server", sandbox)
     else:
-        services.up("sandbox")
+        services.up(sandbox)
     statuses = []
     for number, (options, plan) in enumerate(left):
         name = f"{project}-collector-{os.getpid()}-{number}"
@@ -234,6 +248,8 @@ def _planned(request: Request, services: compose.Services) -> tuple[list[dict[st
         wanted = request.wanted()
         pin = provisional(wanted) if is_complete(wanted) else weights.fetch(services, wanted)
     every = tuple(msgspec.structs.replace(options, pin=pin) for options in request.options)
+    for options in every if request.over_checkouts else ():
+        checkouts.prepare(services, options.of_checkouts, request.places)
     return _plan(services, every), pin
 
 

@@ -142,23 +142,23 @@ def models_volume() -> str:
     return os.environ.get("AGENTTRACE_MODELS_VOLUME") or "agenttrace-models"
 
 
-def ensure_models_volume(sdk: docker.DockerClient) -> None:
-    """Create the volume that caches weights, with the project's label."""
-    _ensure_volume(sdk, models_volume())
-
-
-def ensure_repositories_volume(sdk: docker.DockerClient) -> None:
-    """Create the volume that caches bare repositories (`AGENTTRACE_REPOSITORIES_VOLUME` chooses another)."""
-    _ensure_volume(sdk, os.environ.get("AGENTTRACE_REPOSITORIES_VOLUME") or "agenttrace-repositories")
-
-
-def _ensure_volume(sdk: docker.DockerClient, name: str) -> None:
+def ensure_volumes(sdk: docker.DockerClient) -> None:
+    """Create the volumes that outlive campaigns, with the project's label: those of weights and of bare repositories."""
     import docker.errors  # noqa: PLC0415
 
-    try:
-        sdk.volumes.get(name)
-    except docker.errors.NotFound:
-        sdk.volumes.create(name, labels={PROJECT_LABEL: "agenttrace"})
+    for name in (models_volume(), os.environ.get("AGENTTRACE_REPOSITORIES_VOLUME") or "agenttrace-repositories"):
+        try:
+            sdk.volumes.get(name)
+        except docker.errors.NotFound:
+            sdk.volumes.create(name, labels={PROJECT_LABEL: "agenttrace"})
+
+
+def image_variables(images: Mapping[str, str]) -> dict[str, str]:
+    """Return which image each service runs; the collector of tasks over checkouts is the image `rollouts`."""
+    found = {f"AGENTTRACE_{target.upper().replace('-', '_')}_IMAGE": image for target, image in images.items()}
+    if "rollouts" in images:
+        found["AGENTTRACE_COLLECTOR_IMAGE"] = images["rollouts"]
+    return found
 
 
 def sweep(sdk: docker.DockerClient, project: str) -> int:

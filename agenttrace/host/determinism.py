@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agenttrace.campaign.inputs import input_differences
+from agenttrace.campaign.options import like, sampler_of
+from agenttrace.campaign.replay.divergence import TaskVerdict, compare_runs
 from agenttrace.errors import AgentTraceError, StorageError, UsageError
 from agenttrace.host import campaign, compose, engine
-from agenttrace.host.replay import MAX_WORKERS
-from agenttrace.inputs import input_differences
-from agenttrace.replay.divergence import TaskVerdict, compare_runs
-from agenttrace.replay.rows import like
 from agenttrace.serving import profiles
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agenttrace.plan import Options
+    from agenttrace.campaign.options import Options
+    from agenttrace.host.checkouts import Places
 
 EXIT_DIVERGED = 1
 MAX_RUNS = 1000
@@ -40,6 +40,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         base_url: an endpoint that runs already.
         json: where the report goes.
         keep: keep the record files also when all runs are equal.
+        places: where rows and repositories of tasks over checkouts lie.
     """
 
     options: Options
@@ -50,6 +51,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     json: Path | None = None
     keep: bool = False
+    places: Places | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,8 +96,8 @@ def _check(request: Request) -> None:
         raise UsageError("one run has nothing to be compared with: give --repeat 2 or more, or --against FILE")
     if request.json is not None and not request.json.parent.is_dir():
         raise UsageError(f"--json {request.json}: the folder does not exist")
-    if any(not 1 <= one <= MAX_WORKERS for one in request.concurrency):
-        raise UsageError(f"--concurrency: expected 1 to {MAX_WORKERS}")
+    if any(not 1 <= one <= campaign.MAX_WORKERS for one in request.concurrency):
+        raise UsageError(f"--concurrency: expected 1 to {campaign.MAX_WORKERS}")
     if request.against is not None:
         read_run_spec(run_spec_path(request.against))
 
@@ -115,7 +117,9 @@ def _runs(request: Request, folder: Path) -> list[Path]:
             more = {"seed": _seed(options) + len(files)} if request.vary_seed else {}
             one = msgspec.structs.replace(options, output=file.name, **more)
             status = campaign.collect(
-                campaign.Request(options=(one,), folder=folder, workers=workers, base_url=request.base_url)
+                campaign.Request(
+                    options=(one,), folder=folder, workers=workers, base_url=request.base_url, places=request.places
+                )
             )
             if status not in {0, campaign.EXIT_INCOMPLETE}:  # a task without a record gets the verdict `missing`
                 raise _RunError(f"{file.name} did not come to its end", status)
@@ -130,7 +134,7 @@ class _RunError(AgentTraceError):
 
 
 def _seed(options: Options) -> int:
-    return profiles.sampler(options.sampler, model=options.model).seed if options.seed is None else options.seed
+    return sampler_of(options).seed
 
 
 def _report(request: Request, folder: Path, files: list[Path]) -> Report:

@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agenttrace.campaign.options import Options
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.host import analysis, campaign, compose, engine
-from agenttrace.plan import Options
 from agenttrace.verbs.validate import local_rules
 
 if TYPE_CHECKING:

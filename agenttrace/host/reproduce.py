@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agenttrace.campaign.options import like
+from agenttrace.campaign.replay import report
+from agenttrace.campaign.replay.findings import located, told
+from agenttrace.campaign.replay.rows import metadata_digest
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.host import campaign, compose, engine
-from agenttrace.host.follow import follow
-from agenttrace.host.replay import MAX_WORKERS
+from agenttrace.host.replay import check_workers, over_file
 from agenttrace.records import Trace
 from agenttrace.records.compare import record_differences
-from agenttrace.replay import report
-from agenttrace.replay.findings import located, told
-from agenttrace.replay.rows import like, metadata_digest
 from agenttrace.store.opening import content, the_file
 from agenttrace.store.read import RecordIndex, read_run_spec, read_traces, run_spec_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agenttrace.replay.findings import Finding
+    from agenttrace.campaign.replay.findings import Finding
+    from agenttrace.host.checkouts import Places
 
 EXIT_DIFFERS = 1
 
@@ -38,6 +37,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         anyway: go on although inputs here are not those of the run spec.
         workers: tasks replayed at a time.
         json: where the findings go.
+        places: where rows and repositories of tasks over checkouts lie.
     """
 
     file: Path | None
@@ -45,6 +45,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     anyway: bool = False
     workers: int = 1
     json: Path | None = None
+    places: Places | None = None
 
 
 def reproduce(request: Request) -> int:
@@ -53,8 +54,7 @@ def reproduce(request: Request) -> int:
     Raises:
         AgentTraceError: a file, an input or a worker cannot be had, or an input is not that of the run spec.
     """
-    if not 1 <= request.workers <= MAX_WORKERS:
-        raise UsageError(f"--workers {request.workers}: expected 1 to {MAX_WORKERS}")
+    check_workers(request.workers)
     files = [request.file] if request.file is not None else released(compose.ROOT / "datasets")
     status = 0
     found: list[Any] = []
@@ -90,35 +90,20 @@ def released(folder: Path) -> list[Path]:
 
 def _one(request: Request, file: Path) -> tuple[int, Any]:
     """Compare one file with what its run spec makes here; return status and findings."""
-    output = bytearray()
-    status = campaign.guarded(lambda at: _inside(request, file, at, output))
-    body = msgspec.json.decode(bytes(output)) if output else {}
+    flags = [flag for flag, on in (("--rows-only", request.live), ("--anyway", request.anyway)) if on]
+    words = ["--workers", str(request.workers), *flags]
+    status, output = over_file(
+        file, "reproduce", words, workers=request.workers, places=request.places, sandbox=not request.live
+    )
+    body = msgspec.json.decode(output) if output else {}
     if stored := _stored_digest(file):
         ours = metadata_digest(file)
         engine.say(f"metadata digest {'as released' if stored == ours else f'{ours}, released was {stored}'}")
         status = status or (EXIT_DIFFERS if stored != ours else 0)
     if request.live and (status == 0 or request.anyway):
-        status, findings = _live(file)
+        status, findings = _live(file, request.places)
         body["live"] = msgspec.to_builtins(findings)
     return status, body
-
-
-def _inside(request: Request, file: Path, at: campaign.Engine, output: bytearray) -> int:
-    services = compose.Services(
-        at.project, campaign.collector_variables(file.parent, request.workers, at.info, at.built)
-    )
-    compose.ensure_models_volume(at.sdk)
-    flags = [flag for flag, on in (("--rows-only", request.live), ("--anyway", request.anyway)) if on]
-    if not request.live:
-        services.up("sandbox")
-    name = f"{at.project}-collector-{os.getpid()}"
-    words = ["reproduce", f"/data/{file.name}", "--workers", str(request.workers), *flags]
-    with tempfile.TemporaryFile() as written:
-        process = services.start(name, "collector", *words, output=written.fileno())
-        status = follow(process, at.sdk, at.project, name)
-        written.seek(0)
-        output.extend(written.read())
-    return status
 
 
 def _stored_digest(file: Path) -> str | None:
@@ -142,7 +127,7 @@ def _stored_digest(file: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _live(file: Path) -> tuple[int, list[Finding]]:
+def _live(file: Path, places: Places | None) -> tuple[int, list[Finding]]:
     """Collect the campaign again with the model and compare every byte but the measured fields.
 
     Metadata is left to the comparison of rows, which plans with the run spec's own inputs.
@@ -151,7 +136,7 @@ def _live(file: Path) -> tuple[int, list[Finding]]:
     folder = compose.ROOT / "datasets" / f"reproduce_{stamp}"
     folder.mkdir(parents=True)
     options = msgspec.structs.replace(like(read_run_spec(run_spec_path(file))), output=file.name)
-    status = campaign.collect(campaign.Request(options=(options,), folder=folder, workers=1))
+    status = campaign.collect(campaign.Request(options=(options,), folder=folder, workers=1, places=places))
     if status:
         return status, []
     made = {trace.trace_id: trace for trace in read_traces(folder / file.name)}

@@ -14,12 +14,11 @@ import msgspec
 
 from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import base, compose, engine, images
+from agenttrace.models import hub
+from agenttrace.models.order import MOUNT, PASSED_ON, HostSettings, Order, described
+from agenttrace.models.pins import MODELS_DIR, stored_file, stored_name
+from agenttrace.models.reference import ModelRef, expanded, find, locate, mirror_folder
 from agenttrace.records import ModelPin
-from agenttrace.serving import hub, mirror
-from agenttrace.serving.fetch import Fetched
-from agenttrace.serving.fetching import MOUNT, PASSED_ON, Order, described
-from agenttrace.serving.pins import MODELS_DIR, stored_file
-from agenttrace.serving.wanted import Wanted, find
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,68 +42,65 @@ def bring(model: str, *, size: int | None = None, sha256: str | None = None) -> 
     Raises:
         AgentTraceError: unknown model, no engine, or no way to the weights; the fetcher's own errors are in the status.
     """
-    wanted = find(model, size=size, sha256=sha256)
+    ref = find(model, size=size, sha256=sha256)
     engine.check()
-    check(wanted)
+    check(ref)
     built = images.build(targets=("collector",))
     sdk = compose.client()
-    compose.ensure_models_volume(sdk)
+    compose.ensure_volumes(sdk)
     project = f"{compose.project_name()}-fetch-{os.getpid()}"
     known = {"AGENTTRACE_COLLECTOR_IMAGE": built.ids["collector"], "AGENTTRACE_TERMINAL": compose.terminal_size()}
     try:
-        pin = fetch(compose.Services(project, {**known, **variables(wanted)}), wanted)
+        pin = fetch(compose.Services(project, {**known, **variables(ref)}), ref)
     except NotFetchedError as error:
         return error.exit_code
     finally:
         compose.sweep_for_good(sdk, project)
-    stored = Path(MODELS_DIR, stored_file(pin.sha256, pin.artifact))
-    _, *lines = described(Fetched(pin=pin, path=stored))
-    print("\n".join([f"{stored.name} in the volume {compose.models_volume()}", *lines]))  # noqa: T201
+    print("\n".join([f"{stored_name(pin)} in the volume {compose.models_volume()}", *described(pin)]))  # noqa: T201
     return 0
 
 
-def check(wanted: Wanted) -> None:
+def check(ref: ModelRef) -> None:
     """Refuse within seconds what cannot be fetched, before images are built; the rest is for the fetcher to find out.
 
     Raises:
         FetchError: the Hub cannot be reached, or must not be, and the models volume does not have the file.
         UsageError: the mirror folder does not hold it.
     """
-    if _source(wanted) is not None or wanted.source != "hub":
+    if _source(ref) is not None or ref.source != "hub":
         return
     if hub.offline():
         reason: str | None = "HF_HUB_OFFLINE forbids it"
     else:
         reason = unreachable(hub.endpoint())
-    if reason is not None and not _in_volume(wanted):
-        message = f"{wanted.name}: cannot reach {hub.shown_endpoint()} ({reason}). {hub.how_to_get(wanted)}"
+    if reason is not None and not _in_volume(ref):
+        message = f"{ref.name}: cannot reach {hub.shown_endpoint()} ({reason}). {hub.how_to_get(ref)}"
         raise hub.FetchError(message)
 
 
-def variables(wanted: Wanted) -> dict[str, str]:
+def variables(ref: ModelRef) -> dict[str, str]:
     """Return what docker-compose.yml needs for the fetcher: the one local file that it is to copy, if any."""
-    source = _source(wanted)
+    source = _source(ref)
     if source is None:
         return {}
-    return {"AGENTTRACE_WEIGHTS": str(source), "AGENTTRACE_WEIGHTS_TARGET": str(MOUNT / wanted.artifact)}
+    return {"AGENTTRACE_WEIGHTS": str(source), "AGENTTRACE_WEIGHTS_TARGET": str(MOUNT / ref.artifact)}
 
 
-def fetch(services: compose.Services, wanted: Wanted) -> ModelPin:
+def fetch(services: compose.Services, ref: ModelRef) -> ModelPin:
     """Return the pin of the model, which then lies in the models volume with verified bytes.
 
     Raises:
         NotFetchedError: the fetcher said why on standard error.
     """
-    mirrored = _source(wanted) is not None or mirror.folder() is not None
+    mirrored = _source(ref) is not None or mirror_folder() is not None
     order = Order(
-        wanted=msgspec.structs.replace(wanted, path=wanted.artifact) if wanted.path else wanted,
+        ref=msgspec.structs.replace(ref, path=ref.artifact) if ref.path else ref,
         mirrored=mirrored,
-        environment={name: value for name, value in user_settings(os.environ).items() if not mirrored},
-        certificates=None if mirrored else certificates(),
+        settings=HostSettings(environment={}) if mirrored else host_settings(),
     )
     status, output = services.converse("fetcher", "fetch", "-", "--from-host", data=msgspec.json.encode(order))
     if status != 0:
-        raise NotFetchedError(wanted.name, status if status > 0 else 1)
+        raise NotFetchedError(ref.name, status if status > 0 else 1)
     return msgspec.json.decode(output.splitlines()[-1], type=ModelPin)
 
 
@@ -131,46 +127,48 @@ def _asked(address: str, timeout_s: float) -> str | None:
             return "not an http address"
         with urllib.request.urlopen(request, timeout=timeout_s):  # noqa: S310
             return None
-    except urllib.error.HTTPError:
-        return None
-    except urllib.error.URLError as error:
-        return None if "certificate" in str(error.reason).lower() else str(error.reason)
-    except http.client.HTTPException:
+    except (urllib.error.HTTPError, http.client.HTTPException):
         return None
     except (OSError, ValueError) as error:
-        return str(error)
+        reason = str(getattr(error, "reason", error))
+        return None if "certificate" in reason.lower() else reason
 
 
-def _in_volume(wanted: Wanted) -> bool:
+def _in_volume(ref: ModelRef) -> bool:
     """Return whether the models volume has the file, or may have it: without an image nobody can look."""
-    if wanted.sha256 is None:
+    if ref.sha256 is None:
         return False
     volume, image = compose.models_volume(), images.name("collector")
     if engine.run(["docker", "volume", "inspect", volume], check=False).returncode != 0:
         return False
     if engine.run(["docker", "image", "inspect", image], check=False).returncode != 0:
         return True
-    path = f"{MODELS_DIR}/{stored_file(wanted.sha256, wanted.artifact)}"
+    path = f"{MODELS_DIR}/{stored_file(ref.sha256, ref.artifact)}"
     argv = ["docker", "run", "--rm", "--network", "none", "--volume", f"{volume}:{MODELS_DIR}:ro"]
     return engine.run([*argv, "--entrypoint", "test", image, "-f", path], check=False).returncode == 0
 
 
-def _source(wanted: Wanted) -> Path | None:
+def _source(ref: ModelRef) -> Path | None:
     """Return the local file a model comes from: the user's own, or one of the mirror folder."""
-    if wanted.path is not None:
-        path = Path(wanted.path)
+    if ref.path is not None:
+        path = Path(ref.path)
         if not path.is_file():
-            raise UsageError(f"{wanted.name}: {path} does not exist or is no file")
+            raise UsageError(f"{ref.name}: {path} does not exist or is no file")
         return path.resolve()
-    folder = mirror.folder()
-    if wanted.source != "hub" or folder is None:
+    folder = mirror_folder()
+    if ref.source != "hub" or folder is None:
         return None
     try:
-        return mirror.locate(folder, wanted).resolve()
+        return locate(folder, ref).resolve()
     except UsageError:
-        if _in_volume(wanted):  # fetched before: the folder is not asked
+        if _in_volume(ref):  # fetched before: the folder is not asked
             return None
         raise
+
+
+def host_settings() -> HostSettings:
+    """Return what a container that may reach out needs of this machine."""
+    return HostSettings(environment=user_settings(os.environ), certificates=certificates())
 
 
 def user_settings(environ: Mapping[str, str]) -> dict[str, str]:
@@ -183,7 +181,7 @@ def user_settings(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _stored_token(environ: Mapping[str, str]) -> str | None:
     home = environ.get("HF_HOME") or Path(environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    path = mirror.expanded(environ.get("HF_TOKEN_PATH") or str(Path(home) / "token"))
+    path = expanded(environ.get("HF_TOKEN_PATH") or str(Path(home) / "token"))
     try:
         return path.read_text(encoding="ascii").strip() or None
     except (OSError, ValueError):

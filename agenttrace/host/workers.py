@@ -97,7 +97,7 @@ def sandbox_project(purpose: str, targets: Sequence[str] = images.TARGETS) -> It
     with only_one(compose.ROOT / ".nox" / f"{project}.lock", what=f"session with workers ({purpose})"):
         built = images.build(targets=targets)
         sdk = compose.client()
-        compose.ensure_models_volume(sdk)
+        compose.ensure_volumes(sdk)
         known = {f"AGENTTRACE_{target.upper().replace('-', '_')}_IMAGE": name for target, name in built.names.items()}
         compose.sweep(sdk, project)
         try:

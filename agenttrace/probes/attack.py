@@ -131,7 +131,7 @@ def _tried(probe: Probe, lab: _Lab) -> tuple[Verdict, str]:
             lab.close()  # as in a campaign: a worker that saw an OOM kill is replaced
         lab.container.worker.reset(FIXTURE)
         alive = lab.container.worker.call("bash", "echo alive", limit_ms=10_000)
-        if alive.stdout.text.strip() != "alive":
+        if (alive.stdout.text or "").strip() != "alive":
             return "GOT THROUGH", f"the next task's shell said {shown(alive)}"
     except UsageError as error:
         return ("held", str(error)) if re.search(probe.refused, str(error), re.MULTILINE) else ("unclear", str(error))

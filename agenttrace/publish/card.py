@@ -10,8 +10,7 @@ from msgspec import UNSET
 
 from agenttrace import __version__
 from agenttrace.formats.conversation import in_text
-from agenttrace.publish.yaml_text import yaml_text
-from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, Record
+from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -153,7 +152,7 @@ def card(contents: Contents, tables: list[Table], *, records: bool) -> str:
     for spec in {spec.run_id: spec for spec in contents.files.values() if spec is not None}.values():
         page += _made(spec)
     page += [*_statistics(contents), *_files(contents, records=records)]
-    return f"---\n{yaml_text(_header(contents, tables))}---\n" + "\n".join(page) + "\n"
+    return front_matter(_header(contents, tables)) + "\n".join(page) + "\n"
 
 
 def _header(contents: Contents, tables: list[Table]) -> dict[str, Any]:
@@ -300,7 +299,9 @@ def _drawn(spec: RunSpec) -> Iterable[tuple[str, str]]:
 
 def _budgets(spec: RunSpec) -> Iterable[tuple[str, str]]:
     agent = spec.agent
-    limits = f"{agent.call_limit_ms / 1000:g} s a command, {agent.max_format_errors} format errors in a row"
+    limits = f"{agent.call_limit_ms / 1000:g} s a command"
+    if not isinstance(agent, OtherAgentSpec):
+        limits += f", {agent.max_format_errors} format errors in a row"
     if not isinstance(agent, BashBlockSpec):
         return [("budgets", f"{agent.max_steps} generations, {spec.sampler.max_tokens} tokens each, {limits}")]
     tokens = (
@@ -366,3 +367,10 @@ def escaped(text: str) -> str:
 def _code(text: str) -> str:
     """Return a text as Markdown code, with nothing in it that ends it or a cell of a table."""
     return f"`{''.join(char for char in text if char.isprintable() and char not in '`|') or ' '}`"
+
+
+def front_matter(header: dict[str, Any]) -> str:
+    """Return the YAML header of a card, in ASCII: pyyaml misreads some line ends that it writes as they are."""
+    import yaml  # noqa: PLC0415 - not in the host's environment
+
+    return f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n"

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.models.hub import connection_errors
 from agenttrace.records.base import Record
 
 if TYPE_CHECKING:
@@ -93,7 +94,6 @@ def _checked(folder: Path, lines: list[str]) -> Iterator[str]:
 
 
 def _commit(folder: Path, name: str, paths: list[str], token: str, *, private: bool) -> Uploaded:
-    import httpx2  # noqa: PLC0415 - huggingface_hub's own client
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, errors  # noqa: PLC0415 - heavy
 
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, token=token, library_name="agenttrace")
@@ -119,7 +119,7 @@ def _commit(folder: Path, name: str, paths: list[str], token: str, *, private: b
         raise UsageError("HF_HUB_OFFLINE forbids an upload; unset it") from error
     except errors.HfHubHTTPError as error:
         raise _refused(name, error.response.status_code, error.server_message or "") from error
-    except (httpx2.HTTPError, OSError) as error:
+    except connection_errors() as error:
         raise StorageError(f"cannot reach the Hub at {api.endpoint}: {error}; nothing was changed there") from error
     except (ValueError, RuntimeError) as error:
         raise StorageError(f"the upload failed: {error}; nothing was changed there") from error

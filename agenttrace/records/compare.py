@@ -115,14 +115,14 @@ def _members(
     names = list(dict.fromkeys([*left, *right]))
     for name in names:
         kind = known.get(name)
-        if kind is not None and _is_measured(kind) and name in left and name in right:
-            continue
+        if kind is not None and _is_measured(kind):
+            continue  # one side may lack it: an earlier schema, or an agent that does not measure it
         below = f"{path}.{name}" if path else name
         if name in left and name in right:
             yield from _walk(below, _plain(kind), bytes(left[name]), bytes(right[name]))
         else:
             yield Difference(field=below, recorded=_text(left.get(name)), found=_text(right.get(name)))
-    if list(left) != list(right) and set(left) == set(right):
+    if [name for name in left if name in right] != [name for name in right if name in left]:
         yield Difference(field=f"{path or 'record'} (order of keys)", recorded=", ".join(left), found=", ".join(right))
 
 

@@ -49,7 +49,12 @@ _ENDED: dict[str, Ended] = {
 }
 RENAMED = {"instance_id": "task_id", "model": "model_family", "max_turns": "max_steps"}
 """Keys of `metadata` that have another name in traces."""
-_SEEDS = 2**31
+_RECORDED = (
+    *("schema_version", "collector_version", "run_id", "run_spec_sha256", "dataset_name", "dataset_source"),
+    *("dataset_sha256", "instance_id", "rollout_index", "model", "model_artifact", "model_sha256", "model_revision"),
+    *("demo", "serving_engine", "serving_engine_version", "serving_profile", "sampler", "temperature", "seed"),
+    *("prompt_sha256", "observation_template", "max_turns", "max_total_tokens", "sandbox_policy", "images"),
+)
 _REFUSALS = ("ContextFullError", "RequestRefusedError", "UnparsableReplyError", "NoReplyError")
 
 
@@ -306,44 +311,10 @@ def _output(execution: Execution, total: int, kept: int) -> Output:
     return Output(text=None, bytes_total=total, bytes_kept=kept, encoding=execution.encoding)
 
 
-def metadata(spec: RunSpec, agent: BashBlockSpec, instance_id: str, index: int, *, spec_sha256: str) -> dict[str, Any]:
-    """Return the `metadata` that a rollout of schema 1.0.0 recorded, under the names of then.
-
-    Args:
-        spec: of the run, as `decode_spec` gives it.
-        agent: its `agent`.
-        instance_id: of the task.
-        index: of the rollout within the task.
-        spec_sha256: digest of the run spec.
-    """
-    return {
-        "schema_version": spec.schema_version,
-        "collector_version": spec.collector_version,
-        "run_id": spec.run_id,
-        "run_spec_sha256": spec_sha256,
-        "dataset_name": spec.dataset.name,
-        "dataset_source": spec.dataset.source,
-        "dataset_sha256": spec.dataset.sha256,
-        "instance_id": instance_id,
-        "rollout_index": index,
-        "model": spec.model.name,
-        "model_artifact": spec.model.artifact,
-        "model_sha256": spec.model.sha256,
-        "model_revision": spec.model.revision,
-        "demo": spec.model.demo,
-        "serving_engine": spec.serving.engine,
-        "serving_engine_version": spec.serving.engine_version,
-        "serving_profile": spec.serving.profile,
-        "sampler": spec.sampler.name,
-        "temperature": spec.sampler.temperature,
-        "seed": int(digest([spec.sampler.seed, instance_id, index])[:16], 16) % _SEEDS,
-        "prompt_sha256": digest([agent.system_template, agent.instance_template]),
-        "observation_template": agent.observation_template,
-        "max_turns": agent.max_turns,
-        "max_total_tokens": agent.max_total_tokens,
-        "sandbox_policy": spec.sandbox.policy,
-        "images": spec.images,
-    }
+def recorded(spec: RunSpec, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return the `metadata` that a rollout of schema 1.0.0 recorded, from that of the same run as a trace."""
+    known = {**metadata, "dataset_source": spec.dataset.source, "model_revision": spec.model.revision}
+    return {name: known[RENAMED.get(name, name)] for name in _RECORDED}
 
 
 _rollout = msgspec.json.Decoder(Rollout).decode

@@ -156,7 +156,32 @@ class BashBlockSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="ba
         return "bash_block"
 
 
-AgentSpec = ToolCallingSpec | BashBlockSpec
+class OtherAgentSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="other"):
+    """An agent that the kit has no type of its own for.
+
+    Attributes:
+        name: under which `agenttrace.agents.AGENTS` knows it.
+        version: raised whenever the loop or a message it sends changes.
+        settings: whatever else shapes its records: prompts, templates, limits.
+        tools: schemas as sent with every request.
+        max_steps: generations per task.
+        call_limit_ms: time limit of one tool call.
+    """
+
+    name: str
+    version: int
+    settings: dict[str, Any]
+    tools: tuple[dict[str, Any], ...] = ()
+    max_steps: int = 10
+    call_limit_ms: int = 30_000
+
+    @property
+    def kind(self) -> str:
+        """Name of the agent."""
+        return self.name
+
+
+AgentSpec = ToolCallingSpec | BashBlockSpec | OtherAgentSpec
 """The agent of a campaign; `kind` in the JSON says which."""
 
 
@@ -184,13 +209,13 @@ class DatasetSpec(Record, frozen=True, kw_only=True):
     """The task set: which tasks, from which bytes, in which range, and how often each is run.
 
     Attributes:
-        name: of the set.
-        split: of it.
-        source: where its tasks come from.
-        sha256: digest of their file or files.
-        offset: first task.
+        name: name of the task set.
+        split: split of its source.
+        source: where its bytes come from, with revision.
+        sha256: digest of its bytes.
+        offset: first task of the campaign.
         count: number of tasks.
-        prompt_sanitization_version: of the rules that made the prompts, where there are any.
+        prompt_sanitization_version: rule by which paths in prompts were rewritten; `None`: they were not.
         rollouts: how often each task is run.
         sampling: how the tasks were drawn from checkouts of repositories (since 1.1.0); absent for a range of a set.
     """

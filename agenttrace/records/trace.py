@@ -100,7 +100,7 @@ class Output(Record, frozen=True, kw_only=True):
     r"""One output stream of a call, honest about its bytes.
 
     Attributes:
-        text: what was kept, decoded; `None` where it stands in the span's `tool_output` and nowhere else.
+        text: what was kept, decoded; `None` in records read from a format that has it in `tool_output` alone.
         bytes_total: bytes the call wrote to the stream.
         bytes_kept: bytes that `text` was decoded from; the middle was cut when this is less than `bytes_total`.
         encoding: `utf-8` when the kept bytes are valid UTF-8, else `backslashreplace` (each bad byte as `\\xNN`).

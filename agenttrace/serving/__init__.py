@@ -1,1 +1,1 @@
-"""Model artifacts, serving profiles, and the client that talks to the model server."""
+"""Serving profiles, and the client that talks to the model server."""

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
-from agenttrace.serving.chat import RETRY_DELAYS_S, NoReplyError, RequestRefusedError
 from agenttrace.serving.endpoint import scrubbed
+from agenttrace.serving.model import RETRY_DELAYS_S, NoReplyError, RequestRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agenttrace.serving.chat import ChatModel, Reply
+    from agenttrace.serving.model import Messages, Reply
 
 RESERVE_TOKENS = 16
 """Kept free of the budget: an exact count needs none of it, a template that numbers or dates messages a few."""
@@ -34,7 +34,6 @@ _TIMEOUT_S = 60.0
 _SERVER_ERROR = 500
 
 T = TypeVar("T")
-Messages = list[dict[str, Any]]
 
 
 class Counter(Protocol):
@@ -204,26 +203,3 @@ class Estimate:
 
 def _bytes(message: dict[str, Any]) -> int:
     return len((message.get("content") or "").encode("utf-8", "backslashreplace"))
-
-
-class CountedChat:
-    """A model that counts before it answers: the bash-block agent's `Conversation`.
-
-    Args:
-        chat: continues the conversation.
-        counter: of this conversation alone.
-    """
-
-    def __init__(self, chat: ChatModel, counter: Counter) -> None:
-        self._chat = chat
-        self._counter = counter
-
-    def count(self, messages: Messages) -> int:
-        """Return the tokens of the prompt that these messages give."""
-        return self._counter.count(messages)
-
-    def complete(self, messages: Messages, *, max_tokens: int) -> Reply:
-        """Return the next reply; see `ChatModel.complete` for what it raises."""
-        reply = self._chat.complete(messages, max_tokens=max_tokens)
-        self._counter.answered(messages, reply)
-        return reply

@@ -13,6 +13,7 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import Record, digest
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT = "agenttrace-cassette-1"
 Values = dict[str, Any]
+Kind = Literal["reply", "context_full", "refused", "unparsable", "counted"]
 _MOST_SHARED_BYTES = 1 << 27
 """Of values held in memory while a cassette is open; tool schemas, prompts and two file lists take a few MiB."""
 
@@ -35,24 +37,32 @@ class Turn(Record, frozen=True, kw_only=True):
     Attributes:
         fixed: what all requests of the campaign have in common (model, tools, sampler).
         messages: the conversation as sent.
-        kind: `reply`, or the error that the client raised instead: `context_full`, `refused`, `unparsable`.
+        kind: `reply`, or the error that the client raised instead: `context_full`, `refused`, `unparsable`; `counted`
+            when the prompt was counted and then not sent.
         result: the reply's fields, or the error's message.
+        max_tokens: limit of this reply, instead of that in `fixed`.
+        counted: tokens of the prompt, as counted before it was sent.
     """
 
     fixed: dict[str, Any]
     messages: tuple[dict[str, Any], ...]
-    kind: Literal["reply", "context_full", "refused", "unparsable"]
+    kind: Kind
     result: Any
+    max_tokens: int | UnsetType = UNSET
+    counted: int | UnsetType = UNSET
 
     @property
     def request_sha256(self) -> str:
         """SHA-256 of the canonical JSON of the whole request."""
-        return request_digest(self.fixed, self.messages)
+        return request_digest(self.fixed, self.messages, self.max_tokens)
 
 
-def request_digest(fixed: dict[str, Any], messages: Iterable[dict[str, Any]]) -> str:
+def request_digest(
+    fixed: dict[str, Any], messages: Iterable[dict[str, Any]], max_tokens: int | UnsetType = UNSET
+) -> str:
     """Return the SHA-256 of the canonical JSON of a request."""
-    return digest({**fixed, "messages": list(messages)})
+    limit = {} if max_tokens is UNSET else {"max_tokens": max_tokens}
+    return digest({**fixed, **limit, "messages": list(messages)})
 
 
 class Entry(Record, frozen=True, kw_only=True):
@@ -61,8 +71,10 @@ class Entry(Record, frozen=True, kw_only=True):
     request: str
     fixed: str
     messages: tuple[str, ...]
-    kind: Literal["reply", "context_full", "refused", "unparsable"]
+    kind: Kind
     result: str
+    max_tokens: int | UnsetType = UNSET
+    counted: int | UnsetType = UNSET
 
 
 class Line(Record, frozen=True, kw_only=True, omit_defaults=True):
@@ -210,7 +222,14 @@ def _turn(entry: Entry, values: Values) -> Turn:
     fixed, messages = values[entry.fixed], tuple(values[name] for name in entry.messages)
     if not all(isinstance(one, dict) for one in (fixed, *messages)):
         raise ValueError(f"the request {entry.request[:16]}… is none")
-    turn = Turn(fixed=fixed, messages=messages, kind=entry.kind, result=values[entry.result])
+    turn = Turn(
+        fixed=fixed,
+        messages=messages,
+        kind=entry.kind,
+        result=values[entry.result],
+        max_tokens=entry.max_tokens,
+        counted=entry.counted,
+    )
     if turn.request_sha256 != entry.request:
         raise ValueError(f"the request {entry.request[:16]}… has been changed")
     return turn

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from agenttrace.store.ids import IdIndex
+
+_MOST_SHARED = 4096
+"""Values that stand once for all traces; a campaign of many seeds has a new one with every trace."""
+
 
 class CassetteLog:
     """A cassette opened for appending, by exactly one campaign.
@@ -23,7 +28,7 @@ class CassetteLog:
     Opening takes an exclusive lock and cuts off a torn tail; a damaged cassette is refused as it is.
     """
 
-    def __init__(self, path: Path, *, run_spec_sha256: str, recorded: Iterable[str] = ()) -> None:
+    def __init__(self, path: Path, *, run_spec_sha256: str, recorded: IdIndex) -> None:
         """Open or create the file.
 
         Args:
@@ -35,17 +40,16 @@ class CassetteLog:
             UsageError: another campaign has it open, or it belongs to another run spec.
             DataError: it is damaged, or replies of recorded traces are missing; nothing of it was changed.
         """
-        known = list(recorded)
-        if known and not path.exists():
-            raise _lacking(path, known)
+        if len(recorded) and not path.exists():
+            raise _lacking(path, len(recorded))
         self._file = AppendOnly(path)
         try:
-            self.torn_bytes = self._open(path, run_spec_sha256, known)
+            self.torn_bytes = self._open(path, run_spec_sha256, recorded)
         except BaseException:
             self._file.close()
             raise
 
-    def _open(self, path: Path, run_spec_sha256: str, recorded: list[str]) -> int:
+    def _open(self, path: Path, run_spec_sha256: str, recorded: IdIndex) -> int:
         there = Cassette(path, verified=False)
         if there.damage:
             raise DataError(f"{path} is damaged ({there.damage[0]}); restore it, or choose another --output")
@@ -54,8 +58,7 @@ class CassetteLog:
                 f"{path} belongs to another campaign (run spec {there.run_spec_sha256}, this one has "
                 f"{run_spec_sha256}); move it away or choose another --output"
             )
-        written = set(there.trace_ids)
-        if missing := [trace_id for trace_id in recorded if trace_id not in written]:
+        if missing := len(recorded) - sum(trace_id in recorded for trace_id in there.trace_ids):
             raise _lacking(path, missing)
         torn = self._file.cut(there.end)
         self._shared = set(there.shared)
@@ -74,10 +77,11 @@ class CassetteLog:
         common: Values = {}
         entries = [_entry(turn, values, common) for turn in turns]
         new = {name: value for name, value in common.items() if name not in self._shared}
-        if new:
+        if new and len(self._shared) < _MOST_SHARED:
             self._append(Line(values=new))
             self._shared |= set(new)
-        own = {name: value for name, value in values.items() if name not in common}
+            new = {}
+        own = {**{name: value for name, value in values.items() if name not in common}, **new}
         self._append(Line(trace_id=trace_id, turns=tuple(entries), values=own))
 
     def note(self, facts: dict[str, Any]) -> None:
@@ -117,11 +121,19 @@ def _entry(turn: Turn, values: Values, common: Values) -> Entry:
     fixed, result = digest(turn.fixed), digest(turn.result)
     common[fixed] = turn.fixed
     values[result] = turn.result
-    return Entry(request=turn.request_sha256, fixed=fixed, messages=tuple(names), kind=turn.kind, result=result)
+    return Entry(
+        request=turn.request_sha256,
+        fixed=fixed,
+        messages=tuple(names),
+        kind=turn.kind,
+        result=result,
+        max_tokens=turn.max_tokens,
+        counted=turn.counted,
+    )
 
 
-def _lacking(path: Path, missing: list[str]) -> DataError:
+def _lacking(path: Path, missing: int) -> DataError:
     return DataError(
-        f"{path} lacks the replies of {len(missing)} recorded traces (first: {missing[0]}): the campaign could not be "
-        "replayed in full; restore it, or choose another --output"
+        f"{path} lacks the replies of {missing} recorded traces: the campaign could not be replayed in full; "
+        "restore it, or choose another --output"
     )

@@ -10,16 +10,27 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import ModelServerError
-from agenttrace.records import Record, Timings
+from agenttrace.records import Timings
+from agenttrace.serving.budget import Estimate
 from agenttrace.serving.endpoint import scrubbed
+from agenttrace.serving.model import (
+    RETRY_DELAYS_S,
+    ContextFullError,
+    NoReplyError,
+    ProposedCall,
+    Reply,
+    RequestRefusedError,
+    UnparsableReplyError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from agenttrace.records import RunSpec, Sampler
+    from agenttrace.records import Sampler
+    from agenttrace.serving.budget import Counter, Counters
+    from agenttrace.serving.model import Messages
 
-RETRY_DELAYS_S = (0.5, 1.0, 2.0, 4.0)
 _SERVER_ERROR = 500
 _NOT_OURS = {401, 403, 404}
 """No request to this endpoint can succeed: wrong key, or not the API."""
@@ -27,28 +38,6 @@ _PASSING = {408, 409, 429}
 _UNPARSABLE = re.compile(r"parse|does not match the expected \S+ format", re.IGNORECASE)
 """What llama-server says, in its two ways, of a generation from which it cannot make a reply."""
 _LONGEST_PAUSE_S = 60.0
-
-
-class ProposedCall(Record, frozen=True, kw_only=True):
-    """A tool call as it came from the server; `arguments` is text and need not be JSON."""
-
-    name: str
-    arguments: str
-
-
-class Reply(Record, frozen=True, kw_only=True):
-    """One reply of the model with what the server says of it; times are nanoseconds, wall clock and monotonic."""
-
-    content: str | None
-    reasoning: str | None
-    tool_calls: tuple[ProposedCall, ...]
-    finish_reason: str | None
-    input_tokens: int | None
-    output_tokens: int | None
-    timings: Timings | None
-    start_ns: int
-    end_ns: int
-    elapsed_ns: int
 
 
 def fixed_part(
@@ -69,33 +58,6 @@ def fixed_part(
     }
 
 
-def spec_fixed_part(spec: RunSpec) -> dict[str, Any]:
-    """Return what every request of a campaign holds beside its conversation; rollouts have other seeds."""
-    return fixed_part(
-        model=spec.model.name,
-        sampler=spec.sampler,
-        tools=spec.agent.tools,
-        tool_choice=spec.agent.tool_choice,
-        cache_prompt=spec.serving.cache_prompt,
-    )
-
-
-class ContextFullError(Exception):
-    """The prompt no longer fits into the server's context."""
-
-
-class RequestRefusedError(Exception):
-    """The server refuses this one request (HTTP 4xx); other requests may be fine."""
-
-
-class UnparsableReplyError(Exception):
-    """The model generated a tool call that the server itself could not parse."""
-
-
-class NoReplyError(Exception):
-    """A request got no reply, although it was tried again: the server's fault, or that of the way to it."""
-
-
 class ChatModel:
     """A model behind an OpenAI-compatible endpoint.
 
@@ -106,6 +68,7 @@ class ChatModel:
         tools: tool schemas sent with every request; without any, neither they nor `tool_choice` are sent.
         tool_choice: sent with every request.
         cache_prompt: llama.cpp's prompt cache; off where output must depend on the request alone.
+        counters: count prompts as the server does; without them an estimate does.
         api_key: sent as the bearer token; it is in no message and no record.
         timeout_s: limit of one request.
         sleep: waits between two tries (replaceable in tests).
@@ -120,6 +83,7 @@ class ChatModel:
         tools: tuple[dict[str, Any], ...],
         tool_choice: str = "auto",
         cache_prompt: bool = False,
+        counters: Counters | None = None,
         api_key: str | None = None,
         timeout_s: float = 600.0,
         sleep: Callable[[float], None] = time.sleep,
@@ -131,19 +95,29 @@ class ChatModel:
         self._client = openai.OpenAI(base_url=base_url, api_key=api_key or "none", max_retries=0, timeout=timeout_s)
         self._sleep = sleep
         self._base_url = base_url
+        self._counters = counters
+        self._counter: Counter = Estimate()
         self._fixed = fixed_part(
             model=model, sampler=sampler, tools=tools, tool_choice=tool_choice, cache_prompt=cache_prompt
         )
 
     def for_trace(self, trace_id: str, *, seed: int) -> Self:  # noqa: ARG002 - for models that know the conversation
-        """Return the model as one trace uses it: every request carries `seed`."""
-        if seed == self._fixed["seed"]:
-            return self
+        """Return the model as one trace uses it: every request carries `seed`, and its prompts are counted alone."""
         other = copy.copy(self)
         other._fixed = {**self._fixed, "seed": seed}  # noqa: SLF001 - a copy of our own
+        other._counter = Estimate() if self._counters is None else self._counters.new()  # noqa: SLF001
         return other
 
-    def complete(self, messages: list[dict[str, Any]], *, max_tokens: int | None = None) -> Reply:
+    def count(self, messages: Messages) -> int:
+        """Return the tokens of the prompt that these messages give, from the server or from above.
+
+        Raises:
+            NoReplyError: the server does not answer, although it was asked again.
+            RequestRefusedError: it refuses to count this conversation.
+        """
+        return self._counter.count(messages)
+
+    def complete(self, messages: Messages, *, max_tokens: int | None = None) -> Reply:
         """Return the model's reply to a conversation, of at most `max_tokens` (default: the sampler's).
 
         Connection failures and server errors are tried again with growing pauses (7.5 s in all, longer where the server
@@ -160,7 +134,7 @@ class ChatModel:
         for delay in (*RETRY_DELAYS_S, None):
             pause = delay or 0.0
             try:
-                return self._request(messages, max_tokens)
+                reply = self._request(messages, max_tokens)
             except self._openai.APITimeoutError as error:
                 failure = f"no reply within the time limit ({self._scrubbed(error.__cause__ or error)})"
                 if not _connecting(error):
@@ -170,6 +144,9 @@ class ChatModel:
                 pause = max(pause, _asked_pause(error.response.headers.get("retry-after")))
             except self._openai.APIConnectionError as error:
                 failure = f"{type(error).__name__}: {self._scrubbed(error.__cause__ or error)}"
+            else:
+                self._counter.answered(messages, reply)
+                return reply
             if delay is not None:
                 self._sleep(pause)
         raise NoReplyError(

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agenttrace.records import RunSpec
-    from agenttrace.records.rollout import RolloutSpec
 
 KEY_VARIABLES = ("AGENTTRACE_API_KEY", "OPENAI_API_KEY")
 _HEADER_BYTES = 32 * 2**20
@@ -196,7 +195,7 @@ def _as(kind: type, value: Any) -> Any:  # noqa: ANN401 - JSON
     return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
 
-def check_server(facts: ServerFacts, spec: RunSpec | RolloutSpec) -> dict[str, str]:
+def check_server(facts: ServerFacts, spec: RunSpec) -> dict[str, str]:
     """Return, per item, whether the server reported what the run spec names (`as pinned`), or `not reported`.
 
     Items that the run spec does not pin (a model only known by its name) are `not pinned`.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from agenttrace.errors import UsageError
+from agenttrace.models import pins
 from agenttrace.records import ModelPin
-from agenttrace.serving import pins
 from agenttrace.serving.profiles import NOT_REPORTED
 
 CONTEXT_LENGTH = 16384

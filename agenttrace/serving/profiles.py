@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from agenttrace.errors import UsageError
+from agenttrace.models.pins import MODELS_DIR, stored_name
 from agenttrace.records import ModelPin, Record, Sampler, ServingSpec
-from agenttrace.serving.pins import MODELS_DIR, SERVER_PORT, stored_name
 
+SERVER_PORT = 8080
 DEFAULT_PROFILE = "reproducible"
 DEFAULT_SAMPLER = "greedy"
 SAMPLERS = ("greedy", "recommended")

@@ -6,22 +6,24 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from agenttrace.errors import DataError
 from agenttrace.records.compare import Difference, record_differences
 from agenttrace.serving.cassette import Turn, request_digest
-from agenttrace.serving.chat import ContextFullError, Reply, RequestRefusedError, UnparsableReplyError
+from agenttrace.serving.model import ContextFullError, Reply, RequestRefusedError, UnparsableReplyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Literal
 
-    from agenttrace.agents import Model, Models
     from agenttrace.records import Trace
+    from agenttrace.serving.cassette import Kind
     from agenttrace.serving.cassette_log import CassetteLog
+    from agenttrace.serving.model import Messages, Model, Models
+    from agenttrace.store.ids import IdIndex
     from agenttrace.store.jsonl import RecordLog
 
-_ERRORS: dict[Literal["context_full", "refused", "unparsable"], type[Exception]] = {
+_ERRORS: dict[Kind, type[Exception]] = {
     "context_full": ContextFullError,
     "refused": RequestRefusedError,
     "unparsable": UnparsableReplyError,
@@ -46,17 +48,33 @@ class RecordingModel:
         self._fixed = fixed
         self.turns: list[Turn] = []
 
-    def complete(self, messages: list[dict[str, Any]]) -> Reply:
+    def count(self, messages: Messages) -> int:
+        """Return the model's count; it stands in the turn that follows, or in one of its own."""
+        counted = self._model.count(messages)
+        self.turns.append(
+            Turn(fixed=self._fixed, messages=tuple(messages), kind="counted", result=None, counted=counted)
+        )
+        return counted
+
+    def complete(self, messages: Messages, *, max_tokens: int | None = None) -> Reply:
         """Return the model's reply; errors that shape a record are kept as well, and raised."""
         asked = tuple(messages)
+        limit = UNSET if max_tokens is None else max_tokens
+        counted: int | UnsetType = UNSET
+        if self.turns and self.turns[-1].kind == "counted":
+            counted = self.turns.pop().counted
+
+        def keep(kind: Kind, result: object) -> None:
+            self.turns.append(
+                Turn(fixed=self._fixed, messages=asked, kind=kind, result=result, max_tokens=limit, counted=counted)
+            )
+
         try:
-            reply = self._model.complete(messages)
+            reply = self._model.complete(messages, max_tokens=max_tokens)
         except tuple(_ERRORS.values()) as error:
-            kind = next(name for name, one in _ERRORS.items() if isinstance(error, one))
-            self.turns.append(Turn(fixed=self._fixed, messages=asked, kind=kind, result=str(error)))
+            keep(next(name for name, one in _ERRORS.items() if isinstance(error, one)), str(error))
             raise
-        said = {name: value for name, value in msgspec.to_builtins(reply).items() if name not in _CLOCKS}
-        self.turns.append(Turn(fixed=self._fixed, messages=asked, kind="reply", result=said))
+        keep("reply", {name: value for name, value in msgspec.to_builtins(reply).items() if name not in _CLOCKS})
         return reply
 
 
@@ -78,7 +96,15 @@ class ReplayingModel:
         self._step = 0
         self._told = False
 
-    def complete(self, messages: list[dict[str, Any]]) -> Reply:
+    def count(self, messages: Messages) -> int:  # noqa: ARG002 - another prompt is told of when it is sent
+        """Return what was counted of the prompt that had this place; 0 where nothing was, so that it is sent."""
+        turn = self._turns[self._step] if self._step < len(self._turns) else None
+        if turn is None or turn.counted is UNSET:
+            return 0
+        self._step += turn.kind == "counted"
+        return turn.counted
+
+    def complete(self, messages: Messages, *, max_tokens: int | None = None) -> Reply:
         """Return the recorded reply to the request that had this place.
 
         Raises:
@@ -92,9 +118,10 @@ class ReplayingModel:
             self._tell([Difference(field="request", recorded="(absent)", found="a request that was never made")])
             raise ContextFullError(f"the replay ends here: step {self._step} was not recorded")
         turn = self._turns[self._step - 1]
-        if request_digest(self._fixed, messages) != turn.request_sha256:
-            self._tell(_request_differences(turn, self._fixed, messages))
-        if turn.kind != "reply":
+        limit = {} if max_tokens is None else {"max_tokens": max_tokens}
+        if request_digest({**self._fixed, **limit}, messages) != turn.request_sha256:
+            self._tell(_request_differences(turn, {**self._fixed, **limit}, messages))
+        if turn.kind in _ERRORS:
             raise _ERRORS[turn.kind](turn.result)
         now = time.time_ns()
         try:
@@ -117,7 +144,9 @@ class _Request(msgspec.Struct):
 
 
 def _request_differences(turn: Turn, fixed: dict[str, Any], messages: list[dict[str, Any]]) -> list[Difference]:
-    then, now = ({**one, "messages": list(said)} for one, said in ((turn.fixed, turn.messages), (fixed, messages)))
+    limit = {} if turn.max_tokens is UNSET else {"max_tokens": turn.max_tokens}
+    recorded = {**turn.fixed, **limit}
+    then, now = ({**one, "messages": list(said)} for one, said in ((recorded, turn.messages), (fixed, messages)))
     found = record_differences(_Request, *(msgspec.json.encode(one, order="sorted") for one in (then, now)))
     return [msgspec.structs.replace(one, field=f"request.{one.field}") for one in found]
 
@@ -140,7 +169,7 @@ class Recorder:
         self._tapes: dict[str, RecordingModel] = {}
 
     @property
-    def ids(self) -> dict[str, None]:
+    def ids(self) -> IdIndex:
         """Ids of the traces that have a record."""
         return self._log.ids
 

@@ -1,42 +1,68 @@
-"""Task sets: where tasks come from and who judges a finished one."""
+"""Task sets: where tasks come from and who judges a finished one. `TASK_SETS` names all of them."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from agenttrace.errors import UsageError
 from agenttrace.records import DatasetSpec, Record, Span, StateChange, Verdict
 
 if TYPE_CHECKING:
-    from agenttrace.sandbox.reports import CallReport, TreeEntry
+    from pathlib import Path
 
-__all__ = ["DATASETS", "Bench", "Finished", "Judgement", "Task", "TaskSet", "chosen", "solved", "task_set"]
+    from agenttrace.sandbox.reports import CallReport, Changes, TreeEntry
 
-DATASETS = ("demo", "mbpp", "nl2bash")
+TASK_SETS: dict[str, str] = {
+    "demo": "agenttrace.tasks.demo:DemoTasks",
+    "mbpp": "agenttrace.tasks.mbpp:MBPPTasks",
+    "nl2bash": "agenttrace.tasks.nl2bash:NL2BashTasks",
+    "swe": "agenttrace.tasks.swe.task_set:SweTasks",
+}
+"""Name of a task set → what makes it; only the chosen one is loaded."""
+SWE = "swe"
+"""The set whose tasks are drawn from checkouts of repositories; in a run spec it stands under its source's own name."""
 
 
 class Task(Record, frozen=True, kw_only=True):
     """One task.
 
     Attributes:
-        task_id: the number that, with the data set's name, identifies it.
+        task_id: the number or name that, with the data set's name, identifies it.
         name: short name for people.
         prompt: what the model is asked.
         kind: group for tables, such as `shell`.
         expect: what the judge needs; its form is the task set's own business.
         solvable: false for a task that the demo model is meant to fail.
         rollout: how many times it was run before in the same campaign.
+        fields: what templates of a prompt can name beside `problem_statement`.
+        facts: what a record's metadata says of the task beside its names.
+        fixture: name of a tree of its own; `None` is that of the task set.
+        fixture_digest: of that tree.
     """
 
-    task_id: int
+    task_id: int | str
     name: str
     prompt: str
     kind: str
     expect: dict[str, Any]
     solvable: bool = True
     rollout: int = 0
+    fields: dict[str, str] = msgspec.field(default_factory=dict)
+    facts: dict[str, Any] = msgspec.field(default_factory=dict)
+    fixture: str | None = None
+    fixture_digest: str | None = None
+
+
+class Evidence(Record, frozen=True, kw_only=True):
+    """What a run left behind in its tree, as far as its record holds it; see `Outcome` for the fields."""
+
+    changes: tuple[StateChange, ...] | None = None
+    patch: str | UnsetType | None = UNSET
+    patch_note: str | UnsetType | None = UNSET
 
 
 class Finished(Record, frozen=True, kw_only=True):
@@ -45,12 +71,17 @@ class Finished(Record, frozen=True, kw_only=True):
     Attributes:
         answer: the final answer, if one was given.
         spans: the tool calls in order.
-        changes: how the task's tree differs from the pristine one; `None` when that was not recorded.
+        evidence: what the run left behind.
     """
 
     answer: str | None
     spans: tuple[Span, ...]
-    changes: tuple[StateChange, ...] | None
+    evidence: Evidence
+
+    @property
+    def changes(self) -> tuple[StateChange, ...] | None:
+        """How the task's tree differs from the pristine one; `None` when that was not recorded."""
+        return self.evidence.changes
 
 
 class Judgement(Record, frozen=True, kw_only=True):
@@ -67,8 +98,8 @@ class Bench(Protocol):
         """Return the entries of the pristine tree, whatever the tree is now."""
         ...
 
-    def pristine(self) -> None:
-        """Make the tree of the task set's fixture anew."""
+    def pristine(self) -> object:
+        """Make the task's pristine tree anew."""
         ...
 
     def call(self, kind: Literal["bash", "python"], code: str, *, limit_ms: int) -> CallReport:
@@ -79,17 +110,29 @@ class Bench(Protocol):
         """Return how the tree differs from the pristine one; `None` when it is too large to say."""
         ...
 
+    def changed_files(self, without: tuple[str, ...]) -> Changes:
+        """Return what differs from the pristine tree with the content of every file, but for some top-level names."""
+        ...
+
 
 class TaskSet(Protocol):
-    """A named, pinned list of tasks over one fixture.
+    """A named, pinned list of tasks.
 
     Attributes:
-        fixture: name of the tree the tools work in.
+        fixture: name of the tree the tools work in, in the run spec.
         clock: instant at which the clock of the tools stands; `None` is the real clock.
+        policy: of the sandbox that its tools run in.
+        agent: that works on it unless another one is asked for.
     """
 
     fixture: str
     clock: str | None
+    policy: str
+    agent: str
+
+    def fixture_version(self) -> str:
+        """Return the digest of the fixture, or what stands for those of the tasks' own trees."""
+        ...
 
     def spec(self, *, offset: int = 0, count: int | None = None) -> DatasetSpec:
         """Return what a run spec says of this set and the chosen range."""
@@ -99,31 +142,37 @@ class TaskSet(Protocol):
         """Return the tasks of a range, in order."""
         ...
 
+    def observe(self, task: Task, bench: Bench) -> Evidence:
+        """Return what a finished run left behind in the bench's tree."""
+        ...
+
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
         """Return one verdict per aspect of a finished task; may use the bench, whose tree is free by now."""
         ...
 
 
-def task_set(name: str) -> TaskSet:
+def task_set(name: str, *, trees: Path | None = None) -> TaskSet:
     """Return the task set of that name.
+
+    Args:
+        name: of the set.
+        trees: folder of prepared tasks, for the set that needs one.
 
     Raises:
         UsageError: there is none.
         SourceError: its files cannot be had, or are not the pinned ones.
     """
-    if name == "demo":
-        from agenttrace.tasks.demo import DemoTasks  # noqa: PLC0415 - only the chosen set is loaded
+    if name not in TASK_SETS:
+        raise UsageError(f"unknown data set {name!r}; known: {', '.join(TASK_SETS)}")
+    module, _, attribute = TASK_SETS[name].partition(":")
+    made = getattr(import_module(module), attribute)
+    found: TaskSet = made(trees) if name == SWE else made()
+    return found
 
-        return DemoTasks()
-    if name == "nl2bash":
-        from agenttrace.tasks.nl2bash import NL2BashTasks  # noqa: PLC0415
 
-        return NL2BashTasks()
-    if name == "mbpp":
-        from agenttrace.tasks.mbpp import MBPPTasks  # noqa: PLC0415
-
-        return MBPPTasks()
-    raise UsageError(f"unknown data set {name!r}; known: {', '.join(DATASETS)}")
+def set_name(dataset: DatasetSpec) -> str:
+    """Return the name in `TASK_SETS` of the set that a run spec describes."""
+    return dataset.name if dataset.sampling is UNSET else SWE
 
 
 def chosen(name: str, tasks: tuple[Task, ...], *, offset: int, count: int | None) -> tuple[Task, ...]:
@@ -138,11 +187,3 @@ def chosen(name: str, tasks: tuple[Task, ...], *, offset: int, count: int | None
             f"offset {offset} with {'all' if count is None else count} tasks is outside"
         )
     return tasks[offset : None if count is None else offset + count]
-
-
-def solved(verdicts: tuple[Verdict, ...]) -> bool | None:
-    """Return whether every aspect passed; `None` (unknown) when none failed but not all could be graded."""
-    found = {verdict.verdict for verdict in verdicts}
-    if "failed" in found:
-        return False
-    return True if found == {"passed"} else None

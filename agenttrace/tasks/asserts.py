@@ -75,7 +75,7 @@ def _process(
     work = json.dumps({"word": word, "candidate": candidate, "setup": setup, "tests": tests})
     report = bench.call("python", _PROGRAM.format(work=work), limit_ms=limit_ms)
     found: dict[str, str | None] = {}
-    for line in report.stdout.text.splitlines():
+    for line in (report.stdout.text or "").splitlines():
         try:
             said, step, problem = _RESULT.decode(line)
         except (msgspec.DecodeError, UnicodeError, RecursionError):  # not ours: the candidate can write here, too

@@ -10,7 +10,7 @@ from agenttrace.tasks import state
 if TYPE_CHECKING:
     from agenttrace.records import SandboxSpec, StateChange
     from agenttrace.sandbox.client import Worker
-    from agenttrace.sandbox.reports import CallReport, TreeEntry
+    from agenttrace.sandbox.reports import CallReport, Changes, ResetReport, TreeEntry
 
 KEEP_BYTES = 1024 * 1024
 
@@ -36,8 +36,8 @@ class WorkerBench:
             self._before = self.worker.manifest()
         return self._before
 
-    def pristine(self) -> None:
-        """Reset the worker.
+    def pristine(self) -> ResetReport:
+        """Reset the worker and return what it said.
 
         Raises:
             UsageError: its image has another fixture than the spec names.
@@ -46,9 +46,10 @@ class WorkerBench:
         report = self.worker.reset(self._spec.fixture, clock=self._spec.clock)
         if report.digest != self._spec.fixture_version:
             raise UsageError(
-                f"the sandbox image has another fixture {self._spec.fixture!r} than the run spec "
+                f"the sandbox has another tree {self._spec.fixture!r} than the run spec "
                 f"({report.digest} instead of {self._spec.fixture_version}); build the images anew"
             )
+        return report
 
     def call(self, kind: Literal["bash", "python"], code: str, *, limit_ms: int) -> CallReport:
         """Run code in the tree as it is."""
@@ -57,3 +58,7 @@ class WorkerBench:
     def changes(self) -> tuple[StateChange, ...] | None:
         """Return how the tree differs from the pristine one."""
         return state.changes(self._before or (), self.worker.tree())  # `before()` would reset
+
+    def changed_files(self, without: tuple[str, ...]) -> Changes:
+        """Return what differs from the pristine tree, with the content of every file."""
+        return self.worker.changes(without=without)

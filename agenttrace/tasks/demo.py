@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.errors import DataError
+from agenttrace.fixture.version import fixture_version
 from agenttrace.records import DatasetSpec, Verdict
-from agenttrace.tasks import Bench, Finished, Judgement, Task, chosen, state
+from agenttrace.tasks import Bench, Evidence, Finished, Judgement, Task, chosen, state
 
 if TYPE_CHECKING:
     from agenttrace.records import StateChange
@@ -45,6 +46,8 @@ class DemoTasks:
         DataError: the file is not what it must be.
     """
 
+    policy = "shell"
+    agent = "tool_calling"
     fixture = "demo"
     clock: str | None = None
 
@@ -86,6 +89,14 @@ class DemoTasks:
             UsageError: the range is empty or outside the set.
         """
         return chosen("demo", self._tasks, offset=offset, count=count)
+
+    def fixture_version(self) -> str:
+        """Return the digest of the fixture."""
+        return fixture_version(self.fixture)
+
+    def observe(self, task: Task, bench: Bench) -> Evidence:  # noqa: ARG002 - the bench knows the tree
+        """Return the paths that differ."""
+        return Evidence(changes=bench.changes())
 
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
         """Return the verdicts of `judge`; without a recorded final state, `state` is not gradable."""

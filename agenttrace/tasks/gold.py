@@ -62,7 +62,7 @@ class Observed(Record, frozen=True, kw_only=True):
         """Both streams, the standard output first."""
         if self.status == "timeout":
             return "Command timed out"
-        return "".join(stream.text for stream in (self.stdout, self.stderr) if stream is not None)
+        return "".join(stream.text or "" for stream in (self.stdout, self.stderr) if stream is not None)
 
     @property
     def cut(self) -> bool:
@@ -154,7 +154,7 @@ def _stdout_problem(policy: Policy, run: Observed, gold: Observed) -> str | None
         return f"{run.stdout.bytes_total} bytes, the reference wrote {gold.stdout.bytes_total}"
     if run.stdout.encoding != gold.stdout.encoding:
         return "one of the two is not valid UTF-8"
-    lines = [stream.text.split("\n") for stream in (run.stdout, gold.stdout)]
+    lines = [(stream.text or "").split("\n") for stream in (run.stdout, gold.stdout)]
     if policy.stdout == "sorted":
         lines = [sorted(found) for found in lines]
     if lines[0] == lines[1]:

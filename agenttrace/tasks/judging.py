@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.records import INFRASTRUCTURE_ENDS, Outcome, Record, RunSpec, Trace
-from agenttrace.tasks import Finished, Task, TaskSet, solved
+from agenttrace.records import INFRASTRUCTURE_ENDS, Outcome, Record, RunSpec, solved
+from agenttrace.store.read import decode
+from agenttrace.tasks import Evidence, Finished, Task, TaskSet
 
 if TYPE_CHECKING:
+    from agenttrace.records import Trace
     from agenttrace.tasks import Bench
 
 _Fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_Trace = msgspec.json.Decoder(Trace)
 _SHOWN = 40
 
 
@@ -30,7 +31,7 @@ class Rejudged(Record, frozen=True, kw_only=True):
     """
 
     trace_id: str
-    task_id: int
+    task_id: int | str
     before: Outcome
     after: Outcome
     line: bytes
@@ -41,7 +42,7 @@ class Rejudged(Record, frozen=True, kw_only=True):
         return self.before != self.after
 
 
-def matching_set(chosen: TaskSet, spec: RunSpec) -> dict[int, Task]:
+def matching_set(chosen: TaskSet, spec: RunSpec) -> dict[int | str, Task]:
     """Return the tasks of a set by id.
 
     Raises:
@@ -55,7 +56,7 @@ def matching_set(chosen: TaskSet, spec: RunSpec) -> dict[int, Task]:
     return {task.task_id: task for task in chosen.tasks()}
 
 
-def recorded(line: bytes, tasks: dict[int, Task], where: str) -> tuple[Trace, Task]:
+def recorded(line: bytes, tasks: dict[int | str, Task], where: str) -> tuple[Trace, Task]:
     """Return the trace that a line holds, and its task.
 
     Args:
@@ -67,12 +68,11 @@ def recorded(line: bytes, tasks: dict[int, Task], where: str) -> tuple[Trace, Ta
         DataError: it is not a trace, or not of one of these tasks.
     """
     try:
-        trace = _Trace.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        torn = "" if line.endswith(b"\n") else "; the line is cut off, collecting again repairs the file"
-        raise DataError(f"{where}: not a trace record: {error}{torn}") from error
+        trace = decode(line)
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
     task_id = trace.metadata.get("task_id")
-    task = tasks.get(task_id) if isinstance(task_id, int) else None
+    task = tasks.get(task_id) if isinstance(task_id, int | str) else None
     if task is None:
         raise DataError(
             f"{where}: metadata.task_id is {str(task_id)[:_SHOWN]!r}, and the task set has no such task; "
@@ -81,7 +81,9 @@ def recorded(line: bytes, tasks: dict[int, Task], where: str) -> tuple[Trace, Ta
     return trace, task
 
 
-def rejudged(line: bytes, chosen: TaskSet, tasks: dict[int, Task], bench: Bench, where: str = "a line") -> Rejudged:
+def rejudged(
+    line: bytes, chosen: TaskSet, tasks: dict[int | str, Task], bench: Bench, where: str = "a line"
+) -> Rejudged:
     """Return a record's line with verdicts, `solved` and scores computed anew.
 
     A run whose final state is not recorded, and one that the infrastructure ended, stays as it is.
@@ -92,9 +94,10 @@ def rejudged(line: bytes, chosen: TaskSet, tasks: dict[int, Task], bench: Bench,
     trace, task = recorded(line, tasks, where)
     task_id = task.task_id
     old = trace.outcome
-    if old.changes is None or old.ended in INFRASTRUCTURE_ENDS:
+    if (old.changes is None and not isinstance(old.patch, str)) or old.ended in INFRASTRUCTURE_ENDS:
         return Rejudged(trace_id=trace.trace_id, task_id=task_id, before=old, after=old, line=line)
-    finished = Finished(answer=old.final_answer, spans=trace.spans, changes=old.changes)
+    evidence = Evidence(changes=old.changes, patch=old.patch, patch_note=old.patch_note)
+    finished = Finished(answer=old.final_answer, spans=trace.spans, evidence=evidence)
     judgement = chosen.assess(task, finished, bench)
     new = msgspec.structs.replace(
         old, verdicts=judgement.verdicts, solved=solved(judgement.verdicts), scores=judgement.scores
@@ -111,6 +114,9 @@ def rejudged(line: bytes, chosen: TaskSet, tasks: dict[int, Task], bench: Bench,
 def with_outcome(line: bytes, outcome: Outcome) -> bytes:
     """Return a record's line with another outcome; every other field keeps its bytes and its place."""
     fields = _Fields.decode(line)
-    fields["outcome"] = msgspec.Raw(msgspec.json.encode(outcome))
+    if "outcome" in fields:
+        fields["outcome"] = msgspec.Raw(msgspec.json.encode(outcome))
+    else:  # a rollout of schema 1.0.0
+        fields["verdicts"] = msgspec.Raw(msgspec.json.encode(outcome.verdicts))
     body = b",".join(msgspec.json.encode(name) + b":" + bytes(value) for name, value in fields.items())
     return b"{" + body + b"}\n"

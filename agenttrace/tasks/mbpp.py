@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agenttrace.fixture.version import fixture_version
 from agenttrace.records import DatasetSpec, Verdict
-from agenttrace.tasks import Bench, Finished, Judgement, Task, asserts, chosen, sources
+from agenttrace.tasks import Bench, Evidence, Finished, Judgement, Task, asserts, chosen, sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +46,8 @@ class MBPPTasks:
         SourceError: the file cannot be had, or is not the pinned one.
     """
 
+    policy = "shell"
+    agent = "tool_calling"
     fixture = "empty"
     clock: str | None = None
 
@@ -71,6 +74,14 @@ class MBPPTasks:
             UsageError: the range is empty or outside the set.
         """
         return chosen("mbpp", self._tasks, offset=offset, count=count)
+
+    def fixture_version(self) -> str:
+        """Return the digest of the fixture."""
+        return fixture_version(self.fixture)
+
+    def observe(self, task: Task, bench: Bench) -> Evidence:  # noqa: ARG002 - the bench knows the tree
+        """Return the paths that differ."""
+        return Evidence(changes=bench.changes())
 
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
         """Return one verdict per assert: candidate, then set-up, then asserts, in a new process of the sandbox."""

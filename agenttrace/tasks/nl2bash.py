@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.errors import DataError
+from agenttrace.fixture.version import fixture_version
 from agenttrace.records import DatasetSpec
-from agenttrace.tasks import Bench, Finished, Judgement, Task, chosen, gold, intercode_reward, sources, state
+from agenttrace.tasks import Bench, Evidence, Finished, Judgement, Task, chosen, gold, intercode_reward, sources, state
 from agenttrace.tasks.rewrite import VERSION, rewrite
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class NL2BashTasks:
         SourceError: the files cannot be had, or are not the pinned ones.
     """
 
+    policy = "shell"
+    agent = "tool_calling"
     fixture = "nl2bash"
 
     def __init__(self, read: Callable[[sources.Source], bytes] = sources.read) -> None:
@@ -95,11 +98,19 @@ class NL2BashTasks:
         """
         return chosen("nl2bash", self._tasks, offset=offset, count=count)
 
+    def fixture_version(self) -> str:
+        """Return the digest of the fixture."""
+        return fixture_version(self.fixture)
+
+    def observe(self, task: Task, bench: Bench) -> Evidence:  # noqa: ARG002 - the bench knows the tree
+        """Return the paths that differ."""
+        return Evidence(changes=bench.changes())
+
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
         """Return the verdicts `exit_status`, `stdout` and `state`, and the InterCode reward as a score."""
         reference = gold.run_gold(bench, task.expect["gold"])
         run = gold.last_call(finished)
-        found = gold.verdicts(self.policies[task.task_id], run, reference)
+        found = gold.verdicts(self.policies[int(task.task_id)], run, reference)
         return Judgement(verdicts=found, scores=_reward(bench, run, reference))
 
 

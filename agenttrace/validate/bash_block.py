@@ -4,48 +4,22 @@ from __future__ import annotations
 
 import re
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import UNSET
 
-from agenttrace.agents.bash_block import MARKERS, blocks
-from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Record, Span, canonical_json
+from agenttrace.agents.bash_block import MARKERS, TOOL, blocks
+from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Span, canonical_json
 from agenttrace.validate.findings import Problem
-from agenttrace.validate.parsing import typed
-from agenttrace.validate.rules import fields_since_1_1, forwards
+from agenttrace.validate.rules import forwards
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agenttrace.records import BashBlockSpec, Trace
-    from agenttrace.records.rollout_1_0 import Rollout
 
-OF_THE_TASK = ("repo", "base_commit", "language", "language_source", "tree_digest", "hidden_tests")
-"""Metadata that is equal in all rollouts of a task."""
 _SWE_ZERO = "Observation: "
 _TAGGED = re.compile(r"<returncode>(-?\d{1,9})</returncode>\n(?:<output>\n(.*)</output>|<warning>\n.*)", re.DOTALL)
-
-
-class HiddenTests(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Whether the task's hidden tests were to lie in its tree, whether they do, and why they do not."""
-
-    asked: bool
-    applied: bool
-    reason: str | None = None
-
-
-class Facts(Record, frozen=True, kw_only=True):
-    """What the metadata must say of a task and its rollout, and in which types."""
-
-    task_id: str
-    rollout_index: int
-    seed: int
-    repo: str
-    base_commit: str
-    language: str
-    language_source: Literal["dataset", "tree"]
-    tree_digest: str
-    hidden_tests: HiddenTests
 
 
 class Turn(NamedTuple):
@@ -64,15 +38,6 @@ def check(trace: Trace, agent: BashBlockSpec | None) -> Iterator[Problem]:
     for index, step in enumerate(trace.llm_steps):
         below, span = spans.get(step.tool_calls[0].call_id if step.tool_calls else None, ("", None))
         turns.append(Turn(f"llm_steps[{index}]", step, below, span))
-    facts = typed(trace.metadata, Facts, "metadata")
-    if isinstance(facts, Problem):
-        yield facts
-    elif (facts.hidden_tests.asked, facts.hidden_tests.applied, facts.hidden_tests.reason is None) not in {
-        (False, False, True), (True, True, True), (True, False, False),
-    }:  # fmt: skip
-        yield Problem("outcome", "metadata.hidden_tests", "asked, applied and reason contradict each other")
-    for where in fields_since_1_1(trace, given=False):
-        yield Problem("schema", where, "is missing")
     yield from forwards(
         (f"{after.where}.start_ns", turn.span.start_ns if turn.span else None, after.step.start_ns)
         for turn, after in pairwise(turns)
@@ -80,24 +45,16 @@ def check(trace: Trace, agent: BashBlockSpec | None) -> Iterator[Problem]:
     template = str(trace.metadata.get("observation_template"))
     for turn in turns:
         yield from chain(_joins(turn, agent, template), _counts(turn, agent))
-    yield from chain(_stops(trace, turns, template), _limits(trace, agent), _results(trace))
-
-
-def recorded(rollout: Rollout) -> Iterator[Problem]:
-    """Yield what a rollout of schema 1.0.0 says twice in two ways, or would lose when it is read as a trace."""
-    for name in ("instance_id", "rollout_index"):
-        if rollout.metadata.get(name) != getattr(rollout, name):
-            yield Problem("ids", name, f"is not that of the metadata ({rollout.metadata.get(name)!r})")
-    for index, turn in enumerate(rollout.turns):
-        one = turn.execution
-        if one and one.status == "lost" and (one.stdout_bytes or one.stderr_bytes or one.lost_bytes):
-            yield Problem("counts", f"turns[{index}].execution", "has sizes although it is lost")
+    yield from chain(_stops(trace, turns, template), _limits(trace, agent))
 
 
 def _joins(turn: Turn, agent: BashBlockSpec | None, template: str) -> Iterator[Problem]:
     """Yield that a command is not the one block of the reply, or that the answer does not answer it."""
     where, step, found = turn.where, turn.step, blocks(turn.step.model_output or "")
     calls = step.tool_calls or ()
+    for name in ("counted_tokens", "blocks", "answered"):
+        if getattr(step, name) is UNSET:
+            yield Problem("schema", f"{where}.{name}", "is missing")
     if step.blocks != len(found):
         yield Problem("joins", f"{where}.blocks", f"is {step.blocks}, the reply has {len(found)} bash blocks")
     if len(calls) != (len(found) == 1):
@@ -106,7 +63,7 @@ def _joins(turn: Turn, agent: BashBlockSpec | None, template: str) -> Iterator[P
         if agent is not None and step.answered != agent.format_error_template:
             yield Problem("joins", f"{where}.answered", "is not the run spec's answer to a malformed reply")
     else:
-        if calls[0].name != "bash" or calls[0].arguments != canonical_json({"command": found[0]}).decode():
+        if calls[0].name != TOOL or calls[0].arguments != canonical_json({"command": found[0]}).decode():
             yield Problem("joins", f"{where}.tool_calls[0]", "is not `bash` with the block of the reply")
         if step.answered is not None and step.answered is not UNSET:
             yield Problem("joins", f"{where}.answered", "is given although the observation answers the reply")
@@ -115,7 +72,7 @@ def _joins(turn: Turn, agent: BashBlockSpec | None, template: str) -> Iterator[P
 
 
 def _observed(where: str, span: Span, template: str) -> Iterator[Problem]:
-    if span.status == "lost" and not span.tool_output:
+    if span.status == "lost":
         return
     if (span.cut_chars or 0) > 0 and f"{span.cut_chars} characters elided" not in span.tool_output:
         yield Problem("joins", f"{where}.tool_output", f"does not say that {span.cut_chars} characters were left out")
@@ -156,6 +113,8 @@ def _counts(turn: Turn, agent: BashBlockSpec | None) -> Iterator[Problem]:
         return
     if (span.cut_chars or 0) < 0:
         yield Problem("counts", f"{turn.below}.cut_chars", "is negative")
+    if span.cut_chars is UNSET and span.status != "lost":
+        yield Problem("schema", f"{turn.below}.cut_chars", "is missing")
     if span.status in {"lost", "not_executed"} and span.exit_code != -1:
         message = f"is {span.exit_code} of a call that is {span.status}"
         yield Problem("counts", f"{turn.below}.exit_code", message)
@@ -174,6 +133,10 @@ def _stops(trace: Trace, turns: list[Turn], template: str) -> Iterator[Problem]:
         yield Problem("outcome", "outcome.ended", "is final_answer, but the last turn does not submit")
     if ended in {"max_steps", "token_budget", "format_error"} and turns and submitting[-1]:
         yield Problem("outcome", "outcome.ended", f"is {ended}, but the last turn submits")
+    answer = trace.outcome.final_answer
+    if (answer is not None) != (ended == "final_answer") and ended not in INFRASTRUCTURE_ENDS:
+        message = "is missing" if answer is None else f"is given although the run ended by {ended}"
+        yield Problem("outcome", "outcome.final_answer", message)
 
 
 def _submits(span: Span | None, template: str) -> bool | None:
@@ -203,15 +166,3 @@ def _limits(trace: Trace, agent: BashBlockSpec | None) -> Iterator[Problem]:
         yield Problem("outcome", "outcome.ended", message)
     if ended != "format_error" and most >= agent.max_format_errors:
         yield Problem("outcome", "outcome.ended", f"is {ended}, but {most} malformed replies in a row end a run")
-
-
-def _results(trace: Trace) -> Iterator[Problem]:
-    """Yield results that contradict the end."""
-    found, spoilt = trace.outcome, trace.outcome.ended in INFRASTRUCTURE_ENDS
-    if (found.final_answer is not None) != (found.ended == "final_answer") and not spoilt:
-        message = "is missing" if found.final_answer is None else f"is given although the run ended by {found.ended}"
-        yield Problem("outcome", "outcome.final_answer", message)
-    if not spoilt and found.patch is None and not found.patch_note:
-        yield Problem("outcome", "outcome.patch_note", "does not say why there is no patch")
-    if not found.patch and any(verdict.verdict == "passed" for verdict in found.verdicts):
-        yield Problem("outcome", "outcome.verdicts", "passed without a patch")

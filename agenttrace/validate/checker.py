@@ -6,11 +6,12 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
-from agenttrace.records import INFRASTRUCTURE_ENDS, SCHEMA_VERSION, BashBlockSpec, Trace, digest, rollout_1_0
+from agenttrace.records import INFRASTRUCTURE_ENDS, SCHEMA_VERSION, BashBlockSpec, ToolCallingSpec, Trace, rollout_1_0
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.kinds import is_failures
-from agenttrace.validate import bash_block, rules
+from agenttrace.validate import bash_block, checkouts, rules
 from agenttrace.validate.findings import Problem
 from agenttrace.validate.leaks import leaks
 from agenttrace.validate.parsing import typed, unknown_keys
@@ -30,15 +31,14 @@ _EARLIER = "1.0.0"
 class Checker:
     """Checks the records of one file, in file order.
 
-    Holds 20 bytes a record for ids that stand twice, 40 bytes a task whose rollouts must be alike, and nothing else of
-    the lines that were checked.
+    Holds 20 bytes a record for ids that stand twice, 40 bytes a task over a checkout, and nothing else of the lines.
     """
 
     def __init__(self, path: Path, words: Sequence[Word], allowed: Sequence[str]) -> None:
         self._words, self._allowed = words, allowed
         self._failures = is_failures(path)
         self._plan = Planned(path)
-        self._seen, self._tasks = IdIndex(), IdIndex()
+        self._seen, self._checkouts = IdIndex(), checkouts.Checkouts()
         self._foreign = 0
 
     def beside(self) -> Iterator[Problem]:
@@ -60,28 +60,29 @@ class Checker:
         if isinstance(record, Trace):
             yield from self._trace(record, None, number)
         else:
-            yield from bash_block.recorded(record)
+            yield from checkouts.recorded(record)
             yield from self._trace(rollout_1_0.as_trace(record), record.metadata, number)
 
     def _trace(self, trace: Trace, recorded: dict[str, Any] | None, number: int) -> Iterator[Problem]:
-        spec = self._plan.spec
-        agent = None if spec is None or not isinstance(spec.agent, BashBlockSpec) else spec.agent
-        of_blocks = agent is not None or (spec is None and "observation_template" in trace.metadata)
+        spec, known = self._plan.spec, trace.metadata
+        of_blocks = isinstance(spec.agent, BashBlockSpec) if spec else "observation_template" in known
         foreign = FOREIGN in trace.environment and recorded is None
         yield from self._version(trace, recorded, foreign=foreign)
         if not self._failures and (first := self._seen.add(trace.trace_id, number)) is not None:
             yield Problem("ids", "trace_id", f"stands in line {first} already")
-        yield from chain(rules.order(trace), rules.joins(trace), rules.counts(trace))
-        yield from (rules.verdicts if of_blocks else rules.outcome)(trace)
+        yield from chain(rules.order(trace), rules.joins(trace), rules.counts(trace), rules.verdicts(trace))
+        if foreign or (isinstance(spec.agent, ToolCallingSpec) if spec else not of_blocks):
+            yield from rules.answer(trace)
         if foreign:
             self._foreign += 1
             return
         yield from rules.ids(trace, "trace" if recorded is None else "rollout")
-        if of_blocks:
-            yield from bash_block.check(trace, agent)
-            yield from self._alike(trace, number)
-        else:
+        if recorded is None:
             yield from rules.texts(trace)
+        if of_blocks:
+            yield from bash_block.check(trace, spec.agent if spec and isinstance(spec.agent, BashBlockSpec) else None)
+        if spec.dataset.sampling if spec else "tree_digest" in known:
+            yield from self._checkouts.check(trace, spec, number)
         yield from self._plan.check(trace, recorded)
         if (trace.outcome.ended in INFRASTRUCTURE_ENDS) != self._failures:
             where = "only there" if self._failures else "only in a file named NAME.failures.jsonl"
@@ -96,8 +97,10 @@ class Checker:
             expected = " or ".join(known) or f"{spec and spec.schema_version} as in the run spec"
             yield Problem("schema", "metadata.schema_version", f"is {version!r}, must be {expected}")
         elif version == _EARLIER and recorded is None:
-            for where in rules.fields_since_1_1(trace, given=True):
+            for where in rules.fields_since_1_1(trace):
                 yield Problem("schema", where, f"no such field in schema {_EARLIER}")
+        elif recorded is None and not foreign and trace.prepare_ms is UNSET and not self._failures:
+            yield Problem("schema", "prepare_ms", "is missing")
 
     def notes(self) -> list[str]:
         """Return what was not checked, and why; call it after the last line."""
@@ -110,13 +113,3 @@ class Checker:
             if len(self._seen) < wanted:
                 found.append(f"{len(self._seen)} of the {wanted} {what} of the run spec have a record")
         return found
-
-    def _alike(self, trace: Trace, number: int) -> Iterator[Problem]:
-        """Yield that a rollout's conditions are others than those of the task's first one."""
-        task = str(trace.metadata.get("task_id"))
-        facts = f"{task}\n{digest([trace.prompt, *(trace.metadata.get(name) for name in bash_block.OF_THE_TASK)])}"
-        if (first := self._tasks.add(task, number)) is None:
-            self._tasks.add(facts, number)
-        elif facts not in self._tasks:
-            names = ", ".join(("prompt", *bash_block.OF_THE_TASK))
-            yield Problem("plan", "", f"not all of {names} are those of line {first}, a rollout of the same task")

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.agents.bash_block_spec import task_message
+from agenttrace.agents import agent_kind
+from agenttrace.campaign.plan import metadata
 from agenttrace.errors import AgentTraceError, DataError, UsageError
-from agenttrace.plan import metadata
-from agenttrace.records import BashBlockSpec, RunSpec, SamplingPlan, canonical_json, digest, rollout_1_0
+from agenttrace.records import RunSpec, SamplingPlan, canonical_json, digest, rollout_1_0
 from agenttrace.store.opening import content
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import Task, sources, task_set
 from agenttrace.tasks.swe.rows import BUNDLED, load
 from agenttrace.tasks.swe.task import SweTask
-from agenttrace.validate.bash_block import OF_THE_TASK, Facts
+from agenttrace.tasks.swe.task_set import task_of
+from agenttrace.validate.checkouts import OF_THE_TASK
 from agenttrace.validate.findings import Problem
 from agenttrace.validate.parsing import typed, unknown_keys
 
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from agenttrace.records import Trace
+    from agenttrace.records import DatasetSpec, Trace
 
 _FILES = {"nl2bash": sources.NL2BASH, "mbpp": (sources.MBPP,)}
+_UNKNOWN = "\0"
+"""Stands for what a task that is not at hand asks."""
 
 
 class Planned:
@@ -57,15 +60,35 @@ class Planned:
             self.notes.append(f"no run spec ({beside.name}) beside it: plan and metadata were not checked")
         except DataError as error:
             self.problems.append(Problem("schema", "", str(error)))
-        plan = self.spec.dataset.sampling if self.spec is not None else None
-        names = plan.task_ids if isinstance(plan, SamplingPlan) else ()
-        self._names = frozenset(names)
-        if len(self._names) < len(names):
-            message = f"{beside.name}: a task stands there twice"
-            self.problems.append(Problem("plan", "dataset.sampling.task_ids", message))
-        self._tasks: dict[int | str, Any] = {}
+        self._drawn: frozenset[str] | None = None
+        self._known: dict[int | str, Any] = {}
         if self.spec is not None:
-            self._tasks = (_checkouts if isinstance(self.spec.agent, BashBlockSpec) else _tasks)(self.spec, self.notes)
+            self._tasks(self.spec.dataset, beside.name)
+
+    def _tasks(self, dataset: DatasetSpec, where: str) -> None:
+        """Find the tasks of the run: of a set whose files are here, or the bundled checkouts."""
+        if isinstance(dataset.sampling, SamplingPlan):
+            self._drawn = frozenset(dataset.sampling.task_ids)
+            if len(self._drawn) < len(dataset.sampling.task_ids):
+                message = f"{where}: a task stands there twice"
+                self.problems.append(Problem("plan", "dataset.sampling.task_ids", message))
+            if dataset.source == BUNDLED:
+                source, rows = load(BUNDLED)
+                self._known = {row.instance_id: row for row in rows} if source.sha256 == dataset.sha256 else {}
+            if not self._known:
+                self.notes.append(f"the tasks of {dataset.source} are not here: problem statements were not compared")
+        elif not all((sources.folder() / source.path).is_file() for source in _FILES.get(dataset.name, ())):
+            self.notes.append(f"the task files of {dataset.name} are not here: tasks are taken from the records' words")
+        else:
+            try:
+                found = task_set(dataset.name)
+                if found.spec(offset=dataset.offset, count=dataset.count).sha256 == dataset.sha256:
+                    tasks = found.tasks(offset=dataset.offset, count=dataset.count)
+                    self._known = {task.task_id: task for task in tasks}
+                else:
+                    self.notes.append(f"the task set {dataset.name} here is another one than the run spec names")
+            except AgentTraceError as error:
+                self.notes.append(f"the tasks of {dataset.name} cannot be had ({error})")
 
     def check(self, trace: Trace, recorded: dict[str, Any] | None) -> Iterator[Problem]:
         """Yield what a record of this campaign cannot be.
@@ -79,80 +102,47 @@ class Planned:
             return
         if trace.model != spec.model.name:
             yield Problem("plan", "model", f"is {trace.model[:60]!r}, the run spec gives {spec.model.name!r}")
-        if isinstance(spec.agent, BashBlockSpec):
-            yield from self._rollout(spec, spec.agent, trace, recorded)
-            return
-        task = self._task(found, trace.prompt)
+        task = self._task(spec, found)
         if task is None:
-            yield Problem("metadata", "metadata.task_id", f"{found.get('task_id')!r} is no task of the run spec")
+            named = f"{str(found.get('task_id'))[:60]!r} number {found.get('rollout_index')!r}"
+            yield Problem("plan", "metadata.task_id", f"{named} is no task of the run spec")
             return
-        if task.prompt != trace.prompt:
-            yield Problem("metadata", "prompt", "is not the prompt of this task")
-        expected = msgspec.to_builtins(metadata(spec, task))
-        yield from differing(
-            {**expected, "run_spec_sha256": self._digest, "schema_version": spec.schema_version}, found
-        )
-
-    def _task(self, found: dict[str, Any], prompt: str) -> Task | None:
-        """Return the task of a record of the tool-calling agent; of one that is not at hand what the record says."""
-        task_id, name, kind = (found.get(key) for key in ("task_id", "task_name", "task_kind"))
-        rollout = found.get("rollout_index")
-        if not (isinstance(rollout, int) and isinstance(task_id, int)):
-            return None
-        if self._tasks:
-            known = self._tasks.get(task_id)
-            return None if known is None else msgspec.structs.replace(known, rollout=rollout)
-        if not (isinstance(name, str) and isinstance(kind, str)):
-            return None
-        return Task(task_id=task_id, name=name, prompt=prompt, kind=kind, expect={}, rollout=rollout)
-
-    def _rollout(
-        self, spec: RunSpec, agent: BashBlockSpec, trace: Trace, recorded: dict[str, Any] | None
-    ) -> Iterator[Problem]:
-        """Yield what a rollout of a drawn task cannot be; of a task not at hand the message's beginning is known."""
-        facts = typed(trace.metadata, Facts, "metadata")
-        if isinstance(facts, Problem):
-            return  # said already
-        name, index = facts.task_id, facts.rollout_index
-        if name not in self._names or not 0 <= index < spec.dataset.rollouts:
-            message = f"{name[:60]!r} number {index} is not in the run's sampling plan"
-            yield Problem("plan", "metadata.task_id", message)
-            return
-        task = self._tasks.get(name)
-        if task is None:
-            nothing: dict[str, Any] = {"problem_statement": "", "interface": None, "test_patch": "", "patch": ""}
-            told = SweTask(instance_id=name, repo=facts.repo, base_commit=facts.base_commit, language=None, **nothing)
-            template, _, _ = agent.instance_template.partition("{problem_statement}")
-            if not trace.prompt.startswith(task_message(template, told, facts.language)):
-                yield Problem("plan", "prompt", "does not begin as the run spec's template does for this task")
-        elif trace.prompt != task_message(agent.instance_template, task, facts.language):
-            yield Problem("plan", "prompt", "is not the message of this task")
-        old = rollout_1_0.metadata(spec, agent, name, index, spec_sha256=self._digest)
-        sampling = spec.dataset.sampling
-        for where, one, other in (
-            ("repo", facts.repo, task and task.repo),
-            ("base_commit", facts.base_commit, task and task.base_commit),
-            ("hidden_tests.asked", facts.hidden_tests.asked, sampling.hidden_tests if sampling else None),
-            ("seed", facts.seed, old["seed"] if recorded is not None else None),
-        ):
-            if other is not None and one != other:
-                yield Problem("plan", f"metadata.{where}", f"is {one!r}, must be {other!r}")
+        start, unknown, _ = agent_kind(spec.agent.kind).prompt(spec.agent, task).partition(_UNKNOWN)
+        if not trace.prompt.startswith(start) or not (unknown or trace.prompt == start):
+            yield Problem("plan", "prompt", "is not the message of this task, or does not begin as it does")
+        expected = metadata(spec, task, spec_sha256=self._digest)
         if recorded is not None:
-            yield from differing(old, recorded)
+            for key in ("seed", *OF_THE_TASK):  # stood beside its metadata
+                if found[key] != expected[key]:
+                    yield Problem(
+                        "plan", f"metadata.{key}", f"is {_short(found[key])}, must be {_short(expected[key])}"
+                    )
+            expected, found = rollout_1_0.recorded(spec, expected), recorded
+        yield from differing(expected, found)
+
+    def _task(self, spec: RunSpec, found: dict[str, Any]) -> Task | None:
+        """Return the task of a record; of one that is not at hand, and of what its tree says, what the record says."""
+        task_id, index, name, kind = (found.get(key) for key in ("task_id", "rollout_index", "task_name", "task_kind"))
+        if not isinstance(task_id, (int, str)) or not isinstance(index, int) or not 0 <= index < spec.dataset.rollouts:
+            return None
+        known = self._known.get(task_id)
+        if self._drawn is not None:
+            if task_id not in self._drawn:
+                return None
+            facts = {key: found.get(key) for key in OF_THE_TASK}
+            words = {key: str(facts[key]) for key in ("repo", "base_commit")}
+            nothing: dict[str, Any] = {"interface": None, "language": None, "test_patch": "", "patch": ""}
+            row = known or SweTask(instance_id=str(task_id), problem_statement=_UNKNOWN, **words, **nothing)
+            if known is not None:
+                facts |= {key: getattr(row, key) for key in words}
+            task: Task = msgspec.structs.replace(task_of(row, str(facts["language"])), facts=facts)
+        elif known is not None:
+            task = known
+        elif self._known or not (isinstance(name, str) and isinstance(kind, str)):
+            return None
         else:
-            yield from differing(bash_block_metadata(spec, agent, trace.metadata, self._digest), trace.metadata)
-
-
-def bash_block_metadata(spec: RunSpec, agent: BashBlockSpec, found: dict[str, Any], spec_sha256: str) -> dict[str, Any]:
-    """Return the metadata of a record of the bash-block agent; what its tree says of the task is its own word."""
-    task_id = found["task_id"]
-    planned = rollout_1_0.metadata(spec, agent, task_id, found["rollout_index"], spec_sha256=spec_sha256)
-    return {
-        **{rollout_1_0.RENAMED.get(name, name): value for name, value in planned.items()},
-        **{name: found[name] for name in OF_THE_TASK},
-        "task_name": task_id,
-        "task_kind": "swe",
-    }
+            task = Task(task_id=task_id, name=name, prompt=_UNKNOWN, kind=kind, expect={})
+        return msgspec.structs.replace(task, rollout=index)
 
 
 def differing(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[Problem]:
@@ -162,32 +152,6 @@ def differing(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[Probl
             yield Problem("metadata", f"metadata.{key}", "is missing" if key not in found else "does not belong here")
         elif canonical_json(expected[key]) != canonical_json(found[key]):
             yield Problem("metadata", f"metadata.{key}", f"is {_short(found[key])}, must be {_short(expected[key])}")
-
-
-def _tasks(spec: RunSpec, notes: list[str]) -> dict[int | str, Any]:
-    """Return the tasks of a range of a set, where its files are here."""
-    wanted = spec.dataset
-    if not all((sources.folder() / source.path).is_file() for source in _FILES.get(wanted.name, ())):
-        notes.append(f"the task files of {wanted.name} are not here: tasks are taken from the records' own words")
-        return {}
-    try:
-        found = task_set(wanted.name)
-        if found.spec(offset=wanted.offset, count=wanted.count).sha256 == wanted.sha256:
-            return {task.task_id: task for task in found.tasks(offset=wanted.offset, count=wanted.count)}
-        notes.append(f"the task set {wanted.name} here is another one than the run spec names")
-    except AgentTraceError as error:
-        notes.append(f"the tasks of {wanted.name} cannot be had ({error})")
-    return {}
-
-
-def _checkouts(spec: RunSpec, notes: list[str]) -> dict[int | str, Any]:
-    """Return the bundled tasks, where they are those of the run; others cannot be had without a download."""
-    if spec.dataset.source == BUNDLED:
-        source, tasks = load(BUNDLED)
-        if source.sha256 == spec.dataset.sha256:
-            return {task.instance_id: task for task in tasks}
-    notes.append(f"the tasks of {spec.dataset.source} are not here: problem statements were not compared")
-    return {}
 
 
 def _short(value: object) -> str:

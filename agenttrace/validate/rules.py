@@ -207,8 +207,8 @@ def cost(where: str, cost: Telemetry) -> Iterator[Problem]:
             yield Problem("counts", f"{where}.{name}", f"is {seconds} s beside {nanoseconds} ns")
 
 
-def outcome(trace: Trace) -> Iterator[Problem]:
-    """Yield ends and verdicts that contradict the run of a tool-calling agent."""
+def answer(trace: Trace) -> Iterator[Problem]:
+    """Yield an end that contradicts the run of a tool-calling agent."""
     found = trace.outcome
     if found.ended == "final_answer":
         answers = [span for span in trace.spans if span.tool_name == "final_answer" and span.exit_code == 0]
@@ -216,7 +216,6 @@ def outcome(trace: Trace) -> Iterator[Problem]:
             yield Problem("outcome", "outcome.final_answer", "is not what the final_answer call says")
     elif found.final_answer is not None:
         yield Problem("outcome", "outcome.final_answer", f"is given although the run ended by {found.ended}")
-    yield from verdicts(trace)
 
 
 def verdicts(trace: Trace) -> Iterator[Problem]:
@@ -231,15 +230,15 @@ def verdicts(trace: Trace) -> Iterator[Problem]:
 
 
 def texts(trace: Trace) -> Iterator[Problem]:
-    """Yield outputs without their text, which stands nowhere else in a trace of the tool-calling agent."""
+    """Yield outputs without their text, which only records read from another format may lack."""
     for index, span in enumerate(trace.spans):
         for name, output in (("stdout", span.stdout), ("stderr", span.stderr)):
             if output is not None and output.text is None:
                 yield Problem("schema", f"spans[{index}].{name}.text", "is null")
 
 
-def fields_since_1_1(trace: Trace, *, given: bool) -> Iterator[str]:
-    """Yield the fields that schema 1.1.0 added and that are there, or those that are not."""
+def fields_since_1_1(trace: Trace) -> Iterator[str]:
+    """Yield the fields that are there and that schema 1.0.0 had not."""
     records: list[tuple[str, object, tuple[str, ...]]] = [
         *((f"llm_steps[{n}].", one, ("counted_tokens", "blocks", "answered")) for n, one in enumerate(trace.llm_steps)),
         *((f"spans[{n}].", one, ("cut_chars",)) for n, one in enumerate(trace.spans)),
@@ -247,4 +246,4 @@ def fields_since_1_1(trace: Trace, *, given: bool) -> Iterator[str]:
         ("", trace, ("prepare_ms",)),
     ]
     for where, record, names in records:
-        yield from (f"{where}{name}" for name in names if (getattr(record, name) is not UNSET) == given)
+        yield from (f"{where}{name}" for name in names if getattr(record, name) is not UNSET)

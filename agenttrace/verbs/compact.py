@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-HELP = "store rollouts compactly: zstd frames by task with an index; `zstd -d` gives the JSON Lines back"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
@@ -19,11 +17,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the compacted file and say what it saves."""
-    from agenttrace.rollouts.compact import compact  # noqa: PLC0415
+    from agenttrace.store.compact import compact  # noqa: PLC0415
 
     done = compact(arguments.file, arguments.output)
     print(  # noqa: T201 - the verb's result
-        f"{arguments.output}: {done.rollouts} rollouts in {done.frames} frames, {done.bytes_after:,} of "
-        f"{done.bytes_before:,} bytes, {done.bytes_after / done.rollouts:,.0f} bytes a rollout"
+        f"{arguments.output}: {done.records} records in {done.frames} frames, {done.bytes_after:,} of "
+        f"{done.bytes_before:,} bytes, {done.bytes_after / done.records:,.0f} bytes a record"
     )
     return 0

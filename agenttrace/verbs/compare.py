@@ -11,8 +11,6 @@ from agenttrace.verbs.stats import add_common, wanted
 if TYPE_CHECKING:
     import argparse
 
-HELP = "compare two runs of rollouts: every figure of both, the difference and its interval (95 percent)"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""

@@ -10,8 +10,6 @@ from agenttrace.formats import FORMATS
 if TYPE_CHECKING:
     import argparse
 
-HELP = "write records in another format; reads ours, AgentTrace 0.3.0, ATIF and mini-swe-agent v1"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""

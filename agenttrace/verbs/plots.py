@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-HELP = "draw record files: PDF, SVG and PNG, the same bytes for the same input"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""

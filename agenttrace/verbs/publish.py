@@ -9,8 +9,6 @@ from pathlib import Path
 from agenttrace.errors import UsageError
 from agenttrace.publish.forms import FORMS, about
 
-HELP = "validate record files and make the folder to publish, in one of several forms; or upload it"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
@@ -56,16 +54,24 @@ def check(arguments: argparse.Namespace) -> None:
         check_name(arguments.upload)
 
 
+def on_host(arguments: argparse.Namespace, words: list[str], verb: str = "publish") -> int:
+    """Make the folder and upload it in containers of their own."""
+    from agenttrace.host import publishing  # noqa: PLC0415
+
+    check(arguments)
+    return publishing.run(verb, arguments, words)
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Make the folder, upload it where that is asked for, and say what came of it."""
     check(arguments)
     if arguments.files:
         _make(arguments)
     if arguments.upload is not None and not arguments.make_only:
+        from agenttrace.models.order import host_settings  # noqa: PLC0415
         from agenttrace.publish.upload import upload  # noqa: PLC0415
-        from agenttrace.rollouts.surroundings import surroundings  # noqa: PLC0415
 
-        with surroundings(sys.stdin.buffer.read() if arguments.from_host else None):
+        with host_settings(sys.stdin.buffer.read() if arguments.from_host else None):
             done = upload(arguments.output, arguments.upload, private=arguments.private_repository)
         sys.stdout.write(f"{done.url}: {done.added} files, {done.removed} stale ones removed, one commit\n")
     return 0

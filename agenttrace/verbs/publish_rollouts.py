@@ -10,8 +10,6 @@ from agenttrace.verbs import publish
 if TYPE_CHECKING:
     import argparse
 
-HELP = "publish one run in the forms of SWE-ZERO or mini-swe-agent, or upload it (as publish --form 1k-32k)"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
@@ -30,3 +28,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 check = publish.check
 run = publish.run
+
+
+def on_host(arguments: argparse.Namespace, words: list[str]) -> int:
+    """Make the folder and upload it in containers of their own."""
+    return publish.on_host(arguments, words, "publish-rollouts")

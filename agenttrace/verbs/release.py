@@ -10,8 +10,6 @@ from agenttrace.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
-HELP = "make a release of finished campaigns: published folder, cassettes, verdicts, manifest; or check one"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
@@ -22,6 +20,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--title", help="heading of the card")
     parser.add_argument("--license", default="apache-2.0", metavar="ID", help="licence as the Hub writes it")
     parser.add_argument("--private", action="append", default=[], metavar="TEXT", help="a text that must not be in it")
+
+
+def on_host(_: argparse.Namespace, words: list[str]) -> int:
+    """Make or check a release in the analysis image; `--demo` runs a campaign before."""
+    from agenttrace.host import release  # noqa: PLC0415
+
+    return release.run(words)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-HELP = "write record files as one page that opens in any browser, without network"
 _MB = 1e6
 
 
@@ -26,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and say where it is."""
-    from agenttrace.analysis.report import write_report  # noqa: PLC0415
+    from agenttrace.report import write_report  # noqa: PLC0415
     from agenttrace.verbs.reading import Complaints, records_only, tell  # noqa: PLC0415
 
     complaints = Complaints()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
 
-HELP = "print one trace as a readable transcript with the cost of each call"
+    from agenttrace.records import Trace
+
+WHOLE_ID = 36
+"""Characters of a whole trace id, a UUID."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("file", type=Path, help="a record file (.jsonl)")
+    parser.add_argument("file", type=Path, help="a record file (.jsonl, .jsonl.gz, .jsonl.zst)")
     parser.add_argument("trace", nargs="?", help="task id, task name or start of a trace id (default: the first trace)")
 
 
@@ -22,10 +26,22 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from agenttrace.show import pick, transcript  # noqa: PLC0415
-    from agenttrace.store.read import read_traces  # noqa: PLC0415
+    from agenttrace.show import transcript  # noqa: PLC0415
 
     out = Console(highlight=False, soft_wrap=True)
-    for style, line in transcript(pick(read_traces(arguments.file), arguments.trace)):
+    for style, line in transcript(_picked(arguments.file, arguments.trace)):
         out.print(Text(line, style=style))
     return 0
+
+
+def _picked(path: Path, wanted: str | None) -> Trace:
+    """Return the wanted trace; by its whole id it is found in a compacted file without reading the others."""
+    from agenttrace.errors import DataError, UsageError  # noqa: PLC0415
+    from agenttrace.show import pick  # noqa: PLC0415
+    from agenttrace.store.compact import COMPACTED, Compacted  # noqa: PLC0415
+    from agenttrace.store.read import read_traces  # noqa: PLC0415
+
+    if wanted is not None and len(wanted) == WHOLE_ID and path.suffix == COMPACTED:
+        with suppress(DataError, UsageError), Compacted(path) as file:  # else it is compressed, or that is no id of it
+            return file.get(wanted)
+    return pick(read_traces(path), wanted)

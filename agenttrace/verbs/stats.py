@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from agenttrace.analysis.rollouts.runs import Wanted
 
-HELP = "figures of a run of rollouts: how they ended, turns, tokens, observations, commands, patches, diversity"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-HELP = "write record files as three flat typed tables: runs.parquet, steps.parquet, spans.parquet"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from agenttrace.validate.leaks import Word
 
-HELP = "check files of traces or rollouts: schema, ids, joins, counts, metadata, leaks; status 1 if something is wrong"
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""

@@ -3,11 +3,11 @@
 import re
 
 import pytest
+from agenttrace.agents.observation import observe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenttrace.agents.bash_block import BashBlockAgent, blocks, submitted
-from agenttrace.agents.observation import observe
 from agenttrace.errors import WorkerLostError
 from agenttrace.records import NO_PROCESS, Output
 from agenttrace.records.rollout import BashBlockSpec

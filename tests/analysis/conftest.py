@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from agenttrace.analysis.synthetic import Campaign, released_size, traces, write
+from bench.synthetic.traces import Campaign, released_size, traces, write
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ def digests(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.slow
 def test_every_figure_in_every_format_and_the_same_bytes_from_another_process_on_another_day(tmp_path, thousand):
     found = draw(load([thousand]), tmp_path / "a", by="model")
     assert not found.left_out

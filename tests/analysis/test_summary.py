@@ -267,7 +267,7 @@ def test_infrastructure_failures_never_count_as_the_models(few):
 
 
 def test_few_pairs_are_called_too_few(tmp_path):
-    from agenttrace.analysis.synthetic import Campaign, traces, write
+    from bench.synthetic.traces import Campaign, traces, write
 
     files = [tmp_path / f"{name}.jsonl" for name in "ab"]
     for path, model in zip(files, ("m1", "m2"), strict=True):
@@ -280,7 +280,7 @@ def test_few_pairs_are_called_too_few(tmp_path):
 
 
 def test_files_without_a_shared_task_are_not_compared(tmp_path):
-    from agenttrace.analysis.synthetic import Campaign, traces, write
+    from bench.synthetic.traces import Campaign, traces, write
 
     files = [tmp_path / f"{name}.jsonl" for name in "ab"]
     for path, dataset in zip(files, ("mbpp", "nl2bash"), strict=True):
@@ -291,7 +291,7 @@ def test_files_without_a_shared_task_are_not_compared(tmp_path):
 
 
 def test_several_attempts_per_task_are_averaged_and_mcnemar_does_not_apply(tmp_path):
-    from agenttrace.analysis.synthetic import Campaign, traces, write
+    from bench.synthetic.traces import Campaign, traces, write
 
     a, b = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     write(a, [row for rollout in range(3) for row in traces(Campaign(model="m1", tasks=30, rollout=rollout))])

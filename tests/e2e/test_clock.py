@@ -9,6 +9,7 @@ import pytest
 
 from agenttrace.host.workers import SandboxContainer, sandbox_project
 
+pytestmark = pytest.mark.docker
 INSTANT = "2024-05-05T12:30:00Z"
 
 

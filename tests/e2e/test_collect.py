@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from agenttrace.plan import metadata
 
 from agenttrace.host.images import name as image_name
-from agenttrace.plan import metadata
 from agenttrace.records import RunSpec, Trace, canonical_json
 from agenttrace.serving.cassette import cassette_path
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path

@@ -8,13 +8,13 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from agenttrace.collect import ATTEMPTS, Campaign
+from agenttrace.plan import Options, make_plan
 
 from agenttrace import collect
-from agenttrace.collect import ATTEMPTS, Campaign
 from agenttrace.fixture.version import fixture_version
 from agenttrace.host import compose
 from agenttrace.host.workers import SandboxContainer
-from agenttrace.plan import Options, make_plan
 from agenttrace.serving.chat import ChatModel
 from agenttrace.store.jsonl import RecordLog
 from agenttrace.store.read import read_traces

@@ -12,18 +12,24 @@ import pytest
 
 from agenttrace.tasks import sources
 
+pytestmark = pytest.mark.docker
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def host(instance, *arguments, **more):
+def host(instance, *arguments, module="agenttrace.host", **more):
     return subprocess.run(
-        [sys.executable, "-m", "agenttrace.host", *arguments],
+        [sys.executable, "-m", module, *arguments],
         capture_output=True,
         text=True,
         cwd=ROOT,
         env={**instance.env, **more},
         timeout=280,
     )
+
+
+def check_tasks(instance, name, report, mirror):
+    words = ["tasks-check", name, "--json", str(report)]
+    return host(instance, *words, module="bench", AGENTTRACE_MIRROR=mirror)
 
 
 def test_verdicts_are_computed_again_from_the_record_alone(instance):
@@ -53,7 +59,7 @@ def mirror():
 
 def test_the_references_of_nl2bash_are_stable_and_pass(instance, mirror):
     report = instance.folder / "report.json"
-    ended = host(instance, "tasks-check", "nl2bash", "--json", str(report), AGENTTRACE_MIRROR=mirror)
+    ended = check_tasks(instance, "nl2bash", report, mirror)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     ((found,)) = json.loads(report.read_text())
     tasks = found["tasks"]
@@ -85,7 +91,7 @@ def test_a_campaign_on_nl2bash_is_judged_under_the_pinned_clock(instance, mirror
 
 def test_the_references_of_mbpp_pass_and_pass_does_not(instance, mirror):
     report = instance.folder / "report.json"
-    ended = host(instance, "tasks-check", "mbpp", "--json", str(report), AGENTTRACE_MIRROR=mirror)
+    ended = check_tasks(instance, "mbpp", report, mirror)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     ((found,)) = json.loads(report.read_text())
     assert len(found["tasks"]) == 500

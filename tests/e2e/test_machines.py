@@ -8,10 +8,10 @@ import uuid
 
 import msgspec
 import pytest
+from agenttrace.plan import Options
 
 from agenttrace.host import campaign, compose, engine, images
 from agenttrace.host.images import name as image_name
-from agenttrace.plan import Options
 from agenttrace.records import canonical_json
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 
@@ -81,7 +81,7 @@ def test_metadata_is_the_same_bytes_on_machines_that_differ_in_name_user_zone_an
 def endpoint():
     """A llama-server with the bundled model and a key, as somebody else may run it on this machine; yields its port."""
     name = f"agenttrace-endpoint-{uuid.uuid4().hex[:8]}"
-    weights = compose.ROOT / "agenttrace" / "serving" / "bundled"
+    weights = compose.ROOT / "agenttrace" / "models" / "bundled"
     argv = ["docker", "run", "--detach", "--rm", "--name", name, "--publish", "8080", "--volume", f"{weights}:/m:ro"]
     server = ["--model", "/m/agenttrace-demo.gguf", "--ctx-size", "16384", "--parallel", "1", "--threads", "1"]
     image = image_name("server")

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from agenttrace.rollouts.files import read
+
 from agenttrace.testing import ScriptedServer, says
 from agenttrace.validate import Validation
 
+pytestmark = pytest.mark.docker
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 280
 SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"

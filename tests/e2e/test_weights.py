@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from agenttrace.serving import pins
+from agenttrace.models import pins
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 
 pytestmark = pytest.mark.docker

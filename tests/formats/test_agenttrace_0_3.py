@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from agenttrace.plan import Options, make_plan, metadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,6 @@ from agenttrace.formats.agenttrace_0_3 import from_trace, to_trace
 from agenttrace.formats.agenttrace_0_3_view import row_of, view
 from agenttrace.formats.metadata_0_3 import KEYS, compose
 from agenttrace.formats.patch import difference, patched
-from agenttrace.plan import Options, make_plan, metadata
 from agenttrace.records import Trace
 from agenttrace.tasks import Task
 from agenttrace.validate.rules import counts, joins, order, outcome

@@ -6,12 +6,12 @@ import json
 
 import msgspec
 import pytest
+from agenttrace.replay import foreign
 
 from agenttrace.analysis import tables
-from agenttrace.analysis.report.sources import read_views
 from agenttrace.errors import DataError
 from agenttrace.formats import convert
-from agenttrace.replay import foreign
+from agenttrace.report.sources import read_views
 from tests.formats.hostile import RELEASED
 
 

@@ -280,7 +280,7 @@ def test_a_trace_id_that_comes_twice_loses_no_file(tmp_path):
 
 
 def test_reports_open_foreign_files(tmp_path):
-    from agenttrace.analysis.report.sources import read_views
+    from agenttrace.report.sources import read_views
 
     (tmp_path / "a.json").write_text(json.dumps(FOREIGN_ATIF), encoding="utf-8")
     (tmp_path / "b.jsonl").write_text(json.dumps(FOREIGN_MINI) + "\n", encoding="utf-8")

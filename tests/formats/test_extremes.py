@@ -8,11 +8,11 @@ import zipfile
 
 import pytest
 
-from agenttrace.analysis.report import write_report
 from agenttrace.errors import DataError
 from agenttrace.formats import FORMATS
 from agenttrace.formats.convert import convert
 from agenttrace.formats.convert import read as convert_read
+from agenttrace.report import write_report
 from tests.formats.hostile import OURS
 
 DEEP = "[" * 700 + "]" * 700

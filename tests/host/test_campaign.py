@@ -8,11 +8,11 @@ import subprocess
 import docker.errors
 import pytest
 import requests
+from agenttrace.plan import Options
 
 from agenttrace.errors import UsageError
 from agenttrace.host import campaign, compose
 from agenttrace.host.__main__ import main
-from agenttrace.plan import Options
 from agenttrace.serving import endpoint
 from agenttrace.tasks import sources
 

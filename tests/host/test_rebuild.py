@@ -3,7 +3,7 @@
 import pytest
 
 from agenttrace.errors import UsageError
-from agenttrace.host import base, engine, images, other_arch, rebuild
+from agenttrace.host import base, engine, images, rebuild
 
 
 @pytest.fixture
@@ -55,37 +55,3 @@ def test_a_base_that_is_made_here_is_made_twice(builds, tmp_path, monkeypatch):
     shown = []
     assert not rebuild.check_reproducible((), folder=tmp_path, show=shown.append, report=print)
     assert shown[0].endswith("base (mmdebstrap): NOT equal")
-
-
-def test_images_of_the_other_architecture_have_names_of_their_own(monkeypatch):
-    monkeypatch.setattr(base, "engine_arch", lambda: "amd64")
-    own = images.name("server")
-    with other_arch.emulating("arm64"):
-        assert images.name("server") == f"{own}-arm64"
-    with other_arch.emulating("amd64"):
-        assert images.name("server") == own
-    assert images.name("server") == own
-    with other_arch.emulating("sparc"), pytest.raises(UsageError, match="AGENTTRACE_ARCH"):
-        images.name("server")
-
-
-def test_a_check_that_does_not_exist_is_refused():
-    with pytest.raises(UsageError, match="environment, fixture, call, telemetry, metadata, replay"):
-        other_arch.check(only=["nothing"])
-
-
-def test_a_check_that_finds_something_fails_and_says_what(monkeypatch):
-    monkeypatch.setitem(other_arch.CHECKS, "call", lambda _pair: iter(["helper: 'c' / 'python'"]))
-    shown = []
-    pair = other_arch.Pair(own=None, other=None, other_arch="arm64")
-    assert not other_arch._passes("call", pair, shown.append, print)
-    assert shown == ["call: NOT equal", "    helper: 'c' / 'python'"]
-
-
-def test_a_check_with_nothing_to_check_is_not_called_equal(monkeypatch, tmp_path):
-    (tmp_path / "datasets").mkdir()
-    monkeypatch.setattr(other_arch, "ROOT", tmp_path)
-    shown = []
-    pair = other_arch.Pair(own=None, other=None, other_arch="arm64")
-    assert other_arch._passes("replay", pair, shown.append, print)
-    assert shown[0].startswith("replay: NOT checked: no released data set")

@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from agenttrace.plan import Options
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.host import compose, replay
 from agenttrace.host.__main__ import main
 from agenttrace.host.determinism import Request, determinism
 from agenttrace.host.reproduce import _stored_digest, released
-from agenttrace.plan import Options
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,8 +9,8 @@ import pytest
 
 from agenttrace.errors import UsageError
 from agenttrace.host import weights
-from agenttrace.serving.hub import FetchError
-from agenttrace.serving.wanted import find
+from agenttrace.models.hub import FetchError
+from agenttrace.models.reference import find
 
 QWEN = "Qwen/Qwen3-0.6B"
 

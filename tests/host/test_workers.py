@@ -19,7 +19,7 @@ def swept(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "check", lambda: None)
     monkeypatch.setattr(images, "build", lambda **_: SimpleNamespace(names={}))
     monkeypatch.setattr(compose, "client", lambda: None)
-    monkeypatch.setattr(compose, "ensure_models_volume", lambda _: None)
+    monkeypatch.setattr(compose, "ensure_volumes", lambda _: None)
     monkeypatch.setattr(compose, "sweep", lambda _, project: found.append(project))
     return found
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from agenttrace.plan import Options, make_plan, metadata, write_run_spec
 
 from agenttrace.fixture.version import fixture_version
-from agenttrace.plan import Options, make_plan, metadata, write_run_spec
 from agenttrace.records import derived_id
 
 COLLECTED = Path(__file__).parents[1] / "data" / "records" / "demo.jsonl"

@@ -58,10 +58,15 @@ def test_every_other_difference_is_named_with_both_values(change, field, recorde
     assert found(BASE, {**BASE, **change}) == [(field, recorded, now)]
 
 
-def test_a_measured_field_that_is_missing_is_a_difference():
-    assert found(BASE, {name: value for name, value in BASE.items() if name != "wall_ns"}) == [
-        ("wall_ns", "1", "(absent)")
-    ]
+@pytest.mark.parametrize("field", ["wall_ns", "items"])
+def test_a_measured_field_is_passed_over_whether_or_not_both_have_it(field):
+    other = {**BASE, "items": [{"text": "x"}]} if field == "items" else {k: v for k, v in BASE.items() if k != field}
+    assert found(BASE, other) == found(other, BASE) == []
+
+
+def test_the_order_of_the_other_keys_is_compared_where_one_side_lacks_a_measured_one():
+    other = {name: BASE[name] for name in ("items", "name", "one", "data")}
+    assert [field for field, _, _ in found(BASE, other)] == ["record (order of keys)"]
 
 
 def test_another_order_of_keys_is_a_difference():

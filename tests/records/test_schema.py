@@ -103,3 +103,28 @@ def test_the_version_in_which_a_field_came_is_read_from_the_published_files(monk
     fields = schema.document("trace")["$defs"]["Span"]["properties"]
     assert fields["exit_code"]["x-since"] == "0.3.0"
     assert fields["stdout"]["x-since"] == "1.0.0"
+    assert fields["cut_chars"]["x-since"] == "1.1.0"
+    agents = schema.document("run-spec")["$defs"]
+    assert agents["ToolCallingSpec"]["properties"]["tools"]["x-since"] == "1.0.0"  # of a class with another name then
+    assert agents["BashBlockSpec"]["properties"]["max_turns"]["x-since"] == "1.0.0"
+
+
+def test_fields_that_not_every_agent_has_may_be_absent_but_not_null_unless_they_say_so():
+    trace = schema.document("trace")["$defs"]
+    later = {
+        f"{struct}.{field}"
+        for struct, body in trace.items()
+        for field, value in body["properties"].items()
+        if value["x-since"] == "1.1.0"
+    }
+    assert later == {
+        "Trace.prepare_ms", "Span.cut_chars", "LLMStep.counted_tokens", "LLMStep.blocks", "LLMStep.answered",
+        "Outcome.patch", "Outcome.patch_note",
+    }  # fmt: skip
+    assert not [field for field in later if field.split(".")[1] in trace[field.split(".")[0]]["required"]]
+    assert trace["Span"]["properties"]["cut_chars"]["type"] == "integer"
+
+
+@pytest.mark.parametrize("name", ["trace-1.0.0", "run-spec-1.0.0", "rollout-1.0.0", "rollout-spec-1.0.0"])
+def test_what_was_published_of_an_earlier_version_stays(name):
+    assert msgspec.json.decode((schema.FOLDER / f"{name}.json").read_bytes())["title"].endswith("1.0.0")

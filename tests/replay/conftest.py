@@ -13,11 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-
 from agenttrace.collect import Campaign
-from agenttrace.fixture.build import load, write_tree
 from agenttrace.inputs import replay_facts
 from agenttrace.plan import Options, make_plan, write_run_spec
+
+from agenttrace.fixture.build import load, write_tree
 from agenttrace.sandbox.client import acquire
 from agenttrace.serving.cassette import cassette_path
 from agenttrace.serving.cassette_log import CassetteLog

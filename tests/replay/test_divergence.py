@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from agenttrace.replay.divergence import compare_runs
 
 from agenttrace.errors import DataError
-from agenttrace.replay.divergence import compare_runs
 from agenttrace.serving.tokens import tokenizer
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+from agenttrace.replay import foreign
 from rich.console import Console
 
 from agenttrace.errors import DataError
-from agenttrace.replay import foreign
 
 
 def span(tool, argument, value, output, exit_code=0):

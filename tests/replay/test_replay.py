@@ -6,11 +6,11 @@ import json
 
 import msgspec
 import pytest
+from agenttrace.replay import report
+from agenttrace.replay.campaign import Replay
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import digest
-from agenttrace.replay import report
-from agenttrace.replay.campaign import Replay
 from agenttrace.serving.cassette import cassette_path
 from agenttrace.serving.frames import compress, scan
 from agenttrace.store.read import read_traces, run_spec_path
@@ -87,8 +87,9 @@ def test_a_changed_prompt_is_named_with_the_request_it_stands_in(recorded, repla
 
 
 def test_a_changed_system_prompt_is_named(recorded, replayed, monkeypatch):
-    from agenttrace.agents import tool_calling
     from agenttrace.replay import campaign
+
+    from agenttrace.agents import tool_calling
 
     def other(**limits):
         spec = tool_calling.agent_spec(**limits)

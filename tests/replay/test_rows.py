@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-
-from agenttrace.errors import UsageError
-from agenttrace.host.reproduce import released
 from agenttrace.inputs import changed_parts, input_differences, refuse_other_inputs
 from agenttrace.plan import make_plan
 from agenttrace.replay.rows import compare_rows, like, metadata_digest
+
+from agenttrace.errors import UsageError
+from agenttrace.host.reproduce import released
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 

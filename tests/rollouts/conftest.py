@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-
 from agenttrace.rollouts.options import RolloutOptions
 from agenttrace.rollouts.prepare import Places, prepare
+
 from agenttrace.testing import ScriptedServer, says
 
 PACKAGE = Path(__file__).parents[2] / "agenttrace" / "sandbox"

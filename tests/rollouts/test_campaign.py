@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import msgspec
 import pytest
+from agenttrace.rollouts.place import make_plan, write_spec
+from agenttrace.rollouts.spec import rollout_id, spec_of
 
 from agenttrace.errors import WorkerLostError
 from agenttrace.rollouts import attempt, campaign, order
-from agenttrace.rollouts.place import make_plan, write_spec
-from agenttrace.rollouts.spec import rollout_id, spec_of
 from agenttrace.store.jsonl import RecordLog
 
 NAMES = ("cat", "dog", "elk", "fox")

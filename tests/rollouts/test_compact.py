@@ -4,11 +4,11 @@ import uuid
 
 import pytest
 import zstandard
-
-from agenttrace.errors import DataError, UsageError
-from agenttrace.rollouts import synthetic
 from agenttrace.rollouts.compact import compact
 from agenttrace.rollouts.files import Compacted, read
+
+from agenttrace.errors import DataError, UsageError
+from bench.synthetic import rollouts as synthetic
 
 
 @pytest.fixture

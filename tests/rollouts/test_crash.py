@@ -4,9 +4,11 @@ import random
 import subprocess
 import time
 
+import pytest
 from agenttrace.rollouts.files import read
 from agenttrace.rollouts.place import read_spec
 from agenttrace.rollouts.spec import jobs, rollout_id
+
 from agenttrace.testing import ScriptedServer, fails, says
 from agenttrace.validate import Validation
 
@@ -14,6 +16,7 @@ KILLS = 8
 ROLLOUTS = 8
 
 
+@pytest.mark.slow
 def test_killed_many_times_a_run_has_the_same_rollouts(source, runners, server, argv):
     prepared = source.prepare(rollouts=ROLLOUTS)
     runners.start(source.trees, 2)
@@ -39,6 +42,7 @@ def test_killed_many_times_a_run_has_the_same_rollouts(source, runners, server, 
     assert len(set(made)) == len(made) == 2 * ROLLOUTS
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_that_its_records_are_kept(source, runners, server, argv):
     source.prepare(rollouts=200)
     runners.start(source.trees)
@@ -58,6 +62,7 @@ def _size(path):
     return path.stat().st_size if path.exists() else 0
 
 
+@pytest.mark.slow
 def test_a_server_that_goes_away_stops_the_run_and_nothing_of_it_counts(source, runners, sit):
     source.prepare(rollouts=4)
     runners.start(source.trees)
@@ -69,6 +74,7 @@ def test_a_server_that_goes_away_stops_the_run_and_nothing_of_it_counts(source, 
     assert list(source.data.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_rollouts_that_the_server_spoils_are_kept_apart_and_made_by_the_next_sitting(source, runners, sit):
     source.prepare()
     runners.start(source.trees)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-
 from agenttrace.rollouts.options import RolloutOptions
 from agenttrace.rollouts.prepare import Places, prepare
 from agenttrace.rollouts.verdict import judge
+
 from agenttrace.tasks.swe.patches import BINARY
 
 

@@ -1,9 +1,9 @@
 """Rollouts from rows to records: real trees, real workers, a scripted model."""
 
 import pytest
-
 from agenttrace.rollouts.files import read
 from agenttrace.rollouts.place import read_spec
+
 from agenttrace.testing import ScriptedServer, says
 from agenttrace.validate import Validation
 
@@ -51,6 +51,7 @@ AWKWARD = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("observation", ["swe-zero", "mini-swe-agent"])
 def test_records_of_awkward_conversations_validate(source, runners, sit, observation):
     def script(messages):

@@ -147,6 +147,7 @@ def test_a_program_that_cannot_start_is_reported(compiled_helper, tmp_path, comm
     assert report == {"spawn_error": reason}
 
 
+@pytest.mark.slow
 @LINUX_ROOT
 @pytest.mark.parametrize("isolation", ["uid", "none"])
 def test_the_sanitized_helper_has_nothing_to_report(sanitized_helper, tmp_path, isolation):
@@ -203,6 +204,7 @@ def test_both_helpers_report_the_same_things(workplace, compiled_helper):
     assert missing <= {"cpu_unattributed_ns", "cgroup_memory_peak_bytes"}
 
 
+@pytest.mark.slow
 @LINUX_ROOT
 @pytest.mark.parametrize("helper", ["c", "python"], indirect=True)
 def test_a_tool_cannot_kill_the_helper_while_it_cleans_up(worker):

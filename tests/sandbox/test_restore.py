@@ -124,6 +124,7 @@ DAMAGE = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.integers(0, FOLDERS - 1), st.sampled_from(sorted(DAMAGE)), max_size=8))
 def test_whatever_was_done_where_the_whole_tree_is_the_fixture_again(work, damage):

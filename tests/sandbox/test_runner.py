@@ -216,6 +216,7 @@ def test_cpu_of_a_known_load(worker):
     assert telemetry.cpu_user_ns + telemetry.cpu_system_ns == pytest.approx(200e6, rel=0.1, abs=15e6)
 
 
+@pytest.mark.slow
 def test_cpu_of_a_daemon_that_ends_during_the_call_counts(worker):
     burn = "import time; t = time.process_time\nwhile t() < 0.2: pass"
     daemon = f"if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0: exec({burn!r})\n    os._exit(0)\n"

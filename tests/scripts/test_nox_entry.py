@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from bench.__main__ import BENCHES
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("cat", "cksum", "dirname", "grep", "head", "mkdir", "readlink", "rm", "sh", "tr", "uname")
 
@@ -71,20 +73,27 @@ def test_sessions_without_docker_start_without_docker(machine, arguments):
 
 
 def sessions_without_docker():
-    """Names of the sessions in noxfile.py that neither start `agenttrace.host` nor run the tests with containers."""
+    """Names of the sessions in noxfile.py that start neither `agenttrace.host`, nor a bench on it, nor its tests."""
     for node in ast.parse((ROOT / "noxfile.py").read_text()).body:
         if not isinstance(node, ast.FunctionDef) or not node.decorator_list:
             continue
         named = [word.value.value for word in node.decorator_list[0].keywords if word.arg == "name"]
         name = named[0] if named else node.name
         starts = re.search(r"(?<!\w)(_host|_analysis)\(|agenttrace\.host", ast.unparse(node))
+        if name in BENCHES:
+            assert f"_bench(session, '{name}'" in ast.unparse(node), name
+            starts = "agenttrace.host" in source(BENCHES[name][0])
         if name == "doctor" or (name != "tests" and not starts):
             yield name
 
 
+def source(module):
+    return ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text()
+
+
 def test_the_sessions_that_need_no_docker_are_those_of_the_list(machine):
     names = sorted(sessions_without_docker())
-    assert {"formats-check", "validate", "units"} <= {*names}
+    assert {"formats-check", "bench-analysis", "quick"} <= {*names}
     for name in names:
         assert entry(machine, "-s", name).stderr == "", name
     listed = re.findall(r'^WITHOUT_DOCKER="(.*)"$', (ROOT / "scripts/nox").read_text(), re.MULTILINE)

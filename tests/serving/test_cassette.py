@@ -129,6 +129,7 @@ def test_a_torn_tail_that_holds_a_recorded_trace_is_refused_and_left_as_it_is(pa
     assert path.read_bytes() == torn
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_is_found_and_never_gives_other_replies(path):
     whole = written(path, "a", "b", "c")
     expected = {f"id-{text}": turns(text) for text in "abc"}
@@ -240,6 +241,7 @@ WRITER = """
 """
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_time_loses_nothing_that_was_reported(path):
     start = 0
     for _ in range(6):

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from agenttrace.plan import Options, make_plan
 
 from agenttrace.errors import ModelServerError, UsageError
-from agenttrace.plan import Options, make_plan
 from agenttrace.serving import endpoint
 from agenttrace.serving.endpoint import answers, check_base_url, check_server, wait_until_ready
 from agenttrace.testing import ScriptedServer

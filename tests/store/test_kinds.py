@@ -10,10 +10,10 @@ import zstandard
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import read
 from agenttrace.publish.complete import flaws
-from agenttrace.rollouts import synthetic
 from agenttrace.store.lines import lines
 from agenttrace.store.read import read_run_spec, read_traces
 from agenttrace.validate import Validation
+from bench.synthetic import rollouts as synthetic
 
 RECORD = b'{"trace_id": "x"}\n'
 FILES = {

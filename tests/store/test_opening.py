@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from agenttrace.errors import DataError, UsageError
-from agenttrace.formats.convert import read
 from agenttrace.replay.foreign import is_foreign
 from agenttrace.rollouts.files import read as read_rollouts
 from agenttrace.rollouts.place import read_spec
+
+from agenttrace.errors import DataError, UsageError
+from agenttrace.formats.convert import read
 from agenttrace.serving.cassette import Cassette
 from agenttrace.store import opening
 from agenttrace.store.append import AppendOnly

@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from agenttrace.plan import sandbox_spec
 
 from agenttrace.fixture.build import load, write_tree
-from agenttrace.plan import sandbox_spec
 from agenttrace.sandbox.client import Worker
 from agenttrace.tasks.bench import WorkerBench
 

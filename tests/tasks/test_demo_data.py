@@ -163,7 +163,7 @@ def test_python_shows_the_value_of_the_last_expression(code, shown, tmp_path):
 
 
 def test_the_bundled_model_is_the_pinned_one_and_holds_the_template():
-    data = (ROOT / "agenttrace/serving/bundled/agenttrace-demo.gguf").read_bytes()
+    data = (ROOT / "agenttrace/models/bundled/agenttrace-demo.gguf").read_bytes()
     pinned = tomllib.loads((ROOT / "scripts/demo_model/pinned.toml").read_text())["tools"]
     assert hashlib.sha256(data).hexdigest() == pinned["sha256"]
     assert (ROOT / "scripts/demo_model/template.jinja").read_bytes() in data

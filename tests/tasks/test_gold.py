@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from agenttrace.plan import sandbox_spec
 
 from agenttrace.errors import UsageError
-from agenttrace.plan import sandbox_spec
 from agenttrace.records import NO_PROCESS, Output, Span, StateChange
 from agenttrace.tasks import Finished, gold, solved
 from agenttrace.tasks.bench import WorkerBench

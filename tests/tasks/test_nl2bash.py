@@ -11,7 +11,7 @@ from agenttrace.fixture.build import load
 from agenttrace.records import NO_PROCESS, Output, Span
 from agenttrace.sandbox.reports import CallReport
 from agenttrace.tasks import Finished, nl2bash, task_set
-from agenttrace.tasks.checking import ENVIRONMENT_FLAGS
+from bench.task_sets.references import ENVIRONMENT_FLAGS
 
 
 def test_the_table_holds_every_task_in_the_curated_order():

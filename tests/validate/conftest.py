@@ -30,6 +30,7 @@ def rows(spec):
     found = [json.loads(line) for line in RELEASED.read_text(encoding="utf-8").splitlines()[:4]]
     for row in found:
         row["metadata"] |= {"schema_version": SCHEMA_VERSION, "run_spec_sha256": spec.digest}
+        row["prepare_ms"] = 1.5
     return found
 
 

@@ -13,12 +13,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agenttrace.agents.bash_block_spec import task_message
+from agenttrace.agents import agent_kind
+from agenttrace.campaign.plan import metadata
 from agenttrace.records import RunSpec, derived_id, rollout_1_0
 from agenttrace.store.compact import compact
 from agenttrace.tasks.swe.rows import load
+from agenttrace.tasks.swe.task import SweTask
+from agenttrace.tasks.swe.task_set import task_of
 from agenttrace.validate import Validation
-from agenttrace.validate.planned import bash_block_metadata
+from agenttrace.validate.checkouts import OF_THE_TASK
 
 KEPT = Path(__file__).parents[1] / "data" / "records" / "1.0.0"
 LINES = (KEPT / "every-stop.jsonl").read_bytes().splitlines(keepends=True)
@@ -29,11 +32,32 @@ SPEC = RunSpec(**{name: getattr(_READ_SPEC, name) for name in RunSpec.__struct_f
 SUBMITTED, TURNS, TOKENS, FORMAT = range(4)
 
 
-def as_collected(line, spec=SPEC, **metadata):
+def as_collected(line, spec=SPEC, row=None):
     """Return a rollout of schema 1.0.0 as the trace that a campaign of this run spec would have written."""
     trace = json.loads(msgspec.json.encode(rollout_1_0.decode(line)))
-    trace["metadata"] |= metadata
-    trace["metadata"] = bash_block_metadata(spec, spec.agent, trace["metadata"], spec.digest)
+    facts = {name: trace["metadata"][name] for name in OF_THE_TASK}
+    if row is None:
+        words = {name: facts[name] for name in ("repo", "base_commit", "language")}
+        row = SweTask(
+            instance_id=trace["metadata"]["task_id"],
+            problem_statement="",
+            interface=None,
+            test_patch="",
+            patch="",
+            **words,
+        )
+    else:
+        facts |= {"repo": row.repo, "base_commit": row.base_commit}
+    task = msgspec.structs.replace(
+        task_of(row, facts["language"]), facts=facts, rollout=trace["metadata"]["rollout_index"]
+    )
+    trace["metadata"] = json.loads(msgspec.json.encode(metadata(spec, task, spec_sha256=spec.digest)))
+    if row.problem_statement:
+        trace["prompt"] = agent_kind("bash_block").prompt(spec.agent, task)
+    for span in trace["spans"]:  # a campaign keeps the texts
+        text = span["tool_output"].removeprefix("Observation: ")
+        for output in (span["stdout"], span["stderr"]):
+            output["text"] = text if output["bytes_total"] else ""
     found = trace["metadata"]
     key = (found["run_id"], found["dataset_name"], found["task_id"], found["rollout_index"])
     trace["trace_id"] = derived_id("trace", *key)
@@ -128,6 +152,8 @@ BREAKS = {
     "schema: no patch": ("schema", SUBMITTED, lambda r: r["outcome"].pop("patch")),
     "schema: no count": ("schema", SUBMITTED, lambda r: r["llm_steps"][0].pop("counted_tokens")),
     "schema: no cut": ("schema", SUBMITTED, lambda r: call(r).pop("cut_chars")),
+    "schema: no text": ("schema", SUBMITTED, lambda r: call(r)["stdout"].update(text=None)),
+    "schema: no note": ("schema", SUBMITTED, lambda r: r["outcome"].pop("patch_note")),
     "schema: no preparation": ("schema", SUBMITTED, lambda r: r.pop("prepare_ms")),
     "schema: unknown end": ("schema", SUBMITTED, lambda r: r["outcome"].update(ended="bored")),
     "schema: unknown key": ("schema", SUBMITTED, lambda r: r["llm_steps"][0].update(extra=1)),
@@ -323,14 +349,22 @@ def test_bundled_tasks_are_compared_with_their_rows(record_file):
     sampling = msgspec.structs.replace(SPEC.dataset.sampling, task_ids=tuple(task.instance_id for task in tasks))
     dataset = msgspec.structs.replace(SPEC.dataset, name=source.name, source=source.source, sha256=source.sha256)
     spec = msgspec.structs.replace(SPEC, dataset=msgspec.structs.replace(dataset, sampling=sampling))
-    row = as_collected(LINES[0], spec, task_id=task.instance_id, repo=task.repo, base_commit=task.base_commit)
-    row["prompt"] = task_message(spec.agent.instance_template, task, row["metadata"]["language"])
+    row = as_collected(LINES[0], spec, task)
     beside = msgspec.json.encode(spec)
     assert findings(record_file([row], spec=beside)) == []
     found = findings(record_file([{**row, "prompt": row["prompt"] + "!"}], spec=beside))
     assert [(one.rule, one.where) for one in found] == [("plan", "prompt")]
     found = findings(record_file([{**row, "metadata": {**row["metadata"], "base_commit": "f" * 40}}], spec=beside))
-    assert [(one.rule, one.where) for one in found] == [("plan", "metadata.base_commit")]
+    assert [(one.rule, one.where) for one in found] == [("metadata", "metadata.base_commit")]
+
+
+@pytest.mark.parametrize("field", ["prompt", "repo", "base_commit"])
+def test_bundled_tasks_of_rollouts_of_schema_1_0_are_compared_with_their_rows(record_file, field):
+    row = json.loads((KEPT / "rollouts.jsonl").read_bytes().splitlines()[0])
+    row[field] += "0"
+    found = findings(record_file([row], spec=(KEPT / "rollouts.run.json").read_bytes()))
+    assert "plan" in {one.rule for one in found}
+    assert field in {one.where.removeprefix("metadata.") for one in found}
 
 
 @pytest.mark.parametrize("schema", ["rows", "old_rows"])

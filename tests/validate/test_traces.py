@@ -123,13 +123,15 @@ BREAKS = {
     "outcome: solved": ("outcome", lambda r: r["outcome"].update(solved=not r["outcome"]["solved"])),
     "outcome: no verdict": ("outcome", lambda r: r["outcome"].update(verdicts=[], solved=True)),
     "outcome: spoilt": ("outcome", lambda r: r["outcome"].update(ended="model_error")),
+    "plan: no such rollout": ("plan", lambda r: r["metadata"].update(rollout_index=1)),
     "plan: model": ("plan", lambda r: r.update(model="another")),
     "metadata: value": ("metadata", lambda r: r["metadata"].update(seed=1)),
     "metadata: number type": ("metadata", lambda r: r["metadata"].update(temperature=0)),
     "metadata: extra": ("metadata", lambda r: r["metadata"].update(host="x")),
     "metadata: missing": ("metadata", lambda r: r["metadata"].pop("seed")),
-    "metadata: no such task": ("metadata", lambda r: r["metadata"].update(task_id=99)),
-    "metadata: prompt": ("metadata", lambda r: r.update(prompt="Another task.")),
+    "schema: no preparation": ("schema", lambda r: r.pop("prepare_ms")),
+    "plan: no such task": ("plan", lambda r: r["metadata"].update(task_id=99)),
+    "plan: prompt": ("plan", lambda r: r.update(prompt="Another task.")),
     "leak": ("leak", lambda r: span(r).update(tool_output="hf_" + "aB3" * 12)),
 }
 
@@ -188,6 +190,7 @@ HARD = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
 @given(data=st.data())
 def test_no_value_anywhere_stops_it(rows, record_file, data):

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from agenttrace.analysis.synthetic import Campaign, traces, write
+from bench.synthetic.traces import Campaign, traces, write
 
 
 def agenttrace(*arguments, cwd=None):
@@ -96,6 +96,7 @@ def test_nothing_to_read_is_one_message(tmp_path, verb, content, status, message
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 def test_plots_say_what_they_drew(records, tmp_path):
     ended = agenttrace("plots", records, "--outdir", tmp_path / "out", "--formats", "svg")
     assert ended.returncode == 0

@@ -6,18 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from agenttrace.analysis.costs import MEASURED, executed, exit_codes
-from agenttrace.analysis.plots.distributions import NothingToDraw, _round_limits
-from agenttrace.analysis.plots.style import COLOURS, HATCHES, MARKERS, WIDTH, label
+from agenttrace.analysis.plots.style import COLOURS, HATCHES, MARKERS, WIDTH, NothingToDraw, label, log_axis
 from agenttrace.analysis.statistics import floats
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from agenttrace.analysis.plots.drawing import Part
+    from agenttrace.analysis.plots.style import Part
 
 _TOOLS, _CODES, _COMMANDS = 7, 10, 15
 _LEAST = 3
@@ -116,17 +115,11 @@ def resources(parts: list[Part]) -> Figure:
     figure = Figure(figsize=(WIDTH, 1.3 + len(shown) * (0.14 + 0.1 * len(measured))))
     cpu, memory = figure.subplots(1, 2, sharey=True)
     _ranges(cpu, measured, shown, "cpu_ms", 1)
-    cpu.set_xscale("log")
-    _round_limits(cpu, cpu.dataLim.x0, cpu.dataLim.x1)
-    cpu.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    cpu.minorticks_off()
+    log_axis(cpu, cpu.dataLim.x0, cpu.dataLim.x1)
     cpu.set_xlabel("CPU time of a call (ms, logarithmic)")
     _ranges(memory, measured, shown, "max_rss_bytes", 1 << 20)
     if memory.dataLim.x1 > 20 * memory.dataLim.x0 > 0:
-        memory.set_xscale("log")
-        _round_limits(memory, memory.dataLim.x0, memory.dataLim.x1)
-        memory.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-        memory.minorticks_off()
+        log_axis(memory, memory.dataLim.x0, memory.dataLim.x1)
     else:
         memory.set_xlim(0, 1.05 * memory.dataLim.x1)
     memory.set_xlabel("peak memory of a call (MiB)")

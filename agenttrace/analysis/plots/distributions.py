@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from agenttrace.analysis.costs import executed
-from agenttrace.analysis.plots.style import COLOURS, HATCHES, LINES, WIDTH, legend_above
+from agenttrace.analysis.plots.style import COLOURS, HATCHES, LINES, WIDTH, NothingToDraw, legend_above, log_axis
 from agenttrace.analysis.quantities import amount
 from agenttrace.analysis.statistics import floats
 
@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from agenttrace.analysis.plots.drawing import Part
-
-
-class NothingToDraw(Exception):  # noqa: N818 - it is an end, not an error
-    """The records lack what a figure shows; the message says what."""
+    from agenttrace.analysis.plots.style import Part
 
 
 def time_split(parts: list[Part]) -> Figure:
@@ -117,10 +113,7 @@ def _panels(
         axes.set_title(title)
         axes.set_xlabel(f"{unit}, logarithmic)".replace("(, ", "("))
         if largest:
-            axes.set_xscale("log")
-            _round_limits(axes, smallest, largest)
-            axes.xaxis.set_major_formatter(FuncFormatter(_tick))
-            axes.minorticks_off()
+            log_axis(axes, smallest, largest, _tick)
         else:
             axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
             axes.set_xticks([])
@@ -131,18 +124,6 @@ def _panels(
     if len(parts) > 1:
         legend_above(max(every, key=lambda axes: len(axes.lines)))
     return figure
-
-
-def _round_limits(axes: Axes, smallest: float, largest: float) -> None:
-    """At most five ticks at powers of ten; within one power at 1, 2 and 5."""
-    low, high = int(np.floor(np.log10(smallest))), int(np.ceil(np.log10(largest)))
-    step = max(1, -(-(high - low) // 4))
-    ticks = [10.0**power for power in range(low, high + 1, step)]
-    if high - low <= 2:  # noqa: PLR2004
-        ticks = [m * 10.0**power for power in range(low, high + 1) for m in (1, 3)]
-        ticks = [tick for tick in ticks if smallest / 3 <= tick <= largest * 3]
-    axes.set_xticks(ticks)
-    axes.set_xlim(min(smallest, ticks[0]), max(largest, ticks[-1]))
 
 
 def _ecdf(axes: Axes, ordered: Any, part: Part) -> None:  # noqa: ANN401 - sorted floats
@@ -163,6 +144,6 @@ def _shares(axes: Axes, what: str) -> None:
     axes.set_ylabel(f"{what} with at most this (%)")
 
 
-def _tick(value: float, _: int) -> str:
+def _tick(value: float) -> str:
     thousands = value >= 1000  # noqa: PLR2004
     return f"{value / 1000:,.10g}k" if thousands else f"{value:.10g}"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from agenttrace.analysis.plots import calls, distributions, outcomes
-from agenttrace.analysis.plots.style import SETTINGS, labels, save
+from agenttrace.analysis.plots.style import SETTINGS, NothingToDraw, Part, labels, save
 from agenttrace.analysis.plots.timeline import timeline
 from agenttrace.analysis.summary import UNKNOWN, By, with_totals
 from agenttrace.errors import StorageError, UsageError
@@ -17,23 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    import pandas as pd
     from matplotlib.figure import Figure
 
     from agenttrace.analysis.tables import Tables
 
 _MOST = 8
 """Groups that can be told apart by colour and dash."""
-
-
-class Part(NamedTuple):
-    """The traces that share a colour."""
-
-    number: int
-    label: str
-    runs: pd.DataFrame
-    steps: pd.DataFrame
-    spans: pd.DataFrame
 
 
 class Drawn(msgspec.Struct, frozen=True):
@@ -75,7 +64,7 @@ def draw(
         for name, make in _figures(trace).items():
             try:
                 figure = make(parts)
-            except distributions.NothingToDraw as reason:
+            except NothingToDraw as reason:
                 left_out[name] = str(reason)
                 continue
             paths += _write(figure, outdir, name, formats)

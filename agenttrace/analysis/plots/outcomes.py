@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
-from agenttrace.analysis.plots.distributions import NothingToDraw, _round_limits
-from agenttrace.analysis.plots.style import COLOURS, HATCHES, LINES, MARKERS, WIDTH, label
+from agenttrace.analysis.plots.style import COLOURS, HATCHES, LINES, MARKERS, WIDTH, NothingToDraw, label, log_axis
 from agenttrace.analysis.statistics import floats, share
 
 if TYPE_CHECKING:
-    from agenttrace.analysis.plots.drawing import Part
+    from agenttrace.analysis.plots.style import Part
 
 _ROWS = 16
 _BIN = 20
@@ -94,10 +92,7 @@ def success_cost(parts: list[Part]) -> Figure:
             reach += [*x]
         axes.set_xlabel(f"{title}, logarithmic")
         if reach:
-            axes.set_xscale("log")
-            _round_limits(axes, min(reach) / 1.2, max(reach) * 1.2)
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-            axes.minorticks_off()
+            log_axis(axes, min(reach) / 1.2, max(reach) * 1.2)
     if not drawn:
         raise NothingToDraw(f"fewer than {2 * _BIN} traces have a verdict and a cost")
     every[0].set_ylim(0, 100)

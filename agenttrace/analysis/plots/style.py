@@ -1,14 +1,18 @@
-"""How every figure looks, and how it is written without anything that changes from run to run."""
+"""What figures share: their input, how they look, and how they are written, without what changes from run to run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from agenttrace.show import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -59,6 +63,20 @@ _METADATA: dict[str, dict[str, Any]] = {
 }
 
 
+class Part(NamedTuple):
+    """The traces that share a colour."""
+
+    number: int
+    label: str
+    runs: pd.DataFrame
+    steps: pd.DataFrame
+    spans: pd.DataFrame
+
+
+class NothingToDraw(Exception):  # noqa: N818 - it is an end, not an error
+    """The records lack what a figure shows; the message says what."""
+
+
 def label(text: object) -> str:
     """Return a name from a record fit for a figure: printable, short, and nothing the font has no glyph for."""
     from matplotlib.font_manager import FontProperties, findfont, get_font  # noqa: PLC0415
@@ -81,6 +99,23 @@ def legend_above(axes: Axes, columns: int = 2) -> None:
     handles, names = axes.get_legend_handles_labels()
     if handles:
         axes.figure.legend(handles, names, loc="outside upper left", ncols=min(columns, len(names)))
+
+
+def log_axis(axes: Axes, smallest: float, largest: float, tick: Callable[[float], str] = "{:,.10g}".format) -> None:
+    """Make the x axis logarithmic, with at most five ticks at powers of ten; within two powers at 1 and 3."""
+    from matplotlib.ticker import FuncFormatter  # noqa: PLC0415
+
+    axes.set_xscale("log")
+    low, high = int(np.floor(np.log10(smallest))), int(np.ceil(np.log10(largest)))
+    step = max(1, -(-(high - low) // 4))
+    ticks = [10.0**power for power in range(low, high + 1, step)]
+    if high - low <= 2:  # noqa: PLR2004
+        ticks = [m * 10.0**power for power in range(low, high + 1) for m in (1, 3)]
+        ticks = [tick for tick in ticks if smallest / 3 <= tick <= largest * 3]
+    axes.set_xticks(ticks)
+    axes.set_xlim(min(smallest, ticks[0]), max(largest, ticks[-1]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+    axes.minorticks_off()
 
 
 def save(figure: Figure, path: Path, kind: str) -> None:

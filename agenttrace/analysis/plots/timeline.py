@@ -8,8 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from agenttrace.analysis.costs import MEASURED
-from agenttrace.analysis.plots.distributions import NothingToDraw
-from agenttrace.analysis.plots.style import COLOURS, HATCHES, WIDTH, label
+from agenttrace.analysis.plots.style import COLOURS, HATCHES, WIDTH, NothingToDraw, label
 from agenttrace.errors import UsageError
 from agenttrace.formats.metadata_0_3 import VERSION as RELEASED
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from agenttrace.analysis.plots.drawing import Part
+    from agenttrace.analysis.plots.style import Part
 
 
 def timeline(parts: list[Part], wanted: str | None) -> Figure:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agenttrace.analysis.rollouts.facts import KINDS
-from agenttrace.analysis.rollouts.intervals import bootstrap, effective, mean, newcombe
 from agenttrace.analysis.rollouts.statistics import SHARES, TOKENS
+from agenttrace.analysis.statistics import bootstrap_difference, effective, mean, newcombe
 from agenttrace.records.base import Record
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def compare(one: Tally, other: Tally, *, seed: int = 0) -> tuple[Row, ...]:
     """Return the rows of the table, those without an interval first.
 
     Shares of rollouts get Newcombe's interval with effective sizes, since rollouts of a task resemble each other; means
-    and shares of turns get a bootstrap over tasks. See `agenttrace.analysis.rollouts.intervals`.
+    and shares of turns get a bootstrap over tasks. See `agenttrace.analysis.statistics`.
     """
     rows = list(_totals(one.statistics(), other.statistics()))
     rows += [_share(name, *_both(one, other, name)) for name in SHARES]
@@ -93,7 +93,7 @@ def _plain(name: str, first: float | None, second: float | None, *, percent: boo
 
 
 def _figures(one: Sums, other: Sums) -> tuple[float | None, float | None]:
-    first, second = (mean([(cell[0], cell[1]) for cell in sums.values()]) if sums else None for sums in (one, other))
+    first, second = (mean(sums) if sums else None for sums in (one, other))
     return first, second
 
 
@@ -113,7 +113,7 @@ def _mean(name: str, one: Sums, other: Sums, *, seed: int, percent: bool = False
     first, second = _figures(one, other)
     if first is None or second is None:
         return _plain(name, first, second, percent=percent)
-    low, high = bootstrap(one, other, seed=seed) or (None, None)
+    low, high = bootstrap_difference(one, other, seed=seed) or (None, None)
     method = "" if low is None else "bootstrap, same tasks" if one.keys() == other.keys() else "bootstrap over tasks"
     return Row(
         name=name, one=first, other=second, difference=second - first, low=low, high=high, method=method,

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agenttrace.environment import cpu_flags, cpu_model
+from agenttrace.campaign.environment import cpu_flags, cpu_model
 from agenttrace.errors import UsageError
 from agenttrace.host import base as bases
 from agenttrace.host import engine

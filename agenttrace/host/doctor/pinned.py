@@ -10,7 +10,7 @@ from agenttrace.fixture.build import FixtureError
 from agenttrace.fixture.version import fixture_version, released_version
 from agenttrace.host import base as bases
 from agenttrace.host import compose, engine, images
-from agenttrace.serving import pins
+from agenttrace.models import pins
 from agenttrace.store.opening import content
 from agenttrace.tasks import sources
 

@@ -1,7 +1,8 @@
 """The published JSON Schemas of run specs and records, generated from the types.
 
-One file per kind and version lies beside this module. A published shape never changes: another shape is another
-version. `nox -s schema` writes the files and `docs/schema.md`, `-- --check` compares.
+One file per kind and version lies beside this module; `rollout` and `rollout-spec` were kinds of 1.0.0 only. A
+published shape never changes: another shape is another version. `nox -s schema` writes the files of this version and
+`docs/schema.md`, `-- --check` compares.
 """
 
 from __future__ import annotations
@@ -16,16 +17,8 @@ import msgspec
 from agenttrace.errors import DataError
 from agenttrace.records import RunSpec, Trace
 from agenttrace.records.base import SCHEMA_VERSION
-from agenttrace.records.rollout import Rollout, RolloutSpec
 
-TRACES = ("trace", "run-spec")
-"""What files of traces follow."""
-ROLLOUTS = ("rollout", "rollout-spec")
-"""What files of rollouts follow."""
-KINDS: dict[str, type[msgspec.Struct]] = {
-    **dict(zip(TRACES, (Trace, RunSpec), strict=True)),
-    **dict(zip(ROLLOUTS, (Rollout, RolloutSpec), strict=True)),
-}
+KINDS: dict[str, type[msgspec.Struct]] = {"trace": Trace, "run-spec": RunSpec}
 """What is published: name → type."""
 
 FOLDER = Path(__file__).parent
@@ -58,7 +51,10 @@ def document(kind: str) -> dict[str, Any]:
     """
     (root,), components = msgspec.json.schema_components([KINDS[kind]], ref_template="#/$defs/{name}")
     notes = _field_notes()
-    earlier = {**_earlier(kind), **{field: version for version, fields in notes["since"].items() for field in fields}}
+    earlier = {
+        **_earlier(notes["renamed"]),
+        **{field: version for version, fields in notes["since"].items() for field in fields},
+    }
     for struct, schema in components.items():
         text, meanings = _docstring(schema.pop("description", ""))
         schema["description"] = text
@@ -128,25 +124,23 @@ def stale_notes() -> list[str]:
         for field in schema.get("properties", {})
     }
     named = {*notes["method"], *notes["meaning"], *(field for fields in notes["since"].values() for field in fields)}
-    return sorted(named - known - set(notes["forthcoming"]["fields"]))
+    return sorted(named - known)
 
 
 def _field_notes() -> dict[str, Any]:
     return tomllib.loads((FOLDER / "fields.toml").read_text(encoding="utf-8"))
 
 
-def _earlier(kind: str) -> dict[str, str]:
+def _earlier(renamed: dict[str, str]) -> dict[str, str]:
     """Return in which published version each field stood first; the present one is not looked at."""
     found: dict[str, str] = {}
-    versions = {
-        tuple(map(int, path.stem.rpartition("-")[2].split("."))): path for path in FOLDER.glob(f"{kind}-[0-9]*.json")
-    }
-    for version in sorted(versions):
+    files = [(tuple(map(int, path.stem.rpartition("-")[2].split("."))), path) for path in FOLDER.glob("*-[0-9]*.json")]
+    for version, path in sorted(files):
         number = ".".join(map(str, version))
         if number != SCHEMA_VERSION:
-            for struct, schema in msgspec.json.decode(versions[version].read_bytes())["$defs"].items():
+            for struct, schema in msgspec.json.decode(path.read_bytes())["$defs"].items():
                 for field in schema.get("properties", {}):
-                    found.setdefault(f"{struct}.{field}", number)
+                    found.setdefault(f"{renamed.get(struct, struct)}.{field}", number)
     return found
 
 

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.records import SCHEMA_VERSION
-from agenttrace.records.schema import KINDS, document, name
+from agenttrace.records.schema import FOLDER, KINDS, document, name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 _TITLES = {
     "trace": "Records (`NAME.jsonl`, one `Trace` a line)",
     "run-spec": "Run specs (`NAME.run.json`)",
-    "rollout": "Rollouts (`NAME.jsonl`, one `Rollout` a line)",
-    "rollout-spec": "Run specs of rollouts (`NAME.run.json`)",
 }
 
 
@@ -24,28 +22,26 @@ def page() -> str:
     lines = [
         f"# The record schema, version {SCHEMA_VERSION}",
         "",
-        "Every field of a record and of a run spec, of traces and of rollouts. This page is written by",
-        "`scripts/nox -s schema` from the types in `agenttrace/records/`; a test compares. The same facts for machines",
-        "are JSON Schema files:",
+        "Every field of a record and of a run spec. This page is written by `scripts/nox -s schema` from the types in",
+        "`agenttrace/records/`; a test compares. The same facts for machines are JSON Schema files:",
         ", ".join(f"[`{name(kind)}`](../agenttrace/records/schema/{name(kind)})" for kind in KINDS) + ".",
         "",
         '- **null**: whether a field may be `null`, which means "not measured" or "does not apply"; 0 means zero.',
         "- **unit**: empty for names, texts and plain counts.",
         "- **method**: where a figure comes from; [telemetry.md](telemetry.md) has the known error of each. Fields",
         "  marked *measured* may differ between two runs of the same inputs; all others are the same in a replay.",
-        f"- **since**: `0.3.0` fields are those of AgentTrace 0.3.0; `{SCHEMA_VERSION}` fields are new.",
+        "- **since**: `0.3.0` fields are those of AgentTrace 0.3.0. Fields of `1.1.0` are absent where an agent has no",
+        "  use for them.",
         "",
         "A published shape never changes: another shape is another version. Other formats are in",
         "[formats.md](formats.md); `agenttrace validate` checks files ([validate.md](validate.md)).",
     ]
-    shown: set[str] = set()
+    lines += ["", *(FOLDER / "agents.md").read_text(encoding="utf-8").splitlines()]
     for kind in KINDS:
         lines += ["", f"## {_TITLES.get(kind, kind)}"]
         for struct, schema in _in_order(kind):
-            if struct not in shown:  # what traces and rollouts share stands once
-                shown.add(struct)
-                lines += ["", f"### {struct}", "", schema["description"]]
-                lines += _table(schema)
+            lines += ["", f"### {struct}", "", schema["description"]]
+            lines += _table(schema)
     return "\n".join(lines) + "\n"
 
 

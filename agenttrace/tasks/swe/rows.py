@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.records.rollout import RolloutSource
+from agenttrace.models.hub import connection_errors
+from agenttrace.records import Record
 from agenttrace.tasks.swe.task import REQUIRED, SweTask, task_of_row
 
 if TYPE_CHECKING:
@@ -24,15 +25,22 @@ _HUB = re.compile(r"(?:hub:)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
 _BATCH_ROWS = 256
 
 
-def load(source: str, *, split: str = "train", hidden_tests: bool = False) -> tuple[RolloutSource, tuple[SweTask, ...]]:
+class RowSource(Record, frozen=True, kw_only=True):
+    """Where rows come from, in the words of the run spec; `sha256` is over the files of rows."""
+
+    name: str
+    split: str
+    source: str
+    sha256: str
+
+
+def load(source: str, *, split: str = "train") -> tuple[RowSource, tuple[SweTask, ...]]:
     """Return the run spec's words for a source, and all of its tasks; see `open_source`."""
-    found, tasks = open_source(source, split=split, hidden_tests=hidden_tests)
+    found, tasks = open_source(source, split=split)
     return found, tuple(tasks(Counter()))
 
 
-def open_source(
-    source: str, *, split: str = "train", hidden_tests: bool = False
-) -> tuple[RolloutSource, Callable[[Counter[str]], Iterator[SweTask]]]:
+def open_source(source: str, *, split: str = "train") -> tuple[RowSource, Callable[[Counter[str]], Iterator[SweTask]]]:
     """Return the run spec's words for a source, and what reads its tasks, one at a time and as often as it is called.
 
     A task set can be larger than memory: the rows of SWE-rebench V2-PRs are gigabytes of patches. Rows in which a
@@ -42,7 +50,6 @@ def open_source(
         source: `bundled`; a file (`.jsonl`, `.parquet`) or a folder of them; or `OWNER/NAME@REVISION` on the Hub, where
             without a revision the newest one is taken and recorded.
         split: name of the split, for the Hub and for the record.
-        hidden_tests: whether the run lays the hidden tests in.
 
     Raises:
         UsageError: there is no such source, or the Hub cannot be reached.
@@ -55,7 +62,7 @@ def open_source(
     else:
         files, shown = _from_hub(source, split)
     name = shown.partition(":")[2].partition("@")[0] or shown
-    found = RolloutSource(name=name, split=split, source=shown, sha256=_digest(files), hidden_tests=hidden_tests)
+    found = RowSource(name=name, split=split, source=shown, sha256=_digest(files))
     return found, lambda left_out: _unlike(source, files, left_out)
 
 
@@ -146,11 +153,11 @@ def _from_hub(source: str, split: str) -> tuple[list[Path], str]:
     match = _HUB.fullmatch(source)
     if match is None:
         raise UsageError(f"{source}: no such file or folder, and no OWNER/NAME@REVISION of the Hub")
-    import httpx2  # noqa: PLC0415 - heavy; what huggingface_hub speaks through
     import huggingface_hub as hub  # noqa: PLC0415 - heavy
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled  # noqa: PLC0415
+    from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
 
     repo, revision = match[1], match[2]
+    failures: tuple[type[Exception], ...] = (HFValidationError, *connection_errors())
     try:
         info = hub.HfApi().dataset_info(repo, revision=revision, timeout=20)
         names = sorted(
@@ -161,7 +168,7 @@ def _from_hub(source: str, split: str) -> tuple[list[Path], str]:
         if not names:
             raise UsageError(f"{repo} at {info.sha}: no Parquet or JSONL file of the split {split!r}")
         files = [Path(hub.hf_hub_download(repo, n, repo_type="dataset", revision=info.sha)) for n in names]
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx2.HTTPError, OSError) as error:
+    except failures as error:
         said = next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")
         raise UsageError(
             f"{repo} cannot be had from the Hub: {said}. Set HF_TOKEN for a gated data set, or download its Parquet "

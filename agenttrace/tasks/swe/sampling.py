@@ -1,4 +1,4 @@
-"""Which tasks a run takes, and how often: drawn once, by a seeded generator, from what is sorted first."""
+"""Which tasks a campaign takes: drawn once, by a seeded generator, from what is sorted first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError
-from agenttrace.records.rollout import SamplingPlan
+from agenttrace.records import SamplingPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,10 +18,10 @@ def draw(
     tasks: Iterable[SweTask],
     *,
     seed: int,
-    rollouts: int,
     repos: int | None = None,
     per_repo: int | None = None,
     languages: Iterable[str] = (),
+    hidden_tests: bool = False,
 ) -> SamplingPlan:
     """Return the plan: `per_repo` tasks of each of `repos` repositories, grouped by repository.
 
@@ -31,15 +31,15 @@ def draw(
     Args:
         tasks: every task of the set; read once, of each only the names are kept.
         seed: of the draw.
-        rollouts: attempts per task.
         repos: how many repositories; `None` takes all.
         per_repo: how many tasks of each; `None` takes all.
         languages: only tasks whose row names one of these; empty takes all.
+        hidden_tests: kept in the plan; it does not change the draw.
 
     Raises:
         UsageError: a number is below 1, or there are fewer repositories or tasks than asked for.
     """
-    for name, value in (("--rollouts", rollouts), ("--repos", repos), ("--per-repo", per_repo)):
+    for name, value in (("--repos", repos), ("--per-repo", per_repo)):
         if value is not None and value < 1:
             raise UsageError(f"{name} {value}: expected 1 or more")
     wanted = {language.lower() for language in languages}
@@ -58,4 +58,11 @@ def draw(
     for repo in chosen:
         ids = sorted(by_repo[repo])
         drawn += sorted(generator.sample(ids, per_repo)) if per_repo is not None else ids
-    return SamplingPlan(seed=seed, repos=repos, per_repo=per_repo, rollouts=rollouts, instance_ids=tuple(drawn))
+    return SamplingPlan(
+        seed=seed,
+        repos=repos,
+        per_repo=per_repo,
+        languages=tuple(sorted(wanted)),
+        hidden_tests=hidden_tests,
+        task_ids=tuple(drawn),
+    )

@@ -17,7 +17,6 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.records.base import Record, digest
-from agenttrace.records.rollout import HiddenTests
 from agenttrace.sandbox.runner.restore import Fixture
 from agenttrace.tasks.swe import git, language
 
@@ -38,6 +37,20 @@ _FOLDER = b"040000 "
 _LINK, _SUBMODULE, _EXECUTABLE = b"120000", b"160000", b"100755"
 _LFS = b"version https://git-lfs.github.com/spec/"
 _CONFIG = "[core]\n\trepositoryformatversion = {}\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n"
+
+
+class HiddenTests(Record, frozen=True, kw_only=True):
+    """Whether the task's hidden tests lie in the tree.
+
+    Attributes:
+        asked: the run spec asks for them.
+        applied: they lie in it, all of them; else none of them does.
+        reason: why they do not, where they were asked for.
+    """
+
+    asked: bool
+    applied: bool
+    reason: str | None = None
 
 
 class Tree(Record, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from scipy import stats
 
-from agenttrace.analysis.rollouts import intervals
+from agenttrace.analysis import statistics as intervals
 from agenttrace.analysis.rollouts.compare import compare
 from agenttrace.analysis.rollouts.facts import facts, first_word, patch_size
 from agenttrace.analysis.rollouts.render import comparison_text, statistics_text
@@ -17,7 +17,7 @@ from agenttrace.analysis.rollouts.statistics import pass_at, tally
 from agenttrace.errors import DataError
 from agenttrace.records import Verdict
 from agenttrace.records.trace import Timings
-from agenttrace.rollouts import synthetic
+from bench.synthetic import rollouts as synthetic
 
 MADE = list(synthetic.rollouts(synthetic.Corpus(tasks=2, repos=2, rollouts=2, turns=3, seed=4)))
 
@@ -192,14 +192,14 @@ def test_rollouts_of_a_task_that_agree_are_worth_one():
 def test_the_bootstrap_is_repeatable_pairs_same_tasks_and_covers_the_normal_interval():
     one = {f"t{at}": [float(at % 7), 1] for at in range(200)}
     other = {name: [cell[0] + 1.0, 1] for name, cell in one.items()}
-    assert intervals.bootstrap(one, other) == pytest.approx((1.0, 1.0))  # every pair differs by exactly one
+    assert intervals.bootstrap_difference(one, other) == pytest.approx((1.0, 1.0))  # every pair differs by exactly one
     unpaired = {f"u{name}": cell for name, cell in other.items()}
-    low, high = intervals.bootstrap(one, unpaired)
-    assert (low, high) == intervals.bootstrap(one, unpaired)
-    assert (low, high) != intervals.bootstrap(one, unpaired, seed=1)
+    low, high = intervals.bootstrap_difference(one, unpaired)
+    assert (low, high) == intervals.bootstrap_difference(one, unpaired)
+    assert (low, high) != intervals.bootstrap_difference(one, unpaired, seed=1)
     error = math.sqrt(2 * stats.tvar([cell[0] for cell in one.values()]) / 200)
     assert (low, high) == pytest.approx((1 - 1.96 * error, 1 + 1.96 * error), abs=0.06)
-    assert intervals.bootstrap({"t": [1.0, 1]}, one) is None
+    assert intervals.bootstrap_difference({"t": [1.0, 1]}, one) is None
 
 
 def test_the_table_has_differences_and_intervals():

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from agenttrace.agents import bash_block, bash_block_spec
-from agenttrace.serving import pins
-from agenttrace.serving.gguf import read_facts
+from agenttrace.models import pins
+from agenttrace.models.gguf import read_facts
 from agenttrace.tasks.swe import rows
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -1,0 +1,1 @@
+"""A campaign: plan, loop, session, display, environment, replay."""

@@ -1,0 +1,226 @@
+"""Shows a campaign while it runs and sums it up: live on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from msgspec import UNSET
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from agenttrace.records import LLMStep, Span, Trace
+from agenttrace.show import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from agenttrace.campaign.loop import Summary
+    from agenttrace.tasks import Task
+
+_MINUTE_S = 60
+_MARKS = {True: "[green]solved[/]", False: "[red]not solved[/]", None: "not graded"}
+
+
+def console() -> Console:
+    """Return the console for people, on standard error.
+
+    A container without a terminal of its own is told the caller's by `AGENTTRACE_TERMINAL` (`WIDTHxHEIGHT`).
+    """
+    width, _, height = os.environ.get("AGENTTRACE_TERMINAL", "").partition("x")
+    if width.isdigit() and height.isdigit():
+        return Console(stderr=True, force_terminal=True, width=int(width), height=int(height), highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def bar(out: Console, what: str) -> Progress:
+    """Return the live bar of a session, to be updated with `completed`, `rates` and `eta`; none without a terminal."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn(f"[bold]{what}[/]"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rates]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA {task.fields[eta]}"),
+        console=out,
+        disable=not out.is_terminal,
+    )
+
+
+def eta(passed_s: float, *, done: int, left: int) -> str:
+    """Return when the rest will be done at the pace so far, as minutes and seconds."""
+    if not done:
+        return "--:--"
+    seconds = passed_s / done * left
+    return f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"
+
+
+def share(part: float, whole: float) -> str:
+    """Return a share in per cent, as closing tables show it."""
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+class CampaignDisplay:
+    """Progress of one session; safe to call from the threads that run tasks.
+
+    Args:
+        out: where it is shown.
+        total: tasks of the campaign.
+        done: tasks that had a record before this session.
+    """
+
+    def __init__(self, out: Console, *, total: int, done: int) -> None:
+        self._out = out
+        self._total = total
+        self._before = done
+        self._done = done
+        self._solved = self._failures = self._calls = self._tokens = 0
+        self._generated_ms = 0.0
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self._bar = bar(out, "collecting")
+        self._bar_id = self._bar.add_task("", total=total, completed=done, rates="", eta="--:--")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def event(self, event: LLMStep | Span) -> None:
+        """Count one finished generation or tool call."""
+        with self._lock:
+            if isinstance(event, LLMStep):
+                self._tokens += event.output_tokens or 0
+                if event.timings is not None:
+                    self._generated_ms += event.timings.predicted_ms or 0.0
+            else:
+                self._calls += 1
+            self._refresh()
+
+    def finished(self, task: Task, trace: Trace) -> None:
+        """Count one durable record and, without a live bar, print a line for it."""
+        with self._lock:
+            self._done += 1
+            self._solved += trace.outcome.solved is True
+            self._refresh()
+            if not self._out.is_terminal:
+                self._out.print(
+                    f"[{self._done}/{self._total}] {_label(trace, task)}: {_MARKS[trace.outcome.solved]}, "
+                    f"{trace.outcome.ended}, {len(trace.llm_steps)} steps, {len(trace.spans)} calls, "
+                    f"{trace.total_duration_ms / 1000:.2f} s, {self._rate()} tok/s, "
+                    f"{self._failures} lost, ETA {self._eta()}",
+                    markup=True,
+                )
+
+    def failed(self, task: Task, trace: Trace, attempt: int) -> None:
+        """Tell of an attempt that the infrastructure spoilt."""
+        with self._lock:
+            self._failures += 1
+            self._refresh()
+            self._out.print(
+                f"[yellow]{_label(trace, task)}: attempt {attempt} lost ({trace.outcome.ended}): "
+                f"{escape(printable(trace.outcome.detail or ''))}[/]"
+            )
+
+    def _eta(self) -> str:
+        return eta(time.monotonic() - self._started, done=self._done - self._before, left=self._total - self._done)
+
+    def _rate(self) -> str:
+        """Tokens per second of generation, as the server measured it; prompt processing is not in it."""
+        return f"{self._tokens / (self._generated_ms / 1000):,.0f}" if self._generated_ms else "-"
+
+    def _refresh(self) -> None:
+        rates = f"{self._solved} solved, {self._failures} lost, {self._calls} calls, {self._rate()} tok/s"
+        self._bar.update(self._bar_id, completed=self._done, rates=rates, eta=self._eta())
+
+
+def label(task: Task) -> str:
+    """Return a run of a task as people know it."""
+    again = f" (rollout {task.rollout})" if task.rollout else ""
+    return f"{task.name}{again}" if task.name == task.task_id else f"{task.task_id} {task.name}{again}"
+
+
+def _label(trace: Trace, task: Task) -> str:
+    return escape(printable(f"{trace.metadata['dataset_name']}/{label(task)}"))
+
+
+def closing_table(
+    summary: Summary,
+    traces: Iterable[Trace],
+    *,
+    solvable: Mapping[int | str, bool],
+    slots: int | None = None,
+    skipped: int = 0,
+) -> Table:
+    """Return the table that ends a session: tasks, ends, cost, and where the time went.
+
+    Args:
+        summary: of this session; the time rows are about it alone.
+        traces: all records of the campaign, earlier sessions included.
+        solvable: by task id, whether the model is meant to solve the task; those not named are.
+        slots: requests that the server works on at a time.
+        skipped: tasks of the plan without a tree.
+    """
+    ends: Counter[str] = Counter()
+    sums: Counter[str] = Counter()
+    for trace in traces:  # one at a time: a campaign may be larger than memory
+        ends[trace.outcome.ended] += 1
+        can = solvable.get(trace.metadata["task_id"], True)
+        sums["can"] += can
+        sums["solved"] += trace.outcome.solved is True
+        sums["solved_can"] += can and trace.outcome.solved is True
+        sums["steps"] += len(trace.llm_steps)
+        sums["spans"] += len(trace.spans)
+        sums["in"] += sum(step.input_tokens or 0 for step in trace.llm_steps)
+        sums["out"] += sum(step.output_tokens or 0 for step in trace.llm_steps)
+        sums["checkouts"] += trace.outcome.patch is not UNSET
+        sums["patched"] += bool(trace.outcome.patch)
+    every = ends.total()
+    table = Table(title="campaign", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_row("tasks with a record", f"{every} ({summary.appended} of them in this session)")
+    table.add_row("solved", f"{sums['solved']} ({share(sums['solved'], every)})")
+    if sums["can"] != every:
+        shown = f"{sums['solved_can']} of {sums['can']} ({share(sums['solved_can'], sums['can'])})"
+        table.add_row("solved of the solvable", shown)
+    if sums["checkouts"]:
+        table.add_row("non-empty patch", f"{sums['patched']} ({share(sums['patched'], every)})")
+    table.add_row("ended", ", ".join(f"{end} {count}" for end, count in ends.most_common()) or "-")
+    table.add_row("given up (infrastructure)", str(len(summary.abandoned)))
+    table.add_row("model generations", str(sums["steps"]))
+    table.add_row("tool calls", str(sums["spans"]))
+    table.add_row("tokens in / out", f"{sums['in']:,} / {sums['out']:,}")
+    if skipped:
+        table.add_row("tasks without a tree", str(skipped))
+    _add_time_rows(table, summary, slots)
+    return table
+
+
+def _add_time_rows(table: Table, summary: Summary, slots: int | None) -> None:
+    """Wall time of the session, and its shares by measured durations; workers run side by side."""
+    wall = summary.elapsed_ns / 1e9
+    busy = wall * summary.workers
+    model, tools, trees = (ns / 1e9 for ns in (summary.model_ns, summary.tools_ns, summary.prepare_ns))
+    table.add_row("wall time", f"{wall:.2f} s")
+    if summary.appended:
+        ours = max(0.0, busy - model - tools - trees)
+        table.add_row("rate", f"{summary.appended / wall * _MINUTE_S:.1f} records/min")
+        table.add_row("  in the model", f"{share(model, busy)}")
+        table.add_row("  in tools", f"{share(tools, busy)}")
+        table.add_row("  in tree resets", f"{share(trees, busy)}")
+        table.add_row("  in agenttrace", f"{share(ours, busy)}")
+        if slots and summary.slot_ns:
+            table.add_row("server's slots busy", share(summary.slot_ns / 1e9, wall * slots))

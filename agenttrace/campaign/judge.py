@@ -1,0 +1,95 @@
+"""Judges the records of a file again inside the collector container, with a sandbox worker for the references."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agenttrace.campaign.display import console
+from agenttrace.campaign.workers import WorkerPool
+from agenttrace.errors import UsageError
+from agenttrace.show import printable
+from agenttrace.store.jsonl import RecordLog, write_whole
+from agenttrace.store.lines import is_compressed
+from agenttrace.store.opening import opened
+from agenttrace.store.read import plain_file, read_run_spec, run_spec_path
+from agenttrace.tasks import set_name, task_set
+from agenttrace.tasks.bench import WorkerBench
+from agenttrace.tasks.judging import matching_set, recorded, rejudged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from agenttrace.tasks.judging import Rejudged
+
+
+def judge(file: Path, *, sockets: Path, trees: Path | None = None, check: bool = False) -> int:
+    """Judge every trace of a file again and return the exit status.
+
+    Args:
+        file: the record file; its run spec lies beside it. It is replaced as a whole, or not at all.
+        sockets: where sandbox workers listen.
+        trees: prepared tasks over checkouts.
+        check: only compare: the status is 1 when a verdict or a score differs, and nothing is written.
+
+    Raises:
+        AgentTraceError: the file, its task set, its fixture or a worker cannot be had.
+    """
+    out = console()
+
+    def say(text: str) -> None:
+        out.print(f"agenttrace: {printable(text)}", markup=False)
+
+    if check:
+        return 1 if any(found.differs for found in _judged(file, sockets, trees, say)) else 0
+    with opened(file) as head:
+        if is_compressed(head.peek(4)):
+            raise UsageError(
+                f"{file} is compressed, and verdicts are written into plain files: unpack it, or use --check"
+            )
+    with RecordLog(file) as log:  # nobody appends meanwhile
+        if log.torn_bytes:
+            say(f"cut off a torn last line of {log.torn_bytes} bytes, left by a killed session")
+        found = _judged(file, sockets, trees, say)
+        if any(one.differs for one in found):
+            write_whole(file, b"".join(one.line for one in found))
+    return 0
+
+
+def _judged(file: Path, sockets: Path, trees: Path | None, say: Callable[[str], None]) -> list[Rejudged]:
+    spec = read_run_spec(run_spec_path(file))
+    chosen = task_set(set_name(spec.dataset), trees=trees)
+    tasks = matching_set(chosen, spec)
+    with plain_file(file) as plain:
+        lines = [(line, f"{file}, line {number}") for number, line in enumerate(plain, start=1)]
+    for line, where in lines:  # a damaged line ends it now, not after an hour of references
+        recorded(line, tasks, where)
+    bench = WorkerBench(WorkerPool(sockets).connect(), spec.sandbox)
+    found = [rejudged(line, chosen, tasks, bench, where) for line, where in lines]
+    bench.worker.close()
+    for one in found:
+        _tell(one, say)
+    left = sum(one.before.changes is None and not isinstance(one.before.patch, str) for one in found)
+    say(
+        f"{len(found)} traces judged again, {sum(one.differs for one in found)} differ"
+        + (f"; {left} left as they are: their final state is not recorded" if left else "")
+    )
+    return found
+
+
+def _tell(one: Rejudged, say: Callable[[str], None]) -> None:
+    """Say in which verdicts and scores a trace differs from what was recorded."""
+    old = {verdict.aspect: verdict for verdict in one.before.verdicts}
+    new = {verdict.aspect: verdict for verdict in one.after.verdicts}
+    for aspect in dict.fromkeys([*old, *new]):
+        if old.get(aspect) != new.get(aspect):
+            say(f"task {one.task_id}, {aspect}: {_shown(old.get(aspect))}, now {_shown(new.get(aspect))}")
+    if one.before.scores != one.after.scores:
+        say(f"task {one.task_id}, scores: {one.before.scores}, now {one.after.scores}")
+
+
+def _shown(verdict: object) -> str:
+    if verdict is None:
+        return "none"
+    kind, reason = getattr(verdict, "verdict", ""), getattr(verdict, "reason", None)
+    return f"{kind} ({reason})" if reason else str(kind)

@@ -1,0 +1,358 @@
+"""A campaign, read top to bottom: take the tasks that have no record yet, run each, append its record, sum up."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import UNSET, UnsetType
+
+from agenttrace.agents import Run, agent_kind
+from agenttrace.campaign.plan import request_seed
+from agenttrace.campaign.queue import Queue
+from agenttrace.errors import AgentTraceError, ModelServerError, UsageError, WorkerLostError
+from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Outcome, Record, Span, Trace, solved
+from agenttrace.store.ids import IdIndex
+from agenttrace.store.jsonl import RecordLog, known_ids
+from agenttrace.tasks import Finished, Task
+from agenttrace.tasks.bench import WorkerBench
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from agenttrace.campaign.plan import Plan
+    from agenttrace.sandbox.client import Worker
+    from agenttrace.sandbox.reports import TreeEntry
+    from agenttrace.serving.model import Models
+    from agenttrace.tasks import TaskSet
+
+ATTEMPTS = 3
+BACKOFF_S = (1.0, 4.0)
+"""Pauses between the attempts at a task that the infrastructure spoilt."""
+GIVEN_UP_IN_A_ROW = 3
+"""So many tasks given up one after the other mean that no task can be run at all."""
+
+
+class Display(Protocol):
+    """Shows a campaign while it runs; see `agenttrace.campaign.display`."""
+
+    def event(self, event: LLMStep | Span) -> None:
+        """Count one finished generation or tool call."""
+        ...
+
+    def finished(self, task: Task, trace: Trace) -> None:
+        """Count one durable record."""
+        ...
+
+    def failed(self, task: Task, trace: Trace, attempt: int) -> None:
+        """Tell of an attempt that the infrastructure spoilt."""
+        ...
+
+
+class Log(Protocol):
+    """Takes finished traces; see `agenttrace.store.jsonl.RecordLog`."""
+
+    @property
+    def ids(self) -> IdIndex:
+        """Ids of the traces it has."""
+        ...
+
+    def append(self, trace_id: str, trace: Trace) -> None:
+        """Keep one trace and return when that is durable."""
+        ...
+
+
+class Summary(Record, frozen=True, kw_only=True):
+    """What a sitting did.
+
+    Attributes:
+        appended: records appended in this sitting.
+        abandoned: tasks that failed for the infrastructure's reasons in every attempt; they have no record.
+        elapsed_ns: monotonic time of the sitting.
+        workers: tasks run at a time.
+        model_ns: time spent waiting for replies, summed over the workers; of the appended records, as the rest.
+        tools_ns: time spent in tool calls.
+        slot_ns: time in which a slot of the server worked on a request, as the server reports it.
+        tool_cpu_ns: processor time of the tool calls.
+        prepare_ns: time until the trees were ready.
+        requests: generations.
+    """
+
+    appended: int
+    abandoned: tuple[Task, ...]
+    elapsed_ns: int
+    workers: int
+    model_ns: int
+    tools_ns: int
+    slot_ns: int
+    tool_cpu_ns: int
+    prepare_ns: int
+    requests: int
+
+
+class _Sums:
+    """Running sums over appended records; the records themselves are let go."""
+
+    def __init__(self) -> None:
+        self.appended = self.model_ns = self.tools_ns = self.slot_ns = self.tool_cpu_ns = self.requests = 0
+        self.prepare_ns = 0
+
+    def add(self, trace: Trace) -> None:
+        """Count one record."""
+        self.appended += 1
+        self.requests += len(trace.llm_steps)
+        self.prepare_ns += round((trace.prepare_ms or 0.0) * 1e6)
+        for step in trace.llm_steps:
+            self.model_ns += round((step.duration_ms or 0.0) * 1e6)
+            if step.timings is not None:
+                self.slot_ns += round(((step.timings.prompt_ms or 0.0) + (step.timings.predicted_ms or 0.0)) * 1e6)
+        for span in trace.spans:
+            self.tools_ns += round(span.duration_ms * 1e6)
+            self.tool_cpu_ns += (span.telemetry.cpu_user_ns or 0) + (span.telemetry.cpu_system_ns or 0)
+
+
+class _Result(Record, frozen=True, kw_only=True):
+    task: Task | None
+    trace: Trace | None = None
+    attempt: int = 1
+    error: BaseException | None = None
+
+
+class Campaign:
+    """Runs a plan.
+
+    Args:
+        plan: what to run and where the records go.
+        tasks: the task set of the plan: judges what is finished.
+        models: gives every trace its model; called from one thread per worker.
+        connect: gives an idle sandbox worker, waiting for one if need be.
+        environment: stored in every record.
+        display: shows progress.
+        server_answers: asked after a request without a reply: whether the model server is there at all.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        tasks: TaskSet,
+        models: Models,
+        connect: Callable[[], Worker],
+        environment: dict[str, Any],
+        display: Display,
+        server_answers: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._plan = plan
+        self._spec = plan.spec
+        self._set = tasks
+        self._agents = agent_kind(plan.spec.agent.kind)
+        self._models = models
+        self._connect = connect
+        self._environment = environment
+        self._display = display
+        self._server_answers = server_answers
+        self._pristine: tuple[TreeEntry, ...] | None = None
+        self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
+        self._stop = threading.Event()
+
+    def run(self, log: Log, *, workers: int = 1) -> Summary:
+        """Run every task that `log` has no record of and return what was done.
+
+        Tasks that other workers finish while one of them fails are still appended before the error leaves.
+
+        Args:
+            log: takes the records.
+            workers: tasks run at a time.
+
+        Raises:
+            ModelServerError: the model server is gone for good.
+            WorkerLostError: no sandbox worker can be had any more.
+            StorageError: a record cannot be made durable.
+        """
+        started = time.monotonic_ns()
+        plan, done = self._plan, log.ids
+        spoilt = known_ids(self._failures, unique=False) if self._failures.exists() else IdIndex()
+        self._jobs = Queue(
+            plan.jobs,
+            done=lambda job: plan.trace_id(job) in done,
+            doubtful=lambda job: bool(spoilt) and plan.trace_id(job) in spoilt,
+        )
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(workers, plan.size))]
+        for thread in threads:
+            thread.start()
+        sums = _Sums()
+        try:
+            abandoned = self._gather(log, sums, running=len(threads))
+        finally:
+            self._stop.set()
+        return Summary(
+            abandoned=tuple(abandoned),
+            elapsed_ns=time.monotonic_ns() - started,
+            workers=len(threads),
+            **vars(sums),
+        )
+
+    @property
+    def _failures(self) -> Path:
+        return self._plan.path.with_suffix(".failures.jsonl")
+
+    def _gather(self, log: Log, sums: _Sums, *, running: int) -> list[Task]:
+        """Append results as they come; the only writer of the record file."""
+        abandoned: list[Task] = []
+        in_a_row = 0
+        failure: BaseException | None = None
+        while running:
+            result = self._results.get()
+            if result is None:
+                running -= 1
+            elif result.error is not None:
+                failure = failure or result.error
+                self._stop.set()
+            elif result.trace is None or result.task is None:
+                continue
+            elif result.trace.outcome.ended in INFRASTRUCTURE_ENDS:
+                self._record_failure(result.trace)
+                self._display.failed(result.task, result.trace, result.attempt)
+                if result.attempt == ATTEMPTS:
+                    abandoned.append(result.task)
+                    in_a_row += 1
+                    if in_a_row == GIVEN_UP_IN_A_ROW:
+                        failure = failure or _given_up(result.trace.outcome)
+                        self._stop.set()
+            else:
+                log.append(result.trace.trace_id, result.trace)
+                self._jobs.settle(result.task)
+                in_a_row = 0
+                sums.add(result.trace)
+                self._display.finished(result.task, result.trace)
+        if failure is not None:
+            raise failure
+        return abandoned
+
+    def _record_failure(self, trace: Trace) -> None:
+        """Keep a spoilt attempt beside the records: nothing is lost, and nothing of it counts."""
+        with RecordLog(self._failures, unique=False) as failures:
+            failures.append(trace.trace_id, trace)
+
+    def _work(self) -> None:
+        """Run tasks with one sandbox worker at a time until none is left."""
+        worker: Worker | None = None
+        task: Task | None = None
+        try:
+            while not self._stop.is_set() and (task := self._jobs.take(task.fixture if task else None)) is not None:
+                for attempt in range(1, ATTEMPTS + 1):
+                    worker = worker or self._connect()
+                    trace, usable = self._attempt(task, worker)
+                    if not usable:
+                        worker.close()
+                        worker = None
+                    self._results.put(_Result(task=task, trace=trace, attempt=attempt))
+                    if trace.outcome.ended not in INFRASTRUCTURE_ENDS or self._stop.is_set():
+                        break
+                    self._pause(attempt, trace.outcome)
+                else:
+                    self._jobs.postpone(task)
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
+            self._results.put(_Result(task=task, error=error))
+        finally:
+            if worker is not None:
+                worker.close()
+            self._results.put(None)
+
+    def _pause(self, attempt: int, outcome: Outcome) -> None:
+        """Wait before the next attempt; there is none when the model server is gone.
+
+        Raises:
+            ModelServerError: it is.
+        """
+        if outcome.ended == "model_error" and not self._server_answers():
+            raise ModelServerError(f"{outcome.detail}; it is gone, so the campaign stops")
+        if attempt <= len(BACKOFF_S):
+            self._stop.wait(BACKOFF_S[attempt - 1])
+
+    def _attempt(self, task: Task, worker: Worker) -> tuple[Trace, bool]:
+        """Run one task once and return its trace, and whether the worker can go on."""
+        trace_id, prompt = self._plan.trace_id(task), self._plan.prompt(task)
+        model = self._models.for_trace(trace_id, seed=request_seed(self._spec, task))
+        agent = self._agents.agent(self._spec.agent, model, worker, self._display.event)
+        run = _empty_run()
+        prepare_ms: float | UnsetType = UNSET
+        recycle = False
+        started = time.monotonic_ns()
+        try:
+            recycle, bench = self._pristine_tree(task, worker)
+            prepare_ms = (time.monotonic_ns() - started) / 1e6
+            run = agent.run(trace_id, prompt)
+            outcome = self._judged(task, run, bench)
+        except WorkerLostError as error:
+            outcome = Outcome(ended="sandbox_error", detail=str(error))
+        except (ModelServerError, UsageError):
+            raise
+        except Exception as error:  # noqa: BLE001 - one task's fault never ends the campaign
+            what = str(error) if isinstance(error, AgentTraceError) else f"{type(error).__name__}: {error}"
+            # The name of a file can hold bytes that are no text, and a record holds text.
+            outcome = Outcome(ended="internal_error", detail=what.encode("utf-8", "backslashreplace").decode())
+        usable = not recycle and not worker.closed and outcome.ended not in {"sandbox_error", "internal_error"}
+        trace = self._trace(task, prompt, run, outcome, prepare_ms)
+        return trace, usable and not any(span.status == "oom" for span in run.spans)
+
+    def _pristine_tree(self, task: Task, worker: Worker) -> tuple[bool, WorkerBench]:
+        """Make the task's tree; return whether the worker asked to be replaced after it, and the worker as a bench."""
+        sandbox = self._plan.sandbox(task)
+        bench = WorkerBench(worker, sandbox)
+        recycle = bench.pristine().recycle_after
+        if task.fixture is None:  # every task starts from this tree, so it is listed once
+            if self._pristine is None:
+                self._pristine = worker.manifest()
+            bench = WorkerBench(worker, sandbox, self._pristine)
+        return recycle, bench
+
+    def _judged(self, task: Task, run: Run, bench: WorkerBench) -> Outcome:
+        if run.outcome.ended in INFRASTRUCTURE_ENDS:
+            return run.outcome
+        evidence = self._set.observe(task, bench)
+        finished = Finished(answer=run.outcome.final_answer, spans=run.spans, evidence=evidence)
+        judgement = self._set.assess(task, finished, bench)
+        return Outcome(
+            ended=run.outcome.ended,
+            detail=run.outcome.detail,
+            final_answer=run.outcome.final_answer,
+            verdicts=judgement.verdicts,
+            solved=solved(judgement.verdicts),
+            scores=judgement.scores,
+            changes=evidence.changes,
+            patch=evidence.patch,
+            patch_note=evidence.patch_note,
+        )
+
+    def _trace(self, task: Task, prompt: str, run: Run, outcome: Outcome, prepare_ms: float | UnsetType) -> Trace:
+        return Trace(
+            trace_id=self._plan.trace_id(task),
+            timestamp_utc=run.timestamp_utc,
+            prompt=prompt,
+            model=self._spec.model.name,
+            spans=run.spans,
+            llm_steps=run.steps,
+            total_duration_ms=run.elapsed_ns / 1e6,
+            metadata=self._plan.metadata(task),
+            environment=self._environment,
+            outcome=outcome,
+            prepare_ms=prepare_ms,
+        )
+
+
+def _empty_run() -> Run:
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    return Run(steps=(), spans=(), outcome=Outcome(ended="internal_error"), timestamp_utc=now, elapsed_ns=0)
+
+
+def _given_up(outcome: Outcome) -> AgentTraceError:
+    """Return the error that ends a campaign in which nothing works any more."""
+    kind = ModelServerError if outcome.ended == "model_error" else WorkerLostError
+    return kind(
+        f"{GIVEN_UP_IN_A_ROW} tasks in a row could not be run for the infrastructure's reasons, so the campaign stops; "
+        f"the last one ended with {outcome.ended}: {outcome.detail}"
+    )

@@ -1,0 +1,211 @@
+"""Turns options into a plan: run spec, tasks in order, and what follows from both alone: ids, seeds, metadata."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import UNSET
+
+from agenttrace import __version__
+from agenttrace.agents import agent_kind
+from agenttrace.campaign.options import Options, check_options, check_size, sampler_of, served
+from agenttrace.campaign.place import place
+from agenttrace.records import Record, RunSpec, SandboxSpec, derived_id, digest
+from agenttrace.sandbox.policies import policies
+from agenttrace.serving import profiles
+from agenttrace.serving.chat import fixed_part
+from agenttrace.tasks import task_set
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from agenttrace.tasks import Task, TaskSet
+
+_SEEDS = 2**31
+
+
+class Plan(Record, frozen=True, kw_only=True):
+    """A campaign ready to run.
+
+    Attributes:
+        spec: everything that shapes its records.
+        spec_sha256: `spec.digest`, which takes long where a plan has many tasks.
+        path: the record file.
+        tasks: the tasks, each once, in order.
+        resumes: whether the run spec was there before.
+    """
+
+    spec: RunSpec
+    spec_sha256: str
+    path: Path
+    tasks: tuple[Task, ...]
+    resumes: bool
+
+    @property
+    def size(self) -> int:
+        """How many records the campaign has in the end."""
+        return len(self.tasks) * self.spec.dataset.rollouts
+
+    def jobs(self) -> Iterator[Task]:
+        """Yield every run of every task, in order.
+
+        Tasks that share a fixture are run once each, then again for the next rollout. Of tasks with trees of their own
+        the runs stand together: they share the longest prefix that a server's cache can use, and a sandbox worker
+        meets the tree that it has at hand.
+        """
+        rollouts = range(self.spec.dataset.rollouts)
+        if self.spec.dataset.sampling is UNSET:
+            pairs = ((task, index) for index in rollouts for task in self.tasks)
+        else:
+            pairs = ((task, index) for task in self.tasks for index in rollouts)
+        return (msgspec.structs.replace(task, rollout=index) if index else task for task, index in pairs)
+
+    def trace_id(self, task: Task) -> str:
+        """Return the id that this task has in this campaign, always the same."""
+        return derived_id("trace", self.spec.run_id, self.spec.dataset.name, task.task_id, task.rollout)
+
+    def prompt(self, task: Task) -> str:
+        """Return the message that puts a task to the model."""
+        return agent_kind(self.spec.agent.kind).prompt(self.spec.agent, task)
+
+    def metadata(self, task: Task) -> dict[str, Any]:
+        """Return the `metadata` of the task's trace."""
+        return metadata(self.spec, task, spec_sha256=self.spec_sha256)
+
+    def sandbox(self, task: Task) -> SandboxSpec:
+        """Return where the task's tools run: the run spec's sandbox, with the task's own tree where it has one."""
+        if task.fixture is None:
+            return self.spec.sandbox
+        return msgspec.structs.replace(
+            self.spec.sandbox, fixture=task.fixture, fixture_version=task.fixture_digest or ""
+        )
+
+
+def make_plan(
+    options: Options, *, images: dict[str, str], folder: Path, now: datetime, trees: Path | None = None
+) -> Plan:
+    """Return the plan of a campaign, resuming the newest one in `folder` that had the same spec.
+
+    Args:
+        options: what the user asked for.
+        images: environment digest per image.
+        folder: where record files lie.
+        now: names a new campaign; used for nothing else.
+        trees: folder of prepared tasks, for a task set that needs one.
+
+    Raises:
+        UsageError: unknown model, data set, agent, profile or range; or the file belongs to a campaign with another
+            spec.
+    """
+    check_options(options)
+    chosen = task_set(options.dataset, trees=trees)
+    tasks = chosen.tasks(offset=options.offset, count=options.count)
+    check_size(len(tasks), options.rollouts)
+    spec, path, resumes = place(_draft(options, chosen, images), options, folder, now)
+    return Plan(spec=spec, spec_sha256=spec.digest, path=path, tasks=tasks, resumes=resumes)
+
+
+def _draft(options: Options, chosen: TaskSet, images: dict[str, str]) -> RunSpec:
+    """Return the run spec without a name of its own, unless one was asked for."""
+    pin, serving = served(options)
+    dataset = chosen.spec(offset=options.offset, count=options.count)
+    kind = agent_kind(options.agent or chosen.agent)
+    policy = policies()[chosen.policy]
+    agent = kind.spec(
+        options.of_agent,
+        policy=policy,
+        context_length=pin.context_length,
+        checkout=dataset.sampling is not UNSET,
+    )
+    sampler = sampler_of(options)
+    longest = kind.options(agent).max_output_tokens
+    return RunSpec(
+        run_id=options.run_id or "",
+        dataset=msgspec.structs.replace(dataset, rollouts=options.rollouts),
+        model=pin,
+        serving=serving,
+        sampler=sampler if longest is None else msgspec.structs.replace(sampler, max_tokens=longest),
+        agent=agent,
+        sandbox=SandboxSpec(
+            policy=chosen.policy,
+            fixture=chosen.fixture,
+            fixture_version=chosen.fixture_version(),
+            memory_bytes=policy.limits.memory_bytes,
+            pids=policy.limits.pids,
+            cpus=policy.limits.cpus,
+            clock=chosen.clock,
+        ),
+        images=images,
+        collector_version=__version__,
+    )
+
+
+def request_seed(spec: RunSpec, task: Task) -> int:
+    """Return the seed of every request of a task's run.
+
+    It is the sampler's plus the rollout's index; of drawn tasks 31 bits of a digest of seed, task and index, so that no
+    two runs of a large set share one.
+    """
+    if spec.dataset.sampling is UNSET:
+        return spec.sampler.seed + task.rollout
+    return int(digest([spec.sampler.seed, task.task_id, task.rollout])[:16], 16) % _SEEDS
+
+
+def request_part(spec: RunSpec) -> dict[str, Any]:
+    """Return what every request of a campaign holds beside its conversation, but for the seed of a rollout."""
+    return fixed_part(
+        model=spec.model.name,
+        sampler=spec.sampler,
+        tools=getattr(spec.agent, "tools", ()),
+        tool_choice=getattr(spec.agent, "tool_choice", "auto"),
+        cache_prompt=spec.serving.cache_prompt,
+    )
+
+
+def metadata(spec: RunSpec, task: Task, *, spec_sha256: str) -> dict[str, Any]:
+    """Return the `metadata` of a trace: a pure function of (run spec, task), the same bytes on any machine.
+
+    Keys of AgentTrace 0.3.0 keep their names; what 0.3.0 mixed in from the host is in `environment`.
+    """
+    return {
+        "schema_version": spec.schema_version,
+        "collector_version": spec.collector_version,
+        "run_id": spec.run_id,
+        "run_spec_sha256": spec_sha256,
+        "dataset_name": spec.dataset.name,
+        "dataset_split": spec.dataset.split,
+        "dataset_offset": spec.dataset.offset,
+        "dataset_sha256": spec.dataset.sha256,
+        "source": spec.dataset.name,
+        "task_id": task.task_id,
+        "task_name": task.name,
+        "task_kind": task.kind,
+        "rollout_index": task.rollout,
+        "model_family": spec.model.name,
+        "model_artifact": spec.model.artifact,
+        "model_sha256": spec.model.sha256,
+        "quantization": spec.model.quantization,
+        "demo": spec.model.demo,
+        "chat_template": _short_digest(spec.model.chat_template_sha256),
+        "serving_engine": spec.serving.engine,
+        "serving_engine_version": spec.serving.engine_version,
+        "serving_profile": spec.serving.profile,
+        "context_length": spec.model.context_length,
+        **agent_kind(spec.agent.kind).metadata(spec.agent),
+        "sampler": spec.sampler.name,
+        "seed": request_seed(spec, task),
+        "temperature": spec.sampler.temperature,
+        "prompt_sanitization_version": spec.dataset.prompt_sanitization_version,
+        "sandbox_policy": spec.sandbox.policy,
+        "sandbox_clock": spec.sandbox.clock,
+        "fixture_version": spec.sandbox.fixture_version,
+        "images": spec.images,
+        **task.facts,
+    }
+
+
+def _short_digest(sha256: str) -> str:
+    return sha256 if sha256 == profiles.NOT_REPORTED else f"sha256:{sha256[:12]}"

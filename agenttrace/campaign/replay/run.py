@@ -1,0 +1,238 @@
+"""Replays a record file inside the collector container: the recorded replies, the real loop, the real tools.
+
+Every trace runs again exactly as `collect` runs it, with a model that says what the cassette holds. Prompts, tools and
+tasks are those of this version of the kit, so that a change of any of them shows; sampler and limits are the recorded
+ones. What comes out is compared with the record, byte for byte, but for the fields the schema marks as measured.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import UNSET
+
+from agenttrace import __version__
+from agenttrace.agents import agent_kind
+from agenttrace.campaign.environment import image_digests
+from agenttrace.campaign.inputs import RecordedFacts, changed_parts, changed_paths, input_differences, replay_facts
+from agenttrace.campaign.loop import Campaign
+from agenttrace.campaign.plan import Plan, metadata, request_part
+from agenttrace.campaign.replay.findings import Finding, located
+from agenttrace.campaign.replay.report import Report
+from agenttrace.errors import DataError
+from agenttrace.records import RunSpec, Trace
+from agenttrace.records.compare import Difference, record_differences
+from agenttrace.sandbox.policies import policies
+from agenttrace.serving.cassette import Cassette, cassette_path
+from agenttrace.serving.tape import ReplayingModel
+from agenttrace.store.ids import IdIndex
+from agenttrace.store.read import RecordIndex, read_run_spec, run_spec_path
+from agenttrace.tasks import set_name, task_set
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agenttrace.campaign.loop import Display
+    from agenttrace.sandbox.client import Worker
+    from agenttrace.serving.model import Model
+    from agenttrace.tasks import Task
+
+
+class Replay:
+    """One record file with its run spec and its cassette, ready to run again."""
+
+    def __init__(self, path: Path, *, trees: Path | None = None) -> None:
+        """Read everything that lies beside the record file; `trees` has prepared tasks over checkouts.
+
+        Raises:
+            UsageError: record file, run spec or cassette cannot be opened.
+            DataError: one of them is not what it must be.
+        """
+        self.path = path
+        self.spec = read_run_spec(run_spec_path(path))
+        self.index = RecordIndex(path)
+        self.cassette = Cassette(cassette_path(path))
+        self.findings: dict[Finding, None] = {}
+        self.notes: list[str] = []
+        self._set = task_set(set_name(self.spec.dataset), trees=trees)
+        kind = agent_kind(self.spec.agent.kind)
+        self._agent = kind.spec(
+            kind.options(self.spec.agent),
+            policy=policies()[self.spec.sandbox.policy],
+            context_length=self.spec.model.context_length,
+            checkout=self.spec.dataset.sampling is not UNSET,
+        )
+        self._asked: dict[str, list[tuple[Finding, bool]]] = {}
+        self._lock = threading.Lock()
+        self._check_cassette()
+
+    def _check_cassette(self) -> None:
+        for one in self.cassette.damage:
+            self._find(Finding(where="cassette", field=self.cassette.path.name, recorded="whole", found=str(one)))
+        if self.cassette.run_spec_sha256 not in {None, self.spec.digest}:
+            self._find(
+                Finding(
+                    where="cassette",
+                    field="run_spec_sha256",
+                    recorded=str(self.cassette.run_spec_sha256),
+                    found=self.spec.digest,
+                )
+            )
+
+    def check_inputs(self, worker: Worker) -> None:
+        """Name every input that is another one here than in the run spec.
+
+        Another fixture or task file is a finding, since it is what the traces are made of. Another image is a note: a
+        replay is there to show whether the traces are the same in spite of it.
+        """
+        facts = replay_facts(worker, self.spec)
+        try:
+            recorded = msgspec.convert(self.cassette.facts, RecordedFacts)
+        except msgspec.ValidationError as error:
+            self._find(Finding(where="cassette", field="facts", recorded="fixture and sandbox", found=str(error)))
+            recorded = RecordedFacts()
+        for line in input_differences(self.spec, self._here(worker)):
+            field, _, values = line.partition(": ")
+            was, _, is_ = values.partition(" / ")
+            if "fixture" in field or field.startswith(("dataset", "the task file")):
+                self._find(Finding(where="inputs", field=field, recorded=was, found=is_))
+            else:
+                self.notes.append(line)
+        fixture, sandbox = recorded.fixture or facts["fixture"], recorded.sandbox or []
+        for line in changed_paths(fixture, facts["fixture"]):
+            path, _, change = line.partition(": ")
+            self._find(Finding(where="inputs", field=f"fixture file {path}", recorded="", found=change))
+        self.notes += [f"sandbox, {one}" for one in changed_parts(sandbox, facts["sandbox"])]
+
+    def _here(self, worker: Worker) -> RunSpec:
+        spec = self.spec
+        chosen = self._set.spec(offset=spec.dataset.offset, count=spec.dataset.count)
+        images = {**spec.images, **image_digests()}
+        if worker.info.environment_digest is not None:
+            images["sandbox"] = worker.info.environment_digest
+        fixture = worker.info.fixtures.get(spec.sandbox.fixture, "none")
+        if spec.dataset.sampling is not UNSET:  # every task brings a tree of its own, whose digest is in its metadata
+            fixture = self._set.fixture_version()
+        return msgspec.structs.replace(
+            spec,
+            images={name: images[name] for name in spec.images},
+            dataset=msgspec.structs.replace(spec.dataset, sha256=chosen.sha256),
+            agent=self._agent,
+            sandbox=msgspec.structs.replace(spec.sandbox, fixture_version=fixture),
+            collector_version=__version__,
+        )
+
+    def run(self, connect: Callable[[], Worker], display: Display, *, workers: int, repeats: int) -> Report:
+        """Replay every trace that can be replayed and return what was found.
+
+        Raises:
+            WorkerLostError: no sandbox worker can be had any more.
+        """
+        first = connect()
+        self.check_inputs(first)
+        spec = self._here(first)
+        first.close()
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="agenttrace-") as folder:
+            plan = self._plan(spec, Path(folder, "replay.jsonl"))
+            wanted = self._wanted(plan)
+            replayed = {plan.trace_id(task) for task in wanted}
+            for _ in range(repeats):
+                log = _Comparison(self, plan, wanted)
+                summary = Campaign(plan, self._set, self, connect, {}, display).run(log, workers=workers)
+                for task in summary.abandoned:
+                    replayed.discard(plan.trace_id(task))
+                    self._find(self._lost(plan.trace_id(task), task, "the replay did not come to an end"))
+        different = {finding.trace_id for finding in self.findings}
+        return Report(
+            file=self.path.name,
+            traces=len(self.index.ids),
+            replayed=len(replayed),
+            identical=sum(trace_id not in different for trace_id in replayed),
+            repeats=repeats,
+            workers=workers,
+            elapsed_s=round(time.monotonic() - started, 3),
+            notes=tuple(self.notes),
+            findings=tuple(self.findings),
+        )
+
+    def _plan(self, spec: RunSpec, path: Path) -> Plan:
+        tasks = self._set.tasks(offset=spec.dataset.offset, count=spec.dataset.count)
+        return Plan(spec=spec, spec_sha256=self.spec.digest, path=path, tasks=tasks, resumes=False)
+
+    def _wanted(self, plan: Plan) -> list[Task]:
+        """Return the jobs whose traces are in the file and in the cassette; the others become findings."""
+        by_id = {plan.trace_id(task): task for task in plan.jobs()}
+        wanted = []
+        for trace_id in self.index.ids:
+            task = by_id.get(trace_id)
+            if task is None:
+                self._find(self._lost(trace_id, None, "no task of the run spec has this trace id"))
+                continue
+            try:
+                self.cassette.turns(trace_id)
+            except DataError as error:
+                self._find(self._lost(trace_id, task, str(error)))
+            else:
+                wanted.append(task)
+        return wanted
+
+    def for_trace(self, trace_id: str, *, seed: int) -> Model:
+        """Return the model that says what was recorded of a trace."""
+        fixed = {**request_part(msgspec.structs.replace(self.spec, agent=self._agent)), "seed": seed}
+        turns = self.cassette.turns(trace_id)
+        asked = self._asked[trace_id] = []
+
+        def differs(step: int, found: list[Difference]) -> None:
+            messages = turns[step - 1].messages if step <= len(turns) else ()
+            answers = {"tool", "user"}
+            outputs = {f"messages[{at}]" for at, one in enumerate(messages) if at > 1 and one.get("role") in answers}
+            for one in found:
+                finding = Finding(trace_id=trace_id, where=f"step {step}", **msgspec.structs.asdict(one))
+                asked.append((finding, one.field.split(".")[1] in outputs if "." in one.field else False))
+
+        return ReplayingModel(turns, fixed, differs)
+
+    def compare(self, trace_id: str, trace: Trace, task: Task) -> None:
+        """Compare a replayed trace with its record.
+
+        That a request carries another tool output is told by the span that made it; it is told again only where no
+        span says so.
+        """
+        replayed = msgspec.structs.replace(trace, metadata=metadata(self.spec, task, spec_sha256=self.spec.digest))
+        found = record_differences(Trace, self.index.line(trace_id), msgspec.json.encode(replayed))
+        told = any(one.field.startswith("spans[") for one in found)
+        for finding, is_output in self._asked.pop(trace_id, []):
+            if not (is_output and told):
+                self._find(msgspec.structs.replace(finding, task_id=task.task_id))
+        for one in found:
+            self._find(located(trace_id, task, one, trace))
+
+    def _lost(self, trace_id: str, task: Task | None, why: str) -> Finding:
+        task_id = None if task is None else task.task_id
+        return Finding(trace_id=trace_id, task_id=task_id, where="trace", field="", recorded="a record", found=why)
+
+    def _find(self, finding: Finding) -> None:
+        with self._lock:
+            self.findings[finding] = None
+
+
+class _Comparison:
+    """Takes replayed traces as a record file takes collected ones, and compares them; what is not wanted is there."""
+
+    def __init__(self, replay: Replay, plan: Plan, wanted: list[Task]) -> None:
+        self.ids = IdIndex()
+        self._replay = replay
+        self._tasks = {plan.trace_id(task): task for task in wanted}
+        for task in plan.jobs():
+            if plan.trace_id(task) not in self._tasks:
+                self.ids.add(plan.trace_id(task))
+
+    def append(self, trace_id: str, trace: Trace) -> None:
+        self._replay.compare(trace_id, trace, self._tasks[trace_id])
+        self.ids.add(trace_id)

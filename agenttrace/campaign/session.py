@@ -1,0 +1,285 @@
+"""One session of a campaign inside the collector container: plan, check what is there, run, sum up."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import re
+import resource
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from agenttrace.agents import agent_kind
+from agenttrace.campaign.environment import image_digests, observe
+from agenttrace.campaign.inputs import replay_facts
+from agenttrace.campaign.options import Options
+from agenttrace.campaign.place import STAMP_FORMAT, write_run_spec
+from agenttrace.campaign.plan import Plan, make_plan, request_part
+from agenttrace.campaign.workers import WorkerPool, check_worker
+from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.records import BashBlockSpec, Record
+from agenttrace.serving.cassette import cassette_path
+from agenttrace.serving.cassette_log import CassetteLog
+from agenttrace.serving.endpoint import answers, check_base_url, check_server, wait_until_ready
+from agenttrace.serving.profiles import NOT_REPORTED
+from agenttrace.store.jsonl import RecordLog, known_ids, write_whole
+from agenttrace.store.read import read_traces, run_spec_path
+from agenttrace.tasks import set_name, task_set
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from agenttrace.campaign.loop import Summary
+    from agenttrace.records import RunSpec, ServingSpec
+    from agenttrace.serving.budget import Counters
+    from agenttrace.serving.chat import ChatModel
+    from agenttrace.serving.endpoint import ServerFacts
+    from agenttrace.store.ids import IdIndex
+
+EXIT_INCOMPLETE = 4
+SERVER_START_S = 600.0
+ENDPOINT_START_S = 20.0
+"""An endpoint of somebody else's runs already, or its address is wrong."""
+_STAMPED = re.compile(r"_(\d{8}T\d{6}Z)\.jsonl$")
+
+
+class Surroundings(Record, frozen=True, kw_only=True):
+    """Where a session finds what it needs; none of it shapes a record.
+
+    Attributes:
+        folder: where record files lie.
+        base_url: the model server, up to and including `/v1`.
+        sockets: where sandbox workers listen.
+        trees: prepared tasks over checkouts and their trees.
+        workers: tasks run at a time.
+        report: gets what the session cost, as JSON (`None`: nothing is written).
+        key: for the model server; recorded nowhere.
+    """
+
+    folder: Path
+    base_url: str
+    sockets: Path
+    trees: Path | None = None
+    workers: int = 1
+    report: Path | None = None
+    key: str | None = None
+
+
+def describe(options_json: str, *, folder: Path, trees: Path | None = None) -> list[dict[str, Any]]:
+    """Return what each campaign would do: its file, run id, how many records it has in the end, how many are left.
+
+    New files get the time stamp of those that are resumed, so that the files of one campaign share it.
+    """
+    every = _options(options_json)
+    plans = [_plan(options, folder, trees) for options in every]
+    stamps = [found[1] for plan in plans if plan.resumes and (found := _STAMPED.search(plan.path.name))]
+    shared = stamps[0] if stamps else datetime.now(UTC).strftime(STAMP_FORMAT)
+    described = []
+    for options, first in zip(every, plans, strict=True):
+        plan = first if first.resumes else _plan(msgspec.structs.replace(options, stamp=shared), folder, trees)
+        done = known_ids(plan.path) if plan.path.exists() else None
+        described.append(
+            {
+                "file": plan.path.name,
+                "run_id": plan.spec.run_id,
+                "tasks": plan.size,
+                "todo": plan.size - _done(plan, done),
+                "resumes": plan.resumes,
+            }
+        )
+    return described
+
+
+def _options(text: str) -> tuple[Options, ...]:
+    try:
+        return msgspec.json.decode(text, type=tuple[Options, ...])
+    except msgspec.DecodeError as error:
+        raise UsageError(f"--options: {error}") from error
+
+
+def _plan(options: Options, folder: Path, trees: Path | None) -> Plan:
+    if not os.access(folder, os.W_OK):
+        raise StorageError(f"the folder for records ({folder}) is not writable by this user")
+    return make_plan(options, images=image_digests(), folder=folder, now=datetime.now(UTC), trees=trees)
+
+
+def _done(plan: Plan, ids: IdIndex | None) -> int:
+    """Return how many of a plan's jobs have a record."""
+    return sum(plan.trace_id(job) in ids for job in plan.jobs()) if ids else 0
+
+
+def collect(options_json: str, around: Surroundings) -> int:
+    """Run a campaign to its end and return the exit status (0 when every task has a record).
+
+    Raises:
+        AgentTraceError: with the reason, after every finished record is on disk.
+    """
+    from agenttrace.campaign.display import console  # noqa: PLC0415 - rich
+
+    around = msgspec.structs.replace(around, base_url=check_base_url(around.base_url))
+    (options,) = _options(options_json)
+    gc.disable()  # until the first task: nothing that starting makes is garbage
+    plan = _plan(options, around.folder, around.trees)
+    _begin_importing("openai")
+    out = console()
+    with RecordLog(plan.path) as log:
+        if log.torn_bytes:
+            out.print(f"cut off a torn last line of {log.torn_bytes} bytes, left by a killed session")
+        done = _done(plan, log.ids)
+        if done == plan.size:
+            out.print(f"nothing to do: all {plan.size} tasks have a record in {plan.path.name}")
+            return 0
+        if plan.resumes:
+            out.print(f"resuming {plan.path.name}: {done} tasks done, {plan.size - done} to do")
+        earlier = cassette_path(plan.path).exists()
+        try:
+            if not plan.resumes:
+                write_run_spec(plan.spec, plan.path)
+            with CassetteLog(cassette_path(plan.path), run_spec_sha256=plan.spec_sha256, recorded=log.ids) as cassette:
+                return _run(plan, log, cassette, out, around, done)
+        except BaseException:
+            _leave_nothing_empty(plan, cassette_too=not earlier)
+            raise
+
+
+def _leave_nothing_empty(plan: Plan, *, cassette_too: bool) -> None:
+    """Remove the files of a campaign that never began; attempts that are kept need their run spec."""
+    if plan.resumes or plan.path.stat().st_size or plan.path.with_suffix(".failures.jsonl").exists():
+        return
+    for path in (plan.path, run_spec_path(plan.path), _skipped_path(plan)):
+        path.unlink(missing_ok=True)
+    if cassette_too:
+        cassette_path(plan.path).unlink(missing_ok=True)
+
+
+def _begin_importing(name: str) -> None:
+    """Import a heavy package while this thread reads the files and waits for server and worker."""
+    threading.Thread(target=importlib.import_module, args=(name,)).start()
+
+
+def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around: Surroundings, done: int) -> int:
+    from agenttrace.campaign.display import CampaignDisplay, closing_table, label  # noqa: PLC0415
+    from agenttrace.campaign.loop import Campaign  # noqa: PLC0415
+    from agenttrace.serving.tape import Recorder  # noqa: PLC0415
+
+    spec, key = plan.spec, around.key
+    tasks = task_set(set_name(spec.dataset), trees=around.trees)
+    skipped = _write_skipped(plan, getattr(tasks, "skipped", ()))
+    facts = wait_until_ready(around.base_url, timeout_s=patience_s(spec.serving), key=key)
+    checks = check_server(facts, spec)
+    tell_checks(checks, out)
+    counters = _counters(spec, facts, around, out)
+    pool = WorkerPool(around.sockets)
+    first = pool.connect()
+    check_worker(first.info, spec)
+    environment = observe(facts, checks, first.info)
+    if counters is not None:
+        environment["token_count"] = counters.route
+    cassette.note(replay_facts(first, spec))
+    pool.give_back(first)
+    models = _models(spec, around.base_url, key, counters)
+    recorder = Recorder(models, request_part(spec), cassette, log)
+
+    with CampaignDisplay(out, total=plan.size, done=done) as display:
+        campaign = Campaign(
+            plan, tasks, recorder, pool.connect, environment, display, lambda: answers(around.base_url, key=key)
+        )
+        gc.freeze()
+        gc.enable()
+        summary = campaign.run(recorder, workers=around.workers)
+    slots = spec.serving.slots or facts.slots
+    solvable = {task.task_id: task.solvable for task in plan.tasks if not task.solvable}
+    out.print(closing_table(summary, read_traces(plan.path), solvable=solvable, slots=slots, skipped=skipped))
+    if around.report is not None:
+        _write_report(around.report, summary, slots)
+    kept = plan.path.with_suffix(".failures.jsonl").name
+    if not log.ids:
+        raise DataError(f"no task has a record; the attempts are in {kept}")
+    if summary.abandoned:
+        names = ", ".join(label(task) for task in summary.abandoned[:10])
+        out.print(f"[red]without a record, the same command tries again: {names} (their attempts: {kept})[/]")
+        return EXIT_INCOMPLETE
+    return 0
+
+
+def _skipped_path(plan: Plan) -> Path:
+    return plan.path.with_suffix(".skipped.json")
+
+
+def _write_skipped(plan: Plan, skipped: tuple[Record, ...]) -> int:
+    """Store beside the records which tasks have no tree, and why; return how many."""
+    if skipped:
+        write_whole(_skipped_path(plan), msgspec.json.format(msgspec.json.encode(skipped), indent=2) + b"\n")
+    else:
+        _skipped_path(plan).unlink(missing_ok=True)
+    return len(skipped)
+
+
+def _counters(spec: RunSpec, facts: ServerFacts, around: Surroundings, out: Console) -> Counters | None:
+    """Return what counts prompts, where the agent asks for that.
+
+    Raises:
+        UsageError: the agent's budget is more than the server can hold; requests would be refused for their length.
+    """
+    if not agent_kind(spec.agent.kind).counts_tokens:
+        return None
+    from agenttrace.serving.budget import Counters  # noqa: PLC0415
+
+    room = facts.context_length
+    if isinstance(spec.agent, BashBlockSpec) and room is not None and spec.agent.max_total_tokens > room:
+        raise UsageError(f"--max-total-tokens {spec.agent.max_total_tokens}: the server has room for {room} tokens")
+    found = Counters(around.base_url, model=spec.model.name, api_key=around.key)
+    out.print(f"prompt tokens are counted by: {found.route}")
+    return found
+
+
+def _models(spec: RunSpec, base_url: str, key: str | None, counters: Counters | None) -> ChatModel:
+    """Return what gives every trace of a campaign its model."""
+    from agenttrace.serving.chat import ChatModel  # noqa: PLC0415
+
+    return ChatModel(
+        base_url,
+        model=spec.model.name,
+        sampler=spec.sampler,
+        tools=getattr(spec.agent, "tools", ()),
+        tool_choice=getattr(spec.agent, "tool_choice", "auto"),
+        cache_prompt=spec.serving.cache_prompt,
+        counters=counters,
+        api_key=key,
+    )
+
+
+def patience_s(serving: ServingSpec) -> float:
+    """Return how long a server may take until it answers."""
+    return ENDPOINT_START_S if serving.engine == "external" else SERVER_START_S
+
+
+def tell_checks(checks: dict[str, str], out: Console) -> None:
+    """Say what could not be checked; a server that reports everything needs no line."""
+    for verdict, why in (
+        (NOT_REPORTED, "the endpoint does not report, so it was not checked"),
+        ("not pinned", "only reported, nothing to check it against"),
+    ):
+        names = [name for name, found in checks.items() if found == verdict]
+        if names:
+            out.print(f"[yellow]{why}: {', '.join(names)}[/]")
+
+
+def _write_report(path: Path, summary: Summary, slots: int | None) -> None:
+    """Write what the session did and what it cost this process; sizes in bytes."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    document = {
+        **msgspec.to_builtins(summary),
+        "abandoned": len(summary.abandoned),
+        "slots": slots,
+        "cpu_ns": round((used.ru_utime + used.ru_stime) * 1e9),
+        "peak_rss_bytes": used.ru_maxrss * (1024 if sys.platform == "linux" else 1),
+    }
+    write_whole(path, msgspec.json.encode(document) + b"\n")

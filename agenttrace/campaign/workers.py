@@ -1,0 +1,74 @@
+"""The sandbox workers of a session: connected, checked against the run spec, handed to the threads that run tasks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from agenttrace.errors import UsageError, WorkerLostError
+from agenttrace.sandbox.client import acquire
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agenttrace.records import RunSpec
+    from agenttrace.sandbox.client import Worker
+    from agenttrace.sandbox.reports import WorkerInfo
+
+WORKER_START_S = 120.0
+_TRY_S = 0.5
+
+
+def check_worker(info: WorkerInfo, spec: RunSpec) -> None:
+    """Refuse a sandbox that was made from another image, or has other limits, than the run spec names."""
+    wanted = (spec.sandbox.memory_bytes, spec.sandbox.pids, spec.sandbox.cpus)
+    found = (info.limits.memory_bytes, info.limits.pids, info.limits.cpus)
+    if any(is_ is not None and is_ != should for is_, should in zip(found, wanted, strict=True)):
+        raise UsageError(
+            f"the sandbox's limits (memory, processes, processors) are {found}, the run spec names {wanted}"
+        )
+    expected = spec.images.get("sandbox")
+    if None not in {expected, info.environment_digest} and info.environment_digest != expected:
+        raise UsageError(
+            f"the sandbox has the environment digest {info.environment_digest}, the run spec names {expected}; "
+            "build the images anew: scripts/nox -s images"
+        )
+
+
+class WorkerPool:
+    """The sandbox workers this session holds; safe to use from the threads that run tasks."""
+
+    def __init__(self, sockets: Path) -> None:
+        self._sockets = sockets
+        self._lock = threading.Lock()
+        self._given: list[Worker] = []
+        self._spare: list[Worker] = []
+
+    def connect(self) -> Worker:
+        """Return an idle worker that nobody here has.
+
+        Raises:
+            WorkerLostError: none became free in time.
+        """
+        deadline = time.monotonic() + WORKER_START_S
+        while True:
+            try:
+                return self._one_try()
+            except WorkerLostError:
+                if time.monotonic() > deadline:
+                    raise
+
+    def _one_try(self) -> Worker:
+        with self._lock:  # one thread at a time, so that two do not take the same worker; briefly, so that none starves
+            if self._spare:
+                return self._spare.pop()
+            self._given = [worker for worker in self._given if not worker.closed]
+            held = {worker.path for worker in self._given if worker.path is not None}
+            (worker,) = acquire(self._sockets, count=1, timeout_s=_TRY_S, held=held)
+            self._given.append(worker)
+            return worker
+
+    def give_back(self, worker: Worker) -> None:
+        """Keep a worker for the next one who asks."""
+        self._spare.append(worker)

@@ -1,1 +1,0 @@
-"""Checks and measurements of the kit on the machine it runs on."""

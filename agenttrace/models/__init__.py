@@ -1,0 +1,1 @@
+"""Which model is meant, and its weights: named, fetched, verified."""

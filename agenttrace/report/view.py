@@ -1,0 +1,278 @@
+"""The view model: what the page shows of one trace, whatever format its record has.
+
+A reader of another format makes a `TraceView`; everything else (index, packing, page) follows from it. Times are
+milliseconds since the start of the run on one axis, sizes are bytes, and `None` is "not measured", as in the records.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import msgspec
+
+from agenttrace.records import Record
+
+if TYPE_CHECKING:
+    from agenttrace.records import LLMStep, Outcome, Output, Span, Telemetry, ToolCall, Trace
+
+SNIPPET_CHARS = 160
+_NS_PER_MS = 1e6
+_REPOSITORY = ("repo", "base_commit", "language", "tree_digest", "hidden_tests")
+_Value = TypeVar("_Value")
+
+
+class Cost(Record, frozen=True, kw_only=True):
+    """What a call cost; `method` names how the figures were taken: `foreign` ones are not of the call alone.
+
+    Attributes:
+        cpu_ms: user and system time of the call's processes.
+        peak: resident set of the largest process, bytes.
+        floor: a peak at or below this many bytes cannot be seen.
+        read: bytes from the block layer.
+        write: bytes dirtied in the page cache of disk-backed files.
+        leftovers: processes that were still alive at the end of the call and were killed.
+    """
+
+    cpu_ms: float | None
+    peak: int | None
+    read: int | None
+    write: int | None
+    method: str | None
+    floor: int | None = None
+    leftovers: int | None = None
+
+
+class CallView(Record, frozen=True, kw_only=True):
+    """One proposed tool call and what came of it; without a span it has neither output nor status.
+
+    Attributes:
+        input: the arguments, JSON text where the format has that.
+        output: what went back to the model.
+        cut: (bytes kept, bytes written) of the streams that were cut, by name.
+    """
+
+    tool: str
+    input: str
+    output: str | None = None
+    status: str | None = None
+    exit: int | None = None
+    start: float | None = None
+    end: float | None = None
+    ms: float | None = None
+    cost: Cost | None = None
+    cut: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
+
+
+class StepView(Record, frozen=True, kw_only=True):
+    """One generation of the model with the calls it proposed.
+
+    Attributes:
+        counted: prompt tokens as counted before the request was sent.
+        prompt_ms: of `ms`, what was spent on reading the prompt.
+        told: what answered a reply without a call.
+    """
+
+    n: int
+    thinks: str | None
+    says: str | None
+    calls: list[CallView]
+    start: float | None = None
+    end: float | None = None
+    ms: float | None = None
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    counted: int | None = None
+    finish: str | None = None
+    prompt_ms: float | None = None
+    told: str | None = None
+
+
+class VerdictView(Record, frozen=True, kw_only=True):
+    """One judged aspect."""
+
+    aspect: str
+    verdict: str
+    method: str
+    reason: str | None = None
+
+
+class TraceView(Record, frozen=True, kw_only=True):
+    """One trace as the page shows it.
+
+    Attributes:
+        format: what the record was written in, for the reader of the page.
+        name: of the task; where that is its id, which of its rollouts this is.
+        prepare_ms: what it took until the task's tree was ready, before the run.
+        axis: `shared` when generations and calls have times on one axis, `tools` when only calls have.
+        stray: calls that no step proposed.
+        patch: the change that the run made, as a diff; `patch_note` says why there is none, or what it leaves out.
+        facts: the record's metadata, environment and scores, and of a checkout where it is from, shown as they are.
+    """
+
+    id: str
+    format: str
+    time: str
+    prompt: str
+    model: str
+    dataset: str
+    task: str
+    name: str
+    run: str
+    ms: float | None
+    prepare_ms: float | None = None
+    axis: Literal["shared", "tools"]
+    steps: list[StepView]
+    stray: list[CallView]
+    ended: str | None = None
+    detail: str | None = None
+    answer: str | None = None
+    patch: str | None = None
+    patch_note: str | None = None
+    solved: bool | None = None
+    verdicts: list[VerdictView]
+    facts: dict[str, Any]
+
+    @property
+    def calls(self) -> list[CallView]:
+        """Every call, in order."""
+        return [*(call for step in self.steps for call in step.calls), *self.stray]
+
+
+def trace_view(trace: Trace) -> TraceView:
+    """Return the view of a record, whatever agent made it."""
+    meta, outcome = trace.metadata, trace.outcome
+    starts = [*(step.start_ns for step in trace.llm_steps), *(span.start_ns for span in trace.spans)]
+    origin = min((start for start in starts if start is not None), default=0)
+    spans = _by_call(trace.spans)
+    steps = [_step(step, spans, origin) for step in trace.llm_steps]
+    left = {id(span) for spans_of_call in spans.values() for span in spans_of_call}
+    return TraceView(
+        id=trace.trace_id,
+        format=_format(trace),
+        time=trace.timestamp_utc,
+        prompt=trace.prompt,
+        model=trace.model,
+        dataset=_text(meta.get("dataset_name")),
+        task=_text(meta.get("task_id")),
+        name=_name(meta),
+        run=_text(meta.get("run_id")),
+        ms=trace.total_duration_ms,
+        prepare_ms=_known(trace.prepare_ms),
+        axis="tools" if any(step.start_ns is None for step in trace.llm_steps) else "shared",
+        steps=steps,
+        stray=[_call(None, span, origin) for span in trace.spans if id(span) in left],
+        ended=outcome.ended,
+        detail=outcome.detail,
+        answer=_answer(outcome),
+        patch=_known(outcome.patch),
+        patch_note=_known(outcome.patch_note),
+        solved=outcome.solved,
+        verdicts=[
+            VerdictView(aspect=v.aspect, verdict=v.verdict, method=v.method, reason=v.reason) for v in outcome.verdicts
+        ],
+        facts={
+            "repository": {name: meta[name] for name in _REPOSITORY if name in meta} if "repo" in meta else {},
+            "metadata": meta,
+            "environment": trace.environment,
+            "scores": outcome.scores,
+        },
+    )
+
+
+def _format(trace: Trace) -> str:
+    """Return what a record was written in: for one that was read from another format, that format."""
+    kept = trace.environment.get("imported")
+    named = kept.get("format") if isinstance(kept, dict) else None
+    return named if isinstance(named, str) else f"schema {trace.metadata.get('schema_version', '1.0.0')}"
+
+
+def _text(value: object) -> str:
+    """Return a metadata value as text; what is absent is empty."""
+    return "" if value is None else str(value)
+
+
+def _known(value: _Value | msgspec.UnsetType | None) -> _Value | None:
+    """Return a value; `None` also where its field does not apply."""
+    return None if value is msgspec.UNSET else value
+
+
+def _name(meta: dict[str, Any]) -> str:
+    name, index = _text(meta.get("task_name")), meta.get("rollout_index")
+    return f"rollout {index}" if name and name == _text(meta.get("task_id")) and index is not None else name
+
+
+def _answer(outcome: Outcome) -> str | None:
+    """Return the answer; what an agent submitted beside a patch is nothing new when it is that patch, or nothing."""
+    beside_patch = outcome.patch is not msgspec.UNSET
+    return None if beside_patch and outcome.final_answer in {"", outcome.patch} else outcome.final_answer
+
+
+def _by_call(spans: tuple[Span, ...]) -> dict[str | None, deque[Span]]:
+    """Return the spans of each call id, in order; nothing keeps a foreign record from giving one id twice."""
+    found: dict[str | None, deque[Span]] = {}
+    for span in spans:
+        found.setdefault(span.call_id, deque()).append(span)
+    return found
+
+
+def _step(step: LLMStep, spans: dict[str | None, deque[Span]], origin: int) -> StepView:
+    """Return the view of a step; its calls take the first span of their id."""
+    calls = [(call, spans.get(call.call_id)) for call in step.tool_calls or ()]
+    return StepView(
+        n=step.step_number,
+        thinks=step.reasoning_content,
+        says=step.model_output,
+        calls=[_call(call, found.popleft() if found else None, origin) for call, found in calls],
+        start=_since(step.start_ns, origin),
+        end=_since(step.end_ns, origin),
+        ms=step.duration_ms,
+        tokens_in=step.input_tokens,
+        tokens_out=step.output_tokens,
+        counted=_known(step.counted_tokens),
+        finish=step.finish_reason,
+        prompt_ms=step.timings.prompt_ms if step.timings else None,
+        told=_known(step.answered),
+    )
+
+
+def _since(moment_ns: int | None, origin: int) -> float | None:
+    """Milliseconds since the origin; `None` where a record read from another format has no time."""
+    return None if moment_ns is None else (moment_ns - origin) / _NS_PER_MS
+
+
+def _call(call: ToolCall | None, span: Span | None, origin: int) -> CallView:
+    if span is None:
+        return CallView(tool=call.name if call else "", input=call.arguments if call else "")
+    # Other formats do not say how a call ended or how long it took; the fields of a record must have some number.
+    unsaid = span.start_ns is None and span.status == "ok" and span.telemetry.method == "not-measured"
+    return CallView(
+        tool=span.tool_name,
+        input=span.tool_input,
+        output=span.tool_output,
+        status=span.status,
+        exit=None if unsaid and span.exit_code == -1 else span.exit_code,
+        start=_since(span.start_ns, origin),
+        end=_since(span.end_ns, origin),
+        ms=None if unsaid else span.duration_ms,
+        cost=_cost(span.telemetry),
+        cut=dict(_cut("stdout", span.stdout) + _cut("stderr", span.stderr)),
+    )
+
+
+def _cut(name: str, output: Output | None) -> list[tuple[str, tuple[int, int]]]:
+    cut = output is not None and output.bytes_kept < output.bytes_total
+    return [(name, (output.bytes_kept, output.bytes_total))] if output is not None and cut else []
+
+
+def _cost(telemetry: Telemetry) -> Cost:
+    user, system = telemetry.user_time_s, telemetry.system_time_s
+    return Cost(
+        cpu_ms=None if user is None or system is None else (user + system) * 1000,
+        peak=telemetry.max_rss_bytes,
+        read=telemetry.read_bytes,
+        write=telemetry.write_bytes,
+        method=telemetry.method,
+        floor=telemetry.peak_rss_floor_bytes,
+        leftovers=telemetry.leftover_count,
+    )

@@ -1,0 +1,78 @@
+"""What an agent asks of a model: protocols, replies, and the errors that shape a record."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from agenttrace.records import Record, Timings
+
+Messages = list[dict[str, Any]]
+RETRY_DELAYS_S = (0.5, 1.0, 2.0, 4.0)
+"""Pauses between the tries of one request that the server did not answer."""
+
+
+class ProposedCall(Record, frozen=True, kw_only=True):
+    """A tool call as it came from the server; `arguments` is text and need not be JSON."""
+
+    name: str
+    arguments: str
+
+
+class Reply(Record, frozen=True, kw_only=True):
+    """One reply of the model with what the server says of it; times are nanoseconds, wall clock and monotonic."""
+
+    content: str | None
+    reasoning: str | None
+    tool_calls: tuple[ProposedCall, ...]
+    finish_reason: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    timings: Timings | None
+    start_ns: int
+    end_ns: int
+    elapsed_ns: int
+
+
+class ContextFullError(Exception):
+    """The prompt no longer fits into the server's context."""
+
+
+class RequestRefusedError(Exception):
+    """The server refuses this one request (HTTP 4xx); other requests may be fine."""
+
+
+class UnparsableReplyError(Exception):
+    """The model generated a tool call that the server itself could not parse."""
+
+
+class NoReplyError(Exception):
+    """A request got no reply, although it was tried again: the server's fault, or that of the way to it."""
+
+
+class Model(Protocol):
+    """Something that continues one conversation."""
+
+    def count(self, messages: Messages) -> int:
+        """Return the tokens of the prompt that these messages give; never fewer than the server will count.
+
+        Raises:
+            RequestRefusedError, NoReplyError: they could not be counted.
+        """
+        ...
+
+    def complete(self, messages: Messages, *, max_tokens: int | None = None) -> Reply:
+        """Return the next reply, of at most `max_tokens` (default: the sampler's).
+
+        Raises:
+            ContextFullError, UnparsableReplyError, RequestRefusedError, NoReplyError: they end the task, or a step.
+            ModelServerError: no task can go on.
+        """
+        ...
+
+
+class Models(Protocol):
+    """Where a campaign's conversations get their model from: a server, or a recording of one."""
+
+    def for_trace(self, trace_id: str, *, seed: int) -> Model:
+        """Return the model for the conversation of one trace; called from the thread that runs it, once per attempt."""
+        ...

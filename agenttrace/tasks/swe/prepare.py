@@ -1,0 +1,168 @@
+"""Makes what tasks over checkouts start from, before the first: rows, the sampling plan, repositories, pristine trees.
+
+Runs where the outside can be reached and nothing of a repository is ever run; the collector, which has no way out,
+finds trees and tasks in one read-only folder.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agenttrace.errors import AgentTraceError, DataError, UsageError
+from agenttrace.records import SamplingPlan
+from agenttrace.records.base import Record
+from agenttrace.store.jsonl import write_whole
+from agenttrace.tasks.swe import repositories, rows, sampling, trees
+from agenttrace.tasks.swe.task import SweTask
+from agenttrace.tasks.swe.trees import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FILE = "prepared.json"
+_REASON_CHARS = 300
+
+
+class SweOptions(Record, frozen=True, kw_only=True):
+    """Which tasks people ask for.
+
+    Attributes:
+        source: where the rows come from; see `agenttrace.tasks.swe.rows.open_source`.
+        split: of the data set.
+        languages: only tasks in one of these; empty is all.
+        hidden_tests: lay the hidden tests into the trees.
+        repos: repositories to draw; `None` is all.
+        per_repo: tasks of each; `None` is all.
+        seed: of the draw.
+    """
+
+    source: str = rows.BUNDLED
+    split: str = "train"
+    languages: tuple[str, ...] = ()
+    hidden_tests: bool = False
+    repos: int | None = None
+    per_repo: int | None = None
+    seed: int = 7
+
+
+class ReadyTask(Record, frozen=True, kw_only=True):
+    """A task and the tree that its runs start from."""
+
+    task: SweTask
+    tree: Tree
+
+    @property
+    def language(self) -> str:
+        """The row's language, or the tree's where the row names none."""
+        return self.task.language or self.tree.language
+
+
+class SkippedTask(Record, frozen=True, kw_only=True):
+    """A task of the plan that has no tree, and why."""
+
+    instance_id: str
+    repo: str
+    base_commit: str
+    reason: str
+
+
+class Prepared(Record, frozen=True, kw_only=True):
+    """Everything that the collector needs to know of the tasks, in the order of the plan."""
+
+    source: rows.RowSource
+    sampling: SamplingPlan
+    tasks: tuple[ReadyTask, ...]
+    skipped: tuple[SkippedTask, ...] = ()
+
+
+class Places(Record, frozen=True, kw_only=True):
+    """Where things lie.
+
+    Attributes:
+        trees: gets the trees and `prepared.json`.
+        cache: bare repositories, kept between runs.
+        repositories: URL with `{repo}`, or folder of mirrors; `None` is GitHub, or the bundled repositories.
+    """
+
+    trees: Path
+    cache: Path
+    repositories: str | None = None
+
+
+def prepare(options: SweOptions, places: Places, report: Callable[[str], None]) -> Prepared:
+    """Return what was made, written to `prepared.json` as well.
+
+    A task that has no tree (commit gone, too large, malformed) is told to `report`, recorded and left out.
+
+    Raises:
+        UsageError: the source, the sampling or the place of the repositories is not what it must be.
+        DataError: a row is no task, or no task at all could be made.
+    """
+    source, tasks = rows.open_source(options.source, split=options.split)
+    left_out: Counter[str] = Counter()
+    plan = sampling.draw(
+        tasks(left_out),
+        seed=options.seed,
+        repos=options.repos,
+        per_repo=options.per_repo,
+        languages=options.languages,
+        hidden_tests=options.hidden_tests,
+    )
+    for column, count in left_out.items():
+        report(f"{count} rows of {options.source} are left out: {column} is missing or empty")
+    drawn = frozenset(plan.task_ids)
+    by_id = {task.instance_id: task for task in tasks(Counter()) if task.instance_id in drawn}
+    ready: list[ReadyTask] = []
+    skipped: list[SkippedTask] = []
+    for number, name in enumerate(plan.task_ids, start=1):
+        task = by_id[name]
+        try:
+            tree = _tree(task, options, places)
+        except UsageError:
+            raise
+        except (AgentTraceError, OSError) as error:
+            reason = " ".join(str(error).split())[:_REASON_CHARS]
+            skipped.append(SkippedTask(instance_id=name, repo=task.repo, base_commit=task.base_commit, reason=reason))
+            report(f"[{number}/{len(plan.task_ids)}] {name}: left out: {reason}")
+        else:
+            ready.append(ReadyTask(task=_needed(task, options), tree=tree))
+            report(f"[{number}/{len(plan.task_ids)}] {name}: {tree.files} files, {tree.bytes / 2**20:.1f} MiB")
+    if not ready:
+        raise DataError(f"no tree could be made for any of {len(skipped)} tasks; the first: {skipped[0].reason}")
+    prepared = Prepared(source=source, sampling=plan, tasks=tuple(ready), skipped=tuple(skipped))
+    write_whole(places.trees / FILE, msgspec.json.encode(prepared))
+    return prepared
+
+
+def _needed(task: SweTask, options: SweOptions) -> SweTask:
+    """Return a task without what nobody has a use for: only a bundled task is judged by its reference solution."""
+    return msgspec.structs.replace(task, test_patch="", patch=task.patch if options.source == rows.BUNDLED else "")
+
+
+def _tree(task: SweTask, options: SweOptions, places: Places) -> Tree:
+    given = places.repositories
+    if given is None:
+        given = str(rows.BUNDLED_FOLDER) if options.source == rows.BUNDLED else repositories.DEFAULT_SOURCE
+    source = repositories.source_of(task.repo, given)
+    bare = repositories.ensure(places.cache, task.repo, task.base_commit, source=source)
+    return trees.make(bare, task, places.trees, hidden_tests=options.hidden_tests)
+
+
+def load_prepared(folder: Path) -> Prepared:
+    """Return what `prepare` left in a folder.
+
+    Raises:
+        UsageError: there is nothing.
+        DataError: it is of another version.
+    """
+    path = folder / FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Prepared)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}; run `agenttrace rollouts-prepare` first") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not written by this version: {error}") from error

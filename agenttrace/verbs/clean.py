@@ -1,0 +1,25 @@
+"""`agenttrace clean`: what the kit left on the engine, removed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    parser.add_argument("--images", action="store_true", help="remove the images as well")
+    parser.add_argument("--all", action="store_true", help="also what running campaigns of other checkouts use")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Remove containers, volumes and networks."""
+    from agenttrace.host import cleaning, engine  # noqa: PLC0415
+
+    engine.check()
+    report = cleaning.clean(images=arguments.images, everything=arguments.all)
+    for line in report.lines:
+        engine.say(line)
+    return 0 if report.complete else 1

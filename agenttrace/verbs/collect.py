@@ -1,0 +1,63 @@
+"""`agenttrace collect`: a campaign on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agenttrace.errors import UsageError
+from agenttrace.verbs import asked
+
+if TYPE_CHECKING:
+    import argparse
+
+    from agenttrace.campaign.options import Options
+
+
+def add(parser: argparse.ArgumentParser, preset: Options | None = None) -> None:
+    """Add the arguments of this verb, with the defaults of a preset."""
+    from agenttrace.campaign.options import Options  # noqa: PLC0415
+
+    asked.add_campaign(parser, preset or Options(), datasets=preset is None)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="record file (default: in datasets/)")
+    parser.add_argument("--fresh", action="store_true", help="start a new campaign although one can be resumed")
+    parser.add_argument(
+        "--workers",
+        "--concurrency",
+        dest="workers",
+        type=int,
+        metavar="W",
+        help="tasks run at a time, one sandbox each (default: the profile's)",
+    )
+
+
+def run(arguments: argparse.Namespace, preset: Options | None = None) -> int:
+    """Run the campaign, or several, one after the other."""
+    from agenttrace.campaign.options import Options  # noqa: PLC0415
+    from agenttrace.host.campaign import Request, collect  # noqa: PLC0415
+    from agenttrace.host.compose import ROOT  # noqa: PLC0415
+    from agenttrace.models import pins  # noqa: PLC0415
+
+    output: Path | None = arguments.output
+    folder = ROOT / "datasets" if output is None else output.parent
+    if output is None:
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder for records {folder}: {error.strerror}") from error
+    names = arguments.dataset or (["demo"] if arguments.model == pins.DEFAULT_MODEL else ["mbpp", "nl2bash"])
+    every = (
+        asked.campaign_options(arguments, preset or Options(), name)
+        for name in ([names] if isinstance(names, str) else names)
+    )
+    return collect(
+        Request(
+            options=tuple(asked.with_output(options, output, fresh=arguments.fresh) for options in every),
+            folder=folder,
+            workers=arguments.workers,
+            base_url=arguments.base_url,
+            size=arguments.size,
+            sha256=arguments.sha256,
+            places=asked.places(arguments),
+        )
+    )

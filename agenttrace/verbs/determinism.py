@@ -1,0 +1,55 @@
+"""`agenttrace determinism`: one campaign, several times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agenttrace.errors import UsageError
+from agenttrace.verbs import asked
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    from agenttrace.campaign.options import Options  # noqa: PLC0415
+
+    asked.add_campaign(parser, Options(), datasets=False)
+    parser.add_argument("--repeat", type=int, metavar="R", help="runs (default: 3; with --against: 1)")
+    parser.add_argument(
+        "--concurrency", default="1", metavar="C[,C…]", help="tasks at a time, R runs each (default: 1)"
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="FILE", help="compare with this record file; it says what is run"
+    )
+    parser.add_argument("--vary-seed", action="store_true", help="another seed in every run: shows a difference found")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write verdicts and divergences")
+    parser.add_argument("--keep", action="store_true", help="keep the record files also when all are equal")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the campaign several times and say where runs part."""
+    from agenttrace.campaign.options import Options  # noqa: PLC0415
+    from agenttrace.host.determinism import Request, determinism  # noqa: PLC0415
+
+    asked.check_json(arguments.json)
+    try:
+        concurrency = tuple(int(text) for text in arguments.concurrency.split(","))
+    except ValueError:
+        raise UsageError(f"--concurrency {arguments.concurrency}: expected numbers with commas, such as 1,4") from None
+    default = 3 if arguments.against is None else 1
+    return determinism(
+        Request(
+            options=asked.campaign_options(arguments, Options(), arguments.dataset),
+            repeats=default if arguments.repeat is None else arguments.repeat,
+            concurrency=concurrency,
+            against=arguments.against,
+            vary_seed=arguments.vary_seed,
+            base_url=arguments.base_url,
+            json=arguments.json,
+            keep=arguments.keep,
+            places=asked.places(arguments),
+        )
+    )

@@ -1,0 +1,30 @@
+"""`agenttrace probe-sandbox`: the sandbox, attacked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agenttrace.verbs import asked
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    parser.add_argument("--policy", action="append", choices=["shell", "execution_free"], help="default: both")
+    parser.add_argument("-k", dest="named", metavar="NAME", help="only probes whose name contains this pattern")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Try every probe; 1 when one got through or was not really tried."""
+    from agenttrace.probes import report  # noqa: PLC0415
+
+    asked.check_json(arguments.json)
+    outcome = report.probe_sandbox(only=arguments.policy or (), named=arguments.named)
+    report.show(outcome)
+    if arguments.json is not None:
+        report.write(outcome, arguments.json)
+    return outcome.exit_code

@@ -1,0 +1,49 @@
+"""`agenttrace replay`: a record file, run again from its cassette."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agenttrace.errors import UsageError
+from agenttrace.verbs import asked
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    parser.add_argument(
+        "file", type=Path, nargs="?", help="a record file, its cassette beside it (default: the newest release)"
+    )
+    parser.add_argument("--workers", type=int, metavar="W", help="tasks at a time (default: one per core, at most 4)")
+    parser.add_argument("--repeat", type=int, default=1, metavar="R", help="replay every trace R times (default: 1)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
+    asked.add_checkouts(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Replay one file, or those of the newest release."""
+    from agenttrace.host import compose, engine  # noqa: PLC0415
+    from agenttrace.host.replay import Request, replay  # noqa: PLC0415
+    from agenttrace.host.reproduce import released  # noqa: PLC0415
+
+    asked.check_json(arguments.json)
+    workers = asked.default_workers() if arguments.workers is None else arguments.workers
+    files = released(compose.ROOT / "datasets") if arguments.file is None else [arguments.file]
+    if arguments.json is not None and len(files) > 1:
+        raise UsageError(f"--json {arguments.json}: the release holds {len(files)} record files, name one of them")
+    statuses = []
+    for file in files:
+        if arguments.file is None:
+            engine.say(f"replaying {file}")
+        request = Request(
+            file=file,
+            workers=workers,
+            repeats=arguments.repeat,
+            json=arguments.json,
+            places=asked.places(arguments),
+        )
+        statuses.append(replay(request))
+    return max(statuses)

@@ -1,0 +1,30 @@
+"""`agenttrace verify-fixture`: the NL2Bash fixture in its three places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this verb."""
+    parser.add_argument("--testdata", type=Path, metavar="FOLDER", help="the repository's tree (default: testdata/)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the digest of every place and what differs."""
+    from agenttrace.fixture.version import released_version  # noqa: PLC0415
+    from agenttrace.host import verify_fixture  # noqa: PLC0415
+
+    released = released_version(verify_fixture.FIXTURE)
+    places = verify_fixture.verify(arguments.testdata or verify_fixture.TESTDATA)
+    for place in places:
+        print(f"{place.digest}  {place.name}")  # noqa: T201 - the verb's result
+        for difference in place.differences:
+            print(f"    {difference}")  # noqa: T201
+    equal = all(place.digest == released and not place.differences for place in places)
+    print(f"{released}  released: {'all equal' if equal else 'NOT equal'}")  # noqa: T201
+    return 0 if equal else 1

@@ -1,0 +1,131 @@
+"""`python -m bench NAME`: what the developers' sessions run on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any, NoReturn
+
+from agenttrace.host import command
+from agenttrace.show import escape_what_no_terminal_here_shows
+
+BENCHES = {
+    "telemetry-check": ("bench.sandbox.telemetry_check", "check"),
+    "bench-sandbox": ("bench.sandbox.bench_sandbox", "run"),
+    "crash-check": ("bench.campaigns.crash_check", "check"),
+    "bench-collect": ("bench.campaigns.bench_collect", "run"),
+    "bench-rollouts": ("bench.campaigns.bench_rollouts", "run"),
+    "budget-check": ("bench.campaigns.budget_check", "check"),
+    "bench-analysis": ("bench.analysis.bench_analysis", "run"),
+    "bench-diversity": ("bench.analysis.bench_diversity", "run"),
+    "tasks-check": ("bench.task_sets.tasks_check", "check"),
+    "arm64": ("bench.arm64", "check"),
+}
+"""Session → module and function; the function gets the options by name and returns the exit status."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nox -s", description="What the developers' sessions do on this machine.")
+    names = parser.add_subparsers(dest="name", metavar="SESSION", required=True)
+
+    def session(name: str, help_: str) -> argparse.ArgumentParser:
+        return names.add_parser(name, help=help_, prog=f"nox -s {name} --")
+
+    _add_sandbox(
+        session("telemetry-check", "check the figures of calls"), session("bench-sandbox", "measure the sandbox")
+    )
+    _add_campaigns(
+        session("crash-check", "kill campaigns, count the losses"),
+        session("bench-collect", "measure campaigns"),
+        session("bench-rollouts", "measure rollouts"),
+        session("budget-check", "compare counted prompts"),
+    )
+    _add_analysis(session("bench-analysis", "measure the analysis"), session("bench-diversity", "measure diversity"))
+    tasks = session("tasks-check", "run every reference of a task set in the sandbox")
+    tasks.add_argument("names", nargs="*", metavar="SET", help="nl2bash, mbpp (default: both)")
+    tasks.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write everything that was found")
+    tasks.add_argument(
+        "--workers", type=int, metavar="W", help="sandboxes at a time (default: one per core, at most 4)"
+    )
+    other = session("arm64", "compare the images of two architectures")
+    other.add_argument("--only", action="append", default=[], metavar="CHECK", help="one check, may be given again")
+    return parser
+
+
+def _add_sandbox(check: argparse.ArgumentParser, bench: argparse.ArgumentParser) -> None:
+    check.add_argument(
+        "--repeat", dest="repeats", type=int, default=5, metavar="N", help="runs of each load (default: %(default)s)"
+    )
+    check.add_argument("--only", action="append", default=[], metavar="PART", help="loads with this in their name")
+    check.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the findings there as well")
+    bench.add_argument("--rounds", type=int, default=20, metavar="N", help="turns of each side (default: %(default)s)")
+    bench.add_argument("--only", action="append", default=[], metavar="GROUP", help="calls, telemetry or resets")
+    bench.add_argument("--soak", action="store_true", help="many calls in a row, alone unless --only names groups")
+    bench.add_argument(
+        "--calls", type=int, default=10_000, metavar="N", help="calls of the soak (default: %(default)s)"
+    )
+    bench.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the rows there as well")
+    bench.add_argument("--strict", action="store_true", help="status 1 when a target is missed")
+
+
+def _add_campaigns(
+    crash: argparse.ArgumentParser,
+    campaign: argparse.ArgumentParser,
+    wide: argparse.ArgumentParser,
+    budget: argparse.ArgumentParser,
+) -> None:
+    crash.add_argument("--kills", type=int, default=200, metavar="N", help="of a collector beside a scripted server")
+    crash.add_argument(
+        "--real", dest="real_kills", type=int, default=10, metavar="N", help="of whole campaigns in the containers"
+    )
+    crash.add_argument("--seed", type=int, help="chooses the moments (default: another one each time)")
+    campaign.add_argument("--tasks", type=int, default=2000, metavar="N", help="demo tasks (default: %(default)s)")
+    campaign.add_argument(
+        "--records", type=int, default=10_000, metavar="N", help="of the resumed file; 0 leaves it out"
+    )
+    campaign.add_argument("--workers", type=int, metavar="W", help="tasks run at a time (default: the profile's)")
+    campaign.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the figures there as well")
+    wide.add_argument("--rollouts", type=int, default=1000, metavar="N", help="of the wide run (default: %(default)s)")
+    wide.add_argument("--at-a-time", type=int, default=64, metavar="W", help="sandboxes of it (default: %(default)s)")
+    wide.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the figures there as well")
+    budget.add_argument("--requests", type=int, default=10_000, metavar="N", help="default: %(default)s")
+    budget.add_argument("--seed", type=int, default=1, help="of the texts (default: %(default)s)")
+
+
+def _add_analysis(analysis: argparse.ArgumentParser, diversity: argparse.ArgumentParser) -> None:
+    analysis.add_argument("--spans", type=int, default=1_000_000, metavar="N", help="default: %(default)s")
+    analysis.add_argument(
+        "--rounds", type=int, default=3, metavar="N", help="turns of each side (default: %(default)s)"
+    )
+    analysis.add_argument("--seed", type=int, default=20260928, help="default: %(default)s")
+    analysis.add_argument(
+        "--folder", type=Path, help="where the records go while it runs (3 GB; default: the system's)"
+    )
+    analysis.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write all figures there as well")
+    diversity.add_argument("--rollouts", type=int, default=100_000, help="texts (default: %(default)s)")
+    diversity.add_argument("--slow", type=int, default=1_000, help="of these for the slow sides (default: %(default)s)")
+    diversity.add_argument("--million", type=int, default=1_000_000, help="signatures to band (default: %(default)s)")
+    diversity.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the rows there as well")
+
+
+def main(argv: list[str] | None = None) -> NoReturn:
+    """Run one bench or check and exit with its status; a user's mistake is one message, never a traceback."""
+    escape_what_no_terminal_here_shows()
+    options = vars(_parser().parse_args(argv))
+    if "soak" in options:
+        soak, calls = options.pop("soak"), options.pop("calls")
+        options["soak_calls"] = calls if soak else 0
+    work = partial(_run, options.pop("name"), options)
+    sys.exit(command.status(work, json=options.get("json_file")))
+
+
+def _run(name: str, options: dict[str, Any]) -> int:
+    module, function = BENCHES[name]
+    return int(getattr(import_module(module), function)(**options))
+
+
+if __name__ == "__main__":
+    main()

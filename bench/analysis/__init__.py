@@ -1,0 +1,1 @@
+"""What reading, analysing and reporting records costs."""

@@ -1,0 +1,1 @@
+"""Whole campaigns: what they cost, what kills lose, whether prompts are counted right."""

@@ -1,0 +1,1 @@
+"""What a sandbox worker costs, and whether its figures hold."""

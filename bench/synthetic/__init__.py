@@ -1,0 +1,1 @@
+"""Records that no model made, for tests and benches."""

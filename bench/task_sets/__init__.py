@@ -1,0 +1,1 @@
+"""The task sets themselves: are their references stable, do they pass."""

@@ -1,0 +1,171 @@
+"""What the page shows of a record, and that nothing unknown becomes a zero."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agenttrace.errors import DataError
+from agenttrace.formats import agenttrace_0_3_row
+from agenttrace.report.index import FIELDS, index_row
+from agenttrace.report.sources import read_views, release_view
+from agenttrace.report.view import trace_view
+from agenttrace.store.read import read_traces
+from tests.report.records import changed, checkout_trace, released_row, traces, turn, unmeasured
+
+KEPT = Path(__file__).parents[1] / "data" / "records" / "1.0.0"
+
+
+def row_of(view):
+    return index_row(view, file=0, chunk=0, place=0)
+
+
+def test_calls_stand_under_the_step_that_proposed_them():
+    trace = traces(1)[0]
+    view = trace_view(trace)
+    proposed = [[call.call_id for call in step.tool_calls or ()] for step in trace.llm_steps]
+    assert [len(step.calls) for step in view.steps] == [len(ids) for ids in proposed]
+    assert [call.output for call in view.calls] == [span.tool_output for span in trace.spans]
+    assert view.stray == []
+
+
+def test_a_call_without_a_span_and_a_span_without_a_call_are_both_shown():
+    trace = traces(1)[0]
+    orphan = changed(trace.spans[0], call_id="call_99_1", tool_output="orphan")
+    view = trace_view(changed(trace, spans=(orphan, *trace.spans[1:])))
+    assert view.steps[0].calls[0].status is None
+    assert [call.output for call in view.stray] == ["orphan"]
+
+
+def test_no_call_is_lost_where_ids_come_twice():
+    trace = traces(1)[0]
+    spans = tuple(changed(trace.spans[0], tool_output=str(number)) for number in range(3))
+    unjoined = tuple(changed(span, call_id=None) for span in spans)
+    for found in (trace_view(changed(trace, spans=spans)), trace_view(changed(trace, spans=unjoined))):
+        assert sorted(call.output for call in found.calls if call.output is not None) == ["0", "1", "2"]
+
+
+def test_times_are_on_one_axis_that_starts_with_the_run():
+    for trace in traces(20):
+        view = trace_view(trace)
+        starts = [timed.start for timed in (*view.steps, *view.calls)]
+        assert min(starts) == 0
+        first = trace.llm_steps[0].start_ns
+        assert [call.start for call in view.calls] == [(span.start_ns - first) / 1e6 for span in trace.spans]
+
+
+def test_totals_add_what_was_measured():
+    trace = next(trace for trace in traces(20) if len(trace.spans) > 2)
+    row = row_of(trace_view(trace))
+    known = [span.telemetry for span in trace.spans if span.telemetry.read_bytes is not None]
+    assert row.read == sum(telemetry.read_bytes for telemetry in known)
+    assert row.peak == max(telemetry.max_rss_bytes for telemetry in known)
+    assert row.tokens_out == sum(step.output_tokens or 0 for step in trace.llm_steps)
+
+
+def test_what_was_not_measured_stays_unknown():
+    view = trace_view(unmeasured(traces(1)[0]))
+    row = row_of(view)
+    assert (row.cpu_ms, row.peak, row.read, row.write) == (None, None, None, None)
+    assert row.troubles == ["lost"]
+    assert view.calls[0].cost.cpu_ms is None
+
+
+def test_exit_codes_are_those_of_calls_that_ran():
+    trace = next(trace for trace in traces(60) if any(span.exit_code > 0 for span in trace.spans))
+    row = row_of(trace_view(trace))
+    assert row.exits == sorted({span.exit_code for span in trace.spans if span.status != "not_executed"})
+
+
+def test_the_index_stays_small_whatever_names_a_record_has():
+    trace = traces(1)[0]
+    spans = tuple(changed(trace.spans[0], tool_name="t" * 5000, call_id=f"call_1_{n}", exit_code=n) for n in range(300))
+    huge = {**trace.metadata, "task_name": "n" * 10**6}
+    row = row_of(trace_view(changed(trace, model="m" * 10**6, metadata=huge, spans=spans, prompt="p" * 10**6)))
+    assert len(msgspec.json.encode(row)) < 2000
+
+
+def test_the_fields_are_named_once():
+    assert FIELDS[:2] == ("id", "file")
+    assert len(FIELDS) == len(set(FIELDS))
+
+
+def released_view(**changes):
+    return release_view(agenttrace_0_3_row.convert(released_row(**changes)))
+
+
+def test_released_rows_have_their_calls_joined_in_order_and_no_outcome():
+    view = released_view()
+    assert [[call.input for call in step.calls] for step in view.steps] == [
+        [],
+        ['{"command":"echo \'a\'"}'],
+        ['{"answer":"done"}'],
+    ]
+    assert view.stray == []
+    assert (view.solved, view.ended, view.answer, view.axis) == (None, None, "done", "tools")
+    assert view.steps[1].ms is None
+    assert view.calls[0].cost.cpu_ms == 750
+    assert view.calls[0].cost.method == "foreign"
+    assert (row_of(view).cpu_ms, row_of(view).peak, row_of(view).read) == (None, None, None)
+
+
+def test_released_calls_that_do_not_fit_a_proposal_are_not_forced_into_it():
+    calls = [{"name": "python_interpreter", "arguments": {"code": "1"}}]
+    steps = [{"step_id": "1", "step_number": 1, "tool_calls": calls}]
+    view = released_view(llm_steps=steps)
+    assert view.steps[0].calls[0].status is None
+    assert [call.tool for call in view.stray] == ["bash", "final_answer"]
+
+
+@pytest.mark.parametrize(
+    "text", ["kwargs={", "args=('a', 'b')", "kwargs=__import__('os')", "?", "kwargs=" + "(" * 5000]
+)
+def test_inputs_that_are_no_plain_literal_stay_as_they_are(text):
+    span = {**released_row()["spans"][0], "tool_input": text}
+    assert released_view(spans=[span], llm_steps=[]).stray[0].input == text
+
+
+def test_a_trace_over_a_checkout_has_the_same_view(tmp_path):
+    records = [
+        checkout_trace(0, turn(1, "grep -n add calc.py"), turn(2), turn(3, "nosuch", 127)),
+        checkout_trace(1, turn(1, "ls"), ended="max_steps", verdict="failed", final_answer="as I said"),
+    ]
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+    first, second = read_views(path)
+    assert (first.task, first.name, first.solved, second.ended) == ("octo__cat-1", "rollout 0", True, "max_steps")
+    assert [len(step.calls) for step in first.steps] == [1, 0, 1]
+    call = first.steps[2].calls[0]
+    assert (call.input, call.exit, call.output) == ('{"command":"nosuch"}', 127, "Observation: seen")
+    assert call.cut == {"stdout": (50, 70)}
+    assert [step.told for step in first.steps] == [None, "Give exactly one command.", None]
+    assert [step.counted for step in first.steps] == [101, 201, 301]
+    assert (first.patch, first.answer, first.prepare_ms) == ("diff", None, 2500.0)
+    assert (second.patch, second.answer) == ("diff", "as I said")
+    assert first.facts["repository"]["base_commit"] == "1" * 40
+    assert first.steps[0].start == 0.0
+
+
+def test_what_only_a_checkout_has_is_absent_elsewhere():
+    view = trace_view(traces(1)[0])
+    assert (view.patch, view.patch_note, view.prepare_ms, view.facts["repository"]) == (None, None, None, {})
+    assert {(step.told, step.counted) for step in view.steps} == {(None, None)}
+    empty = changed(traces(1)[0], outcome=changed(traces(1)[0].outcome, final_answer=""))
+    assert trace_view(empty).answer == ""
+
+
+@pytest.mark.parametrize("name", ["rollouts.jsonl", "rollouts-compacted.jsonl.zst"])
+def test_rollout_files_of_1_0_have_the_view_of_a_trace(name):
+    views = list(read_views(KEPT / name))
+    assert views == [trace_view(trace) for trace in read_traces(KEPT / name)]
+    assert all(view.patch is not None and view.ended == "final_answer" for view in views)
+    assert all(call.output for view in views for call in view.calls)
+
+
+def test_a_line_that_is_no_rollout_is_named(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b'{"rollout_id": 3}\n')
+    with pytest.raises(DataError, match="line 1: not a trace record: "):
+        list(read_views(path))
