@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from agenttrace.plan import Options, make_plan, metadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agenttrace.campaign.options import Options
+from agenttrace.campaign.plan import make_plan, metadata
 from agenttrace.errors import DataError
 from agenttrace.formats import python_call
 from agenttrace.formats.agenttrace_0_3 import from_trace, to_trace
@@ -21,7 +22,7 @@ from agenttrace.formats.metadata_0_3 import KEYS, compose
 from agenttrace.formats.patch import difference, patched
 from agenttrace.records import Trace
 from agenttrace.tasks import Task
-from agenttrace.validate.rules import counts, joins, order, outcome
+from agenttrace.validate.rules import answer, counts, joins, order, verdicts
 
 ROW = Path(__file__).parents[1] / "data" / "records" / "agenttrace-0.3-composed.jsonl"
 OURS = ROW.with_name("demo.jsonl")
@@ -55,7 +56,7 @@ def test_only_what_a_record_has_no_place_for_is_kept_apart(row):
 def test_a_row_becomes_a_record_that_keeps_the_rules(row):
     trace = to_trace(row)
     assert (trace.trace_id, trace.prompt, trace.model) == (row["trace_id"], row["prompt"], row["model"])
-    assert [list(rule(trace)) for rule in (order, joins, counts, outcome)] == [[], [], [], []]
+    assert [list(rule(trace)) for rule in (order, joins, counts, answer, verdicts)] == [[], [], [], [], []]
     assert trace.outcome.ended == "final_answer"
     assert [(span.call_id, span.status) for span in trace.spans] == [
         ("call_2_1", "not_executed"), ("call_3_1", "ok"), ("call_4_1", "not_executed"),
@@ -69,9 +70,7 @@ def test_a_row_becomes_a_record_that_keeps_the_rules(row):
 
 def released_spec(folder):
     """Return the run spec of the campaign that the released row comes from, as far as the row tells."""
-    spec = make_plan(
-        Options(), images={}, fixture_version="f", folder=folder, now=datetime(2026, 4, 7, tzinfo=UTC)
-    ).spec
+    spec = make_plan(Options(), images={}, folder=folder, now=datetime(2026, 4, 7, tzinfo=UTC)).spec
     change = msgspec.structs.replace
     return change(
         spec,
@@ -113,7 +112,7 @@ def test_metadata_composed_from_a_run_spec_equals_the_released_bytes(row, tmp_pa
         "host": {"git_dirty": True, "git_commit": row["metadata"]["git_commit"], "engine_version": "1"},
         "server_reported": {"build": "b5840", **row["metadata"]["server_reported"]},
     }
-    composed = compose(msgspec.to_builtins(metadata(spec, task)), environment, spec)
+    composed = compose(msgspec.to_builtins(metadata(spec, task, spec_sha256=spec.digest)), environment, spec)
     assert json.dumps(composed) == json.dumps(row["metadata"])
 
 

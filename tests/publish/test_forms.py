@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import msgspec
 import pyarrow as pa
@@ -24,10 +23,9 @@ from agenttrace.publish.folder import Settings, publish
 from agenttrace.publish.forms import FORMS
 from agenttrace.store.compact import compact
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
+from tests.formats.hostile import OLD
 from tests.validate.test_bash_block import SPEC, as_collected
 
-OLD = Path(__file__).parents[1] / "data" / "records" / "1.0.0" / "every-stop.jsonl"
-"""Two tasks, five rollouts each: submitted, turns, tokens, format, submitted."""
 CHAT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 # As the cards state them: written here by hand, not taken from the code under test.
 SCHEMAS = {
@@ -159,6 +157,13 @@ def test_our_rows_give_the_records_back(run, tmp_path):
     assert back == list(read_traces(run))
     with pytest.raises(DataError, match="not a row of records"):
         record_rows.to_trace({"metadata_json": "{"})
+
+
+def test_our_rows_give_records_of_the_tool_calling_agent_back(rows, record_file, tmp_path):
+    path = record_file(rows)
+    publish([path], tmp_path / "out", Settings(form="own"))
+    _, (found,) = tables(tmp_path / "out" / "rollouts")
+    assert [record_rows.to_trace(row) for row in found.to_pylist()] == list(read_traces(path))
 
 
 def test_datasets_opens_both_configurations_offline(run, tmp_path):
