@@ -19,6 +19,8 @@ from msgspec import UNSET, inspect
 from agenttrace.errors import DataError
 from agenttrace.formats.commands import first_word
 from agenttrace.formats.figures import Int  # noqa: TC001 - msgspec resolves the annotations
+from agenttrace.formats.turns import KINDS, patch_size
+from agenttrace.formats.turns import kinds as kinds_of_turns
 from agenttrace.records import LLMStep, Span, Trace
 
 if TYPE_CHECKING:
@@ -46,15 +48,19 @@ _COMPUTED = {
     "runs": {
         "dataset": "string", "task_id": "string", "platform": "string", "cpu": "string", "llm_ms": "double",
         "tool_ms": "double", "step_count": "int64", "span_count": "int64", "input_tokens": "int64",
-        "output_tokens": "int64",
+        "output_tokens": "int64", "evaluated_tokens": "int64", "conversation_tokens": "int64",
+        **{f"{kind}_turns": "int64" for kind in KINDS}, "patch_files": "int64", "patch_lines": "int64",
     },
     "steps": {"tool_call_count": "int64"},
     "spans": {"command": "string", "cpu_ms": "double", "output_cut": "bool"},
 }  # fmt: skip
-"""`task_id` is text, whatever it was; `llm_ms`, `input_tokens` and `output_tokens` are sums over the steps and `null`
-when one step has none; `tool_ms` sums the spans; `command` is the first word of a bash call; `cpu_ms` is user and
-system time together; `output_cut` says that some of what the call printed was not kept. In AgentTrace 0.3.0 `start_ns`
-and `end_ns` count from an unknown instant (a monotonic clock): only differences within one trace mean something.
+"""`task_id` is text, whatever it was. Sums are `null` when one part has none: of the steps `llm_ms`, `input_tokens` (a
+context counts again in every step), `output_tokens`, and `evaluated_tokens` (of the input, what was not taken from the
+server's cache); of the spans `tool_ms`. `conversation_tokens` is the last prompt and its completion. `..._turns` count
+turns per kind of observation, where a turn is a block of commands; `patch_files` and `patch_lines` are of the patch,
+where the task is a change of a checkout. `command` is the first word of a bash call; `cpu_ms` is user and system time
+together; `output_cut` says that some of what the call printed was not kept. In AgentTrace 0.3.0 `start_ns` and `end_ns`
+count from an unknown instant (a monotonic clock): only differences within one trace mean something.
 """
 _REPEATED = frozenset(
     {
@@ -185,18 +191,19 @@ def tables(batch: Sequence[Entry], *, texts: bool = True, categories: bool = Fal
     Raises:
         DataError: a value does not fit its column.
     """
+    return {name: table(name, batch, texts=texts, categories=categories) for name in TABLES}
+
+
+def table(name: str, batch: Sequence[Entry], *, texts: bool = True, categories: bool = False) -> pa.Table:
+    """Return one of them likewise."""
     import pyarrow as pa  # noqa: PLC0415 - heavy
 
-    found = {}
-    for name, read in zip(TABLES, (_runs, _steps, _spans), strict=True):
-        shape, values = schema(name, texts=texts, categories=categories), read(batch, texts=texts)
-        try:
-            found[name] = pa.Table.from_arrays(
-                [_array(values[field.name], field.type) for field in shape], schema=shape
-            )
-        except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
-            raise DataError(f"{name}: a value does not fit its column: {error}") from error
-    return found
+    shape = schema(name, texts=texts, categories=categories)
+    try:
+        values = {"runs": _runs, "steps": _steps, "spans": _spans}[name](batch, texts=texts)
+        return pa.Table.from_arrays([_array(values[field.name], field.type) for field in shape], schema=shape)
+    except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
+        raise DataError(f"{name}: a value does not fit its column: {error}") from error
 
 
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
@@ -285,15 +292,12 @@ def _read(columns: Iterable[Column], parts: Sequence[Any], *, absent: bool = Fal
 
 
 def _instant(given: datetime | str) -> datetime:
-    if isinstance(given, datetime):
-        return given if given.tzinfo else given.replace(tzinfo=UTC)
+    """Return an instant; a time without an offset is of UTC, never of this machine's time zone."""
     try:
-        moment = datetime.fromisoformat(given)
+        moment = given if isinstance(given, datetime) else datetime.fromisoformat(given)
     except ValueError as error:
-        raise DataError(f"{given[:60]!r} is no ISO 8601 time") from error
-    if moment.tzinfo is None:
-        raise DataError(f"the time {given!r} has no offset")
-    return moment
+        raise DataError(f"{str(given)[:60]!r} is no ISO 8601 time") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _runs(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
@@ -314,6 +318,32 @@ def _runs(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
         "span_count": [len(trace.spans) for trace in traces],
         "input_tokens": [total(trace.llm_steps, _INPUT) for trace in traces],
         "output_tokens": [total(trace.llm_steps, _OUTPUT) for trace in traces],
+        "evaluated_tokens": [total(trace.llm_steps, _evaluated) for trace in traces],
+        "conversation_tokens": [_conversation(trace.llm_steps) for trace in traces],
+        **_turns(traces),
+    }
+
+
+def _evaluated(step: Any) -> int | None:  # noqa: ANN401 - an `LLMStep`
+    return step.timings.prompt_n if step.timings else None
+
+
+def _conversation(steps: Sequence[Any]) -> int | None:
+    known = (steps[-1].input_tokens, steps[-1].output_tokens) if steps else (0, 0)
+    return None if None in known else sum(known)
+
+
+def _turns(traces: Sequence[Any]) -> dict[str, list[Any]]:
+    found = [kinds_of_turns(trace) for trace in traces]
+    patches = [trace.outcome and trace.outcome.patch for trace in traces]
+    sizes = [
+        patch_size(patch or "") if isinstance(patch, str) or turns else (None, None)
+        for turns, patch in zip(found, patches, strict=True)
+    ]
+    return {
+        **{f"{kind}_turns": [turns and turns[kind] for turns in found] for kind in KINDS},
+        "patch_files": [files for files, _ in sizes],
+        "patch_lines": [lines for _, lines in sizes],
     }
 
 

@@ -126,8 +126,6 @@ class Contents:
 
     def count(self, record: Sourced) -> None:
         """Count one record."""
-        from agenttrace.analysis.rollouts.facts import facts  # noqa: PLC0415 - as above
-
         trace = record.trace
         self.records += 1
         self.demo += trace.metadata.get("demo") is True
@@ -136,7 +134,7 @@ class Contents:
         solved = {True: "solved", False: "not solved", None: "unknown"}[trace.outcome.solved]
         self.groups.setdefault(key, Counter()).update(["records", solved])
         if in_text(trace, record.spec):
-            self.tally.add(facts(trace))
+            self.tally.add(trace)
 
 
 def card(contents: Contents, tables: list[Table], *, records: bool) -> str:

@@ -9,16 +9,12 @@ import zstandard
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import read
-from agenttrace.publish.complete import flaws
 from agenttrace.store.lines import lines
-from agenttrace.store.read import read_run_spec, read_traces
+from agenttrace.store.read import read_traces
 from agenttrace.validate import Validation
-from bench.synthetic import rollouts as synthetic
 
 RECORD = b'{"trace_id": "x"}\n'
 FILES = {
-    "a.jsonl": (gzip.compress(RECORD), r"unpack it first \(gunzip\)"),
-    "b.jsonl.zst": (zstandard.compress(RECORD), r"unpack it first \(zstd -d\)"),
     "r.jsonl": (
         b'{"trace_id": "x", "metadata": {"schema_version": "0.3.0"}}\n',
         "rows of AgentTrace 0.3.0; convert it",
@@ -48,27 +44,10 @@ def test_rows_of_the_release_are_called_so(tmp_path):
         list(read_traces(path))
 
 
-def test_rollouts_are_called_so_by_who_reads_traces(tmp_path):
-    corpus, path = synthetic.Corpus(), tmp_path / "run.jsonl"
-    synthetic.write(path, synthetic.spec(corpus), synthetic.rollouts(corpus))
-    for read_one in (lambda: list(read_traces(path)), lambda: read_run_spec(tmp_path / "run.run.json")):
-        with pytest.raises(UsageError, match=r"cannot read .*: it is of rollouts; what reads them: .*publish-rollouts"):
-            read_one()
-    assert "run.run.json: it is of rollouts" in next(flaws(path))
-
-
 def test_who_reads_records_says_what_it_is_instead(other):
     path, message = other
     with pytest.raises(UsageError, match=message):
         list(read_traces(path))
-
-
-@pytest.mark.parametrize("reader", [read_traces, read])
-def test_rollouts_are_called_so(tmp_path, reader):
-    path = tmp_path / "rollouts.jsonl"
-    path.write_bytes(b'{"rollout_id": "x"}\n')
-    with pytest.raises((UsageError, DataError), match="it is of rollouts; what reads them"):
-        list(reader(path))
 
 
 def test_validation_says_it_once(other):
@@ -79,13 +58,19 @@ def test_validation_says_it_once(other):
     assert validation.records == 0
 
 
-def test_analysis_report_and_conversion_read_what_is_compressed_and_nothing_else(other):
+@pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress])
+def test_what_is_compressed_is_read_by_its_content_whatever_its_name(tmp_path, compress):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(compress(RECORD))
+    assert [line for _, line in lines(path)] == [RECORD]
+    with pytest.raises(DataError, match="line 1: not a trace record"):
+        list(read_traces(path))
+    with pytest.raises(DataError, match="line 1: not a"):
+        list(read(path))
+
+
+@pytest.mark.parametrize("reader", [lines, read])
+def test_analysis_and_conversion_read_nothing_else(other, reader):
     path, message = other
-    if "unpack" in message:
-        assert [line for _, line in lines(path)] == [RECORD]
-        with pytest.raises(DataError, match="line 1: not a row"):
-            list(read(path))
-        return
-    for reader in (lines, read):
-        with pytest.raises(UsageError, match=message):
-            list(reader(path))
+    with pytest.raises(UsageError, match=message):
+        list(reader(path))

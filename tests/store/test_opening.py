@@ -9,15 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from agenttrace.replay.foreign import is_foreign
-from agenttrace.rollouts.files import read as read_rollouts
-from agenttrace.rollouts.place import read_spec
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import read
 from agenttrace.serving.cassette import Cassette
 from agenttrace.store import opening
 from agenttrace.store.append import AppendOnly
+from agenttrace.store.compact import Compacted, compact
 from agenttrace.store.jsonl import known_ids
 from agenttrace.store.lines import lines
 from agenttrace.store.read import RecordIndex, read_run_spec, read_traces
@@ -29,12 +27,11 @@ READERS = {
     "index": RecordIndex,
     "known_ids": known_ids,
     "run spec": read_run_spec,
-    "rollout spec": read_spec,
-    "rollouts": lambda path: list(read_rollouts(path)),
+    "compacted": Compacted,
+    "compact": lambda path: compact(path, path.with_name("b.jsonl.zst")),
     "cassette": Cassette,
     "convert": lambda path: list(read(path)),
     "analysis": lambda path: list(lines(path)),
-    "foreign": is_foreign,
     "append": AppendOnly,
 }
 
@@ -83,7 +80,7 @@ def test_a_folder_is_called_so(tmp_path):
         list(read_traces(tmp_path))
 
 
-@pytest.mark.parametrize("reader", [lambda path: list(read_traces(path)), RecordIndex, known_ids])
+@pytest.mark.parametrize("reader", [RecordIndex, known_ids])
 def test_a_line_without_an_end_is_not_held_whole(tmp_path, monkeypatch, reader):
     monkeypatch.setattr(opening, "LONGEST_LINE", 1 << 16)
     path = tmp_path / "a.jsonl"
