@@ -22,7 +22,7 @@ from agenttrace.formats.metadata_0_3 import KEYS, compose
 from agenttrace.formats.patch import difference, patched
 from agenttrace.records import Trace
 from agenttrace.tasks import Task
-from agenttrace.validate.rules import answer, counts, joins, order, verdicts
+from agenttrace.validate.rules import counts, joins, order, outcome
 
 ROW = Path(__file__).parents[1] / "data" / "records" / "agenttrace-0.3-composed.jsonl"
 OURS = ROW.with_name("demo.jsonl")
@@ -56,7 +56,7 @@ def test_only_what_a_record_has_no_place_for_is_kept_apart(row):
 def test_a_row_becomes_a_record_that_keeps_the_rules(row):
     trace = to_trace(row)
     assert (trace.trace_id, trace.prompt, trace.model) == (row["trace_id"], row["prompt"], row["model"])
-    assert [list(rule(trace)) for rule in (order, joins, counts, answer, verdicts)] == [[], [], [], [], []]
+    assert [list(rule(trace)) for rule in (order, joins, counts, outcome)] == [[], [], [], []]
     assert trace.outcome.ended == "final_answer"
     assert [(span.call_id, span.status) for span in trace.spans] == [
         ("call_2_1", "not_executed"), ("call_3_1", "ok"), ("call_4_1", "not_executed"),

@@ -188,7 +188,7 @@ def test_the_card_tells_what_was_executed_and_what_submitted_means(run, tmp_path
         "**The shell commands were really executed**", "It does not mean that the change is correct",
         "Only the execution of code was impossible", "are no result", "8 turns, 1024 tokens a turn, 32768 in all",
         "temperature 1.0, top_p 1.0", "policy `execution_free`", f"image sandbox | `{'5' * 64}`", "format `swe-zero`",
-        "hidden tests | not shown", "| submitted | 4 (40.0 %) |", "| `n_messages` | `int64` |",
+        "hidden tests | not shown", "| final_answer | 4 (40.0 %) |", "| `n_messages` | `int64` |",
     ):  # fmt: skip
         assert said in flat
     for kind in ("trace", "run-spec"):
