@@ -41,10 +41,7 @@ _NULLABLE = frozenset({"counted_tokens", "answered"})
 def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> dict[str, Any]:  # noqa: ARG001
     """Return a record as one trajectory; a trajectory that was read before is written again as it was."""
     found = _trajectory(trace, spec)
-    kept = imported(trace)
-    if kept.get("format") != NAME:
-        return found
-    value = patched(found, kept.get("patch"))
+    value = patched(found, imported(trace, NAME).get("patch"))
     return value if isinstance(value, dict) else found
 
 
@@ -56,7 +53,7 @@ def _trajectory(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
         steps.append(_agent_step(turn))
         if turn.reminder is not None:
             steps.append({"source": "user", "message": turn.reminder, "extra": {_AGENT: {"reminder": True}}})
-    extra: dict[str, Any] = {} if imported(trace).get("format") == NAME else {"extra": {_AGENT: _root_extra(trace)}}
+    extra: dict[str, Any] = {} if imported(trace, NAME) else {"extra": {_AGENT: _root_extra(trace)}}
     return {
         "schema_version": SCHEMA,
         "session_id": trace.trace_id,  # a run of the agent; campaigns have many, and readers join what shares it
