@@ -56,6 +56,10 @@ def test_a_turn_is_a_step_and_its_command_a_span(file):
     assert found.runs["ended"].tolist() == ["final_answer", "max_steps"]
     assert found.runs["solved"].tolist() == [True, False]
     assert found.runs["task_id"].tolist() == ["octo__cat-1"] * 2
+    assert found.runs["useful_turns"].tolist() == [1, 1]
+    assert found.runs["not_found_turns"].tolist() == [1, 0]
+    assert found.runs["format_error_turns"].tolist() == [1, 0]
+    assert found.runs["conversation_tokens"].tolist() == [307, 107]
     assert found.steps["tool_call_count"].tolist() == [1, 0, 1, 1]
     assert found.spans["command"].tolist() == ["grep", "nosuch", "ls"]
     assert found.spans["exit_code"].tolist() == [0, 127, 0]
