@@ -174,31 +174,31 @@ def kinds(table: str, *, texts: bool = True) -> dict[str, str]:
     return {**_LEADING[table], **{column.name: column.kind for column in columns}, **_COMPUTED[table]}
 
 
-def schema(table: str, *, texts: bool = True, categories: bool = False) -> pa.Schema:
-    """Return the Arrow schema of a table; with `categories`, texts that repeat are of a dictionary type."""
+def schema(table: str, *, texts: bool = True) -> pa.Schema:
+    """Return the Arrow schema of a table; without texts, as frames have it, names that repeat are categories."""
     import pyarrow as pa  # noqa: PLC0415 - heavy
 
     def arrow(name: str, kind: str) -> pa.DataType:
         found = pa.timestamp("us", tz="UTC") if kind == TIME else pa.type_for_alias(kind)
-        return pa.dictionary(pa.int32(), found) if categories and name in _REPEATED else found
+        return pa.dictionary(pa.int32(), found) if not texts and name in _REPEATED else found
 
     return pa.schema([(name, arrow(name, kind)) for name, kind in kinds(table, texts=texts).items()])
 
 
-def tables(batch: Sequence[Entry], *, texts: bool = True, categories: bool = False) -> dict[str, pa.Table]:
+def tables(batch: Sequence[Entry], *, texts: bool = True) -> dict[str, pa.Table]:
     """Return the three tables of a batch of records, in the order of `TABLES`; arguments as those of `schema`.
 
     Raises:
         DataError: a value does not fit its column.
     """
-    return {name: table(name, batch, texts=texts, categories=categories) for name in TABLES}
+    return {name: table(name, batch, texts=texts) for name in TABLES}
 
 
-def table(name: str, batch: Sequence[Entry], *, texts: bool = True, categories: bool = False) -> pa.Table:
+def table(name: str, batch: Sequence[Entry], *, texts: bool = True) -> pa.Table:
     """Return one of them likewise."""
     import pyarrow as pa  # noqa: PLC0415 - heavy
 
-    shape = schema(name, texts=texts, categories=categories)
+    shape = schema(name, texts=texts)
     try:
         values = {"runs": _runs, "steps": _steps, "spans": _spans}[name](batch, texts=texts)
         return pa.Table.from_arrays([_array(values[field.name], field.type) for field in shape], schema=shape)

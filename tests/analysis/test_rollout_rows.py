@@ -74,6 +74,16 @@ def test_what_the_infrastructure_spoilt_is_counted_apart_and_attempts_at_one_tas
     assert any(text.startswith("3 attempts at one task:") for text in group.warnings)
 
 
+def test_the_report_has_what_turns_gave_where_a_record_says_so(file, few):
+    first, second = (dict(report(load([path])).groups[0].rates) for path in (file, few))
+    assert {name: rate.count for name, rate in first.items() if name.startswith("turns")} == {
+        "turns that gave: useful": 2, "turns that gave: empty": 0, "turns that gave: not found": 1,
+        "turns that gave: timeout": 0, "turns that gave: format error": 1,
+    }  # fmt: skip
+    assert first["traces with a patch"].n == 2
+    assert first.keys() - second.keys() == {name for name in first if "turns that" in name or "patch" in name}
+
+
 def test_traces_and_rollouts_may_be_read_together(file, tmp_path):
     from itertools import islice
 
