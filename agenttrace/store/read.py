@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -134,6 +135,7 @@ class RecordIndex:
         self.path = path
         self._where: dict[str, tuple[int, int]] = {}
         self._file = plain_file(path)
+        weakref.finalize(self, self._file.close)
         offset = 0
         for number, line in numbered_lines(self._file, path):
             try:
