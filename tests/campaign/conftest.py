@@ -96,7 +96,7 @@ def source(tmp_path):
     return Source(tmp_path)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_source():
     return Source
 
