@@ -9,15 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from agenttrace.replay.foreign import is_foreign
-from agenttrace.rollouts.files import read as read_rollouts
-from agenttrace.rollouts.place import read_spec
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import read
 from agenttrace.serving.cassette import Cassette
 from agenttrace.store import opening
 from agenttrace.store.append import AppendOnly
+from agenttrace.store.compact import Compacted, compact
 from agenttrace.store.jsonl import known_ids
 from agenttrace.store.lines import lines
 from agenttrace.store.read import RecordIndex, read_run_spec, read_traces
@@ -29,13 +27,12 @@ READERS = {
     "index": RecordIndex,
     "known_ids": known_ids,
     "run spec": read_run_spec,
-    "rollout spec": read_spec,
-    "rollouts": lambda path: list(read_rollouts(path)),
     "cassette": Cassette,
     "convert": lambda path: list(read(path)),
     "analysis": lambda path: list(lines(path)),
-    "foreign": is_foreign,
     "append": AppendOnly,
+    "compacted": Compacted,
+    "compact": lambda path: compact(path, path.with_name("b.jsonl.zst")),
 }
 
 
@@ -86,9 +83,10 @@ def test_a_folder_is_called_so(tmp_path):
 @pytest.mark.parametrize("reader", [lambda path: list(read_traces(path)), RecordIndex, known_ids])
 def test_a_line_without_an_end_is_not_held_whole(tmp_path, monkeypatch, reader):
     monkeypatch.setattr(opening, "LONGEST_LINE", 1 << 16)
+    monkeypatch.setitem(lines.__kwdefaults__, "max_line_bytes", 1 << 16)
     path = tmp_path / "a.jsonl"
     path.write_bytes(COLLECTED.read_bytes().splitlines(keepends=True)[0] + b" " * (1 << 17))
-    with pytest.raises(DataError, match="line 2: has more than 65536 bytes"):
+    with pytest.raises(DataError, match="line 2: (has more than 65536 bytes|the line is longer than any record)"):
         reader(path)
 
 
