@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agenttrace.host import command
-from agenttrace.show import escape_what_no_terminal_here_shows
+from agenttrace.command import end_with
+from agenttrace.verbs.asked import check_json
 
 BENCHES = {
     "telemetry-check": ("bench.sandbox.telemetry_check", "check"),
@@ -113,17 +112,16 @@ def _add_analysis(analysis: argparse.ArgumentParser, diversity: argparse.Argumen
 
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run one bench or check and exit with its status; a user's mistake is one message, never a traceback."""
-    escape_what_no_terminal_here_shows()
-    options = vars(_parser().parse_args(argv))
+    end_with(partial(_run, argv))
+
+
+def _run(argv: list[str] | None) -> int:
+    options: dict[str, Any] = vars(_parser().parse_args(argv))
+    check_json(options.get("json_file"))
     if "soak" in options:
         soak, calls = options.pop("soak"), options.pop("calls")
         options["soak_calls"] = calls if soak else 0
-    work = partial(_run, options.pop("name"), options)
-    sys.exit(command.status(work, json=options.get("json_file")))
-
-
-def _run(name: str, options: dict[str, Any]) -> int:
-    module, function = BENCHES[name]
+    module, function = BENCHES[options.pop("name")]
     return int(getattr(import_module(module), function)(**options))
 
 

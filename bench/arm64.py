@@ -31,20 +31,17 @@ if TYPE_CHECKING:
 _CALL = "cd /testdata && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum; echo $((6 * 7)); exit 3"
 _CALL_LIMIT_MS = 60_000
 _METADATA = """
-import json, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from agenttrace.environment import image_digests
-from agenttrace.fixture.version import fixture_version
-from agenttrace.plan import Options, make_plan, metadata
+from agenttrace.campaign.environment import image_digests
+from agenttrace.campaign.options import Options
+from agenttrace.campaign.plan import make_plan
 from agenttrace.records import canonical_json
-from agenttrace.tasks import task_set
 options = Options(dataset="demo", run_id="other-architecture")
-fixture = fixture_version(task_set(options.dataset).fixture)
 moment = datetime(2026, 1, 1, tzinfo=UTC)
-plan = make_plan(options, images=image_digests(), fixture_version=fixture, folder=Path("/tmp"), now=moment)
+plan = make_plan(options, images=image_digests(), folder=Path("/tmp"), now=moment)
 for task in plan.tasks:
-    print(plan.trace_id(task), canonical_json(metadata(plan.spec, task)).decode())
+    print(plan.trace_id(task), canonical_json(plan.metadata(task)).decode())
 """
 
 

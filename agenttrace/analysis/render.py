@@ -65,15 +65,16 @@ def as_markdown(report: Report) -> str:
     """Return GitHub-flavoured Markdown; whatever came from a record is escaped, markup and HTML alike."""
     parts = []
     for section in sections(report):
-        parts.append(f"{'#' * (section.level + 1)} {_escaped(section.title, 200)}\n\n")
-        parts += [f"{_escaped(note, 400)}\n\n" for note in section.notes]
+        parts.append(f"{'#' * (section.level + 1)} {escaped(section.title, 200)}\n\n")
+        parts += [f"{escaped(note, 400)}\n\n" for note in section.notes]
         if section.rows:
             rule = ["---", *["---:"] * (len(section.header) - 1)]
-            rows = [[_escaped(cell) for cell in row] for row in section.rows]
+            rows = [[escaped(cell) for cell in row] for row in section.rows]
             parts += [f"| {' | '.join(row)} |\n" for row in (list(section.header), rule, *rows)]
             parts.append("\n")
     return "# Analysis\n\n" + "".join(parts).rstrip("\n") + "\n"
 
 
-def _escaped(text: str, limit: int = _WIDEST) -> str:
+def escaped(text: str, limit: int = _WIDEST) -> str:
+    """Return a text as Markdown that shows it and does nothing else, on one line."""
     return html.escape(_plain(text, limit).translate(_MARKED), quote=False)

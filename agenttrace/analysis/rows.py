@@ -112,7 +112,7 @@ def _trace(*, texts: bool) -> Any:  # noqa: ANN401 - a structure
     given: dict[str, Any] = {"timestamp_utc": datetime}
     if not texts:
         given |= {"metadata": Known, "environment": Machine | None, "tool_calls": tuple[_Nothing, ...] | None}
-    return lean(Trace, without=frozenset() if texts else LONG, given=given)
+    return lean(Trace, without=frozenset() if texts else LONG - {"patch"}, given=given)
 
 
 def lean(record: type, *, without: frozenset[str], given: dict[str, Any]) -> Any:  # noqa: ANN401 - a structure

@@ -87,16 +87,17 @@ class Reading:
         """
         batch: list[Entry] = []
         held = 0
-        for one, size in self._entries():
+        for one, size in self.entries():
             batch.append(one)
             held += size
             if len(batch) >= _BATCH_ROWS or held >= _BATCH_BYTES:
-                yield tables(batch, texts=self._texts, categories=not self._texts)
+                yield tables(batch, texts=self._texts)
                 batch, held = [], 0
         if batch:
-            yield tables(batch, texts=self._texts, categories=not self._texts)
+            yield tables(batch, texts=self._texts)
 
-    def _entries(self) -> Iterator[tuple[Entry, int]]:
+    def entries(self) -> Iterator[tuple[Entry, int]]:
+        """Yield records one by one, each with the size of its line, bytes; errors as above."""
         from agenttrace.analysis.rows import entry  # noqa: PLC0415 - derives structures
 
         run = 0
@@ -136,23 +137,24 @@ def load(paths: Iterable[Path | str], *, on_problem: Callable[[Problem], object]
     import pyarrow as pa  # noqa: PLC0415
 
     reading = Reading(paths, on_problem)
-    parts = {name: [schema(name, texts=False, categories=True).empty_table()] for name in TABLES}
+    parts = {name: [schema(name, texts=False).empty_table()] for name in TABLES}
     for batch in reading:
         for name, table in batch.items():
             parts[name].append(table)
-    frames = {name: _frame(pa.concat_tables(parts.pop(name))) for name in TABLES}
+    frames = {name: frame(pa.concat_tables(parts.pop(name))) for name in TABLES}
     return Tables(**frames, sources=reading.sources)
 
 
-def _frame(table: pa.Table) -> pd.DataFrame:
+def frame(table: pa.Table) -> pd.DataFrame:
+    """Return a table as a frame of the types above, freeing the table as it goes."""
     import pandas as pd  # noqa: PLC0415
     import pyarrow as pa  # noqa: PLC0415
 
     kinds: dict[Any, Any] = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-    frame: pd.DataFrame = table.unify_dictionaries().to_pandas(
+    found: pd.DataFrame = table.unify_dictionaries().to_pandas(
         types_mapper=kinds.get, split_blocks=True, self_destruct=True
     )
-    return frame
+    return found
 
 
 def write_parquet(

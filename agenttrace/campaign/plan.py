@@ -113,10 +113,9 @@ def _draft(options: Options, chosen: TaskSet, images: dict[str, str]) -> RunSpec
     pin, serving = served(options)
     dataset = chosen.spec(offset=options.offset, count=options.count)
     kind = agent_kind(options.agent or chosen.agent)
-    policy = policies()[chosen.policy]
     agent = kind.spec(
         options.of_agent,
-        policy=policy,
+        policy=policies()[chosen.policy],
         context_length=pin.context_length,
         checkout=dataset.sampling is not UNSET,
     )
@@ -129,17 +128,23 @@ def _draft(options: Options, chosen: TaskSet, images: dict[str, str]) -> RunSpec
         serving=serving,
         sampler=sampler if longest is None else msgspec.structs.replace(sampler, max_tokens=longest),
         agent=agent,
-        sandbox=SandboxSpec(
-            policy=chosen.policy,
-            fixture=chosen.fixture,
-            fixture_version=chosen.fixture_version(),
-            memory_bytes=policy.limits.memory_bytes,
-            pids=policy.limits.pids,
-            cpus=policy.limits.cpus,
-            clock=chosen.clock,
-        ),
+        sandbox=sandbox_of(chosen),
         images=images,
         collector_version=__version__,
+    )
+
+
+def sandbox_of(chosen: TaskSet) -> SandboxSpec:
+    """Return where the tools of a task set run, with the limits of its policy."""
+    limits = policies()[chosen.policy].limits
+    return SandboxSpec(
+        policy=chosen.policy,
+        fixture=chosen.fixture,
+        fixture_version=chosen.fixture_version(),
+        memory_bytes=limits.memory_bytes,
+        pids=limits.pids,
+        cpus=limits.cpus,
+        clock=chosen.clock,
     )
 
 

@@ -19,6 +19,8 @@ from msgspec import UNSET, inspect
 from agenttrace.errors import DataError
 from agenttrace.formats.commands import first_word
 from agenttrace.formats.figures import Int  # noqa: TC001 - msgspec resolves the annotations
+from agenttrace.formats.turns import KINDS, patch_size
+from agenttrace.formats.turns import kinds as kinds_of_turns
 from agenttrace.records import LLMStep, Span, Trace
 
 if TYPE_CHECKING:
@@ -46,15 +48,19 @@ _COMPUTED = {
     "runs": {
         "dataset": "string", "task_id": "string", "platform": "string", "cpu": "string", "llm_ms": "double",
         "tool_ms": "double", "step_count": "int64", "span_count": "int64", "input_tokens": "int64",
-        "output_tokens": "int64",
+        "output_tokens": "int64", "evaluated_tokens": "int64", "conversation_tokens": "int64",
+        **{f"{kind}_turns": "int64" for kind in KINDS}, "patch_files": "int64", "patch_lines": "int64",
     },
     "steps": {"tool_call_count": "int64"},
     "spans": {"command": "string", "cpu_ms": "double", "output_cut": "bool"},
 }  # fmt: skip
-"""`task_id` is text, whatever it was; `llm_ms`, `input_tokens` and `output_tokens` are sums over the steps and `null`
-when one step has none; `tool_ms` sums the spans; `command` is the first word of a bash call; `cpu_ms` is user and
-system time together; `output_cut` says that some of what the call printed was not kept. In AgentTrace 0.3.0 `start_ns`
-and `end_ns` count from an unknown instant (a monotonic clock): only differences within one trace mean something.
+"""`task_id` is text, whatever it was. Sums are `null` when one part has none: of the steps `llm_ms`, `input_tokens` (a
+context counts again in every step), `output_tokens`, and `evaluated_tokens` (of the input, what was not taken from the
+server's cache); of the spans `tool_ms`. `conversation_tokens` is the last prompt and its completion. `..._turns` count
+turns per kind of observation, where a turn is a block of commands; `patch_files` and `patch_lines` are of the patch,
+where the task is a change of a checkout. `command` is the first word of a bash call; `cpu_ms` is user and system time
+together; `output_cut` says that some of what the call printed was not kept. In AgentTrace 0.3.0 `start_ns` and `end_ns`
+count from an unknown instant (a monotonic clock): only differences within one trace mean something.
 """
 _REPEATED = frozenset(
     {
@@ -168,40 +174,43 @@ def kinds(table: str, *, texts: bool = True) -> dict[str, str]:
     return {**_LEADING[table], **{column.name: column.kind for column in columns}, **_COMPUTED[table]}
 
 
-def schema(table: str, *, texts: bool = True, categories: bool = False) -> pa.Schema:
-    """Return the Arrow schema of a table; with `categories`, texts that repeat are of a dictionary type."""
+def schema(table: str, *, texts: bool = True) -> pa.Schema:
+    """Return the Arrow schema of a table; without texts, as frames have it, names that repeat are categories."""
     import pyarrow as pa  # noqa: PLC0415 - heavy
 
     def arrow(name: str, kind: str) -> pa.DataType:
         found = pa.timestamp("us", tz="UTC") if kind == TIME else pa.type_for_alias(kind)
-        return pa.dictionary(pa.int32(), found) if categories and name in _REPEATED else found
+        return pa.dictionary(pa.int32(), found) if not texts and name in _REPEATED else found
 
     return pa.schema([(name, arrow(name, kind)) for name, kind in kinds(table, texts=texts).items()])
 
 
-def tables(batch: Sequence[Entry], *, texts: bool = True, categories: bool = False) -> dict[str, pa.Table]:
+def tables(batch: Sequence[Entry], *, texts: bool = True) -> dict[str, pa.Table]:
     """Return the three tables of a batch of records, in the order of `TABLES`; arguments as those of `schema`.
 
     Raises:
         DataError: a value does not fit its column.
     """
+    return {name: table(name, batch, texts=texts) for name in TABLES}
+
+
+def table(name: str, batch: Sequence[Entry], *, texts: bool = True) -> pa.Table:
+    """Return one of them likewise."""
     import pyarrow as pa  # noqa: PLC0415 - heavy
 
-    found = {}
-    for name, read in zip(TABLES, (_runs, _steps, _spans), strict=True):
-        shape, values = schema(name, texts=texts, categories=categories), read(batch, texts=texts)
-        try:
-            found[name] = pa.Table.from_arrays(
-                [_array(values[field.name], field.type) for field in shape], schema=shape
-            )
-        except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
-            raise DataError(f"{name}: a value does not fit its column: {error}") from error
-    return found
+    shape = schema(name, texts=texts)
+    try:
+        values = {"runs": _runs, "steps": _steps, "spans": _spans}[name](batch, texts=texts)
+        return pa.Table.from_arrays([_array(values[field.name], field.type) for field in shape], schema=shape)
+    except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
+        raise DataError(f"{name}: a value does not fit its column: {error}") from error
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+def _array(values: Any, kind: pa.DataType) -> pa.Array:  # noqa: ANN401 - a list, or an array
     import pyarrow as pa  # noqa: PLC0415
 
+    if isinstance(values, pa.Array):
+        return values
     if pa.types.is_dictionary(kind):
         return pa.array(values, type=kind.value_type).dictionary_encode()
     return pa.array(values, type=kind)
@@ -285,18 +294,15 @@ def _read(columns: Iterable[Column], parts: Sequence[Any], *, absent: bool = Fal
 
 
 def _instant(given: datetime | str) -> datetime:
-    if isinstance(given, datetime):
-        return given if given.tzinfo else given.replace(tzinfo=UTC)
+    """Return an instant; a time without an offset is of UTC, never of this machine's time zone."""
     try:
-        moment = datetime.fromisoformat(given)
+        moment = given if isinstance(given, datetime) else datetime.fromisoformat(given)
     except ValueError as error:
-        raise DataError(f"{given[:60]!r} is no ISO 8601 time") from error
-    if moment.tzinfo is None:
-        raise DataError(f"the time {given!r} has no offset")
-    return moment
+        raise DataError(f"{str(given)[:60]!r} is no ISO 8601 time") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _runs(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
+def _runs(batch: Sequence[Entry], *, texts: bool) -> dict[str, Any]:
     traces, known = [entry.trace for entry in batch], [entry.known for entry in batch]
     return {
         **_read(_columns("runs", texts=texts), traces, absent=texts),
@@ -314,10 +320,38 @@ def _runs(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
         "span_count": [len(trace.spans) for trace in traces],
         "input_tokens": [total(trace.llm_steps, _INPUT) for trace in traces],
         "output_tokens": [total(trace.llm_steps, _OUTPUT) for trace in traces],
+        "evaluated_tokens": [_evaluated(trace.llm_steps) for trace in traces],
+        "conversation_tokens": [_conversation(trace.llm_steps) for trace in traces],
+        **_turns(traces),
     }
 
 
-_DURATION, _INPUT, _OUTPUT = attrgetter("duration_ms"), attrgetter("input_tokens"), attrgetter("output_tokens")
+def _evaluated(steps: Sequence[Any]) -> int | None:
+    timings = [step.timings for step in steps]
+    return None if None in timings else total(timings, _EVALUATED)
+
+
+def _conversation(steps: Sequence[Any]) -> int | None:
+    known = (steps[-1].input_tokens, steps[-1].output_tokens) if steps else (0, 0)
+    return None if None in known else sum(known)
+
+
+def _turns(traces: Sequence[Any]) -> dict[str, list[Any]]:
+    found = [kinds_of_turns(trace) for trace in traces]
+    patches = [trace.outcome and trace.outcome.patch for trace in traces]
+    sizes = [
+        patch_size(patch or "") if isinstance(patch, str) or turns else (None, None)
+        for turns, patch in zip(found, patches, strict=True)
+    ]
+    return {
+        **{f"{kind}_turns": [turns and turns[kind] for turns in found] for kind in KINDS},
+        "patch_files": [files for files, _ in sizes],
+        "patch_lines": [lines for _, lines in sizes],
+    }
+
+
+_DURATION, _EVALUATED = attrgetter("duration_ms"), attrgetter("prompt_n")
+_INPUT, _OUTPUT = attrgetter("input_tokens"), attrgetter("output_tokens")
 
 
 def total(parts: Iterable[Any], figure: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - a number or None
@@ -326,22 +360,28 @@ def total(parts: Iterable[Any], figure: Callable[[Any], Any]) -> Any:  # noqa: A
     return None if None in values else sum(values)
 
 
-def _owners(batch: Sequence[Entry], field: str) -> dict[str, list[Any]]:
-    counts = [len(getattr(entry.trace, field)) for entry in batch]
+def _owners(batch: Sequence[Entry], field: str) -> dict[str, Any]:
+    """Return, for each part of the records, the number and id of its record and its own place there, from 1."""
+    import numpy as np  # noqa: PLC0415 - heavy
+    import pyarrow as pa  # noqa: PLC0415
+
+    counts = np.array([len(getattr(one.trace, field)) for one in batch], dtype=np.int64)
+    owner = np.repeat(np.arange(len(batch)), counts)
+    first = np.cumsum(counts) - counts
     return {
-        "run": [entry.run for entry, count in zip(batch, counts, strict=True) for _ in range(count)],
-        "trace_id": [entry.trace.trace_id for entry, count in zip(batch, counts, strict=True) for _ in range(count)],
-        "position": [number for count in counts for number in range(1, count + 1)],
+        "run": np.array([one.run for one in batch], dtype=np.int64)[owner],
+        "trace_id": pa.array([one.trace.trace_id for one in batch], type=pa.string()).take(pa.array(owner)),
+        "position": np.arange(len(owner)) - first[owner] + 1,
     }
 
 
-def _steps(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
+def _steps(batch: Sequence[Entry], *, texts: bool) -> dict[str, Any]:
     steps = [step for entry in batch for step in entry.trace.llm_steps]
     found = _read(_columns("steps", texts=texts), steps, absent=texts) | _owners(batch, "llm_steps")
     return found | {"tool_call_count": [len(step.tool_calls) if step.tool_calls else 0 for step in steps]}
 
 
-def _spans(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
+def _spans(batch: Sequence[Entry], *, texts: bool) -> dict[str, Any]:
     spans = [span for entry in batch for span in entry.trace.spans]
     found = _read(_columns("spans", texts=texts), spans, absent=texts) | _owners(batch, "spans")
     return found | {

@@ -214,20 +214,19 @@ def compact(source: Path, target: Path) -> Compaction:
     """
     if not target.name.endswith(f".jsonl{COMPACTED}"):
         raise UsageError(f"{target}: the name of a compacted file ends in .jsonl{COMPACTED}, by which it is known")
-    lines = plain_file(source)
-    places = _places(source, lines)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as write:
-            frames = _write(places, lines, write)
-            write.flush()
-            os.fsync(write.fileno())
-        temporary.replace(target)
-    except OSError as error:
-        raise StorageError(f"cannot write {target}: {error.strerror}") from error
-    finally:
-        lines.close()
-        temporary.unlink(missing_ok=True)
+    with plain_file(source) as lines:
+        places = _places(source, lines)
+        try:
+            with temporary.open("wb") as write:
+                frames = _write(places, lines, write)
+                write.flush()
+                os.fsync(write.fileno())
+            temporary.replace(target)
+        except OSError as error:
+            raise StorageError(f"cannot write {target}: {error.strerror}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
     return Compaction(
         records=len(places),
         frames=frames,

@@ -57,8 +57,6 @@ def lines(path: Path, *, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple
     with opened(path) as file:
         head = file.peek(4)[:4]
         _refuse_others(path, head)
-        if not head and path.suffix in {".gz", ".zst"}:
-            raise DamagedFileError(f"{path}: it is empty, and no compressed file is")
         if head.startswith(_GZIP):
             chunks = _gunzipped(path, file)
         elif head.startswith(_ZSTD):

@@ -12,7 +12,7 @@ import msgspec
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import RunSpec, Trace, rollout_1_0
 from agenttrace.store.kinds import released
-from agenttrace.store.lines import DECODE_ERRORS, TOO_LONG, DamagedFileError, is_compressed, lines, records
+from agenttrace.store.lines import DECODE_ERRORS, TOO_LONG, DamagedFileError, is_compressed, records
 from agenttrace.store.opening import content, numbered_lines, opened
 
 if TYPE_CHECKING:
@@ -167,10 +167,11 @@ def plain_file(path: Path) -> BinaryIO:
     if not is_compressed(file.peek(4)):
         return file
     file.close()
-    unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the index
-    for number, line in lines(path):
-        if line is None:
-            raise DataError(f"{path}, line {number}: {TOO_LONG}")
-        unpacked.write(line)
+    unpacked = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    try:
+        unpacked.writelines(line for _, line in whole_lines(path))
+    except BaseException:
+        unpacked.close()
+        raise
     unpacked.seek(0)
     return unpacked

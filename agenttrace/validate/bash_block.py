@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import UNSET
 
 from agenttrace.agents.bash_block import MARKERS, TOOL, blocks
-from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Span, canonical_json
+from agenttrace.records import LLMStep, Span, canonical_json
 from agenttrace.validate.findings import Problem
 from agenttrace.validate.rules import forwards
 
@@ -133,10 +133,6 @@ def _stops(trace: Trace, turns: list[Turn], template: str) -> Iterator[Problem]:
         yield Problem("outcome", "outcome.ended", "is final_answer, but the last turn does not submit")
     if ended in {"max_steps", "token_budget", "format_error"} and turns and submitting[-1]:
         yield Problem("outcome", "outcome.ended", f"is {ended}, but the last turn submits")
-    answer = trace.outcome.final_answer
-    if (answer is not None) != (ended == "final_answer") and ended not in INFRASTRUCTURE_ENDS:
-        message = "is missing" if answer is None else f"is given although the run ended by {ended}"
-        yield Problem("outcome", "outcome.final_answer", message)
 
 
 def _submits(span: Span | None, template: str) -> bool | None:

@@ -70,9 +70,9 @@ class Checker:
         yield from self._version(trace, recorded, foreign=foreign)
         if not self._failures and (first := self._seen.add(trace.trace_id, number)) is not None:
             yield Problem("ids", "trace_id", f"stands in line {first} already")
-        yield from chain(rules.order(trace), rules.joins(trace), rules.counts(trace), rules.verdicts(trace))
-        if foreign or (isinstance(spec.agent, ToolCallingSpec) if spec else not of_blocks):
-            yield from rules.answer(trace)
+        tool_calling = foreign or (isinstance(spec.agent, ToolCallingSpec) if spec else not of_blocks)
+        yield from chain(rules.order(trace), rules.joins(trace), rules.counts(trace))
+        yield from rules.outcome(trace, tool_calling=tool_calling)
         if foreign:
             self._foreign += 1
             return

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from agenttrace.agents import AgentKind
     from agenttrace.records import DatasetSpec, Trace
 
 _FILES = {"nl2bash": sources.NL2BASH, "mbpp": (sources.MBPP,)}
@@ -62,8 +63,13 @@ class Planned:
             self.problems.append(Problem("schema", "", str(error)))
         self._drawn: frozenset[str] | None = None
         self._known: dict[int | str, Any] = {}
+        self._agent: AgentKind | None = None
         if self.spec is not None:
             self._tasks(self.spec.dataset, beside.name)
+            try:
+                self._agent = agent_kind(self.spec.agent.kind)
+            except UsageError as error:  # somebody else's
+                self.notes.append(f"{error}: prompts and metadata were not checked")
 
     def _tasks(self, dataset: DatasetSpec, where: str) -> None:
         """Find the tasks of the run: of a set whose files are here, or the bundled checkouts."""
@@ -106,8 +112,9 @@ class Planned:
         if task is None:
             named = f"{str(found.get('task_id'))[:60]!r} number {found.get('rollout_index')!r}"
             yield Problem("plan", "metadata.task_id", f"{named} is no task of the run spec")
+        if task is None or self._agent is None:
             return
-        start, unknown, _ = agent_kind(spec.agent.kind).prompt(spec.agent, task).partition(_UNKNOWN)
+        start, unknown, _ = self._agent.prompt(spec.agent, task).partition(_UNKNOWN)
         if not trace.prompt.startswith(start) or not (unknown or trace.prompt == start):
             yield Problem("plan", "prompt", "is not the message of this task, or does not begin as it does")
         expected = metadata(spec, task, spec_sha256=self._digest)

@@ -207,20 +207,17 @@ def cost(where: str, cost: Telemetry) -> Iterator[Problem]:
             yield Problem("counts", f"{where}.{name}", f"is {seconds} s beside {nanoseconds} ns")
 
 
-def answer(trace: Trace) -> Iterator[Problem]:
-    """Yield an end that contradicts the run of a tool-calling agent."""
+def outcome(trace: Trace, *, tool_calling: bool = True) -> Iterator[Problem]:
+    """Yield ends and verdicts that contradict each other or the run; only a tool-calling agent answers by a tool."""
     found = trace.outcome
-    if found.ended == "final_answer":
+    if (found.final_answer is not None) != (found.ended == "final_answer"):
+        if tool_calling or found.ended not in INFRASTRUCTURE_ENDS:
+            message = f"is {found.final_answer!r:.60} although the run ended by {found.ended}"
+            yield Problem("outcome", "outcome.final_answer", message)
+    elif tool_calling and found.final_answer is not None:
         answers = [span for span in trace.spans if span.tool_name == "final_answer" and span.exit_code == 0]
-        if found.final_answer is None or not answers or answers[-1].tool_output != found.final_answer:
+        if not answers or answers[-1].tool_output != found.final_answer:
             yield Problem("outcome", "outcome.final_answer", "is not what the final_answer call says")
-    elif found.final_answer is not None:
-        yield Problem("outcome", "outcome.final_answer", f"is given although the run ended by {found.ended}")
-
-
-def verdicts(trace: Trace) -> Iterator[Problem]:
-    """Yield verdicts that contradict each other or the end of the run."""
-    found = trace.outcome
     if found.verdicts and found.solved != solved(found.verdicts):
         yield Problem("outcome", "outcome.solved", f"is {found.solved}, the verdicts say {solved(found.verdicts)}")
     if not found.verdicts and found.solved is not None:

@@ -45,9 +45,7 @@ VERBS: dict[str, Verb] = {
         "image", "figures of a run: how tasks ended, turns, tokens, observations, commands, patches, diversity"
     ),
     "compare": Verb("image", "compare two runs: every figure of both, the difference and its interval (95 percent)"),
-    "validate": Verb(
-        "here", "check record files: schema, ids, joins, counts, metadata, leaks; 1 if something is wrong"
-    ),
+    "validate": Verb("here", "check record files: schema, ids, joins, counts, metadata, leaks; 1 where one is wrong"),
     "convert": Verb(
         "image", "write records in another format; reads ours, AgentTrace 0.3.0, ATIF and mini-swe-agent v1"
     ),

@@ -1,4 +1,4 @@
-"""`agenttrace compare`: two runs of rollouts in one table."""
+"""`agenttrace compare`: two runs in one table."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agenttrace.verbs.stats import add_common, wanted
+from agenttrace.verbs.stats import add_common, options
 
 if TYPE_CHECKING:
     import argparse
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("one", type=Path, metavar="A", help="rollouts (.jsonl, .jsonl.zst)")
+    parser.add_argument("one", type=Path, metavar="A", help="record file (.jsonl, .jsonl.gz, .jsonl.zst)")
     parser.add_argument("other", type=Path, metavar="B", help="the run that is compared with A")
     add_common(parser)
 
@@ -23,12 +23,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Print or write the table."""
     from agenttrace.analysis.rollouts.compare import compare, compare_diversity  # noqa: PLC0415
     from agenttrace.analysis.rollouts.render import comparison_text  # noqa: PLC0415
-    from agenttrace.analysis.rollouts.runs import figures  # noqa: PLC0415
-    from agenttrace.analysis.rollouts.statistics import as_json  # noqa: PLC0415
+    from agenttrace.analysis.rollouts.statistics import as_json, figures  # noqa: PLC0415
     from agenttrace.verbs.reading import deliver  # noqa: PLC0415
 
     paths = (arguments.one, arguments.other)
-    (one, first), (other, second) = (figures(path, wanted(arguments)) for path in paths)
+    (one, first), (other, second) = (figures(path, **options(arguments)) for path in paths)
     rows = compare(one, other) + (compare_diversity(first, second) if first and second else ())
     sizes = (one.rollouts, other.rollouts)
     if arguments.format == "json":

@@ -1,20 +1,18 @@
-"""`agenttrace stats`: the figures of a run of rollouts."""
+"""`agenttrace stats`: the figures of a run."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import argparse
 
-    from agenttrace.analysis.rollouts.runs import Wanted
-
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="rollouts (.jsonl, .jsonl.zst)")
+    parser.add_argument("run", type=Path, metavar="RUN", help="record file (.jsonl, .jsonl.gz, .jsonl.zst)")
     add_common(parser)
 
 
@@ -35,22 +33,18 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def wanted(arguments: argparse.Namespace) -> Wanted:
-    """Return what the arguments ask for."""
-    from agenttrace.analysis.rollouts.runs import Wanted  # noqa: PLC0415
-
-    scratch = None if arguments.outdir is None else str(arguments.outdir)
-    return Wanted(diversity=not arguments.no_diversity, upstream=arguments.upstream, scratch=scratch)
+def options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the arguments ask of `figures`."""
+    return {"diversity": not arguments.no_diversity, "upstream": arguments.upstream, "scratch": arguments.outdir}
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the figures."""
     from agenttrace.analysis.rollouts.render import statistics_text  # noqa: PLC0415
-    from agenttrace.analysis.rollouts.runs import figures  # noqa: PLC0415
-    from agenttrace.analysis.rollouts.statistics import as_json  # noqa: PLC0415
+    from agenttrace.analysis.rollouts.statistics import as_json, figures  # noqa: PLC0415
     from agenttrace.verbs.reading import deliver  # noqa: PLC0415
 
-    tally, diversity = figures(arguments.run, wanted(arguments))
+    tally, diversity = figures(arguments.run, **options(arguments))
     found = tally.statistics()
     if arguments.format == "json":
         values = {"statistics": as_json(found), "diversity": diversity and as_json(diversity)}

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="record files (.jsonl; rollouts: .jsonl.zst, too)"
-    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="record files (.jsonl, .gz, .zst)")
     parser.add_argument("--private", action="append", default=[], metavar="TEXT", help="a text that must not be in it")
     parser.add_argument("--allow", action="append", default=[], metavar="TEXT", help="a text that is no leak")
     parser.add_argument("--max", type=int, default=100, metavar="N", help="findings printed (default: %(default)s)")

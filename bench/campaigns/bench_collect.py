@@ -9,14 +9,13 @@ import contextlib
 import json
 import os
 import resource
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from agenttrace.plan import Options, served
 
+from agenttrace.campaign.options import Options, served
 from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import campaign, compose, engine, images
 from agenttrace.store.read import run_spec_path
@@ -24,6 +23,7 @@ from bench.campaigns import bare_load, resume
 from bench.campaigns.container_cpu import ContainerCpu
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
 
 PROFILE = "throughput"
@@ -54,19 +54,14 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 class Bed:
     """The services of the benchmark: one project, one folder, one server for both sides."""
 
-    def __init__(
-        self, project: str, services: compose.Services, env: dict[str, str], request: campaign.Request
-    ) -> None:
+    def __init__(self, project: str, services: compose.Services, request: campaign.Request) -> None:
         self.project = project
         self.services = services
-        self.env = env
         self.request = request
 
     def python(self, name: str, code: str, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start Python code in a collector's container; its output is a pipe."""
-        one_off = ("run", "--rm", "--no-deps", "--no-TTY", "--name", f"{self.project}-{name}", "--entrypoint", "python")
-        argv = compose.argv(self.project, *one_off, "collector", "-c", code, *arguments)
-        return engine.start(argv, env=self.env, stdin=subprocess.PIPE, output=subprocess.PIPE)
+        """Start Python code in a collector's container; its input and output are pipes."""
+        return self.services.python(f"{self.project}-{name}", "collector", code, *arguments)
 
 
 @contextlib.contextmanager
@@ -80,7 +75,7 @@ def bed(folder: Path, options: Options, workers: int | None) -> Iterator[Bed]:
     project = f"{compose.project_name()}-collect"
     compose.sweep(sdk, project)
     try:
-        yield Bed(project, compose.Services(project, variables), {**compose.clean_environment(), **variables}, request)
+        yield Bed(project, compose.Services(project, variables), request)
     finally:
         compose.sweep_for_good(sdk, project)
 

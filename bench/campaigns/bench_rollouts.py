@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from agenttrace.host.rollouts import Request, prepare, variables
-from agenttrace.rollouts.options import RolloutOptions
 
+from agenttrace.campaign.options import ROLLOUTS, Options
 from agenttrace.errors import AgentTraceError, UsageError
-from agenttrace.host import campaign, compose, engine
+from agenttrace.host import campaign, checkouts, compose, engine
+from agenttrace.store.compact import compact
 from bench.tables import print_rows
 from bench.verdict import Row
 
@@ -89,7 +89,7 @@ def run(*, rollouts: int, at_a_time: int, json_file: Path | None = None) -> int:
             rows.extend(_measure(at, folder, rollouts, at_a_time, baseline))
             return 0
 
-        status = campaign.guarded(work, targets=("sandbox-execution-free", "rollouts"))
+        status = campaign.guarded(work, targets=(checkouts.SANDBOX, "rollouts"))
     print_rows("rollouts: everything but the model", rows)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=2) + b"\n")
@@ -136,24 +136,19 @@ def _upstream_like(folder: Path) -> list[float]:
 def _measure(at: campaign.Engine, folder: Path, rollouts: int, at_a_time: int, baseline: list[float]) -> Iterator[Row]:
     data = folder / "data"
     data.mkdir()
-    options = RolloutOptions(
-        model=_MODEL, external=True, source=str(folder / "rows.jsonl"), rollouts=_ALONE, max_turns=TURNS,
-        output="alone.jsonl", run_id="alone",
-    )  # fmt: skip
-    request = Request(
-        options=options, folder=data, source=folder / "rows.jsonl", repositories=str(folder / "mirror"),
-        workers=at_a_time, base_url="http://scripted:8080/v1",
-    )  # fmt: skip
+    places = checkouts.Places(source=folder / "rows.jsonl", repositories=str(folder / "mirror"))
+    options = msgspec.structs.replace(
+        ROLLOUTS, model=_MODEL, external=True, rollouts=_ALONE, max_steps=TURNS, output="alone.jsonl", run_id="alone"
+    )
+    many = msgspec.structs.replace(options, rollouts=rollouts, output="wide.jsonl", run_id="wide")
     compose.ensure_volumes(at.sdk)
-    services = compose.Services(at.project, variables(request, at.info, at.built))
-    inside = msgspec.structs.replace(options, source="/source/rows.jsonl")
+    variables = campaign.collector_variables(data, at_a_time, at.info, at.built) | checkouts.variables(places)
+    services = compose.Services(at.project, variables)
     with _scripted(services, at.project) as url:
-        prepare(services, request, inside)
-        services.up("sandbox-execution-free")
-        alone = _sitting(services, at.project, inside, data, url, 1)
-        prepare_wide = msgspec.structs.replace(inside, rollouts=rollouts, output="wide.jsonl", run_id="wide")
-        prepare(services, request, prepare_wide)
-        wide = _sitting(services, at.project, prepare_wide, data, url, at_a_time)
+        checkouts.prepare(services, options.of_checkouts, places)
+        services.up(checkouts.SANDBOX)
+        alone = _session(services, at.project, options, data, url, 1)
+        wide = _session(services, at.project, many, data, url, at_a_time)
     harness = (alone["elapsed_ns"] - alone["model_ns"]) / alone["appended"] / 1e6
     upstream = statistics.median(baseline)
     yield Row(
@@ -177,7 +172,7 @@ def _measure(at: campaign.Engine, folder: Path, rollouts: int, at_a_time: int, b
         group="wide", name=f"wall time per rollout, {at_a_time} at a time ({1000 / per_rollout:.2f}/s)", unit="ms",
         median=per_rollout, count=wide["appended"], target=RATE_MS,
     )  # fmt: skip
-    stored, plain = _stored(services, data)
+    stored, plain = _stored(data)
     yield Row(
         group="stored", name="bytes per rollout, compacted", unit="B", median=stored / wide["appended"],
         count=wide["appended"], target=STORED_BYTES, ratio=plain / stored, note="JSON Lines",
@@ -190,7 +185,7 @@ def _scripted(services: Services, project: str) -> Iterator[str]:
     name = f"{project}-scripted"
     words = sorted(set((compose.ROOT / "README.md").read_text(encoding="utf-8").split()))
     argument = json.dumps([COMMANDS, words, TURNS])
-    process = services.python(name, "rollouts", _SERVER, argument)
+    process = services.python(name, "collector", _SERVER, argument)
     try:
         if process.stdout is None or not process.stdout.readline().startswith(b"ready"):
             raise AgentTraceError("the scripted model server did not start")
@@ -200,21 +195,20 @@ def _scripted(services: Services, project: str) -> Iterator[str]:
         process.wait()
 
 
-def _sitting(
-    services: Services, project: str, options: RolloutOptions, data: Path, url: str, concurrency: int
-) -> dict[str, Any]:
-    """Run to the end and return the sitting's report."""
-    report = options.run_id or "report"
-    words = ["rollouts", "--options", msgspec.json.encode(options).decode(), "--concurrency", str(concurrency)]
-    words += ["--base-url", url, "--report", f"/data/{report}.json"]
-    process = services.start(f"{project}-{report}", "rollouts", *words)
+def _session(services: Services, project: str, options: Options, data: Path, url: str, workers: int) -> dict[str, Any]:
+    """Run a campaign to its end and return the session's report."""
+    name = options.run_id or "report"
+    request = campaign.Request(options=(options,), folder=data, workers=workers)
+    more = ("--base-url", url, "--report", f"/data/{name}.json")
+    process = campaign.start_collector(services, f"{project}-{name}", request, options, *more)
     if process.wait():
-        raise AgentTraceError(f"the run {report} ended with status {process.returncode}")
-    found: dict[str, Any] = json.loads((data / f"{report}.json").read_bytes())
+        raise AgentTraceError(f"the run {name} ended with status {process.returncode}")
+    found: dict[str, Any] = json.loads((data / f"{name}.json").read_bytes())
     return found
 
 
-def _stored(services: Services, data: Path) -> tuple[int, int]:
+def _stored(data: Path) -> tuple[int, int]:
     """Bytes of the wide run's file, compacted and plain."""
-    campaign.ask(services, "rollouts", "compact", "/data/wide.jsonl", "/data/wide.jsonl.zst")
-    return (data / "wide.jsonl.zst").stat().st_size, (data / "wide.jsonl").stat().st_size
+    plain, target = data / "wide.jsonl", data / "wide.jsonl.zst"
+    compact(plain, target)
+    return target.stat().st_size, plain.stat().st_size

@@ -1,7 +1,7 @@
 """Is the count of a prompt what the server counts? Random conversations at the edge of their budgets, many of them.
 
-Runs inside the image of rollouts, as text: `python -c TEXT --model NAME`. Prints what came of it; status 1 when a count
-was wrong.
+Runs inside the image of the collector, as text: `python -c TEXT --model NAME`. Prints what came of it; status 1 when a
+count was wrong.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import AgentTraceError
 from agenttrace.records import Record, Sampler
-from agenttrace.serving.budget import RESERVE_TOKENS, CountedChat, Counters
-from agenttrace.serving.chat import ChatModel, ContextFullError, RequestRefusedError
+from agenttrace.serving.budget import RESERVE_TOKENS, Counters
+from agenttrace.serving.chat import ChatModel
 from agenttrace.serving.endpoint import wait_until_ready
+from agenttrace.serving.model import ContextFullError, RequestRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -151,18 +152,18 @@ def check(
         ModelServerError: nothing can be had from the server.
     """
     sampler = Sampler(name="fuzz", temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, seed=seed, max_tokens=1)
-    chat = ChatModel(base_url, model=model, sampler=sampler, tools=())
     counters = Counters(base_url, model=model)
+    models = ChatModel(base_url, model=model, sampler=sampler, tools=(), counters=counters)
     tally = _Tally()
 
     def one(number: int) -> None:
         rng = random.Random(f"{seed}-{number}")  # noqa: S311 - to be repeated
-        counted_chat = CountedChat(chat, counters.new())
-        messages, counted = _fitting(rng, counted_chat, context)
+        chat = models.for_trace(str(number), seed=seed)
+        messages, counted = _fitting(rng, chat, context)
         room = min(rng.choice(edges), context - RESERVE_TOKENS - counted)
         total = counted + RESERVE_TOKENS + room
         try:
-            reply = counted_chat.complete(messages, max_tokens=room)
+            reply = chat.complete(messages, max_tokens=room)
         except (ContextFullError, RequestRefusedError):
             tally.add(counted, None, total)
         else:
@@ -173,11 +174,11 @@ def check(
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(one, range(requests)))
     counters.close()
-    chat.close()
+    models.close()
     return Outcome(route=counters.route, **{k: v for k, v in vars(tally).items() if not k.startswith("_")})
 
 
-def _fitting(rng: random.Random, chat: CountedChat, context: int) -> tuple[list[dict[str, Any]], int]:
+def _fitting(rng: random.Random, chat: ChatModel, context: int) -> tuple[list[dict[str, Any]], int]:
     """Return a conversation that leaves a token of room at least, and its count."""
     chars = rng.choice((20, 100, 400))
     most = context - RESERVE_TOKENS - 1

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from agenttrace.plan import Options
 
+from agenttrace.campaign.options import Options
 from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import compose, engine
 from agenttrace.records import derived_id
 from agenttrace.store.read import read_run_spec, run_spec_path
-from agenttrace.tasks import task_set
+from agenttrace.tasks import set_name, task_set
 from agenttrace.testing import ScriptedServer, says
 from bench.campaigns.ledger import Ledger
 
@@ -124,13 +124,13 @@ def scripted(kills: int, dice: random.Random, *, rollouts: int = 4) -> Ledger:
     with _runner() as runner, ScriptedServer(_script(dice), remember=False) as server:
         for number in range(kills + 1):
             path = runner.sockets.parent / f"campaign-{number}.jsonl"
-            while ledger.kills < kills and _sitting(path, runner, server, rollouts, ledger, dice):
+            while ledger.kills < kills and _session(path, runner, server, rollouts, ledger, dice):
                 if ledger.kills % _TOLD == 0:
                     engine.say(f"{ledger.kills} of {kills} kills")
             with _collector(path, runner, server, rollouts) as ended:
                 _, said = ended.communicate(timeout=_PATIENCE_S)
             if ended.returncode:
-                raise AgentTraceError(f"a sitting that was not killed ended with {ended.returncode}: {said.decode()}")
+                raise AgentTraceError(f"a session that was not killed ended with {ended.returncode}: {said.decode()}")
             ledger.finished(path, expected(path))
             if ledger.kills >= kills:
                 return ledger
@@ -140,15 +140,15 @@ def scripted(kills: int, dice: random.Random, *, rollouts: int = 4) -> Ledger:
 def _collector(path: Path, runner: _Runner, server: ScriptedServer, rollouts: int) -> subprocess.Popen[bytes]:
     options = msgspec.json.encode((Options(output=path.name, rollouts=rollouts),)).decode()
     words = ["collect", "--options", options, "--folder", str(path.parent), "--base-url", server.base_url]
-    argv = [sys.executable, "-P", "-m", "agenttrace", *words, "--sockets", str(runner.sockets)]
+    argv = [sys.executable, "-P", "-m", "agenttrace.inside", *words, "--sockets", str(runner.sockets)]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "AGENTTRACE_TERMINAL": ""}
     return engine.start(argv, env=env, output=subprocess.DEVNULL, errors=subprocess.PIPE)
 
 
-def _sitting(
+def _session(
     path: Path, runner: _Runner, server: ScriptedServer, rollouts: int, ledger: Ledger, dice: random.Random
 ) -> bool:
-    """Start a sitting and kill it at some moment; return false when it had come to its end before."""
+    """Start a session and kill it at some moment; return false when it had come to its end before."""
     before = server.count
     process = _collector(path, runner, server, rollouts)
     lines: list[bytes] = []
@@ -171,7 +171,7 @@ def _sitting(
     said = b"".join(lines).decode(errors="replace")
     if ended is not None:
         if ended:
-            raise AgentTraceError(f"a sitting ended with {ended} before it was killed: {said}")
+            raise AgentTraceError(f"a session ended with {ended} before it was killed: {said}")
         return False
     if path.exists() and dice.random() < _TORN:
         with path.open("ab") as file:
@@ -183,7 +183,7 @@ def _sitting(
 def expected(path: Path) -> list[str]:
     """Return the trace ids that a finished record file must hold, from the run spec beside it."""
     spec = read_run_spec(run_spec_path(path))
-    tasks = task_set(spec.dataset.name).tasks(offset=spec.dataset.offset, count=spec.dataset.count)
+    tasks = task_set(set_name(spec.dataset)).tasks(offset=spec.dataset.offset, count=spec.dataset.count)
     return [
         derived_id("trace", spec.run_id, spec.dataset.name, task.task_id, rollout)
         for rollout in range(spec.dataset.rollouts)
@@ -201,7 +201,7 @@ def real(kills: int, dice: random.Random, *, rollouts: int = 8) -> Ledger:
             path = Path(folder, f"real-{number}.jsonl")
             words = ["collect", "--output", str(path), "--rollouts", str(rollouts)]
             argv = [sys.executable, "-P", "-m", "agenttrace.host", *words]
-            while ledger.kills < kills and _real_sitting(argv, env, path, ledger, dice):
+            while ledger.kills < kills and _real_session(argv, env, path, ledger, dice):
                 pass
             engine.run(argv, env=env, timeout_s=_PATIENCE_S)
             ledger.finished(path, expected(path))
@@ -210,7 +210,7 @@ def real(kills: int, dice: random.Random, *, rollouts: int = 8) -> Ledger:
     return ledger
 
 
-def _real_sitting(argv: list[str], env: dict[str, str], path: Path, ledger: Ledger, dice: random.Random) -> bool:
+def _real_session(argv: list[str], env: dict[str, str], path: Path, ledger: Ledger, dice: random.Random) -> bool:
     size = path.stat().st_size if path.exists() else 0
     with tempfile.TemporaryFile() as output:
         process = engine.start(argv, env=env, output=output.fileno(), errors=output)

@@ -20,8 +20,8 @@ class Ledger:
     """Follows record files through kills and counts what went wrong.
 
     Attributes:
-        kills: sittings that were killed.
-        torn_found: torn last lines that a kill left (the next sitting cuts them off).
+        kills: sessions that were killed.
+        torn_found: torn last lines that a kill left (the next session cuts them off).
         records: records of the finished files.
         lost: durable or announced records that were not there afterwards, and tasks without a record at the end.
         doubled: records whose trace stands in its file more than once.
@@ -37,7 +37,7 @@ class Ledger:
 
         Args:
             path: the record file.
-            said: what the killed sitting printed: what it announced as finished must be there.
+            said: what the killed session printed: what it announced as finished must be there.
         """
         data = path.read_bytes() if path.exists() else b""
         whole = data[: data.rfind(b"\n") + 1]

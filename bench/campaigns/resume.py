@@ -13,8 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.plan import Options
-
+from agenttrace.campaign.options import Options
 from agenttrace.errors import AgentTraceError
 from agenttrace.host import campaign, compose, engine
 

@@ -11,10 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from agenttrace.plan import sandbox_spec
 
+from agenttrace.campaign.plan import sandbox_of
 from agenttrace.errors import UsageError, WorkerLostError
-from agenttrace.fixture.version import fixture_version
 from agenttrace.host import engine
 from agenttrace.host.workers import SandboxContainer, sandbox_project
 from agenttrace.records import Record, SandboxSpec
@@ -89,7 +88,7 @@ def check(names: Sequence[str] = (), *, workers: int | None = None, json_file: P
 def _check(pool: list[_Place], chosen: TaskSet) -> Report:
     started = time.monotonic()
     spec = chosen.spec()
-    sandbox = sandbox_spec(chosen.fixture, fixture_version(chosen.fixture), clock=chosen.clock)
+    sandbox = sandbox_of(chosen)
     clocks = references.clocks(chosen.clock, datetime.now(UTC))
     found: tuple[Any, ...]
     if isinstance(chosen, NL2BashTasks):
@@ -115,7 +114,7 @@ def _shell(
     tasks = chosen.tasks()
     runs = [_spread(pool, tasks, partial(_run_shell, sandbox, clock), turn=turn) for turn, clock in enumerate(clocks)]
     return tuple(
-        references.shell_check(task, chosen.policies[task.task_id], four)
+        references.shell_check(task, chosen.policies[int(task.task_id)], four)
         for task, four in zip(tasks, zip(*runs, strict=True), strict=True)
     )
 

@@ -1,6 +1,7 @@
 """The compacted form: the same records, small, any of them without the others."""
 
-import shutil
+from __future__ import annotations
+
 import uuid
 from pathlib import Path
 
@@ -8,47 +9,59 @@ import pytest
 import zstandard
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.store.compact import Compacted, compact
+from agenttrace.store.compact import Compacted, compact, is_compacted
+from agenttrace.store.lines import lines
 from agenttrace.store.read import decode, read_traces
 
-FOLDER = Path(__file__).parents[1] / "data" / "records"
-FILES = {"tool calls": "demo.jsonl", "rollouts of schema 1.0.0": "1.0.0/rollouts.jsonl"}
+RECORDS = Path(__file__).parents[1] / "data" / "records"
+TRACES, ROLLOUTS = RECORDS / "demo.jsonl", RECORDS / "1.0.0" / "every-stop.jsonl"
 
 
-@pytest.fixture(params=FILES.values(), ids=FILES)
+@pytest.fixture(params=[TRACES, ROLLOUTS], ids=["traces", "rollouts"])
 def records(request, tmp_path):
-    """Records out of order."""
     path = tmp_path / "run.jsonl"
-    path.write_bytes(b"".join(reversed((FOLDER / request.param).read_bytes().splitlines(keepends=True))))
+    path.write_bytes(request.param.read_bytes())
     return path
 
 
-@pytest.fixture
-def one(tmp_path):
-    return Path(shutil.copy(FOLDER / "1.0.0/rollouts.jsonl", tmp_path / "run.jsonl"))
-
-
-def order(trace):
+def place(trace):
     return trace.metadata["task_id"], trace.metadata["rollout_index"]
 
 
 def test_every_record_comes_back_by_id_and_in_order(records):
     target = records.with_name("run.jsonl.zst")
-    by_id = {trace.trace_id: trace for trace in read_traces(records)}
-    tasks = list(dict.fromkeys(trace.metadata["task_id"] for trace in by_id.values()))
+    before = list(read_traces(records))
     done = compact(records, target)
-    assert (done.records, done.frames) == (len(by_id), len(tasks))
-    assert done.bytes_after == target.stat().st_size < done.bytes_before
+    assert (done.records, done.frames) == (len(before), len({place(trace)[0] for trace in before}))
+    assert done.bytes_after == target.stat().st_size < done.bytes_before == records.stat().st_size
+    by_id = {trace.trace_id: trace for trace in before}
     assert {trace.trace_id: trace for trace in read_traces(target)} == by_id
-    assert [order(trace) for trace in read_traces(target)] == sorted(
-        map(order, by_id.values()), key=lambda one: (tasks.index(one[0]), one[1])
-    )
+    order = [place(trace) for trace in read_traces(target)]
+    first_seen = list(dict.fromkeys(place(trace)[0] for trace in before))
+    assert order == sorted(order, key=lambda one: (first_seen.index(one[0]), one[1]))
     with Compacted(target) as opened:
-        assert opened.records == len(by_id)
+        assert opened.records == len(before)
+        opened.check()
         for name, trace in by_id.items():
             assert opened.get(name) == trace
-        with pytest.raises(UsageError, match="has no trace"):
-            opened.get(str(uuid.UUID(int=7)))
+        for name, message in ((str(uuid.UUID(int=7)), "has no trace"), ("x", "is no trace id")):
+            with pytest.raises(UsageError, match=message):
+                opened.get(name)
+
+
+def test_rollouts_that_stand_in_any_order_are_put_in_theirs(tmp_path):
+    made = ROLLOUTS.read_bytes().splitlines(keepends=True)[:3]
+    records, target = tmp_path / "run.jsonl", tmp_path / "run.jsonl.zst"
+    records.write_bytes(made[1] + made[2] + made[0])
+    compact(records, target)
+    assert [trace.metadata["rollout_index"] for trace in read_traces(target)] == [0, 1, 2]
+
+
+def test_a_compacted_or_compressed_file_can_be_compacted_again(records):
+    target, again = records.with_name("run.jsonl.zst"), records.with_name("again.jsonl.zst")
+    compact(records, target)
+    compact(target, again)
+    assert again.read_bytes() == target.read_bytes()
 
 
 def test_any_decompressor_gives_the_json_lines_back(records):
@@ -59,16 +72,23 @@ def test_any_decompressor_gives_the_json_lines_back(records):
     assert sorted(plain.splitlines()) == sorted(records.read_bytes().splitlines())
 
 
-def test_a_last_line_without_its_end_does_not_run_into_the_next_record(one):
-    target = one.with_name("run.jsonl.zst")
-    lines = one.read_bytes().splitlines(keepends=True)
-    made = sorted(map(decode, lines), key=order)
-    task = [trace for trace in made if trace.metadata["task_id"] == made[0].metadata["task_id"]]
-    assert len(task) > 1
-    mixed = [line for line in lines if decode(line) in task]
-    one.write_bytes(b"".join([*mixed[1:], mixed[0]]).removesuffix(b"\n"))
-    compact(one, target)
-    assert list(read_traces(target)) == task
+def test_a_last_line_without_its_end_does_not_run_into_the_next_record(tmp_path):
+    made = ROLLOUTS.read_bytes().splitlines(keepends=True)[:3]
+    records, target = tmp_path / "run.jsonl", tmp_path / "run.jsonl.zst"
+    records.write_bytes((made[1] + made[2] + made[0]).removesuffix(b"\n"))
+    compact(records, target)
+    assert [line for _, line in lines(target)] == made
+
+
+def test_a_compacted_file_is_told_from_another_compressed_one(records):
+    target = records.with_name("run.jsonl.zst")
+    compact(records, target)
+    assert is_compacted(target)
+    assert not is_compacted(records)
+    target.write_bytes(zstandard.compress(records.read_bytes()))
+    assert not is_compacted(target)
+    target.write_bytes(b"")
+    assert not is_compacted(target)
 
 
 def test_a_damaged_file_is_named_and_never_half_read(records):
@@ -77,42 +97,41 @@ def test_a_damaged_file_is_named_and_never_half_read(records):
     whole = target.read_bytes()
     for cut in (0, 5, len(whole) // 2, len(whole) - 1):
         target.write_bytes(whole[:cut])
-        with pytest.raises(DataError, match=r"run\.jsonl\.zst: "):
-            list(read_traces(target))
         with pytest.raises(DataError, match=r"run\.jsonl\.zst: not a whole compacted file"):
             Compacted(target)
     target.write_bytes(whole[:100] + bytes([whole[100] ^ 0xFF]) + whole[101:])
-    with pytest.raises(DataError, match=r"run\.jsonl\.zst: the Zstandard stream is corrupt"):
-        list(read_traces(target))
     with Compacted(target) as opened, pytest.raises(DataError, match="frame 0"):
         opened.check()
+    with pytest.raises(DataError, match="Zstandard stream is corrupt"):
+        list(read_traces(target))
 
 
-def test_a_frame_that_says_it_is_huge_is_damaged_and_not_unpacked(one):
-    target = one.with_name("run.jsonl.zst")
-    compact(one, target)
+def test_a_frame_that_says_it_is_huge_is_damaged_and_not_unpacked(tmp_path):
+    records, target = tmp_path / "run.jsonl", tmp_path / "run.jsonl.zst"
+    records.write_bytes(ROLLOUTS.read_bytes().splitlines(keepends=True)[0])
+    compact(records, target)
     whole = target.read_bytes()
     with Compacted(target) as opened:
         frame = opened._starts[1]
     bomb = bytes.fromhex("28b52ffde0") + (2**40).to_bytes(8, "little")
     target.write_bytes(bomb + whole[len(bomb) :])
     assert len(bomb) < frame
-    with pytest.raises(DataError, match="the Zstandard stream is corrupt"):
-        list(read_traces(target))
     with Compacted(target) as opened, pytest.raises(DataError, match="frame 0 has 1099511627776 bytes instead of"):
-        opened.check()
+        opened.frame(0)
 
 
 def test_what_is_no_record_or_there_twice_is_refused(records):
     line = records.read_bytes().splitlines(keepends=True)[0]
     target = records.with_name("x.jsonl.zst")
     records.write_bytes(line + line)
-    with pytest.raises(DataError, match=r"line 2: trace .* is there twice"):
+    with pytest.raises(DataError, match=f"line 2: trace {decode(line).trace_id} is there twice"):
         compact(records, target)
     records.write_bytes(line + b'{"trace_id": "1"}\n')
-    with pytest.raises(DataError, match="line 2: not a record"):
+    with pytest.raises(DataError, match="line 2: not a record of the kit"):
         compact(records, target)
     records.write_bytes(b"")
     with pytest.raises(UsageError, match="no record in it"):
         compact(records, target)
+    with pytest.raises(UsageError, match=r"ends in \.jsonl\.zst"):
+        compact(records, records.with_name("x.zst"))
     assert not target.exists()

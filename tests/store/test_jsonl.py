@@ -30,7 +30,7 @@ def test_records_are_there_after_reopening(tmp_path):
         log.append("1", Row(trace_id="1"))
         log.append("2", Row(trace_id="2", text="line\nbreak"))
     with RecordLog(path) as log:
-        assert len(log.ids) == 2 and "1" in log.ids and "2" in log.ids
+        assert [len(log.ids), "1" in log.ids, "2" in log.ids] == [2, True, True]
         assert log.torn_bytes == 0
     assert path.read_bytes().count(b"\n") == 2
 
@@ -44,7 +44,7 @@ def test_a_torn_last_line_is_cut_off_and_counted(tmp_path, tail):
     path.write_bytes(whole + tail)
     with RecordLog(path) as log:
         assert log.torn_bytes == len(tail)
-        assert len(log.ids) == 1 and "1" in log.ids
+        assert [len(log.ids), "1" in log.ids] == [1, True]
     assert path.read_bytes() == whole
 
 
@@ -79,14 +79,14 @@ def test_attempts_that_failed_may_have_the_same_id(tmp_path):
         log.append("1", Row(trace_id="1"))
         log.append("1", Row(trace_id="1"))
     with RecordLog(tmp_path / "f.jsonl", unique=False) as log:
-        assert len(log.ids) == 1 and "1" in log.ids
+        assert [len(log.ids), "1" in log.ids] == [1, True]
 
 
 def test_a_torn_last_line_does_not_count_as_done(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"trace_id": "1"}\n{"trace_id": "2"}')
-    found = known_ids(path)
-    assert (len(found), "1" in found) == (1, True)
+    ids = known_ids(path)
+    assert [len(ids), "1" in ids, "2" in ids] == [1, True, False]
 
 
 def test_a_second_writer_is_refused_while_the_first_is_open(tmp_path):
@@ -115,7 +115,7 @@ def test_a_full_disk_is_an_error_that_leaves_the_file_as_it_was(tmp_path, monkey
         assert path.read_bytes() == before
         log.append("2", Row(trace_id="2"))
     with RecordLog(path) as log:
-        assert len(log.ids) == 2 and "1" in log.ids and "2" in log.ids
+        assert [len(log.ids), "1" in log.ids, "2" in log.ids] == [2, True, True]
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting a file system needs Linux and root")

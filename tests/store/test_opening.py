@@ -27,12 +27,12 @@ READERS = {
     "index": RecordIndex,
     "known_ids": known_ids,
     "run spec": read_run_spec,
+    "compacted": Compacted,
+    "compact": lambda path: compact(path, path.with_name("b.jsonl.zst")),
     "cassette": Cassette,
     "convert": lambda path: list(read(path)),
     "analysis": lambda path: list(lines(path)),
     "append": AppendOnly,
-    "compacted": Compacted,
-    "compact": lambda path: compact(path, path.with_name("b.jsonl.zst")),
 }
 
 
@@ -80,13 +80,12 @@ def test_a_folder_is_called_so(tmp_path):
         list(read_traces(tmp_path))
 
 
-@pytest.mark.parametrize("reader", [lambda path: list(read_traces(path)), RecordIndex, known_ids])
+@pytest.mark.parametrize("reader", [RecordIndex, known_ids])
 def test_a_line_without_an_end_is_not_held_whole(tmp_path, monkeypatch, reader):
     monkeypatch.setattr(opening, "LONGEST_LINE", 1 << 16)
-    monkeypatch.setitem(lines.__kwdefaults__, "max_line_bytes", 1 << 16)
     path = tmp_path / "a.jsonl"
     path.write_bytes(COLLECTED.read_bytes().splitlines(keepends=True)[0] + b" " * (1 << 17))
-    with pytest.raises(DataError, match="line 2: (has more than 65536 bytes|the line is longer than any record)"):
+    with pytest.raises(DataError, match="line 2: has more than 65536 bytes"):
         reader(path)
 
 

@@ -8,11 +8,13 @@ import json
 import shutil
 import tracemalloc
 
+import msgspec
 import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agenttrace.records import OtherAgentSpec
 from agenttrace.store.lines import TOO_LONG, lines
 from agenttrace.validate import MOST_PER_LINE, Validation
 
@@ -243,6 +245,17 @@ def test_the_run_spec_is_checked_too(rows, record_file):
     assert "metadata.run_spec_sha256" in {finding.where for finding in findings(path)}
     beside.write_text("{}", encoding="utf-8")
     assert "not a run spec of this version" in findings(path)[0].message
+
+
+def test_of_an_agent_that_is_not_here_the_common_rules_are_checked(rows, record_file, spec):
+    path = record_file(rows)
+    other = msgspec.structs.replace(spec, agent=OtherAgentSpec(name="elsewhere", version=1, settings={}))
+    path.with_suffix(".run.json").write_bytes(msgspec.json.encode(other))
+    step(rows[1])["step_number"] = 7
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    validation = Validation(path)
+    assert {(finding.line, finding.rule) for finding in validation} == {(2, "order"), (2, "ids")}
+    assert "unknown agent 'elsewhere'" in validation.notes[0]
 
 
 def test_records_of_another_format_keep_its_ids_and_the_notes_say_so(rows, record_file):

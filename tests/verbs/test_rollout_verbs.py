@@ -14,7 +14,7 @@ import zstandard
 
 from agenttrace.rollouts import synthetic
 
-TRACES = Path(__file__).parents[1] / "data" / "records" / "demo.jsonl"
+RELEASED = Path(__file__).parents[1] / "data" / "records" / "agenttrace-0.3-composed.jsonl"
 
 
 def agenttrace(*arguments, **options):
@@ -34,13 +34,20 @@ def runs(tmp_path):
 def test_stats_prints_tables_and_json(runs, tmp_path):
     printed = agenttrace("stats", runs[0])
     assert (printed.returncode, printed.stderr) == (0, "")
-    assert "| submitted | 8 (40.0 %) |" in printed.stdout
+    assert "| final_answer | 8 (40.0 %) |" in printed.stdout
     assert "| unique at 0.5, upstream's greedy metric |" in printed.stdout
     values = json.loads(agenttrace("stats", runs[0], "--json", "--scratch", tmp_path).stdout)
-    assert values["statistics"]["stops"]["submitted"] == 8
+    assert values["statistics"]["stops"]["final_answer"] == 8
     assert values["diversity"]["rollouts"] == 20
     assert agenttrace("stats", runs[0], "--no-diversity", "--output", tmp_path / "s.md").stdout == ""
     assert "diversity" not in (tmp_path / "s.md").read_text(encoding="utf-8")
+
+
+def test_stats_and_compare_read_any_records_of_ours(runs):
+    traces = RELEASED.with_name("demo.jsonl")
+    assert "1 rollouts of 1 tasks," in agenttrace("stats", RELEASED, "--no-diversity").stdout
+    assert "4 rollouts of 4 tasks," in agenttrace("stats", traces, "--no-diversity").stdout
+    assert "| rollouts | 20 | 4 | -16 |" in agenttrace("compare", runs[0], traces, "--no-diversity").stdout
 
 
 def test_compare_prints_the_table_of_two_runs(runs):
@@ -55,12 +62,11 @@ def test_compare_prints_the_table_of_two_runs(runs):
     ("arguments", "status", "message"),
     [
         (("stats", "none.jsonl"), 2, "cannot read none.jsonl"),
-        (("stats", "bad.jsonl"), 1, "bad.jsonl, line 1: not a rollout"),
+        (("stats", "bad.jsonl"), 1, "bad.jsonl, line 1: not a trace record"),
         (("stats", "empty.jsonl"), 2, "no rollout in it"),
         (("stats", "table.parquet"), 2, "it is a Parquet file"),
-        (("stats", "packed.jsonl.gz"), 2, "it is compressed; unpack it first (gunzip)"),
-        (("stats", "packed.jsonl.zst"), 1, "unpacked first (zstd -d)"),
-        (("stats", TRACES), 2, "it holds traces"),
+        (("stats", "packed.jsonl.gz"), 1, "packed.jsonl.gz, line 1: not a trace record"),
+        (("stats", "packed.jsonl.zst"), 1, "packed.jsonl.zst, line 1: not a trace record"),
         (("stats", "."), 2, "it is a folder"),
         (("stats", "a.jsonl", "--scratch", "nowhere"), 5, "name a folder with --scratch"),
         (("compact", "a.jsonl", "b.jsonl.zip"), 2, "ends in .jsonl.zst"),

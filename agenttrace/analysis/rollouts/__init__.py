@@ -1,1 +1,1 @@
-"""Figures over rollouts: statistics of a run, the table that compares two, the text of a card."""
+"""Figures over runs with several attempts at a task: statistics, the table that compares two, the text of a card."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agenttrace.analysis.rollouts.facts import KINDS
-from agenttrace.analysis.rollouts.statistics import SHARES, TOKENS
+from agenttrace.analysis.rollouts.statistics import SHARES, TOKENS, sums, wall_s
 from agenttrace.analysis.statistics import bootstrap_difference, effective, mean, newcombe
+from agenttrace.formats.turns import KINDS
 from agenttrace.records.base import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+
+    import pandas as pd
 
     from agenttrace.analysis.diversity.measure import Diversity
-    from agenttrace.analysis.rollouts.statistics import Statistics, Sums, Tally
-
-_NONE: dict[str, list[float]] = {}
+    from agenttrace.analysis.rollouts.statistics import Sums, Tally
 
 
 class Row(Record, frozen=True, kw_only=True):
@@ -43,18 +43,26 @@ class Row(Record, frozen=True, kw_only=True):
 
 
 def compare(one: Tally, other: Tally, *, seed: int = 0) -> tuple[Row, ...]:
-    """Return the rows of the table, those without an interval first.
+    """Return the rows of the table, those without an interval first; kinds of observation only where there are any.
 
-    Shares of rollouts get Newcombe's interval with effective sizes, since rollouts of a task resemble each other; means
+    Shares of traces get Newcombe's interval with effective sizes, since traces of a task resemble each other; means
     and shares of turns get a bootstrap over tasks. See `agenttrace.analysis.statistics`.
     """
-    rows = list(_totals(one.statistics(), other.statistics()))
-    rows += [_share(name, *_both(one, other, name)) for name in SHARES]
-    means = {"turns": "turns", "seconds": "duration_s"} | {f"tokens, {name}": field for name, field in TOKENS.items()}
-    rows += [_mean(f"{name} (mean)", *_both(one, other, field), seed=seed) for name, field in means.items()]
-    for kind in KINDS:
-        name = f"turns that gave: {kind.replace('_', ' ')}"
-        rows.append(_mean(name, *_both(one, other, kind), seed=seed, percent=True))
+    runs = one.runs(), other.runs()
+
+    def both(name: str) -> tuple[Sums, Sums]:
+        return sums(runs[0], name), sums(runs[1], name)
+
+    rows = [
+        _plain("hours from first to last", *(wall_s(part) / 3600 for part in runs), percent=False),
+        _plain("tokens, generated (total)", *map(_total, runs), percent=False),
+        *(_share(name, *both(name)) for name in SHARES),
+    ]
+    means = {"turns": "step_count", "seconds": "duration_s", **{f"tokens, {name}": TOKENS[name] for name in TOKENS}}
+    rows += [_mean(f"{name} (mean)", *both(column), seed=seed) for name, column in means.items()]
+    if any(part[f"{kind}_turns"].notna().any() for part in runs for kind in KINDS):
+        kinds = {f"turns that gave: {kind.replace('_', ' ')}": kind for kind in KINDS}
+        rows += [_mean(name, *both(kind), seed=seed, percent=True) for name, kind in kinds.items()]
     return tuple(rows)
 
 
@@ -71,20 +79,9 @@ def compare_diversity(one: Diversity, other: Diversity) -> tuple[Row, ...]:
     )
 
 
-def _both(one: Tally, other: Tally, name: str) -> tuple[Sums, Sums]:
-    return one.sums.get(name, _NONE), other.sums.get(name, _NONE)
-
-
-def _totals(one: Statistics, other: Statistics) -> Iterable[Row]:
-    yield _plain("hours from first to last", one.wall_s / 3600, other.wall_s / 3600, percent=False)
-    first, second = (_total(found) for found in (one, other))
-    yield _plain("tokens, generated (total)", first, second, percent=False)
-
-
-def _total(found: Statistics) -> float | None:
-    """Return all generated tokens; `None` where a rollout does not report its own."""
-    spread = found.tokens["generated"]
-    return None if spread is None or spread.n < found.rollouts else spread.total
+def _total(runs: pd.DataFrame) -> float | None:
+    """Return all generated tokens; `None` where a trace does not report its own."""
+    return float(runs["output_tokens"].sum()) if runs["output_tokens"].notna().all() else None
 
 
 def _plain(name: str, first: float | None, second: float | None, *, percent: bool = True) -> Row:
@@ -93,7 +90,7 @@ def _plain(name: str, first: float | None, second: float | None, *, percent: boo
 
 
 def _figures(one: Sums, other: Sums) -> tuple[float | None, float | None]:
-    first, second = (mean(sums) if sums else None for sums in (one, other))
+    first, second = (mean(cells) if cells else None for cells in (one, other))
     return first, second
 
 

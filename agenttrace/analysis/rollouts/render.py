@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agenttrace.analysis.rollouts.statistics import share
-from agenttrace.publish.card import escaped
+from agenttrace.analysis.render import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from agenttrace.analysis.diversity.measure import Diversity
     from agenttrace.analysis.rollouts.compare import Row
-    from agenttrace.analysis.rollouts.statistics import Spread, Statistics
+    from agenttrace.analysis.rollouts.statistics import Statistics
+    from agenttrace.analysis.statistics import Distribution
 
 _TOKENS = {
     "generated": "sum of the completions",
@@ -23,28 +23,33 @@ _TOKENS = {
 
 
 def statistics_text(found: Statistics, diversity: Diversity | None = None) -> str:
-    """Return the statistics of a run as Markdown tables."""
-    n = found.rollouts
+    """Return the statistics of a run as Markdown tables; a table without rows is left out."""
+    n, turns = found.rollouts, sum(found.observations.values())
     languages = ", ".join(f"{escaped(name)} {count}" for name, count in found.languages.items())
+    where = f" in {found.repos} repositories ({languages or 'no language'})" if found.repos else ""
     lines = [
-        f"{n} rollouts of {found.tasks} tasks in {found.repos} repositories ({languages or 'no language'}),",
+        f"{n} rollouts of {found.tasks} tasks{where},",
         f"{found.wall_s / 3600:.2f} hours from the start of the first to the end of the last",
         "",
     ]
     stops = [(name, share(count, n)) for name, count in found.stops.items()]
     published = [(f"published as {name}", share(count, n)) for name, count in found.exit_statuses.items()]
+    spreads = {
+        "turns": found.turns, "seconds": found.duration_s, "seconds in tools": found.tool_s,
+        "lines of a patch": None if found.patched is None else found.patch_lines,
+    }  # fmt: skip
     lines += _table("ended", "rollouts", [*stops, *published])
-    lines += _table("per rollout", "mean, median, least to most", _spreads(found))
-    counted = [(f"{name} ({_TOKENS[name]})", _tokens(spread, n)) for name, spread in found.tokens.items()]
+    lines += _table(
+        "per rollout", "mean, median, least to most", [(name, _spread(one)) for name, one in spreads.items() if one]
+    )
+    counted = [(f"{name} ({_TOKENS[name]})", _tokens(one)) for name, one in found.tokens.items()]
     lines += _table("tokens", "total, mean, median", counted)
-    turns = sum(found.observations.values())
     kinds = [(name.replace("_", " "), share(count, turns)) for name, count in found.observations.items()]
     lines += _table("observation", "turns", kinds)
     words = [(code(word), share(count, found.commands)) for word, count in found.first_words]
     lines += _table("first word", "commands", words)
     lines += _table("result", "rollouts", _results(found))
-    if diversity is not None:
-        lines += _table("diversity", "of their commands", _diversity(diversity))
+    lines += _table("diversity", "of their commands", _diversity(diversity) if diversity else [])
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -60,39 +65,29 @@ def comparison_text(names: tuple[str, str], sizes: tuple[int, int], rows: Iterab
     return "\n".join(lines) + "\n"
 
 
+def share(part: int, whole: int) -> str:
+    """Return a count with its share, as tables show it."""
+    return f"{part} ({100 * part / whole:.1f} %)" if whole else f"{part}"
+
+
 def _table(left: str, right: str, rows: Sequence[tuple[str, str]]) -> list[str]:
-    return [f"| {left} | {right} |", "|---|---:|", *(f"| {name} | {value} |" for name, value in rows), ""]
+    head = [f"| {left} | {right} |", "|---|---:|"] if rows else []
+    return [*head, *(f"| {name} | {value} |" for name, value in rows), *([""] if rows else [])]
 
 
-def _spreads(found: Statistics) -> list[tuple[str, str]]:
-    return [
-        (name, _spread(spread))
-        for name, spread in (
-            ("turns", found.turns),
-            ("seconds", found.duration_s),
-            ("seconds in tools", found.tool_s),
-            ("lines of a patch", found.patch_lines),
-        )
-    ]
+def _spread(one: Distribution) -> str:
+    return f"{one.mean:.2f}, {one.median:.2f}, {one.min:.2f} to {one.max:.2f}" if one.n else "not known"
 
 
-def _spread(spread: Spread | None) -> str:
-    if spread is None:
-        return "not known"
-    return f"{spread.mean:.2f}, {spread.median:.2f}, {spread.least:.2f} to {spread.most:.2f}"
-
-
-def _tokens(spread: Spread | None, rollouts: int) -> str:
-    if spread is None:
-        return "not reported"
-    of = "" if spread.n == rollouts else f", of the {spread.n} rollouts that report it"
-    return f"{spread.total:,.0f}, {spread.mean:,.0f}, {spread.median:,.0f}{of}"
+def _tokens(one: Distribution) -> str:
+    of = f", of the {one.n} rollouts that report it" if one.missing else ""
+    return f"{one.total:,.0f}, {one.mean:,.0f}, {one.median:,.0f}{of}" if one.n else "not reported"
 
 
 def _results(found: Statistics) -> list[tuple[str, str]]:
-    rows = [
-        ("with a patch", share(found.patched, found.rollouts)),
-        ("submitted with a patch", share(found.submitted_with_patch, found.rollouts)),
+    patches = {"with a patch": found.patched, "submitted with a patch": found.submitted_with_patch}
+    rows = [(name, share(count, found.rollouts)) for name, count in patches.items() if count is not None]
+    rows += [
         ("judged", share(found.graded, found.rollouts)),
         ("passed, of those judged", share(found.passed, found.graded) if found.graded else "none judged"),
     ]

@@ -1,78 +1,87 @@
-"""Statistics of a run of rollouts: every figure of upstream's card, and those it cannot give."""
+"""Statistics of a run: every figure of upstream's card, and those it cannot give."""
 
 from __future__ import annotations
 
 import math
 import statistics
-from array import array
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.analysis.rollouts.facts import KINDS
+import numpy as np
+
+from agenttrace.analysis.statistics import Distribution, distribution, floats
+from agenttrace.analysis.tables import Reading, frame
+from agenttrace.errors import DataError, UsageError
+from agenttrace.formats.columns import Entry, entry, table
+from agenttrace.formats.commands import first_word
+from agenttrace.formats.turns import KINDS
+from agenttrace.records import INFRASTRUCTURE_ENDS
 from agenttrace.records.base import Record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
-    from agenttrace.analysis.rollouts.facts import Facts
+    import pandas as pd
+    import pyarrow as pa
+
+    from agenttrace.analysis.diversity.measure import Diversity
+    from agenttrace.records import Trace
+    from agenttrace.store.read import Problem
 
 TOP_WORDS = 15
 PASS_AT = (1, 2, 3, 5, 10, 20, 50, 100)
 TOKENS = {
-    "generated": "generated_tokens",
+    "generated": "output_tokens",
     "conversation": "conversation_tokens",
-    "prompts billed": "billed_prompt_tokens",
-    "prompts evaluated": "evaluated_prompt_tokens",
+    "prompts billed": "input_tokens",
+    "prompts evaluated": "evaluated_tokens",
 }
-"""Four ways to count tokens, by name: `Facts` says what each is."""
-SHARES: dict[str, Callable[[Facts], bool | None]] = {
-    "Submitted": lambda facts: facts.stop == "submitted",
-    "incomplete": lambda facts: facts.stop != "submitted",
-    "stopped by turns": lambda facts: facts.stop == "turns",
-    "stopped by tokens": lambda facts: facts.stop == "tokens",
-    "stopped by format": lambda facts: facts.stop == "format",
-    "with a patch": lambda facts: facts.patch_files > 0,
-    "submitted with a patch": lambda facts: facts.patch_files > 0 and facts.stop == "submitted",
-    "passed, of those judged": lambda facts: facts.passed,
+"""Four ways to count tokens, by name, and their column: `agenttrace.formats.columns` says what each is."""
+_ENDED = {"stopped by turns": "max_steps", "stopped by tokens": "token_budget", "stopped by format": "format_error"}
+SHARES: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
+    "Submitted": lambda runs: (runs["ended"] == "final_answer").where(runs["ended"].notna()),
+    "incomplete": lambda runs: (runs["ended"] != "final_answer").where(runs["ended"].notna()),
+    **{
+        name: lambda runs, ended=ended: (runs["ended"] == ended).where(runs["ended"].notna())  # type: ignore[misc]
+        for name, ended in _ENDED.items()
+    },
+    "with a patch": lambda runs: (runs["patch_files"] > 0).where(runs["patch_files"].notna()),
+    "submitted with a patch": lambda runs: ((runs["patch_files"] > 0) & (runs["ended"] == "final_answer")).where(
+        runs["patch_files"].notna()
+    ),
+    "passed, of those judged": lambda runs: runs["solved"],
 }
-"""Shares of rollouts, by name."""
-_FIELDS = ("turns", "duration_s", "tool_s", *TOKENS.values(), "patch_lines")
+"""Shares of traces, by name."""
+_COLUMNS = [
+    "repo", "language", "ended", "timestamp_utc", "prepare_ms", "total_duration_ms", "tool_ms", "step_count",
+    *TOKENS.values(), *(f"{kind}_turns" for kind in KINDS), "patch_files", "patch_lines", "solved",
+]  # fmt: skip
+_BATCH = 500
 
 Sums = dict[str, list[float]]
 """Task → [sum, count]."""
-
-
-class Spread(Record, frozen=True, kw_only=True):
-    """A distribution; `n` is how many rollouts the figure is known for, `deviation` the sample's."""
-
-    n: int
-    total: float
-    mean: float
-    median: float
-    least: float
-    most: float
-    deviation: float
 
 
 class Statistics(Record, frozen=True, kw_only=True):
     """A run in figures.
 
     Attributes:
-        stops: rollouts per stop rule.
+        stops: traces per stop rule.
         exit_statuses: the same in the words of the published sets.
-        wall_s: from the start of the first rollout to the end of the last, pauses between sittings included.
-        turns: per rollout.
-        tokens: per way of counting, per rollout; `None` where no rollout reports it.
-        observations: turns per kind of observation.
+        wall_s: from the start of the first trace to the end of the last, pauses between sittings included.
+        turns: per trace.
+        tokens: per way of counting, per trace.
+        observations: turns per kind of observation; none where a turn is not one block of commands.
         first_words: the most frequent first words of commands.
         commands: executed commands.
-        patched: rollouts with a patch that changes something.
+        patched: traces with a patch that changes something; `None` where no task is a change of a checkout.
         submitted_with_patch: of those, the submitted ones.
-        patch_lines: of the rollouts with a patch.
-        passed: rollouts judged as passed.
-        graded: rollouts that could be judged.
+        patch_lines: of the traces with a patch.
+        passed: traces judged as passed.
+        graded: traces that could be judged.
         submitted_at: as `pass_at`, of submission instead of a verdict: upstream's only figure of that kind.
-        pass_at: expected share of tasks with at least one passed rollout among k, by k; only where all are graded.
+        pass_at: expected share of tasks with at least one passed trace among k, by k; only where all are graded.
     """
 
     rollouts: int
@@ -82,16 +91,16 @@ class Statistics(Record, frozen=True, kw_only=True):
     stops: dict[str, int]
     exit_statuses: dict[str, int]
     wall_s: float
-    turns: Spread | None
-    duration_s: Spread | None
-    tool_s: Spread | None
-    tokens: dict[str, Spread | None]
+    turns: Distribution
+    duration_s: Distribution
+    tool_s: Distribution
+    tokens: dict[str, Distribution]
     observations: dict[str, int]
     first_words: tuple[tuple[str, int], ...]
     commands: int
-    patched: int
-    submitted_with_patch: int
-    patch_lines: Spread | None
+    patched: int | None
+    submitted_with_patch: int | None
+    patch_lines: Distribution
     passed: int
     graded: int
     submitted_at: dict[int, float]
@@ -99,124 +108,161 @@ class Statistics(Record, frozen=True, kw_only=True):
 
 
 class Tally:
-    """What statistics and comparisons need of the rollouts so far: per rollout a few numbers, per task a few sums.
+    """What statistics and comparisons need of the traces so far: some twenty numbers of each.
 
     Attributes:
         rollouts: how many there were.
-        sums: name of a share, mean or kind of observation → task → [sum, count].
+        words: first words of commands.
     """
 
     def __init__(self) -> None:
         self.rollouts = 0
-        self.sums: dict[str, Sums] = {}
-        self._values = {field: array("d") for field in _FIELDS}
-        self._counts: dict[str, Counter[str]] = {
-            name: Counter() for name in ("languages", "repos", "stops", "observations", "first_words")
-        }
-        self._began, self._ended = math.inf, -math.inf
+        self.words: Counter[str] = Counter()
+        self._waiting: list[Entry] = []
+        self._parts: list[pa.Table] = []
 
-    def add(self, facts: Facts) -> None:
-        """Count one rollout."""
+    def add(self, given: Trace | Entry) -> None:
+        """Count one trace."""
+        one = given if isinstance(given, Entry) else entry(self.rollouts, "", given)
         self.rollouts += 1
-        counts = self._counts
-        for name, value in (("languages", facts.language), ("repos", facts.repo), ("stops", facts.stop)):
-            counts[name][value] += 1
-        counts["observations"].update(facts.observations)
-        counts["first_words"].update(facts.first_words)
-        self._began, self._ended = min(self._began, facts.began_s), max(self._ended, facts.ended_s)
-        for field, values in self._values.items():
-            value = getattr(facts, field)
-            if value is not None and (field != "patch_lines" or facts.patch_files):
-                values.append(value)
-        for name, read in SHARES.items():
-            self._sum(name, facts.instance_id, read(facts), 1)
-        for field in ("turns", "duration_s", *TOKENS.values()):
-            self._sum(field, facts.instance_id, getattr(facts, field), 1)
-        for kind in KINDS:
-            self._sum(kind, facts.instance_id, facts.observations.get(kind, 0), facts.turns)
+        calls = (span.tool_input for span in one.trace.spans if span.tool_name == "bash")
+        self.words.update(first_word(call) or "" for call in calls)
+        self._waiting.append(one)
+        if len(self._waiting) == _BATCH:
+            self._flush()
 
-    def _sum(self, name: str, task: str, value: float | None, count: int) -> None:
-        if value is not None and count:
-            cell = self.sums.setdefault(name, {}).setdefault(task, [0.0, 0])
-            cell[0] += value
-            cell[1] += count
+    def _flush(self) -> None:
+        import pyarrow as pa  # noqa: PLC0415 - heavy
+
+        tasks = pa.array(map(task_of, self._waiting), type=pa.string()).dictionary_encode()
+        runs = table("runs", self._waiting, texts=False)
+        self._parts.append(runs.select(_COLUMNS).append_column("task", tasks))
+        self._waiting = []
+
+    def runs(self) -> pd.DataFrame:
+        """Return one row per trace: columns of the runs table, `task` and `duration_s`."""
+        import pyarrow as pa  # noqa: PLC0415 - heavy
+
+        self._flush()
+        runs = frame(pa.concat_tables(self._parts))
+        return runs.assign(duration_s=runs["total_duration_ms"] / 1000)
 
     def statistics(self) -> Statistics:
         """Return the figures of what was added so far."""
-        counts, values = self._counts, self._values
-        words = counts["first_words"]
-        statuses: Counter[str] = Counter()
-        for stop, count in counts["stops"].items():
-            statuses[{"submitted": "Submitted", "error": "errored"}.get(stop, "incomplete")] += count
-        passed = self.sums.get("passed, of those judged", {})
-        graded = int(sum(count for _, count in passed.values()))
+        runs = self.runs()
+        passed = sums(runs, "passed, of those judged")
+        graded = int(runs["solved"].notna().sum())
+        statuses = {name: _whole(runs, name) or 0 for name in ("Submitted", "incomplete")}
         return Statistics(
             rollouts=self.rollouts,
-            tasks=len(self.sums.get("Submitted", {})),
-            repos=len(counts["repos"]),
-            languages=_ordered(counts["languages"]),
-            stops=_ordered(counts["stops"]),
+            tasks=runs["task"].nunique(),
+            repos=runs["repo"].nunique(),
+            languages=_ordered(runs["language"].value_counts()),
+            stops=_ordered(runs["ended"].value_counts()),
             exit_statuses=_ordered(statuses),
-            wall_s=max(0.0, self._ended - self._began) if self.rollouts else 0.0,
-            turns=spread(values["turns"]),
-            duration_s=spread(values["duration_s"]),
-            tool_s=spread(values["tool_s"]),
-            tokens={name: spread(values[field]) for name, field in TOKENS.items()},
-            observations=_ordered(counts["observations"]),
-            first_words=tuple(sorted(words.items(), key=lambda item: (-item[1], item[0]))[:TOP_WORDS]),
-            commands=words.total(),
-            patched=self._total("with a patch"),
-            submitted_with_patch=self._total("submitted with a patch"),
-            patch_lines=spread(values["patch_lines"]),
-            passed=self._total("passed, of those judged"),
+            wall_s=wall_s(runs),
+            turns=distribution(runs["step_count"]),
+            duration_s=distribution(runs["duration_s"]),
+            tool_s=distribution(runs["tool_ms"] / 1000),
+            tokens={name: distribution(runs[column]) for name, column in TOKENS.items()},
+            observations=_ordered({kind: runs[f"{kind}_turns"].sum() for kind in KINDS}),
+            first_words=tuple(list(_ordered(self.words).items())[:TOP_WORDS]),
+            commands=self.words.total(),
+            patched=_whole(runs, "with a patch"),
+            submitted_with_patch=_whole(runs, "submitted with a patch"),
+            patch_lines=distribution(runs["patch_lines"][runs["patch_files"].fillna(0) > 0]),
+            passed=int(runs["solved"].sum()),
             graded=graded,
-            submitted_at=pass_at(self.sums.get("Submitted", {})),
+            submitted_at=pass_at(sums(runs, "Submitted")),
             pass_at=pass_at(passed) if graded == self.rollouts else {},
         )
 
-    def _total(self, name: str) -> int:
-        return int(sum(part for part, _ in self.sums.get(name, {}).values()))
+
+def task_of(one: Entry) -> str:
+    """Return the name of a trace's task, by which attempts at it are known: with its data set where it is a number."""
+    task = one.known.task_id
+    return task if isinstance(task, str) else f"{one.known.dataset_name} {one.trace.trace_id if task is None else task}"
 
 
-def tally(facts: Iterable[Facts]) -> Tally:
-    """Return the tally of rollouts."""
+def tally(traces: Iterable[Trace]) -> Tally:
+    """Return the tally of traces."""
     found = Tally()
-    for one in facts:
-        found.add(one)
+    for trace in traces:
+        found.add(trace)
     return found
 
 
-def spread(values: array[float]) -> Spread | None:
-    """Return the distribution of values, `None` when there are none."""
-    if not values:
-        return None
-    return Spread(
-        n=len(values),
-        total=math.fsum(values),
-        mean=math.fsum(values) / len(values),
-        median=statistics.median(values),
-        least=min(values),
-        most=max(values),
-        deviation=_deviation(values),
-    )
+def figures(
+    run: Path, *, diversity: bool = True, upstream: bool | None = None, scratch: Path | None = None
+) -> tuple[Tally, Diversity | None]:
+    """Return the tally of a record file and its diversity, in one pass; what the infrastructure spoilt is in neither.
+
+    Args:
+        run: the file.
+        diversity: measure it.
+        upstream: with upstream's metric (`None`: up to 2,000 traces).
+        scratch: where signatures and texts lie meanwhile.
+
+    Raises:
+        UsageError: the file cannot be read, or holds no trace that counts.
+        DataError: a record is none.
+        StorageError: there is no room for the signatures.
+    """
+    from agenttrace.analysis.diversity import commands_of  # noqa: PLC0415 - numpy
+    from agenttrace.analysis.diversity.corpus import Corpus  # noqa: PLC0415
+    from agenttrace.analysis.diversity.measure import measure  # noqa: PLC0415
+
+    def refuse(problem: Problem) -> None:
+        raise DataError(str(problem))
+
+    found = Tally()
+    with Corpus(scratch) as corpus:
+        for one, _ in Reading([run], refuse).entries():
+            if one.trace.outcome and one.trace.outcome.ended in INFRASTRUCTURE_ENDS:
+                continue
+            found.add(one)
+            if diversity:
+                corpus.add(commands_of(one.trace), task_of(one))
+        if not found.rollouts:
+            raise UsageError(f"{run}: no rollout in it")
+        return found, measure(corpus, upstream=upstream) if diversity else None
 
 
-def _deviation(values: array[float]) -> float:
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)) if len(values) > 1 else 0.0
+def sums(runs: pd.DataFrame, name: str) -> Sums:
+    """Return the sum and count per task of a share, of a kind of observation among the turns, or of a figure."""
+    if name in KINDS:
+        values = floats(runs[f"{name}_turns"])
+        counts = np.where(np.isnan(values), 0, floats(runs["step_count"]))
+    else:
+        values = floats(SHARES[name](runs) if name in SHARES else runs[name])
+        counts = (~np.isnan(values)).astype(float)
+    parts = runs[["task"]].assign(part=np.nan_to_num(values), whole=counts).groupby("task", observed=True).sum()
+    return {task: [part, count] for task, part, count in parts.itertuples() if count}
 
 
-def pass_at(sums: Sums) -> dict[int, float]:
+def _whole(runs: pd.DataFrame, name: str) -> int | None:
+    known = SHARES[name](runs).dropna()
+    return int(known.sum()) if len(known) else None
+
+
+def wall_s(runs: pd.DataFrame) -> float:
+    """Return the seconds from the start of the first trace, its tree's preparation included, to the end of the last."""
+    if runs.empty:
+        return 0.0
+    began = runs["timestamp_utc"].astype("int64") / 1e6
+    first = began - runs["prepare_ms"].fillna(0) / 1000
+    return max(0.0, float((began + runs["total_duration_ms"] / 1000).max() - first.min()))
+
+
+def pass_at(found: Sums) -> dict[int, float]:
     """Return pass@k by k: the mean over tasks of 1 - C(n-c, k)/C(n, k), the unbiased estimate (Chen et al. 2021).
 
     Args:
-        sums: per task how many rollouts passed (c), of how many (n). k goes up to the smallest n.
+        found: per task how many traces passed (c), of how many (n). k goes up to the smallest n.
     """
-    if not sums:
-        return {}
-    least = min(count for _, count in sums.values())
+    least = min((count for _, count in found.values()), default=0)
     return {
-        k: statistics.fmean(_pass_at(int(count), int(passed), k) for passed, count in sums.values())
+        k: statistics.fmean(_pass_at(int(count), int(passed), k) for passed, count in found.values())
         for k in PASS_AT
         if k <= least
     }
@@ -226,13 +272,10 @@ def _pass_at(tries: int, passed: int, k: int) -> float:
     return 1.0 - math.comb(tries - passed, k) / math.comb(tries, k)
 
 
-def _ordered(counts: Counter[str]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-
-
-def share(part: int, whole: int) -> str:
-    """Return a count with its share, as tables show it."""
-    return f"{part} ({100 * part / whole:.1f} %)" if whole else f"{part}"
+def _ordered(counts: Any) -> dict[str, int]:  # noqa: ANN401 - a dictionary or a series
+    """Return what was counted, most frequent first, then by name; what has no name and what never was is left out."""
+    known = ((str(name), int(count)) for name, count in counts.items() if count and name != "")
+    return dict(sorted(known, key=lambda item: (-item[1], item[0])))
 
 
 def as_json(found: Record) -> Any:  # noqa: ANN401 - JSON values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,11 +12,11 @@ from scipy import stats
 
 from agenttrace.analysis import statistics as intervals
 from agenttrace.analysis.rollouts.compare import compare
-from agenttrace.analysis.rollouts.facts import facts, first_word, patch_size
 from agenttrace.analysis.rollouts.render import comparison_text, statistics_text
-from agenttrace.analysis.rollouts.statistics import pass_at, tally
+from agenttrace.analysis.rollouts.statistics import figures, pass_at, tally
 from agenttrace.errors import DataError
-from agenttrace.records import Verdict
+from agenttrace.formats.turns import KINDS, patch_size
+from agenttrace.records import Verdict, rollout_1_0
 from agenttrace.records.trace import Timings
 from bench.synthetic import rollouts as synthetic
 
@@ -45,7 +46,7 @@ def rollout(task, index, *turns, stop="submitted", patch="", passed=None, **fiel
         "verdicts": (Verdict(aspect="patch", verdict=verdict, method="m"),), "repo": "o/r", "language": "go",
         "timestamp_utc": "2026-01-01T00:00:10.000000+00:00", "duration_ms": 5_000.0, "prepare_ms": 1_000.0,
     }  # fmt: skip
-    return changed(MADE[0], **{**given, **fields})
+    return rollout_1_0.decode(msgspec.json.encode(changed(MADE[0], **{**given, **fields})))
 
 
 PATCH = (
@@ -54,8 +55,14 @@ PATCH = (
 )
 
 
+def row(trace):
+    """The one row of a tally of one trace."""
+    found = tally([trace]).runs().astype(object)
+    return found.where(found.notna(), None).iloc[0]
+
+
 def test_one_rollout_in_numbers():
-    found = facts(
+    made = (
         rollout(
             "t", 0,
             turn(1, "grep x", prompt=100, output=10, evaluated=100),
@@ -66,22 +73,23 @@ def test_one_rollout_in_numbers():
             patch=PATCH,
         )
     )  # fmt: skip
-    assert found.observations == {"useful": 1, "not_found": 1, "empty": 1, "format_error": 1, "timeout": 1}
-    assert found.first_words == ("grep", "python3", "#", "yes")
-    assert (found.generated_tokens, found.billed_prompt_tokens) == (40, 850)
-    assert (found.evaluated_prompt_tokens, found.conversation_tokens) == (171, 214)
+    found = row(made)
+    assert {kind: found[f"{kind}_turns"] for kind in KINDS} == dict.fromkeys(KINDS, 1)
+    assert tally([made]).words == dict.fromkeys(("grep", "python3", "#", "yes"), 1)
+    assert (found.output_tokens, found.input_tokens) == (40, 850)
+    assert (found.evaluated_tokens, found.conversation_tokens) == (171, 214)
     assert (found.patch_files, found.patch_lines) == (2, 4)
-    assert found.ended_s - found.began_s == pytest.approx(6.0)
-    assert found.passed is None
+    assert tally([made]).statistics().wall_s == pytest.approx(6.0)
+    assert found.solved is None
 
 
 def test_a_time_without_offset_is_utc_in_every_time_zone(monkeypatch):
-    with_offset = facts(rollout("t", 0))
+    with_offset = row(rollout("t", 0))
     try:
         for zone in ("Asia/Tokyo", "America/New_York"):
             monkeypatch.setenv("TZ", zone)
             time.tzset()
-            assert facts(rollout("t", 0, timestamp_utc="2026-01-01T00:00:10")) == with_offset
+            assert row(rollout("t", 0, timestamp_utc="2026-01-01T00:00:10")).equals(with_offset)
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -89,8 +97,8 @@ def test_a_time_without_offset_is_utc_in_every_time_zone(monkeypatch):
 
 def test_a_total_of_some_rollouts_says_so_and_is_compared_with_nothing():
     known, unknown = turn(1, "ls", prompt=9, output=3), turn(1, "ls", prompt=9, output=None)
-    whole = tally([facts(rollout("t", index, known)) for index in range(2)])
-    part = tally([facts(rollout("t", index, one)) for index, one in enumerate((known, unknown))])
+    whole = tally(rollout("t", index, known) for index in range(2))
+    part = tally(rollout("t", index, one) for index, one in enumerate((known, unknown)))
     assert ") | 6, 3, 3 |" in statistics_text(whole.statistics())
     assert ") | 3, 3, 3, of the 1 rollouts that report it |" in statistics_text(part.statistics())
     totals = {row.name: (row.one, row.other, row.difference) for row in compare(whole, part)}
@@ -98,17 +106,16 @@ def test_a_total_of_some_rollouts_says_so_and_is_compared_with_nothing():
 
 
 def test_a_count_that_a_turn_lacks_is_not_known():
-    found = facts(rollout("t", 0, turn(1, "ls", prompt=None, output=3), turn(2, "ls", prompt=9, output=3)))
-    assert (found.billed_prompt_tokens, found.conversation_tokens, found.generated_tokens) == (None, 12, 6)
-    with pytest.raises(DataError, match="timestamp_utc is no time"):
-        facts(rollout("t", 0, timestamp_utc="yesterday"))
+    found = row(rollout("t", 0, turn(1, "ls", prompt=None, output=3), turn(2, "ls", prompt=9, output=3)))
+    assert (found.input_tokens, found.conversation_tokens, found.output_tokens) == (None, 12, 6)
+    with pytest.raises(DataError, match="is no ISO 8601 time"):
+        tally([rollout("t", 0, timestamp_utc="yesterday")]).statistics()
 
 
 def test_patches_are_counted_by_their_hunks():
     assert patch_size("") == (0, 0)
     assert patch_size("diff --git a/b b/b\nBinary files differ\n") == (1, 0)
     assert patch_size("diff --git a/b b/b\n@@ -1 +1 @@\n-a\n\\ No newline at end of file\n+b\n") == (1, 2)
-    assert first_word("") == ""
 
 
 def run_of(counts, per_task=2):
@@ -123,18 +130,17 @@ def run_of(counts, per_task=2):
                     stop="submitted" if ok else "turns", passed=ok,
                 )
             )  # fmt: skip
-    return tally(map(facts, made))
+    return tally(made)
 
 
 def test_a_run_in_figures():
     found = run_of([2, 1, 0]).statistics()
     assert (found.rollouts, found.tasks, found.repos, found.languages) == (6, 3, 1, {"go": 6})
-    assert found.stops == {"submitted": 3, "turns": 3}
+    assert found.stops == {"final_answer": 3, "max_steps": 3}
     assert found.exit_statuses == {"Submitted": 3, "incomplete": 3}
     tokens = found.tokens["generated"]
-    assert (tokens.n, tokens.total, tokens.mean, tokens.median, tokens.least, tokens.most) == (6, 120, 20, 20, 10, 30)
-    assert tokens.deviation == pytest.approx(math.sqrt(80))
-    assert found.tokens["prompts evaluated"] is None
+    assert (tokens.n, tokens.total, tokens.mean, tokens.median, tokens.min, tokens.max) == (6, 120, 20, 20, 10, 30)
+    assert (found.tokens["prompts evaluated"].n, found.tokens["prompts evaluated"].missing) == (0, 6)
     assert found.first_words == (("ls", 6),)
     assert (found.passed, found.graded, found.patched) == (3, 6, 0)
     # by task: 2/2, 1/2, 0/2 -> pass@1 = (1 + .5 + 0)/3; pass@2 = (1 + 1 + 0)/3
@@ -145,7 +151,7 @@ def test_a_run_in_figures():
 
 def test_no_pass_at_k_where_something_was_not_judged():
     made = [rollout("t", 0, passed=True), rollout("t", 1)]
-    found = tally(facts(one) for one in made).statistics()
+    found = tally(made).statistics()
     assert (found.pass_at, found.graded) == ({}, 1)
 
 
@@ -216,7 +222,40 @@ def test_the_table_has_differences_and_intervals():
 
 
 def test_hostile_words_stay_in_their_cell():
-    made = [rollout("t", 0, turn(1, "`|x`\x1b[2J y", prompt=1, output=1), language="<b>|")]
-    text = statistics_text(tally(map(facts, made)).statistics())
+    made = [rollout("t", 0, turn(1, "x\x1b[2J`| y", prompt=1, output=1), language="<b>|")]
+    text = statistics_text(tally(made).statistics())
     assert "| `x[2J` | 1 (100.0 %) |" in text
     assert "<b>" not in text
+
+
+DATA = Path(__file__).parents[2] / "data" / "records"
+
+
+@pytest.mark.parametrize("name", ["1.0.0/rollouts.jsonl", "1.0.0/rollouts-compacted.jsonl.zst"])
+def test_kept_rollout_files_give_the_figures_that_they_gave(name):
+    found, diversity = figures(DATA / name)
+    found = found.statistics()
+    assert (found.rollouts, found.tasks, found.languages) == (6, 3, {"shell": 4, "go": 2})
+    assert found.observations == {"useful": 26, "empty": 6}
+    assert dict(found.first_words) == {"git": 7, "sed": 7, "echo": 6, "cat": 5, "ls": 4, "nl": 3}
+    assert (found.tokens["generated"].total, found.tokens["prompts billed"].total) == (864, 10_981)
+    assert (found.patched, found.patch_lines.total, found.passed, found.graded) == (6, 10, 4, 6)
+    assert found.pass_at == {1: pytest.approx(4 / 6), 2: 1.0}
+    assert (diversity.upstream_unique, diversity.corpus_components, diversity.within_components) == (3, 3, 3)
+    assert diversity.upstream_mean_similarity == pytest.approx(0.397, abs=5e-4)
+
+
+def test_traces_of_another_agent_have_the_figures_that_apply_to_them():
+    found, diversity = figures(DATA / "demo.jsonl")
+    stats_of = found.statistics()
+    assert (stats_of.rollouts, stats_of.tasks, stats_of.repos, stats_of.graded) == (4, 4, 0, 4)
+    assert (stats_of.observations, stats_of.patched, stats_of.patch_lines.n) == ({}, None, 0)
+    assert (diversity.rollouts, diversity.corpus_components) == (4, 4)
+    text = statistics_text(stats_of, diversity)
+    assert "observation" not in text
+    assert "patch" not in text
+    assert "| `grep` |" in text
+    other, _ = figures(DATA / "1.0.0/rollouts.jsonl", diversity=False)
+    rows = {row.name: row for row in compare(found, other)}
+    assert (rows["with a patch"].one, rows["with a patch"].other) == (None, 1.0)
+    assert (rows["turns that gave: useful"].one, rows["turns that gave: useful"].other) == (None, 26 / 32)
