@@ -21,6 +21,7 @@ from agenttrace.agents import agent_kind
 from agenttrace.campaign.environment import image_digests
 from agenttrace.campaign.inputs import RecordedFacts, changed_parts, changed_paths, input_differences, replay_facts
 from agenttrace.campaign.loop import Campaign
+from agenttrace.campaign.options import check_size
 from agenttrace.campaign.plan import Plan, metadata, request_part
 from agenttrace.campaign.replay.findings import Finding, located
 from agenttrace.campaign.replay.report import Report
@@ -131,6 +132,7 @@ class Replay:
         """Replay every trace that can be replayed and return what was found.
 
         Raises:
+            UsageError: the run spec asks for more records than a campaign can have.
             WorkerLostError: no sandbox worker can be had any more.
         """
         first = connect()
@@ -163,6 +165,7 @@ class Replay:
 
     def _plan(self, spec: RunSpec, path: Path) -> Plan:
         tasks = self._set.tasks(offset=spec.dataset.offset, count=spec.dataset.count)
+        check_size(len(tasks), spec.dataset.rollouts)
         return Plan(spec=spec, spec_sha256=self.spec.digest, path=path, tasks=tasks, resumes=False)
 
     def _chosen(self, plan: Plan) -> list[Task]:
