@@ -23,7 +23,7 @@ LONGEST_LINE = 64 << 20
 LARGEST_SPEC = 64 << 20
 """Bytes of a small file, such as a run spec, that is read as a whole."""
 FAILURES = ".failures.jsonl"
-"""End of the name of a file with attempts that the infrastructure spoilt; it lies beside the records."""
+"""End of the name of a file with attempts that ended in an infrastructure failure; it lies beside the records."""
 _BESIDE = {
     ".cassette.zst": "a cassette",
     ".run.json": "a run spec",
@@ -92,7 +92,7 @@ def numbered_lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def is_failures(path: Path) -> bool:
-    """Return whether a file holds attempts that the infrastructure spoilt."""
+    """Return whether a file holds attempts that ended in an infrastructure failure."""
     return path.name.removesuffix(".gz").removesuffix(".zst").endswith(FAILURES)
 
 

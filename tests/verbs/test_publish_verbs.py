@@ -6,13 +6,11 @@ import argparse
 import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from agenttrace.host import publishing
-from agenttrace.verbs import MODULES
+from agenttrace.verbs import publish, publish_rollouts
 
 DATA = Path(__file__).parents[1] / "data" / "records"
 RUN = DATA / "1.0.0" / "rollouts.jsonl"
@@ -42,7 +40,7 @@ def test_a_folder_has_the_form_of_its_agent_or_the_one_that_was_named(tmp_path, 
     assert found == parts | {"schema"}
 
 
-@pytest.mark.parametrize("verb", publishing.VERBS)
+@pytest.mark.parametrize("verb", ["publish", "publish-rollouts"])
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -61,8 +59,8 @@ def test_a_mistake_is_told_and_nothing_is_made(tmp_path, verb, arguments, status
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("verb", "option"), [("publish-rollouts", "--private"), ("publish", "--private-repository")])
-def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatch, verb, option):
+@pytest.mark.parametrize(("module", "option"), [(publish_rollouts, "--private"), (publish, "--private-repository")])
+def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatch, module, option):
     started = []
 
     def run(verb, argv, *, order=None):
@@ -72,7 +70,9 @@ def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatc
     monkeypatch.setattr("agenttrace.host.analysis.run", run)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     argv = [str(RUN), "-o", str(tmp_path / "out"), "--upload", "o/n", option]
-    assert publishing.run(verb, argv) == 0
+    parser = argparse.ArgumentParser()
+    module.add(parser)
+    assert module.on_host(parser.parse_args(argv), argv) == 0
     (_, first, none), (uploading, second, order) = started
     assert first == [*argv, "--make-only"]
     assert none is None
@@ -80,6 +80,6 @@ def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatc
     assert json.loads(order)["environment"]["HF_TOKEN"] == "hf_secret"
     assert "hf_secret" not in " ".join(second)
     parser = argparse.ArgumentParser()
-    import_module(MODULES[uploading]).add(parser)
+    {"publish": publish, "publish-rollouts": publish_rollouts}[uploading].add(parser)
     read = parser.parse_args(second)
     assert (read.files, read.private_repository) == ([], True)

@@ -21,6 +21,7 @@ from agenttrace.agents import agent_kind
 from agenttrace.campaign.environment import image_digests
 from agenttrace.campaign.inputs import RecordedFacts, changed_parts, changed_paths, input_differences, replay_facts
 from agenttrace.campaign.loop import Campaign
+from agenttrace.campaign.options import check_size
 from agenttrace.campaign.plan import Plan, metadata, request_part
 from agenttrace.campaign.replay.findings import Finding, located
 from agenttrace.campaign.replay.report import Report
@@ -131,6 +132,7 @@ class Replay:
         """Replay every trace that can be replayed and return what was found.
 
         Raises:
+            UsageError: the run spec asks for more records than a campaign can have.
             WorkerLostError: no sandbox worker can be had any more.
         """
         first = connect()
@@ -140,10 +142,10 @@ class Replay:
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="agenttrace-") as folder:
             plan = self._plan(spec, Path(folder, "replay.jsonl"))
-            wanted = self._wanted(plan)
-            replayed = {plan.trace_id(task) for task in wanted}
+            chosen = self._chosen(plan)
+            replayed = {plan.trace_id(task) for task in chosen}
             for _ in range(repeats):
-                log = _Comparison(self, plan, wanted)
+                log = _Comparison(self, plan, chosen)
                 summary = Campaign(plan, self._set, self, connect, {}, display).run(log, workers=workers)
                 for task in summary.abandoned:
                     replayed.discard(plan.trace_id(task))
@@ -163,12 +165,13 @@ class Replay:
 
     def _plan(self, spec: RunSpec, path: Path) -> Plan:
         tasks = self._set.tasks(offset=spec.dataset.offset, count=spec.dataset.count)
+        check_size(len(tasks), spec.dataset.rollouts)
         return Plan(spec=spec, spec_sha256=self.spec.digest, path=path, tasks=tasks, resumes=False)
 
-    def _wanted(self, plan: Plan) -> list[Task]:
+    def _chosen(self, plan: Plan) -> list[Task]:
         """Return the jobs whose traces are in the file and in the cassette; the others become findings."""
         by_id = {plan.trace_id(task): task for task in plan.jobs()}
-        wanted = []
+        chosen = []
         for trace_id in self.index.ids:
             task = by_id.get(trace_id)
             if task is None:
@@ -179,8 +182,8 @@ class Replay:
             except DataError as error:
                 self._find(self._lost(trace_id, task, str(error)))
             else:
-                wanted.append(task)
-        return wanted
+                chosen.append(task)
+        return chosen
 
     def for_trace(self, trace_id: str, *, seed: int) -> Model:
         """Return the model that says what was recorded of a trace."""
@@ -223,12 +226,12 @@ class Replay:
 
 
 class _Comparison:
-    """Takes replayed traces as a record file takes collected ones, and compares them; what is not wanted is there."""
+    """Takes replayed traces as a record file takes collected ones, and compares them; all others are there."""
 
-    def __init__(self, replay: Replay, plan: Plan, wanted: list[Task]) -> None:
+    def __init__(self, replay: Replay, plan: Plan, chosen: list[Task]) -> None:
         self.ids = IdIndex()
         self._replay = replay
-        self._tasks = {plan.trace_id(task): task for task in wanted}
+        self._tasks = {plan.trace_id(task): task for task in chosen}
         for task in plan.jobs():
             if plan.trace_id(task) not in self._tasks:
                 self.ids.add(plan.trace_id(task))
