@@ -4,7 +4,7 @@ from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 from agenttrace.validate import Validation
 from bench.synthetic.rollouts import Corpus, fingerprint, rollouts, spec, write
 
-CORPUS = Corpus(tasks=5, repos=3, turns=8, seed=2)
+CORPUS = Corpus(tasks=5, repos=3, rollouts=3, turns=8, seed=2)
 
 
 def test_they_keep_every_rule_of_records(tmp_path):
@@ -19,7 +19,7 @@ def test_they_keep_every_rule_of_records(tmp_path):
 
 def test_they_are_the_same_each_time_and_others_of_another_seed():
     assert fingerprint(rollouts(CORPUS)) == fingerprint(rollouts(CORPUS))
-    assert fingerprint(rollouts(CORPUS)) != fingerprint(rollouts(Corpus(tasks=5, repos=3, turns=8)))
+    assert fingerprint(rollouts(CORPUS)) != fingerprint(rollouts(Corpus(tasks=5, repos=3, rollouts=3, turns=8)))
 
 
 def test_they_end_by_every_stop_rule_and_only_what_is_submitted_has_a_patch():

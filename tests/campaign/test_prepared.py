@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from agenttrace.tasks.swe.verdict import judge
+from agenttrace.tasks.swe.patches import judge
 
 from agenttrace.tasks.swe.patches import BINARY
 from agenttrace.tasks.swe.prepare import Places, SweOptions, prepare

@@ -20,8 +20,8 @@ from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.serving.cassette import Cassette, Turn, cassette_path, request_digest
 from agenttrace.serving.cassette_log import CassetteLog
 from agenttrace.serving.frames import Damage, Frame, compress, scan
-from agenttrace.store.ids import IdIndex
 from agenttrace.store.jsonl import AppendOnly
+from agenttrace.store.ids import IdIndex
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = "5" * 64
@@ -223,10 +223,7 @@ def test_a_cassette_that_is_gone_is_not_begun_anew_beside_records(path):
 
 
 def test_only_one_campaign_writes(path):
-    with (
-        CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded()),
-        pytest.raises(UsageError, match="another campaign"),
-    ):
+    with CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded()), pytest.raises(UsageError, match="another campaign"):
         CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded())
 
 
