@@ -14,7 +14,7 @@ from agenttrace.agents import Run, agent_kind
 from agenttrace.campaign.plan import request_seed
 from agenttrace.campaign.queue import Queue
 from agenttrace.errors import AgentTraceError, ModelServerError, UsageError, WorkerLostError
-from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Outcome, Record, Span, Trace, solved
+from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Outcome, Record, Span, Trace
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.jsonl import RecordLog, known_ids
 from agenttrace.tasks import Finished, Task
@@ -313,20 +313,8 @@ class Campaign:
     def _judged(self, task: Task, run: Run, bench: Bench) -> Outcome:
         if run.outcome.ended in INFRASTRUCTURE_ENDS:
             return run.outcome
-        evidence = self._set.observe(task, bench)
-        finished = Finished(answer=run.outcome.final_answer, spans=run.spans, evidence=evidence)
-        judgement = self._set.assess(task, finished, bench)
-        return Outcome(
-            ended=run.outcome.ended,
-            detail=run.outcome.detail,
-            final_answer=run.outcome.final_answer,
-            verdicts=judgement.verdicts,
-            solved=solved(judgement.verdicts),
-            scores=judgement.scores,
-            changes=evidence.changes,
-            patch=evidence.patch,
-            patch_note=evidence.patch_note,
-        )
+        outcome = self._set.observe(run.outcome, task, bench)
+        return self._set.assess(task, Finished(outcome=outcome, spans=run.spans), bench).on(outcome)
 
     def _trace(self, task: Task, prompt: str, run: Run, outcome: Outcome, prepare_ms: float | UnsetType) -> Trace:
         return Trace(

@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from agenttrace.errors import UsageError
 from agenttrace.fixture.version import fixture_version
-from agenttrace.records import DatasetSpec, Record, Span, StateChange, Verdict
+from agenttrace.records import DatasetSpec, Outcome, Record, Span, Verdict, solved
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,31 +58,16 @@ class Task(Record, frozen=True, kw_only=True):
     fixture_digest: str | None = None
 
 
-class Evidence(Record, frozen=True, kw_only=True):
-    """What a run left behind in its tree, as far as its record holds it; see `Outcome` for the fields."""
-
-    changes: tuple[StateChange, ...] | None = None
-    patch: str | UnsetType | None = UNSET
-    patch_note: str | UnsetType | None = UNSET
-
-
 class Finished(Record, frozen=True, kw_only=True):
     """What a judge sees of a finished run.
 
     Attributes:
-        answer: the final answer, if one was given.
+        outcome: how it ended, the final answer, and what it left behind.
         spans: the tool calls in order.
-        evidence: what the run left behind.
     """
 
-    answer: str | None
+    outcome: Outcome
     spans: tuple[Span, ...]
-    evidence: Evidence
-
-    @property
-    def changes(self) -> tuple[StateChange, ...] | None:
-        """How the task's tree differs from the pristine one; `None` when that was not recorded."""
-        return self.evidence.changes
 
 
 class Judgement(Record, frozen=True, kw_only=True):
@@ -90,6 +75,11 @@ class Judgement(Record, frozen=True, kw_only=True):
 
     verdicts: tuple[Verdict, ...]
     scores: dict[str, float] = msgspec.field(default_factory=dict)
+
+    def on(self, outcome: Outcome) -> Outcome:
+        """Return an outcome with the verdicts, whether they make the task solved, and the scores."""
+        found, scores = self.verdicts, self.scores
+        return msgspec.structs.replace(outcome, verdicts=found, solved=solved(found), scores=scores)
 
 
 class TaskSet(Protocol):
@@ -133,9 +123,9 @@ class TaskSet(Protocol):
         """Return the digest of the fixture, or what stands for those of the tasks' own trees."""
         return fixture_version(self.fixture)
 
-    def observe(self, task: Task, bench: Bench) -> Evidence:  # noqa: ARG002 - the bench knows the tree
-        """Return what a finished run left behind in the bench's tree: the paths that differ."""
-        return Evidence(changes=bench.changes())
+    def observe(self, outcome: Outcome, task: Task, bench: Bench) -> Outcome:  # noqa: ARG002 - the bench knows the tree
+        """Return an outcome with what the run left behind in the bench's tree: the paths that differ."""
+        return msgspec.structs.replace(outcome, changes=bench.changes())
 
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
         """Return one verdict per aspect of a finished task; may use the bench, whose tree is free by now."""

@@ -79,14 +79,14 @@ class DemoTasks(TaskSet):
 
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
         """Return the verdicts of `judge`; without a recorded final state, `state` is not gradable."""
-        if finished.changes is None:
-            answer = _judge_answer(str(task.expect["answer"]), finished.answer)
+        if finished.outcome.changes is None:
+            answer = _judge_answer(str(task.expect["answer"]), finished.outcome.final_answer)
             reason = "the final state is not recorded"
             unknown = Verdict(aspect="state", verdict="not_gradable", method=STATE_METHOD, reason=reason)
             return Judgement(verdicts=(answer, unknown))
         before = bench.before()
-        after = tuple(applied(before, finished.changes).values())
-        return Judgement(verdicts=self.judge(task, finished.answer, before, after))
+        after = tuple(applied(before, finished.outcome.changes).values())
+        return Judgement(verdicts=self.judge(task, finished.outcome.final_answer, before, after))
 
     def judge(
         self, task: Task, answer: str | None, before: tuple[Facts, ...], after: tuple[Facts, ...]

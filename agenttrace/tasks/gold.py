@@ -95,8 +95,8 @@ def last_call(finished: Finished) -> Observed:
     """Return what a run did: its last `bash` call that was carried out, and the tree at its end."""
     for span in reversed(finished.spans):
         if span.tool_name == "bash" and span.status not in {"not_executed", "lost"}:
-            return observed(span, finished.changes)
-    return Observed(exit_status=None, changes=finished.changes)
+            return observed(span, finished.outcome.changes)
+    return Observed(exit_status=None, changes=finished.outcome.changes)
 
 
 def verdicts(policy: Policy, run: Observed, gold: Observed) -> tuple[Verdict, ...]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.records import INFRASTRUCTURE_ENDS, Outcome, Record, RunSpec, solved
+from agenttrace.records import INFRASTRUCTURE_ENDS, Outcome, Record, RunSpec
 from agenttrace.store.read import decode
-from agenttrace.tasks import Evidence, Finished, Task, TaskSet
+from agenttrace.tasks import Finished, Task, TaskSet
 
 if TYPE_CHECKING:
     from agenttrace.records import Trace
@@ -94,9 +94,7 @@ def rejudged(
     trace, task = recorded(line, tasks, where)
     old = new = trace.outcome
     if (old.changes is not None or isinstance(old.patch, str)) and old.ended not in INFRASTRUCTURE_ENDS:
-        evidence = Evidence(changes=old.changes, patch=old.patch, patch_note=old.patch_note)
-        found = chosen.assess(task, Finished(answer=old.final_answer, spans=trace.spans, evidence=evidence), bench)
-        new = msgspec.structs.replace(old, verdicts=found.verdicts, solved=solved(found.verdicts), scores=found.scores)
+        new = chosen.assess(task, Finished(outcome=old, spans=trace.spans), bench).on(old)
     return Rejudged(
         trace_id=trace.trace_id,
         task_id=task.task_id,

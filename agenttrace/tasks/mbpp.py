@@ -138,9 +138,9 @@ def candidate(finished: Finished, name: str) -> str | None:
 
 def _codes(finished: Finished) -> Iterator[str]:
     """Yield what may be code, the last first: the final answer, its fenced blocks, then the calls."""
-    if finished.answer is not None:
-        yield finished.answer
-        yield from reversed(_FENCE.findall(finished.answer))
+    if finished.outcome.final_answer is not None:
+        yield finished.outcome.final_answer
+        yield from reversed(_FENCE.findall(finished.outcome.final_answer))
     for span in reversed(finished.spans):
         if span.tool_name == "python_interpreter" and span.status != "not_executed":
             try:

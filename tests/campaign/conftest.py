@@ -21,8 +21,8 @@ from agenttrace.campaign.plan import make_plan, request_part
 from agenttrace.serving.budget import Counters
 from agenttrace.serving.cassette import cassette_path
 from agenttrace.serving.cassette_log import CassetteLog
-from agenttrace.serving.chat import ChatModel
 from agenttrace.serving.tape import Recorder
+from agenttrace.serving.chat import ChatModel
 from agenttrace.store.jsonl import RecordLog
 from agenttrace.tasks import task_set
 from agenttrace.tasks.swe.prepare import Places, prepare

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from agenttrace.tasks.swe.patches import judge
 
-from agenttrace.tasks.swe.patches import BINARY
+from agenttrace.tasks.swe.patches import BINARY, judge
 from agenttrace.tasks.swe.prepare import Places, SweOptions, prepare
 
 

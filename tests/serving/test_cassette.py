@@ -20,8 +20,8 @@ from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.serving.cassette import Cassette, Turn, cassette_path, request_digest
 from agenttrace.serving.cassette_log import CassetteLog
 from agenttrace.serving.frames import Damage, Frame, compress, scan
-from agenttrace.store.jsonl import AppendOnly
 from agenttrace.store.ids import IdIndex
+from agenttrace.store.jsonl import AppendOnly
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = "5" * 64

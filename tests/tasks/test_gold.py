@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from agenttrace.errors import UsageError
-from agenttrace.records import NO_PROCESS, Output, Span, StateChange, solved
-from agenttrace.tasks import Evidence, Finished, gold
+from agenttrace.records import NO_PROCESS, Outcome, Output, Span, StateChange, solved
+from agenttrace.tasks import Finished, gold
 from agenttrace.tasks.gold import Observed, Policy
 
 POLICY = Policy(origin="2.0", effect="W")
@@ -122,9 +122,10 @@ def test_what_a_run_did_is_its_last_bash_call_that_was_carried_out():
         span("python_interpreter", text="third"),
         span("final_answer"),
     )
-    found = gold.last_call(Finished(answer="x", spans=spans, evidence=Evidence(changes=(NEW,))))
+    outcome = Outcome(ended="final_answer", final_answer="x", changes=(NEW,))
+    found = gold.last_call(Finished(outcome=outcome, spans=spans))
     assert (found.exit_status, found.text, found.changes) == (3, "seconde", (NEW,))
-    assert gold.last_call(Finished(answer="x", spans=spans[2:], evidence=Evidence(changes=()))).exit_status is None
+    assert gold.last_call(Finished(outcome=outcome, spans=spans[2:])).exit_status is None
 
 
 def test_a_reference_runs_in_a_pristine_tree(make_bench):

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from agenttrace.errors import UsageError
-from agenttrace.records import NO_PROCESS, Span
-from agenttrace.tasks import Evidence, Finished, mbpp
+from agenttrace.records import NO_PROCESS, Outcome, Span
+from agenttrace.tasks import Finished, mbpp
 from agenttrace.tasks.mbpp import MBPPTasks, candidate
 
 ROWS = [
@@ -38,8 +38,12 @@ def call(code, *, status="ok", name="python_interpreter"):
     )  # fmt: skip
 
 
+def ended(answer, *spans):
+    return Finished(outcome=Outcome(ended="final_answer", final_answer=answer, changes=()), spans=spans)
+
+
 def finished(answer, *codes):
-    return Finished(answer=answer, spans=tuple(call(code) for code in codes), evidence=Evidence(changes=()))
+    return ended(answer, *map(call, codes))
 
 
 def test_only_the_test_split_is_loaded(tasks):
@@ -62,8 +66,8 @@ DEF = "def add(x): return x + 1"
 @pytest.mark.parametrize("text", ["{", "\udc80", "[" * 100_000, "9" * 5000, "null", '{"code": 1}'])
 def test_a_call_whose_input_was_edited_holds_no_code(text):
     edited = msgspec.structs.replace(call(DEF), tool_input=text)
-    assert candidate(Finished(answer=None, spans=(edited,), evidence=Evidence(changes=())), "add") is None
-    assert candidate(Finished(answer=None, spans=(call(DEF), edited), evidence=Evidence(changes=())), "add") == DEF
+    assert candidate(ended(None, edited), "add") is None
+    assert candidate(ended(None, call(DEF), edited), "add") == DEF
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,7 @@ def test_the_candidate_is_the_last_code_that_defines_the_name(run, found):
 
 
 def test_code_that_was_not_executed_or_is_of_another_tool_is_no_candidate():
-    run = Finished(answer=None, spans=(call(DEF, status="not_executed"), call(DEF, name="bash")), evidence=Evidence(changes=()))
+    run = ended(None, call(DEF, status="not_executed"), call(DEF, name="bash"))
     assert candidate(run, "add") is None
 
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agenttrace.records import OtherAgentSpec
-from agenttrace.store.read import TOO_LONG, lines
+from agenttrace.store.read import TOO_LONG
 from agenttrace.validate import MOST_PER_LINE, Validation
 
 
@@ -213,7 +213,7 @@ def test_no_value_anywhere_stops_it(rows, record_file, data):
 def test_an_endless_line_is_counted_not_held(rows, record_file, monkeypatch):
     path = record_file(rows[:2])
     path.write_bytes(b"x" * 5_000_000 + b"\n" + path.read_bytes())
-    monkeypatch.setattr("agenttrace.validate.lines", lambda path: lines(path, max_line_bytes=1_000_000))
+    monkeypatch.setattr("agenttrace.store.opening.LONGEST_LINE", 1_000_000)
     found = findings(path)
     assert [(finding.line, finding.rule, finding.message) for finding in found] == [
         (1, "json", f"{TOO_LONG}: not checked")

@@ -13,11 +13,12 @@ import msgspec
 from msgspec import UNSET
 
 from agenttrace.errors import DataError
-from agenttrace.tasks import Evidence, Judgement, Task, TaskSet
+from agenttrace.tasks import Judgement, Task, TaskSet
 from agenttrace.tasks.swe import git, patches, trees
 from agenttrace.tasks.swe.prepare import load_prepared
 
 if TYPE_CHECKING:
+    from agenttrace.records import Outcome
     from agenttrace.tasks import Finished
     from agenttrace.tasks.bench import Bench
     from agenttrace.tasks.swe.prepare import ReadyTask, SkippedTask
@@ -57,22 +58,21 @@ class SweTasks(TaskSet):
         """Return the version of what makes trees; each tree's digest is in its records."""
         return f"trees-v{trees.VERSION}"
 
-    def observe(self, task: Task, bench: Bench) -> Evidence:
-        """Return the patch, made from the kit's own objects, and what it leaves out."""
+    def observe(self, outcome: Outcome, task: Task, bench: Bench) -> Outcome:
+        """Return an outcome with the patch, made from the kit's own objects, and what it leaves out."""
         changed = bench.changed_files(patches.LEFT_OUT)
         try:
             patch, note = patches.diff(self._tree(task), changed)
         except git.GitError as error:
             patch, note = None, str(error)
-        return Evidence(patch=patch, patch_note=note)
+        return msgspec.structs.replace(outcome, patch=patch, patch_note=note)
 
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:  # noqa: ARG002 - nothing is run
         """Return the verdict `patch`; see `patches.judge`."""
-        found = finished.evidence
+        found = finished.outcome
         row = self._ready[str(task.task_id)].task
         patch = None if found.patch is UNSET else found.patch
-        source = self.whole.source
-        verdict = patches.judge(self._tree(task), row, patch, found.patch_note or None, source=source)
+        verdict = patches.judge(self._tree(task), row, patch, found.patch_note or None, source=self.whole.source)
         return Judgement(verdicts=(verdict,))
 
     def _tree(self, task: Task) -> Path:
