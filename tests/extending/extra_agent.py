@@ -85,9 +85,7 @@ class OneLineAgent:
                 step_number=number,
                 model_output=said or None,
                 reasoning_content=reply.reasoning,
-                tool_calls=None
-                if command is None
-                else (ToolCall(call_id=call_id, name="bash", arguments=command),),
+                tool_calls=None if command is None else (ToolCall(call_id=call_id, name="bash", arguments=command),),
                 duration_ms=reply.elapsed_ns / 1e6,
                 input_tokens=reply.input_tokens,
                 output_tokens=reply.output_tokens,

@@ -78,7 +78,9 @@ def collected(tmp_path, sandbox):
             tools = getattr(spec.agent, "tools", ())
             models = ChatModel(server.base_url, model=spec.model.name, sampler=spec.sampler, tools=tools)
             recorder = Recorder(models, request_part(spec), cassette, log)
-            summary = Campaign(plan, task_set(options["dataset"]), recorder, sandbox.connect, {}, Silent()).run(recorder)
+            summary = Campaign(plan, task_set(options["dataset"]), recorder, sandbox.connect, {}, Silent()).run(
+                recorder
+            )
             models.close()
         assert (summary.appended, summary.abandoned) == (plan.size, ())
         return plan.path
@@ -100,7 +102,9 @@ def holds(path, sandbox):
     for name, found in FORMATS.items():
         target = path.parent / f"as-{name}{found.suffix}"
         if name in OF_ROLLOUTS:
-            with pytest.raises(DataError, match=r"cannot be written: its (calls are not bash blocks|metadata names no)"):
+            with pytest.raises(
+                DataError, match=r"cannot be written: its (calls are not bash blocks|metadata names no)"
+            ):
                 convert([path], name, target)
             continue
         assert sum(convert([path], name, target).values()) >= validation.records
@@ -166,5 +170,5 @@ def test_what_is_in_no_table_is_refused_with_what_there_is(tmp_path, monkeypatch
     now = datetime(2026, 11, 2, tzinfo=UTC)
     with pytest.raises(UsageError, match="unknown agent 'one_line'; known: tool_calling, bash_block"):
         make_plan(Options(agent="one_line"), images={}, folder=tmp_path, now=now)
-    with pytest.raises(UsageError, match="unknown format 'answers'; known: agenttrace-1.0"):
+    with pytest.raises(UsageError, match=r"unknown format 'answers'; known: agenttrace-1\.0"):
         convert([], "answers", tmp_path / "a.jsonl")

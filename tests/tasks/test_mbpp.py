@@ -86,7 +86,9 @@ def test_the_candidate_is_the_last_code_that_defines_the_name(run, found):
 
 
 def test_code_that_was_not_executed_or_is_of_another_tool_is_no_candidate():
-    run = Finished(answer=None, spans=(call(DEF, status="not_executed"), call(DEF, name="bash")), evidence=Evidence(changes=()))
+    run = Finished(
+        answer=None, spans=(call(DEF, status="not_executed"), call(DEF, name="bash")), evidence=Evidence(changes=())
+    )
     assert candidate(run, "add") is None
 
 
