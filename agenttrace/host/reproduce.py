@@ -9,7 +9,7 @@ import msgspec
 
 from agenttrace.campaign.options import like
 from agenttrace.campaign.replay import report
-from agenttrace.campaign.replay.findings import located, told
+from agenttrace.campaign.replay.findings import as_text, located
 from agenttrace.campaign.replay.rows import metadata_digest
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.host import campaign, compose, engine
@@ -150,6 +150,6 @@ def _live(file: Path, places: Places | None) -> tuple[int, list[ReplayFinding]]:
         identical += not found
         findings += found
     for one in findings[: report.SHOWN_FINDINGS]:
-        engine.say(told(one))
+        engine.say(as_text(one))
     engine.say(f"live: {identical} of {len(index.ids)} traces byte-identical but for the measured fields; {folder}")
     return (EXIT_DIFFERS if findings else 0), findings

@@ -56,7 +56,7 @@ def located(trace_id: str, task: Task | None, difference: Difference, trace: Tra
     )
 
 
-def told(finding: ReplayFinding) -> str:
+def as_text(finding: ReplayFinding) -> str:
     """Return a finding as one paragraph: trace, step or span, field, both values around the first difference."""
     head = "" if finding.trace_id is None else f"trace {finding.trace_id}"
     task = "" if finding.task_id is None else f" (task {finding.task_id})"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.campaign.replay.findings import ReplayFinding, told
+from agenttrace.campaign.replay.findings import ReplayFinding, as_text
 from agenttrace.records import Record
 from agenttrace.show import printable
 
@@ -58,7 +58,7 @@ def show(report: ReplayReport, out: Console) -> None:
     for note in report.notes:
         out.print(f"note: other input than in the run spec: {printable(note)}", markup=False)
     for finding in report.findings[:SHOWN_FINDINGS]:
-        out.print(printable(told(finding)), markup=False)
+        out.print(printable(as_text(finding)), markup=False)
     if len(report.findings) > SHOWN_FINDINGS:
         out.print(f"... and {len(report.findings) - SHOWN_FINDINGS} more differences (all of them: --json FILE)")
     often = "" if report.repeats == 1 else f", {report.repeats} times each"

@@ -142,10 +142,10 @@ class Replay:
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="agenttrace-") as folder:
             plan = self._plan(spec, Path(folder, "replay.jsonl"))
-            wanted = self._wanted(plan)
-            replayed = {plan.trace_id(task) for task in wanted}
+            chosen = self._chosen(plan)
+            replayed = {plan.trace_id(task) for task in chosen}
             for _ in range(repeats):
-                log = _Comparison(self, plan, wanted)
+                log = _Comparison(self, plan, chosen)
                 summary = Campaign(plan, self._set, self, connect, {}, display).run(log, workers=workers)
                 for task in summary.abandoned:
                     replayed.discard(plan.trace_id(task))
@@ -168,10 +168,10 @@ class Replay:
         check_size(len(tasks), spec.dataset.rollouts)
         return Plan(spec=spec, spec_sha256=self.spec.digest, path=path, tasks=tasks, resumes=False)
 
-    def _wanted(self, plan: Plan) -> list[Task]:
+    def _chosen(self, plan: Plan) -> list[Task]:
         """Return the jobs whose traces are in the file and in the cassette; the others become findings."""
         by_id = {plan.trace_id(task): task for task in plan.jobs()}
-        wanted = []
+        chosen = []
         for trace_id in self.index.ids:
             task = by_id.get(trace_id)
             if task is None:
@@ -182,8 +182,8 @@ class Replay:
             except DataError as error:
                 self._find(self._lost(trace_id, task, str(error)))
             else:
-                wanted.append(task)
-        return wanted
+                chosen.append(task)
+        return chosen
 
     def for_trace(self, trace_id: str, *, seed: int) -> Model:
         """Return the model that says what was recorded of a trace."""
@@ -228,12 +228,12 @@ class Replay:
 
 
 class _Comparison:
-    """Takes replayed traces as a record file takes collected ones, and compares them; what is not wanted is there."""
+    """Takes replayed traces as a record file takes collected ones, and compares them; all others are there."""
 
-    def __init__(self, replay: Replay, plan: Plan, wanted: list[Task]) -> None:
+    def __init__(self, replay: Replay, plan: Plan, chosen: list[Task]) -> None:
         self.ids = IdIndex()
         self._replay = replay
-        self._tasks = {plan.trace_id(task): task for task in wanted}
+        self._tasks = {plan.trace_id(task): task for task in chosen}
         for task in plan.jobs():
             if plan.trace_id(task) not in self._tasks:
                 self.ids.add(plan.trace_id(task))

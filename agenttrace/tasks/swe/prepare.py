@@ -163,6 +163,6 @@ def load_prepared(folder: Path) -> Prepared:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Prepared)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}; run `agenttrace rollouts-prepare` first") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}; no tasks were prepared there") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not written by this version: {error}") from error
