@@ -82,7 +82,7 @@ def small_window():
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_every_run_is_handed_out_once_whatever_is_put_off_and_when(data):
-    """Workers take, settle and give up in any order, over any tree, with runs done or spoilt before."""
+    """Workers take, settle and give up in any order, over any tree, with runs done or failed before."""
     tasks, rollouts = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 4))
     jobs = runs(tasks, rollouts, together=data.draw(st.booleans()))
     keys = [key(job) for job in jobs]
