@@ -1,4 +1,4 @@
-"""What several folders use: task files, sandbox workers, and a server that speaks the Hub's protocol, with its faults."""
+"""What several folders use: task files, sandbox workers, and a server with the Hub's protocol and its faults."""
 
 from __future__ import annotations
 

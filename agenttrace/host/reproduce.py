@@ -22,7 +22,7 @@ from agenttrace.store.read import RecordIndex, read_run_spec, read_traces, run_s
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agenttrace.campaign.replay.findings import Finding
+    from agenttrace.campaign.replay.findings import ReplayFinding
     from agenttrace.host.checkouts import Places
 
 EXIT_DIFFERS = 1
@@ -127,7 +127,7 @@ def _stored_digest(file: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _live(file: Path, places: Places | None) -> tuple[int, list[Finding]]:
+def _live(file: Path, places: Places | None) -> tuple[int, list[ReplayFinding]]:
     """Collect the campaign again with the model and compare every byte but the measured fields.
 
     Metadata is left to the comparison of rows, which plans with the run spec's own inputs.

@@ -10,7 +10,7 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.fixture.build import FixtureError, load
-from agenttrace.fixture.checkout import Difference, compare, differences, restore
+from agenttrace.fixture.checkout import TreeDifference, compare, differences, restore
 from agenttrace.fixture.version import digest, manifest, released_version
 from agenttrace.host import engine
 from agenttrace.host.base import PROJECT_LABEL
@@ -48,7 +48,7 @@ class Place:
 
     name: str
     digest: str
-    differences: tuple[Difference, ...]
+    differences: tuple[TreeDifference, ...]
 
 
 def verify(folder: Path = TESTDATA, report: Callable[[str], None] = engine.say) -> tuple[Place, ...]:

@@ -80,7 +80,7 @@ class MBPPTasks(TaskSet):
 
     fixture = "empty"
 
-    def __init__(self, read: Callable[[sources.Source], bytes] = sources.read) -> None:
+    def __init__(self, read: Callable[[sources.SourceFile], bytes] = sources.read) -> None:
         decode = msgspec.json.Decoder(_Row).decode
         rows = (decode(line) for line in read(sources.MBPP).splitlines())
         self.listed = tuple(_task(row) for row in rows if FIRST <= row.task_id <= LAST)

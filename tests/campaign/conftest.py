@@ -21,11 +21,11 @@ from agenttrace.campaign.plan import make_plan, request_part
 from agenttrace.serving.budget import Counters
 from agenttrace.serving.cassette import cassette_path
 from agenttrace.serving.cassette_log import CassetteLog
-from agenttrace.serving.tape import Recorder
 from agenttrace.serving.chat import ChatModel
+from agenttrace.serving.tape import Recorder
 from agenttrace.store.jsonl import RecordLog
 from agenttrace.tasks import task_set
-from agenttrace.tasks.swe.prepare import Places, prepare
+from agenttrace.tasks.swe.prepare import PreparePlaces, prepare
 from agenttrace.testing import ScriptedServer, says
 
 SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
@@ -87,7 +87,7 @@ class Source:
         return Options(**made)
 
     def prepare(self, report=lambda _: None, **fields):
-        places = Places(trees=self.trees, cache=self.folder / "cache", repositories=str(self.mirror))
+        places = PreparePlaces(trees=self.trees, cache=self.folder / "cache", repositories=str(self.mirror))
         return prepare(self.options(**fields).of_checkouts, places, report)
 
 

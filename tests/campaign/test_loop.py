@@ -90,7 +90,9 @@ def test_a_task_whose_requests_fail_is_recorded_apart_and_run_again_by_the_next_
 
 def test_a_server_that_is_gone_stops_the_campaign_and_the_attempt_is_kept_apart(plan, answer, run):
     with ScriptedServer(lambda _: answer) as server:
-        server.script = lambda messages: server.stop() if messages[1]["content"] == plan.prompt(plan.tasks[3]) else answer
+        server.script = lambda messages: (
+            server.stop() if messages[1]["content"] == plan.prompt(plan.tasks[3]) else answer
+        )
         with pytest.raises(ModelServerError, match="it is gone, so the campaign stops"):
             run(plan, server)
     assert ids(plan.path) == [0, 1, 2]
@@ -143,7 +145,9 @@ def test_a_refused_task_is_put_off_with_all_its_rollouts_within_a_session(tmp_pa
     assert [(task.task_id, task.rollout) for task in summary.abandoned] == [(0, index) for index in range(3)]
 
 
-def test_a_campaign_over_checkouts_goes_on_with_the_other_tasks(make_source, tmp_path, make_sandbox, models_of, display):
+def test_a_campaign_over_checkouts_goes_on_with_the_other_tasks(
+    make_source, tmp_path, make_sandbox, models_of, display
+):
     """The trees of four repositories, four runs each; what is poisoned comes last, within a session and in the next."""
     source, names = make_source(tmp_path, ("cat", "dog", "elk", "fox")), ("cat", "dog", "elk")
     source.prepare()

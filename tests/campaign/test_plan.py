@@ -219,8 +219,8 @@ def test_the_newest_of_several_equal_campaigns_is_resumed(tmp_path):
 
 
 @pytest.mark.parametrize("dataset", TASK_SETS)
-def test_no_task_set_may_write_where_spoilt_attempts_are_kept(tmp_path, dataset):
-    """`x.jsonl` keeps its spoilt attempts in `x.failures.jsonl`: as an output it would be two files in one."""
+def test_no_task_set_may_write_where_infrastructure_failures_are_kept(tmp_path, dataset):
+    """`x.jsonl` keeps infrastructure failures in `x.failures.jsonl`: as an output it would be two files in one."""
     with pytest.raises(UsageError, match=r"--output x\.failures\.jsonl"):
         plan(tmp_path, dataset=dataset, output="x.failures.jsonl")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agenttrace.tasks.swe.patches import BINARY, judge
-from agenttrace.tasks.swe.prepare import Places, SweOptions, prepare
+from agenttrace.tasks.swe.prepare import PreparePlaces, SweOptions, prepare
 
 
 def test_the_collector_gets_neither_reference_nor_hidden_tests(source):
@@ -31,7 +31,7 @@ def test_rows_that_are_no_task_are_told(source):
 def bundled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundled")
     (folder / "trees").mkdir()
-    made = prepare(SweOptions(repos=1, per_repo=1), Places(trees=folder / "trees", cache=folder / "c"), print)
+    made = prepare(SweOptions(repos=1, per_repo=1), PreparePlaces(trees=folder / "trees", cache=folder / "c"), print)
     return made.tasks[0], folder / "trees"
 
 

@@ -31,7 +31,13 @@ def runs(tasks, rollouts, *, together):
         pairs.sort(key=lambda pair: pair[::-1])
     return [
         Task(
-            task_id=task, name="", prompt="", kind="", expect={}, rollout=index, fixture=f"tree-{task}" if together else None
+            task_id=task,
+            name="",
+            prompt="",
+            kind="",
+            expect={},
+            rollout=index,
+            fixture=f"tree-{task}" if together else None,
         )
         for task, index in pairs
     ]
@@ -76,7 +82,7 @@ def small_window():
 @settings(max_examples=400, deadline=None)
 @given(st.data())
 def test_every_run_is_handed_out_once_whatever_is_put_off_and_when(data):
-    """Workers take, settle and give up in any order, over any tree, with runs done or spoilt before."""
+    """Workers take, settle and give up in any order, over any tree, with runs done or failed before."""
     tasks, rollouts = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 4))
     jobs = runs(tasks, rollouts, together=data.draw(st.booleans()))
     keys = [key(job) for job in jobs]
@@ -137,6 +143,16 @@ def test_a_task_given_up_comes_after_all_others(tasks, rollouts, together, data)
     assert len(set(shop.out)) == len(shop.out) == tasks * rollouts
     again = [task in bad for task, _ in shop.out[-len(bad) * (rollouts - 1) :]] if rollouts > 1 and bad else []
     assert all(again)
+
+
+def test_of_doubtful_tasks_one_that_is_given_up_again_comes_after_the_others():
+    shop = Shop(runs(3, 2, together=True), (), {(task, 0) for task in range(3)})
+    while (job := shop.take()) is not None:
+        if job.task_id == 0:
+            shop.queue.postpone(job)
+        else:
+            shop.settle(job)
+    assert shop.out == [(0, 0), (1, 0), (1, 1), (0, 1), (2, 0), (2, 1)]  # as far as the window reaches
 
 
 def test_a_worker_stays_with_its_tree_as_far_as_the_window_reaches():

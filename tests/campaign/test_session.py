@@ -77,7 +77,7 @@ def test_a_server_that_goes_away_stops_the_run_and_nothing_of_it_counts(source, 
 
 
 @pytest.mark.slow
-def test_rollouts_that_the_server_spoils_are_kept_apart_and_made_by_the_next_session(source, sandbox, collect):
+def test_runs_that_the_server_fails_are_kept_apart_and_made_by_the_next_session(source, sandbox, collect):
     source.prepare()
     sandbox.start(policy="execution_free", trees=source.trees)
     with ScriptedServer(lambda _: fails(400, "no")) as broken:
@@ -85,9 +85,9 @@ def test_rollouts_that_the_server_spoils_are_kept_apart_and_made_by_the_next_ses
     assert ended.returncode == 1
     assert "no task has a record" in ended.stderr
     assert _size(source.data / "run.jsonl") == 0
-    spoilt = list(read_traces(source.data / "run.failures.jsonl"))
-    assert {trace.outcome.ended for trace in spoilt} == {"model_error"}
-    assert len(spoilt) == 6
+    failed = list(read_traces(source.data / "run.failures.jsonl"))
+    assert {trace.outcome.ended for trace in failed} == {"model_error"}
+    assert len(failed) == 6
     assert [one.rule for one in Validation(source.data / "run.failures.jsonl")] == []  # their run spec is still there
     script = [says("```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\n```")] * 2
     with ScriptedServer(script) as good:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenttrace.records import Sampler, Timings
-from agenttrace.serving.budget import Counters, Estimate
+from agenttrace.serving.budget import Counters, EstimatingCounter
 from agenttrace.serving.chat import ChatModel
 from agenttrace.serving.model import NoReplyError, Reply
 from agenttrace.testing import ScriptedServer, says
@@ -108,7 +108,7 @@ def test_the_estimate_is_never_below_a_tokenizer_of_whole_bytes(turns, dice):
         return sum(len(message["content"].encode()) + overhead for message in messages)
 
     overhead = dice.randint(0, 32)
-    estimate, messages = Estimate(), [{"role": "system", "content": "s"}]
+    estimate, messages = EstimatingCounter(), [{"role": "system", "content": "s"}]
     for said, seen in turns:
         messages.append({"role": "user", "content": seen})
         assert estimate.count(messages) >= truth(messages)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, StorageError, UsageError
-from agenttrace.serving.cassette import Cassette, Turn, cassette_path, request_digest
+from agenttrace.serving.cassette import Cassette, Exchange, cassette_path, request_digest
 from agenttrace.serving.cassette_log import CassetteLog
 from agenttrace.serving.frames import Damage, Frame, compress, scan
 from agenttrace.store.ids import IdIndex
@@ -33,7 +33,7 @@ def turns(text, count=2):
     said = [SYSTEM, {"role": "user", "content": text}]
     made = []
     for number in range(count):
-        made.append(Turn(fixed=FIXED, messages=tuple(said), kind="reply", result={"content": f"{text} {number}"}))
+        made.append(Exchange(fixed=FIXED, messages=tuple(said), kind="reply", result={"content": f"{text} {number}"}))
         said = [*said, {"role": "assistant", "content": f"{text} {number}"}]
     return tuple(made)
 
@@ -223,7 +223,10 @@ def test_a_cassette_that_is_gone_is_not_begun_anew_beside_records(path):
 
 
 def test_only_one_campaign_writes(path):
-    with CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded()), pytest.raises(UsageError, match="another campaign"):
+    with (
+        CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded()),
+        pytest.raises(UsageError, match="another campaign"),
+    ):
         CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded())
 
 
@@ -286,7 +289,7 @@ def test_whatever_is_recorded_comes_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("any") / "a.cassette.zst"
     made = {
         f"id-{index}": tuple(
-            Turn(fixed=FIXED, messages=tuple(said), kind="reply", result=result) for said, result in row
+            Exchange(fixed=FIXED, messages=tuple(said), kind="reply", result=result) for said, result in row
         )
         for index, row in enumerate(rows)
     }

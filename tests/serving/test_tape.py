@@ -12,7 +12,7 @@ from agenttrace.errors import DataError
 from agenttrace.records import Record
 from agenttrace.serving import profiles
 from agenttrace.serving.budget import Counters
-from agenttrace.serving.cassette import Cassette, Turn
+from agenttrace.serving.cassette import Cassette, Exchange
 from agenttrace.serving.cassette_log import CassetteLog
 from agenttrace.serving.chat import ChatModel, fixed_part
 from agenttrace.serving.model import ContextFullError, UnparsableReplyError
@@ -75,7 +75,7 @@ def test_a_replay_says_what_was_said_without_a_server():
 )
 def test_the_first_other_request_is_named_once(fixed, talk, field, recorded, now):
     told = []
-    turn = Turn(fixed=FIXED, messages=tuple(TALK), kind="context_full", result="full")
+    turn = Exchange(fixed=FIXED, messages=tuple(TALK), kind="context_full", result="full")
     replay = ReplayingModel((turn, turn), fixed, lambda step, found: told.append((step, found)))
     for _ in range(2):
         with pytest.raises(ContextFullError):
@@ -93,7 +93,7 @@ def test_a_request_that_was_never_made_ends_the_run_and_is_told():
 
 
 def test_a_recorded_reply_that_is_none_is_an_error_that_says_so():
-    turn = Turn(fixed=FIXED, messages=tuple(TALK), kind="reply", result={"content": 7})
+    turn = Exchange(fixed=FIXED, messages=tuple(TALK), kind="reply", result={"content": 7})
     with pytest.raises(DataError, match="step 1 is not a reply"):
         ReplayingModel((turn,), FIXED, lambda *_: None).complete(TALK)
 
@@ -139,7 +139,7 @@ def test_what_was_counted_is_replayed_whether_the_prompt_was_sent_or_not():
 
 def test_another_limit_of_a_reply_is_another_request():
     told = []
-    turn = Turn(fixed=FIXED, messages=tuple(TALK), kind="context_full", result="full", max_tokens=7)
+    turn = Exchange(fixed=FIXED, messages=tuple(TALK), kind="context_full", result="full", max_tokens=7)
     replay = ReplayingModel((turn,), FIXED, lambda step, found: told.append((step, *found)))
     with pytest.raises(ContextFullError):
         replay.complete(TALK, max_tokens=8)

@@ -8,9 +8,9 @@ import pytest
 from agenttrace.errors import UsageError
 from agenttrace.records import NO_PROCESS, Outcome, Output, Span, StateChange, solved
 from agenttrace.tasks import Finished, gold
-from agenttrace.tasks.gold import Observed, Policy
+from agenttrace.tasks.gold import GradingPolicy, Observed
 
-POLICY = Policy(origin="2.0", effect="W")
+POLICY = GradingPolicy(origin="2.0", effect="W")
 NEW = StateChange(path="n.txt", type="file", mode="0644", size=1, sha256="ab")
 
 

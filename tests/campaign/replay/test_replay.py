@@ -68,7 +68,7 @@ def test_a_changed_tool_shows_in_the_spans_that_used_it(recorded, replayed):
     assert (first.where, first.field) == ("span 2 (bash)", "tool_output")
     assert "Linux" in first.recorded
     assert "Minix" in first.found
-    assert "Minix" in report.told(first)
+    assert "Minix" in report.as_text(first)
     assert not any("request" in one.field for one in found.findings)
     assert not any(one.where == "span 1 (bash)" for one in found.findings)
 
