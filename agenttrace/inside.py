@@ -171,12 +171,14 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
+    from agenttrace.campaign.display import console  # noqa: PLC0415
     from agenttrace.models import order  # noqa: PLC0415
 
+    out, folder = console(), arguments.models_dir
     if arguments.from_host:
-        print(order.for_the_host(sys.stdin.buffer.read(), arguments.models_dir))  # noqa: T201
+        print(order.for_the_host(sys.stdin.buffer.read(), folder, out=out))  # noqa: T201
     else:
-        order.for_people(arguments.model, arguments.models_dir, size=arguments.size, sha256=arguments.sha256)
+        order.for_people(arguments.model, folder, size=arguments.size, sha256=arguments.sha256, out=out)
     return 0
 
 
