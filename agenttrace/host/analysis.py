@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError
 from agenttrace.host import compose, engine, images
-from agenttrace.host.follow import interrupts_held, terminations_interrupt, uninterrupted
+from agenttrace.host.follow import stop
+from agenttrace.host.guard import interrupts_held, terminations_interrupt, uninterrupted
 from agenttrace.verbs import VERBS, WRITTEN, module_of
 
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 _MEMORY = "4g"
-_STOP_S = 20.0
 _OURS = tuple(
     map(
         Path,
@@ -68,22 +66,9 @@ def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes |
             process.communicate(order)
         except KeyboardInterrupt:
             with uninterrupted():
-                _stop(process, name)
+                stop(process, name)
             raise
     return process.returncode
-
-
-def _stop(process: subprocess.Popen[bytes], name: str) -> None:
-    """End the container, which may only just be starting, and let it put away what it had begun to write."""
-    deadline = time.monotonic() + _STOP_S
-    while process.poll() is None and time.monotonic() < deadline:
-        engine.run(["docker", "stop", "-t", "5", name], check=False)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(1.0)
-    if process.poll() is None:
-        engine.run(["docker", "rm", "--force", name], check=False)
-        process.kill()
-        process.wait()
 
 
 def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:

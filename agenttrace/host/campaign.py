@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.campaign.options import check_options, check_size, served
+from agenttrace.command import EXIT_INTERRUPTED
 from agenttrace.errors import AgentTraceError, ModelServerError, UsageError
 from agenttrace.host import checkouts, compose, engine, images, weights
-from agenttrace.host.follow import EXIT_INTERRUPTED, follow, terminations_interrupt, uninterrupted
-from agenttrace.host.lock import only_one
-from agenttrace.host.reaper import Reaper
+from agenttrace.host.follow import follow
+from agenttrace.host.guard import only_one, reaped, terminations_interrupt, uninterrupted
 from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import api_key, check_base_url
@@ -129,7 +129,7 @@ def guarded(
             first()
         built = images.build(targets=targets)
         sdk = compose.client()
-        with Reaper(project, lock):
+        with reaped(project, lock):
             compose.sweep(sdk, project)
             status = EXIT_INTERRUPTED
             try:

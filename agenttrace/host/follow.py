@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import subprocess
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from agenttrace.command import EXIT_INTERRUPTED
 from agenttrace.errors import ModelServerError
 from agenttrace.host import engine
+from agenttrace.host.guard import uninterrupted
 from agenttrace.show import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import docker
 
-EXIT_INTERRUPTED = 130
 _POLL_S = 0.2
 _STOP_S = 20.0
 _NOTICE_S = 12.0
@@ -35,13 +33,13 @@ def follow(process: subprocess.Popen[bytes], sdk: docker.DockerClient, project: 
         while process.poll() is None and os.getppid() == parent:
             time.sleep(_POLL_S)
             if server.gone_for_s() > _NOTICE_S:
-                _stop(process, sdk, name)
+                stop(process, name)
                 process.returncode = ModelServerError.exit_code
     except KeyboardInterrupt:
         pass
     if process.returncode is None:
         with uninterrupted():
-            _stop(process, sdk, name)
+            stop(process, name)
         return EXIT_INTERRUPTED
     if process.returncode == ModelServerError.exit_code:
         _tell_server_log(sdk, project)
@@ -74,17 +72,20 @@ class _ServerWatch:
         return 0.0 if self._ended_at is None else time.monotonic() - self._ended_at
 
 
-def _stop(process: subprocess.Popen[bytes], sdk: docker.DockerClient, name: str) -> None:
-    """Ask the collector to end as on Ctrl-C and wait for it; it may only just be starting."""
-    import docker.errors  # noqa: PLC0415
+def stop(process: subprocess.Popen[bytes], name: str) -> None:
+    """Ask a container to end as on Ctrl-C and wait for it; it may only just be starting.
 
+    Args:
+        process: the engine's client that runs it.
+        name: of the container.
+    """
     deadline = time.monotonic() + _STOP_S
     while process.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(docker.errors.APIError):
-            sdk.containers.get(name).kill(signal="SIGINT")
+        engine.run(["docker", "kill", "--signal", "SIGINT", name], check=False)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(1.0)
     if process.poll() is None:
+        engine.run(["docker", "rm", "--force", name], check=False)
         process.kill()
         process.wait()
 
@@ -92,53 +93,5 @@ def _stop(process: subprocess.Popen[bytes], sdk: docker.DockerClient, name: str)
 def _tell_server_log(sdk: docker.DockerClient, project: str) -> None:
     for container in _server(sdk, project):
         state = container.attrs["State"]
-        lines = container.logs(tail=_LOG_LINES).decode(errors="replace").rstrip()
-        lines = printable(lines)
+        lines = printable(container.logs(tail=_LOG_LINES).decode(errors="replace").rstrip())
         engine.say(f"the model server is {state['Status']} (exit status {state['ExitCode']}); its last lines:\n{lines}")
-
-
-@contextlib.contextmanager
-def terminations_interrupt() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the campaign as Ctrl-C does; what was ignored before stays so, as `nohup` wants it."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    both = (signal.SIGTERM, signal.SIGHUP)
-    numbers = [number for number in both if signal.getsignal(number) is not signal.SIG_IGN]
-    before = [signal.signal(number, interrupt) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def interrupts_held() -> Iterator[None]:
-    """Let interrupts of the block take effect at its end: what it starts is then known to who must end it."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    came: list[int] = []
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number in numbers:
-        if before[number] is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        for number in numbers:
-            signal.signal(number, before[number])
-        if came:
-            signal.raise_signal(came[0])
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Ignore further interrupts while cleaning up, which takes a second or two."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = [signal.signal(number, signal.SIG_IGN) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)

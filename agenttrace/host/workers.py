@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agenttrace.errors import WorkerLostError
 from agenttrace.host import compose, engine, images
-from agenttrace.host.lock import only_one
+from agenttrace.host.guard import only_one
 from agenttrace.sandbox.client import Worker
 
 if TYPE_CHECKING:
