@@ -17,7 +17,8 @@ from agenttrace.cli import main
 from agenttrace.host import campaign, checkouts, compose, determinism, replay, weights
 from agenttrace.host.checkouts import Places
 from agenttrace.models import pins
-from agenttrace.models.reference import find
+from agenttrace.models.hub import HostSettings
+from agenttrace.models.reference import ModelRef, find
 from agenttrace.serving import endpoint
 from agenttrace.tasks.swe.prepare import SweOptions
 
@@ -54,9 +55,9 @@ class Services:
         self._note(service, words)
         return self.answer
 
-    def converse(self, service, *words, data):
+    def converse(self, service, *words, data, otherwise):
         self._note(service, words, data)
-        return 0, self.answer.encode()
+        return self.answer.encode()
 
     def start(self, name, service, *words, output=None, data=None):
         self._note(service, words, data)
@@ -120,9 +121,21 @@ def test_weights_are_ordered_on_standard_input():
     pin = pins.model_pin(pins.DEFAULT_MODEL)
     services = Services(msgspec.json.encode(pin).decode())
     assert weights.fetch(services, find("agenttrace-demo")) == pin
-    service, arguments, data = services.only
-    assert (service, arguments.verb, arguments.model, arguments.from_host) == ("fetcher", "fetch", "-", True)
-    assert b'"name":"agenttrace-demo"' in data
+    service, arguments, settings = services.only
+    assert (service, arguments.verb, arguments.mirror, arguments.from_host) == ("fetcher", "fetch", None, True)
+    assert msgspec.json.decode(arguments.model, type=ModelRef) == find("agenttrace-demo")
+    assert msgspec.json.decode(settings, type=HostSettings)
+
+
+def test_a_file_of_this_machine_comes_from_the_one_mount_without_any_setting(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    (tmp_path / "my own.gguf").touch()
+    services = Services(msgspec.json.encode(pins.model_pin(pins.DEFAULT_MODEL)).decode())
+    weights.fetch(services, find(str(tmp_path / "my own.gguf")))
+    _, arguments, settings = services.only
+    assert arguments.mirror == Path("/mirror")
+    assert msgspec.json.decode(arguments.model)["path"] == "my_own.gguf"
+    assert msgspec.json.decode(settings) == {"environment": {}, "certificates": None}
 
 
 @pytest.mark.parametrize(

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import shutil
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agenttrace.errors import UsageError
-from agenttrace.host import compose, engine, images
+from agenttrace.host import compose, engine, images, weights
 from agenttrace.host.follow import stop
 from agenttrace.host.guard import interrupts_held, terminations_interrupt, uninterrupted
 from agenttrace.verbs import VERBS, WRITTEN, module_of
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator, Sequence
 
 _MEMORY = "4g"
@@ -51,7 +54,12 @@ def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes |
     words = ["docker", "run", "--rm", "--name", name, "--init", "--read-only", "--cap-drop", "ALL"]
     words += ["--security-opt", "no-new-privileges", "--memory", memory, "--pids-limit", "256"]
     words += ["--user", f"{uid}:{gid}", "--tmpfs", "/run/home:mode=1777,size=256m", "--workdir", str(Path.cwd())]
-    words += ["--label", f"{compose.PROJECT_LABEL}=agenttrace", "--env", f"COLUMNS={_columns()}"]
+    words += [
+        "--label",
+        f"{compose.PROJECT_LABEL}=agenttrace",
+        "--env",
+        f"COLUMNS={shutil.get_terminal_size((120, 40)).columns}",
+    ]
     words += ["--env", "TMPDIR=/run/home"]
     words += ["--network", "none"] if order is None else ["--interactive", "--env", "HF_HUB_OFFLINE="]
     if sys.stdout.isatty() and order is None:
@@ -71,19 +79,30 @@ def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes |
     return process.returncode
 
 
-def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
-    import argparse  # noqa: PLC0415
+def publish(verb: str, arguments: argparse.Namespace, words: Sequence[str]) -> int:
+    """Exit status of a verb that publishes, in two containers: one reads records, one has the way out and the token.
 
+    The token reaches the second container, which sees the folder alone, on its standard input.
+
+    Args:
+        verb: `publish` or `publish-rollouts`.
+        arguments: its arguments, checked.
+        words: the same as they were typed.
+    """
+    if arguments.files:
+        status = run(verb, [*words, "--make-only"])
+        if status != 0 or arguments.upload is None:
+            return status
+    words = ["--output", str(arguments.output), "--upload", arguments.upload, "--from-host"]
+    private = ["--private"] if arguments.private_repository else []
+    return run("publish-rollouts", [*words, *private], order=msgspec.json.encode(weights.host_settings()))
+
+
+def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
     module = import_module(module_of(verb))
     parser = argparse.ArgumentParser(prog=f"nox -s {verb} --", description=VERBS[verb].help)
     module.add(parser)
     return parser.parse_args(list(argv))
-
-
-def _columns() -> int:
-    import shutil  # noqa: PLC0415
-
-    return shutil.get_terminal_size((120, 40)).columns
 
 
 def _mounts(arguments: argparse.Namespace) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shlex
@@ -13,7 +12,7 @@ import msgspec
 
 from agenttrace.campaign.options import check_options, check_size, served
 from agenttrace.command import EXIT_INTERRUPTED
-from agenttrace.errors import AgentTraceError, ModelServerError, UsageError
+from agenttrace.errors import ModelServerError, UsageError
 from agenttrace.host import checkouts, compose, engine, images, weights
 from agenttrace.host.follow import follow
 from agenttrace.host.guard import only_one, reaped, terminations_interrupt, uninterrupted
@@ -85,9 +84,8 @@ def collect(request: Request) -> int:
         AgentTraceError: with the reason, after the clean-up.
     """
     _check(request)
-    first = None if request.base_url is not None else functools.partial(weights.check, request.reference())
     targets = checkouts.TARGETS if request.over_checkouts else images.TARGETS
-    return guarded(lambda at: _run(request, at, variables(request, at.info, at.built)), first, targets=targets)
+    return guarded(lambda at: _run(request, at, variables(request, at.info, at.built)), targets=targets)
 
 
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,17 +104,11 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     built: ImageSet
 
 
-def guarded(
-    work: Callable[[Engine], int],
-    first: Callable[[], object] | None = None,
-    *,
-    targets: Sequence[str] = images.TARGETS,
-) -> int:
+def guarded(work: Callable[[Engine], int], *, targets: Sequence[str] = images.TARGETS) -> int:
     """Run work that starts services and return its status; whatever happens, nothing of it stays on the engine.
 
     Args:
         work: what is done when the images are up to date.
-        first: checked before they are built; raises where the work cannot succeed.
         targets: images that the work needs.
 
     Raises:
@@ -125,8 +117,6 @@ def guarded(
     project = compose.project_name()
     with terminations_interrupt(), only_one(compose.ROOT / ".nox" / f"{project}.lock") as lock:
         info = engine.check()
-        if first is not None:
-            first()
         built = images.build(targets=targets)
         sdk = compose.client()
         with reaped(project, lock):
@@ -161,6 +151,7 @@ def _check(request: Request) -> None:
 def _served_model(request: Request) -> ModelPin:
     """Return what is known of the model by now: by its reference, or by the name that an endpoint gives it."""
     if request.base_url is None:
+        weights.variables(request.reference())  # refuses a file or a mirror folder that is not there
         return provisional(request.reference())
     if request.size is not None or request.sha256 is not None:
         raise UsageError("--size and --sha256 are for weights that are fetched: give them without --base-url")
@@ -194,7 +185,7 @@ def server_variables(request: Request, pin: ModelPin | None = None) -> dict[str,
     """Return how docker-compose.yml starts the server for a request; `pin` is that of a model no table names."""
     _, serving = served(msgspec.structs.replace(request.options[0], pin=pin))
     return {
-        "AGENTTRACE_SERVER_ARGS": compose.shell_words(serving.args),
+        "AGENTTRACE_SERVER_ARGS": shlex.join(serving.args),
         "AGENTTRACE_SERVER_MEMORY": os.environ.get("AGENTTRACE_SERVER_MEMORY") or request.profile.memory,
     }
 
@@ -323,14 +314,6 @@ def _plan(services: compose.Services, options: tuple[Options, ...]) -> list[dict
     return plans
 
 
-class ContainerError(AgentTraceError):
-    """A one-off container ended with an error; message and exit status are its own."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
 def ask(services: compose.Services, service: str, *arguments: str) -> str:
     """Return what a one-off container prints; its own error message, not ours about it, is what the user reads."""
     try:
@@ -339,4 +322,4 @@ def ask(services: compose.Services, service: str, *arguments: str) -> str:
         _, found, message = error.output.rpartition("agenttrace: ")
         if not found:
             raise
-        raise ContainerError(message.strip(), error.returncode) from error
+        raise compose.EndedError(message.strip(), error.returncode) from error

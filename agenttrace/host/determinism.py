@@ -12,9 +12,10 @@ import msgspec
 from agenttrace.campaign.inputs import input_differences
 from agenttrace.campaign.options import like, sampler_of
 from agenttrace.campaign.replay.divergence import TaskVerdict, compare_runs
-from agenttrace.errors import AgentTraceError, StorageError, UsageError
+from agenttrace.errors import UsageError
 from agenttrace.host import campaign, compose, engine
 from agenttrace.serving import profiles
+from agenttrace.store.jsonl import write_whole
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def determinism(request: Request) -> int:
     report = _report(request, folder, files)
     _show(report)
     if request.json is not None:
-        _write(report, request.json)
+        write_whole(request.json, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     if report.passed and not request.keep:
         shutil.rmtree(folder)
     else:
@@ -131,23 +132,13 @@ def _runs(request: Request, folder: Path) -> list[Path]:
         for number in range(1, request.repeats + 1):
             file = folder / f"workers-{workers}_run-{number:03d}.jsonl"
             engine.say(f"run {number} of {request.repeats} with {workers} workers, server started anew")
-            more = {"seed": _seed(options) + len(files)} if request.vary_seed else {}
+            more = {"seed": sampler_of(options).seed + len(files)} if request.vary_seed else {}
             one = msgspec.structs.replace(options, output=file.name, **more)
             status = campaign.collect(request.once(one, folder, workers))
             if status not in {0, campaign.EXIT_INCOMPLETE}:  # a task without a record gets the verdict `missing`
-                raise _RunError(f"{file.name} did not come to its end", status)
+                raise compose.EndedError(f"{file.name} did not come to its end", status)
             files.append(file)
     return files
-
-
-class _RunError(AgentTraceError):
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-def _seed(options: Options) -> int:
-    return sampler_of(options).seed
 
 
 def _report(request: Request, folder: Path, files: list[Path]) -> Report:
@@ -227,10 +218,3 @@ def _place(one: TaskVerdict) -> str:
         return ""
     token = "" if one.divergence.token is None else f"token {one.divergence.token}, "
     return f"{one.divergence.where}, {one.divergence.field}, {token}character {one.divergence.character}"
-
-
-def _write(report: Report, path: Path) -> None:
-    try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error

@@ -1,8 +1,8 @@
 """What keeps work of one checkout apart and the engine clean, whatever ends it: signals, a lock, a reaper.
 
 The lock is the kernel's, which releases it whatever happens to its holder. The reaper removes a campaign's containers
-when the process that should have done it was killed: it is started beside every campaign, as `python -m` this module, in
-a session of its own, and reads its standard input: a byte means that the campaign cleaned up behind itself; end of file
+when the process that should have done it was killed: it runs beside every campaign, as `python -m` this module, in a
+session of its own, and reads its standard input: a byte means that the campaign cleaned up behind itself; end of file
 without one means that it died.
 """
 

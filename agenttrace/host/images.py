@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -10,7 +9,7 @@ import re
 import tempfile
 import time
 import uuid
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ from agenttrace.store.jsonl import write_whole
 
 from . import base as bases
 from . import engine
-from .build_log import finished_step, reused_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -198,16 +196,15 @@ def _build(
     for target in sorted(targets):
         started = time.monotonic()
         report(f"building {name(target)} on {base.origin} base")
-        with ExitStack() as stack:
-            argv = _argv(target, base, stack, output)
-            _build_one(target, argv, report)
+        with tempfile.TemporaryDirectory(prefix="agenttrace-") as work:
+            _build_one(target, _argv(target, base, Path(work), output), report)
         report(f"built {name(target)} in {time.monotonic() - started:.1f} s")
     if targets:
         label = f"label={bases.PROJECT_LABEL}"
         engine.run(["docker", "image", "prune", "--force", "--filter", label], check=False)
 
 
-def _argv(target: str, base: bases.Base, stack: ExitStack, output: Sequence[str]) -> list[str]:
+def _argv(target: str, base: bases.Base, work: Path, output: Sequence[str]) -> list[str]:
     # The builder of the engine itself: another one would neither see a local base nor load what it built.
     builder = engine.run(["docker", "context", "show"]).stdout.strip() or "default"
     argv = ["docker", "buildx", "build", "--builder", builder, "--progress", "plain", "--provenance=false", *output]
@@ -222,7 +219,7 @@ def _argv(target: str, base: bases.Base, stack: ExitStack, output: Sequence[str]
         if os.environ.get(variable):
             argv += ["--build-arg", variable]
     if base.apt_source is not None:
-        source = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agenttrace-")), "apt-source")
+        source = work / "apt-source"
         source.write_text(base.apt_source, encoding="utf-8")
         argv += ["--build-arg", "SNAPSHOT=", "--secret", f"id=apt-source,src={source}"]
     if base.origin == "mmdebstrap" or os.environ.get("AGENTTRACE_BUILD_NETWORK") == "host":
@@ -259,16 +256,23 @@ def _log_file(target: str) -> Path:
 
 def _log_folder() -> Path:
     folder = bases.ROOT / ".nox" / "logs"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return _log_folder_elsewhere()
-    return folder if os.access(folder, os.W_OK) else _log_folder_elsewhere()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
-@functools.cache
-def _log_folder_elsewhere() -> Path:
-    return Path(tempfile.mkdtemp(prefix="agenttrace-"))
+def finished_step(line: str, steps: dict[str, str]) -> str | None:
+    """Name and duration of the step that this line of BuildKit's plain progress ends; `steps` holds those begun."""
+    if started := re.match(r"(#\d+) \[(?!internal|auth)([^\]]+)\]", line):
+        steps[started[1]] = started[2]
+    ended = re.match(r"(#\d+) DONE ([\d.]+)s", line)
+    return f"{steps[ended[1]]}: {ended[2]} s" if ended and ended[1] in steps and ended[2] != "0.0" else None
+
+
+def reused_steps(log: str) -> list[str]:
+    """Names of the steps that a build took from the cache, by BuildKit's plain progress; a `FROM` is no step."""
+    steps = dict(re.findall(r"^(#\d+) \[(?!internal|auth)([^\]]+)\] (?!FROM )", log, flags=re.MULTILINE))
+    cached = dict.fromkeys(re.findall(r"^(#\d+) CACHED$", log, flags=re.MULTILINE))
+    return [steps[number] for number in cached if number in steps]
 
 
 def _disagreeing(facts: Mapping[str, Sequence[str]]) -> list[str]:

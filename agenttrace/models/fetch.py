@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,15 +25,17 @@ from agenttrace.models import hub
 from agenttrace.models.gguf import read_facts
 from agenttrace.models.pins import BUNDLED, stored_file
 from agenttrace.models.reference import DEFAULT_CONTEXT, ModelRef, is_complete, is_settled, locate, provisional
-from agenttrace.models.transfer import Transfer
 from agenttrace.records import ModelPin, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from types import TracebackType
+    from typing import Self
 
     from rich.console import Console
 
 _CHUNK_BYTES = 1 << 20
+_LINE_EVERY_S = 5.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -41,6 +44,66 @@ class Fetched(Record, frozen=True, kw_only=True):
 
     pin: ModelPin
     path: Path
+
+
+class Transfer:
+    """Progress of one file, as a context manager: a bar on a terminal, a line now and then anywhere else.
+
+    Args:
+        label: what is fetched.
+        total: its size, bytes.
+        out: where to show it; `None` is nowhere.
+    """
+
+    def __init__(self, label: str, total: int, out: Console | None = None) -> None:
+        from rich import progress as shown  # noqa: PLC0415 - heavy
+
+        self._out = out
+        self._line_at = time.monotonic()
+        figures = (shown.DownloadColumn(), shown.TransferSpeedColumn(), "ETA", shown.TimeRemainingColumn())
+        self._bar = shown.Progress(
+            "[bold]{task.description}[/]",
+            shown.BarColumn(bar_width=24),
+            *figures,
+            console=out,
+            disable=out is None or not out.is_terminal,
+        )
+        self._figures = figures
+        self._task = self._bar.add_task(label, total=total, start=False)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def at(self, done: int) -> None:
+        """Say that `done` bytes of the file are there."""
+        task = self._bar.tasks[0]
+        if not task.started:  # the rate is that of this run: what an earlier one has left counts for nothing
+            task.completed = done
+            self._bar.start_task(self._task)
+        self._bar.update(self._task, completed=done)
+        if self._out is None or self._out.is_terminal:
+            return
+        now = time.monotonic()
+        if now - self._line_at >= _LINE_EVERY_S or done == task.total:
+            self._line_at = now
+            self._out.print(self.line(), markup=False)
+
+    def line(self) -> str:
+        """Return the line for what is there: share, bytes, rate of this run, time left."""
+        task = self._bar.tasks[0]
+        told = (column if isinstance(column, str) else str(column.render(task)) for column in self._figures)
+        return f"{task.description}: {task.percentage:.0f} %, {' '.join(told)}"
+
+    def note(self, text: str) -> None:
+        """Tell of something that happened on the way."""
+        if self._out is not None:
+            self._out.print(f"{self._bar.tasks[0].description}: {text}", markup=False)
 
 
 def sha256_of(path: Path) -> str:

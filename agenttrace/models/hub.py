@@ -5,7 +5,9 @@ Addresses, token and the meaning of refusals are the library's, and so are `HF_E
 file of a new random name, so what a cut or killed one has left is never gone on with, and after a kill never removed.
 So bytes are asked for here, from an offset on. Xet storage is read through the Hub's plain HTTP bridge.
 
-The token goes to the endpoint alone: the client drops it when a redirect leaves the endpoint's origin.
+The token goes to the endpoint alone: the client drops it when a redirect leaves the endpoint's origin. What must not be
+seen (the token, a proxy's password) reaches a container on its standard input: on no command line, in no file, and in
+no environment that the engine shows to whoever may ask it.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
+
 from agenttrace import __version__
-from agenttrace.errors import AgentTraceError, DataError
+from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.records import Record
 
 if TYPE_CHECKING:
@@ -42,6 +47,13 @@ _PARTIAL, _RANGE_REFUSED, _UNAUTHORIZED, _FORBIDDEN = 206, 416, 401, 403
 _SHOWN_CHARS = 200
 
 
+PASSED_ON = (
+    *("HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+)
+"""Variables of the user that reach the fetcher."""
+
+
 class FetchError(AgentTraceError):
     """Weights cannot be had: unreachable, refused, missing, or offline (exit status 2)."""
 
@@ -54,6 +66,43 @@ class TryAgainError(FetchError):
     def __init__(self, message: str, *, after_s: float | None = None) -> None:
         self.after_s = after_s
         super().__init__(message)
+
+
+class HostSettings(Record, frozen=True, kw_only=True):
+    """What the host hands to a container that may reach out, so that no secret stands where others can read it.
+
+    Attributes:
+        environment: variables of `PASSED_ON`.
+        certificates: PEM text of the authorities to trust instead of the usual ones.
+    """
+
+    environment: dict[str, str]
+    certificates: str | None = None
+
+
+@contextlib.contextmanager
+def host_settings(given: bytes | None) -> Iterator[None]:
+    """Set what the host handed over (`HostSettings` as JSON), if anything.
+
+    Raises:
+        UsageError: it is not what was agreed.
+    """
+    if given is None:
+        yield
+        return
+    try:
+        asked = msgspec.json.decode(given, type=HostSettings)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"--from-host: {error}") from error
+    os.environ.update({name: value for name, value in asked.environment.items() if name in PASSED_ON})
+    if asked.certificates is None:
+        yield
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".pem", encoding="utf-8") as bundle:
+        bundle.write(asked.certificates)
+        bundle.flush()
+        os.environ.update(SSL_CERT_FILE=bundle.name, GIT_SSL_CAINFO=bundle.name)
+        yield
 
 
 class Stated(Record, frozen=True, kw_only=True):

@@ -246,6 +246,18 @@ def is_complete(ref: ModelRef) -> bool:
     return is_settled(ref) and None not in needed
 
 
+def told(pin: ModelPin) -> list[str]:
+    """Return the lines that tell of a fetched model: name, size, digest and who said it, licence."""
+    who = {
+        "pinned": "as pinned by the kit",
+        "given": "as given",
+        "hub": "as the Hub states it now, not pinned: give --sha256 and --size to hold it",
+        "computed": "computed from the file, nothing to compare it with",
+    }[pin.digest_from]
+    lines = [f"model {pin.name}", f"{pin.bytes} bytes, SHA-256 {pin.sha256} ({who})"]
+    return lines + [f"licence {pin.licence}"] * (pin.licence is not None)
+
+
 def mirror_folder() -> Path | None:
     """Return the mirror folder that the user named, if any.
 

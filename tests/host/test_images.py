@@ -157,15 +157,38 @@ def test_facts_that_a_full_disk_cut_short_are_asked_for_again(tmp_path, monkeypa
     assert images._facts({"Id": "sha256:1"}) == ["registry", "a" * 64]
 
 
-def test_a_checkout_that_cannot_be_written_has_its_logs_in_one_place_elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "ROOT", tmp_path)
-    monkeypatch.setattr(images.tempfile, "mkdtemp", lambda **_: tmp_path / f"elsewhere-{len(made.append(1) or made)}")
-    made = []
-    images._log_folder_elsewhere.cache_clear()
-    assert images._log_folder() == tmp_path / ".nox/logs"
-    monkeypatch.setattr(images.os, "access", lambda *_: False)
-    assert images._log_folder() == images._log_folder() == tmp_path / "elsewhere-1"
-    images._log_folder_elsewhere.cache_clear()
+def test_finished_steps_are_told_once_with_their_duration():
+    steps = {}
+    told = [
+        images.finished_step(line, steps)
+        for line in (
+            "#1 [internal] load build definition",
+            "#1 DONE 0.5s",
+            "#7 [server 1/2] RUN apt",
+            "#7 3.1 Setting up",
+            "#7 DONE 4.2s",
+            "#8 [server 2/2] RUN x",
+            "#8 CACHED",
+        )
+    ]
+    assert [step for step in told if step] == ["server 1/2: 4.2 s"]
+
+
+def test_steps_taken_from_another_build_are_found_and_a_base_is_none():
+    log = """#1 [base 1/2] FROM docker.io/library/debian:forky
+#1 CACHED
+#2 [internal] load build definition from Dockerfile
+#2 CACHED
+#3 [base 2/2] RUN apt-get
+#3 CACHED
+#4 [python 1/1] RUN apt-get
+#4 4.1 a line that says #3 CACHED
+#4 DONE 4.2s
+#5 [collector 1/7] COPY --from=collector-build /opt /opt
+#5 CACHED
+#5 CACHED
+"""
+    assert images.reused_steps(log) == ["base 2/2", "collector 1/7"]
 
 
 def test_a_failed_build_shows_its_end_and_names_its_log(tmp_path, monkeypatch):

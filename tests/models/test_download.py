@@ -14,12 +14,11 @@ import pytest
 from rich.console import Console
 
 from agenttrace.errors import DataError, StorageError
+from agenttrace.inside import main
 from agenttrace.models import pins
-from agenttrace.models.fetch import _append, fetch
+from agenttrace.models.fetch import Transfer, _append, fetch
 from agenttrace.models.hub import TRIES, FetchError
-from agenttrace.models.order import for_people
 from agenttrace.models.reference import find
-from agenttrace.models.transfer import Transfer
 
 MODEL = "owner/tiny-GGUF@{}:tiny-Q8_0.gguf"
 COMMIT = "c" * 40
@@ -270,7 +269,7 @@ def test_a_full_disk_keeps_what_came_and_says_how_to_go_on(hub, ref, models):
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({100 * KIB}, {100 * KIB}))
-from agenttrace.cli import main
+from agenttrace.inside import main
 main(["fetch", "{MODEL.format(COMMIT)}", "--size", "{ref.bytes}", "--sha256", "{ref.sha256}",
       "--models-dir", {str(models)!r}])
 """
@@ -302,7 +301,7 @@ def test_two_fetches_at_the_same_time_download_once(hub, ref, models):
 
 def test_a_killed_fetch_is_gone_on_with(hub, ref, models):
     hub.hold = threading.Event()
-    argv = [sys.executable, "-m", "agenttrace", "fetch", MODEL.format(COMMIT), "--models-dir", str(models)]
+    argv = [sys.executable, "-m", "agenttrace.inside", "fetch", MODEL.format(COMMIT), "--models-dir", str(models)]
     argv += ["--size", str(ref.bytes), "--sha256", ref.sha256]
     process = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
     assert hub.half_sent.wait(30)
@@ -321,8 +320,8 @@ def test_a_killed_fetch_is_gone_on_with(hub, ref, models):
 
 def test_without_a_pin_the_hubs_own_statement_is_taken_reported_and_recorded(hub, models, capsys):
     hub.content = (pins.BUNDLED / "agenttrace-demo.gguf").read_bytes()
-
-    for_people(MODEL.format("main"), models, size=None, sha256=None)
+    with pytest.raises(SystemExit):
+        main(["fetch", MODEL.format("main"), "--models-dir", str(models)])
     told = capsys.readouterr().out
     assert f"SHA-256 {hub.sha256} (as the Hub states it now, not pinned: give --sha256 and --size to hold it)" in told
     assert MODEL.format(COMMIT) in told
