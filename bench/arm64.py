@@ -208,7 +208,7 @@ def metadata(pair: Pair) -> Iterator[str]:
 
 def replay(pair: Pair) -> Iterator[str]:
     """The newest release is planned on the other architecture to the same rows and replays there to the same traces."""
-    from agenttrace.host.reproduce import Request, released, reproduce  # noqa: PLC0415 - the whole campaign comes with it
+    from agenttrace.host.replay import released, reproduce  # noqa: PLC0415 - the whole campaign comes with it
 
     try:
         files = released(ROOT / "datasets")
@@ -216,7 +216,7 @@ def replay(pair: Pair) -> Iterator[str]:
         raise NotCheckedError(str(error)) from error
     with emulating(pair.other_arch):
         for file in files:
-            status = reproduce(Request(file=file))
+            status = reproduce(file)
             if status != 0:
                 yield f"{file.name}: ended with status {status}; what differs stands above"
 

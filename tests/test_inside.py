@@ -181,7 +181,7 @@ def test_a_record_file_is_worked_on_beside_sandboxes_of_its_policy(services, tmp
 
 
 def test_a_live_reproduction_compares_rows_and_starts_no_sandbox_for_that(services, monkeypatch):
-    monkeypatch.setattr("agenttrace.host.reproduce._live", lambda *_: (0, []))
+    monkeypatch.setattr("agenttrace.host.replay._live", lambda *_: (0, []))
     assert run("reproduce", "--live", DEMO) == 0
     _, arguments, _ = services.only
     assert arguments.rows_only is True

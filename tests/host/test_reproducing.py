@@ -13,7 +13,7 @@ from agenttrace.cli import main
 from agenttrace.errors import DataError, UsageError
 from agenttrace.host import compose, replay
 from agenttrace.host.determinism import Request, determinism
-from agenttrace.host.reproduce import _stored_digest, released
+from agenttrace.host.replay import _stored_digest, released
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -57,7 +57,7 @@ def test_what_is_replayed_without_a_file_is_the_newest_release(tmp_path, monkeyp
         (records / name).touch()
     seen = []
     monkeypatch.setattr(compose, "ROOT", tmp_path)
-    monkeypatch.setattr(replay, "replay", lambda request: seen.append(request.file.name) or len(seen) - 1)
+    monkeypatch.setattr(replay, "replay", lambda file, **_: seen.append(file.name) or len(seen) - 1)
     with pytest.raises(SystemExit) as end:
         main(["replay"])
     assert end.value.code == 1

@@ -12,7 +12,7 @@ from agenttrace.plan import make_plan
 from agenttrace.replay.rows import compare_rows, like, metadata_digest
 
 from agenttrace.errors import UsageError
-from agenttrace.host.reproduce import released
+from agenttrace.host.replay import released
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 
