@@ -100,12 +100,17 @@ def decide(report: Callable[[str], None] = engine.say) -> Base:
     reference = pinned("BASE")
     if not foreign_arch() and have(reference):  # of another architecture, the engine cannot say whether it has it
         return Base(reference, "registry")
+    reason = registry_refusal(reference)
+    return Base(reference, "registry") if reason is None else _fallback(reason, report)
+
+
+def registry_refusal(reference: str) -> str | None:
+    """Why the registry does not give an image within 10 s, or `None` where it does."""
     try:
         engine.run(["docker", "buildx", "imagetools", "inspect", reference], timeout_s=_REGISTRY_TIMEOUT_S)
     except engine.CommandError as error:
-        reason = (error.output.strip().splitlines() or ["no reason given"])[-1].rpartition('": ')[2]
-        return _fallback(reason, report)
-    return Base(reference, "registry")
+        return (error.output.strip().splitlines() or ["no reason given"])[-1].rpartition('": ')[2]
+    return None
 
 
 def ca_bundle(environ: Mapping[str, str] = os.environ, files: tuple[str, ...] = _CA_FILES) -> Path | None:
