@@ -15,8 +15,7 @@ import msgspec
 
 from agenttrace.errors import UsageError
 from agenttrace.host import compose, engine, images, weights
-from agenttrace.host.follow import stop
-from agenttrace.host.guard import interrupts_held, terminations_interrupt, uninterrupted
+from agenttrace.host.guard import interrupts_held, stop, terminations_interrupt, uninterrupted
 from agenttrace.verbs import VERBS, WRITTEN, module_of
 
 if TYPE_CHECKING:

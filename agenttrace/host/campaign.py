@@ -14,8 +14,7 @@ from agenttrace.campaign.options import check_options, check_size, served
 from agenttrace.command import EXIT_INTERRUPTED
 from agenttrace.errors import ModelServerError, UsageError
 from agenttrace.host import checkouts, compose, engine, images, weights
-from agenttrace.host.follow import follow
-from agenttrace.host.guard import only_one, reaped, terminations_interrupt, uninterrupted
+from agenttrace.host.guard import follow, only_one, reaped, terminations_interrupt, uninterrupted
 from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import api_key, check_base_url

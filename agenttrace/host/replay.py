@@ -15,7 +15,7 @@ from agenttrace.campaign.replay.findings import located, told
 from agenttrace.campaign.replay.rows import metadata_digest
 from agenttrace.errors import DataError, UsageError
 from agenttrace.host import campaign, checkouts, compose, engine, images
-from agenttrace.host.follow import follow
+from agenttrace.host.guard import follow
 from agenttrace.records import Trace
 from agenttrace.records.compare import record_differences
 from agenttrace.store.jsonl import write_whole

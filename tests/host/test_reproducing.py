@@ -11,11 +11,12 @@ import pytest
 from agenttrace.campaign.options import Options
 from agenttrace.cli import main
 from agenttrace.errors import DataError, UsageError
-from agenttrace.host import compose, replay
+from agenttrace.host import campaign, compose, replay
 from agenttrace.host.determinism import Request, determinism
 from agenttrace.host.replay import _stored_digest, released
 
 ROOT = Path(__file__).resolve().parents[2]
+EACH = campaign.Request(options=(Options(),), folder=ROOT)
 
 
 @pytest.mark.parametrize(
@@ -28,18 +29,18 @@ ROOT = Path(__file__).resolve().parents[2]
 )
 def test_determinism_refuses_what_it_cannot_do(asked, message):
     with pytest.raises(UsageError, match=message):
-        determinism(Request(options=Options(), **asked))
+        determinism(Request(each=EACH, **asked))
 
 
 def test_a_report_without_a_folder_is_refused_before_the_first_run(tmp_path):
     with pytest.raises(UsageError, match="the folder does not exist"):
-        determinism(Request(options=Options(), json=tmp_path / "none" / "x.json"))
+        determinism(Request(each=EACH, json=tmp_path / "none" / "x.json"))
 
 
 def test_a_file_to_compare_with_needs_its_run_spec(tmp_path):
     (tmp_path / "a.jsonl").write_text("{}\n")
     with pytest.raises(UsageError, match=r"a\.run\.json"):
-        determinism(Request(options=Options(), against=tmp_path / "a.jsonl"))
+        determinism(Request(each=EACH, against=tmp_path / "a.jsonl"))
 
 
 @pytest.mark.parametrize("argv", [["replay", "none.jsonl"], ["reproduce", "none.jsonl"]])
