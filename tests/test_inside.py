@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from agenttrace import inside
 from agenttrace.campaign.options import ROLLOUTS, Options
 from agenttrace.campaign.replay.divergence import Divergence, TaskVerdict
 from agenttrace.cli import main
-from agenttrace.host import campaign, checkouts, compose, determinism, replay, weights
+from agenttrace.host import campaign, checkouts, compose, determinism, guard, weights
 from agenttrace.host.checkouts import Places
 from agenttrace.models import pins
 from agenttrace.models.hub import HostSettings
@@ -75,9 +76,9 @@ def services(monkeypatch):
     monkeypatch.setattr(compose, "Services", lambda *_: made)
     monkeypatch.setattr(compose, "ensure_volumes", lambda _: None)
     monkeypatch.setattr(campaign, "collector_variables", lambda *_: {})
-    at = campaign.Engine(sdk=None, project="p", info=SimpleNamespace(rootless=False), built=SimpleNamespace(ids={}))
-    monkeypatch.setattr(campaign, "guarded", lambda work, *_, **__: work(at))
-    monkeypatch.setattr(replay, "follow", lambda *_: 0)
+    at = guard.Engine(sdk=None, project="p", info=SimpleNamespace(rootless=False), built=SimpleNamespace(ids={}))
+    monkeypatch.setattr(guard, "guarded", lambda **_: nullcontext(at))
+    monkeypatch.setattr(guard, "follow", lambda *_: 0)
     return made
 
 

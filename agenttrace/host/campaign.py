@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.campaign.options import check_options, check_size, served
-from agenttrace.command import EXIT_INTERRUPTED
 from agenttrace.errors import ModelServerError, UsageError
-from agenttrace.host import checkouts, compose, engine, images, weights
-from agenttrace.host.guard import follow, only_one, reaped, terminations_interrupt, uninterrupted
+from agenttrace.host import checkouts, compose, engine, guard, images, weights
 from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import api_key, check_base_url
@@ -23,7 +21,6 @@ from agenttrace.tasks import SWE, check_name, sources, task_set
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from agenttrace.campaign.options import Options
@@ -84,49 +81,8 @@ def collect(request: Request) -> int:
     """
     _check(request)
     targets = checkouts.TARGETS if request.over_checkouts else images.TARGETS
-    return guarded(lambda at: _run(request, at, variables(request, at.info, at.built)), targets=targets)
-
-
-class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine that is ready for work of this checkout.
-
-    Attributes:
-        sdk: its client.
-        project: compose project of everything that is started; swept before and after.
-        info: what the engine is.
-        built: the images, up to date.
-    """
-
-    sdk: Any
-    project: str
-    info: engine.EngineInfo
-    built: ImageSet
-
-
-def guarded(work: Callable[[Engine], int], *, targets: Sequence[str] = images.TARGETS) -> int:
-    """Run work that starts services and return its status; whatever happens, nothing of it stays on the engine.
-
-    Args:
-        work: what is done when the images are up to date.
-        targets: images that the work needs.
-
-    Raises:
-        AgentTraceError: with the reason, after the clean-up.
-    """
-    project = compose.project_name()
-    with terminations_interrupt(), only_one(compose.ROOT / ".nox" / f"{project}.lock") as lock:
-        info = engine.check()
-        built = images.build(targets=targets)
-        sdk = compose.client()
-        with reaped(project, lock):
-            compose.sweep(sdk, project)
-            status = EXIT_INTERRUPTED
-            try:
-                status = work(Engine(sdk=sdk, project=project, info=info, built=built))
-            finally:
-                with uninterrupted():
-                    (compose.sweep_for_good if status else compose.sweep)(sdk, project)
-            return status
+    with guard.guarded(targets=targets) as at:
+        return _run(request, at, variables(request, at.info, at.built))
 
 
 def _check(request: Request) -> None:
@@ -205,11 +161,10 @@ def collector_variables(folder: Path, workers: int, info: engine.EngineInfo, bui
     }
 
 
-def _run(request: Request, at: Engine, variables: dict[str, str]) -> int:
+def _run(request: Request, at: guard.Engine, variables: dict[str, str]) -> int:
     """Run what is left of every campaign and return the first status that is not 0."""
     sdk, project = at.sdk, at.project
     services = compose.Services(project, variables)
-    compose.ensure_volumes(sdk)
     sandbox = checkouts.SANDBOX if request.over_checkouts else "sandbox"
     plans, pin = _planned(request, services)
     for plan in plans:
@@ -232,7 +187,7 @@ def _run(request: Request, at: Engine, variables: dict[str, str]) -> int:
     for number, (options, plan) in enumerate(left):
         name = f"{project}-collector-{os.getpid()}-{number}"
         process = start_collector(services, name, request, settled(options, plan, pin))
-        statuses.append(follow(process, sdk, project, name))
+        statuses.append(guard.follow(process, sdk, project, name))
         _say_end(request, request.folder / plan["file"], statuses[-1])
         if statuses[-1] not in {0, EXIT_INCOMPLETE}:  # server gone, disk full, Ctrl-C: the next one fares no better
             break
@@ -308,17 +263,6 @@ def _task_files() -> str:
 
 
 def _plan(services: compose.Services, options: tuple[Options, ...]) -> list[dict[str, Any]]:
-    text = ask(services, "collector", "plan", "--options", msgspec.json.encode(options).decode())
+    text = services.ask("collector", "plan", "--options", msgspec.json.encode(options).decode())
     plans: list[dict[str, Any]] = json.loads(text.splitlines()[-1])
     return plans
-
-
-def ask(services: compose.Services, service: str, *arguments: str) -> str:
-    """Return what a one-off container prints; its own error message, not ours about it, is what the user reads."""
-    try:
-        return services.ask(service, *arguments)
-    except engine.CommandError as error:
-        _, found, message = error.output.rpartition("agenttrace: ")
-        if not found:
-            raise
-        raise compose.EndedError(message.strip(), error.returncode) from error

@@ -108,9 +108,17 @@ class Services:
         """Run a one-off container to its end and return its standard output.
 
         Raises:
-            CommandError: it ended with another status than 0; the message is the container's own last line.
+            EndedError: it ended with another status than 0; message and status are the container's own.
+            CommandError: it was not the container that said so.
         """
-        return engine.run(self._argv("run", "--rm", "--no-deps", "--no-TTY", service, *arguments), env=self._env).stdout
+        words = self._argv("run", "--rm", "--no-deps", "--no-TTY", service, *arguments)
+        try:
+            return engine.run(words, env=self._env).stdout
+        except engine.CommandError as error:
+            _, found, message = error.output.rpartition("agenttrace: ")
+            if not found:
+                raise
+            raise EndedError(message.strip(), error.returncode) from error
 
     def converse(self, service: str, *arguments: str, data: bytes, otherwise: str) -> bytes:
         """Run a one-off container that reads `data` and return its output. Its messages go where ours go.
@@ -209,8 +217,8 @@ def sweep_for_good(sdk: docker.DockerClient, project: str) -> None:
     """Remove a compose project, also what the engine is still creating for a client that was cut off."""
     empty = 0
     while empty < _EMPTY_SWEEPS:
+        time.sleep(_PAUSE_S if empty else 0)
         empty = 0 if sweep(sdk, project) else empty + 1
-        time.sleep(_PAUSE_S)
 
 
 def clean(report: Callable[[str], None], *, images: bool, everything: bool = False) -> bool:

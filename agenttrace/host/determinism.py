@@ -13,7 +13,7 @@ from agenttrace.campaign.inputs import input_differences
 from agenttrace.campaign.options import like, sampler_of
 from agenttrace.campaign.replay.divergence import TaskVerdict, compare_runs
 from agenttrace.errors import UsageError
-from agenttrace.host import campaign, compose, engine
+from agenttrace.host import campaign, compose, engine, guard
 from agenttrace.serving import profiles
 from agenttrace.store.jsonl import write_whole
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -128,7 +128,8 @@ def _runs(request: Request, folder: Path) -> list[Path]:
 def _report(request: Request, folder: Path, files: list[Path]) -> Report:
     tasks = compare_runs(files)
     if any(one.divergence is not None for one in tasks) and request.each.base_url is None:
-        with contextlib.suppress(engine.CommandError):  # the verdicts stand; only their tokens would be missing
+        # The verdicts stand without a server; only their tokens would be missing.
+        with contextlib.suppress(engine.CommandError, compose.EndedError):
             tasks = _with_tokens(request, folder, files)
     specs = [read_run_spec(run_spec_path(file)) for file in files]
     inputs = [
@@ -150,21 +151,15 @@ def _with_tokens(request: Request, folder: Path, files: list[Path]) -> list[Task
     for file, beside in zip(files, own, strict=True):
         if file != beside:
             shutil.copyfile(file, beside)
-    found: list[TaskVerdict] = []
-
-    def work(at: campaign.Engine) -> int:
-        asked = msgspec.structs.replace(request.each, options=(request.options,), folder=folder, workers=1)
-        pin = read_run_spec(run_spec_path(files[-1])).model
+    asked = msgspec.structs.replace(request.each, options=(request.options,), folder=folder, workers=1)
+    pin = read_run_spec(run_spec_path(files[-1])).model
+    with guard.guarded() as at:
         variables = campaign.variables(asked, at.info, at.built) | campaign.server_variables(asked, pin)
         services = compose.Services(at.project, variables)
         services.up("server")
         names = [f"/data/{file.name}" for file in own]
         text = services.ask("collector", "compare-runs", *names, "--base-url", "http://server:8080/v1")
-        found.extend(msgspec.json.decode(text, type=list[TaskVerdict]))
-        return 0
-
-    campaign.guarded(work)
-    return found
+    return msgspec.json.decode(text, type=list[TaskVerdict])
 
 
 def _show(report: Report) -> None:

@@ -18,9 +18,11 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from agenttrace.command import EXIT_INTERRUPTED
 from agenttrace.errors import ModelServerError, UsageError
-from agenttrace.host import compose, engine
+from agenttrace.host import compose, engine, images
 from agenttrace.show import printable
 
 if TYPE_CHECKING:
@@ -76,6 +78,49 @@ def interrupts_held() -> Iterator[None]:
 def uninterrupted() -> AbstractContextManager[None]:
     """Ignore further interrupts while cleaning up, which takes a second or two."""
     return _handled(signal.SIG_IGN, _ENDS)
+
+
+class Engine(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine that is ready for work of this checkout.
+
+    Attributes:
+        sdk: its client.
+        project: compose project of everything that is started; swept before and after.
+        info: what the engine is.
+        built: the images, up to date.
+    """
+
+    sdk: Any
+    project: str
+    info: engine.EngineInfo
+    built: images.ImageSet
+
+
+@contextlib.contextmanager
+def guarded(purpose: str = "", *, targets: Sequence[str] = images.TARGETS) -> Iterator[Engine]:
+    """Yield an engine for work that starts services; whatever happens, nothing of that work stays on it.
+
+    Args:
+        purpose: what work beside campaigns is for, such as `probes`; work of one purpose runs once at a time.
+        targets: images that the work needs.
+
+    Raises:
+        AgentTraceError: there is no engine, no image, or other work of this checkout for the same purpose.
+    """
+    project = f"{compose.project_name()}{purpose and f'-{purpose}'}"
+    what = f"session with workers ({purpose})" if purpose else "campaign"
+    with terminations_interrupt(), only_one(compose.ROOT / ".nox" / f"{project}.lock", what=what) as lock:
+        info = engine.check()
+        built = images.build(targets=targets)
+        sdk = compose.client()
+        compose.ensure_volumes(sdk)
+        with reaped(project, lock):
+            compose.sweep(sdk, project)
+            try:
+                yield Engine(sdk=sdk, project=project, info=info, built=built)
+            finally:
+                with uninterrupted():
+                    compose.sweep_for_good(sdk, project)
 
 
 @contextlib.contextmanager

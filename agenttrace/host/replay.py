@@ -14,8 +14,7 @@ from agenttrace.campaign.replay import report
 from agenttrace.campaign.replay.findings import located, told
 from agenttrace.campaign.replay.rows import metadata_digest
 from agenttrace.errors import DataError, UsageError
-from agenttrace.host import campaign, checkouts, compose, engine, images
-from agenttrace.host.guard import follow
+from agenttrace.host import campaign, checkouts, compose, engine, guard, images
 from agenttrace.records import Trace
 from agenttrace.records.compare import record_differences
 from agenttrace.store.jsonl import write_whole
@@ -118,12 +117,9 @@ def over_file(
     options = like(read_run_spec(run_spec_path(file)))
     over_checkouts = options.dataset == SWE
     checkouts.check(places)
-    output = bytearray()
-
-    def work(at: campaign.Engine) -> int:
+    with guard.guarded(targets=checkouts.TARGETS if over_checkouts else images.TARGETS) as at:
         variables = campaign.collector_variables(file.parent, workers, at.info, at.built)
         services = compose.Services(at.project, {**variables, **checkouts.variables(places)})
-        compose.ensure_volumes(at.sdk)
         if over_checkouts:
             checkouts.prepare(services, options.of_checkouts, places)
         if sandbox:
@@ -132,13 +128,9 @@ def over_file(
         asked = [verb, f"/data/{file.name}", "--workers", str(workers), *words]
         with tempfile.TemporaryFile() as written:
             process = services.start(name, "collector", *asked, output=written.fileno())
-            status = follow(process, at.sdk, at.project, name)
+            status = guard.follow(process, at.sdk, at.project, name)
             written.seek(0)
-            output.extend(written.read())
-        return status
-
-    targets = checkouts.TARGETS if over_checkouts else images.TARGETS
-    return campaign.guarded(work, targets=targets), bytes(output)
+            return status, written.read()
 
 
 def released(folder: Path) -> list[Path]:

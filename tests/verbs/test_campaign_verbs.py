@@ -9,7 +9,7 @@ import pytest
 
 from agenttrace.campaign.options import ROLLOUTS, Options
 from agenttrace.cli import main
-from agenttrace.host import campaign, determinism
+from agenttrace.host import campaign, determinism, guard
 
 VERBS = ("collect", "rollouts", "determinism")
 OWN = {
@@ -130,7 +130,7 @@ def test_a_mistake_has_the_same_message_before_anything_is_built(monkeypatch, ca
     def never(*_, **__):
         raise AssertionError("nothing is built or started for a mistake")
 
-    monkeypatch.setattr(campaign, "guarded", never)
+    monkeypatch.setattr(guard, "guarded", never)
     monkeypatch.setattr(determinism.compose, "ROOT", tmp_path)
     if "--repositories" in argv:
         argv = [*argv, "--dataset", "swe"]
