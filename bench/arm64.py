@@ -83,9 +83,9 @@ def check(
         raise UsageError(f"the engine runs on {arch}; the images are built for {' and '.join(bases.ARCHITECTURES)}")
     other_arch = next(name for name in bases.ARCHITECTURES if name != arch)
     with emulating(None):
-        own = images.build(targets=ALL_TARGETS, report=report)
+        own = images.build(targets=ALL_TARGETS)
     with emulating(other_arch):
-        other = images.build(targets=ALL_TARGETS, report=report)
+        other = images.build(targets=ALL_TARGETS)
     show(f"images: all {len(ALL_TARGETS)} built for {arch} and {other_arch}")
     pair = Pair(own=own, other=other, other_arch=other_arch)
     failed = [name for name in only or CHECKS if not _passes(name, pair, show, report)]

@@ -31,7 +31,7 @@ _OURS = tuple(
 """Folders of the image that no folder of the user's machine may cover."""
 
 
-def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes | None = None) -> int:
+def run(verb: str, argv: Sequence[str], *, order: bytes | None = None) -> int:
     """Exit status of one verb, run over the user's files: what it reads is mounted read-only, under its own path.
 
     So every message names files as the user did. There is no network, and nothing else of the machine to be seen.
@@ -39,7 +39,6 @@ def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes |
     Args:
         verb: one of `agenttrace.verbs.VERBS`.
         argv: its arguments, relative paths relative to the working directory.
-        memory: limit of the container, in the engine's notation.
         order: given to the verb on its standard input; the container then has the way to the outside.
 
     Raises:
@@ -51,7 +50,7 @@ def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes |
     uid, gid = compose.caller(info)
     name = f"{compose.project_name()}-{verb}-{os.getpid()}"
     words = ["docker", "run", "--rm", "--name", name, "--init", "--read-only", "--cap-drop", "ALL"]
-    words += ["--security-opt", "no-new-privileges", "--memory", memory, "--pids-limit", "256"]
+    words += ["--security-opt", "no-new-privileges", "--memory", _MEMORY, "--pids-limit", "256"]
     words += ["--user", f"{uid}:{gid}", "--tmpfs", "/run/home:mode=1777,size=256m", "--workdir", str(Path.cwd())]
     words += [
         "--label",

@@ -19,9 +19,10 @@ from agenttrace.models.reference import expanded
 from . import engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
+"""The checkout: where Dockerfile and docker-compose.yml lie."""
 LOCAL_NAME = "agenttrace-base"
 SUITE = "forky"
 PROJECT_LABEL = "org.agenttrace.project=agenttrace"
@@ -89,7 +90,7 @@ def engine_arch() -> str:
     return engine.run(["docker", "version", "--format", "{{.Server.Arch}}"]).stdout.strip()
 
 
-def decide(report: Callable[[str], None] = engine.say) -> Base:
+def decide() -> Base:
     """Base to build on: the pinned image if it is here or its registry answers within 10 s, else one from mmdebstrap.
 
     A root file system that mmdebstrap made once is used again; without the image `agenttrace-base` a new one is made.
@@ -101,7 +102,7 @@ def decide(report: Callable[[str], None] = engine.say) -> Base:
     if not foreign_arch() and have(reference):  # of another architecture, the engine cannot say whether it has it
         return Base(reference, "registry")
     reason = registry_refusal(reference)
-    return Base(reference, "registry") if reason is None else _fallback(reason, report)
+    return Base(reference, "registry") if reason is None else _fallback(reason)
 
 
 def registry_refusal(reference: str) -> str | None:
@@ -131,7 +132,7 @@ def have(reference: str) -> bool:
     return engine.run(["docker", "image", "inspect", "--format", "{{.Id}}", reference], check=False).returncode == 0
 
 
-def _fallback(reason: str, report: Callable[[str], None]) -> Base:
+def _fallback(reason: str) -> Base:
     if shutil.which("mmdebstrap") is None or shutil.which("apt-get") is None:
         raise UsageError(
             f"the base image cannot be fetched ({reason}). Mend the way to the registry or load the image with "
@@ -141,7 +142,7 @@ def _fallback(reason: str, report: Callable[[str], None]) -> Base:
     arch = foreign_arch() or engine_arch()
     listed = local_bases(arch)
     if not listed:
-        report(f"no registry ({reason}); making a {SUITE} root file system with mmdebstrap")
+        engine.say(f"no registry ({reason}); making a {SUITE} root file system with mmdebstrap")
     reference = listed[0] if listed else _bootstrap(mirror, arch)
     return Base(reference, "mmdebstrap", apt_source=f"deb {mirror} {SUITE} main\n")
 

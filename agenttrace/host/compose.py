@@ -11,20 +11,19 @@ import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import AgentTraceError, UsageError
-from agenttrace.host import engine
+from agenttrace.host import base, engine
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     import docker
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The checkout: where Dockerfile and docker-compose.yml lie."""
+ROOT = base.ROOT
 PROJECT_LABEL = "org.agenttrace.project"
 _EMPTY_SWEEPS = 2
 _PAUSE_S = 0.3
@@ -97,12 +96,12 @@ class Services:
         self._project = project
         self._env = {**clean_environment(), **variables}
 
-    def _argv(self, *arguments: str) -> list[str]:
-        return argv(self._project, *arguments)
+    def _once(self, *arguments: str) -> list[str]:
+        return argv(self._project, "run", "--rm", "--no-deps", "--no-TTY", *arguments)
 
     def up(self, *services: str) -> None:
         """Start services in the background; `AGENTTRACE_WORKERS` says how many sandboxes."""
-        engine.run(self._argv("up", "--detach", "--no-build", *services), env=self._env)
+        engine.run(argv(self._project, "up", "--detach", "--no-build", *services), env=self._env)
 
     def ask(self, service: str, *arguments: str) -> str:
         """Run a one-off container to its end and return its standard output.
@@ -111,7 +110,7 @@ class Services:
             EndedError: it ended with another status than 0; message and status are the container's own.
             CommandError: it was not the container that said so.
         """
-        words = self._argv("run", "--rm", "--no-deps", "--no-TTY", service, *arguments)
+        words = self._once(service, *arguments)
         try:
             return engine.run(words, env=self._env).stdout
         except engine.CommandError as error:
@@ -126,7 +125,7 @@ class Services:
         Raises:
             EndedError: `otherwise`, where it ended with another status than 0 and has told why.
         """
-        words = self._argv("run", "--rm", "--no-deps", "--no-TTY", service, *arguments)
+        words = self._once(service, *arguments)
         process = engine.start(words, env=self._env, stdin=engine.PIPE, output=engine.PIPE)
         try:
             output, _ = process.communicate(data)
@@ -145,7 +144,7 @@ class Services:
 
         `data`, of at most a pipe's 64 KiB, is what it reads: the engine shows arguments and environment, but not that.
         """
-        words = self._argv("run", "--rm", "--no-deps", "--no-TTY", "--name", name, service, *arguments)
+        words = self._once("--name", name, service, *arguments)
         if data is None:
             return engine.start(words, env=self._env, output=output)
         process = engine.start(words, env=self._env, output=output, stdin=engine.PIPE)
@@ -156,7 +155,7 @@ class Services:
 
     def python(self, name: str, service: str, code: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start Python code in a one-off container called `name`; its input and output are pipes."""
-        words = self._argv("run", "--rm", "--no-deps", "--no-TTY", "--name", name, "--entrypoint", "python", service)
+        words = self._once("--name", name, "--entrypoint", "python", service)
         return engine.start([*words, "-c", code, *arguments], env=self._env, stdin=engine.PIPE, output=engine.PIPE)
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import docker
 
-CLEANING_S = 30.0
+_CLEANING_S = 30.0
 _POLL_S = 0.2
 _STOP_S = 20.0
 _NOTICE_S = 12.0
@@ -124,7 +124,7 @@ def guarded(purpose: str = "", *, targets: Sequence[str] = images.TARGETS) -> It
 
 
 @contextlib.contextmanager
-def only_one(path: Path, *, what: str = "campaign", waiting_s: float = CLEANING_S) -> Iterator[int]:
+def only_one(path: Path, *, what: str = "campaign") -> Iterator[int]:
     """Hold the lock file; yields its descriptor, which a clean-up process may inherit and so keep it locked.
 
     When the holder that wrote its process id is gone, its clean-up is still at work: it is waited for.
@@ -135,7 +135,7 @@ def only_one(path: Path, *, what: str = "campaign", waiting_s: float = CLEANING_
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        _acquire(descriptor, path, what, waiting_s)
+        _acquire(descriptor, path, what)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield descriptor
@@ -143,8 +143,8 @@ def only_one(path: Path, *, what: str = "campaign", waiting_s: float = CLEANING_
         os.close(descriptor)
 
 
-def _acquire(descriptor: int, path: Path, what: str, waiting_s: float) -> None:
-    deadline = time.monotonic() + waiting_s
+def _acquire(descriptor: int, path: Path, what: str) -> None:
+    deadline = time.monotonic() + _CLEANING_S
     while True:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,7 +22,7 @@ from . import base as bases
 from . import engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 TARGETS = ("server", "sandbox", "collector")
 """What a campaign needs."""
@@ -69,14 +69,13 @@ class ImageSet:
     """`registry` or `mmdebstrap`."""
 
 
-def build(*, targets: Sequence[str] = TARGETS, report: Callable[[str], None] = engine.say) -> ImageSet:
+def build(*, targets: Sequence[str] = TARGETS) -> ImageSet:
     """Images of these targets, built as far as their inputs have changed since the last build.
 
     Safe to cut off at any time and to start again: a name moves to the new image only when that is complete.
 
     Args:
         targets: some of `TARGETS` and `EXTRA_TARGETS`.
-        report: gets one line of progress per step.
 
     Raises:
         UsageError: there is nothing to build on (see `base.decide`).
@@ -87,13 +86,13 @@ def build(*, targets: Sequence[str] = TARGETS, report: Callable[[str], None] = e
     stale = [target for target in targets if _label(found.get(target), _FINGERPRINT_LABEL) != wanted[target]]
     bases_used = {_label(image, _BASE_LABEL) for image in found.values()}
     if stale or len(bases_used) != 1:
-        base = bases.decide(report)
+        base = bases.decide()
         stale = [t for t in targets if t in stale or _label(found[t], _BASE_LABEL) != base.reference]
-        _build(stale, base, report)
+        _build(stale, base)
         found = _inspect(targets)
     facts = {target: _facts(found[target]) for target in targets}
     if odd := _disagreeing(facts):
-        _build(odd, bases.decide(report), report)
+        _build(odd, bases.decide())
         found = _inspect(targets)
         facts = {target: _facts(found[target]) for target in targets}
     return ImageSet(
@@ -139,7 +138,7 @@ def fingerprint(target: str, root: Path = bases.ROOT) -> str:
     return digest.hexdigest()
 
 
-def export(target: str, destination: Path, *, report: Callable[[str], None] = engine.say) -> None:
+def export(target: str, destination: Path) -> None:
     """Build the image of a target from scratch, with all time stamps clamped, into an OCI archive.
 
     From scratch means: no step, package list, package or wheel of an earlier build is used. Layers are not compressed,
@@ -150,7 +149,6 @@ def export(target: str, destination: Path, *, report: Callable[[str], None] = en
     Args:
         target: one of `TARGETS` and `EXTRA_TARGETS`.
         destination: file to write.
-        report: gets one line of progress per step.
 
     Raises:
         UsageError: there is nothing to build on (see `base.decide`).
@@ -160,7 +158,7 @@ def export(target: str, destination: Path, *, report: Callable[[str], None] = en
     # `--no-cache` alone still takes steps from builds that run at the same moment; cache mounts under a new name make
     # every step another one.
     fresh = f"BUILDKIT_CACHE_MOUNT_NS=agenttrace-{uuid.uuid4().hex[:12]}"
-    _build([target], bases.decide(report), report, output=("--no-cache", "--output", output, "--build-arg", fresh))
+    _build([target], bases.decide(), output=("--no-cache", "--output", output, "--build-arg", fresh))
     if reused := reused_steps(_log_file(target).read_text(encoding="utf-8")):
         raise ImageBuildError(
             f"{name(target)}: {', '.join(reused)} came from another build; run it again while nothing else is built"
@@ -189,16 +187,14 @@ def _label(image: Mapping[str, Any] | None, key: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _build(
-    targets: Sequence[str], base: bases.Base, report: Callable[[str], None], *, output: Sequence[str] = ("--load",)
-) -> None:
+def _build(targets: Sequence[str], base: bases.Base, *, output: Sequence[str] = ("--load",)) -> None:
     # The collector first: it needs every stage, and BuildKit then works on them side by side.
     for target in sorted(targets):
         started = time.monotonic()
-        report(f"building {name(target)} on {base.origin} base")
+        engine.say(f"building {name(target)} on {base.origin} base")
         with tempfile.TemporaryDirectory(prefix="agenttrace-") as work:
-            _build_one(target, _argv(target, base, Path(work), output), report)
-        report(f"built {name(target)} in {time.monotonic() - started:.1f} s")
+            _build_one(target, _argv(target, base, Path(work), output))
+        engine.say(f"built {name(target)} in {time.monotonic() - started:.1f} s")
     if targets:
         label = f"label={bases.PROJECT_LABEL}"
         engine.run(["docker", "image", "prune", "--force", "--filter", label], check=False)
@@ -230,7 +226,7 @@ def _argv(target: str, base: bases.Base, work: Path, output: Sequence[str]) -> l
     return [*argv, str(bases.ROOT)]
 
 
-def _build_one(target: str, argv: Sequence[str], report: Callable[[str], None]) -> None:
+def _build_one(target: str, argv: Sequence[str]) -> None:
     steps: dict[str, str] = {}
     path = _log_file(target)
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(bases.source_date_epoch())}
@@ -240,7 +236,7 @@ def _build_one(target: str, argv: Sequence[str], report: Callable[[str], None]) 
             log.write(line + "\n")
             step = finished_step(line, steps)
             if step is not None:
-                report(f"  {step}")
+                engine.say(f"  {step}")
 
         try:
             engine.run(argv, env=environment, on_line=on_line)

@@ -19,7 +19,7 @@ from . import base as bases
 from . import engine, images
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
 ALL_TARGETS = (*images.TARGETS, *images.EXTRA_TARGETS)
 
@@ -30,22 +30,14 @@ _NO_STORE = (
 )
 
 
-def check_reproducible(
-    targets: Sequence[str] = ALL_TARGETS,
-    *,
-    folder: Path | None = None,
-    show: Callable[[str], None] = print,
-    report: Callable[[str], None] = engine.say,
-) -> bool:
-    """Whether two builds from scratch of each image have one digest.
+def check_reproducible(targets: Sequence[str] = ALL_TARGETS) -> bool:
+    """Print for each image whether two builds from scratch have one digest, and return whether all have.
 
-    Where the base is made here, it is made twice as well.
+    Under an unequal one stands the first difference. Where the base is made here, it is made twice as well. Archives
+    lie in the system's folder for temporary files, at most two at a time.
 
     Args:
         targets: some of `ALL_TARGETS`.
-        folder: where the archives go, at most two at a time; the default is the system's folder for temporary files.
-        show: gets the result: a line per image, and under an unequal one the first difference.
-        report: gets one line of progress per step.
 
     Raises:
         UsageError: the engine cannot export images with clamped time stamps; the message says what to do.
@@ -54,40 +46,40 @@ def check_reproducible(
     if not engine.check().containerd_image_store:
         raise UsageError(_NO_STORE)
     equal = True
-    with tempfile.TemporaryDirectory(prefix="agenttrace-rebuild-", dir=folder) as work:
-        if bases.decide(report).origin == "mmdebstrap":
-            equal &= _check_base(Path(work), show, report)
+    with tempfile.TemporaryDirectory(prefix="agenttrace-rebuild-") as work:
+        if bases.decide().origin == "mmdebstrap":
+            equal &= _check_base(Path(work))
         for target in targets:
-            equal &= _check_image(target, Path(work), show, report)
-    show("all equal" if equal else "NOT all equal")
+            equal &= _check_image(target, Path(work))
+    print("all equal" if equal else "NOT all equal")  # noqa: T201 - the verb's result
     return equal
 
 
-def _check_base(work: Path, show: Callable[[str], None], report: Callable[[str], None]) -> bool:
+def _check_base(work: Path) -> bool:
     arch = bases.foreign_arch() or bases.engine_arch()
     found = []
     for turn in ("first", "second"):
-        report(f"making the base, {turn} time")
+        engine.say(f"making the base, {turn} time")
         found.append(bases.make_root(work / "rootfs.tar", bases.own_mirror(), arch))
         (work / "rootfs.tar").unlink()
-    return _say("base (mmdebstrap)", [f"sha256:{digest}" for digest in found], show)
+    return _print("base (mmdebstrap)", [f"sha256:{digest}" for digest in found])
 
 
-def _check_image(target: str, work: Path, show: Callable[[str], None], report: Callable[[str], None]) -> bool:
+def _check_image(target: str, work: Path) -> bool:
     archives = [work / f"{target}-{turn}.tar" for turn in ("first", "second")]
     for archive in archives:
-        images.export(target, archive, report=report)
-    equal = _say(target, [image_digest(archive) for archive in archives], show)
+        images.export(target, archive)
+    equal = _print(target, [image_digest(archive) for archive in archives])
     if not equal:
-        show(f"    {first_difference(*archives)}")
+        print(f"    {first_difference(*archives)}")  # noqa: T201
     for archive in archives:
         archive.unlink()
     return equal
 
 
-def _say(name: str, digests: Sequence[str], show: Callable[[str], None]) -> bool:
+def _print(name: str, digests: Sequence[str]) -> bool:
     equal = len(set(digests)) == 1
-    show(f"{digests[0]}  {name}: equal" if equal else f"{digests[0]} / {digests[1]}  {name}: NOT equal")
+    print(f"{digests[0]}  {name}: equal" if equal else f"{digests[0]} / {digests[1]}  {name}: NOT equal")  # noqa: T201
     return equal
 
 

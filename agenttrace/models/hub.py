@@ -45,6 +45,8 @@ _TRUE = {"1", "ON", "YES", "TRUE"}
 _AGAIN = {408, 429, 500, 502, 503, 504}
 _PARTIAL, _RANGE_REFUSED, _UNAUTHORIZED, _FORBIDDEN = 206, 416, 401, 403
 _SHOWN_CHARS = 200
+pause = time.sleep
+"""Waits between two tries; a name of its own for the tests."""
 
 
 PASSED_ON = (
@@ -95,13 +97,11 @@ def host_settings(given: bytes | None) -> Iterator[None]:
     except msgspec.DecodeError as error:
         raise UsageError(f"--from-host: {error}") from error
     os.environ.update({name: value for name, value in asked.environment.items() if name in PASSED_ON})
-    if asked.certificates is None:
-        yield
-        return
     with tempfile.NamedTemporaryFile("w", suffix=".pem", encoding="utf-8") as bundle:
-        bundle.write(asked.certificates)
+        bundle.write(asked.certificates or "")
         bundle.flush()
-        os.environ.update(SSL_CERT_FILE=bundle.name, GIT_SSL_CAINFO=bundle.name)
+        if asked.certificates is not None:
+            os.environ.update(SSL_CERT_FILE=bundle.name, GIT_SSL_CAINFO=bundle.name)
         yield
 
 
@@ -113,8 +113,7 @@ class Stated(Record, frozen=True, kw_only=True):
     commit: str | None
 
 
-def offline() -> bool:
-    """Return whether `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`) forbids the network."""
+def _offline() -> bool:
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.upper() in _TRUE
 
@@ -124,22 +123,13 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
-def shown_endpoint() -> str:
+def _shown_endpoint() -> str:
     """Return the endpoint without any password in it, for messages."""
     try:
         parts = urlsplit(endpoint())
     except ValueError:
         return "HF_ENDPOINT"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def how_to_get(ref: ModelRef) -> str:
-    """Return what a user can do when the Hub cannot be reached, as the end of a message."""
-    return (
-        "Check the network (behind a proxy: HTTPS_PROXY, AGENTTRACE_CA_BUNDLE), name a mirror of the Hub in "
-        f"HF_ENDPOINT, or bring {ref.described} here some other way, put it into a folder and name that folder in "
-        "AGENTTRACE_MODELS_MIRROR"
-    )
 
 
 def connection_errors() -> tuple[type[Exception], ...]:
@@ -218,21 +208,16 @@ def wait_or_raise(error: TryAgainError, failures: int) -> None:
     pause(wait_s)
 
 
-def pause(seconds: float) -> None:
-    """Wait between two tries; a function of its own for the tests."""
-    time.sleep(seconds)
-
-
 def _url(ref: ModelRef) -> str:
     from huggingface_hub import hf_hub_url  # noqa: PLC0415
 
-    if offline():
+    if _offline():
         raise FetchError(
             f"{ref.name}: HF_HUB_OFFLINE forbids the network, and {ref.described} is not in the models folder "
             "yet. Unset it, or put the file into a folder and name that folder in AGENTTRACE_MODELS_MIRROR"
         )
     if not _is_address(endpoint()):
-        raise FetchError(f"HF_ENDPOINT is {shown_endpoint()!r}, expected an address such as {DEFAULT_ENDPOINT}")
+        raise FetchError(f"HF_ENDPOINT is {_shown_endpoint()!r}, expected an address such as {DEFAULT_ENDPOINT}")
     return hf_hub_url(ref.repo or "", ref.in_repo, revision=ref.revision, endpoint=endpoint())
 
 
@@ -267,20 +252,23 @@ def _explained(ref: ModelRef) -> Iterator[None]:
         reason = _printable(str(error)) or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in reason:
             raise FetchError(
-                f"{shown_endpoint()} (or a proxy before it) has a certificate that this machine does not trust; "
+                f"{_shown_endpoint()} (or a proxy before it) has a certificate that this machine does not trust; "
                 "name the bundle of its authority in AGENTTRACE_CA_BUNDLE (SSL_CERT_FILE outside the containers)"
             ) from error
         if isinstance(error, OSError):  # certificates that cannot be read, among them
             raise FetchError(f"{ref.name}: no connection can be made: {reason}; is SSL_CERT_FILE right?") from error
-        message = f"{ref.name}: cannot reach {shown_endpoint()} ({reason}). {how_to_get(ref)}"
-        raise TryAgainError(message) from error
+        raise TryAgainError(
+            f"{ref.name}: cannot reach {_shown_endpoint()} ({reason}). Check the network (behind a proxy: HTTPS_PROXY, "
+            f"AGENTTRACE_CA_BUNDLE), name a mirror of the Hub in HF_ENDPOINT, or bring {ref.described} here some other "
+            "way, put it into a folder and name that folder in AGENTTRACE_MODELS_MIRROR"
+        ) from error
 
 
 def _refused(ref: ModelRef, error: Any) -> FetchError:  # noqa: ANN401 - HfHubHTTPError
     from huggingface_hub import errors  # noqa: PLC0415
 
     status = error.response.status_code
-    where = f"{shown_endpoint()}/{ref.repo}"
+    where = f"{_shown_endpoint()}/{ref.repo}"
     token = "HF_TOKEN was sent" if _token() else "no HF_TOKEN is set"
     if status in _AGAIN:
         later = error.response.headers.get("retry-after", "")

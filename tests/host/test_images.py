@@ -98,16 +98,16 @@ def test_the_pinned_base_is_taken_where_it_can_be_had(tmp_path, monkeypatch, doc
     assert chosen.apt_source is None
 
 
-def test_without_a_registry_a_base_is_made_from_the_hosts_mirror(tmp_path, monkeypatch):
+def test_without_a_registry_a_base_is_made_from_the_hosts_mirror(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     programs(tmp_path, monkeypatch, docker="PATH=/usr/bin:/bin\n" + NO_REGISTRY, apt_get=APT_GET, mmdebstrap=MMDEBSTRAP)
-    said = []
-    chosen = base.decide(said.append)
+    chosen = base.decide()
     assert chosen.origin == "mmdebstrap"
     assert chosen.reference.startswith("agenttrace-base:forky-amd64-")
     assert chosen.apt_source == "deb http://mirror.example/debian forky main\n"
     assert (tmp_path / "imported").read_text() == "rootfs-1793368800"
-    assert said == ["no registry (no such host); making a forky root file system with mmdebstrap"]
+    said = "no registry (no such host); making a forky root file system with mmdebstrap"
+    assert capsys.readouterr().err == f"agenttrace: {said}\n"
 
 
 def test_a_base_made_before_is_used_again(tmp_path, monkeypatch):
@@ -201,7 +201,7 @@ def test_a_failed_build_shows_its_end_and_names_its_log(tmp_path, monkeypatch):
     programs(tmp_path, monkeypatch, docker=docker)
     monkeypatch.setattr(images, "_log_folder", lambda: tmp_path)
     with pytest.raises(images.ImageBuildError) as raised:
-        images.build(report=lambda _line: None)
+        images.build()
     message = str(raised.value)
     assert str(tmp_path / "image-collector.log") in message
     assert "line 50" in message
@@ -225,10 +225,10 @@ def built():
 
 
 @pytest.mark.docker
-def test_a_second_build_finds_all_images(built):
-    said = []
-    assert images.build(report=said.append) == built
-    assert said == []
+def test_a_second_build_finds_all_images(built, capsys):
+    capsys.readouterr()
+    assert images.build() == built
+    assert capsys.readouterr().err == ""
     assert set(built.environment_digests) == set(images.TARGETS)
     assert all(len(digest) == 64 for digest in built.environment_digests.values())
 
