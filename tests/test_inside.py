@@ -112,7 +112,8 @@ def test_a_campaign_is_run_with_the_options_that_were_asked_for(tmp_path, monkey
 def test_campaigns_are_planned_together():
     services = Services()
     every = (Options(), Options(dataset="mbpp"))
-    assert campaign._plan(services, every) == []
+    request = campaign.Request(options=every, folder=Path(), base_url="http://x/v1")
+    assert campaign._planned(request, services) == ([], None)
     service, arguments, _ = services.only
     assert (service, arguments.verb, arguments.folder) == ("collector", "plan", Path("/data"))
     assert msgspec.json.decode(arguments.options, type=tuple[Options, ...]) == every

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from agenttrace.campaign.options import Options
     from agenttrace.host.checkouts import Places
-    from agenttrace.host.images import ImageSet
     from agenttrace.models.reference import ModelRef
     from agenttrace.records import ModelPin
     from agenttrace.serving.profiles import Profile
@@ -82,7 +81,7 @@ def collect(request: Request) -> int:
     _check(request)
     targets = checkouts.TARGETS if request.over_checkouts else images.TARGETS
     with guard.guarded(targets=targets) as at:
-        return _run(request, at, variables(request, at.info, at.built))
+        return _run(request, at)
 
 
 def _check(request: Request) -> None:
@@ -127,10 +126,10 @@ def _check_sets(request: Request) -> None:
         raise UsageError("--output names one file: give it with one --dataset")
 
 
-def variables(request: Request, info: engine.EngineInfo, built: ImageSet) -> dict[str, str]:
+def variables(request: Request, at: guard.Engine) -> dict[str, str]:
     """Return what docker-compose.yml is filled with for a request, but for the server's own part."""
     return {
-        **collector_variables(request.folder, request.workers or request.profile.workers, info, built),
+        **collector_variables(request.folder, request.workers or request.profile.workers, at),
         **checkouts.variables(request.places),
         **(weights.variables(request.reference()) if request.base_url is None else {}),
     }
@@ -145,26 +144,26 @@ def server_variables(request: Request, pin: ModelPin | None = None) -> dict[str,
     }
 
 
-def collector_variables(folder: Path, workers: int, info: engine.EngineInfo, built: ImageSet) -> dict[str, str]:
+def collector_variables(folder: Path, workers: int, at: guard.Engine) -> dict[str, str]:
     """Return what docker-compose.yml is filled with for a collector that works in `folder` with so many sandboxes."""
-    uid, gid = compose.caller(info)
+    uid, gid = compose.caller(at.info)
     return {
-        **compose.image_variables(built.ids),
+        **compose.image_variables(at.built.ids),
         "AGENTTRACE_UID": str(uid),
         "AGENTTRACE_GID": str(gid),
         "AGENTTRACE_DATASETS": str(folder.resolve()),
         "AGENTTRACE_SHOWN_FOLDER": str(folder),
         "AGENTTRACE_TASKS": _task_files(),
-        "AGENTTRACE_HOST": compose.host_facts(info, built.base_origin),
+        "AGENTTRACE_HOST": compose.host_facts(at.info, at.built.base_origin),
         "AGENTTRACE_TERMINAL": compose.terminal_size(),
         "AGENTTRACE_WORKERS": str(workers),
     }
 
 
-def _run(request: Request, at: guard.Engine, variables: dict[str, str]) -> int:
+def _run(request: Request, at: guard.Engine) -> int:
     """Run what is left of every campaign and return the first status that is not 0."""
-    sdk, project = at.sdk, at.project
-    services = compose.Services(project, variables)
+    known = variables(request, at)
+    services = compose.Services(at.project, known)
     sandbox = checkouts.SANDBOX if request.over_checkouts else "sandbox"
     plans, pin = _planned(request, services)
     for plan in plans:
@@ -179,15 +178,15 @@ def _run(request: Request, at: guard.Engine, variables: dict[str, str]) -> int:
     if request.base_url is None:
         if is_complete(request.reference()):
             weights.fetch(services, request.reference())
-        services = compose.Services(project, {**variables, **server_variables(request, pin)})
+        services = compose.Services(at.project, {**known, **server_variables(request, pin)})
         services.up("server", sandbox)
     else:
         services.up(sandbox)
     statuses = []
     for number, (options, plan) in enumerate(left):
-        name = f"{project}-collector-{os.getpid()}-{number}"
+        name = f"{at.project}-collector-{os.getpid()}-{number}"
         process = start_collector(services, name, request, settled(options, plan, pin))
-        statuses.append(guard.follow(process, sdk, project, name))
+        statuses.append(guard.follow(process, at, name))
         _say_end(request, request.folder / plan["file"], statuses[-1])
         if statuses[-1] not in {0, EXIT_INCOMPLETE}:  # server gone, disk full, Ctrl-C: the next one fares no better
             break
@@ -206,7 +205,8 @@ def _planned(request: Request, services: compose.Services) -> tuple[list[dict[st
     every = tuple(msgspec.structs.replace(options, pin=pin) for options in request.options)
     for options in every if request.over_checkouts else ():
         checkouts.prepare(services, options.of_checkouts, request.places)
-    return _plan(services, every), pin
+    text = services.ask("collector", "plan", "--options", msgspec.json.encode(every).decode())
+    return json.loads(text.splitlines()[-1]), pin
 
 
 def _say_end(request: Request, shown: Path, status: int) -> None:
@@ -260,9 +260,3 @@ def _task_files() -> str:
     except sources.SourceError:  # the chosen set has no files, or its own reading had ended the campaign by now
         return str(compose.ROOT / "agenttrace" / "tasks")
     return str(folder.resolve() if folder.is_dir() else compose.ROOT / "agenttrace" / "tasks")
-
-
-def _plan(services: compose.Services, options: tuple[Options, ...]) -> list[dict[str, Any]]:
-    text = services.ask("collector", "plan", "--options", msgspec.json.encode(options).decode())
-    plans: list[dict[str, Any]] = json.loads(text.splitlines()[-1])
-    return plans

@@ -154,7 +154,7 @@ def _with_tokens(request: Request, folder: Path, files: list[Path]) -> list[Task
     asked = msgspec.structs.replace(request.each, options=(request.options,), folder=folder, workers=1)
     pin = read_run_spec(run_spec_path(files[-1])).model
     with guard.guarded() as at:
-        variables = campaign.variables(asked, at.info, at.built) | campaign.server_variables(asked, pin)
+        variables = campaign.variables(asked, at) | campaign.server_variables(asked, pin)
         services = compose.Services(at.project, variables)
         services.up("server")
         names = [f"/data/{file.name}" for file in own]

@@ -245,13 +245,14 @@ def _base() -> Finding:
 
 def _image(target: str) -> Finding:
     name, state = f"image {target}", images.state(target)
-    if state.fingerprint is None:
+    if state is None:
         return Finding(name, "missing", images.name(target), advice="nothing: built when it is first used")
-    if state.fingerprint != (fingerprint := images.fingerprint(target)):
+    built_from, environment_digest = state
+    if built_from != (fingerprint := images.fingerprint(target)):
         found = f"{images.name(target)} was built from other files"
         advice = "nothing: built again when it is next used (scripts/nox -s images does it now)"
         return Finding(name, "differs", found, f"fingerprint {fingerprint}", advice)
-    return Finding(name, "ok", f"{images.name(target)}, environment {state.environment_digest}")
+    return Finding(name, "ok", f"{images.name(target)}, environment {environment_digest}")
 
 
 def volume_findings() -> list[Finding]:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    import docker
-
 _CLEANING_S = 30.0
 _POLL_S = 0.2
 _STOP_S = 20.0
@@ -191,14 +189,14 @@ def reaped(project: str, lock: int) -> Iterator[None]:
         process.communicate(_ALL_WELL)
 
 
-def follow(process: subprocess.Popen[bytes], sdk: docker.DockerClient, project: str, name: str) -> int:
+def follow(process: subprocess.Popen[bytes], at: Engine, name: str) -> int:
     """Wait for the collector; end it when the user interrupts, nox itself was killed or the model server is gone."""
     parent = os.getppid()
-    server = _ServerWatch(sdk, project)
+    server_ended_at = _watch_server(at)
     try:
         while process.poll() is None and os.getppid() == parent:
             time.sleep(_POLL_S)
-            if server.gone_for_s() > _NOTICE_S:
+            if server_ended_at and time.monotonic() - server_ended_at[0] > _NOTICE_S:
                 stop(process, name)
                 process.returncode = ModelServerError.exit_code
     except KeyboardInterrupt:
@@ -208,34 +206,30 @@ def follow(process: subprocess.Popen[bytes], sdk: docker.DockerClient, project: 
             stop(process, name)
         return EXIT_INTERRUPTED
     if process.returncode == ModelServerError.exit_code:
-        _tell_server_log(sdk, project)
+        _tell_server_log(at)
     if process.returncode in {137, -9}:
         engine.say("the collector was killed; every finished record is kept, the same command goes on")
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def _server(sdk: docker.DockerClient, project: str) -> list[Any]:
+def _server(at: Engine) -> list[Any]:
     """Return the server's container, if there is one."""
-    labels = [f"com.docker.compose.project={project}", "com.docker.compose.service=server"]
-    return list(sdk.containers.list(all=True, filters={"label": labels}, ignore_removed=True))
+    labels = [f"com.docker.compose.project={at.project}", "com.docker.compose.service=server"]
+    return list(at.sdk.containers.list(all=True, filters={"label": labels}, ignore_removed=True))
 
 
-class _ServerWatch:
-    """Notices the end of the model server without polling the engine on the machine that is being measured."""
+def _watch_server(at: Engine) -> list[float]:
+    """Return where the time of the server's end will stand; the engine of a machine that is measured is not polled."""
+    ended_at: list[float] = []
 
-    def __init__(self, sdk: docker.DockerClient, project: str) -> None:
-        self._ended_at: float | None = None
-        for container in _server(sdk, project):
-            threading.Thread(target=self._wait, args=(container,), daemon=True).start()
-
-    def _wait(self, container: Any) -> None:  # noqa: ANN401 - docker.models.containers.Container
+    def wait(container: Any) -> None:  # noqa: ANN401 - docker.models.containers.Container
         with contextlib.suppress(Exception):  # the engine went away, or the campaign is over: nothing to notice then
             container.wait(timeout=None)
-            self._ended_at = time.monotonic()
+            ended_at.append(time.monotonic())
 
-    def gone_for_s(self) -> float:
-        """Return for how long the server has been gone; 0 while it runs."""
-        return 0.0 if self._ended_at is None else time.monotonic() - self._ended_at
+    for container in _server(at):
+        threading.Thread(target=wait, args=(container,), daemon=True).start()
+    return ended_at
 
 
 def stop(process: subprocess.Popen[bytes], name: str) -> None:
@@ -256,8 +250,8 @@ def stop(process: subprocess.Popen[bytes], name: str) -> None:
         process.wait()
 
 
-def _tell_server_log(sdk: docker.DockerClient, project: str) -> None:
-    for container in _server(sdk, project):
+def _tell_server_log(at: Engine) -> None:
+    for container in _server(at):
         state = container.attrs["State"]
         lines = printable(container.logs(tail=_LOG_LINES).decode(errors="replace").rstrip())
         engine.say(f"the model server is {state['Status']} (exit status {state['ExitCode']}); its last lines:\n{lines}")

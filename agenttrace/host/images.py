@@ -113,20 +113,10 @@ def name(target: str) -> str:
     return f"agenttrace-{target}:{tag}{'' if arch is None else f'-{arch}'}"
 
 
-@dataclass(frozen=True, slots=True)
-class ImageState:
-    """What is there under the name of a target; both are `None` when nothing is."""
-
-    fingerprint: str | None
-    environment_digest: str | None
-
-
-def state(target: str) -> ImageState:
-    """The image of a target as it is, without building anything."""
+def state(target: str) -> tuple[str | None, str] | None:
+    """Fingerprint and environment digest of a target's image as it is; nothing is built."""
     image = _inspect([target]).get(target)
-    if image is None:
-        return ImageState(fingerprint=None, environment_digest=None)
-    return ImageState(fingerprint=_label(image, _FINGERPRINT_LABEL), environment_digest=_facts(image)[1])
+    return None if image is None else (_label(image, _FINGERPRINT_LABEL), _facts(image)[1])
 
 
 def fingerprint(target: str, root: Path = bases.ROOT) -> str:

@@ -118,7 +118,7 @@ def over_file(
     over_checkouts = options.dataset == SWE
     checkouts.check(places)
     with guard.guarded(targets=checkouts.TARGETS if over_checkouts else images.TARGETS) as at:
-        variables = campaign.collector_variables(file.parent, workers, at.info, at.built)
+        variables = campaign.collector_variables(file.parent, workers, at)
         services = compose.Services(at.project, {**variables, **checkouts.variables(places)})
         if over_checkouts:
             checkouts.prepare(services, options.of_checkouts, places)
@@ -128,7 +128,7 @@ def over_file(
         asked = [verb, f"/data/{file.name}", "--workers", str(workers), *words]
         with tempfile.TemporaryFile() as written:
             process = services.start(name, "collector", *asked, output=written.fileno())
-            status = guard.follow(process, at.sdk, at.project, name)
+            status = guard.follow(process, at, name)
             written.seek(0)
             return status, written.read()
 

@@ -173,13 +173,11 @@ def completed(ref: ModelRef, path: Path) -> ModelPin:
     """Return the pin of a verified file, with what was not known before taken from the file's own header.
 
     Raises:
-        DataError: it is no GGUF file, one part of several, or has no chat template.
+        DataError: it is no GGUF file, or has no chat template.
     """
     if is_complete(ref):
         return provisional(ref)
     facts = read_facts(path)
-    if facts.parts > 1:
-        raise DataError(f"{ref.name}: one of {facts.parts} parts; join them with `llama-gguf-split --merge`")
     template = ref.chat_template_sha256 or facts.chat_template_sha256
     if template is None:
         raise DataError(f"{ref.name}: the file has no chat template, so llama-server cannot put tools before it")

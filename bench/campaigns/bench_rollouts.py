@@ -136,7 +136,7 @@ def _measure(at: guard.Engine, folder: Path, rollouts: int, at_a_time: int, base
         ROLLOUTS, model=_MODEL, external=True, rollouts=_ALONE, max_steps=TURNS, output="alone.jsonl", run_id="alone"
     )
     many = msgspec.structs.replace(options, rollouts=rollouts, output="wide.jsonl", run_id="wide")
-    variables = campaign.collector_variables(data, at_a_time, at.info, at.built) | checkouts.variables(places)
+    variables = campaign.collector_variables(data, at_a_time, at) | checkouts.variables(places)
     services = compose.Services(at.project, variables)
     with _scripted(services, at.project) as url:
         checkouts.prepare(services, options.of_checkouts, places)

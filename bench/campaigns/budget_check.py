@@ -27,7 +27,7 @@ def check(*, requests: int, seed: int) -> int:
     pin = provisional(request.reference())
     engine.say(f"{requests} requests, seed {seed}, context {CONTEXT}")
     with guard.guarded(targets=("server", "collector")) as at:
-        variables = campaign.variables(request, at.info, at.built) | campaign.server_variables(request, pin)
+        variables = campaign.variables(request, at) | campaign.server_variables(request, pin)
         services = compose.Services(at.project, variables)
         weights.fetch(services, request.reference())
         services.up("server")
