@@ -85,6 +85,11 @@ def foreign_arch() -> str | None:
     return None if named == engine_arch() else named
 
 
+def built_arch() -> str:
+    """Debian's name of the architecture that images are built for."""
+    return foreign_arch() or engine_arch()
+
+
 def engine_arch() -> str:
     """Debian's name of the engine's own architecture."""
     return engine.run(["docker", "version", "--format", "{{.Server.Arch}}"]).stdout.strip()
@@ -138,18 +143,16 @@ def _fallback(reason: str) -> Base:
             f"the base image cannot be fetched ({reason}). Mend the way to the registry or load the image with "
             "`docker load`; a Debian machine can also make one: `apt-get install mmdebstrap`"
         )
-    mirror = own_mirror()
-    arch = foreign_arch() or engine_arch()
-    listed = local_bases(arch)
+    listed = local_bases()
     if not listed:
         engine.say(f"no registry ({reason}); making a {SUITE} root file system with mmdebstrap")
-    reference = listed[0] if listed else _bootstrap(mirror, arch)
-    return Base(reference, "mmdebstrap", apt_source=f"deb {mirror} {SUITE} main\n")
+    source = f"deb {own_mirror()} {SUITE} main\n"
+    return Base(listed[0] if listed else _bootstrap(), "mmdebstrap", apt_source=source)
 
 
-def local_bases(arch: str) -> list[str]:
-    """Names of the root file systems that mmdebstrap made for an architecture, newest first."""
-    names = f"{LOCAL_NAME}:{SUITE}-{arch}-*"
+def local_bases() -> list[str]:
+    """Names of the root file systems that mmdebstrap made for the architecture of the images, newest first."""
+    names = f"{LOCAL_NAME}:{SUITE}-{built_arch()}-*"
     return engine.run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", names]).stdout.split()
 
 
@@ -170,25 +173,26 @@ def own_mirror() -> str:
     )
 
 
-def _bootstrap(mirror: str, arch: str) -> str:
+def _bootstrap() -> str:
+    arch = built_arch()
     with tempfile.TemporaryDirectory(prefix="agenttrace-base-") as folder:
         archive = Path(folder, "rootfs.tar")
-        reference = f"{LOCAL_NAME}:{SUITE}-{arch}-{make_root(archive, mirror, arch)[:12]}"
+        reference = f"{LOCAL_NAME}:{SUITE}-{arch}-{make_root(archive)[:12]}"
         platform = ("--platform", f"linux/{arch}")
         engine.run(["docker", "import", *platform, "--change", f"LABEL {PROJECT_LABEL}", str(archive), reference])
     return reference
 
 
-def make_root(archive: Path, mirror: str, arch: str) -> str:
-    """SHA-256 of a root file system made by mmdebstrap: the same for the same state of the mirror.
+def make_root(archive: Path) -> str:
+    """SHA-256 of a root file system made by mmdebstrap: the same for the same state of this machine's Debian mirror.
+
+    Another architecture than this machine's needs its emulation.
 
     Args:
         archive: tar file to write.
-        mirror: address of a Debian mirror.
-        arch: Debian's name of the architecture; another one than this machine's needs its emulation.
     """
     engine.run(
-        [*_MMDEBSTRAP, f"--architectures={arch}", SUITE, str(archive), mirror],
+        [*_MMDEBSTRAP, f"--architectures={built_arch()}", SUITE, str(archive), own_mirror()],
         env={**os.environ, "SOURCE_DATE_EPOCH": str(source_date_epoch())},
     )
     with archive.open("rb") as file:

@@ -166,13 +166,8 @@ def models_volume() -> str:
 
 def ensure_volumes(sdk: docker.DockerClient) -> None:
     """Create the volumes that outlive campaigns, with the project's label: of weights and of bare repositories."""
-    import docker.errors  # noqa: PLC0415
-
     for name in (models_volume(), os.environ.get("AGENTTRACE_REPOSITORIES_VOLUME") or "agenttrace-repositories"):
-        try:
-            sdk.volumes.get(name)
-        except docker.errors.NotFound:
-            sdk.volumes.create(name, labels={PROJECT_LABEL: "agenttrace"})
+        sdk.volumes.create(name, labels={PROJECT_LABEL: "agenttrace"})  # one that is there stays as it is
 
 
 def image_variables(images: Mapping[str, str]) -> dict[str, str]:

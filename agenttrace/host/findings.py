@@ -237,7 +237,7 @@ def _base() -> Finding:
     reference = bases.pinned("BASE")
     if bases.have(reference):
         return Finding("base", "ok", f"{reference} is here")
-    if local := bases.local_bases(bases.foreign_arch() or bases.engine_arch()):
+    if local := bases.local_bases():
         advice = "where the registry answers, new builds take the pinned one; records say which it was"
         return Finding("base", "differs", f"{local[0]} (mmdebstrap)", reference, advice)
     return Finding("base", "missing", "not here yet", reference, "nothing: first use brings it")

@@ -56,11 +56,10 @@ def check_reproducible(targets: Sequence[str] = ALL_TARGETS) -> bool:
 
 
 def _check_base(work: Path) -> bool:
-    arch = bases.foreign_arch() or bases.engine_arch()
     found = []
     for turn in ("first", "second"):
         engine.say(f"making the base, {turn} time")
-        found.append(bases.make_root(work / "rootfs.tar", bases.own_mirror(), arch))
+        found.append(bases.make_root(work / "rootfs.tar"))
         (work / "rootfs.tar").unlink()
     return _print("base (mmdebstrap)", [f"sha256:{digest}" for digest in found])
 

@@ -49,11 +49,9 @@ def test_the_older_image_store_is_refused_with_the_setting_that_changes_it(engin
 
 def test_a_base_that_is_made_here_is_made_twice(builds, monkeypatch, capsys):
     monkeypatch.setattr(base, "decide", lambda: base.Base("agenttrace-base:x", "mmdebstrap"))
-    monkeypatch.setattr(base, "engine_arch", lambda: "amd64")
-    monkeypatch.setattr(base, "own_mirror", lambda: "http://mirror.example/debian")
     digests = ["1" * 64, "2" * 64]
 
-    def make_root(path, _mirror, _arch):
+    def make_root(path):
         path.touch()
         return digests.pop()
 
