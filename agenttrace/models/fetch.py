@@ -29,8 +29,6 @@ from agenttrace.records import ModelPin, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import TracebackType
-    from typing import Self
 
     from rich.console import Console
 
@@ -47,7 +45,10 @@ class Fetched(Record, frozen=True, kw_only=True):
 
 
 class Transfer:
-    """Progress of one file, as a context manager: a bar on a terminal, a line now and then anywhere else.
+    """Progress of one file: a bar on a terminal, a line now and then anywhere else.
+
+    Attributes:
+        bar: to be entered as a context while bytes come.
 
     Args:
         label: what is fetched.
@@ -61,7 +62,7 @@ class Transfer:
         self._out = out
         self._line_at = time.monotonic()
         figures = (shown.DownloadColumn(), shown.TransferSpeedColumn(), "ETA", shown.TimeRemainingColumn())
-        self._bar = shown.Progress(
+        self.bar = shown.Progress(
             "[bold]{task.description}[/]",
             shown.BarColumn(bar_width=24),
             *figures,
@@ -69,24 +70,15 @@ class Transfer:
             disable=out is None or not out.is_terminal,
         )
         self._figures = figures
-        self._task = self._bar.add_task(label, total=total, start=False)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+        self._task = self.bar.add_task(label, total=total, start=False)
 
     def at(self, done: int) -> None:
         """Say that `done` bytes of the file are there."""
-        task = self._bar.tasks[0]
+        task = self.bar.tasks[0]
         if not task.started:  # the rate is that of this run: what an earlier one has left counts for nothing
             task.completed = done
-            self._bar.start_task(self._task)
-        self._bar.update(self._task, completed=done)
+            self.bar.start_task(self._task)
+        self.bar.update(self._task, completed=done)
         if self._out is None or self._out.is_terminal:
             return
         now = time.monotonic()
@@ -96,14 +88,14 @@ class Transfer:
 
     def line(self) -> str:
         """Return the line for what is there: share, bytes, rate of this run, time left."""
-        task = self._bar.tasks[0]
+        task = self.bar.tasks[0]
         told = (column if isinstance(column, str) else str(column.render(task)) for column in self._figures)
         return f"{task.description}: {task.percentage:.0f} %, {' '.join(told)}"
 
     def note(self, text: str) -> None:
         """Tell of something that happened on the way."""
         if self._out is not None:
-            self._out.print(f"{self._bar.tasks[0].description}: {text}", markup=False)
+            self._out.print(f"{self.bar.tasks[0].description}: {text}", markup=False)
 
 
 def sha256_of(path: Path) -> str:
@@ -156,7 +148,8 @@ def fetch(ref: ModelRef, models_dir: Path, *, mirror_dir: Path | None = None, ou
             if target.exists():
                 _verify_or_set_aside(target, target, ref)
             else:
-                with Transfer(ref.artifact, ref.bytes or 0, out) as shown:
+                shown = Transfer(ref.artifact, ref.bytes or 0, out)
+                with shown.bar:
                     _fill(part, ref, _local_source(ref, mirror_dir), shown)
                 _verify_or_set_aside(Path(part.name), target, ref)
                 _put_in_place(part, target)
@@ -245,9 +238,8 @@ def _agreed(ref: ModelRef) -> ModelRef:
     sha256, size = ref.sha256 or stated.sha256, ref.bytes or stated.bytes
     if sha256 is None or size is None:
         raise hub.FetchError(f"{ref.name}: the Hub states no SHA-256 of this file; give --sha256 and --size")
-    revision = stated.commit or ref.revision or ""
-    name = ref.name.replace(f"@{ref.revision}:", f"@{revision}:")
-    return msgspec.structs.replace(ref, name=name, revision=revision, bytes=size, sha256=sha256)
+    name = ref.name.replace(f"@{ref.revision}:", f"@{stated.revision}:")
+    return msgspec.structs.replace(stated, name=name, bytes=size, sha256=sha256)
 
 
 @contextlib.contextmanager

@@ -105,14 +105,6 @@ def host_settings(given: bytes | None) -> Iterator[None]:
         yield
 
 
-class Stated(Record, frozen=True, kw_only=True):
-    """What the Hub states of a file: size in bytes, SHA-256 (LFS files only), and the commit of the revision."""
-
-    bytes: int | None
-    sha256: str | None
-    commit: str | None
-
-
 def _offline() -> bool:
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.upper() in _TRUE
@@ -140,8 +132,10 @@ def connection_errors() -> tuple[type[Exception], ...]:
     return tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
 
 
-def stated(ref: ModelRef) -> Stated:
-    """Return what the Hub states of the file, without its bytes; a failure that may pass is tried once more.
+def stated(ref: ModelRef) -> ModelRef:
+    """Return the model with size, SHA-256 (large files only) and commit as the Hub states them now.
+
+    A failure that may pass is tried once more.
 
     Raises:
         TryAgainError: no answer within some seconds, or one that says "later".
@@ -154,17 +148,18 @@ def stated(ref: ModelRef) -> Stated:
         return _head(ref)
 
 
-def _head(ref: ModelRef) -> Stated:
+def _head(ref: ModelRef) -> ModelRef:
     with _explained(ref):
         from huggingface_hub import get_hf_file_metadata  # noqa: PLC0415
 
         found = get_hf_file_metadata(
             _url(ref), token=_token(), timeout=CONNECT_S, library_name="agenttrace", library_version=__version__
         )
-    return Stated(
+    return msgspec.structs.replace(
+        ref,
+        revision=found.commit_hash if _COMMIT.fullmatch(found.commit_hash or "") else ref.revision,
         bytes=found.size if found.size and found.size > 0 else None,
         sha256=found.etag if _SHA256.fullmatch(found.etag or "") else None,
-        commit=found.commit_hash if _COMMIT.fullmatch(found.commit_hash or "") else None,
     )
 
 

@@ -353,6 +353,6 @@ def test_a_disk_that_takes_less_than_it_is_given_loses_nothing(ref, tmp_path):
             return super().write(bytes(data)[: 1 + len(data) // 3])
 
     pieces = [b"a" * 1000, b"b" * 1000]
-    with Nearly(tmp_path / "part", "ab+") as part, Transfer("x", 2000) as shown:
-        _append(part, pieces, msgspec.structs.replace(ref, bytes=2000), shown)
+    with Nearly(tmp_path / "part", "ab+") as part:
+        _append(part, pieces, msgspec.structs.replace(ref, bytes=2000), Transfer("x", 2000))
     assert (tmp_path / "part").read_bytes() == b"".join(pieces)

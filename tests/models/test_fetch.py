@@ -195,7 +195,7 @@ def test_lines_tell_share_rate_and_time_left():
     out = Console(file=io.StringIO(), force_terminal=False)
     shown = Transfer("m.gguf", 100_000_000, out)
     clock = iter([10.0, 10.0, 12.0, 14.0])
-    shown._bar.get_time = lambda: next(clock)
+    shown.bar.get_time = lambda: next(clock)
     shown.at(20_000_000)
     assert shown.line() == "m.gguf: 20 %, 20.0/100.0 MB ? ETA -:--:--"
     shown.at(40_000_000)
@@ -205,7 +205,8 @@ def test_lines_tell_share_rate_and_time_left():
 
 def test_a_terminal_gets_a_bar_with_rate_and_time_left():
     file = io.StringIO()
-    with Transfer("m.gguf", 1000, Console(file=file, force_terminal=True, width=100)) as shown:
+    shown = Transfer("m.gguf", 1000, Console(file=file, force_terminal=True, width=100))
+    with shown.bar:
         shown.at(0)
         shown.at(1000)
     assert "m.gguf" in file.getvalue()
