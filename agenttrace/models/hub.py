@@ -47,8 +47,6 @@ _PARTIAL, _RANGE_REFUSED, _UNAUTHORIZED, _FORBIDDEN = 206, 416, 401, 403
 _SHOWN_CHARS = 200
 pause = time.sleep
 """Waits between two tries; a name of its own for the tests."""
-
-
 PASSED_ON = (
     *("HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
