@@ -14,8 +14,8 @@ from agenttrace.campaign.options import like, sampler_of
 from agenttrace.campaign.replay.divergence import TaskVerdict, compare_runs
 from agenttrace.errors import UsageError
 from agenttrace.host import campaign, compose, engine, guard
+from agenttrace.host.replay import write_findings
 from agenttrace.serving import profiles
-from agenttrace.store.jsonl import write_whole
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def determinism(request: Request) -> int:
     report = _report(request, folder, files)
     _show(report)
     if request.json is not None:
-        write_whole(request.json, msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
+        write_findings(request.json, msgspec.json.encode(report))
     if report.passed and not request.keep:
         shutil.rmtree(folder)
     else:

@@ -13,11 +13,10 @@ from agenttrace.campaign.options import like
 from agenttrace.campaign.replay import report
 from agenttrace.campaign.replay.findings import located, told
 from agenttrace.campaign.replay.rows import metadata_digest
-from agenttrace.errors import DataError, UsageError
+from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.host import campaign, checkouts, compose, engine, guard, images
 from agenttrace.records import Trace
 from agenttrace.records.compare import record_differences
-from agenttrace.store.jsonl import write_whole
 from agenttrace.store.opening import content, the_file
 from agenttrace.store.read import RecordIndex, read_run_spec, read_traces, run_spec_path
 from agenttrace.tasks import SWE
@@ -52,7 +51,7 @@ def replay(
     words = ["--repeat", str(repeats)]
     status, found = over_file(the_file(file), "replay", words, workers=workers, places=places)
     if json is not None and found:
-        write_whole(json, found)
+        write_findings(json, found)
     return status
 
 
@@ -91,8 +90,20 @@ def reproduce(
         statuses.append(status)
         bodies.append(body)
     if json is not None:
-        write_whole(json, msgspec.json.format(msgspec.json.encode(bodies), indent=2) + b"\n")
+        write_findings(json, msgspec.json.encode(bodies))
     return next(filter(None, statuses), 0)
+
+
+def write_findings(path: Path, found: bytes) -> None:
+    """Write what was found, as JSON to be read; the path may be a pipe.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        path.write_bytes(msgspec.json.format(found, indent=2) + b"\n")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def over_file(
