@@ -157,7 +157,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     from agenttrace.errors import UsageError  # noqa: PLC0415
     from agenttrace.models.hub import host_settings  # noqa: PLC0415
     from agenttrace.show import printable  # noqa: PLC0415
-    from agenttrace.tasks.swe.prepare import Places, SweOptions, prepare  # noqa: PLC0415
+    from agenttrace.tasks.swe.prepare import PreparePlaces, SweOptions, prepare  # noqa: PLC0415
 
     def report(line: str) -> None:
         print(f"agenttrace: {printable(line)}", file=sys.stderr, flush=True)  # noqa: T201 - progress
@@ -166,7 +166,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         options = msgspec.json.decode(arguments.options, type=SweOptions)
     except msgspec.DecodeError as error:
         raise UsageError(f"--options: {error}") from error
-    places = Places(trees=arguments.trees, cache=arguments.cache, repositories=arguments.repositories)
+    places = PreparePlaces(trees=arguments.trees, cache=arguments.cache, repositories=arguments.repositories)
     with host_settings(sys.stdin.buffer.read() if arguments.from_host else None):
         prepared = prepare(options, places, report)
     print(json.dumps({"tasks": len(prepared.tasks), "skipped": len(prepared.skipped)}))  # noqa: T201

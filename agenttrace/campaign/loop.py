@@ -241,8 +241,10 @@ class Campaign:
         """Run tasks with one sandbox worker at a time until none is left."""
         worker: Worker | None = None
         task: Task | None = None
+        tree: str | None = None
         try:
-            while not self._stop.is_set() and (task := self._jobs.take(task.fixture if task else None)) is not None:
+            while not self._stop.is_set() and (task := self._jobs.take(tree)) is not None:
+                tree = task.fixture
                 for attempt in range(1, ATTEMPTS + 1):
                     worker = worker or self._connect()
                     trace, usable = self._attempt(task, worker)
@@ -255,6 +257,7 @@ class Campaign:
                     self._pause(attempt, trace.outcome)
                 else:
                     self._jobs.postpone(task)
+                    tree = None  # else its next run would be the next of all
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
             self._results.put(_Result(task=task, error=error))
         finally:

@@ -17,6 +17,7 @@ import msgspec
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row as rows
 from agenttrace.formats import python_call
+from agenttrace.formats.conversation import imported, json_object
 from agenttrace.formats.metadata_0_3 import compose, observed, shaping
 from agenttrace.formats.patch import difference, patched
 from agenttrace.records import LLMStep, Outcome, Span, Telemetry, ToolCall, Trace, canonical_json
@@ -40,13 +41,13 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     Raises:
         DataError: what an earlier reading kept has been changed so that no row comes of it.
     """
-    kept = _imported(trace)
+    kept = imported(trace, NAME)
     row = {
         "trace_id": trace.trace_id,
         "timestamp_utc": trace.timestamp_utc,
         "prompt": trace.prompt,
         "model": trace.model,
-        "spans": [_foreign_span(span) for span in trace.spans if _object(span.tool_input) is not None],
+        "spans": [_foreign_span(span) for span in trace.spans if json_object(span.tool_input) is not None],
         "llm_steps": [_foreign_step(step) for step in trace.llm_steps],
         "total_duration_ms": trace.total_duration_ms,
         "metadata": compose(trace.metadata, trace.environment, None if kept else spec),
@@ -57,12 +58,6 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     return found
 
 
-def _imported(trace: Trace) -> dict[str, Any]:
-    """Return what an earlier reading kept; nothing for records that come from elsewhere."""
-    kept = trace.environment.get("imported")
-    return kept if isinstance(kept, dict) and kept.get("format") == NAME else {}
-
-
 def _foreign_span(span: Span) -> dict[str, Any]:
     cost = span.telemetry
     start = span.start_ns or 0
@@ -70,7 +65,7 @@ def _foreign_span(span: Span) -> dict[str, Any]:
         "span_id": span.span_id,
         "type": span.type,
         "tool_name": span.tool_name,
-        "tool_input": python_call.text(_object(span.tool_input) or {}),
+        "tool_input": python_call.text(json_object(span.tool_input) or {}),
         "tool_output": span.tool_output,
         "start_ns": start,
         "end_ns": start + round(span.duration_ms * 1e6),  # there, duration_ms is this difference
@@ -88,7 +83,7 @@ def _foreign_span(span: Span) -> dict[str, Any]:
 
 
 def _foreign_step(step: LLMStep) -> dict[str, Any]:
-    calls = [(call.name, _object(call.arguments)) for call in step.tool_calls or ()]
+    calls = [(call.name, json_object(call.arguments)) for call in step.tool_calls or ()]
     kept = [{"name": name, "arguments": values} for name, values in calls if values is not None]
     return {
         "step_id": step.step_id,
@@ -100,15 +95,6 @@ def _foreign_step(step: LLMStep) -> dict[str, Any]:
         "input_tokens": step.input_tokens,
         "output_tokens": step.output_tokens,
     }
-
-
-def _object(text: str) -> dict[str, Any] | None:
-    """Return a JSON text as an object, or `None` when it is none."""
-    try:
-        value = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def to_trace(row: Any) -> Trace:  # noqa: ANN401 - whatever stood in the line

@@ -32,15 +32,16 @@ if TYPE_CHECKING:
 __all__ = ["from_trace", "to_trace"]
 
 _AGENT = "agenttrace"
+_FIELDS = frozenset({"model_output", "reasoning_content", "tool_calls", "input_tokens", "output_tokens"})
+"""Of a generation, what has a field of its own."""
+_NULLABLE = frozenset({"counted_tokens", "answered"})
+"""Where `null` is not the same as absent."""
 
 
 def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> dict[str, Any]:  # noqa: ARG001
     """Return a record as one trajectory; a trajectory that was read before is written again as it was."""
     found = _trajectory(trace, spec)
-    kept = imported(trace)
-    if kept.get("format") != NAME:
-        return found
-    value = patched(found, kept.get("patch"))
+    value = patched(found, imported(trace, NAME).get("patch"))
     return value if isinstance(value, dict) else found
 
 
@@ -52,7 +53,7 @@ def _trajectory(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
         steps.append(_agent_step(turn))
         if turn.reminder is not None:
             steps.append({"source": "user", "message": turn.reminder, "extra": {_AGENT: {"reminder": True}}})
-    extra: dict[str, Any] = {} if imported(trace).get("format") == NAME else {"extra": {_AGENT: _root_extra(trace)}}
+    extra: dict[str, Any] = {} if imported(trace, NAME) else {"extra": {_AGENT: _root_extra(trace)}}
     return {
         "schema_version": SCHEMA,
         "session_id": trace.trace_id,  # a run of the agent; campaigns have many, and readers join what shares it
@@ -107,27 +108,14 @@ def _agent_step(turn: Turn) -> dict[str, Any]:
 
 
 def _step_extra(step: LLMStep) -> dict[str, Any]:
-    return without_none(
-        {
-            "step_id": step.step_id,
-            "step_number": step.step_number,
-            "no_output": True if step.model_output is None else None,
-            "duration_ms": step.duration_ms,
-            "start_ns": step.start_ns,
-            "end_ns": step.end_ns,
-            "finish_reason": step.finish_reason,
-            "timings": None if step.timings is None else msgspec.to_builtins(step.timings),
-        }
-    ) | {name: value for name, value in _since_1_1(step).items() if value is not UNSET}
-
-
-def _since_1_1(step: LLMStep) -> dict[str, Any]:
-    """Return the fields that are absent for some agents; what answered a reply is the step that follows."""
-    return {
-        "counted_tokens": step.counted_tokens,
-        "blocks": step.blocks,
-        "answered": step.answered if step.answered is UNSET else step.answered is not None,
-    }
+    """Return what has no field; of an answer only that there is one, as it is the step that follows."""
+    fields = msgspec.to_builtins(step)
+    found = {key: fields[key] for key in fields if key not in _FIELDS and (fields[key] is not None or key in _NULLABLE)}
+    if step.model_output is None:
+        found["no_output"] = True
+    if "answered" in found:
+        found["answered"] = found["answered"] is not None
+    return found
 
 
 def _call(call_id: str, name: str, text: str) -> dict[str, Any]:

@@ -114,10 +114,10 @@ def in_text(trace: Trace, spec: RunSpec | None) -> bool:
     return any(step.blocks is not UNSET for step in trace.llm_steps)
 
 
-def imported(trace: Trace) -> dict[str, Json]:
-    """Return what reading a foreign file kept; empty for records of our own."""
+def imported(trace: Trace, name: str | None = None) -> dict[str, Json]:
+    """Return what reading a foreign file (of the format of that name) kept; empty for records from elsewhere."""
     kept = trace.environment.get("imported")
-    return kept if isinstance(kept, dict) else {}
+    return kept if isinstance(kept, dict) and name in {None, kept.get("format")} else {}
 
 
 def json_object(text: str) -> dict[str, Json] | None:

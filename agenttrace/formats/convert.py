@@ -15,7 +15,7 @@ from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.formats import FORMATS, Sourced, foreign
 from agenttrace.store.lines import DamagedFileError
 from agenttrace.store.opening import the_file
-from agenttrace.store.read import read_run_spec, run_spec_path, whole_lines
+from agenttrace.store.read import decode, read_run_spec, run_spec_path, whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,11 +54,18 @@ def _lines(path: Path) -> Iterator[Trace]:
     try:
         for number, line in whole_lines(path):
             try:
-                yield foreign.to_trace(foreign.parsed(line))
+                yield _record(line)
             except (msgspec.DecodeError, ValueError, RecursionError, DataError) as error:
                 raise DataError(f"{path}, line {number}: {error}; nothing was written") from error
     except DamagedFileError as error:
         raise DataError(f"{error}; nothing was written") from error
+
+
+def _record(line: bytes) -> Trace:
+    try:
+        return decode(line)
+    except DataError:  # not of ours, or of ours with what only the slower way reads or tells
+        return foreign.to_trace(foreign.parsed(line))
 
 
 def convert(paths: Sequence[Path], name: str, output: Path) -> dict[str, int]:

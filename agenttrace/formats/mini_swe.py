@@ -76,7 +76,7 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     another tool a block named after the tool, which mini-swe-agent would not run; the answers to all calls of a
     generation are one user message. `submission` is the patch of a checkout, where there is one.
     """
-    kept = imported(trace) if imported(trace).get("format") == NAME else {}
+    kept = imported(trace, NAME)
     system = system_prompt(trace, spec)
     found: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
     found.append({"role": "user", "content": trace.prompt})

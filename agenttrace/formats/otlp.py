@@ -83,14 +83,16 @@ def _spans(trace: Trace, spec: RunSpec | None) -> Iterator[dict[str, Any]]:
     cursor = max(0, epoch_ns(trace.timestamp_utc) or 0)
     children, first, recorded = [], cursor, True
     for number, turn in enumerate(turns(trace, spec)):
-        times = _step_times(turn.step, cursor)
+        times = _times(turn.step, cursor)
         cursor, first, recorded = max(cursor, times.end), min(first, times.start), recorded and times.recorded
         own = span_id_of(trace, "step", number, turn.step.step_id)
         name = f"chat {trace.model}"
         attributes = chat(trace, turn, heard[number], spec)
-        children.append(_span(common, own, top, name, _CLIENT, times, attributes, failed=_step_failed(turn.step)))
+        children.append(
+            _span(common, own, top, name, _CLIENT, times, attributes, failed=turn.step.finish_reason == "unparsable")
+        )
         for index, span in enumerate(turn.spans):
-            times = _call_times(span, cursor)
+            times = _times(span, cursor)
             cursor = max(cursor, times.end)
             call = span_id_of(trace, "call", number, index, span.span_id)
             error = span.status in {"timeout", "oom", "lost"}
@@ -146,17 +148,7 @@ def _heard(trace: Trace, spec: RunSpec | None) -> list[list[Any]]:
     return found
 
 
-def _step_failed(step: LLMStep) -> bool:
-    return step.finish_reason == "unparsable"
-
-
-def _step_times(step: LLMStep, cursor: int) -> _Times:
-    if step.start_ns is not None and step.end_ns is not None:
-        return _Times(step.start_ns, max(step.start_ns, step.end_ns), recorded=True)
-    return _Times(cursor, cursor + round((step.duration_ms or 0.0) * 1e6), recorded=False)
-
-
-def _call_times(span: Span, cursor: int) -> _Times:
-    if span.start_ns is not None and span.end_ns is not None:
-        return _Times(span.start_ns, max(span.start_ns, span.end_ns), recorded=True)
-    return _Times(cursor, cursor + round(span.duration_ms * 1e6), recorded=False)
+def _times(item: LLMStep | Span, cursor: int) -> _Times:
+    if item.start_ns is not None and item.end_ns is not None:
+        return _Times(item.start_ns, max(item.start_ns, item.end_ns), recorded=True)
+    return _Times(cursor, cursor + round((item.duration_ms or 0.0) * 1e6), recorded=False)

@@ -51,13 +51,12 @@ def to_trace(row: dict[str, Any]) -> Trace:
         for way, name in _OBJECTS:
             inner = _at(values, way)
             inner[name] = msgspec.json.decode(inner.pop(name + JSON_SUFFIX))
+        in_text = any(step["blocks"] is not None for step in values["llm_steps"])
         values["llm_steps"] = [_absent(step, "blocks", "counted_tokens", "answered") for step in values["llm_steps"]]
         values["spans"] = [_absent(span, "cut_chars") for span in values["spans"]]
-        if values["prepare_ms"] is None:
-            values = _absent(values, "prepare_ms")
-            if values["outcome"]["patch_note"] is None:
-                values["outcome"] = _absent(values["outcome"], "patch", "patch_note")
-        return msgspec.convert(values, Trace)
+        if not in_text and values["outcome"]["patch_note"] is None:
+            values["outcome"] = _absent(values["outcome"], "patch", "patch_note")
+        return msgspec.convert(_absent(values, "prepare_ms"), Trace)
     except (KeyError, TypeError, msgspec.MsgspecError) as error:
         raise DataError(f"not a row of records: {error}") from error
 

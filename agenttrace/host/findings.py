@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from agenttrace.host.engine import EngineInfo
     from agenttrace.records import ModelPin
-    from agenttrace.tasks.sources import Source
+    from agenttrace.tasks.sources import SourceFile
 
 State = Literal["ok", "differs", "missing", "unknown"]
 _GIB = 2**30
@@ -211,7 +211,7 @@ def _bundled() -> Finding:
     return Finding("bundled model", "ok", digest)
 
 
-def _task_file(source: Source) -> Finding:
+def _task_file(source: SourceFile) -> Finding:
     name = f"tasks {source.path.rpartition('/')[2]}"
     try:
         path = sources.folder() / source.path

@@ -15,6 +15,7 @@ from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec, Re
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from agenttrace.analysis.rollouts.statistics import Statistics
     from agenttrace.formats import Sourced
     from agenttrace.records import RunSpec
 
@@ -145,17 +146,18 @@ def card(contents: Contents, tables: list[Table], *, records: bool) -> str:
         tables: the configurations, the default first; none where every record is a file.
         records: whether the record files lie beside.
     """
-    page = ["", f"# {escaped(contents.title)}", "", *_what(contents), *_runs(contents)]
+    found = contents.tally.statistics() if contents.tally.rollouts else None
+    page = ["", f"# {escaped(contents.title)}", "", *_what(contents, found), *_runs(contents)]
     page += [*_load(tables), *_configurations(tables)] if tables else _TRAJECTORIES
     for spec in {spec.run_id: spec for spec in contents.files.values() if spec is not None}.values():
         page += _made(spec)
-    page += [*_statistics(contents), *_files(contents, records=records)]
-    return front_matter(_header(contents, tables)) + "\n".join(page) + "\n"
+    page += [*_statistics(found), *_files(contents, records=records)]
+    return front_matter(_header(contents, tables, found)) + "\n".join(page) + "\n"
 
 
-def _header(contents: Contents, tables: list[Table]) -> dict[str, Any]:
-    languages = contents.tally.statistics().languages if contents.tally.rollouts else {}
-    tags = TAGS_OF_CHECKOUTS if contents.tally.rollouts else TAGS
+def _header(contents: Contents, tables: list[Table], found: Statistics | None) -> dict[str, Any]:
+    languages = found.languages if found is not None else {}
+    tags = TAGS_OF_CHECKOUTS if found is not None else TAGS
     header: dict[str, Any] = {
         "pretty_name": contents.title,
         "license": contents.licence,
@@ -193,10 +195,9 @@ def size_category(rows: int) -> str:
     return next((name for most, name in _SIZES if rows < most), "10M<n<100M")
 
 
-def _what(contents: Contents) -> list[str]:
+def _what(contents: Contents, found: Statistics | None) -> list[str]:
     lines = [*_TOOL_CALLS, ""]
-    if contents.tally.rollouts:
-        found = contents.tally.statistics()
+    if found is not None:
         models = ", ".join(escaped(name) for name in dict.fromkeys(model for _, _, model in contents.groups))
         lines = [
             f"{found.rollouts} attempts of {models} at {found.tasks} tasks in {found.repos}",
@@ -322,12 +323,12 @@ def _model(spec: RunSpec) -> str:
     return f"{_code(model.name)} ({origin}), {_code(model.artifact)}, SHA-256 `{model.sha256}`, {licence}"
 
 
-def _statistics(contents: Contents) -> list[str]:
-    if not contents.tally.rollouts:
+def _statistics(found: Statistics | None) -> list[str]:
+    if found is None:
         return []
     from agenttrace.analysis.rollouts.render import statistics_text  # noqa: PLC0415 - as above
 
-    return ["## Statistics", "", statistics_text(contents.tally.statistics()).rstrip(), ""]
+    return ["## Statistics", "", statistics_text(found).rstrip(), ""]
 
 
 def _files(contents: Contents, *, records: bool) -> list[str]:

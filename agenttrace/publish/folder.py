@@ -18,6 +18,7 @@ from agenttrace.publish.card import Contents, Table, card
 from agenttrace.publish.forms import FORMS, OF_AGENT
 from agenttrace.publish.shards import ROWS, Shards
 from agenttrace.records import Record, schema
+from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.validate import Validation
 
@@ -163,12 +164,10 @@ def _must_be_valid(path: Path, words: Sequence[Word], *, leaks: Literal["stop", 
 
 def _counted(records: Iterator[Sourced], contents: Contents) -> Iterator[Sourced]:
     """Yield records, each of which no other file has."""
-    seen: set[bytes] = set()
+    seen = IdIndex()
     for record in records:
-        key = hashlib.sha256(record.trace.trace_id.encode()).digest()[:16]
-        if key in seen:
+        if seen.add(record.trace.trace_id) is not None:
             raise DataError(f"{record.source}: trace {record.trace.trace_id} is there twice; nothing was written")
-        seen.add(key)
         contents.count(record)
         yield record
 

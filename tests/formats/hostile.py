@@ -24,6 +24,8 @@ from agenttrace.records import (
 
 DATA = Path(__file__).parents[1] / "data" / "records"
 OURS = DATA / "demo.jsonl"
+OLD = DATA / "1.0.0" / "every-stop.jsonl"
+"""Of the bash-block agent: two tasks, five rollouts each: submitted, turns, tokens, format, submitted."""
 RELEASED = DATA / "agenttrace-0.3-composed.jsonl"
 NASTY = (
     'nul \0 esc \x1b[2J bidi \u202e line \u2028 end ]]> </script> ```bash\nrm -rf /\n``` "\\u{d800}" \U0001f4a9 '

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from agenttrace.plan import Options, make_plan, metadata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agenttrace.campaign.options import Options
+from agenttrace.campaign.plan import make_plan, metadata
 from agenttrace.errors import DataError
 from agenttrace.formats import python_call
 from agenttrace.formats.agenttrace_0_3 import from_trace, to_trace
@@ -69,9 +70,7 @@ def test_a_row_becomes_a_record_that_keeps_the_rules(row):
 
 def released_spec(folder):
     """Return the run spec of the campaign that the released row comes from, as far as the row tells."""
-    spec = make_plan(
-        Options(), images={}, fixture_version="f", folder=folder, now=datetime(2026, 4, 7, tzinfo=UTC)
-    ).spec
+    spec = make_plan(Options(), images={}, folder=folder, now=datetime(2026, 4, 7, tzinfo=UTC)).spec
     change = msgspec.structs.replace
     return change(
         spec,
@@ -113,7 +112,7 @@ def test_metadata_composed_from_a_run_spec_equals_the_released_bytes(row, tmp_pa
         "host": {"git_dirty": True, "git_commit": row["metadata"]["git_commit"], "engine_version": "1"},
         "server_reported": {"build": "b5840", **row["metadata"]["server_reported"]},
     }
-    composed = compose(msgspec.to_builtins(metadata(spec, task)), environment, spec)
+    composed = compose(msgspec.to_builtins(metadata(spec, task, spec_sha256=spec.digest)), environment, spec)
     assert json.dumps(composed) == json.dumps(row["metadata"])
 
 

@@ -1,4 +1,4 @@
-"""A row of AgentTrace 0.3.0 is the same to everyone: conversion, tables, report and replay take and refuse the same."""
+"""A row of AgentTrace 0.3.0 is the same to everyone: conversion, tables and report take and refuse the same."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 
 import msgspec
 import pytest
-from agenttrace.replay import foreign
 
 from agenttrace.analysis import tables
 from agenttrace.errors import DataError
@@ -26,7 +25,6 @@ READERS = {
     "convert": lambda path: list(convert.read(path)),
     "tables": as_tables,
     "report": lambda path: list(read_views(path)),
-    "replay": lambda path: list(foreign._rows(path)),
 }
 
 

@@ -14,9 +14,8 @@ from agenttrace.formats import FORMATS, atif, foreign, mini_swe, otlp, session_t
 from agenttrace.formats.conversation import messages
 from agenttrace.formats.convert import convert, read
 from agenttrace.records import Trace
+from tests.formats.hostile import OLD
 from tests.validate.test_bash_block import FORMAT, KEPT, LINES, SPEC, SUBMITTED, as_collected
-
-OLD = KEPT / "every-stop.jsonl"
 
 
 @pytest.fixture(params=["1.0.0", "1.1.0", "gzip", "compacted"])

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from agenttrace.plan import Options, make_plan, metadata, write_run_spec
 
-from agenttrace.fixture.version import fixture_version
+from agenttrace.campaign.options import Options
+from agenttrace.campaign.place import write_run_spec
+from agenttrace.campaign.plan import make_plan
 from agenttrace.records import derived_id
 
 COLLECTED = Path(__file__).parents[1] / "data" / "records" / "demo.jsonl"
@@ -21,7 +22,6 @@ def plan(tmp_path):
     return make_plan(
         Options(output="demo.jsonl"),
         images={"sandbox": "5" * 64},
-        fixture_version=fixture_version("demo"),
         folder=tmp_path,
         now=datetime(2026, 11, 2, tzinfo=UTC),
     )
@@ -31,7 +31,8 @@ def rehomed(row, plan):
     """Return a collected record as the campaign of this plan would have written it."""
     task = next(task for task in plan.tasks if task.task_id == row["metadata"]["task_id"])
     row["trace_id"] = plan.trace_id(task)
-    row["metadata"] = msgspec.to_builtins(metadata(plan.spec, task))
+    row["metadata"] = msgspec.to_builtins(plan.metadata(task))
+    row["prepare_ms"] = 1.0
     for step in row["llm_steps"]:
         old, step["step_id"] = step["step_id"], derived_id(row["trace_id"], "step", step["step_number"])
         for span in row["spans"]:
@@ -54,7 +55,7 @@ def record_file(plan):
     """Return a function that writes rows as a record file with its run spec."""
 
     def write(rows, name=None):
-        write_run_spec(plan)
+        write_run_spec(plan.spec, plan.path)
         path = plan.path if name is None else plan.path.with_name(name)
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return path

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import msgspec
 import pyarrow as pa
@@ -24,10 +23,9 @@ from agenttrace.publish.folder import Settings, publish
 from agenttrace.publish.forms import FORMS
 from agenttrace.store.compact import compact
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
+from tests.formats.hostile import OLD
 from tests.validate.test_bash_block import SPEC, as_collected
 
-OLD = Path(__file__).parents[1] / "data" / "records" / "1.0.0" / "every-stop.jsonl"
-"""Two tasks, five rollouts each: submitted, turns, tokens, format, submitted."""
 CHAT = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 # As the cards state them: written here by hand, not taken from the code under test.
 SCHEMAS = {
@@ -161,6 +159,13 @@ def test_our_rows_give_the_records_back(run, tmp_path):
         record_rows.to_trace({"metadata_json": "{"})
 
 
+def test_our_rows_give_records_of_the_tool_calling_agent_back(rows, record_file, tmp_path):
+    path = record_file(rows)
+    publish([path], tmp_path / "out", Settings(form="own"))
+    _, (found,) = tables(tmp_path / "out" / "rollouts")
+    assert [record_rows.to_trace(row) for row in found.to_pylist()] == list(read_traces(path))
+
+
 def test_datasets_opens_both_configurations_offline(run, tmp_path):
     publish([run], tmp_path / "out", Settings(rows_per_shard=4))
     env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -183,7 +188,7 @@ def test_the_card_tells_what_was_executed_and_what_submitted_means(run, tmp_path
         "**The shell commands were really executed**", "It does not mean that the change is correct",
         "Only the execution of code was impossible", "are no result", "8 turns, 1024 tokens a turn, 32768 in all",
         "temperature 1.0, top_p 1.0", "policy `execution_free`", f"image sandbox | `{'5' * 64}`", "format `swe-zero`",
-        "hidden tests | not shown", "| submitted | 4 (40.0 %) |", "| `n_messages` | `int64` |",
+        "hidden tests | not shown", "| final_answer | 4 (40.0 %) |", "| `n_messages` | `int64` |",
     ):  # fmt: skip
         assert said in flat
     for kind in ("trace", "run-spec"):

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from agenttrace.campaign.options import Options
+from agenttrace.campaign.plan import make_plan, request_part
 from agenttrace.errors import DataError, UsageError
-from agenttrace.fixture.version import fixture_version
-from agenttrace.plan import Options, make_plan
 from agenttrace.publish.folder import Settings
 from agenttrace.publish.release import release, verify
-from agenttrace.serving.cassette import Turn, cassette_path
+from agenttrace.serving.cassette import Exchange, cassette_path
 from agenttrace.serving.cassette_log import CassetteLog
-from agenttrace.serving.chat import spec_fixed_part
+from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import run_spec_path
 from agenttrace.validate.leaks import word
 from tests.validate.test_bash_block import LINES, SPEC, as_collected
@@ -31,7 +31,6 @@ def plan(tmp_path):
     return make_plan(
         Options(output="demo.jsonl", run_id="one-task", count=1),
         images={"sandbox": "5" * 64},
-        fixture_version=fixture_version("demo"),
         folder=tmp_path / "own",
         now=datetime(2026, 11, 2, tzinfo=UTC),
     )
@@ -39,7 +38,7 @@ def plan(tmp_path):
 
 def turns(row, spec):
     """Return the replies that a record says there were, each to a request of no interest here."""
-    fixed = spec_fixed_part(spec) if spec.agent.kind == "tool_calling" else {}
+    fixed = request_part(spec)
     for step in row["llm_steps"]:
         result = {
             "content": step["model_output"],
@@ -47,11 +46,11 @@ def turns(row, spec):
             "output_tokens": step["output_tokens"],
         }
         asked = ({"role": "user", "content": f"{row['prompt']} {step['step_number']}"},)
-        yield Turn(fixed=fixed, messages=asked, kind="reply", result=result)
+        yield Exchange(fixed=fixed, messages=asked, kind="reply", result=result)
 
 
 def with_cassette(path, rows, spec):
-    with CassetteLog(cassette_path(path), run_spec_sha256=spec.digest) as log:
+    with CassetteLog(cassette_path(path), run_spec_sha256=spec.digest, recorded=IdIndex()) as log:
         for row in rows:
             log.append(row["trace_id"], turns(row, spec))
     return path
@@ -261,7 +260,7 @@ def test_missing_companions_and_replies_are_refused(campaign, plan, tmp_path):
     kept = tape.read_bytes()
     tape.unlink()
     refused(campaign, tmp_path, "demo.cassette.zst: is missing")
-    with CassetteLog(tape, run_spec_sha256=plan.spec.digest) as log:
+    with CassetteLog(tape, run_spec_sha256=plan.spec.digest, recorded=IdIndex()) as log:
         log.append("another", ())
     text = refused(campaign, tmp_path, "lacks the replies of trace")
     assert "holds replies of 1 traces without a record (another)" in text

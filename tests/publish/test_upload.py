@@ -14,7 +14,7 @@ import pytest
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.publish.folder import publish
 from agenttrace.publish.upload import check_name, upload
-from tests.publish.test_forms import OLD
+from tests.formats.hostile import OLD
 
 NAME = "owner/rollouts"
 HEAD = "d" * 40

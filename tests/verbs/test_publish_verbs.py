@@ -6,13 +6,11 @@ import argparse
 import json
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from agenttrace.cli import main
-from agenttrace.verbs import module_of
+from agenttrace.verbs import publish, publish_rollouts
 
 DATA = Path(__file__).parents[1] / "data" / "records"
 RUN = DATA / "1.0.0" / "rollouts.jsonl"
@@ -53,7 +51,7 @@ def test_a_folder_has_the_form_of_its_agent_or_the_one_that_was_named(tmp_path, 
         ((DATA / "demo.jsonl", "--form", "1k-32k", "-o", "out"), 2, "a run spec lies beside its records"),
     ],
 )
-def test_a_mistake_is_a_message_and_nothing_is_made(tmp_path, verb, arguments, status, message):
+def test_a_mistake_is_told_and_nothing_is_made(tmp_path, verb, arguments, status, message):
     (tmp_path / "empty.jsonl").touch()
     ended = agenttrace(verb, *arguments, cwd=tmp_path)
     assert ended.returncode == status
@@ -61,8 +59,8 @@ def test_a_mistake_is_a_message_and_nothing_is_made(tmp_path, verb, arguments, s
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize(("verb", "option"), [("publish-rollouts", "--private"), ("publish", "--private-repository")])
-def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatch, verb, option):
+@pytest.mark.parametrize(("module", "option"), [(publish_rollouts, "--private"), (publish, "--private-repository")])
+def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatch, module, option):
     started = []
 
     def run(verb, argv, *, order=None):
@@ -72,9 +70,9 @@ def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatc
     monkeypatch.setattr("agenttrace.host.analysis.run", run)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     argv = [str(RUN), "-o", str(tmp_path / "out"), "--upload", "o/n", option]
-    with pytest.raises(SystemExit) as ended:
-        main([verb, *argv], session=True)
-    assert ended.value.code == 0
+    parser = argparse.ArgumentParser()
+    module.add(parser)
+    assert module.on_host(parser.parse_args(argv), argv) == 0
     (_, first, none), (uploading, second, order) = started
     assert first == [*argv, "--make-only"]
     assert none is None
@@ -82,6 +80,6 @@ def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatc
     assert json.loads(order)["environment"]["HF_TOKEN"] == "hf_secret"
     assert "hf_secret" not in " ".join(second)
     parser = argparse.ArgumentParser()
-    import_module(module_of(uploading)).add(parser)
+    {"publish": publish, "publish-rollouts": publish_rollouts}[uploading].add(parser)
     read = parser.parse_args(second)
     assert (read.files, read.private_repository) == ([], True)

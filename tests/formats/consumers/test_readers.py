@@ -15,8 +15,8 @@ import pytest
 pytest.importorskip("harbor", reason="scripts/nox -s formats-check installs Harbor, Inspect and mini-swe-agent")
 
 from agenttrace.formats import atif, mini_swe
-from agenttrace.formats.convert import convert
-from tests.formats.hostile import OURS, hostile, spec, traces
+from agenttrace.formats.convert import convert, read
+from tests.formats.hostile import OLD, OURS, hostile, spec, traces
 
 
 @pytest.fixture
@@ -32,11 +32,12 @@ def test_harbors_validator_takes_every_trajectory(records, tmp_path):
     from harbor.models.trajectories import Trajectory
     from harbor.utils.trajectory_validator import TrajectoryValidator
 
-    convert([records], "atif", tmp_path / "o")
+    convert([records, OLD], "atif", tmp_path / "o")
+    assert len(list((tmp_path / "o").iterdir())) == 15
     for path in (tmp_path / "o").iterdir():
         validator = TrajectoryValidator()
         assert validator.validate(path), validator.errors
-    for trace in traces():
+    for trace in [*traces(), *(record.trace for record in read(OLD))]:
         written = Trajectory.model_validate(atif.from_trace(trace, spec())).to_json_dict(exclude_none=False)
         assert atif.to_trace(json.loads(json.dumps(written))) == trace  # and back out of Harbor's own hands
 
@@ -91,12 +92,13 @@ def test_phoenix_makes_one_trace_of_each_trajectory_and_uploads_it(tmp_path):
 def test_inspect_reads_the_log_its_summaries_and_every_sample(records, tmp_path):
     from inspect_ai.log import read_eval_log, read_eval_log_sample, read_eval_log_sample_summaries
 
-    convert([records], "inspect", tmp_path / "o.eval")
+    convert([records, OLD], "inspect", tmp_path / "o.eval")
     log = read_eval_log(str(tmp_path / "o.eval"))
-    assert (log.status, len(log.samples)) == ("success", 5)
+    assert (log.status, len(log.samples)) == ("success", 15)
     verdicts = [sample.scores["agenttrace"].value if sample.scores else None for sample in log.samples]
-    assert verdicts == ["C", "C", "C", "I", None]
-    assert len(read_eval_log_sample_summaries(str(tmp_path / "o.eval"))) == 5
+    old = [{True: "C", False: "I", None: None}[record.trace.outcome.solved] for record in read(OLD)]
+    assert verdicts == ["C", "C", "C", "I", None, *old]
+    assert len(read_eval_log_sample_summaries(str(tmp_path / "o.eval"))) == 15
     sample = read_eval_log_sample(str(tmp_path / "o.eval"), id=1, epoch=1)
     span = traces()[0].spans[0]
     tools = [event for event in sample.events if event.event == "tool"]
@@ -109,9 +111,9 @@ def test_mini_swe_agents_inspector_shows_the_steps(records, tmp_path, monkeypatc
     monkeypatch.setitem(os.environ, "MSWEA_GLOBAL_CONFIG_DIR", str(tmp_path / "config"))
     from minisweagent.run.inspector import TrajectoryInspector
 
-    convert([records], "mini-swe-agent", tmp_path / "o")
+    convert([records, OLD], "mini-swe-agent", tmp_path / "o")
     files = sorted((tmp_path / "o").glob("*.traj.json"))
-    assert len(files) == 5
+    assert len(files) == 15
 
     async def walk():
         app = TrajectoryInspector(files)
@@ -126,7 +128,7 @@ def test_mini_swe_agents_inspector_shows_the_steps(records, tmp_path, monkeypatc
             return shown
 
     shown = asyncio.run(walk())
-    for trace in traces():
+    for trace in [*traces(), *(record.trace for record in read(OLD))]:
         assert trace.prompt in shown
         assert any(trace.spans[0].tool_output in text for text in shown)
 
