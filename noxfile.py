@@ -61,8 +61,7 @@ def _verb(name: str, verb: Verb) -> None:
 
     @nox.session(name=name, tags=["run"])
     def session(session: nox.Session) -> None:
-        more = ["sbom"] if any(word.startswith("--sbom") for word in session.posargs) else []
-        _install(session, "host", *more)
+        _install(session, "host")
         _python(session, "-m", "agenttrace.host", name, *session.posargs)
 
     session.__doc__ = verb.help
@@ -191,7 +190,7 @@ def lock(session: nox.Session) -> None:
     session.install("uv==0.13.8")
     for name in (
         *("collector", "analysis", "host", "lint", "nox", "tests"),
-        *("telemetry", "bench", "formats", "sbom", "workflows"),
+        *("telemetry", "bench", "formats", "workflows"),
     ):
         session.run(
             "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes",

@@ -48,10 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     for one in (collect, plan, replay, again, judge, prepare):
         one.add_argument("--trees", type=Path, default=Path("/trees"), help="prepared tasks over checkouts")
     fetch = verb("fetch", "bring a model into the models folder and verify it")
-    fetch.add_argument("model", help="a pinned name, REPO@REVISION:FILE.gguf of the Hub, or a .gguf file")
+    fetch.add_argument(
+        "model", help="a pinned name, REPO@REVISION:FILE.gguf of the Hub, or a .gguf file; from the host: JSON"
+    )
     fetch.add_argument("--size", type=int, metavar="BYTES", help="bytes that a model without a pin must have")
     fetch.add_argument("--sha256", metavar="HEX", help="digest that it must have")
     fetch.add_argument("--models-dir", type=Path, default=Path("/models"), help="default: %(default)s")
+    fetch.add_argument("--mirror", type=Path, metavar="FOLDER", help="take it from this folder and from nowhere else")
     for one in (prepare, fetch):
         one.add_argument("--from-host", action="store_true", help="read settings and certificates on standard input")
     return parser
@@ -152,7 +155,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     import msgspec  # noqa: PLC0415
 
     from agenttrace.errors import UsageError  # noqa: PLC0415
-    from agenttrace.models.order import host_settings  # noqa: PLC0415
+    from agenttrace.models.hub import host_settings  # noqa: PLC0415
     from agenttrace.show import printable  # noqa: PLC0415
     from agenttrace.tasks.swe.prepare import PreparePlaces, SweOptions, prepare  # noqa: PLC0415
 
@@ -171,14 +174,24 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
-    from agenttrace.campaign.display import console  # noqa: PLC0415
-    from agenttrace.models import order  # noqa: PLC0415
+    """Fetch a model and print where it lies and what it is; for the host, its pin as JSON."""
+    import msgspec  # noqa: PLC0415
 
-    out, folder = console(), arguments.models_dir
-    if arguments.from_host:
-        print(order.for_the_host(sys.stdin.buffer.read(), folder, out=out))  # noqa: T201
-    else:
-        order.for_people(arguments.model, folder, size=arguments.size, sha256=arguments.sha256, out=out)
+    from agenttrace.campaign.display import console  # noqa: PLC0415
+    from agenttrace.errors import UsageError  # noqa: PLC0415
+    from agenttrace.models.fetch import fetch  # noqa: PLC0415
+    from agenttrace.models.hub import host_settings  # noqa: PLC0415
+    from agenttrace.models.reference import ModelRef, find, mirror_folder, told  # noqa: PLC0415
+
+    try:
+        ref = msgspec.json.decode(arguments.model, type=ModelRef) if arguments.from_host else None
+    except msgspec.DecodeError as error:
+        raise UsageError(f"--from-host: {error}") from error
+    ref = ref or find(arguments.model, size=arguments.size, sha256=arguments.sha256)
+    with host_settings(sys.stdin.buffer.read() if arguments.from_host else None):
+        got = fetch(ref, arguments.models_dir, mirror_dir=arguments.mirror or mirror_folder(), out=console())
+    people = "\n".join([str(got.path), *told(got.pin)])
+    print(msgspec.json.encode(got.pin).decode() if arguments.from_host else people)  # noqa: T201
     return 0
 
 

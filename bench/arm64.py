@@ -83,9 +83,9 @@ def check(
         raise UsageError(f"the engine runs on {arch}; the images are built for {' and '.join(bases.ARCHITECTURES)}")
     other_arch = next(name for name in bases.ARCHITECTURES if name != arch)
     with emulating(None):
-        own = images.build(targets=ALL_TARGETS, report=report)
+        own = images.build(targets=ALL_TARGETS)
     with emulating(other_arch):
-        other = images.build(targets=ALL_TARGETS, report=report)
+        other = images.build(targets=ALL_TARGETS)
     show(f"images: all {len(ALL_TARGETS)} built for {arch} and {other_arch}")
     pair = Pair(own=own, other=other, other_arch=other_arch)
     failed = [name for name in only or CHECKS if not _passes(name, pair, show, report)]
@@ -208,7 +208,7 @@ def metadata(pair: Pair) -> Iterator[str]:
 
 def replay(pair: Pair) -> Iterator[str]:
     """The newest release is planned on the other architecture to the same rows and replays there to the same traces."""
-    from agenttrace.host.reproduce import Request, released, reproduce  # noqa: PLC0415 - the whole campaign comes with it
+    from agenttrace.host.replay import released, reproduce  # noqa: PLC0415 - the whole campaign comes with it
 
     try:
         files = released(ROOT / "datasets")
@@ -216,7 +216,7 @@ def replay(pair: Pair) -> Iterator[str]:
         raise NotCheckedError(str(error)) from error
     with emulating(pair.other_arch):
         for file in files:
-            status = reproduce(Request(file=file))
+            status = reproduce(file)
             if status != 0:
                 yield f"{file.name}: ended with status {status}; what differs stands above"
 

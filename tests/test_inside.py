@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,10 +15,11 @@ from agenttrace import inside
 from agenttrace.campaign.options import ROLLOUTS, Options
 from agenttrace.campaign.replay.divergence import Divergence, TaskVerdict
 from agenttrace.cli import main
-from agenttrace.host import campaign, checkouts, compose, determinism, replay, weights
+from agenttrace.host import campaign, checkouts, compose, determinism, guard, weights
 from agenttrace.host.checkouts import Places
 from agenttrace.models import pins
-from agenttrace.models.reference import find
+from agenttrace.models.hub import HostSettings
+from agenttrace.models.reference import ModelRef, find
 from agenttrace.serving import endpoint
 from agenttrace.tasks.swe.prepare import SweOptions
 
@@ -54,9 +56,9 @@ class Services:
         self._note(service, words)
         return self.answer
 
-    def converse(self, service, *words, data):
+    def converse(self, service, *words, data, otherwise):
         self._note(service, words, data)
-        return 0, self.answer.encode()
+        return self.answer.encode()
 
     def start(self, name, service, *words, output=None, data=None):
         self._note(service, words, data)
@@ -74,9 +76,9 @@ def services(monkeypatch):
     monkeypatch.setattr(compose, "Services", lambda *_: made)
     monkeypatch.setattr(compose, "ensure_volumes", lambda _: None)
     monkeypatch.setattr(campaign, "collector_variables", lambda *_: {})
-    at = campaign.Engine(sdk=None, project="p", info=SimpleNamespace(rootless=False), built=SimpleNamespace(ids={}))
-    monkeypatch.setattr(campaign, "guarded", lambda work, *_, **__: work(at))
-    monkeypatch.setattr(replay, "follow", lambda *_: 0)
+    at = guard.Engine(sdk=None, project="p", info=SimpleNamespace(rootless=False), built=SimpleNamespace(ids={}))
+    monkeypatch.setattr(guard, "guarded", lambda **_: nullcontext(at))
+    monkeypatch.setattr(guard, "follow", lambda *_: 0)
     return made
 
 
@@ -110,7 +112,8 @@ def test_a_campaign_is_run_with_the_options_that_were_asked_for(tmp_path, monkey
 def test_campaigns_are_planned_together():
     services = Services()
     every = (Options(), Options(dataset="mbpp"))
-    assert campaign._plan(services, every) == []
+    request = campaign.Request(options=every, folder=Path(), base_url="http://x/v1")
+    assert campaign._planned(request, services) == ([], None)
     service, arguments, _ = services.only
     assert (service, arguments.verb, arguments.folder) == ("collector", "plan", Path("/data"))
     assert msgspec.json.decode(arguments.options, type=tuple[Options, ...]) == every
@@ -120,9 +123,21 @@ def test_weights_are_ordered_on_standard_input():
     pin = pins.model_pin(pins.DEFAULT_MODEL)
     services = Services(msgspec.json.encode(pin).decode())
     assert weights.fetch(services, find("agenttrace-demo")) == pin
-    service, arguments, data = services.only
-    assert (service, arguments.verb, arguments.model, arguments.from_host) == ("fetcher", "fetch", "-", True)
-    assert b'"name":"agenttrace-demo"' in data
+    service, arguments, settings = services.only
+    assert (service, arguments.verb, arguments.mirror, arguments.from_host) == ("fetcher", "fetch", None, True)
+    assert msgspec.json.decode(arguments.model, type=ModelRef) == find("agenttrace-demo")
+    assert msgspec.json.decode(settings, type=HostSettings)
+
+
+def test_a_file_of_this_machine_comes_from_the_one_mount_without_any_setting(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    (tmp_path / "my own.gguf").touch()
+    services = Services(msgspec.json.encode(pins.model_pin(pins.DEFAULT_MODEL)).decode())
+    weights.fetch(services, find(str(tmp_path / "my own.gguf")))
+    _, arguments, settings = services.only
+    assert arguments.mirror == Path("/mirror")
+    assert msgspec.json.decode(arguments.model)["path"] == "my_own.gguf"
+    assert msgspec.json.decode(settings) == {"environment": {}, "certificates": None}
 
 
 @pytest.mark.parametrize(
@@ -168,7 +183,7 @@ def test_a_record_file_is_worked_on_beside_sandboxes_of_its_policy(services, tmp
 
 
 def test_a_live_reproduction_compares_rows_and_starts_no_sandbox_for_that(services, monkeypatch):
-    monkeypatch.setattr("agenttrace.host.reproduce._live", lambda *_: (0, []))
+    monkeypatch.setattr("agenttrace.host.replay._live", lambda *_: (0, []))
     assert run("reproduce", "--live", DEMO) == 0
     _, arguments, _ = services.only
     assert arguments.rows_only is True
@@ -180,7 +195,7 @@ def test_runs_are_compared_beside_a_server_that_has_their_model(tmp_path, monkey
     served = []
     monkeypatch.setattr(determinism, "compare_runs", lambda *_: [DIFFERENT])
     monkeypatch.setattr(campaign, "server_variables", lambda _, pin: served.append(pin.name) or {})
-    request = determinism.Request(options=Options(), against=DEMO)
+    request = determinism.Request(each=campaign.Request(options=(Options(),), folder=tmp_path), against=DEMO)
     determinism._report(request, tmp_path, [DEMO, DEMO])
     service, arguments, _ = services.only
     assert (service, arguments.verb, arguments.base_url) == ("collector", "compare-runs", "http://server:8080/v1")

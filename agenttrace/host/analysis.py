@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
+import argparse
 import os
+import shutil
 import subprocess
 import sys
-import time
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from agenttrace.errors import UsageError
-from agenttrace.host import compose, engine, images
-from agenttrace.host.follow import interrupts_held, terminations_interrupt, uninterrupted
+from agenttrace.host import compose, engine, images, weights
+from agenttrace.host.guard import interrupts_held, stop, terminations_interrupt, uninterrupted
 from agenttrace.verbs import VERBS, WRITTEN, module_of
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterator, Sequence
 
 _MEMORY = "4g"
-_STOP_S = 20.0
 _OURS = tuple(
     map(
         Path,
@@ -31,7 +31,7 @@ _OURS = tuple(
 """Folders of the image that no folder of the user's machine may cover."""
 
 
-def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes | None = None) -> int:
+def run(verb: str, argv: Sequence[str], *, order: bytes | None = None) -> int:
     """Exit status of one verb, run over the user's files: what it reads is mounted read-only, under its own path.
 
     So every message names files as the user did. There is no network, and nothing else of the machine to be seen.
@@ -39,7 +39,6 @@ def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes |
     Args:
         verb: one of `agenttrace.verbs.VERBS`.
         argv: its arguments, relative paths relative to the working directory.
-        memory: limit of the container, in the engine's notation.
         order: given to the verb on its standard input; the container then has the way to the outside.
 
     Raises:
@@ -51,9 +50,14 @@ def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes |
     uid, gid = compose.caller(info)
     name = f"{compose.project_name()}-{verb}-{os.getpid()}"
     words = ["docker", "run", "--rm", "--name", name, "--init", "--read-only", "--cap-drop", "ALL"]
-    words += ["--security-opt", "no-new-privileges", "--memory", memory, "--pids-limit", "256"]
+    words += ["--security-opt", "no-new-privileges", "--memory", _MEMORY, "--pids-limit", "256"]
     words += ["--user", f"{uid}:{gid}", "--tmpfs", "/run/home:mode=1777,size=256m", "--workdir", str(Path.cwd())]
-    words += ["--label", f"{compose.PROJECT_LABEL}=agenttrace", "--env", f"COLUMNS={_columns()}"]
+    words += [
+        "--label",
+        f"{compose.PROJECT_LABEL}=agenttrace",
+        "--env",
+        f"COLUMNS={shutil.get_terminal_size((120, 40)).columns}",
+    ]
     words += ["--env", "TMPDIR=/run/home"]
     words += ["--network", "none"] if order is None else ["--interactive", "--env", "HF_HUB_OFFLINE="]
     if sys.stdout.isatty() and order is None:
@@ -68,37 +72,35 @@ def run(verb: str, argv: Sequence[str], *, memory: str = _MEMORY, order: bytes |
             process.communicate(order)
         except KeyboardInterrupt:
             with uninterrupted():
-                _stop(process, name)
+                stop(process, name)
             raise
     return process.returncode
 
 
-def _stop(process: subprocess.Popen[bytes], name: str) -> None:
-    """End the container, which may only just be starting, and let it put away what it had begun to write."""
-    deadline = time.monotonic() + _STOP_S
-    while process.poll() is None and time.monotonic() < deadline:
-        engine.run(["docker", "stop", "-t", "5", name], check=False)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(1.0)
-    if process.poll() is None:
-        engine.run(["docker", "rm", "--force", name], check=False)
-        process.kill()
-        process.wait()
+def publish(verb: str, arguments: argparse.Namespace, words: Sequence[str]) -> int:
+    """Exit status of a verb that publishes, in two containers: one reads records, one has the way out and the token.
+
+    The token reaches the second container, which sees the folder alone, on its standard input.
+
+    Args:
+        verb: `publish` or `publish-rollouts`.
+        arguments: its arguments, checked.
+        words: the same as they were typed.
+    """
+    if arguments.files:
+        status = run(verb, [*words, "--make-only"])
+        if status != 0 or arguments.upload is None:
+            return status
+    words = ["--output", str(arguments.output), "--upload", arguments.upload, "--from-host"]
+    private = ["--private"] if arguments.private_repository else []
+    return run("publish-rollouts", [*words, *private], order=msgspec.json.encode(weights.host_settings()))
 
 
 def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
-    import argparse  # noqa: PLC0415
-
     module = import_module(module_of(verb))
     parser = argparse.ArgumentParser(prog=f"nox -s {verb} --", description=VERBS[verb].help)
     module.add(parser)
     return parser.parse_args(list(argv))
-
-
-def _columns() -> int:
-    import shutil  # noqa: PLC0415
-
-    return shutil.get_terminal_size((120, 40)).columns
 
 
 def _mounts(arguments: argparse.Namespace) -> Iterator[str]:

@@ -19,9 +19,10 @@ from agenttrace.models.reference import expanded
 from . import engine
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
+"""The checkout: where Dockerfile and docker-compose.yml lie."""
 LOCAL_NAME = "agenttrace-base"
 SUITE = "forky"
 PROJECT_LABEL = "org.agenttrace.project=agenttrace"
@@ -84,12 +85,17 @@ def foreign_arch() -> str | None:
     return None if named == engine_arch() else named
 
 
+def built_arch() -> str:
+    """Debian's name of the architecture that images are built for."""
+    return foreign_arch() or engine_arch()
+
+
 def engine_arch() -> str:
     """Debian's name of the engine's own architecture."""
     return engine.run(["docker", "version", "--format", "{{.Server.Arch}}"]).stdout.strip()
 
 
-def decide(report: Callable[[str], None] = engine.say) -> Base:
+def decide() -> Base:
     """Base to build on: the pinned image if it is here or its registry answers within 10 s, else one from mmdebstrap.
 
     A root file system that mmdebstrap made once is used again; without the image `agenttrace-base` a new one is made.
@@ -100,12 +106,17 @@ def decide(report: Callable[[str], None] = engine.say) -> Base:
     reference = pinned("BASE")
     if not foreign_arch() and have(reference):  # of another architecture, the engine cannot say whether it has it
         return Base(reference, "registry")
+    reason = registry_refusal(reference)
+    return Base(reference, "registry") if reason is None else _fallback(reason)
+
+
+def registry_refusal(reference: str) -> str | None:
+    """Why the registry does not give an image within 10 s, or `None` where it does."""
     try:
         engine.run(["docker", "buildx", "imagetools", "inspect", reference], timeout_s=_REGISTRY_TIMEOUT_S)
     except engine.CommandError as error:
-        reason = (error.output.strip().splitlines() or ["no reason given"])[-1].rpartition('": ')[2]
-        return _fallback(reason, report)
-    return Base(reference, "registry")
+        return (error.output.strip().splitlines() or ["no reason given"])[-1].rpartition('": ')[2]
+    return None
 
 
 def ca_bundle(environ: Mapping[str, str] = os.environ, files: tuple[str, ...] = _CA_FILES) -> Path | None:
@@ -126,24 +137,22 @@ def have(reference: str) -> bool:
     return engine.run(["docker", "image", "inspect", "--format", "{{.Id}}", reference], check=False).returncode == 0
 
 
-def _fallback(reason: str, report: Callable[[str], None]) -> Base:
+def _fallback(reason: str) -> Base:
     if shutil.which("mmdebstrap") is None or shutil.which("apt-get") is None:
         raise UsageError(
             f"the base image cannot be fetched ({reason}). Mend the way to the registry or load the image with "
             "`docker load`; a Debian machine can also make one: `apt-get install mmdebstrap`"
         )
-    mirror = own_mirror()
-    arch = foreign_arch() or engine_arch()
-    listed = local_bases(arch)
+    listed = local_bases()
     if not listed:
-        report(f"no registry ({reason}); making a {SUITE} root file system with mmdebstrap")
-    reference = listed[0] if listed else _bootstrap(mirror, arch)
-    return Base(reference, "mmdebstrap", apt_source=f"deb {mirror} {SUITE} main\n")
+        engine.say(f"no registry ({reason}); making a {SUITE} root file system with mmdebstrap")
+    source = f"deb {own_mirror()} {SUITE} main\n"
+    return Base(listed[0] if listed else _bootstrap(), "mmdebstrap", apt_source=source)
 
 
-def local_bases(arch: str) -> list[str]:
-    """Names of the root file systems that mmdebstrap made for an architecture, newest first."""
-    names = f"{LOCAL_NAME}:{SUITE}-{arch}-*"
+def local_bases() -> list[str]:
+    """Names of the root file systems that mmdebstrap made for the architecture of the images, newest first."""
+    names = f"{LOCAL_NAME}:{SUITE}-{built_arch()}-*"
     return engine.run(["docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", names]).stdout.split()
 
 
@@ -164,25 +173,26 @@ def own_mirror() -> str:
     )
 
 
-def _bootstrap(mirror: str, arch: str) -> str:
+def _bootstrap() -> str:
+    arch = built_arch()
     with tempfile.TemporaryDirectory(prefix="agenttrace-base-") as folder:
         archive = Path(folder, "rootfs.tar")
-        reference = f"{LOCAL_NAME}:{SUITE}-{arch}-{make_root(archive, mirror, arch)[:12]}"
+        reference = f"{LOCAL_NAME}:{SUITE}-{arch}-{make_root(archive)[:12]}"
         platform = ("--platform", f"linux/{arch}")
         engine.run(["docker", "import", *platform, "--change", f"LABEL {PROJECT_LABEL}", str(archive), reference])
     return reference
 
 
-def make_root(archive: Path, mirror: str, arch: str) -> str:
-    """SHA-256 of a root file system made by mmdebstrap: the same for the same state of the mirror.
+def make_root(archive: Path) -> str:
+    """SHA-256 of a root file system made by mmdebstrap: the same for the same state of this machine's Debian mirror.
+
+    Another architecture than this machine's needs its emulation.
 
     Args:
         archive: tar file to write.
-        mirror: address of a Debian mirror.
-        arch: Debian's name of the architecture; another one than this machine's needs its emulation.
     """
     engine.run(
-        [*_MMDEBSTRAP, f"--architectures={arch}", SUITE, str(archive), mirror],
+        [*_MMDEBSTRAP, f"--architectures={built_arch()}", SUITE, str(archive), own_mirror()],
         env={**os.environ, "SOURCE_DATE_EPOCH": str(source_date_epoch())},
     )
     with archive.open("rb") as file:

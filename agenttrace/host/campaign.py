@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import shlex
@@ -12,11 +11,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.campaign.options import check_options, check_size, served
-from agenttrace.errors import AgentTraceError, ModelServerError, UsageError
-from agenttrace.host import checkouts, compose, engine, images, weights
-from agenttrace.host.follow import EXIT_INTERRUPTED, follow, terminations_interrupt, uninterrupted
-from agenttrace.host.lock import only_one
-from agenttrace.host.reaper import Reaper
+from agenttrace.errors import ModelServerError, UsageError
+from agenttrace.host import checkouts, compose, engine, guard, images, weights
 from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import api_key, check_base_url
@@ -25,12 +21,10 @@ from agenttrace.tasks import SWE, check_name, sources, task_set
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from agenttrace.campaign.options import Options
     from agenttrace.host.checkouts import Places
-    from agenttrace.host.images import ImageSet
     from agenttrace.models.reference import ModelRef
     from agenttrace.records import ModelPin
     from agenttrace.serving.profiles import Profile
@@ -85,59 +79,9 @@ def collect(request: Request) -> int:
         AgentTraceError: with the reason, after the clean-up.
     """
     _check(request)
-    first = None if request.base_url is not None else functools.partial(weights.check, request.reference())
     targets = checkouts.TARGETS if request.over_checkouts else images.TARGETS
-    return guarded(lambda at: _run(request, at, variables(request, at.info, at.built)), first, targets=targets)
-
-
-class Engine(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine that is ready for work of this checkout.
-
-    Attributes:
-        sdk: its client.
-        project: compose project of everything that is started; swept before and after.
-        info: what the engine is.
-        built: the images, up to date.
-    """
-
-    sdk: Any
-    project: str
-    info: engine.EngineInfo
-    built: ImageSet
-
-
-def guarded(
-    work: Callable[[Engine], int],
-    first: Callable[[], object] | None = None,
-    *,
-    targets: Sequence[str] = images.TARGETS,
-) -> int:
-    """Run work that starts services and return its status; whatever happens, nothing of it stays on the engine.
-
-    Args:
-        work: what is done when the images are up to date.
-        first: checked before they are built; raises where the work cannot succeed.
-        targets: images that the work needs.
-
-    Raises:
-        AgentTraceError: with the reason, after the clean-up.
-    """
-    project = compose.project_name()
-    with terminations_interrupt(), only_one(compose.ROOT / ".nox" / f"{project}.lock") as lock:
-        info = engine.check()
-        if first is not None:
-            first()
-        built = images.build(targets=targets)
-        sdk = compose.client()
-        with Reaper(project, lock):
-            compose.sweep(sdk, project)
-            status = EXIT_INTERRUPTED
-            try:
-                status = work(Engine(sdk=sdk, project=project, info=info, built=built))
-            finally:
-                with uninterrupted():
-                    (compose.sweep_for_good if status else compose.sweep)(sdk, project)
-            return status
+    with guard.guarded(targets=targets) as at:
+        return _run(request, at)
 
 
 def _check(request: Request) -> None:
@@ -161,6 +105,7 @@ def _check(request: Request) -> None:
 def _served_model(request: Request) -> ModelPin:
     """Return what is known of the model by now: by its reference, or by the name that an endpoint gives it."""
     if request.base_url is None:
+        weights.variables(request.reference())  # refuses a file or a mirror folder that is not there
         return provisional(request.reference())
     if request.size is not None or request.sha256 is not None:
         raise UsageError("--size and --sha256 are for weights that are fetched: give them without --base-url")
@@ -181,10 +126,10 @@ def _check_sets(request: Request) -> None:
         raise UsageError("--output names one file: give it with one --dataset")
 
 
-def variables(request: Request, info: engine.EngineInfo, built: ImageSet) -> dict[str, str]:
+def variables(request: Request, at: guard.Engine) -> dict[str, str]:
     """Return what docker-compose.yml is filled with for a request, but for the server's own part."""
     return {
-        **collector_variables(request.folder, request.workers or request.profile.workers, info, built),
+        **collector_variables(request.folder, request.workers or request.profile.workers, at),
         **checkouts.variables(request.places),
         **(weights.variables(request.reference()) if request.base_url is None else {}),
     }
@@ -194,32 +139,31 @@ def server_variables(request: Request, pin: ModelPin | None = None) -> dict[str,
     """Return how docker-compose.yml starts the server for a request; `pin` is that of a model no table names."""
     _, serving = served(msgspec.structs.replace(request.options[0], pin=pin))
     return {
-        "AGENTTRACE_SERVER_ARGS": compose.shell_words(serving.args),
+        "AGENTTRACE_SERVER_ARGS": shlex.join(serving.args),
         "AGENTTRACE_SERVER_MEMORY": os.environ.get("AGENTTRACE_SERVER_MEMORY") or request.profile.memory,
     }
 
 
-def collector_variables(folder: Path, workers: int, info: engine.EngineInfo, built: ImageSet) -> dict[str, str]:
+def collector_variables(folder: Path, workers: int, at: guard.Engine) -> dict[str, str]:
     """Return what docker-compose.yml is filled with for a collector that works in `folder` with so many sandboxes."""
-    uid, gid = compose.caller(info)
+    uid, gid = compose.caller(at.info)
     return {
-        **compose.image_variables(built.ids),
+        **compose.image_variables(at.built.ids),
         "AGENTTRACE_UID": str(uid),
         "AGENTTRACE_GID": str(gid),
         "AGENTTRACE_DATASETS": str(folder.resolve()),
         "AGENTTRACE_SHOWN_FOLDER": str(folder),
         "AGENTTRACE_TASKS": _task_files(),
-        "AGENTTRACE_HOST": compose.host_facts(info, built.base_origin),
+        "AGENTTRACE_HOST": compose.host_facts(at.info, at.built.base_origin),
         "AGENTTRACE_TERMINAL": compose.terminal_size(),
         "AGENTTRACE_WORKERS": str(workers),
     }
 
 
-def _run(request: Request, at: Engine, variables: dict[str, str]) -> int:
+def _run(request: Request, at: guard.Engine) -> int:
     """Run what is left of every campaign and return the first status that is not 0."""
-    sdk, project = at.sdk, at.project
-    services = compose.Services(project, variables)
-    compose.ensure_volumes(sdk)
+    known = variables(request, at)
+    services = compose.Services(at.project, known)
     sandbox = checkouts.SANDBOX if request.over_checkouts else "sandbox"
     plans, pin = _planned(request, services)
     for plan in plans:
@@ -234,15 +178,15 @@ def _run(request: Request, at: Engine, variables: dict[str, str]) -> int:
     if request.base_url is None:
         if is_complete(request.reference()):
             weights.fetch(services, request.reference())
-        services = compose.Services(project, {**variables, **server_variables(request, pin)})
+        services = compose.Services(at.project, {**known, **server_variables(request, pin)})
         services.up("server", sandbox)
     else:
         services.up(sandbox)
     statuses = []
     for number, (options, plan) in enumerate(left):
-        name = f"{project}-collector-{os.getpid()}-{number}"
+        name = f"{at.project}-collector-{os.getpid()}-{number}"
         process = start_collector(services, name, request, settled(options, plan, pin))
-        statuses.append(follow(process, sdk, project, name))
+        statuses.append(guard.follow(process, at, name))
         _say_end(request, request.folder / plan["file"], statuses[-1])
         if statuses[-1] not in {0, EXIT_INCOMPLETE}:  # server gone, disk full, Ctrl-C: the next one fares no better
             break
@@ -261,7 +205,8 @@ def _planned(request: Request, services: compose.Services) -> tuple[list[dict[st
     every = tuple(msgspec.structs.replace(options, pin=pin) for options in request.options)
     for options in every if request.over_checkouts else ():
         checkouts.prepare(services, options.of_checkouts, request.places)
-    return _plan(services, every), pin
+    text = services.ask("collector", "plan", "--options", msgspec.json.encode(every).decode())
+    return json.loads(text.splitlines()[-1]), pin
 
 
 def _say_end(request: Request, shown: Path, status: int) -> None:
@@ -315,28 +260,3 @@ def _task_files() -> str:
     except sources.SourceError:  # the chosen set has no files, or its own reading had ended the campaign by now
         return str(compose.ROOT / "agenttrace" / "tasks")
     return str(folder.resolve() if folder.is_dir() else compose.ROOT / "agenttrace" / "tasks")
-
-
-def _plan(services: compose.Services, options: tuple[Options, ...]) -> list[dict[str, Any]]:
-    text = ask(services, "collector", "plan", "--options", msgspec.json.encode(options).decode())
-    plans: list[dict[str, Any]] = json.loads(text.splitlines()[-1])
-    return plans
-
-
-class ContainerError(AgentTraceError):
-    """A one-off container ended with an error; message and exit status are its own."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-def ask(services: compose.Services, service: str, *arguments: str) -> str:
-    """Return what a one-off container prints; its own error message, not ours about it, is what the user reads."""
-    try:
-        return services.ask(service, *arguments)
-    except engine.CommandError as error:
-        _, found, message = error.output.rpartition("agenttrace: ")
-        if not found:
-            raise
-        raise ContainerError(message.strip(), error.returncode) from error

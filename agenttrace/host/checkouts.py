@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttrace.errors import AgentTraceError, UsageError
+from agenttrace.errors import UsageError
 from agenttrace.host import weights
-from agenttrace.models.order import HostSettings
+from agenttrace.models.hub import HostSettings
 from agenttrace.tasks.swe.rows import BUNDLED
 
 if TYPE_CHECKING:
@@ -44,14 +44,6 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.source is None else str(_SOURCE / self.source.resolve().name)
 
 
-class NotPreparedError(AgentTraceError):
-    """The container that makes trees ended with an error that it has told itself; the exit status is its own."""
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__("the tasks could not be prepared; nothing was collected")
-        self.exit_code = exit_code
-
-
 def check(places: Places | None) -> None:
     """Refuse places that are none.
 
@@ -82,7 +74,7 @@ def prepare(services: compose.Services, options: SweOptions, places: Places | No
     """Draw the tasks and make their trees, with the user's own way to the outside.
 
     Raises:
-        NotPreparedError: the container said why on standard error.
+        EndedError: the container said why on standard error.
     """
     places = places or Places()
     if places.inside is not None:
@@ -91,7 +83,7 @@ def prepare(services: compose.Services, options: SweOptions, places: Places | No
     if places.repositories is not None:
         words += ["--repositories", places.repositories if places.mirror is None else str(_MIRROR)]
     local = options.source == BUNDLED and places.repositories is None
-    settings = HostSettings(environment={}) if local else weights.host_settings()
-    status, _ = services.converse("trees", *words, data=msgspec.json.encode(settings))
-    if status != 0:
-        raise NotPreparedError(status if status > 0 else 1)
+    settings = msgspec.json.encode(HostSettings(environment={}) if local else weights.host_settings())
+    services.converse(
+        "trees", *words, data=settings, otherwise="the tasks could not be prepared; nothing was collected"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -10,20 +11,19 @@ import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.errors import UsageError
-from agenttrace.host import engine
+from agenttrace.errors import AgentTraceError, UsageError
+from agenttrace.host import base, engine
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     import docker
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The checkout: where Dockerfile and docker-compose.yml lie."""
+ROOT = base.ROOT
 PROJECT_LABEL = "org.agenttrace.project"
 _EMPTY_SWEEPS = 2
 _PAUSE_S = 0.3
@@ -76,6 +76,14 @@ def argv(project: str, *arguments: str) -> list[str]:
     return [*words, "--progress", "quiet", *arguments]
 
 
+class EndedError(AgentTraceError):
+    """Something we started ended with an error that it has told itself; the exit status is its own."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
 class Services:
     """Compose services of one campaign.
 
@@ -88,24 +96,36 @@ class Services:
         self._project = project
         self._env = {**clean_environment(), **variables}
 
-    def _argv(self, *arguments: str) -> list[str]:
-        return argv(self._project, *arguments)
+    def _once(self, *arguments: str) -> list[str]:
+        return argv(self._project, "run", "--rm", "--no-deps", "--no-TTY", *arguments)
 
     def up(self, *services: str) -> None:
         """Start services in the background; `AGENTTRACE_WORKERS` says how many sandboxes."""
-        engine.run(self._argv("up", "--detach", "--no-build", *services), env=self._env)
+        engine.run(argv(self._project, "up", "--detach", "--no-build", *services), env=self._env)
 
     def ask(self, service: str, *arguments: str) -> str:
         """Run a one-off container to its end and return its standard output.
 
         Raises:
-            CommandError: it ended with another status than 0; the message is the container's own last line.
+            EndedError: it ended with another status than 0; message and status are the container's own.
+            CommandError: it was not the container that said so.
         """
-        return engine.run(self._argv("run", "--rm", "--no-deps", "--no-TTY", service, *arguments), env=self._env).stdout
+        words = self._once(service, *arguments)
+        try:
+            return engine.run(words, env=self._env).stdout
+        except engine.CommandError as error:
+            _, found, message = error.output.rpartition("agenttrace: ")
+            if not found:
+                raise
+            raise EndedError(message.strip(), error.returncode) from error
 
-    def converse(self, service: str, *arguments: str, data: bytes) -> tuple[int, bytes]:
-        """Run a one-off container that reads `data`; return its status and output. Its messages go where ours go."""
-        words = self._argv("run", "--rm", "--no-deps", "--no-TTY", service, *arguments)
+    def converse(self, service: str, *arguments: str, data: bytes, otherwise: str) -> bytes:
+        """Run a one-off container that reads `data` and return its output. Its messages go where ours go.
+
+        Raises:
+            EndedError: `otherwise`, where it ended with another status than 0 and has told why.
+        """
+        words = self._once(service, *arguments)
         process = engine.start(words, env=self._env, stdin=engine.PIPE, output=engine.PIPE)
         try:
             output, _ = process.communicate(data)
@@ -113,7 +133,9 @@ class Services:
             process.kill()
             process.wait()
             raise
-        return process.returncode, output
+        if process.returncode != 0:
+            raise EndedError(otherwise, max(process.returncode, 1))
+        return output
 
     def start(
         self, name: str, service: str, *arguments: str, output: int | None = None, data: bytes | None = None
@@ -122,7 +144,7 @@ class Services:
 
         `data`, of at most a pipe's 64 KiB, is what it reads: the engine shows arguments and environment, but not that.
         """
-        words = self._argv("run", "--rm", "--no-deps", "--no-TTY", "--name", name, service, *arguments)
+        words = self._once("--name", name, service, *arguments)
         if data is None:
             return engine.start(words, env=self._env, output=output)
         process = engine.start(words, env=self._env, output=output, stdin=engine.PIPE)
@@ -133,7 +155,7 @@ class Services:
 
     def python(self, name: str, service: str, code: str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start Python code in a one-off container called `name`; its input and output are pipes."""
-        words = self._argv("run", "--rm", "--no-deps", "--no-TTY", "--name", name, "--entrypoint", "python", service)
+        words = self._once("--name", name, "--entrypoint", "python", service)
         return engine.start([*words, "-c", code, *arguments], env=self._env, stdin=engine.PIPE, output=engine.PIPE)
 
 
@@ -144,13 +166,8 @@ def models_volume() -> str:
 
 def ensure_volumes(sdk: docker.DockerClient) -> None:
     """Create the volumes that outlive campaigns, with the project's label: of weights and of bare repositories."""
-    import docker.errors  # noqa: PLC0415
-
     for name in (models_volume(), os.environ.get("AGENTTRACE_REPOSITORIES_VOLUME") or "agenttrace-repositories"):
-        try:
-            sdk.volumes.get(name)
-        except docker.errors.NotFound:
-            sdk.volumes.create(name, labels={PROJECT_LABEL: "agenttrace"})
+        sdk.volumes.create(name, labels={PROJECT_LABEL: "agenttrace"})  # one that is there stays as it is
 
 
 def image_variables(images: Mapping[str, str]) -> dict[str, str]:
@@ -194,8 +211,59 @@ def sweep_for_good(sdk: docker.DockerClient, project: str) -> None:
     """Remove a compose project, also what the engine is still creating for a client that was cut off."""
     empty = 0
     while empty < _EMPTY_SWEEPS:
+        time.sleep(_PAUSE_S if empty else 0)
         empty = 0 if sweep(sdk, project) else empty + 1
-        time.sleep(_PAUSE_S)
+
+
+def clean(report: Callable[[str], None], *, images: bool, everything: bool = False) -> bool:
+    """Remove all that carries the kit's label, whichever checkout left it, and return whether nothing was left.
+
+    Record files on the host are never touched; nor is BuildKit's cache, which is not the kit's alone.
+
+    Args:
+        report: gets a line per thing.
+        images: remove the images as well, not only containers, networks and volumes.
+        everything: also remove what a running campaign of another checkout uses.
+    """
+    sdk = client()
+    ours: dict[str, str | list[str] | bool] = {"label": PROJECT_LABEL}
+    containers = sdk.containers.list(all=True, filters=ours, ignore_removed=True)
+    busy = [] if everything else [one for one in containers if one.status == "running" and not _of_this_checkout(one)]
+    things: list[tuple[str, Callable[[], Any]]] = [
+        (f"container {one.name}", functools.partial(one.remove, force=True, v=True))
+        for one in containers
+        if one not in busy
+    ]
+    others: list[Any] = [*sdk.networks.list(filters=ours), *sdk.volumes.list(filters=ours)]
+    things += [(f"{type(one).__name__.lower()} {one.name}", one.remove) for one in others]
+    for image in sdk.images.list(filters=ours) if images else ():
+        name = ", ".join(image.tags) or image.short_id
+        things.append((f"image {name}", functools.partial(sdk.images.remove, str(image.id), force=True)))
+    left = [f"container {one.name} (another checkout's campaign runs; -- --all removes it)" for one in busy]
+    left += [f"{what} ({why})" for what, remove in things if (why := _why_left(remove, f"removed {what}", report))]
+    for line in left:
+        report(f"left alone: {line}")
+    if images:
+        report("BuildKit's cache is not the kit's alone and stays; docker builder prune empties it")
+    return not left
+
+
+def _of_this_checkout(container: Any) -> bool:  # noqa: ANN401 - docker.models.containers.Container
+    return bool(container.labels.get(_COMPOSE_LABEL, "").startswith(project_name()))
+
+
+def _why_left(remove: Callable[[], Any], removed: str, report: Callable[[str], None]) -> str | None:
+    """Remove one thing and return why that could not be; one that is in use does not stop the rest."""
+    import docker.errors  # noqa: PLC0415
+
+    try:
+        remove()
+    except docker.errors.NotFound:
+        return None
+    except docker.errors.APIError as error:
+        return str(error.explanation)
+    report(removed)
+    return None
 
 
 def terminal_size() -> str:
@@ -246,10 +314,3 @@ def host_facts(info: engine.EngineInfo, base_origin: str) -> str:
 def caller(info: engine.EngineInfo) -> tuple[int, int]:
     """Return the uid and gid that make files in bind mounts the caller's own."""
     return (0, 0) if info.rootless else (os.getuid(), os.getgid())
-
-
-def shell_words(arguments: Sequence[str]) -> str:
-    """Return arguments as the one string that compose splits again."""
-    import shlex  # noqa: PLC0415
-
-    return shlex.join(arguments)

@@ -12,8 +12,9 @@ import msgspec
 from agenttrace.campaign.inputs import input_differences
 from agenttrace.campaign.options import like, sampler_of
 from agenttrace.campaign.replay.divergence import TaskVerdict, compare_runs
-from agenttrace.errors import AgentTraceError, StorageError, UsageError
-from agenttrace.host import campaign, compose, engine
+from agenttrace.errors import UsageError
+from agenttrace.host import campaign, compose, engine, guard
+from agenttrace.host.replay import write_findings
 from agenttrace.serving import profiles
 from agenttrace.store.read import read_run_spec, run_spec_path
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agenttrace.campaign.options import Options
-    from agenttrace.host.checkouts import Places
 
 EXIT_DIVERGED = 1
 MAX_RUNS = 1000
@@ -32,42 +32,27 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asks for.
 
     Attributes:
-        options: of every run; file and run id are chosen here.
+        each: every run; folder, file, run id and workers are chosen here.
         repeats: runs per concurrency.
         concurrency: tasks run at a time, one group of runs each.
         against: a record file of another machine or another set-up: the first run.
         vary_seed: sample every run with another seed, to see a difference found.
-        base_url: an endpoint that runs already.
-        size: bytes that a model without a pin must have.
-        sha256: digest that it must have.
         json: where the report goes.
         keep: keep the record files also when all runs are equal.
-        places: where rows and repositories of tasks over checkouts lie.
     """
 
-    options: Options
+    each: campaign.Request
     repeats: int = 3
     concurrency: tuple[int, ...] = (1,)
     against: Path | None = None
     vary_seed: bool = False
-    base_url: str | None = None
-    size: int | None = None
-    sha256: str | None = None
     json: Path | None = None
     keep: bool = False
-    places: Places | None = None
 
-    def once(self, options: Options, folder: Path, workers: int) -> campaign.Request:
-        """Return one run with these options."""
-        return campaign.Request(
-            options=(options,),
-            folder=folder,
-            workers=workers,
-            base_url=self.base_url,
-            size=self.size,
-            sha256=self.sha256,
-            places=self.places,
-        )
+    @property
+    def options(self) -> Options:
+        """The options of every run: where there is a file of another machine, its run spec says what is run."""
+        return self.each.options[0] if self.against is None else like(read_run_spec(run_spec_path(self.against)))
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,8 +71,6 @@ def determinism(request: Request) -> int:
         AgentTraceError: a run could not be made.
     """
     _check(request)
-    if request.against is not None:  # its run spec says what is run
-        request = msgspec.structs.replace(request, options=like(read_run_spec(run_spec_path(request.against))))
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = compose.ROOT / "datasets" / f"determinism_{stamp}"
     folder.mkdir(parents=True)
@@ -99,7 +82,7 @@ def determinism(request: Request) -> int:
     report = _report(request, folder, files)
     _show(report)
     if request.json is not None:
-        _write(report, request.json)
+        write_findings(request.json, msgspec.json.encode(report))
     if report.passed and not request.keep:
         shutil.rmtree(folder)
     else:
@@ -123,37 +106,30 @@ def _check(request: Request) -> None:
 def _runs(request: Request, folder: Path) -> list[Path]:
     """Make every run and return the record files, that of another machine first."""
     files = [] if request.against is None else [request.against]
-    options = msgspec.structs.replace(request.options, run_id=request.options.run_id or _RUN_ID)
+    options = request.options
+    options = msgspec.structs.replace(options, run_id=options.run_id or _RUN_ID)
     slots = profiles.profile(options.profile).slots
     for workers in request.concurrency:
-        if request.base_url is None and workers > slots:
+        if request.each.base_url is None and workers > slots:
             engine.say(f"profile {options.profile} has {slots} slots: {workers} workers wait for each other")
         for number in range(1, request.repeats + 1):
             file = folder / f"workers-{workers}_run-{number:03d}.jsonl"
             engine.say(f"run {number} of {request.repeats} with {workers} workers, server started anew")
-            more = {"seed": _seed(options) + len(files)} if request.vary_seed else {}
+            more = {"seed": sampler_of(options).seed + len(files)} if request.vary_seed else {}
             one = msgspec.structs.replace(options, output=file.name, **more)
-            status = campaign.collect(request.once(one, folder, workers))
+            asked = msgspec.structs.replace(request.each, options=(one,), folder=folder, workers=workers)
+            status = campaign.collect(asked)
             if status not in {0, campaign.EXIT_INCOMPLETE}:  # a task without a record gets the verdict `missing`
-                raise _RunError(f"{file.name} did not come to its end", status)
+                raise compose.EndedError(f"{file.name} did not come to its end", status)
             files.append(file)
     return files
 
 
-class _RunError(AgentTraceError):
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-def _seed(options: Options) -> int:
-    return sampler_of(options).seed
-
-
 def _report(request: Request, folder: Path, files: list[Path]) -> Report:
     tasks = compare_runs(files)
-    if any(one.divergence is not None for one in tasks) and request.base_url is None:
-        with contextlib.suppress(engine.CommandError):  # the verdicts stand; only their tokens would be missing
+    if any(one.divergence is not None for one in tasks) and request.each.base_url is None:
+        # The verdicts stand without a server; only their tokens would be missing.
+        with contextlib.suppress(engine.CommandError, compose.EndedError):
             tasks = _with_tokens(request, folder, files)
     specs = [read_run_spec(run_spec_path(file)) for file in files]
     inputs = [
@@ -175,21 +151,15 @@ def _with_tokens(request: Request, folder: Path, files: list[Path]) -> list[Task
     for file, beside in zip(files, own, strict=True):
         if file != beside:
             shutil.copyfile(file, beside)
-    found: list[TaskVerdict] = []
-
-    def work(at: campaign.Engine) -> int:
-        asked = request.once(request.options, folder, workers=1)
-        pin = read_run_spec(run_spec_path(files[-1])).model
-        variables = campaign.variables(asked, at.info, at.built) | campaign.server_variables(asked, pin)
+    asked = msgspec.structs.replace(request.each, options=(request.options,), folder=folder, workers=1)
+    pin = read_run_spec(run_spec_path(files[-1])).model
+    with guard.guarded() as at:
+        variables = campaign.variables(asked, at) | campaign.server_variables(asked, pin)
         services = compose.Services(at.project, variables)
         services.up("server")
         names = [f"/data/{file.name}" for file in own]
         text = services.ask("collector", "compare-runs", *names, "--base-url", "http://server:8080/v1")
-        found.extend(msgspec.json.decode(text, type=list[TaskVerdict]))
-        return 0
-
-    campaign.guarded(work)
-    return found
+    return msgspec.json.decode(text, type=list[TaskVerdict])
 
 
 def _show(report: Report) -> None:
@@ -227,10 +197,3 @@ def _place(one: TaskVerdict) -> str:
         return ""
     token = "" if one.divergence.token is None else f"token {one.divergence.token}, "
     return f"{one.divergence.where}, {one.divergence.field}, {token}character {one.divergence.character}"
-
-
-def _write(report: Report, path: Path) -> None:
-    try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error

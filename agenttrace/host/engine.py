@@ -49,9 +49,6 @@ class EngineInfo:
     """What the engine says of itself."""
 
     version: str
-    api_version: str
-    os: str
-    """Operating system the containers see; always `linux`."""
     arch: str
     """Debian's name of the processor architecture: `amd64`, `arm64`, …"""
     kernel: str
@@ -214,8 +211,6 @@ def _info(server: Mapping[str, Any], *, buildx: str, compose: str) -> EngineInfo
     status = json.dumps(info.get("DriverStatus") or [])
     return EngineInfo(
         version=server["Version"],
-        api_version=server["ApiVersion"],
-        os=server["Os"],
         arch=server["Arch"],
         kernel=info.get("KernelVersion", ""),
         rootless=any("rootless" in option for option in info.get("SecurityOptions") or ()),

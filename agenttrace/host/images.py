@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import os
@@ -10,7 +9,7 @@ import re
 import tempfile
 import time
 import uuid
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +20,9 @@ from agenttrace.store.jsonl import write_whole
 
 from . import base as bases
 from . import engine
-from .build_log import finished_step, reused_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 TARGETS = ("server", "sandbox", "collector")
 """What a campaign needs."""
@@ -71,14 +69,13 @@ class ImageSet:
     """`registry` or `mmdebstrap`."""
 
 
-def build(*, targets: Sequence[str] = TARGETS, report: Callable[[str], None] = engine.say) -> ImageSet:
+def build(*, targets: Sequence[str] = TARGETS) -> ImageSet:
     """Images of these targets, built as far as their inputs have changed since the last build.
 
     Safe to cut off at any time and to start again: a name moves to the new image only when that is complete.
 
     Args:
         targets: some of `TARGETS` and `EXTRA_TARGETS`.
-        report: gets one line of progress per step.
 
     Raises:
         UsageError: there is nothing to build on (see `base.decide`).
@@ -89,13 +86,13 @@ def build(*, targets: Sequence[str] = TARGETS, report: Callable[[str], None] = e
     stale = [target for target in targets if _label(found.get(target), _FINGERPRINT_LABEL) != wanted[target]]
     bases_used = {_label(image, _BASE_LABEL) for image in found.values()}
     if stale or len(bases_used) != 1:
-        base = bases.decide(report)
+        base = bases.decide()
         stale = [t for t in targets if t in stale or _label(found[t], _BASE_LABEL) != base.reference]
-        _build(stale, base, report)
+        _build(stale, base)
         found = _inspect(targets)
     facts = {target: _facts(found[target]) for target in targets}
     if odd := _disagreeing(facts):
-        _build(odd, bases.decide(report), report)
+        _build(odd, bases.decide())
         found = _inspect(targets)
         facts = {target: _facts(found[target]) for target in targets}
     return ImageSet(
@@ -116,20 +113,10 @@ def name(target: str) -> str:
     return f"agenttrace-{target}:{tag}{'' if arch is None else f'-{arch}'}"
 
 
-@dataclass(frozen=True, slots=True)
-class ImageState:
-    """What is there under the name of a target; both are `None` when nothing is."""
-
-    fingerprint: str | None
-    environment_digest: str | None
-
-
-def state(target: str) -> ImageState:
-    """The image of a target as it is, without building anything."""
+def state(target: str) -> tuple[str | None, str] | None:
+    """Fingerprint and environment digest of a target's image as it is; nothing is built."""
     image = _inspect([target]).get(target)
-    if image is None:
-        return ImageState(fingerprint=None, environment_digest=None)
-    return ImageState(fingerprint=_label(image, _FINGERPRINT_LABEL), environment_digest=_facts(image)[1])
+    return None if image is None else (_label(image, _FINGERPRINT_LABEL), _facts(image)[1])
 
 
 def fingerprint(target: str, root: Path = bases.ROOT) -> str:
@@ -141,7 +128,7 @@ def fingerprint(target: str, root: Path = bases.ROOT) -> str:
     return digest.hexdigest()
 
 
-def export(target: str, destination: Path, *, report: Callable[[str], None] = engine.say) -> None:
+def export(target: str, destination: Path) -> None:
     """Build the image of a target from scratch, with all time stamps clamped, into an OCI archive.
 
     From scratch means: no step, package list, package or wheel of an earlier build is used. Layers are not compressed,
@@ -152,7 +139,6 @@ def export(target: str, destination: Path, *, report: Callable[[str], None] = en
     Args:
         target: one of `TARGETS` and `EXTRA_TARGETS`.
         destination: file to write.
-        report: gets one line of progress per step.
 
     Raises:
         UsageError: there is nothing to build on (see `base.decide`).
@@ -162,7 +148,7 @@ def export(target: str, destination: Path, *, report: Callable[[str], None] = en
     # `--no-cache` alone still takes steps from builds that run at the same moment; cache mounts under a new name make
     # every step another one.
     fresh = f"BUILDKIT_CACHE_MOUNT_NS=agenttrace-{uuid.uuid4().hex[:12]}"
-    _build([target], bases.decide(report), report, output=("--no-cache", "--output", output, "--build-arg", fresh))
+    _build([target], bases.decide(), output=("--no-cache", "--output", output, "--build-arg", fresh))
     if reused := reused_steps(_log_file(target).read_text(encoding="utf-8")):
         raise ImageBuildError(
             f"{name(target)}: {', '.join(reused)} came from another build; run it again while nothing else is built"
@@ -191,23 +177,20 @@ def _label(image: Mapping[str, Any] | None, key: str) -> str | None:
     return None if value is None else str(value)
 
 
-def _build(
-    targets: Sequence[str], base: bases.Base, report: Callable[[str], None], *, output: Sequence[str] = ("--load",)
-) -> None:
+def _build(targets: Sequence[str], base: bases.Base, *, output: Sequence[str] = ("--load",)) -> None:
     # The collector first: it needs every stage, and BuildKit then works on them side by side.
     for target in sorted(targets):
         started = time.monotonic()
-        report(f"building {name(target)} on {base.origin} base")
-        with ExitStack() as stack:
-            argv = _argv(target, base, stack, output)
-            _build_one(target, argv, report)
-        report(f"built {name(target)} in {time.monotonic() - started:.1f} s")
+        engine.say(f"building {name(target)} on {base.origin} base")
+        with tempfile.TemporaryDirectory(prefix="agenttrace-") as work:
+            _build_one(target, _argv(target, base, Path(work), output))
+        engine.say(f"built {name(target)} in {time.monotonic() - started:.1f} s")
     if targets:
         label = f"label={bases.PROJECT_LABEL}"
         engine.run(["docker", "image", "prune", "--force", "--filter", label], check=False)
 
 
-def _argv(target: str, base: bases.Base, stack: ExitStack, output: Sequence[str]) -> list[str]:
+def _argv(target: str, base: bases.Base, work: Path, output: Sequence[str]) -> list[str]:
     # The builder of the engine itself: another one would neither see a local base nor load what it built.
     builder = engine.run(["docker", "context", "show"]).stdout.strip() or "default"
     argv = ["docker", "buildx", "build", "--builder", builder, "--progress", "plain", "--provenance=false", *output]
@@ -222,7 +205,7 @@ def _argv(target: str, base: bases.Base, stack: ExitStack, output: Sequence[str]
         if os.environ.get(variable):
             argv += ["--build-arg", variable]
     if base.apt_source is not None:
-        source = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="agenttrace-")), "apt-source")
+        source = work / "apt-source"
         source.write_text(base.apt_source, encoding="utf-8")
         argv += ["--build-arg", "SNAPSHOT=", "--secret", f"id=apt-source,src={source}"]
     if base.origin == "mmdebstrap" or os.environ.get("AGENTTRACE_BUILD_NETWORK") == "host":
@@ -233,7 +216,7 @@ def _argv(target: str, base: bases.Base, stack: ExitStack, output: Sequence[str]
     return [*argv, str(bases.ROOT)]
 
 
-def _build_one(target: str, argv: Sequence[str], report: Callable[[str], None]) -> None:
+def _build_one(target: str, argv: Sequence[str]) -> None:
     steps: dict[str, str] = {}
     path = _log_file(target)
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(bases.source_date_epoch())}
@@ -243,7 +226,7 @@ def _build_one(target: str, argv: Sequence[str], report: Callable[[str], None]) 
             log.write(line + "\n")
             step = finished_step(line, steps)
             if step is not None:
-                report(f"  {step}")
+                engine.say(f"  {step}")
 
         try:
             engine.run(argv, env=environment, on_line=on_line)
@@ -259,16 +242,23 @@ def _log_file(target: str) -> Path:
 
 def _log_folder() -> Path:
     folder = bases.ROOT / ".nox" / "logs"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return _log_folder_elsewhere()
-    return folder if os.access(folder, os.W_OK) else _log_folder_elsewhere()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
-@functools.cache
-def _log_folder_elsewhere() -> Path:
-    return Path(tempfile.mkdtemp(prefix="agenttrace-"))
+def finished_step(line: str, steps: dict[str, str]) -> str | None:
+    """Name and duration of the step that this line of BuildKit's plain progress ends; `steps` holds those begun."""
+    if started := re.match(r"(#\d+) \[(?!internal|auth)([^\]]+)\]", line):
+        steps[started[1]] = started[2]
+    ended = re.match(r"(#\d+) DONE ([\d.]+)s", line)
+    return f"{steps[ended[1]]}: {ended[2]} s" if ended and ended[1] in steps and ended[2] != "0.0" else None
+
+
+def reused_steps(log: str) -> list[str]:
+    """Names of the steps that a build took from the cache, by BuildKit's plain progress; a `FROM` is no step."""
+    steps = dict(re.findall(r"^(#\d+) \[(?!internal|auth)([^\]]+)\] (?!FROM )", log, flags=re.MULTILINE))
+    cached = dict.fromkeys(re.findall(r"^(#\d+) CACHED$", log, flags=re.MULTILINE))
+    return [steps[number] for number in cached if number in steps]
 
 
 def _disagreeing(facts: Mapping[str, Sequence[str]]) -> list[str]:

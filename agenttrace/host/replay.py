@@ -1,103 +1,220 @@
-"""`replay`: runs a record file again from its cassette, with the real sandbox and no model."""
+"""`replay` and `reproduce`: a record file run again from its cassette; a release made again and compared row by row."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from agenttrace.campaign.options import like
-from agenttrace.errors import StorageError, UsageError
-from agenttrace.host import campaign, checkouts, compose, images
-from agenttrace.host.follow import follow
-from agenttrace.store.opening import the_file
-from agenttrace.store.read import read_run_spec, run_spec_path
+from agenttrace.campaign.replay import report
+from agenttrace.campaign.replay.findings import as_text, located
+from agenttrace.campaign.replay.rows import metadata_digest
+from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.host import campaign, checkouts, compose, engine, guard, images
+from agenttrace.records import Trace
+from agenttrace.records.compare import record_differences
+from agenttrace.store.opening import content, the_file
+from agenttrace.store.read import RecordIndex, read_run_spec, read_traces, run_spec_path
 from agenttrace.tasks import SWE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from agenttrace.campaign.replay.findings import ReplayFinding
     from agenttrace.host.checkouts import Places
 
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a person asks for; see `reproducing` for the arguments."""
-
-    file: Path
-    workers: int
-    repeats: int = 1
-    json: Path | None = None
-    places: Places | None = None
+EXIT_DIFFERS = 1
 
 
-def replay(request: Request) -> int:
+def replay(
+    file: Path, *, workers: int, repeats: int = 1, json: Path | None = None, places: Places | None = None
+) -> int:
     """Replay a record file and return the exit status: 0 when every trace is byte-identical but for measured fields.
+
+    Args:
+        file: the record file.
+        workers: tasks replayed at a time.
+        repeats: how often each trace is replayed.
+        json: where the findings go.
+        places: where rows and repositories of tasks over checkouts lie.
 
     Raises:
         AgentTraceError: the file, its run spec, its cassette, its tasks or a worker cannot be had.
     """
-    request = msgspec.structs.replace(request, file=the_file(request.file))
-    check_workers(request.workers)
-    if request.repeats < 1:
-        raise UsageError(f"--repeat {request.repeats}: expected 1 or more")
-    words = ["--workers", str(request.workers), "--repeat", str(request.repeats)]
-    status, found = over_file(request.file, "replay", words, workers=request.workers, places=request.places)
-    if request.json is not None and found:
-        try:
-            request.json.write_bytes(found)
-        except OSError as error:
-            raise StorageError(f"cannot write {request.json}: {error.strerror}") from error
+    if repeats < 1:
+        raise UsageError(f"--repeat {repeats}: expected 1 or more")
+    words = ["--repeat", str(repeats)]
+    status, found = over_file(the_file(file), "replay", words, workers=workers, places=places)
+    if json is not None and found:
+        write_findings(json, found)
     return status
 
 
-def check_workers(workers: int) -> None:
-    """Refuse a number of workers that cannot be started.
+def reproduce(
+    file: Path | None,
+    *,
+    workers: int = 1,
+    live: bool = False,
+    anyway: bool = False,
+    json: Path | None = None,
+    places: Places | None = None,
+) -> int:
+    """Make a record file again, or those of the newest release; return the exit status: 0 when all rows are identical.
+
+    Args:
+        file: a record file; `None` for those of the newest release.
+        workers: tasks replayed at a time.
+        live: collect again with the model instead of replaying.
+        anyway: go on although inputs here are not those of the run spec.
+        json: where the findings go.
+        places: where rows and repositories of tasks over checkouts lie.
 
     Raises:
-        UsageError: names the number and what is possible.
+        AgentTraceError: a file, an input or a worker cannot be had, or an input is not that of the run spec.
     """
-    if not 1 <= workers <= campaign.MAX_WORKERS:
-        raise UsageError(f"--workers {workers}: expected 1 to {campaign.MAX_WORKERS}")
+    words = [flag for flag, on in (("--rows-only", live), ("--anyway", anyway)) if on]
+    statuses, bodies = [], []
+    for one in [file] if file is not None else released(compose.ROOT / "datasets"):
+        engine.say(f"reproducing {one}")
+        records = the_file(one)
+        found = over_file(records, "reproduce", words, workers=workers, places=places, sandbox=not live)
+        status, body = max(found[0], _compare_metadata(records)), msgspec.json.decode(found[1] or b"{}")
+        if live and (status == 0 or anyway):
+            status, findings = _live(records, places)
+            body["live"] = msgspec.to_builtins(findings)
+        statuses.append(status)
+        bodies.append(body)
+    if json is not None:
+        write_findings(json, msgspec.json.encode(bodies))
+    return next(filter(None, statuses), 0)
+
+
+def write_findings(path: Path, found: bytes) -> None:
+    """Write what was found, as JSON to be read; the path may be a pipe.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    try:
+        path.write_bytes(msgspec.json.format(found, indent=2) + b"\n")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def over_file(
-    file: Path, verb: str, words: list[str], *, workers: int, places: Places | None = None, sandbox: bool = True
+    file: Path, verb: str, words: Sequence[str], *, workers: int, places: Places | None = None, sandbox: bool = True
 ) -> tuple[int, bytes]:
     """Run a verb of the collector over a record file, beside sandboxes that fit it; return status and output.
 
     Args:
         file: the record file; run spec and cassette lie beside it.
         verb: of the command line inside the container.
-        words: its arguments after the file.
-        workers: sandboxes.
+        words: its arguments, but for file and workers.
+        workers: sandboxes, and tasks at a time.
         places: where rows and repositories of tasks over checkouts lie.
         sandbox: whether sandboxes are needed at all.
 
     Raises:
+        UsageError: so many workers cannot be started.
         AgentTraceError: the run spec cannot be read, or something cannot be started.
     """
+    if not 1 <= workers <= campaign.MAX_WORKERS:
+        raise UsageError(f"--workers {workers}: expected 1 to {campaign.MAX_WORKERS}")
     options = like(read_run_spec(run_spec_path(file)))
     over_checkouts = options.dataset == SWE
     checkouts.check(places)
-    output = bytearray()
-
-    def work(at: campaign.Engine) -> int:
-        variables = campaign.collector_variables(file.parent, workers, at.info, at.built)
+    with guard.guarded(targets=checkouts.TARGETS if over_checkouts else images.TARGETS) as at:
+        variables = campaign.collector_variables(file.parent, workers, at)
         services = compose.Services(at.project, {**variables, **checkouts.variables(places)})
-        compose.ensure_volumes(at.sdk)
         if over_checkouts:
             checkouts.prepare(services, options.of_checkouts, places)
         if sandbox:
             services.up(checkouts.SANDBOX if over_checkouts else "sandbox")
         name = f"{at.project}-collector-{os.getpid()}"
+        asked = [verb, f"/data/{file.name}", "--workers", str(workers), *words]
         with tempfile.TemporaryFile() as written:
-            process = services.start(name, "collector", verb, f"/data/{file.name}", *words, output=written.fileno())
-            status = follow(process, at.sdk, at.project, name)
+            process = services.start(name, "collector", *asked, output=written.fileno())
+            status = guard.follow(process, at, name)
             written.seek(0)
-            output.extend(written.read())
-        return status
+            return status, written.read()
 
-    targets = checkouts.TARGETS if over_checkouts else images.TARGETS
-    return campaign.guarded(work, targets=targets), bytes(output)
+
+def released(folder: Path) -> list[Path]:
+    """Return the record files of the newest release: the folder with the youngest `manifest.json`.
+
+    Raises:
+        UsageError: there is no release, or it holds no record file with a run spec.
+    """
+    manifests = sorted(folder.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime_ns)
+    if not manifests:
+        raise UsageError(f"no released data set in {folder} (a folder with a manifest.json): name a record file")
+    newest = manifests[-1].parent
+    found = [*sorted(newest.glob("records/*.jsonl")), *sorted(newest.glob("*.jsonl"))]
+    files = [path for path in found if run_spec_path(path).is_file()]
+    if not files:
+        raise UsageError(f"{newest} holds no record file (.jsonl) with a run spec (.run.json) beside it")
+    return files
+
+
+def _compare_metadata(file: Path) -> int:
+    """Compare the metadata of a file with the digest that its release stored, if there is one around it."""
+    stored = _stored_digest(file)
+    if stored is None:
+        return 0
+    ours = metadata_digest(file)
+    engine.say(f"metadata digest {'as released' if stored == ours else f'{ours}, released was {stored}'}")
+    return EXIT_DIFFERS if stored != ours else 0
+
+
+def _stored_digest(file: Path) -> str | None:
+    """Return the metadata digest that the release stored for a file, if there is a release around it.
+
+    Raises:
+        DataError: its manifest is not JSON.
+    """
+    around = file.resolve().parent
+    places = [around, around.parent] if around.name == "records" else [around]
+    manifest = next((path for folder in places if (path := folder / "manifest.json").is_file()), None)
+    if manifest is None:
+        return None
+    try:
+        body = msgspec.json.decode(content(manifest))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{manifest}: not JSON: {error}") from error
+    found = body.get("metadata_sha256") if isinstance(body, dict) else None
+    if isinstance(found, dict):
+        found = found.get(file.name)
+    return found if isinstance(found, str) else None
+
+
+def _live(file: Path, places: Places | None) -> tuple[int, list[ReplayFinding]]:
+    """Collect the campaign again with the model and compare every byte but the measured fields.
+
+    Metadata is left to the comparison of rows, which plans with the run spec's own inputs.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    folder = compose.ROOT / "datasets" / f"reproduce_{stamp}"
+    folder.mkdir(parents=True)
+    options = msgspec.structs.replace(like(read_run_spec(run_spec_path(file))), output=file.name)
+    status = campaign.collect(campaign.Request(options=(options,), folder=folder, workers=1, places=places))
+    if status:
+        return status, []
+    made = {trace.trace_id: trace for trace in read_traces(folder / file.name)}
+    index, findings = RecordIndex(file), []
+    identical = 0
+    for trace_id in index.ids:
+        trace = made.get(trace_id)
+        lines = (index.line(trace_id), b"{}" if trace is None else msgspec.json.encode(trace))
+        differ = [one for one in record_differences(Trace, *lines) if one.field.partition(".")[0] != "metadata"]
+        found = [located(trace_id, None, one, trace) for one in differ]
+        identical += not found
+        findings += found
+    for one in findings[: report.SHOWN_FINDINGS]:
+        engine.say(as_text(one))
+    engine.say(f"live: {identical} of {len(index.ids)} traces byte-identical but for the measured fields; {folder}")
+    return (EXIT_DIFFERS if findings else 0), findings

@@ -19,7 +19,7 @@ from agenttrace.host.workers import SandboxContainer, sandbox_project
 from agenttrace.sandbox.runner import tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from agenttrace.fixture.build import Fixture
@@ -51,14 +51,13 @@ class Place:
     differences: tuple[TreeDifference, ...]
 
 
-def verify(folder: Path = TESTDATA, report: Callable[[str], None] = engine.say) -> tuple[Place, ...]:
+def verify(folder: Path = TESTDATA) -> tuple[Place, ...]:
     """Compare the NL2Bash fixture in its three places with its released description.
 
     A tree that was cloned and never generated first gets what git could not carry.
 
     Args:
         folder: the repository's tree.
-        report: gets a line of progress for what takes time or changes something.
 
     Raises:
         DataError: this checkout's description of the fixture is not the released one, or a tree is not there.
@@ -70,17 +69,17 @@ def verify(folder: Path = TESTDATA, report: Callable[[str], None] = engine.say) 
                 f"fixture {FIXTURE}: this checkout describes {digest(fixture)}, but {released} was released; "
                 "if the change is meant, it is a new release: write the new digest to agenttrace/fixture/released.toml"
             )
-        here = _repository(fixture, folder, report)
+        here = _repository(fixture, folder)
     except FixtureError as error:
         raise DataError(str(error)) from error
     with sandbox_project("fixture", ("sandbox",)) as (project, env):
         return here, _image(fixture, env), _worker(fixture, project, env)
 
 
-def _repository(fixture: Fixture, folder: Path, report: Callable[[str], None]) -> Place:
+def _repository(fixture: Fixture, folder: Path) -> Place:
     found = compare(fixture, folder)
     if found.fresh:
-        report(f"{folder} is as git left it: making its times, modes and empty folders")
+        engine.say(f"{folder} is as git left it: making its times, modes and empty folders")
         found = restore(fixture, folder)
     if found.unread:
         raise DataError(f"{found.unread}: give yourself the right to read it and run again")

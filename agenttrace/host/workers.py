@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from agenttrace.errors import WorkerLostError
 from agenttrace.host import compose, engine, images
-from agenttrace.host.lock import only_one
+from agenttrace.host.guard import guarded
 from agenttrace.sandbox.client import Worker
 
 if TYPE_CHECKING:
@@ -91,16 +91,5 @@ def sandbox_project(purpose: str, targets: Sequence[str] = images.TARGETS) -> It
     Raises:
         UsageError: another one for this purpose runs from this checkout.
     """
-    engine.check()
-    project = f"{compose.project_name()}-{purpose}"
-    # What an earlier one left is swept away, which must not be a living one's.
-    with only_one(compose.ROOT / ".nox" / f"{project}.lock", what=f"session with workers ({purpose})"):
-        built = images.build(targets=targets)
-        sdk = compose.client()
-        compose.ensure_volumes(sdk)
-        known = {f"AGENTTRACE_{target.upper().replace('-', '_')}_IMAGE": name for target, name in built.names.items()}
-        compose.sweep(sdk, project)
-        try:
-            yield project, {**compose.clean_environment(), **known}
-        finally:
-            compose.sweep(sdk, project)
+    with guarded(purpose, targets=targets) as at:
+        yield at.project, {**compose.clean_environment(), **compose.image_variables(at.built.names)}

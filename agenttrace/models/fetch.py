@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -24,7 +25,6 @@ from agenttrace.models import hub
 from agenttrace.models.gguf import read_facts
 from agenttrace.models.pins import BUNDLED, stored_file
 from agenttrace.models.reference import DEFAULT_CONTEXT, ModelRef, is_complete, is_settled, locate, provisional
-from agenttrace.models.transfer import Transfer
 from agenttrace.records import ModelPin, Record
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _CHUNK_BYTES = 1 << 20
+_LINE_EVERY_S = 5.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -41,6 +42,60 @@ class Fetched(Record, frozen=True, kw_only=True):
 
     pin: ModelPin
     path: Path
+
+
+class Transfer:
+    """Progress of one file: a bar on a terminal, a line now and then anywhere else.
+
+    Attributes:
+        bar: to be entered as a context while bytes come.
+
+    Args:
+        label: what is fetched.
+        total: its size, bytes.
+        out: where to show it; `None` is nowhere.
+    """
+
+    def __init__(self, label: str, total: int, out: Console | None = None) -> None:
+        from rich import progress as shown  # noqa: PLC0415 - heavy
+
+        self._out = out
+        self._line_at = time.monotonic()
+        figures = (shown.DownloadColumn(), shown.TransferSpeedColumn(), "ETA", shown.TimeRemainingColumn())
+        self.bar = shown.Progress(
+            "[bold]{task.description}[/]",
+            shown.BarColumn(bar_width=24),
+            *figures,
+            console=out,
+            disable=out is None or not out.is_terminal,
+        )
+        self._figures = figures
+        self._task = self.bar.add_task(label, total=total, start=False)
+
+    def at(self, done: int) -> None:
+        """Say that `done` bytes of the file are there."""
+        task = self.bar.tasks[0]
+        if not task.started:  # the rate is that of this run: what an earlier one has left counts for nothing
+            task.completed = done
+            self.bar.start_task(self._task)
+        self.bar.update(self._task, completed=done)
+        if self._out is None or self._out.is_terminal:
+            return
+        now = time.monotonic()
+        if now - self._line_at >= _LINE_EVERY_S or done == task.total:
+            self._line_at = now
+            self._out.print(self.line(), markup=False)
+
+    def line(self) -> str:
+        """Return the line for what is there: share, bytes, rate of this run, time left."""
+        task = self.bar.tasks[0]
+        told = (column if isinstance(column, str) else str(column.render(task)) for column in self._figures)
+        return f"{task.description}: {task.percentage:.0f} %, {' '.join(told)}"
+
+    def note(self, text: str) -> None:
+        """Tell of something that happened on the way."""
+        if self._out is not None:
+            self._out.print(f"{self.bar.tasks[0].description}: {text}", markup=False)
 
 
 def sha256_of(path: Path) -> str:
@@ -93,7 +148,8 @@ def fetch(ref: ModelRef, models_dir: Path, *, mirror_dir: Path | None = None, ou
             if target.exists():
                 _verify_or_set_aside(target, target, ref)
             else:
-                with Transfer(ref.artifact, ref.bytes or 0, out) as shown:
+                shown = Transfer(ref.artifact, ref.bytes or 0, out)
+                with shown.bar:
                     _fill(part, ref, _local_source(ref, mirror_dir), shown)
                 _verify_or_set_aside(Path(part.name), target, ref)
                 _put_in_place(part, target)
@@ -110,13 +166,11 @@ def completed(ref: ModelRef, path: Path) -> ModelPin:
     """Return the pin of a verified file, with what was not known before taken from the file's own header.
 
     Raises:
-        DataError: it is no GGUF file, one part of several, or has no chat template.
+        DataError: it is no GGUF file, or has no chat template.
     """
     if is_complete(ref):
         return provisional(ref)
     facts = read_facts(path)
-    if facts.parts > 1:
-        raise DataError(f"{ref.name}: one of {facts.parts} parts; join them with `llama-gguf-split --merge`")
     template = ref.chat_template_sha256 or facts.chat_template_sha256
     if template is None:
         raise DataError(f"{ref.name}: the file has no chat template, so llama-server cannot put tools before it")
@@ -184,9 +238,8 @@ def _agreed(ref: ModelRef) -> ModelRef:
     sha256, size = ref.sha256 or stated.sha256, ref.bytes or stated.bytes
     if sha256 is None or size is None:
         raise hub.FetchError(f"{ref.name}: the Hub states no SHA-256 of this file; give --sha256 and --size")
-    revision = stated.commit or ref.revision or ""
-    name = ref.name.replace(f"@{ref.revision}:", f"@{revision}:")
-    return msgspec.structs.replace(ref, name=name, revision=revision, bytes=size, sha256=sha256)
+    name = ref.name.replace(f"@{ref.revision}:", f"@{stated.revision}:")
+    return msgspec.structs.replace(stated, name=name, bytes=size, sha256=sha256)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,6 @@ class GgufFacts(Record, frozen=True, kw_only=True):
         quantization: tensor format of most tensors, such as `Q8_0`.
         context_length: tokens the model was trained for.
         chat_template_sha256: digest of the template as llama-server reports it (see `served_template`).
-        parts: number of files the model is split into; 1 for a whole one.
     """
 
     architecture: str | None
@@ -47,7 +46,6 @@ class GgufFacts(Record, frozen=True, kw_only=True):
     quantization: str | None
     context_length: int | None
     chat_template_sha256: str | None
-    parts: int
 
 
 def read_facts(path: Path) -> GgufFacts:
@@ -65,14 +63,12 @@ def read_facts(path: Path) -> GgufFacts:
     kind = found.get("general.file_type")
     context = found.get(f"{architecture}.context_length")
     template = _text(found.get("tokenizer.chat_template"))
-    parts = found.get("split.count")
     return GgufFacts(
         architecture=architecture,
         size_label=_text(found.get("general.size_label")),
         quantization=_FORMATS.get(kind, f"type {kind}") if isinstance(kind, int) else None,
         context_length=context if isinstance(context, int) and context > 0 else None,
         chat_template_sha256=hashlib.sha256(served_template(template)).hexdigest() if template else None,
-        parts=parts if isinstance(parts, int) and parts > 1 else 1,
     )
 
 

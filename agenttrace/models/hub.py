@@ -5,7 +5,9 @@ Addresses, token and the meaning of refusals are the library's, and so are `HF_E
 file of a new random name, so what a cut or killed one has left is never gone on with, and after a kill never removed.
 So bytes are asked for here, from an offset on. Xet storage is read through the Hub's plain HTTP bridge.
 
-The token goes to the endpoint alone: the client drops it when a redirect leaves the endpoint's origin.
+The token goes to the endpoint alone: the client drops it when a redirect leaves the endpoint's origin. What must not be
+seen (the token, a proxy's password) reaches a container on its standard input: on no command line, in no file, and in
+no environment that the engine shows to whoever may ask it.
 """
 
 from __future__ import annotations
@@ -13,12 +15,15 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+import msgspec
+
 from agenttrace import __version__
-from agenttrace.errors import AgentTraceError, DataError
+from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.records import Record
 
 if TYPE_CHECKING:
@@ -40,6 +45,13 @@ _TRUE = {"1", "ON", "YES", "TRUE"}
 _AGAIN = {408, 429, 500, 502, 503, 504}
 _PARTIAL, _RANGE_REFUSED, _UNAUTHORIZED, _FORBIDDEN = 206, 416, 401, 403
 _SHOWN_CHARS = 200
+pause = time.sleep
+"""Waits between two tries; a name of its own for the tests."""
+PASSED_ON = (
+    *("HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+)
+"""Variables of the user that reach the fetcher."""
 
 
 class FetchError(AgentTraceError):
@@ -56,16 +68,42 @@ class TryAgainError(FetchError):
         super().__init__(message)
 
 
-class Stated(Record, frozen=True, kw_only=True):
-    """What the Hub states of a file: size in bytes, SHA-256 (LFS files only), and the commit of the revision."""
+class HostSettings(Record, frozen=True, kw_only=True):
+    """What the host hands to a container that may reach out, so that no secret stands where others can read it.
 
-    bytes: int | None
-    sha256: str | None
-    commit: str | None
+    Attributes:
+        environment: variables of `PASSED_ON`.
+        certificates: PEM text of the authorities to trust instead of the usual ones.
+    """
+
+    environment: dict[str, str]
+    certificates: str | None = None
 
 
-def offline() -> bool:
-    """Return whether `HF_HUB_OFFLINE` (or `TRANSFORMERS_OFFLINE`) forbids the network."""
+@contextlib.contextmanager
+def host_settings(given: bytes | None) -> Iterator[None]:
+    """Set what the host handed over (`HostSettings` as JSON), if anything.
+
+    Raises:
+        UsageError: it is not what was agreed.
+    """
+    if given is None:
+        yield
+        return
+    try:
+        asked = msgspec.json.decode(given, type=HostSettings)
+    except msgspec.DecodeError as error:
+        raise UsageError(f"--from-host: {error}") from error
+    os.environ.update({name: value for name, value in asked.environment.items() if name in PASSED_ON})
+    with tempfile.NamedTemporaryFile("w", suffix=".pem", encoding="utf-8") as bundle:
+        bundle.write(asked.certificates or "")
+        bundle.flush()
+        if asked.certificates is not None:
+            os.environ.update(SSL_CERT_FILE=bundle.name, GIT_SSL_CAINFO=bundle.name)
+        yield
+
+
+def _offline() -> bool:
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.upper() in _TRUE
 
@@ -75,22 +113,13 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
-def shown_endpoint() -> str:
+def _shown_endpoint() -> str:
     """Return the endpoint without any password in it, for messages."""
     try:
         parts = urlsplit(endpoint())
     except ValueError:
         return "HF_ENDPOINT"
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-
-
-def how_to_get(ref: ModelRef) -> str:
-    """Return what a user can do when the Hub cannot be reached, as the end of a message."""
-    return (
-        "Check the network (behind a proxy: HTTPS_PROXY, AGENTTRACE_CA_BUNDLE), name a mirror of the Hub in "
-        f"HF_ENDPOINT, or bring {ref.described} here some other way, put it into a folder and name that folder in "
-        "AGENTTRACE_MODELS_MIRROR"
-    )
 
 
 def connection_errors() -> tuple[type[Exception], ...]:
@@ -101,8 +130,10 @@ def connection_errors() -> tuple[type[Exception], ...]:
     return tuple(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
 
 
-def stated(ref: ModelRef) -> Stated:
-    """Return what the Hub states of the file, without its bytes; a failure that may pass is tried once more.
+def stated(ref: ModelRef) -> ModelRef:
+    """Return the model with size, SHA-256 (large files only) and commit as the Hub states them now.
+
+    A failure that may pass is tried once more.
 
     Raises:
         TryAgainError: no answer within some seconds, or one that says "later".
@@ -115,17 +146,18 @@ def stated(ref: ModelRef) -> Stated:
         return _head(ref)
 
 
-def _head(ref: ModelRef) -> Stated:
+def _head(ref: ModelRef) -> ModelRef:
     with _explained(ref):
         from huggingface_hub import get_hf_file_metadata  # noqa: PLC0415
 
         found = get_hf_file_metadata(
             _url(ref), token=_token(), timeout=CONNECT_S, library_name="agenttrace", library_version=__version__
         )
-    return Stated(
+    return msgspec.structs.replace(
+        ref,
+        revision=found.commit_hash if _COMMIT.fullmatch(found.commit_hash or "") else ref.revision,
         bytes=found.size if found.size and found.size > 0 else None,
         sha256=found.etag if _SHA256.fullmatch(found.etag or "") else None,
-        commit=found.commit_hash if _COMMIT.fullmatch(found.commit_hash or "") else None,
     )
 
 
@@ -169,21 +201,16 @@ def wait_or_raise(error: TryAgainError, failures: int) -> None:
     pause(wait_s)
 
 
-def pause(seconds: float) -> None:
-    """Wait between two tries; a function of its own for the tests."""
-    time.sleep(seconds)
-
-
 def _url(ref: ModelRef) -> str:
     from huggingface_hub import hf_hub_url  # noqa: PLC0415
 
-    if offline():
+    if _offline():
         raise FetchError(
             f"{ref.name}: HF_HUB_OFFLINE forbids the network, and {ref.described} is not in the models folder "
             "yet. Unset it, or put the file into a folder and name that folder in AGENTTRACE_MODELS_MIRROR"
         )
     if not _is_address(endpoint()):
-        raise FetchError(f"HF_ENDPOINT is {shown_endpoint()!r}, expected an address such as {DEFAULT_ENDPOINT}")
+        raise FetchError(f"HF_ENDPOINT is {_shown_endpoint()!r}, expected an address such as {DEFAULT_ENDPOINT}")
     return hf_hub_url(ref.repo or "", ref.in_repo, revision=ref.revision, endpoint=endpoint())
 
 
@@ -218,20 +245,23 @@ def _explained(ref: ModelRef) -> Iterator[None]:
         reason = _printable(str(error)) or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in reason:
             raise FetchError(
-                f"{shown_endpoint()} (or a proxy before it) has a certificate that this machine does not trust; "
+                f"{_shown_endpoint()} (or a proxy before it) has a certificate that this machine does not trust; "
                 "name the bundle of its authority in AGENTTRACE_CA_BUNDLE (SSL_CERT_FILE outside the containers)"
             ) from error
         if isinstance(error, OSError):  # certificates that cannot be read, among them
             raise FetchError(f"{ref.name}: no connection can be made: {reason}; is SSL_CERT_FILE right?") from error
-        message = f"{ref.name}: cannot reach {shown_endpoint()} ({reason}). {how_to_get(ref)}"
-        raise TryAgainError(message) from error
+        raise TryAgainError(
+            f"{ref.name}: cannot reach {_shown_endpoint()} ({reason}). Check the network (behind a proxy: HTTPS_PROXY, "
+            f"AGENTTRACE_CA_BUNDLE), name a mirror of the Hub in HF_ENDPOINT, or bring {ref.described} here some other "
+            "way, put it into a folder and name that folder in AGENTTRACE_MODELS_MIRROR"
+        ) from error
 
 
 def _refused(ref: ModelRef, error: Any) -> FetchError:  # noqa: ANN401 - HfHubHTTPError
     from huggingface_hub import errors  # noqa: PLC0415
 
     status = error.response.status_code
-    where = f"{shown_endpoint()}/{ref.repo}"
+    where = f"{_shown_endpoint()}/{ref.repo}"
     token = "HF_TOKEN was sent" if _token() else "no HF_TOKEN is set"
     if status in _AGAIN:
         later = error.response.headers.get("retry-after", "")

@@ -72,6 +72,9 @@ class ModelRef(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         for field, value, pattern, expected in checks:
             if value is not None and (not pattern.fullmatch(value) or ".." in value):
                 raise ValueError(f"{field} is {value!r}, expected {expected}")
+        if _SPLIT.search(self.artifact):
+            join = "join them with `llama-gguf-split --merge FIRST_PART OUT.gguf` and name OUT.gguf"
+            raise ValueError(f"{self.artifact} is one part of several; {join}")
         if "/" in self.artifact:
             raise ValueError(f"artifact is {self.artifact!r}, expected a file name without folders")
         if self.source == "hub" and not (self.repo and self.revision):
@@ -186,11 +189,6 @@ def _of_the_hub(model: str, given: dict[str, Any]) -> ModelRef:
     revision, colon, file = rest.partition(":")
     if not (at and colon):
         raise UsageError(f"unknown model {model!r}; {_what_is_possible()}")
-    if _SPLIT.search(file):
-        raise UsageError(
-            f"{model}: {file} is one part of several; join them with "
-            "`llama-gguf-split --merge FIRST_PART OUT.gguf` and name OUT.gguf"
-        )
     if not file.endswith(".gguf"):
         raise UsageError(
             f"{model}: llama-server reads GGUF files, and {file or 'nothing'} is none; {_what_is_possible()}"
@@ -244,6 +242,18 @@ def is_complete(ref: ModelRef) -> bool:
     """Return whether a pin can be made of it without looking at the file."""
     needed = (ref.size, ref.quantization, ref.chat_template_sha256, ref.context_length)
     return is_settled(ref) and None not in needed
+
+
+def told(pin: ModelPin) -> list[str]:
+    """Return the lines that tell of a fetched model: name, size, digest and who said it, licence."""
+    who = {
+        "pinned": "as pinned by the kit",
+        "given": "as given",
+        "hub": "as the Hub states it now, not pinned: give --sha256 and --size to hold it",
+        "computed": "computed from the file, nothing to compare it with",
+    }[pin.digest_from]
+    lines = [f"model {pin.name}", f"{pin.bytes} bytes, SHA-256 {pin.sha256} ({who})"]
+    return lines + [f"licence {pin.licence}"] * (pin.licence is not None)
 
 
 def mirror_folder() -> Path | None:

@@ -16,10 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Remove containers, volumes and networks."""
-    from agenttrace.host import cleaning, engine  # noqa: PLC0415
+    from agenttrace.host import compose, engine  # noqa: PLC0415
 
     engine.check()
-    report = cleaning.clean(images=arguments.images, everything=arguments.all)
-    for line in report.lines:
-        engine.say(line)
-    return 0 if report.complete else 1
+    return 0 if compose.clean(engine.say, images=arguments.images, everything=arguments.all) else 1

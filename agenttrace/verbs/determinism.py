@@ -32,7 +32,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the campaign several times and say where runs part."""
     from agenttrace.campaign.options import Options  # noqa: PLC0415
-    from agenttrace.host.determinism import Request, determinism  # noqa: PLC0415
+    from agenttrace.host import determinism  # noqa: PLC0415
+    from agenttrace.host.campaign import Request  # noqa: PLC0415
+    from agenttrace.host.compose import ROOT  # noqa: PLC0415
 
     asked.check_json(arguments.json)
     try:
@@ -40,18 +42,21 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError:
         raise UsageError(f"--concurrency {arguments.concurrency}: expected numbers with commas, such as 1,4") from None
     default = 3 if arguments.against is None else 1
-    return determinism(
-        Request(
-            options=asked.campaign_options(arguments, Options(), arguments.dataset),
+    return determinism.determinism(
+        determinism.Request(
+            each=Request(
+                options=(asked.campaign_options(arguments, Options(), arguments.dataset),),
+                folder=ROOT / "datasets",
+                base_url=arguments.base_url,
+                size=arguments.size,
+                sha256=arguments.sha256,
+                places=asked.places(arguments),
+            ),
             repeats=default if arguments.repeat is None else arguments.repeat,
             concurrency=concurrency,
             against=arguments.against,
             vary_seed=arguments.vary_seed,
-            base_url=arguments.base_url,
-            size=arguments.size,
-            sha256=arguments.sha256,
             json=arguments.json,
             keep=arguments.keep,
-            places=asked.places(arguments),
         )
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError
@@ -16,27 +15,22 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("targets", nargs="*", metavar="IMAGE", help="default: those of a campaign; the checks take all")
     parser.add_argument("--all", action="store_true", help="all images, also those that only some verbs use")
     parser.add_argument("--check-reproducible", action="store_true", help="build each twice from scratch, compare")
-    parser.add_argument("--sbom", type=Path, metavar="FOLDER", help="write a bill of materials per image (CycloneDX)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Build, compare or describe images."""
-    from agenttrace.host import engine, images, rebuild, sbom  # noqa: PLC0415
+    """Build or compare images."""
+    from agenttrace.host import engine, images, rebuild  # noqa: PLC0415
 
     known = (*images.TARGETS, *images.EXTRA_TARGETS)
     if unknown := [target for target in arguments.targets if target not in known]:
         raise UsageError(f"no image {', '.join(unknown)}; there are {', '.join(known)}")
-    everything = arguments.all or arguments.check_reproducible or arguments.sbom is not None
+    everything = arguments.all or arguments.check_reproducible
     targets = tuple(arguments.targets) or (known if everything else images.TARGETS)
     engine.check()
-    if arguments.check_reproducible and not rebuild.check_reproducible(targets):
-        return 1
-    if arguments.check_reproducible and arguments.sbom is None:
-        return 0
+    if arguments.check_reproducible:
+        return 0 if rebuild.check_reproducible(targets) else 1
     built = images.build(targets=targets)
     for target, name in built.names.items():
         print(f"{name}  environment {built.environment_digests[target]}")  # noqa: T201 - the verb's result
     print(f"base: {built.base_origin}")  # noqa: T201
-    for file in () if arguments.sbom is None else sbom.write(built, arguments.sbom):
-        print(file)  # noqa: T201
     return 0

@@ -56,10 +56,10 @@ def check(arguments: argparse.Namespace) -> None:
 
 def on_host(arguments: argparse.Namespace, words: list[str], verb: str = "publish") -> int:
     """Make the folder and upload it in containers of their own."""
-    from agenttrace.host import publishing  # noqa: PLC0415
+    from agenttrace.host import analysis  # noqa: PLC0415
 
     check(arguments)
-    return publishing.run(verb, arguments, words)
+    return analysis.publish(verb, arguments, words)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.files:
         _make(arguments)
     if arguments.upload is not None and not arguments.make_only:
-        from agenttrace.models.order import host_settings  # noqa: PLC0415
+        from agenttrace.models.hub import host_settings  # noqa: PLC0415
         from agenttrace.publish.upload import upload  # noqa: PLC0415
 
         with host_settings(sys.stdin.buffer.read() if arguments.from_host else None):

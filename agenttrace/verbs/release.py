@@ -16,17 +16,18 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="record files of finished campaigns")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--verify", type=Path, metavar="DIR", help="check a release, write nothing")
-    parser.add_argument("--demo", action="store_true", help="(nox session) release the bundled model's tasks anew")
     parser.add_argument("--title", help="heading of the card")
     parser.add_argument("--license", default="apache-2.0", metavar="ID", help="licence as the Hub writes it")
     parser.add_argument("--private", action="append", default=[], metavar="TEXT", help="a text that must not be in it")
 
 
-def on_host(_: argparse.Namespace, words: list[str]) -> int:
-    """Make or check a release in the analysis image; `--demo` runs a campaign before."""
-    from agenttrace.host import release  # noqa: PLC0415
+def on_host(arguments: argparse.Namespace, words: list[str]) -> int:
+    """Make or check a release in the analysis image, which does not know what is private to this machine."""
+    from agenttrace.host import analysis  # noqa: PLC0415
+    from agenttrace.verbs.validate import local_rules  # noqa: PLC0415
 
-    return release.run(words)
+    private = [] if arguments.verify else [f"--private={one.text}" for one in local_rules()[0]]
+    return analysis.run("release", [*words, *private])
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,8 +38,6 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.verbs.reading import tell  # noqa: PLC0415
     from agenttrace.verbs.validate import local_rules  # noqa: PLC0415
 
-    if arguments.demo:
-        raise UsageError("--demo starts a campaign: it is for the session, scripts/nox -s release -- --demo")
     if arguments.verify is not None:
         if arguments.files or arguments.output is not None:
             raise UsageError("--verify DIR checks a release and writes nothing: give it without FILE and -o")

@@ -26,24 +26,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Replay one file, or those of the newest release."""
     from agenttrace.host import compose, engine  # noqa: PLC0415
-    from agenttrace.host.replay import Request, replay  # noqa: PLC0415
-    from agenttrace.host.reproduce import released  # noqa: PLC0415
+    from agenttrace.host import replay as again  # noqa: PLC0415
 
     asked.check_json(arguments.json)
     workers = asked.default_workers() if arguments.workers is None else arguments.workers
-    files = released(compose.ROOT / "datasets") if arguments.file is None else [arguments.file]
+    files = again.released(compose.ROOT / "datasets") if arguments.file is None else [arguments.file]
     if arguments.json is not None and len(files) > 1:
         raise UsageError(f"--json {arguments.json}: the release holds {len(files)} record files, name one of them")
     statuses = []
     for file in files:
         if arguments.file is None:
             engine.say(f"replaying {file}")
-        request = Request(
-            file=file,
-            workers=workers,
-            repeats=arguments.repeat,
-            json=arguments.json,
-            places=asked.places(arguments),
-        )
-        statuses.append(replay(request))
+        more = {"repeats": arguments.repeat, "json": arguments.json, "places": asked.places(arguments)}
+        statuses.append(again.replay(file, workers=workers, **more))
     return max(statuses)

@@ -23,16 +23,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make one file again, or those of the newest release."""
-    from agenttrace.host.reproduce import Request, reproduce  # noqa: PLC0415
+    from agenttrace.host.replay import reproduce  # noqa: PLC0415
 
     asked.check_json(arguments.json)
     return reproduce(
-        Request(
-            file=arguments.file,
-            live=arguments.live,
-            anyway=arguments.anyway,
-            workers=asked.default_workers() if arguments.workers is None else arguments.workers,
-            json=arguments.json,
-            places=asked.places(arguments),
-        )
+        arguments.file,
+        live=arguments.live,
+        anyway=arguments.anyway,
+        workers=asked.default_workers() if arguments.workers is None else arguments.workers,
+        json=arguments.json,
+        places=asked.places(arguments),
     )

@@ -17,7 +17,7 @@ import msgspec
 
 from agenttrace.campaign.options import Options, served
 from agenttrace.errors import AgentTraceError, UsageError
-from agenttrace.host import campaign, compose, engine, images
+from agenttrace.host import campaign, compose, engine, guard
 from agenttrace.store.read import run_spec_path
 from bench.campaigns import bare_load, resume
 from bench.campaigns.container_cpu import ContainerCpu
@@ -68,16 +68,9 @@ class Bed:
 def bed(folder: Path, options: Options, workers: int | None) -> Iterator[Bed]:
     """Yield a benchmark's services, not started yet; removes all of it afterwards."""
     request = campaign.Request(options=(options,), folder=folder, workers=workers)
-    info = engine.check()
-    variables = campaign.variables(request, info, images.build()) | campaign.server_variables(request)
-    sdk = compose.client()
-    compose.ensure_volumes(sdk)
-    project = f"{compose.project_name()}-collect"
-    compose.sweep(sdk, project)
-    try:
-        yield Bed(project, compose.Services(project, variables), request)
-    finally:
-        compose.sweep_for_good(sdk, project)
+    with guard.guarded("collect") as at:
+        variables = campaign.variables(request, at) | campaign.server_variables(request)
+        yield Bed(at.project, compose.Services(at.project, variables), request)
 
 
 def run(*, tasks: int, records: int, workers: int | None = None, json_file: Path | None = None) -> int:

@@ -21,7 +21,7 @@ import msgspec
 
 from agenttrace.campaign.options import ROLLOUTS, Options
 from agenttrace.errors import AgentTraceError, UsageError
-from agenttrace.host import campaign, checkouts, compose, engine
+from agenttrace.host import campaign, checkouts, compose, engine, guard
 from agenttrace.store.compact import compact
 from bench.tables import print_rows
 from bench.verdict import Row
@@ -78,22 +78,17 @@ def run(*, rollouts: int, at_a_time: int, json_file: Path | None = None) -> int:
     """
     if not 1 <= at_a_time <= rollouts:
         raise UsageError(f"--at-a-time {at_a_time}: expected 1 to the number of rollouts ({rollouts})")
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="agenttrace-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
         _checkout(folder)
         baseline = _upstream_like(folder)
-
-        def work(at: campaign.Engine) -> int:
-            rows.extend(_measure(at, folder, rollouts, at_a_time, baseline))
-            return 0
-
-        status = campaign.guarded(work, targets=(checkouts.SANDBOX, "rollouts"))
+        with guard.guarded(targets=(checkouts.SANDBOX, "rollouts")) as at:
+            rows = list(_measure(at, folder, rollouts, at_a_time, baseline))
     print_rows("rollouts: everything but the model", rows)
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(rows), indent=2) + b"\n")
-    return status or int(any(row.verdict == "missed" for row in rows))
+    return int(any(row.verdict == "missed" for row in rows))
 
 
 def _checkout(folder: Path) -> None:
@@ -133,7 +128,7 @@ def _upstream_like(folder: Path) -> list[float]:
     return samples
 
 
-def _measure(at: campaign.Engine, folder: Path, rollouts: int, at_a_time: int, baseline: list[float]) -> Iterator[Row]:
+def _measure(at: guard.Engine, folder: Path, rollouts: int, at_a_time: int, baseline: list[float]) -> Iterator[Row]:
     data = folder / "data"
     data.mkdir()
     places = checkouts.Places(source=folder / "rows.jsonl", repositories=str(folder / "mirror"))
@@ -141,8 +136,7 @@ def _measure(at: campaign.Engine, folder: Path, rollouts: int, at_a_time: int, b
         ROLLOUTS, model=_MODEL, external=True, rollouts=_ALONE, max_steps=TURNS, output="alone.jsonl", run_id="alone"
     )
     many = msgspec.structs.replace(options, rollouts=rollouts, output="wide.jsonl", run_id="wide")
-    compose.ensure_volumes(at.sdk)
-    variables = campaign.collector_variables(data, at_a_time, at.info, at.built) | checkouts.variables(places)
+    variables = campaign.collector_variables(data, at_a_time, at) | checkouts.variables(places)
     services = compose.Services(at.project, variables)
     with _scripted(services, at.project) as url:
         checkouts.prepare(services, options.of_checkouts, places)

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from agenttrace.campaign.options import ROLLOUTS
-from agenttrace.host import campaign, compose, engine, weights
+from agenttrace.host import campaign, compose, engine, guard, weights
 from agenttrace.models.reference import provisional
 from bench.campaigns import budget_fuzz
 
@@ -25,11 +25,10 @@ def check(*, requests: int, seed: int) -> int:
     options = msgspec.structs.replace(ROLLOUTS, profile="throughput", context=CONTEXT)
     request = campaign.Request(options=(options,), folder=compose.ROOT / "datasets")
     pin = provisional(request.reference())
-
-    def work(at: campaign.Engine) -> int:
-        variables = campaign.variables(request, at.info, at.built) | campaign.server_variables(request, pin)
+    engine.say(f"{requests} requests, seed {seed}, context {CONTEXT}")
+    with guard.guarded(targets=("server", "collector")) as at:
+        variables = campaign.variables(request, at) | campaign.server_variables(request, pin)
         services = compose.Services(at.project, variables)
-        compose.ensure_volumes(at.sdk)
         weights.fetch(services, request.reference())
         services.up("server")
         # This folder is not in the image; what the fuzz imports is.
@@ -39,6 +38,3 @@ def check(*, requests: int, seed: int) -> int:
             output, _ = process.communicate()
         print(output.decode(), end="")  # noqa: T201 - the session's result
         return process.returncode
-
-    engine.say(f"{requests} requests, seed {seed}, context {CONTEXT}")
-    return campaign.guarded(work, targets=("server", "collector"))

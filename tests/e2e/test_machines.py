@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from agenttrace.campaign.options import Options
-from agenttrace.host import campaign, compose, engine, images
+from agenttrace.host import campaign, compose, engine, guard, images
 from agenttrace.host.images import name as image_name
 from agenttrace.records import canonical_json
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
@@ -32,10 +32,10 @@ def collected(instance, monkeypatch):
     monkeypatch.setenv("AGENTTRACE_MODELS_VOLUME", instance.env["AGENTTRACE_MODELS_VOLUME"])
     options = Options(count=4, rollouts=2, run_id="same", output="r.jsonl")
     request = campaign.Request(options=(options,), folder=instance.folder)
-    built = images.build()
-    variables = campaign.variables(request, engine.check(), built) | campaign.server_variables(request)
-    env = {**compose.clean_environment(), **variables}
     project = compose.project_name()
+    at = guard.Engine(sdk=compose.client(), project=project, info=engine.check(), built=images.build())
+    variables = campaign.variables(request, at) | campaign.server_variables(request)
+    env = {**compose.clean_environment(), **variables}
     services = compose.Services(project, variables)
     services.ask("fetcher", "fetch", options.model)
     services.up("server", "sandbox")

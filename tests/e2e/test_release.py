@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agenttrace.host.reproduce import released
+from agenttrace.host.replay import released
 from agenttrace.publish.manifest import files
 from agenttrace.store.read import read_traces
 

@@ -24,7 +24,7 @@ def layer(files, *, mode="w"):
     return out.getvalue()
 
 
-def archive(path, layers, *, config=None, manifests=1, spoil=False):
+def archive(path, layers, *, config=None):
     blobs = {}
 
     def put(content):
@@ -36,19 +36,18 @@ def archive(path, layers, *, config=None, manifests=1, spoil=False):
     described = put(json.dumps(manifest).encode())
     with tarfile.open(path, "w") as tar:
         for name, content in {
-            "index.json": json.dumps({"manifests": [described] * manifests}).encode(),
+            "index.json": json.dumps({"manifests": [described]}).encode(),
             **{f"blobs/{digest.replace(':', '/')}": content for digest, content in blobs.items()},
         }.items():
-            written = content + b" " if spoil and name.endswith(described["digest"][7:]) else content
             entry = tarfile.TarInfo(name)
-            entry.size = len(written)
-            tar.addfile(entry, io.BytesIO(written))
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
     return path
 
 
 def info(**other):
     facts = {
-        "version": "26.1.5", "api_version": "1.45", "os": "linux", "arch": "amd64", "kernel": "6.1", "rootless": False,
+        "version": "26.1.5", "arch": "amd64", "kernel": "6.1", "rootless": False,
         "cgroup_version": 2, "cgroup_driver": "systemd", "cpus": 2, "memory_bytes": 8 * 2**30,
         "storage_driver": "overlayfs", "containerd_image_store": True, "docker_desktop": False,
         "buildx_version": "0.13.1", "compose_version": "2.26.1",

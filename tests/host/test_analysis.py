@@ -18,7 +18,7 @@ from agenttrace.host import analysis, compose, engine, images
 DOCKER = """#!/bin/sh
 case $1 in
     run) echo $$ >"$STATE/pid"; exec sleep 100 ;;
-    stop) echo "$@" >>"$STATE/asked"; kill "$(cat "$STATE/pid")" ;;
+    kill) echo "$@" >>"$STATE/asked"; kill "$(cat "$STATE/pid")" ;;
 esac
 """
 
@@ -73,6 +73,6 @@ def test_an_interrupted_verb_leaves_no_container_behind(docker, number):
         signal.signal(signal.SIGINT, before)
         thread.join()
     asked = (docker / "asked").read_text().split()
-    assert asked == ["stop", "-t", "5", f"{compose.project_name()}-analyze-{os.getpid()}"]
+    assert asked == ["kill", "--signal", "SIGINT", f"{compose.project_name()}-analyze-{os.getpid()}"]
     with pytest.raises(ProcessLookupError):
         os.kill(int((docker / "pid").read_text()), 0)

@@ -8,14 +8,13 @@ import threading
 import pytest
 
 from agenttrace.errors import UsageError
-from agenttrace.host import doctor, engine
-from agenttrace.host.doctor import machine, pinned, reach
-from agenttrace.host.doctor.finding import Finding
+from agenttrace.host import doctor, engine, findings
+from agenttrace.host.findings import Finding
 from agenttrace.tasks import sources
 
 
-def states(findings):
-    return {finding.name: finding.state for finding in findings}
+def states(found):
+    return {finding.name: finding.state for finding in found}
 
 
 def test_without_an_engine_no_campaign_runs_and_the_rest_is_still_told(monkeypatch, capsys):
@@ -42,57 +41,57 @@ def test_without_an_engine_no_campaign_runs_and_the_rest_is_still_told(monkeypat
 )
 def test_what_an_engine_lacks_differs_and_blocks_nothing(engine_info, monkeypatch, facts, name, state):
     monkeypatch.setattr(engine, "check", lambda: engine_info(**facts))
-    found = machine.engine_findings()
+    found = findings.engine_findings()
     assert states(found)[name] == state
     assert doctor.exit_code(found) == 0
 
 
 @pytest.mark.parametrize(("memory_gib", "state", "code"), [(8, "ok", 0), (4, "differs", 0), (1.5, "differs", 1)])
 def test_memory_blocks_below_what_the_containers_may_use(engine_info, memory_gib, state, code):
-    found = machine._memory(engine_info(memory_bytes=int(memory_gib * 2**30)))
+    found = findings._memory(engine_info(memory_bytes=int(memory_gib * 2**30)))
     assert (found.state, doctor.exit_code([found])) == (state, code)
 
 
 def test_another_architecture_blocks(engine_info):
-    assert machine._architecture(engine_info(arch="arm64")).state == "ok"
-    assert machine._architecture(engine_info(arch="riscv64")).blocks
+    assert findings._architecture(engine_info(arch="arm64")).state == "ok"
+    assert findings._architecture(engine_info(arch="riscv64")).blocks
 
 
 def test_task_files_are_compared_with_their_digest(monkeypatch, tmp_path):
     monkeypatch.setenv(sources.MIRROR, str(tmp_path))
     source = sources.SourceFile(path="mbpp/x", url="https://example.org/x", bytes=1, sha256="ab" * 32)
-    assert pinned._task_file(source).state == "missing"
-    assert "https://example.org/x" in pinned._task_file(source).advice
+    assert findings._task_file(source).state == "missing"
+    assert "https://example.org/x" in findings._task_file(source).advice
     (tmp_path / "mbpp").mkdir()
     (tmp_path / "mbpp/x").write_text("other")
-    assert pinned._task_file(source).state == "differs"
+    assert findings._task_file(source).state == "differs"
     (tmp_path / "mbpp/x").unlink()
     (tmp_path / "mbpp/x").mkdir()
-    assert pinned._task_file(source).state == "differs"
+    assert findings._task_file(source).state == "differs"
     (tmp_path / "mbpp/x").rmdir()
     os.mkfifo(tmp_path / "mbpp/x")
-    assert "it is a pipe" in pinned._task_file(source).found
+    assert "it is a pipe" in findings._task_file(source).found
 
 
 def test_a_changed_bundled_model_is_told(monkeypatch, tmp_path):
-    assert pinned._bundled().state == "ok"
-    pin = pinned.pins.model_pin(pinned.pins.DEFAULT_MODEL)
-    content = bytearray((pinned.pins.BUNDLED / pin.artifact).read_bytes())
+    assert findings._bundled().state == "ok"
+    pin = findings.pins.model_pin(findings.pins.DEFAULT_MODEL)
+    content = bytearray((findings.pins.BUNDLED / pin.artifact).read_bytes())
     content[-1] ^= 1
-    monkeypatch.setattr(pinned.pins, "BUNDLED", tmp_path)
-    assert pinned._bundled().state == "missing"
+    monkeypatch.setattr(findings.pins, "BUNDLED", tmp_path)
+    assert findings._bundled().state == "missing"
     (tmp_path / pin.artifact).write_bytes(content)
-    assert pinned._bundled().state == "differs"
+    assert findings._bundled().state == "differs"
 
 
 def test_a_changed_fixture_is_told(monkeypatch):
-    assert pinned._fixture().state == "ok"
-    monkeypatch.setattr(pinned, "released_version", lambda _name: "0" * 64)
-    assert (pinned._fixture().state, pinned._fixture().pinned) == ("differs", "0" * 64)
+    assert findings._fixture().state == "ok"
+    monkeypatch.setattr(findings, "released_version", lambda _name: "0" * 64)
+    assert (findings._fixture().state, findings._fixture().pinned) == ("differs", "0" * 64)
 
 
 def test_a_proxy_is_named_but_its_password_is_not_shown():
-    found = reach.settings({"HTTPS_PROXY": "http://me:secret@proxy:3128", "NO_PROXY": "server"})
+    found = findings.settings_findings({"HTTPS_PROXY": "http://me:secret@proxy:3128", "NO_PROXY": "server"})
     assert found[0].found == "set: HTTPS_PROXY, NO_PROXY"
     assert "secret" not in json.dumps(doctor.as_json(found))
 
@@ -101,11 +100,11 @@ def test_a_bundle_without_certificates_is_told(tmp_path):
     bundle = tmp_path / "bundle"
     bundle.write_text("none")
     environ = {"AGENTTRACE_CA_BUNDLE": str(bundle)}
-    assert states(reach.settings(environ))["certificates"] == "differs"
+    assert states(findings.settings_findings(environ))["certificates"] == "differs"
     bundle.write_text("-----BEGIN CERTIFICATE-----\n" * 2)
-    assert reach.settings(environ)[1].found == f"2 in {bundle}"
+    assert findings.settings_findings(environ)[1].found == f"2 in {bundle}"
     bundle.unlink()
-    assert doctor.exit_code(reach.settings(environ)) == 1
+    assert doctor.exit_code(findings.settings_findings(environ)) == 1
 
 
 @pytest.fixture
@@ -130,22 +129,22 @@ def test_a_refusal_is_an_answer_and_silence_is_none(server, monkeypatch):
     for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     for path in ("here", "gone"):
-        assert reach.answer("hub", f"{server}/{path}", "advice").state == "ok"
-    silent = reach.answer("hub", "http://127.0.0.1:9/", "do this", timeout_s=2)
+        assert findings.answer("hub", f"{server}/{path}", "advice").state == "ok"
+    silent = findings.answer("hub", "http://127.0.0.1:9/", "do this", timeout_s=2)
     assert (silent.state, silent.advice) == ("missing", "do this")
-    assert reach.answer("hub", "file:///etc/passwd", "advice").state == "missing"
+    assert findings.answer("hub", "file:///etc/passwd", "advice").state == "missing"
 
 
 @pytest.mark.parametrize("address", ["http://me:secret@127.0.0.1:9/", "http://me:secret@[x/", "ftp://me:secret@x"])
 def test_a_password_in_the_address_of_the_hub_is_not_shown(address):
-    found = reach.answer("hub", address, "advice", timeout_s=2)
+    found = findings.answer("hub", address, "advice", timeout_s=2)
     assert found.state == "missing"
     assert "secret" not in found.found
 
 
 def test_an_address_that_cannot_be_is_no_traceback():
-    assert reach.answer("hub", "http://[x/", "advice").state == "missing"
-    assert reach.answer("hub", "http://a b/", "advice").state == "missing"
+    assert findings.answer("hub", "http://[x/", "advice").state == "missing"
+    assert findings.answer("hub", "http://a b/", "advice").state == "missing"
 
 
 def test_the_page_shows_state_pin_and_advice(capsys):

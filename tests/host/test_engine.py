@@ -37,7 +37,7 @@ def fake_docker(tmp_path, monkeypatch, **changed):
 def test_engine_that_is_all_right(tmp_path, monkeypatch):
     fake_docker(tmp_path, monkeypatch)
     info = engine.check()
-    assert (info.version, info.api_version, info.arch) == ("26.1.5+dfsg1", "1.45", "amd64")
+    assert (info.version, info.arch) == ("26.1.5+dfsg1", "amd64")
     assert (info.buildx_version, info.compose_version) == ("0.13.1+ds1", "2.26.1-4")
     assert (info.cgroup_version, info.cpus, info.memory_bytes) == (2, 4, 8_000_000_000)
     assert info.rootless
@@ -130,6 +130,5 @@ def test_the_engine_here():
         info = engine.check()
     except UsageError as error:
         pytest.skip(str(error))
-    assert info.os == "linux"
     assert info.cpus > 0
     assert info.memory_bytes > 2**28

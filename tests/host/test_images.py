@@ -98,16 +98,16 @@ def test_the_pinned_base_is_taken_where_it_can_be_had(tmp_path, monkeypatch, doc
     assert chosen.apt_source is None
 
 
-def test_without_a_registry_a_base_is_made_from_the_hosts_mirror(tmp_path, monkeypatch):
+def test_without_a_registry_a_base_is_made_from_the_hosts_mirror(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     programs(tmp_path, monkeypatch, docker="PATH=/usr/bin:/bin\n" + NO_REGISTRY, apt_get=APT_GET, mmdebstrap=MMDEBSTRAP)
-    said = []
-    chosen = base.decide(said.append)
+    chosen = base.decide()
     assert chosen.origin == "mmdebstrap"
     assert chosen.reference.startswith("agenttrace-base:forky-amd64-")
     assert chosen.apt_source == "deb http://mirror.example/debian forky main\n"
     assert (tmp_path / "imported").read_text() == "rootfs-1793368800"
-    assert said == ["no registry (no such host); making a forky root file system with mmdebstrap"]
+    said = "no registry (no such host); making a forky root file system with mmdebstrap"
+    assert capsys.readouterr().err == f"agenttrace: {said}\n"
 
 
 def test_a_base_made_before_is_used_again(tmp_path, monkeypatch):
@@ -157,15 +157,38 @@ def test_facts_that_a_full_disk_cut_short_are_asked_for_again(tmp_path, monkeypa
     assert images._facts({"Id": "sha256:1"}) == ["registry", "a" * 64]
 
 
-def test_a_checkout_that_cannot_be_written_has_its_logs_in_one_place_elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setattr(base, "ROOT", tmp_path)
-    monkeypatch.setattr(images.tempfile, "mkdtemp", lambda **_: tmp_path / f"elsewhere-{len(made.append(1) or made)}")
-    made = []
-    images._log_folder_elsewhere.cache_clear()
-    assert images._log_folder() == tmp_path / ".nox/logs"
-    monkeypatch.setattr(images.os, "access", lambda *_: False)
-    assert images._log_folder() == images._log_folder() == tmp_path / "elsewhere-1"
-    images._log_folder_elsewhere.cache_clear()
+def test_finished_steps_are_told_once_with_their_duration():
+    steps = {}
+    told = [
+        images.finished_step(line, steps)
+        for line in (
+            "#1 [internal] load build definition",
+            "#1 DONE 0.5s",
+            "#7 [server 1/2] RUN apt",
+            "#7 3.1 Setting up",
+            "#7 DONE 4.2s",
+            "#8 [server 2/2] RUN x",
+            "#8 CACHED",
+        )
+    ]
+    assert [step for step in told if step] == ["server 1/2: 4.2 s"]
+
+
+def test_steps_taken_from_another_build_are_found_and_a_base_is_none():
+    log = """#1 [base 1/2] FROM docker.io/library/debian:forky
+#1 CACHED
+#2 [internal] load build definition from Dockerfile
+#2 CACHED
+#3 [base 2/2] RUN apt-get
+#3 CACHED
+#4 [python 1/1] RUN apt-get
+#4 4.1 a line that says #3 CACHED
+#4 DONE 4.2s
+#5 [collector 1/7] COPY --from=collector-build /opt /opt
+#5 CACHED
+#5 CACHED
+"""
+    assert images.reused_steps(log) == ["base 2/2", "collector 1/7"]
 
 
 def test_a_failed_build_shows_its_end_and_names_its_log(tmp_path, monkeypatch):
@@ -178,7 +201,7 @@ def test_a_failed_build_shows_its_end_and_names_its_log(tmp_path, monkeypatch):
     programs(tmp_path, monkeypatch, docker=docker)
     monkeypatch.setattr(images, "_log_folder", lambda: tmp_path)
     with pytest.raises(images.ImageBuildError) as raised:
-        images.build(report=lambda _line: None)
+        images.build()
     message = str(raised.value)
     assert str(tmp_path / "image-collector.log") in message
     assert "line 50" in message
@@ -202,10 +225,10 @@ def built():
 
 
 @pytest.mark.docker
-def test_a_second_build_finds_all_images(built):
-    said = []
-    assert images.build(report=said.append) == built
-    assert said == []
+def test_a_second_build_finds_all_images(built, capsys):
+    capsys.readouterr()
+    assert images.build() == built
+    assert capsys.readouterr().err == ""
     assert set(built.environment_digests) == set(images.TARGETS)
     assert all(len(digest) == 64 for digest in built.environment_digests.values())
 

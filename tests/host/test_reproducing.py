@@ -15,11 +15,12 @@ from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.host import campaign, compose, replay
 from agenttrace.host.checkouts import Places
 from agenttrace.host.determinism import Request, determinism
-from agenttrace.host.reproduce import _stored_digest, released
+from agenttrace.host.replay import _stored_digest, released
 from agenttrace.serving import profiles
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 ROOT = Path(__file__).resolve().parents[2]
+EACH = campaign.Request(options=(Options(),), folder=ROOT)
 
 
 @pytest.mark.parametrize(
@@ -32,18 +33,18 @@ ROOT = Path(__file__).resolve().parents[2]
 )
 def test_determinism_refuses_what_it_cannot_do(asked, message):
     with pytest.raises(UsageError, match=message):
-        determinism(Request(options=Options(), **asked))
+        determinism(Request(each=EACH, **asked))
 
 
 def test_a_report_without_a_folder_is_refused_before_the_first_run(tmp_path):
     with pytest.raises(UsageError, match="the folder does not exist"):
-        determinism(Request(options=Options(), json=tmp_path / "none" / "x.json"))
+        determinism(Request(each=EACH, json=tmp_path / "none" / "x.json"))
 
 
 def test_a_file_to_compare_with_needs_its_run_spec(tmp_path):
     (tmp_path / "a.jsonl").write_text("{}\n")
     with pytest.raises(UsageError, match=r"a\.run\.json"):
-        determinism(Request(options=Options(), against=tmp_path / "a.jsonl"))
+        determinism(Request(each=EACH, against=tmp_path / "a.jsonl"))
 
 
 @pytest.mark.parametrize("argv", [["replay", "none.jsonl"], ["reproduce", "none.jsonl"]])
@@ -61,7 +62,7 @@ def test_what_is_replayed_without_a_file_is_the_newest_release(tmp_path, monkeyp
         (records / name).touch()
     seen = []
     monkeypatch.setattr(compose, "ROOT", tmp_path)
-    monkeypatch.setattr(replay, "replay", lambda request: seen.append(request.file.name) or len(seen) - 1)
+    monkeypatch.setattr(replay, "replay", lambda file, **_: seen.append(file.name) or len(seen) - 1)
     with pytest.raises(SystemExit) as end:
         main(["replay"])
     assert end.value.code == 1
@@ -153,7 +154,8 @@ def test_runs_are_those_of_the_file_that_is_compared_with_and_asked_for_as_colle
     monkeypatch.setattr(compose, "ROOT", tmp_path)
     monkeypatch.setattr(campaign, "collect", lambda request: seen.append(request) or 3)
     places = Places(repositories="https://example.org/{repo}")
-    asked = Request(options=Options(count=2), against=KEPT, size=1, sha256="a" * 64, places=places)
+    each = campaign.Request(options=(Options(count=2),), folder=tmp_path, size=1, sha256="a" * 64, places=places)
+    asked = Request(each=each, against=KEPT)
     with pytest.raises(AgentTraceError, match="did not come to its end") as ended:
         determinism(asked)
     assert ended.value.exit_code == 3

@@ -32,4 +32,4 @@ def test_a_second_session_does_not_sweep_away_what_the_first_one_runs(swept):
         assert swept == [first]
         with sandbox_project("tasks") as (other, _):
             assert other != first
-    assert swept == [first, other, other, first]
+    assert swept == [first, other, other, other, first, first]

@@ -14,12 +14,11 @@ import pytest
 from rich.console import Console
 
 from agenttrace.errors import DataError, StorageError
+from agenttrace.inside import main
 from agenttrace.models import pins
-from agenttrace.models.fetch import _append, fetch
+from agenttrace.models.fetch import Transfer, _append, fetch
 from agenttrace.models.hub import TRIES, FetchError
-from agenttrace.models.order import for_people
 from agenttrace.models.reference import find
-from agenttrace.models.transfer import Transfer
 
 MODEL = "owner/tiny-GGUF@{}:tiny-Q8_0.gguf"
 COMMIT = "c" * 40
@@ -321,8 +320,8 @@ def test_a_killed_fetch_is_gone_on_with(hub, ref, models):
 
 def test_without_a_pin_the_hubs_own_statement_is_taken_reported_and_recorded(hub, models, capsys):
     hub.content = (pins.BUNDLED / "agenttrace-demo.gguf").read_bytes()
-
-    for_people(MODEL.format("main"), models, size=None, sha256=None)
+    with pytest.raises(SystemExit):
+        main(["fetch", MODEL.format("main"), "--models-dir", str(models)])
     told = capsys.readouterr().out
     assert f"SHA-256 {hub.sha256} (as the Hub states it now, not pinned: give --sha256 and --size to hold it)" in told
     assert MODEL.format(COMMIT) in told
@@ -354,6 +353,6 @@ def test_a_disk_that_takes_less_than_it_is_given_loses_nothing(ref, tmp_path):
             return super().write(bytes(data)[: 1 + len(data) // 3])
 
     pieces = [b"a" * 1000, b"b" * 1000]
-    with Nearly(tmp_path / "part", "ab+") as part, Transfer("x", 2000) as shown:
-        _append(part, pieces, msgspec.structs.replace(ref, bytes=2000), shown)
+    with Nearly(tmp_path / "part", "ab+") as part:
+        _append(part, pieces, msgspec.structs.replace(ref, bytes=2000), Transfer("x", 2000))
     assert (tmp_path / "part").read_bytes() == b"".join(pieces)

@@ -14,9 +14,8 @@ from agenttrace.campaign.options import Options, check_options
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.models import fetch as fetching
 from agenttrace.models import pins
-from agenttrace.models.fetch import fetch
+from agenttrace.models.fetch import Transfer, fetch
 from agenttrace.models.reference import ModelRef, find
-from agenttrace.models.transfer import Transfer
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -196,7 +195,7 @@ def test_lines_tell_share_rate_and_time_left():
     out = Console(file=io.StringIO(), force_terminal=False)
     shown = Transfer("m.gguf", 100_000_000, out)
     clock = iter([10.0, 10.0, 12.0, 14.0])
-    shown._bar.get_time = lambda: next(clock)
+    shown.bar.get_time = lambda: next(clock)
     shown.at(20_000_000)
     assert shown.line() == "m.gguf: 20 %, 20.0/100.0 MB ? ETA -:--:--"
     shown.at(40_000_000)
@@ -206,7 +205,8 @@ def test_lines_tell_share_rate_and_time_left():
 
 def test_a_terminal_gets_a_bar_with_rate_and_time_left():
     file = io.StringIO()
-    with Transfer("m.gguf", 1000, Console(file=file, force_terminal=True, width=100)) as shown:
+    shown = Transfer("m.gguf", 1000, Console(file=file, force_terminal=True, width=100))
+    with shown.bar:
         shown.at(0)
         shown.at(1000)
     assert "m.gguf" in file.getvalue()

@@ -40,7 +40,7 @@ def test_the_bundled_model_says_what_its_pin_says():
     facts = read_facts(BUNDLED)
     pin = pins.model_pin(pins.DEFAULT_MODEL)
     assert (facts.quantization, facts.chat_template_sha256) == (pin.quantization, pin.chat_template_sha256)
-    assert (facts.architecture, facts.context_length, facts.parts) == ("qwen3", 32768, 1)
+    assert (facts.architecture, facts.context_length) == ("qwen3", 32768)
 
 
 def test_values_of_every_kind_are_read_or_skipped(written):
@@ -53,12 +53,12 @@ def test_values_of_every_kind_are_read_or_skipped(written):
         ("a.words", 9, struct.pack("<IQ", 8, 2) + text("x") + text("yz")),
         ("a.numbers", 9, struct.pack("<IQ", 12, 3) + bytes(24)),
         ("llama.context_length", 10, struct.pack("<Q", 4096)),
-        ("split.count", 2, struct.pack("<H", 3)),
+        ("a.count", 2, struct.pack("<H", 3)),
         ("tokenizer.chat_template", 8, text("{{ x }}\r\n\n")),
     ]
     facts = read_facts(written(header(*pairs)))
     assert (facts.architecture, facts.size_label, facts.quantization) == ("llama", "1.7B", "Q4_K_M")
-    assert (facts.context_length, facts.parts) == (4096, 3)
+    assert facts.context_length == 4096
     assert facts.chat_template_sha256 == hashlib.sha256(b"{{ x }}\n").hexdigest()
 
 

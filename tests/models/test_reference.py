@@ -76,6 +76,12 @@ def test_what_cannot_be_is_refused(model, message):
         find(model)
 
 
+def test_one_part_of_several_on_disk_is_refused_as_well(tmp_path):
+    (tmp_path / "x-00001-of-00003.gguf").touch()
+    with pytest.raises(UsageError, match="one part of several; join them"):
+        find(str(tmp_path / "x-00001-of-00003.gguf"))
+
+
 @pytest.mark.parametrize(
     ("size", "sha256", "message"), [(0, None, "bytes is 0"), (None, "abc", "sha256 is 'abc', expected 64")]
 )

@@ -9,7 +9,7 @@ import pytest
 
 from agenttrace.campaign.options import ROLLOUTS, Options
 from agenttrace.cli import main
-from agenttrace.host import campaign, determinism
+from agenttrace.host import campaign, determinism, guard
 
 VERBS = ("collect", "rollouts", "determinism")
 OWN = {
@@ -51,7 +51,7 @@ def asked(monkeypatch, *argv):
     """Return the request that a command line becomes."""
     seen = []
     monkeypatch.setattr(campaign, "collect", lambda request: seen.append(request) or 0)
-    monkeypatch.setattr(determinism, "determinism", lambda request: seen.append(request) or 0)
+    monkeypatch.setattr(determinism, "determinism", lambda request: seen.append(request.each) or 0)
     with pytest.raises(SystemExit) as ended:
         main(list(argv))
     assert ended.value.code == 0
@@ -77,7 +77,7 @@ def test_an_option_means_the_same(monkeypatch, tmp_path):
     beside = ["--output", str(tmp_path / "x.jsonl")]
     requests = [asked(monkeypatch, verb, *words(), *([] if verb == "determinism" else beside)) for verb in VERBS]
     for request, verb in zip(requests, VERBS, strict=True):
-        options = request.options if verb == "determinism" else request.options[0]
+        (options,) = request.options
         for name in {*GIVEN} & {*Options.__struct_fields__}:
             assert getattr(options, name) == GIVEN[name], (verb, name)
         assert (request.size, request.sha256) == (GIVEN["size"], GIVEN["sha256"])
@@ -91,7 +91,7 @@ def test_without_options_they_have_the_defaults_of_their_presets(monkeypatch, tm
     named = {"output": "x.jsonl"}
     assert collected == Options(**named)
     assert {**as_dict(rolled), "output": None} == as_dict(ROLLOUTS)
-    assert asked(monkeypatch, "determinism").options == Options()
+    assert asked(monkeypatch, "determinism").options == (Options(),)
 
 
 def as_dict(options):
@@ -130,7 +130,7 @@ def test_a_mistake_has_the_same_message_before_anything_is_built(monkeypatch, ca
     def never(*_, **__):
         raise AssertionError("nothing is built or started for a mistake")
 
-    monkeypatch.setattr(campaign, "guarded", never)
+    monkeypatch.setattr(guard, "guarded", never)
     monkeypatch.setattr(determinism.compose, "ROOT", tmp_path)
     if "--repositories" in argv:
         argv = [*argv, "--dataset", "swe"]

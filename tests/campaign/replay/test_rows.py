@@ -13,7 +13,7 @@ from agenttrace.campaign.options import like
 from agenttrace.campaign.plan import make_plan
 from agenttrace.campaign.replay.rows import compare_rows, metadata_digest
 from agenttrace.errors import UsageError
-from agenttrace.host.reproduce import released
+from agenttrace.host.replay import released
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 

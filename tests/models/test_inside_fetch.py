@@ -1,4 +1,4 @@
-"""The verb `fetch`, as a person types it and as the host orders it from the fetcher container."""
+"""`agenttrace.inside fetch`: as a person runs it, and as the host does in the fetcher container."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from agenttrace.models import pins
-from agenttrace.models.order import HostSettings, Order
+from agenttrace.models.hub import HostSettings
 from agenttrace.models.reference import find
 from agenttrace.records import ModelPin
 
@@ -20,17 +20,17 @@ DEMO = pins.BUNDLED / "agenttrace-demo.gguf"
 MODEL = "owner/tiny-GGUF@main:tiny-Q8_0.gguf"
 
 
-def agenttrace_fetch(*arguments, order=None, **settings):
+def agenttrace_fetch(*arguments, settings=None, **environ):
     argv = [sys.executable, "-m", "agenttrace.inside", "fetch", *map(str, arguments)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SSL_", "HF_"))}
-    env = {**clean, "HF_TOKEN_PATH": "/nonexistent", **settings}
-    return subprocess.run(argv, input=order or b"", capture_output=True, env=env)
+    env = {**clean, "HF_TOKEN_PATH": "/nonexistent", **environ}
+    return subprocess.run(argv, input=settings or b"", capture_output=True, env=env)
 
 
-def ordered(models, **fields):
-    settings = HostSettings(**{"environment": {}, **fields})
-    order = Order(ref=find(MODEL), mirrored=False, settings=settings)
-    return agenttrace_fetch("-", "--from-host", "--models-dir", models, order=msgspec.json.encode(order))
+def for_the_host(models, **settings):
+    """Fetch as the host has it done."""
+    ref, given = (msgspec.json.encode(one) for one in (find(MODEL), HostSettings(**{"environment": {}, **settings})))
+    return agenttrace_fetch(ref.decode(), "--from-host", "--models-dir", models, settings=given)
 
 
 @pytest.fixture
@@ -71,9 +71,11 @@ def test_certificates_that_are_not_there_are_no_disk_error(hub, tmp_path):
     assert b"Traceback" not in ended.stderr
 
 
-def test_the_hosts_order_brings_the_file_and_answers_with_its_pin(hub, tmp_path):
+def test_the_host_gets_the_file_and_its_pin(hub, tmp_path):
     hub.content = DEMO.read_bytes()
-    ended = ordered(tmp_path, environment={"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_verysecret", "PATH": "/nowhere"})
+    ended = for_the_host(
+        tmp_path, environment={"HF_ENDPOINT": hub.url, "HF_TOKEN": "hf_verysecret", "PATH": "/nowhere"}
+    )
     assert ended.returncode == 0, ended.stderr
     pin = msgspec.json.decode(ended.stdout, type=ModelPin)
     assert (pin.sha256, pin.digest_from, pin.context_length) == (hub.sha256, "hub", 16384)
@@ -83,22 +85,30 @@ def test_the_hosts_order_brings_the_file_and_answers_with_its_pin(hub, tmp_path)
     assert b"verysecret" not in ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("order", [b"", b"{}", b"\xff", b'{"ref": {"name": "x", "source": "hub"}}'])
-def test_a_damaged_order_is_refused(tmp_path, order):
-    ended = agenttrace_fetch("-", "--from-host", "--models-dir", tmp_path, order=order)
+@pytest.mark.parametrize("settings", [b"", b"{}", b"\xff", b'{"environment": 1}'])
+def test_damaged_settings_are_refused(tmp_path, settings):
+    ref = msgspec.json.encode(find(MODEL)).decode()
+    ended = agenttrace_fetch(ref, "--from-host", "--models-dir", tmp_path, settings=settings)
     assert ended.returncode == 2
     assert ended.stderr.startswith(b"agenttrace: --from-host:")
 
 
-def test_certificates_of_ones_own_are_trusted_when_the_order_holds_them(make_hub, authority, tmp_path):
+@pytest.mark.parametrize("model", ["-", "{}", '{"name": "x", "source": "hub"}'])
+def test_a_damaged_reference_is_refused(tmp_path, model):
+    ended = agenttrace_fetch(model, "--from-host", "--models-dir", tmp_path, settings=b'{"environment": {}}')
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(b"agenttrace: --from-host:")
+
+
+def test_certificates_of_ones_own_are_trusted_when_the_host_hands_them_over(make_hub, authority, tmp_path):
     key, certificate = authority
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with make_hub("127.0.0.1", "localhost", context) as hub:
         hub.content = DEMO.read_bytes()
         settings = {"HF_ENDPOINT": hub.url}
-        refused = ordered(tmp_path / "models", environment=settings)
+        refused = for_the_host(tmp_path / "models", environment=settings)
         assert refused.returncode == 2
         assert b"a certificate that this machine does not trust; name the bundle" in refused.stderr
-        ended = ordered(tmp_path / "models", environment=settings, certificates=certificate.read_text())
+        ended = for_the_host(tmp_path / "models", environment=settings, certificates=certificate.read_text())
     assert ended.returncode == 0, ended.stderr

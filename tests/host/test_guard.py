@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from agenttrace.host.follow import interrupts_held, terminations_interrupt
+from agenttrace.host.guard import interrupts_held, terminations_interrupt
 
 
 @pytest.fixture
