@@ -9,7 +9,7 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3
-from agenttrace.formats.conversation import imported
+from agenttrace.formats.patch import imported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,20 +7,23 @@ earlier reading kept of a foreign file, they are not known and are left out.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
+from agenttrace.formats.patch import imported
 from agenttrace.records import BashBlockSpec, OtherAgentSpec, ToolCallingSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from agenttrace.records import LLMStep, RunSpec, Span, ToolCall, Trace
 
 Json = Any
 """A JSON value as Python has it."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Turn(NamedTuple):
@@ -114,12 +117,6 @@ def in_text(trace: Trace, spec: RunSpec | None) -> bool:
     return any(step.blocks is not UNSET for step in trace.llm_steps)
 
 
-def imported(trace: Trace, name: str | None = None) -> dict[str, Json]:
-    """Return what reading a foreign file (of the format of that name) kept; empty for records from elsewhere."""
-    kept = trace.environment.get("imported")
-    return kept if isinstance(kept, dict) and name in {None, kept.get("format")} else {}
-
-
 def json_object(text: str) -> dict[str, Json] | None:
     """Return a JSON text as an object, or `None` when it is none or cannot be written again."""
     try:
@@ -135,11 +132,26 @@ def without_none(value: Mapping[str, Json]) -> dict[str, Json]:
     return {key: item for key, item in value.items() if item is not None}
 
 
-def builtins_of(records: Iterator[object] | tuple[object, ...]) -> list[Json]:
-    """Return records as JSON values."""
-    return [msgspec.to_builtins(record) for record in records]
-
-
 def compact(value: Json) -> str:
     """Return JSON text, ASCII, for attributes that hold JSON as text."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def epoch_ns(timestamp: str | None) -> int | None:
+    """Return the instant of an ISO 8601 text (UTC where it names no offset), to the microsecond."""
+    try:
+        moment = datetime.fromisoformat(timestamp or "")
+        since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    except (ValueError, OverflowError):
+        return None
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
+
+
+def iso(moment_ns: int | None) -> str | None:
+    """Return ISO 8601 text with microseconds and offset."""
+    if moment_ns is None:
+        return None
+    try:
+        return (_EPOCH + timedelta(microseconds=moment_ns // 1000)).isoformat(timespec="microseconds")
+    except OverflowError:
+        return None

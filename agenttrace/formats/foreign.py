@@ -1,4 +1,4 @@
-"""Reads one JSON value of whatever format: it says itself what it is."""
+"""Reads one JSON value of whatever format, which says itself what it is; what no other format says is not known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.records import Trace, rollout_1_0
+from agenttrace.records import NOT_MEASURED, LLMStep, Span, Trace, derived_id, rollout_1_0
 from agenttrace.store.kinds import other_kind
 from agenttrace.store.opening import opened
 
@@ -95,3 +95,30 @@ def read_whole(path: Path) -> Iterator[Trace]:
                 raise DataError(f"{path}, value {number}: {error}") from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}") from error
+
+
+def foreign_step(trace_id: str, number: int, **known: Any) -> LLMStep:  # noqa: ANN401 - fields of a step
+    """Return a generation of a format that has no times; `known` are the fields that it has."""
+    return LLMStep(
+        step_id=derived_id(trace_id, "step", number),
+        step_number=number,
+        duration_ms=None,
+        start_ns=None,
+        end_ns=None,
+        **known,
+    )
+
+
+def foreign_span(step: LLMStep, *, exit_code: int = -1, **known: Any) -> Span:  # noqa: ANN401 - fields of a span
+    """Return a call of a generation, of a format that has neither times nor costs; `known` are the fields it has."""
+    return Span(
+        type="TOOL",
+        start_ns=None,
+        end_ns=None,
+        duration_ms=0.0,
+        telemetry=NOT_MEASURED,
+        exit_code=exit_code,
+        parent_span_id=step.step_id,
+        status="ok",
+        **known,
+    )

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.formats.conversation import json_object, messages, without_none
-from agenttrace.formats.times import epoch_ns, iso
+from agenttrace.formats.conversation import epoch_ns, iso, json_object, messages, without_none
 from agenttrace.records import derived_id
 
 if TYPE_CHECKING:

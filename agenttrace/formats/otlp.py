@@ -12,9 +12,8 @@ import hashlib
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agenttrace.formats.conversation import messages, turns
+from agenttrace.formats.conversation import epoch_ns, messages, turns
 from agenttrace.formats.otlp_attributes import chat, encoded, root, tool, verdict
-from agenttrace.formats.times import epoch_ns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
