@@ -18,7 +18,6 @@ from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row as rows
 from agenttrace.formats import python_call
 from agenttrace.formats.conversation import json_object
-from agenttrace.formats.metadata_0_3 import compose, observed, shaping
 from agenttrace.formats.patch import as_read, imported, with_patch
 from agenttrace.records import LLMStep, Outcome, Span, Telemetry, ToolCall, Trace, canonical_json
 
@@ -49,7 +48,7 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
         "spans": [_foreign_span(span) for span in trace.spans if json_object(span.tool_input) is not None],
         "llm_steps": [_foreign_step(step) for step in trace.llm_steps],
         "total_duration_ms": trace.total_duration_ms,
-        "metadata": compose(trace.metadata, trace.environment, None if imported(trace, NAME) else spec),
+        "metadata": rows.compose(trace.metadata, trace.environment, None if imported(trace, NAME) else spec),
     }
     found = as_read(row, trace, NAME)
     if not isinstance(found, dict):
@@ -126,8 +125,8 @@ def record(row: rows.Row) -> Trace:
         spans=spans,
         llm_steps=steps,
         total_duration_ms=row.total_duration_ms,
-        metadata=shaping(row.metadata),
-        environment={**observed(row.metadata), "imported": {"format": NAME}},
+        metadata=rows.shaping(row.metadata),
+        environment={**rows.observed(row.metadata), "imported": {"format": NAME}},
         outcome=_outcome(row.spans, steps, row.metadata.get("max_steps")),
     )
 

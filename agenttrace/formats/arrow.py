@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from agenttrace.errors import DataError
+from agenttrace.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
 
+ROWS = 10_000
+"""Rows of a file of `Shards`, as in the published sets."""
 GROUP_ROWS = 1000
 GROUP_BYTES = 16 << 20
 """A row group is written when it has that many rows or that much text."""
@@ -32,9 +34,8 @@ class TableFile:
         self._path = path
         self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_statistics=True)
         self._waiting: list[dict[str, Any]] = []
-        self._size = 0
         self._tables: list[pa.Table] = []
-        self._held = 0
+        self._held = self._size = 0
 
     def add(self, row: dict[str, Any], size: int | None = None) -> None:
         """Take one row of about `size` bytes of text; without it, the texts of its columns are counted.
@@ -43,38 +44,35 @@ class TableFile:
             DataError: a value does not fit its column.
         """
         self._waiting.append(row)
-        self._size += sum(len(value) for value in row.values() if isinstance(value, str)) if size is None else size
-        if len(self._waiting) >= GROUP_ROWS or self._size >= GROUP_BYTES:
+        size = sum(len(value) for value in row.values() if isinstance(value, str)) if size is None else size
+        self._hold(1, size)
+
+    def add_table(self, table: pa.Table) -> None:
+        """Take rows that are in columns already; a file takes either these or single rows."""
+        self._tables.append(table)
+        self._hold(table.num_rows, table.nbytes)
+
+    def _hold(self, rows: int, size: int) -> None:
+        self._held += rows
+        self._size += size
+        if self._held >= GROUP_ROWS or self._size >= GROUP_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         import pyarrow as pa  # noqa: PLC0415
 
-        try:
-            table = pa.Table.from_pylist(self._waiting, schema=self.schema)
-        except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
-            raise DataError(f"{self._path.name}: a value does not fit its column: {error}") from error
-        self._waiting, self._size = [], 0
-        self._write(table)
-
-    def add_table(self, table: pa.Table) -> None:
-        """Take rows that are in columns already."""
-        self._tables.append(table)
-        self._held += table.num_rows
-        self._size += table.nbytes
-        if self._held >= GROUP_ROWS or self._size >= GROUP_BYTES:
-            self._flush_tables()
-
-    def _flush_tables(self) -> None:
-        import pyarrow as pa  # noqa: PLC0415
-
-        self._write(pa.concat_tables(self._tables).combine_chunks())
-        self._tables, self._held, self._size = [], 0, 0
-
-    def _write(self, table: pa.Table) -> None:
-        self._writer.write_table(table)
-        self.rows += table.num_rows
-        self.bytes += table.nbytes
+        if self._waiting:
+            try:
+                self._tables.append(pa.Table.from_pylist(self._waiting, schema=self.schema))
+            except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
+                raise DataError(f"{self._path.name}: a value does not fit its column: {error}") from error
+        if self._tables:
+            table = pa.concat_tables(self._tables).combine_chunks()
+            self._writer.write_table(table)
+            self.rows += table.num_rows
+            self.bytes += table.nbytes
+        self._waiting, self._tables = [], []
+        self._held = self._size = 0
 
     def note(self, facts: dict[str, str]) -> None:
         """Put facts into the file's own metadata."""
@@ -82,10 +80,7 @@ class TableFile:
 
     def close(self) -> None:
         """Write what is left and the file's end."""
-        if self._waiting:
-            self._flush()
-        if self._tables:
-            self._flush_tables()
+        self._flush()
         self._writer.close()
 
     def __enter__(self) -> Self:
@@ -96,3 +91,64 @@ class TableFile:
             self.close()
         else:
             self._writer.close()
+
+
+class Shards:
+    """A folder of `train-NNNNN-of-NNNNN.parquet`; their number is known, and the names are final, when it is closed.
+
+    Args:
+        folder: to be made.
+        schema: of every file.
+        rows_per_shard: rows of every file but the last.
+
+    Attributes:
+        rows: rows so far.
+
+    Raises:
+        UsageError: `rows_per_shard` is not positive.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, *, rows_per_shard: int = ROWS) -> None:
+        if rows_per_shard < 1:
+            raise UsageError(f"--rows-per-shard {rows_per_shard}: expected 1 or more")
+        folder.mkdir(parents=True)
+        self.schema = schema
+        self.rows = 0
+        self._folder = folder
+        self._nested = any("<" in str(field.type) for field in schema)
+        self._most = rows_per_shard
+        self._files = [self._next(0)]
+
+    def _next(self, number: int) -> TableFile:
+        return TableFile(self._folder / f"{number:05}.part", self.schema)
+
+    def add(self, row: dict[str, Any], size: int) -> None:
+        """Take one row of a record of about `size` bytes; a table without nested columns counts its own texts.
+
+        Raises:
+            DataError: a value does not fit its column.
+        """
+        if self.rows and self.rows % self._most == 0:
+            self._files[-1].close()
+            self._files.append(self._next(len(self._files)))
+        self._files[-1].add(row, size if self._nested else None)
+        self.rows += 1
+
+    @property
+    def bytes(self) -> int:
+        """Size of the rows as Arrow, bytes, once closed."""
+        return sum(file.bytes for file in self._files)
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the files on the disk, once closed."""
+        return sum(path.stat().st_size for path in self._folder.iterdir())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Write what is left and give the files their names; a table without a row is one empty file."""
+        self._files[-1].__exit__(kind)
+        for number, path in enumerate(sorted(self._folder.iterdir())):
+            path.replace(self._folder / f"train-{number:05}-of-{len(self._files):05}.parquet")

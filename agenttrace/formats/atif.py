@@ -20,7 +20,7 @@ from agenttrace.formats.conversation import (
     epoch_ns,
     iso,
     json_object,
-    system_prompt,
+    opening,
     tool_schemas,
     turns,
     without_none,
@@ -100,9 +100,7 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
 
 
 def _trajectory(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
-    system = system_prompt(trace, spec)
-    steps: list[dict[str, Any]] = [] if system is None else [{"source": "system", "message": system}]
-    steps.append({"source": "user", "message": trace.prompt})
+    steps: list[dict[str, Any]] = [{"source": one.role, "message": one.content} for one in opening(trace, spec)]
     for turn in turns(trace, spec):
         steps.append(_agent_step(turn))
         if turn.reminder is not None:

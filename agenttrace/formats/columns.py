@@ -11,16 +11,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, inspect
+from msgspec import UNSET, Meta, inspect
 
 from agenttrace.errors import DataError
-from agenttrace.formats.commands import first_word
-from agenttrace.formats.figures import Int  # noqa: TC001 - msgspec resolves the annotations
-from agenttrace.formats.turns import KINDS, patch_size
-from agenttrace.formats.turns import kinds as kinds_of_turns
+from agenttrace.formats.commands import KINDS, first_word, kinds_of_turns, patch_size
 from agenttrace.records import LLMStep, Span, Trace
 
 if TYPE_CHECKING:
@@ -28,6 +25,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""An integer that fits a column; readers take no other."""
+Count = Annotated[int, Meta(ge=0, le=2**40)]
+"""A number of tokens; the sum over any line fits a column."""
+Duration = Annotated[float, Meta(ge=0, le=1e15)]
+"""Milliseconds or seconds; the sum over any line is finite."""
 TIME = "timestamp"
 """Kind of a column that holds an instant: microseconds, UTC."""
 TABLES = ("runs", "steps", "spans")
@@ -69,13 +72,14 @@ _REPEATED = frozenset(
     }
 )  # fmt: skip
 """Columns of texts that repeat: categories of a frame."""
-_PLAIN: dict[type[inspect.Type], str] = {
+PLAIN: dict[type[inspect.Type], str] = {
     inspect.IntType: "int64",
     inspect.FloatType: "double",
     inspect.StrType: "string",
     inspect.BoolType: "bool",
     inspect.LiteralType: "string",
 }
+"""Type of a field → alias of the Arrow type of its column."""
 
 
 class Hardware(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -235,7 +239,7 @@ def _flat(shape: inspect.Type, path: tuple[str, ...], named: tuple[str, ...]) ->
     """Yield the columns of a structure; `spans` and `llm_steps` are tables of their own."""
     if not isinstance(shape, inspect.StructType):
         return
-    inner = {field.name: _bare(field.type) for field in shape.fields if field.name not in {"spans", "llm_steps"}}
+    inner = {field.name: bare(field.type) for field in shape.fields if field.name not in {"spans", "llm_steps"}}
     types = [kind.cls for kind in inner.values() if isinstance(kind, inspect.StructType)]
     for field, kind in inner.items():
         name = "_".join((*named, field))
@@ -243,19 +247,19 @@ def _flat(shape: inspect.Type, path: tuple[str, ...], named: tuple[str, ...]) ->
             yield from _flat(kind, (*path, field), (*named, field) if types.count(kind.cls) > 1 else named)
         elif name == "timestamp_utc":
             yield Column(name, TIME, (*path, field), as_json=False)
-        elif type(kind) in _PLAIN:
-            yield Column(name, _PLAIN[type(kind)], (*path, field), as_json=False)
+        elif type(kind) in PLAIN:
+            yield Column(name, PLAIN[type(kind)], (*path, field), as_json=False)
         else:
             yield Column(f"{name}_json", "string", (*path, field), as_json=True)
 
 
-def _bare(shape: inspect.Type) -> inspect.Type:
+def bare(shape: inspect.Type) -> inspect.Type:
     """Return a type without marks and without `None`."""
     if isinstance(shape, inspect.Metadata):
-        return _bare(shape.type)
+        return bare(shape.type)
     if isinstance(shape, inspect.UnionType):
         inner = [item for item in shape.types if not isinstance(item, inspect.NoneType)]
-        return _bare(inner[0]) if len(inner) == 1 else shape
+        return bare(inner[0]) if len(inner) == 1 else shape
     return shape
 
 

@@ -1,9 +1,11 @@
-"""Names what a tool call ran: the first word of its command."""
+"""What tool calls ran, and what came of them: first words of commands, kinds of observations, sizes of patches."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
@@ -13,6 +15,10 @@ _WORD = re.compile(r"\s*(?:[A-Za-z_]\w*=(?:'[^']*'|\"[^\"]*\"|[^\s'\"])*\s+)*([^
 """Skips leading assignments (`LC_ALL=C sort`); the word ends where the shell's grammar ends it."""
 _LONGEST = 40
 _SHORT = 400
+NOT_FOUND = 127
+"""Exit status of the shell for a command that does not exist; all that an execution-free sandbox says to an attempt."""
+KINDS = ("useful", "empty", "not_found", "timeout", "format_error")
+_HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 
 
 class _Arguments(msgspec.Struct):
@@ -56,3 +62,43 @@ def _released(tool_input: str) -> str | None:
         return None
     command = (python_call.arguments(tool_input, "bash") or {}).get("command")
     return command if isinstance(command, str) else None
+
+
+def kinds_of_turns(trace: Any) -> dict[str, int] | None:  # noqa: ANN401 - a `Trace` or what has its fields
+    """Return how many turns of a trace had which kind of observation; `None` where a turn is not a block of commands.
+
+    `useful` printed something, `empty` nothing, `not_found` asked for a command that does not exist, `timeout` was
+    stopped, `format_error` had no command.
+    """
+    if not any(isinstance(step.blocks, int) for step in trace.llm_steps):
+        return None
+    spans = {span.parent_span_id: span for span in trace.spans}
+    return {**dict.fromkeys(KINDS, 0), **Counter(_kind(spans.get(step.step_id)) for step in trace.llm_steps)}
+
+
+def _kind(span: Any) -> str:  # noqa: ANN401 - a `Span`, or `None`
+    if span is None:
+        return "format_error"
+    if span.status == "timeout":
+        return "timeout"
+    if span.exit_code == NOT_FOUND:
+        return "not_found"
+    return "useful" if any(stream and stream.bytes_total for stream in (span.stdout, span.stderr)) else "empty"
+
+
+def patch_size(patch: str) -> tuple[int, int]:
+    """Return how many files a `git diff` changes, and how many lines it adds or removes.
+
+    Lines are told from headers by the counts of their hunk, so a removed line that begins with `--` counts.
+    """
+    files = lines = old = new = 0
+    for line in patch.split("\n"):
+        if old or new:
+            old -= line[:1] in {" ", "-"}
+            new -= line[:1] in {" ", "+"}
+            lines += line[:1] in {"+", "-"}
+        elif found := _HUNK.match(line):
+            old, new = (1 if count is None else int(count) for count in found.groups())
+        else:
+            files += line.startswith("diff --git ")
+    return files, lines

@@ -26,14 +26,6 @@ Json = Any
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Turn(NamedTuple):
-    """One generation, the calls of it that have a span, in order, and what answered a reply without one, if known."""
-
-    step: LLMStep
-    spans: tuple[Span, ...]
-    reminder: str | None
-
-
 class Message(NamedTuple):
     """One message; an `assistant` one has its step, a `tool` one its span."""
 
@@ -48,17 +40,40 @@ class Message(NamedTuple):
         return () if self.step is None else self.step.tool_calls or ()
 
 
+class Turn(NamedTuple):
+    """One generation.
+
+    Attributes:
+        heard: what it read and the one before it had not: increments, never the history again.
+        step: the generation.
+        spans: its calls that have a span, in order.
+        reminder: what answered a reply without a usable call, if that is known.
+    """
+
+    heard: list[Message]
+    step: LLMStep
+    spans: list[Span]
+    reminder: str | None
+
+    @property
+    def answers(self) -> list[Message]:
+        """What came back."""
+        found = [Message("tool", span.tool_output, span=span) for span in self.spans]
+        return found if self.reminder is None else [*found, Message("user", self.reminder)]
+
+
 def messages(trace: Trace, spec: RunSpec | None = None) -> list[Message]:
     """Return the conversation of a record, results of its last calls included, which no generation has read."""
-    system = system_prompt(trace, spec)
-    found = [] if system is None else [Message("system", system)]
-    found.append(Message("user", trace.prompt))
+    found = opening(trace, spec)
     for turn in turns(trace, spec):
-        found.append(Message("assistant", turn.step.model_output or "", step=turn.step))
-        found += [Message("tool", span.tool_output, span=span) for span in turn.spans]
-        if turn.reminder is not None:
-            found.append(Message("user", turn.reminder))
+        found += [Message("assistant", turn.step.model_output or "", step=turn.step), *turn.answers]
     return found
+
+
+def opening(trace: Trace, spec: RunSpec | None) -> list[Message]:
+    """Return what stands before the first generation: the system prompt, where it is known, and the task."""
+    system = system_prompt(trace, spec)
+    return [*([] if system is None else [Message("system", system)]), Message("user", trace.prompt)]
 
 
 def turns(trace: Trace, spec: RunSpec | None = None) -> list[Turn]:
@@ -70,10 +85,11 @@ def turns(trace: Trace, spec: RunSpec | None = None) -> list[Turn]:
     spans: list[list[Span]] = [[] for _ in trace.llm_steps]
     for span in trace.spans if spans else ():
         spans[owner.get(span.parent_span_id or "", owner.get(f"call {span.call_id}", last))].append(span)
-    return [
-        Turn(step, tuple(found), _reminder(step, spec, is_last=number == last))
-        for number, (step, found) in enumerate(zip(trace.llm_steps, spans, strict=True))
-    ]
+    found: list[Turn] = []
+    for number, step in enumerate(trace.llm_steps):
+        heard = found[-1].answers if found else opening(trace, spec)
+        found.append(Turn(heard, step, spans[number], _reminder(step, spec, is_last=number == last)))
+    return found
 
 
 def _reminder(step: LLMStep, spec: RunSpec | None, *, is_last: bool) -> str | None:
@@ -132,9 +148,10 @@ def without_none(value: Mapping[str, Json]) -> dict[str, Json]:
     return {key: item for key, item in value.items() if item is not None}
 
 
-def compact(value: Json) -> str:
-    """Return JSON text, ASCII, for attributes that hold JSON as text."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+def spoken(call: ToolCall) -> Json:
+    """Return the arguments of a call: the object, or the text where it is none."""
+    values = json_object(call.arguments)
+    return call.arguments if values is None else values
 
 
 def epoch_ns(timestamp: str | None) -> int | None:

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from agenttrace.records import RunSpec
+
+
+def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> Trace:  # noqa: ARG001 - as all formats
+    """Return a record as it is: what other formats are read into."""
+    return trace
+
 
 def to_trace(raw: Any) -> Trace:  # noqa: ANN401 - parsed JSON
     """Return a JSON value as a record: ours of any schema, ATIF, mini-swe-agent v1, else AgentTrace 0.3.0.

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import UNSET
 
 from agenttrace.errors import DataError
-from agenttrace.formats.conversation import json_object, system_prompt, turns, without_none
+from agenttrace.formats.conversation import json_object, opening, turns, without_none
 from agenttrace.formats.foreign import foreign_span, foreign_step
 from agenttrace.formats.patch import as_read, imported, with_patch
 from agenttrace.records import (
@@ -77,9 +77,7 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     another tool a block named after the tool, which mini-swe-agent would not run; the answers to all calls of a
     generation are one user message. `submission` is the patch of a checkout, where there is one.
     """
-    system = system_prompt(trace, spec)
-    found: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
-    found.append({"role": "user", "content": trace.prompt})
+    found: list[dict[str, Any]] = [{"role": one.role, "content": one.content} for one in opening(trace, spec)]
     for turn in turns(trace, spec):
         found += _turn(turn, plain=bool(imported(trace, NAME)))
     outcome = trace.outcome

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import inspect
 
 from agenttrace.errors import DataError
+from agenttrace.formats.columns import PLAIN, bare
 from agenttrace.records import Trace, canonical_json
 
 if TYPE_CHECKING:
@@ -75,17 +76,7 @@ def _absent(values: dict[str, Any], first: str, *others: str) -> dict[str, Any]:
 def _fields(info: inspect.Type) -> list[tuple[str, pa.DataType]]:
     if not isinstance(info, inspect.StructType):
         raise TypeError(f"no column for {info}")
-    return [_column(field.encode_name, _bare(field.type)) for field in info.fields]
-
-
-def _bare(info: inspect.Type) -> inspect.Type:
-    """Return a type without what it says of itself in the JSON Schema, and without `None`."""
-    while isinstance(info, inspect.Metadata):
-        info = info.type
-    if isinstance(info, inspect.UnionType):
-        (one,) = (kind for kind in info.types if not isinstance(kind, inspect.NoneType))
-        return _bare(one)
-    return info
+    return [_column(field.encode_name, bare(field.type)) for field in info.fields]
 
 
 def _column(name: str, info: inspect.Type) -> tuple[str, pa.DataType]:
@@ -100,12 +91,5 @@ def _type(info: inspect.Type) -> pa.DataType:
     if isinstance(info, inspect.StructType):
         return pa.struct(_fields(info))
     if isinstance(info, (inspect.VarTupleType, inspect.ListType)):
-        return pa.list_(_type(_bare(info.item_type)))
-    plain: dict[type[inspect.Type], pa.DataType] = {
-        inspect.StrType: pa.string(),
-        inspect.LiteralType: pa.string(),
-        inspect.IntType: pa.int64(),
-        inspect.FloatType: pa.float64(),
-        inspect.BoolType: pa.bool_(),
-    }
-    return plain[type(info)]
+        return pa.list_(_type(bare(info.item_type)))
+    return pa.type_for_alias(PLAIN[type(info)])

@@ -13,10 +13,10 @@ import msgspec
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import mini_swe, tables
+from agenttrace.formats.arrow import ROWS, Shards
 from agenttrace.formats.convert import new_folder, read, value_of
 from agenttrace.publish.card import Contents, Table, card
 from agenttrace.publish.forms import FORMS, OF_AGENT
-from agenttrace.publish.shards import ROWS, Shards
 from agenttrace.records import Record, schema
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_run_spec, run_spec_path

@@ -17,8 +17,8 @@ from agenttrace.campaign.plan import make_plan, metadata
 from agenttrace.errors import DataError
 from agenttrace.formats import python_call
 from agenttrace.formats.agenttrace_0_3 import from_trace, to_trace
+from agenttrace.formats.agenttrace_0_3_row import KEYS, compose
 from agenttrace.formats.agenttrace_0_3_view import row_of, view
-from agenttrace.formats.metadata_0_3 import KEYS, compose
 from agenttrace.formats.patch import difference, patched
 from agenttrace.records import Trace
 from agenttrace.tasks import Task

@@ -163,7 +163,7 @@ def test_an_output_that_is_there_is_never_overwritten(tmp_path):
 
 
 def test_hostile_ids_never_become_paths(tmp_path, monkeypatch):
-    monkeypatch.setitem(FORMATS, "one-each", Format("agenttrace.formats.own", "files", ".json", ""))
+    monkeypatch.setitem(FORMATS, "one-each", Format("agenttrace.formats.foreign", "files", ".json", ""))
     row = json.loads(OURS.read_bytes().splitlines()[0])
     (tmp_path / "evil.jsonl").write_text(json.dumps({**row, "trace_id": "../../evil"}) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="cannot be a file name"):
