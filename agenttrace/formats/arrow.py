@@ -23,14 +23,13 @@ class TableFile:
 
     Attributes:
         rows: rows so far.
-        bytes: their size in memory as Arrow, bytes.
     """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         import pyarrow.parquet as pq  # noqa: PLC0415 - heavy
 
         self.schema = schema
-        self.rows = self.bytes = 0
+        self.rows = 0
         self._path = path
         self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_statistics=True)
         self._waiting: list[dict[str, Any]] = []
@@ -70,7 +69,6 @@ class TableFile:
             table = pa.concat_tables(self._tables).combine_chunks()
             self._writer.write_table(table)
             self.rows += table.num_rows
-            self.bytes += table.nbytes
         self._waiting, self._tables = [], []
         self._held = self._size = 0
 
@@ -133,16 +131,6 @@ class Shards:
             self._files.append(self._next(len(self._files)))
         self._files[-1].add(row, size if self._nested else None)
         self.rows += 1
-
-    @property
-    def bytes(self) -> int:
-        """Size of the rows as Arrow, bytes, once closed."""
-        return sum(file.bytes for file in self._files)
-
-    @property
-    def file_bytes(self) -> int:
-        """Size of the files on the disk, once closed."""
-        return sum(path.stat().st_size for path in self._folder.iterdir())
 
     def __enter__(self) -> Self:
         return self

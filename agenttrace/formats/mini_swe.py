@@ -103,14 +103,6 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     return again if isinstance(again, dict) else value
 
 
-def file_name(trace: Trace) -> str:
-    """Return `TASK__INDEX.traj.json`, as its batches name files; what may not be in a file name becomes `-`."""
-    known = trace.metadata
-    task = str(known.get("task_name") or known.get("task_id") or "")
-    task = re.sub(r"[^A-Za-z0-9._+-]+", "-", task).lstrip(".-") or "task"
-    return f"{task[:180]}__{known.get('rollout_index') or 0}.traj.json"
-
-
 def _config(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
     model = {"model_name": trace.model}
     if spec is None or not isinstance(agent := spec.agent, BashBlockSpec):

@@ -1,4 +1,4 @@
-"""Makes a folder as it is published: tables or files of a form, schemas, a card; `datasets.load_dataset` opens it."""
+"""Makes a folder as it is published: tables of a form, schemas, a card; `datasets.load_dataset` opens it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats import mini_swe, tables
+from agenttrace.formats import tables
 from agenttrace.formats.arrow import ROWS, Shards
-from agenttrace.formats.convert import new_folder, read, value_of
+from agenttrace.formats.convert import new_folder, read
 from agenttrace.publish.card import Contents, Table, card
 from agenttrace.publish.forms import FORMS, OF_AGENT
 from agenttrace.records import Record, schema
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from agenttrace.formats import Sourced
     from agenttrace.formats.arrow import TableFile
-    from agenttrace.publish.forms import Form, Part
+    from agenttrace.publish.forms import Form
     from agenttrace.validate.leaks import Word
 
 SUMS = "SHA256SUMS"
@@ -58,7 +58,7 @@ def publish(
 ) -> dict[str, int]:
     """Write the folder, whole or not at all, and return how many rows each of its folders has.
 
-    Layout: `README.md` (the card), Parquet files in the folders of the form, or `trajectories/`; `records/` (the record
+    Layout: `README.md` (the card), Parquet files in the folders of the form; `records/` (the record
     files and run specs, unchanged) or the run specs alone; `schema/`; `SHA256SUMS`. The same records give the same
     bytes.
 
@@ -124,18 +124,14 @@ def fill(folder: Path, paths: Sequence[Path], settings: Settings, *, release: bo
     searched = settings.leaks == "stop"
     contents = Contents(settings.title or form.title, settings.licence, release=release, searched=searched)
     records = _counted(chain.from_iterable(read(path) for path in paths), contents)
-    if form.schemas():
-        found = _tables(form, records, folder, settings.rows_per_shard)
-    else:
-        found = [_files(form.parts[0], records, folder)]
+    found = _tables(form, records, folder, settings.rows_per_shard)
     if not contents.records:
         raise UsageError("there is no record in these files")
     _copy(paths, folder, records=form.flat)
     (folder / "schema").mkdir()
     for kind in schema.KINDS:
         (folder / "schema" / schema.name(kind)).write_bytes(schema.encoded(kind))
-    text = card(contents, [table for table in found if table.columns], records=form.flat)
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    (folder / "README.md").write_text(card(contents, found, records=form.flat), encoding="utf-8")
     return found
 
 
@@ -182,7 +178,7 @@ def _tables(form: Form, records: Iterator[Sourced], folder: Path, rows_per_shard
         passing = _added(records, form, {config: one for config, (_, one) in shards.items()})
         flat = _flat(passing, folder) if form.flat else []
         deque(passing, maxlen=0)
-    return flat + [_table(config, place, one, one.file_bytes) for config, (place, one) in shards.items()]
+    return flat + [_table(config, place, one) for config, (place, one) in shards.items()]
 
 
 def _flat(records: Iterator[Sourced], folder: Path) -> list[Table]:
@@ -191,7 +187,7 @@ def _flat(records: Iterator[Sourced], folder: Path) -> list[Table]:
     for path in paths.values():
         path.parent.mkdir(parents=True)
     files = tables.write_to(records, paths)
-    return [_table(name, f"data/{name}", file, paths[name].stat().st_size) for name, file in files.items()]
+    return [_table(name, f"data/{name}", file) for name, file in files.items()]
 
 
 def _added(records: Iterator[Sourced], form: Form, shards: dict[str, Shards]) -> Iterator[Sourced]:
@@ -203,24 +199,9 @@ def _added(records: Iterator[Sourced], form: Form, shards: dict[str, Shards]) ->
         yield record
 
 
-def _table(name: str, folder: str, written: Shards | TableFile, size: int) -> Table:
+def _table(name: str, folder: str, written: Shards | TableFile) -> Table:
     columns = {field.name: str(field.type) for field in written.schema}
-    return Table(name=name, folder=folder, rows=written.rows, bytes=written.bytes, size=size, columns=columns)
-
-
-def _files(part: Part, records: Iterator[Sourced], folder: Path) -> Table:
-    """Write one file a record, in a folder per task, as mini-swe-agent's batches do."""
-    rows = size = 0
-    for record in records:
-        file = mini_swe.file_name(record.trace)
-        path = folder / part.folder / file.rpartition("__")[0] / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            raise DataError(f"two tasks would both be written as {file}; nothing was written")
-        data = msgspec.json.format(msgspec.json.encode(value_of(mini_swe, record)), indent=2)
-        path.write_bytes(data + b"\n")
-        rows, size = rows + 1, size + len(data) + 1
-    return Table(name=part.config, folder=part.folder, rows=rows, bytes=size, size=size, columns={})
+    return Table(name=name, folder=folder, rows=written.rows, columns=columns)
 
 
 def _copy(paths: Sequence[Path], folder: Path, *, records: bool) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """A configuration of a form: its name, its folder, the format of its rows or files."""
+    """A configuration of a form: its name, its folder, the format of its rows."""
 
     config: str
     folder: str
@@ -28,7 +28,7 @@ class Form(NamedTuple):
 
     Attributes:
         about: one line for `--help`.
-        parts: configurations with a row or a file a record; the first is the one that `datasets` opens.
+        parts: configurations with a row a record; the first is the one that `datasets` opens.
         flat: our flat tables come before them, one configuration each, and the record files lie in `records/` as they
             were collected, each with its run spec; else the run specs alone lie in the folder.
         title: heading of the card where none is given.
@@ -41,11 +41,7 @@ class Form(NamedTuple):
 
     def schemas(self) -> dict[str, tuple[str, pa.Schema]]:
         """Return folder and Arrow schema of every table that has a row a record, by configuration."""
-        return {
-            part.config: (part.folder, _module(part).schema(part.format))
-            for part in self.parts
-            if FORMATS[part.format].layout == "rows"
-        }
+        return {part.config: (part.folder, _module(part).schema(part.format)) for part in self.parts}
 
     def rows(self, record: Sourced) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield the rows of a record with the name of their configuration.
@@ -75,9 +71,6 @@ FORMS: dict[str, Form] = {
     "1k-32k": Form("the schema of SWE-ZERO 1k-32k, and ours", (Part("default", "data", "swe-zero-1k-32k"), _OWN)),
     "12m": Form("the schema of SWE-ZERO 12M, and ours", (Part("default", "data", "swe-zero-12m"), _OWN)),
     "own": Form("every field of our records, one row each", (_OWN,)),
-    "mini-swe-agent": Form(
-        "trajectory files of mini-swe-agent v1", (Part("trajectories", "trajectories", "mini-swe-agent"),)
-    ),
 }
 """Name → form."""
 OF_AGENT = {"tool_calling": "traces", "bash_block": "1k-32k"}

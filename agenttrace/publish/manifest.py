@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.records import Record, canonical_json
+from agenttrace.campaign.replay.rows import metadata_digest
+from agenttrace.records import Record
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 
 if TYPE_CHECKING:
@@ -94,12 +95,11 @@ def manifest(folder: Path, names: Sequence[str]) -> Manifest:
         DataError: a record or run spec cannot be read.
     """
     records = [folder / RECORDS / name for name in names]
-    found = [_campaign(path) for path in records]
     return Manifest(
         format=FORMAT,
         schema_version=read_run_spec(run_spec_path(records[0])).schema_version,
-        campaigns=tuple(campaign for campaign, _ in found),
-        metadata_sha256={path.name: digest for path, (_, digest) in zip(records, found, strict=True)},
+        campaigns=tuple(map(_campaign, records)),
+        metadata_sha256={path.name: metadata_digest(path) for path in records},
         files=dict(files(folder)),
     )
 
@@ -133,21 +133,18 @@ def verdict_lines(records: Path) -> Iterator[bytes]:
         yield msgspec.json.encode(line) + b"\n"
 
 
-def _campaign(path: Path) -> tuple[Campaign, str]:
-    """Return what a record file holds, and the digest over the metadata of its rows, one line each, in file order."""
+def _campaign(path: Path) -> Campaign:
     spec = read_run_spec(run_spec_path(path))
     counts: Counter[str] = Counter()
     solved = {"solved": 0, "not solved": 0, "unknown": 0}
     commits: dict[str, None] = {}
-    metadata = hashlib.sha256()
     for trace in read_traces(path):
         counts.update(records=1, spans=len(trace.spans), llm_steps=len(trace.llm_steps))
         solved[{True: "solved", False: "not solved", None: "unknown"}[trace.outcome.solved]] += 1
-        metadata.update(canonical_json(trace.metadata) + b"\n")
         host = trace.environment.get("host")
         if isinstance(host, dict) and isinstance(host.get("git_commit"), str):
             commits[host["git_commit"]] = None
-    campaign = Campaign(
+    return Campaign(
         records_file=f"{RECORDS}/{path.name}",
         run_id=spec.run_id,
         run_spec_sha256=spec.digest,
@@ -163,4 +160,3 @@ def _campaign(path: Path) -> tuple[Campaign, str]:
         llm_steps=counts["llm_steps"],
         solved=solved,
     )
-    return campaign, metadata.hexdigest()
