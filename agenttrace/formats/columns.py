@@ -174,8 +174,8 @@ def kinds(table: str, *, texts: bool = True) -> dict[str, str]:
         table: one of `TABLES`.
         texts: with the columns of `LONG` fields.
     """
-    columns = _columns(table, texts=texts) + (_known() if table == "runs" else ())
-    return {**_LEADING[table], **{column.name: column.kind for column in columns}, **_COMPUTED[table]}
+    fields = {column.name: column.kind for column in _columns(table, texts=texts)}
+    return {**_LEADING[table], **fields, **_COMPUTED[table]}
 
 
 def schema(table: str, *, texts: bool = True, categories: bool = False) -> pa.Schema:
@@ -218,21 +218,21 @@ def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, type=kind)
 
 
+_PARTS: dict[str, tuple[tuple[tuple[str, ...], type], ...]] = {
+    "runs": ((("trace",), Trace), (("known",), Known)),
+    "steps": (((), LLMStep),),
+    "spans": (((), Span),),
+}
+"""Where the structures lie whose fields are columns, from an `Entry` (`runs`), a step or a span."""
+
+
 @cache
 def _columns(table: str, *, texts: bool) -> tuple[Column, ...]:
-    shape = inspect.type_info({"runs": Trace, "steps": LLMStep, "spans": Span}[table])
-    given = {*_LEADING[table], *_COMPUTED[table]}
+    given = {*_LEADING[table], *_COMPUTED[table], "dataset_name", "task_id_json"}
+    found = [column for way, kind in _PARTS[table] for column in _flat(inspect.type_info(kind), way, ())]
     return tuple(
-        column
-        for column in _flat(shape, (), ())
-        if column.name not in given and (texts or not LONG.intersection(column.path))
+        column for column in found if column.name not in given and (texts or not LONG.intersection(column.path))
     )
-
-
-@cache
-def _known() -> tuple[Column, ...]:
-    given = {"dataset_name", "task_id_json", *_COMPUTED["runs"]}
-    return tuple(column for column in _flat(inspect.type_info(Known), (), ()) if column.name not in given)
 
 
 def _flat(shape: inspect.Type, path: tuple[str, ...], named: tuple[str, ...]) -> Iterator[Column]:
@@ -307,8 +307,7 @@ def _instant(given: datetime | str) -> datetime:
 def _runs(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
     traces, known = [entry.trace for entry in batch], [entry.known for entry in batch]
     return {
-        **_read(_columns("runs", texts=texts), traces, absent=texts),
-        **_read(_known(), known),
+        **_read(_columns("runs", texts=texts), batch, absent=texts),
         "run": [entry.run for entry in batch],
         "file": [entry.file for entry in batch],
         "line": [entry.line for entry in batch],

@@ -97,7 +97,7 @@ def _counted(format_: str, records: Iterator[Sourced], target: Path, name: str) 
             counts: dict[str, int] = module.write(records, target)
         return {name: sum(counts.values())} if target.is_file() else counts
     if found.layout == "rows":
-        from agenttrace.formats.arrow import TableFile  # noqa: PLC0415 - pyarrow
+        from agenttrace.formats.tables import TableFile  # noqa: PLC0415 - pyarrow
 
         with TableFile(target, module.schema(format_)) as table:
             for record in records:

@@ -6,10 +6,11 @@ It comes from a model and can be anything, so it is parsed as literals only, bel
 from __future__ import annotations
 
 import ast
-import math
 import threading
 import warnings
 from typing import Any
+
+import msgspec
 
 LONGEST = 1 << 20
 """Characters of a text that is parsed; a parser's memory is many times its input's."""
@@ -41,22 +42,13 @@ def arguments(text: str, tool: str) -> dict[str, Any] | None:
     return named if not positional and _is_json(named) else None
 
 
-def _is_json(value: Any, depth: int = 0) -> bool:  # noqa: ANN401 - any Python literal
-    if depth > 100:  # noqa: PLR2004 - deeper than any argument, shallower than any stack
+def _is_json(value: dict[str, Any]) -> bool:
+    """Return whether JSON gives a Python literal back: no other types, no NaN, no half of a surrogate pair."""
+    try:
+        found: bool = msgspec.json.decode(msgspec.json.encode(value)) == value
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         return False
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_text(key) and _is_json(item, depth + 1) for key, item in value.items())
-    if isinstance(value, list):
-        return all(_is_json(item, depth + 1) for item in value)
-    if isinstance(value, str):
-        return _is_text(value)
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, bool) or (isinstance(value, int) and abs(value) < 1 << 63)
-
-
-def _is_text(value: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in value)
+    return found
 
 
 def text(values: dict[str, Any]) -> str:

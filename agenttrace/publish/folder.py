@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections import deque
 from contextlib import ExitStack
@@ -12,11 +11,12 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats import tables
-from agenttrace.formats.arrow import ROWS, Shards
+from agenttrace.formats import columns, tables
 from agenttrace.formats.convert import new_folder, read
+from agenttrace.formats.tables import ROWS, Shards
 from agenttrace.publish.card import Contents, Table, card
 from agenttrace.publish.forms import FORMS, OF_AGENT
+from agenttrace.publish.sums import write_sums
 from agenttrace.records import Record, schema
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agenttrace.formats import Sourced
-    from agenttrace.formats.arrow import TableFile
+    from agenttrace.formats.tables import TableFile
     from agenttrace.publish.forms import Form
     from agenttrace.validate.leaks import Word
 
-SUMS = "SHA256SUMS"
 _SHOWN = 5
 
 
@@ -135,17 +134,6 @@ def fill(folder: Path, paths: Sequence[Path], settings: Settings, *, release: bo
     return found
 
 
-def write_sums(folder: Path) -> None:
-    """Write `SHA256SUMS` over all files that are in a folder by now."""
-    lines = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            lines.append(f"{digest}  {path.relative_to(folder).as_posix()}\n")
-    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
-
-
 def _must_be_valid(path: Path, words: Sequence[Word], *, leaks: Literal["stop", "keep"]) -> None:
     findings = (one for one in Validation(path, words=words) if leaks == "stop" or one.rule != "leak")
     if found := list(islice(findings, _SHOWN)):
@@ -183,7 +171,7 @@ def _tables(form: Form, records: Iterator[Sourced], folder: Path, rows_per_shard
 
 def _flat(records: Iterator[Sourced], folder: Path) -> list[Table]:
     """Write our flat tables, one file each."""
-    paths = {name: folder / "data" / name / "train-00000-of-00001.parquet" for name in tables.TABLES}
+    paths = {name: folder / "data" / name / "train-00000-of-00001.parquet" for name in columns.TABLES}
     for path in paths.values():
         path.parent.mkdir(parents=True)
     files = tables.write_to(records, paths)

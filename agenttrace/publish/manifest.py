@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from agenttrace.campaign.replay.rows import metadata_digest
+from agenttrace.publish.sums import File, files
 from agenttrace.records import Record
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 
@@ -17,16 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = "agenttrace-release-1"
-NAME = "manifest.json"
 RECORDS = "records"
 VERDICTS = "verdicts"
-
-
-class File(Record, frozen=True, kw_only=True):
-    """A file of a release: size, and digest of its bytes."""
-
-    bytes: int
-    sha256: str
 
 
 class Campaign(Record, frozen=True, kw_only=True):
@@ -100,22 +92,13 @@ def manifest(folder: Path, names: Sequence[str]) -> Manifest:
         schema_version=read_run_spec(run_spec_path(records[0])).schema_version,
         campaigns=tuple(map(_campaign, records)),
         metadata_sha256={path.name: metadata_digest(path) for path in records},
-        files=dict(files(folder)),
+        files=files(folder),
     )
 
 
 def encoded(value: Manifest) -> bytes:
     """Return a manifest as it stands on disk."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
-
-
-def files(folder: Path) -> Iterator[tuple[str, File]]:
-    """Yield path, size and digest of every plain file but the manifest, by path."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink() and path != folder / NAME:
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            yield path.relative_to(folder).as_posix(), File(bytes=path.stat().st_size, sha256=sha256)
 
 
 def verdict_lines(records: Path) -> Iterator[bytes]:

@@ -15,19 +15,18 @@ from msgspec import UNSET
 
 from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.formats.convert import new_folder
-from agenttrace.publish.folder import Settings, check_names, fill, write_sums
+from agenttrace.publish.folder import Settings, check_names, fill
 from agenttrace.publish.manifest import (
     FORMAT,
-    NAME,
     RECORDS,
     VERDICTS,
     Manifest,
     encoded,
-    files,
     manifest,
     verdict_lines,
 )
-from agenttrace.records import RunSpec, Trace, digest
+from agenttrace.publish.sums import MANIFEST, files, write_sums
+from agenttrace.records import Record, RunSpec, Trace, digest
 from agenttrace.serving.cassette import Cassette, cassette_path
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 from agenttrace.validate import Validation
@@ -82,7 +81,7 @@ def release(
             (folder / VERDICTS / path.name).write_bytes(b"".join(verdict_lines(path)))
         write_sums(folder)
         made = manifest(folder, [path.name for path in paths])
-        (folder / NAME).write_bytes(encoded(made))
+        (folder / MANIFEST).write_bytes(encoded(made))
     return made
 
 
@@ -101,7 +100,7 @@ def verify(folder: Path) -> Iterator[str]:
     read = _stated(folder)
     stated = read if isinstance(read, Manifest) else None
     if isinstance(read, str):
-        yield f"{NAME}: {read}"
+        yield f"{MANIFEST}: {read}"
     if odd := list(_odd_files(folder)):
         yield from odd
         return  # what they point to is not looked at
@@ -119,7 +118,7 @@ def verify(folder: Path) -> Iterator[str]:
 
 def _stated(folder: Path) -> Manifest | str:
     """Return the manifest as it stands there, or why it cannot be read."""
-    path = folder / NAME
+    path = folder / MANIFEST
     if path.is_symlink() or not path.is_file():
         return "is missing: no release, or one that lost it"
     if path.stat().st_size > _LARGEST_MANIFEST:
@@ -138,7 +137,7 @@ def _odd_files(folder: Path) -> Iterator[str]:
 
 
 def _file_differences(stated: Manifest, folder: Path) -> Iterator[str]:
-    there = dict(files(folder))
+    there = files(folder)
     for name in sorted({*stated.files, *there}):
         was, is_ = stated.files.get(name), there.get(name)
         if is_ is None:
@@ -168,21 +167,21 @@ def _manifest_differences(stated: Manifest, folder: Path, records: list[str]) ->
     """Yield what in the manifest is not what the files give."""
     names = [campaign.records_file.removeprefix(f"{RECORDS}/") for campaign in stated.campaigns]
     if sorted(names) != records:
-        yield f"{NAME}: campaigns are of {names}, the record files are {records}"
+        yield f"{MANIFEST}: campaigns are of {names}, the record files are {records}"
         return
     try:
         made = manifest(folder, names)
     except AgentTraceError:  # a file that cannot be read is named already
         return
-    for field in ("schema_version", "metadata_sha256"):
-        if getattr(stated, field) != getattr(made, field):
-            yield f"{NAME}: {field} is {getattr(stated, field)}, the files give {getattr(made, field)}"
-    for was, is_ in zip(stated.campaigns, made.campaigns, strict=True):
+    pairs: list[tuple[str, Record, Record]] = [("", stated, made)]
+    pairs += [(f"{one.run_id}: ", one, there) for one, there in zip(stated.campaigns, made.campaigns, strict=True)]
+    for name, was, is_ in pairs:
         for field in was.__struct_fields__:
-            if getattr(was, field) != getattr(is_, field):
-                yield f"{NAME}: {was.run_id}: {field} is {getattr(was, field)}, the files give {getattr(is_, field)}"
-    if (stated.files == made.files) and (folder / NAME).read_bytes() != encoded(made):
-        yield f"{NAME}: is not what the files give, byte for byte"
+            left, right = getattr(was, field), getattr(is_, field)
+            if left != right and field not in {"campaigns", "files"}:
+                yield f"{MANIFEST}: {name}{field} is {left}, the files give {right}"
+    if (stated.files == made.files) and (folder / MANIFEST).read_bytes() != encoded(made):
+        yield f"{MANIFEST}: is not what the files give, byte for byte"
 
 
 def first(found: Iterator[str]) -> list[str]:

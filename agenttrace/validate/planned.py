@@ -17,8 +17,7 @@ from agenttrace.tasks.swe.rows import BUNDLED, load
 from agenttrace.tasks.swe.task import SweTask
 from agenttrace.tasks.swe.task_set import task_of
 from agenttrace.validate.checkouts import OF_THE_TASK
-from agenttrace.validate.findings import Problem
-from agenttrace.validate.parsing import typed, unknown_keys
+from agenttrace.validate.findings import Problem, typed, unknown_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
