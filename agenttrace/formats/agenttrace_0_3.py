@@ -16,7 +16,7 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row as rows
-from agenttrace.formats import python_call
+from agenttrace.formats.commands import call_arguments, call_repr
 from agenttrace.formats.conversation import json_object
 from agenttrace.formats.patch import as_read, imported, with_patch
 from agenttrace.records import LLMStep, Outcome, Span, Telemetry, ToolCall, Trace, canonical_json
@@ -63,7 +63,7 @@ def _foreign_span(span: Span) -> dict[str, Any]:
         "span_id": span.span_id,
         "type": span.type,
         "tool_name": span.tool_name,
-        "tool_input": python_call.text(json_object(span.tool_input) or {}),
+        "tool_input": call_repr(json_object(span.tool_input) or {}),
         "tool_output": span.tool_output,
         "start_ns": start,
         "end_ns": start + round(span.duration_ms * 1e6),  # there, duration_ms is this difference
@@ -162,7 +162,7 @@ def _own_spans(spans: tuple[rows.Span, ...], steps: tuple[LLMStep, ...]) -> Iter
 
 
 def _own_span(span: rows.Span, step: LLMStep | None, call: ToolCall | None) -> Span:
-    values = python_call.arguments(span.tool_input, span.tool_name)
+    values = call_arguments(span.tool_input, span.tool_name)
     return Span(
         span_id=span.span_id,
         type="TOOL",

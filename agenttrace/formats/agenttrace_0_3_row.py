@@ -7,6 +7,7 @@ and what was seen of the machine; of a record, the latter is `environment`.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from agenttrace.formats.columns import Count, Duration, Int  # noqa: TC001 - msg
 from agenttrace.records import SCHEMA_VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agenttrace.records import RunSpec
 
 VERSION = "0.3.0"
@@ -55,7 +58,7 @@ class Cost(_Lean, frozen=True, kw_only=True, gc=False):
 
 
 class Span(_Lean, frozen=True, kw_only=True, gc=False):
-    """One call; times count from an unknown instant, `tool_input` is a Python repr (see `python_call`)."""
+    """One call; times count from an unknown instant, `tool_input` is a Python repr (see `commands`)."""
 
     span_id: str
     tool_name: str
@@ -107,6 +110,7 @@ class Row(_Lean, frozen=True, kw_only=True, gc=False):
 
 
 _decode = msgspec.json.Decoder(Row).decode
+_convert = partial(msgspec.convert, type=Row)
 
 
 def decode(line: bytes) -> Row:
@@ -115,10 +119,7 @@ def decode(line: bytes) -> Row:
     Raises:
         DataError: it is none of that version; the message names the field.
     """
-    try:
-        return _checked(_decode(line))
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"not a row of AgentTrace {VERSION}: {error}") from None
+    return _checked(_decode, line)
 
 
 def convert(value: Any) -> Row:  # noqa: ANN401 - whatever stood in the line
@@ -127,13 +128,14 @@ def convert(value: Any) -> Row:  # noqa: ANN401 - whatever stood in the line
     Raises:
         DataError: as `decode`.
     """
+    return _checked(_convert, value)
+
+
+def _checked(read: Callable[[Any], Row], value: Any) -> Row:  # noqa: ANN401 - as above
     try:
-        return _checked(msgspec.convert(value, Row))
-    except (msgspec.ValidationError, RecursionError) as error:
+        row = read(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"not a row of AgentTrace {VERSION}: {error}") from None
-
-
-def _checked(row: Row) -> Row:
     if (version := row.metadata.get("schema_version")) != VERSION:
         said = "nothing" if version is None else repr(version)[:40]
         raise DataError(f"not a row of AgentTrace {VERSION}: its metadata says {said} as `schema_version`")

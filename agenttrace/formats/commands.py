@@ -1,15 +1,20 @@
-"""What tool calls ran, and what came of them: first words of commands, kinds of observations, sizes of patches."""
+"""What tool calls ran, and what came of them: inputs, first words of commands, kinds of observations, sizes of patches.
+
+AgentTrace 0.3.0 stores inputs as the Python repr of a call: `kwargs={...}`, `args=(...)`, or both joined. It comes from
+a model and can be anything, so it is parsed as literals only, below a size, and never evaluated.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
+import threading
+import warnings
 from collections import Counter
 from functools import lru_cache
 from typing import Any
 
 import msgspec
-
-from agenttrace.formats import python_call
 
 _WORD = re.compile(r"\s*(?:[A-Za-z_]\w*=(?:'[^']*'|\"[^\"]*\"|[^\s'\"])*\s+)*([^\s;|&<>(){}'\"`$]+)")
 """Skips leading assignments (`LC_ALL=C sort`); the word ends where the shell's grammar ends it."""
@@ -19,6 +24,11 @@ NOT_FOUND = 127
 """Exit status of the shell for a command that does not exist; all that an execution-free sandbox says to an attempt."""
 KINDS = ("useful", "empty", "not_found", "timeout", "format_error")
 _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+
+LONGEST = 1 << 20
+"""Characters of a text that is parsed; a parser's memory is many times its input's."""
+_POSITIONAL = {"bash": "command", "python_interpreter": "code", "final_answer": "answer"}
+_PARSING = threading.Lock()
 
 
 class _Arguments(msgspec.Struct):
@@ -60,7 +70,7 @@ def command_of(tool_input: str) -> str | None:
 def _released(tool_input: str) -> str | None:
     if not tool_input.startswith(("kwargs=", "args=")):
         return None
-    command = (python_call.arguments(tool_input, "bash") or {}).get("command")
+    command = (call_arguments(tool_input, "bash") or {}).get("command")
     return command if isinstance(command, str) else None
 
 
@@ -102,3 +112,41 @@ def patch_size(patch: str) -> tuple[int, int]:
         else:
             files += line.startswith("diff --git ")
     return files, lines
+
+
+def call_arguments(text: str, tool: str) -> dict[str, Any] | None:
+    """Return the arguments of a Python call as a JSON object, or `None` when the text is no such repr.
+
+    A single positional argument of a known tool gets its parameter's name.
+    """
+    if len(text) > LONGEST:
+        return None
+    try:
+        with _PARSING, warnings.catch_warnings():  # filters are the whole process's
+            warnings.simplefilter("ignore")  # a backslash in a text is not ours to warn of
+            call = ast.parse(f"f({text})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            return None
+        parts = {part.arg: ast.literal_eval(part.value) for part in call.keywords}
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return None
+    positional, named = parts.pop("args", ()), parts.pop("kwargs", {})
+    if parts or not isinstance(positional, tuple) or not isinstance(named, dict):
+        return None
+    if len(positional) == 1 and tool in _POSITIONAL and _POSITIONAL[tool] not in named:
+        named, positional = {_POSITIONAL[tool]: positional[0], **named}, ()
+    return named if not positional and _is_json(named) else None
+
+
+def _is_json(value: dict[str, Any]) -> bool:
+    """Return whether JSON gives a Python literal back: no other types, no NaN, no half of a surrogate pair."""
+    try:
+        found: bool = msgspec.json.decode(msgspec.json.encode(value)) == value
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+        return False
+    return found
+
+
+def call_repr(values: dict[str, Any]) -> str:
+    """Return the repr of a call with these keyword arguments."""
+    return f"kwargs={values!r}"

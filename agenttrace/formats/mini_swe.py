@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
+from agenttrace.agents.bash_block import blocks
 from agenttrace.errors import DataError
 from agenttrace.formats.conversation import json_object, opening, turns, without_none
 from agenttrace.formats.foreign import foreign_span, foreign_step
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 
 NAME = "mini-swe-agent-1"
 VERSION = "1.17.5"
-_BLOCK = re.compile(r"```bash\s*\n(.*?)\n```", re.DOTALL)
 _RETURN_CODE = re.compile(r"<returncode>(-?\d{1,9})</returncode>")
 _YEAR_10000 = 253_402_300_800
 """Seconds; what is later is no time."""
@@ -123,12 +123,12 @@ def _config(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
 def _turn(turn: Turn, *, plain: bool) -> list[dict[str, Any]]:
     step = turn.step
     parts = [step.model_output] if step.model_output else []
-    shown = _BLOCK.findall(step.model_output or "")
+    shown = blocks(step.model_output or "")
     for call in (step.tool_calls or ()) if step.blocks is UNSET else ():
         values = json_object(call.arguments) or {}
         command = values.get("command")
         is_bash = call.name == "bash" and isinstance(command, str)
-        if not (is_bash and isinstance(command, str) and command.strip() in (block.strip() for block in shown)):
+        if not (is_bash and isinstance(command, str) and command.strip() in shown):
             parts.append(f"```{'bash' if is_bash else call.name}\n{command if is_bash else call.arguments}\n```")
     said: dict[str, Any] = {"role": "assistant", "content": "\n\n".join(parts)}
     if step.end_ns is not None:
@@ -208,21 +208,21 @@ def _turns(rest: list[_Message], trace_id: str) -> tuple[list[LLMStep], list[Spa
     for message, following in zip_longest(rest, rest[1:]):
         if message.role != "assistant":
             continue
-        blocks = [block.strip() for block in _BLOCK.findall(_text(message.content))]
         answer = _text(following.content) if following is not None and following.role == "user" else None
-        step = _step(message, blocks, answer, len(steps) + 1, trace_id)
+        step = _step(message, answer, len(steps) + 1, trace_id)
         steps.append(step)
         if step.tool_calls and answer is not None:
             spans.append(_span(answer, step.tool_calls[0], step, trace_id))
     return steps, spans
 
 
-def _step(message: _Message, blocks: list[str], answer: str | None, number: int, trace_id: str) -> LLMStep:
+def _step(message: _Message, answer: str | None, number: int, trace_id: str) -> LLMStep:
+    found = blocks(_text(message.content))
     usage = _at(message.extra, "response", "usage") or _at(message.extra, "agenttrace", "usage")
     reasoning = _at(message.extra, "agenttrace", "reasoning_content")
     calls = None
-    if len(blocks) == 1:
-        arguments = canonical_json({"command": blocks[0]}).decode()
+    if len(found) == 1:
+        arguments = canonical_json({"command": found[0]}).decode()
         calls = (ToolCall(call_id=f"call_{number}_1", name="bash", arguments=arguments),)
     return foreign_step(
         trace_id,
@@ -233,7 +233,7 @@ def _step(message: _Message, blocks: list[str], answer: str | None, number: int,
         input_tokens=_count(usage, "prompt_tokens"),
         output_tokens=_count(usage, "completion_tokens"),
         counted_tokens=None,
-        blocks=len(blocks),
+        blocks=len(found),
         answered=None if calls else answer,
     )
 

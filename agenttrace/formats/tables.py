@@ -13,7 +13,7 @@ from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.columns import TABLES, entry, schema, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import pyarrow as pa
@@ -165,13 +165,8 @@ def write(records: Iterable[Sourced], output: Path) -> dict[str, int]:
 
 def write_to(records: Iterable[Sourced], paths: dict[str, Path]) -> dict[str, TableFile]:
     """Write the three tables to the given paths and return the closed files, which know their rows and bytes."""
-    return write_batches(_batches(records), paths)
-
-
-def _batches(records: Iterable[Sourced]) -> Iterator[dict[str, pa.Table]]:
     entries = (entry(number, record.source, record.trace) for number, record in enumerate(records))
-    while batch := list(islice(entries, _BATCH)):
-        yield tables(batch)
+    return write_batches(map(tables, iter(lambda: list(islice(entries, _BATCH)), [])), paths)
 
 
 def write_batches(

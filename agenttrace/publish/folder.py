@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from agenttrace.formats import Sourced
     from agenttrace.formats.tables import TableFile
-    from agenttrace.publish.forms import Form
+    from agenttrace.publish.forms import Form, Part
     from agenttrace.validate.leaks import Word
 
 _SHOWN = 5
@@ -160,13 +160,13 @@ def _tables(form: Form, records: Iterator[Sourced], folder: Path, rows_per_shard
     """Write all tables in one pass over the records."""
     with ExitStack() as stack:
         shards = {
-            config: (place, stack.enter_context(Shards(folder / place, columns, rows_per_shard=rows_per_shard)))
-            for config, (place, columns) in form.schemas().items()
+            part: stack.enter_context(Shards(folder / part.folder, part.schema, rows_per_shard=rows_per_shard))
+            for part in form.parts
         }
-        passing = _added(records, form, {config: one for config, (_, one) in shards.items()})
+        passing = _added(records, shards)
         flat = _flat(passing, folder) if form.flat else []
         deque(passing, maxlen=0)
-    return flat + [_table(config, place, one) for config, (place, one) in shards.items()]
+    return flat + [_table(part.config, part.folder, one) for part, one in shards.items()]
 
 
 def _flat(records: Iterator[Sourced], folder: Path) -> list[Table]:
@@ -178,12 +178,12 @@ def _flat(records: Iterator[Sourced], folder: Path) -> list[Table]:
     return [_table(name, f"data/{name}", file) for name, file in files.items()]
 
 
-def _added(records: Iterator[Sourced], form: Form, shards: dict[str, Shards]) -> Iterator[Sourced]:
+def _added(records: Iterator[Sourced], shards: dict[Part, Shards]) -> Iterator[Sourced]:
     """Yield records whose rows were added to the shards of their configurations."""
     for record in records:
         size = len(msgspec.json.encode(record.trace))
-        for config, row in form.rows(record):
-            shards[config].add(row, size)
+        for part, one in shards.items():
+            one.add(part.row(record), size)
         yield record
 
 

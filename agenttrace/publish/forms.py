@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from agenttrace.formats import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import ModuleType
 
     import pyarrow as pa
 
@@ -21,6 +21,27 @@ class Part(NamedTuple):
     config: str
     folder: str
     format: str
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of its rows."""
+        found: pa.Schema = self._module.schema(self.format)
+        return found
+
+    def row(self, record: Sourced) -> dict[str, Any]:
+        """Return the row of a record.
+
+        Raises:
+            DataError: the record does not fit the form; the message names it and says why.
+        """
+        from agenttrace.formats.convert import value_of  # noqa: PLC0415 - this table is read for `--help`
+
+        row: dict[str, Any] = value_of(self._module, record)
+        return {**row, "raw_file": f"records/{record.source}"} if "raw_file" in row else row
+
+    @property
+    def _module(self) -> ModuleType:
+        return import_module(FORMATS[self.format].module)
 
 
 class Form(NamedTuple):
@@ -38,26 +59,6 @@ class Form(NamedTuple):
     parts: tuple[Part, ...]
     flat: bool = False
     title: str = "Execution-free coding rollouts"
-
-    def schemas(self) -> dict[str, tuple[str, pa.Schema]]:
-        """Return folder and Arrow schema of every table that has a row a record, by configuration."""
-        return {part.config: (part.folder, _module(part).schema(part.format)) for part in self.parts}
-
-    def rows(self, record: Sourced) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the rows of a record with the name of their configuration.
-
-        Raises:
-            DataError: the record does not fit the form; the message names it and says why.
-        """
-        from agenttrace.formats.convert import value_of  # noqa: PLC0415 - this table is read for `--help`
-
-        for part in self.parts:
-            row = value_of(_module(part), record)
-            yield part.config, {**row, "raw_file": f"records/{record.source}"} if "raw_file" in row else row
-
-
-def _module(part: Part) -> Any:  # noqa: ANN401 - a module
-    return import_module(FORMATS[part.format].module)
 
 
 _OWN = Part("rollouts", "rollouts", "records-parquet")

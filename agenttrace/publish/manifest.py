@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.campaign.replay.rows import metadata_digest
-from agenttrace.publish.sums import File, files
+from agenttrace.errors import DataError
+from agenttrace.publish.sums import MANIFEST, File, files
 from agenttrace.records import Record
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 FORMAT = "agenttrace-release-1"
 RECORDS = "records"
 VERDICTS = "verdicts"
+_LARGEST = 1 << 26
 
 
 class Campaign(Record, frozen=True, kw_only=True):
@@ -94,6 +96,26 @@ def manifest(folder: Path, names: Sequence[str]) -> Manifest:
         metadata_sha256={path.name: metadata_digest(path) for path in records},
         files=files(folder),
     )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a release as it stands there.
+
+    Raises:
+        DataError: why it cannot be read.
+    """
+    path = folder / MANIFEST
+    if path.is_symlink() or not path.is_file():
+        raise DataError("is missing: no release, or one that lost it")
+    if path.stat().st_size > _LARGEST:
+        raise DataError(f"has more than {_LARGEST} bytes: not read")
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"not a manifest of this version: {error}") from error
+    if found.format != FORMAT:
+        raise DataError(f"has format {found.format!r}, this version reads {FORMAT}")
+    return found
 
 
 def encoded(value: Manifest) -> bytes:

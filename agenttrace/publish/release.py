@@ -17,12 +17,12 @@ from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.formats.convert import new_folder
 from agenttrace.publish.folder import Settings, check_names, fill
 from agenttrace.publish.manifest import (
-    FORMAT,
     RECORDS,
     VERDICTS,
     Manifest,
     encoded,
     manifest,
+    read_manifest,
     verdict_lines,
 )
 from agenttrace.publish.sums import MANIFEST, files, write_sums
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from agenttrace.serving.cassette import Turn
     from agenttrace.validate.leaks import Word
 
-_LARGEST_MANIFEST = 1 << 26
 MOST = 20
 """Flaws told of one kind; a hostile file could have millions."""
 _Rollout = tuple[str, Any]
@@ -97,10 +96,11 @@ def verify(folder: Path) -> Iterator[str]:
     """
     if not folder.is_dir():
         raise UsageError(f"cannot read {folder}: there is no such folder")
-    read = _stated(folder)
-    stated = read if isinstance(read, Manifest) else None
-    if isinstance(read, str):
-        yield f"{MANIFEST}: {read}"
+    stated = None
+    try:
+        stated = read_manifest(folder)
+    except DataError as error:
+        yield f"{MANIFEST}: {error}"
     if odd := list(_odd_files(folder)):
         yield from odd
         return  # what they point to is not looked at
@@ -114,20 +114,6 @@ def verify(folder: Path) -> Iterator[str]:
         yield from _verdict_differences(path, folder / VERDICTS / path.name)
     if stated is not None and records:
         yield from _manifest_differences(stated, folder, [path.name for path in records])
-
-
-def _stated(folder: Path) -> Manifest | str:
-    """Return the manifest as it stands there, or why it cannot be read."""
-    path = folder / MANIFEST
-    if path.is_symlink() or not path.is_file():
-        return "is missing: no release, or one that lost it"
-    if path.stat().st_size > _LARGEST_MANIFEST:
-        return f"has more than {_LARGEST_MANIFEST} bytes: not read"
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return f"not a manifest of this version: {error}"
-    return found if found.format == FORMAT else f"has format {found.format!r}, this version reads {FORMAT}"
 
 
 def _odd_files(folder: Path) -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Validates record files of every form and schema of ours, line by line in bounded memory; a bad line does not stop it.
 
-`Checker` has the rules of one file: those of every trace, then those of the agent that made it.
+The rules are those of every trace, then those of the agent that made it and of its task.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ MOST_PER_LINE = 50
 
 
 class Validation:
-    """The check of one file; iterate over it once.
+    """The check of one file: schema, ids, plan, order, joins, counts, outcome, metadata, leaks; iterate over it once.
+
+    Holds 20 bytes a record for ids that stand twice, 40 bytes a task over a checkout, and nothing else of the lines.
 
     Args:
         path: a record file.
@@ -48,20 +50,25 @@ class Validation:
         notes: what was not checked, and why; complete after the last finding.
     """
 
+    _plan: Planned
+
     def __init__(self, path: Path, *, words: Sequence[Word] = (), allowed: Sequence[str] = ()) -> None:
         self.path = path
         self.records = 0
         self.notes: list[str] = []
         self._words, self._allowed = words, allowed
+        self._failures = is_failures(path)
+        self._seen, self._checkouts = IdIndex(), checkouts.Checkouts()
+        self._foreign = 0
 
     def __iter__(self) -> Iterator[Finding]:
         """Yield every finding in file order."""
         try:
-            checker = None
             for number, line in lines(self.path):
-                checker = checker or Checker(self.path, self._words, self._allowed)
+                if not self.records:
+                    self._plan = Planned(self.path)
                 self.records += 1
-                found = self._line(checker, number, line)
+                found = self._line(number, line)
                 for problem in islice(found, MOST_PER_LINE):
                     yield Finding(number, *problem)
                 if next(found, None) is not None:
@@ -72,13 +79,13 @@ class Validation:
         except (AgentTraceError, OSError) as error:
             yield Finding(0, "file", "", str(error))
             return
-        if checker is None:
+        if not self.records:
             self.notes.append("the file is empty")
             return
-        yield from (Finding(0, *problem) for problem in checker.beside())
-        self.notes += checker.notes()
+        yield from (Finding(0, *problem) for problem in self._beside())
+        self.notes += self._unchecked()
 
-    def _line(self, checker: Checker, number: int, line: bytes | None) -> Iterator[Problem]:
+    def _line(self, number: int, line: bytes | None) -> Iterator[Problem]:
         if line is None:
             yield Problem("json", "", f"{TOO_LONG}: not checked")
             return
@@ -91,29 +98,9 @@ class Validation:
             yield from leaks(line.decode("utf-8", "replace"), self._words, self._allowed)
             return
         yield from (Problem("json", "", f"the key {key[:60]!r} is given twice in one object") for key in repeated)
-        yield from checker.check(raw, number)
+        yield from self._record(raw, number)
 
-
-class Checker:
-    """Checks the records of one file, in file order.
-
-    Holds 20 bytes a record for ids that stand twice, 40 bytes a task over a checkout, and nothing else of the lines.
-    """
-
-    def __init__(self, path: Path, words: Sequence[Word], allowed: Sequence[str]) -> None:
-        self._words, self._allowed = words, allowed
-        self._failures = is_failures(path)
-        self._plan = Planned(path)
-        self._seen, self._checkouts = IdIndex(), checkouts.Checkouts()
-        self._foreign = 0
-
-    def beside(self) -> Iterator[Problem]:
-        """Yield what is wrong with the run spec beside the file."""
-        yield from self._plan.problems
-        if self._plan.spec is not None:
-            yield from leaks(msgspec.to_builtins(self._plan.spec), self._words, self._allowed)
-
-    def check(self, raw: Any, number: int) -> Iterator[Problem]:  # noqa: ANN401 - parsed JSON
+    def _record(self, raw: Any, number: int) -> Iterator[Problem]:  # noqa: ANN401 - parsed JSON
         """Yield what is wrong with one parsed line; a rollout of schema 1.0.0 is checked as the trace it is read as."""
         yield from leaks(raw, self._words, self._allowed)
         rollout = isinstance(raw, dict) and "rollout_id" in raw
@@ -168,8 +155,14 @@ class Checker:
         elif recorded is None and not foreign and trace.prepare_ms is UNSET and not self._failures:
             yield Problem("schema", "prepare_ms", "is missing")
 
-    def notes(self) -> list[str]:
-        """Return what was not checked, and why; call it after the last line."""
+    def _beside(self) -> Iterator[Problem]:
+        """Yield what is wrong with the run spec beside the file."""
+        yield from self._plan.problems
+        if self._plan.spec is not None:
+            yield from leaks(msgspec.to_builtins(self._plan.spec), self._words, self._allowed)
+
+    def _unchecked(self) -> list[str]:
+        """Return what was not checked, and why."""
         found = list(self._plan.notes)
         if self._foreign:
             found.append(f"{self._foreign} records were read from another format: ids and metadata are that format's")
