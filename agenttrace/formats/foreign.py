@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -66,21 +65,10 @@ def parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
             raise
         try:
             # The standard library takes half a pair as it is: written to a file it would be an error much later.
-            found = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-            return json.loads(
-                json.dumps(found, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-            )
+            found = json.dumps(json.loads(text), ensure_ascii=False, allow_nan=False)
+            return json.loads(found.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
         except ValueError:
             raise error from None
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse(text)
-
-
-def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def read_whole(path: Path) -> Iterator[Trace]:

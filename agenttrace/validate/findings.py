@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -63,8 +63,8 @@ def parsed(data: bytes) -> tuple[Any, list[str]]:
             found[key if key not in found else f"{key} (given again, {len(repeated)})"] = value
         return found
 
-    value = json.loads(data.decode("utf-8"), object_pairs_hook=pairs, parse_constant=_refuse, parse_int=_int64)
-    msgspec.json.decode(data)  # stricter: what it cannot read (half a surrogate pair), no reader of ours can
+    value = json.loads(data.decode("utf-8"), object_pairs_hook=pairs, parse_int=_int64)
+    msgspec.json.decode(data)  # stricter: what it cannot read (NaN, half a surrogate pair), no reader can
     return value, repeated
 
 
@@ -72,10 +72,6 @@ def _int64(text: str) -> int:
     if len(text) > _INT64_CHARS or not -(2**63) <= (value := int(text)) < 2**63:
         raise ValueError(f"the integer {text[:40]} needs more than 64 bits")
     return value
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def typed(raw: Any, kind: type[T], path: str = "") -> T | Problem:  # noqa: ANN401 - parsed JSON
