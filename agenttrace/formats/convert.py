@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,7 +20,6 @@ from agenttrace.store.read import decode, read_run_spec, run_spec_path, whole_li
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
     from types import ModuleType
 
     from agenttrace.records import Trace
@@ -198,14 +198,12 @@ def new_folder(output: Path) -> Iterator[Path]:
     made = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
-        temporary = output / f".{os.getpid()}.tmp"
-        temporary.mkdir()
         try:
-            yield temporary
-            for path in sorted(temporary.iterdir()):
-                path.replace(output / path.name)
+            with TemporaryDirectory(prefix=".", suffix=".tmp", dir=output, ignore_cleanup_errors=True) as temporary:
+                yield Path(temporary)
+                for path in sorted(Path(temporary).iterdir()):
+                    path.replace(output / path.name)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
             if made:
                 with suppress(OSError):  # not empty: all went well
                     output.rmdir()

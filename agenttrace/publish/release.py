@@ -189,14 +189,13 @@ def flaws(records: Path, words: Sequence[Word] = ()) -> Iterator[str]:
     if len(found) > MOST:
         yield f"{records.name}: more than {MOST} findings; all of them: nox -s validate -- {records}"
     beside = run_spec_path(records)
+    if not beside.is_file():
+        yield f"{beside.name}: is missing; every record file has its run spec beside it"
+        return
     try:
         spec = read_run_spec(beside)
         traces = {trace.trace_id: _Seen.of(trace) for trace in read_traces(records)}
-    except UsageError as error:
-        why = str(error).replace(f"{records.parent}/", "")
-        yield why if beside.is_file() else f"{beside.name}: is missing; every record file has its run spec beside it"
-        return
-    except DataError as error:
+    except (UsageError, DataError) as error:
         yield str(error).replace(f"{records.parent}/", "")
         return
     yield from (f"{records.name}: {flaw}" for flaw in _unfinished(spec, [seen.rollout for seen in traces.values()]))
