@@ -154,7 +154,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
     from agenttrace.errors import UsageError  # noqa: PLC0415
     from agenttrace.models.order import host_settings  # noqa: PLC0415
     from agenttrace.show import printable  # noqa: PLC0415
-    from agenttrace.tasks.swe.prepare import Places, SweOptions, prepare  # noqa: PLC0415
+    from agenttrace.tasks.swe.prepare import PreparePlaces, SweOptions, prepare  # noqa: PLC0415
 
     def report(line: str) -> None:
         print(f"agenttrace: {printable(line)}", file=sys.stderr, flush=True)  # noqa: T201 - progress
@@ -163,7 +163,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         options = msgspec.json.decode(arguments.options, type=SweOptions)
     except msgspec.DecodeError as error:
         raise UsageError(f"--options: {error}") from error
-    places = Places(trees=arguments.trees, cache=arguments.cache, repositories=arguments.repositories)
+    places = PreparePlaces(trees=arguments.trees, cache=arguments.cache, repositories=arguments.repositories)
     with host_settings(sys.stdin.buffer.read() if arguments.from_host else None):
         prepared = prepare(options, places, report)
     print(json.dumps({"tasks": len(prepared.tasks), "skipped": len(prepared.skipped)}))  # noqa: T201
@@ -171,12 +171,14 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> int:
+    from agenttrace.campaign.display import console  # noqa: PLC0415
     from agenttrace.models import order  # noqa: PLC0415
 
+    out, folder = console(), arguments.models_dir
     if arguments.from_host:
-        print(order.for_the_host(sys.stdin.buffer.read(), arguments.models_dir))  # noqa: T201
+        print(order.for_the_host(sys.stdin.buffer.read(), folder, out=out))  # noqa: T201
     else:
-        order.for_people(arguments.model, arguments.models_dir, size=arguments.size, sha256=arguments.sha256)
+        order.for_people(arguments.model, folder, size=arguments.size, sha256=arguments.sha256, out=out)
     return 0
 
 

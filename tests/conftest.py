@@ -1,19 +1,26 @@
-"""What several folders use: the task files, and a server that speaks the Hub's protocol, with its faults."""
+"""What several folders use: task files, sandbox workers, and a server with the Hub's protocol and its faults."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import http.server
+import itertools
 import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from agenttrace.fixture.build import load, write_tree
+from agenttrace.sandbox.client import acquire
 from agenttrace.tasks import sources
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -198,3 +205,78 @@ def task_files(monkeypatch):
             monkeypatch.setenv(sources.MIRROR, str(folder))
             return folder
     pytest.skip(f"needs the task files: name a folder that holds them in {sources.MIRROR} (see docs/tasks.md)")
+
+
+class Sandbox:
+    """Real sandbox workers on this host that listen where a collector looks for them, and come back when they end.
+
+    The folder `tools` comes first on the tools' PATH; `fixtures` may be changed before the first worker is started.
+    """
+
+    _numbers = itertools.count()
+
+    def __init__(self, base):
+        self.base, self.sockets = base, base / "sockets"
+        base.chmod(0o755)
+        for name in ("sockets", "tools"):
+            (base / name).mkdir()
+        for name in ("demo", "empty"):
+            write_tree(load(name), base / "fixtures" / name)
+        package = Path(__file__).parents[1] / "agenttrace" / "sandbox"
+        self._runner = package / "runner"
+        self._interpreter = shutil.copy(package / "tools" / "interpret.py", base)
+        self._running = []
+
+    def start(self, count=1, *, policy="shell", trees=None):
+        """Start workers and return the folder of their sockets."""
+        for _ in range(count):
+            place = self.base / f"worker-{len(self._running)}"
+            for name in ("work", "call"):
+                (place / name).mkdir(parents=True)
+            # The runner kills everything of that user.
+            uid = 20_000 + (os.getpid() * 64 + next(self._numbers)) % 40_000
+            flags = {
+                "work": place / "work", "call-dir": place / "call", "fixtures": self.base / "fixtures",
+                "interpreter": self._interpreter, "tool-uid": uid, "tool-gid": uid, "socket-dir": self.sockets,
+                "socket-gid": os.getgid(), "helper": "python", "policy": policy,
+                "path": f"{self.base / 'tools'}:/usr/bin:/bin", **({} if trees is None else {"trees": trees}),
+            }  # fmt: skip
+            argv = [sys.executable, "-I", "-S", "-B", str(self._runner)]
+            argv += [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
+            again = ["sh", "-c", 'while true; do "$@" || exit; done', "sh", *argv]
+            self._running.append(subprocess.Popen(again, stdout=subprocess.DEVNULL, start_new_session=True))
+        return self.sockets
+
+    def connect(self):
+        """Return an idle worker, the first of all where there was none."""
+        if not self._running:
+            self.start()
+        (worker,) = acquire(self.sockets, count=1, timeout_s=20)
+        return worker
+
+    def stop(self):
+        for process in self._running:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def make_sandbox():
+    """Return what makes a `Sandbox`; all of them end with the module."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("needs Linux and root: the runner switches to the tools' user")
+    with contextlib.ExitStack() as stack:
+
+        def make():
+            base = Path(tempfile.mkdtemp(prefix="agenttrace-tests-", dir="/var/tmp"))
+            stack.callback(shutil.rmtree, base, ignore_errors=True)
+            made = Sandbox(base)
+            stack.callback(made.stop)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def sandbox(make_sandbox):
+    return make_sandbox()

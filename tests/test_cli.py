@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agenttrace.cli import main
 from agenttrace.records import (
     NO_PROCESS,
     LLMStep,
@@ -22,6 +24,7 @@ from agenttrace.records import (
     Verdict,
 )
 from agenttrace.show import printable
+from agenttrace.verbs import VERBS, module_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,11 +73,27 @@ def records(tmp_path):
     return path
 
 
+HEAVY = ("openai", "rich", "docker", "psutil", "asyncio", "pandas", "pyarrow", "huggingface_hub")
+
+
 def test_help_imports_nothing_heavy():
     code = "import sys; sys.argv=['agenttrace','--help']\nfrom agenttrace.cli import main\n"
     code += "try: main()\nexcept SystemExit: pass\n"
-    code += "print([m for m in ('openai', 'rich', 'msgspec', 'docker', 'psutil', 'asyncio') if m in sys.modules])"
+    code += f"print([m for m in {('msgspec', *HEAVY)} if m in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_a_verb_has_a_module_and_its_help_imports_nothing_heavy(name):
+    module = importlib.import_module(module_of(name))
+    assert callable(module.add)
+    assert callable(module.run)
+    code = f"import sys\nfrom agenttrace.cli import main\ntry: main(['{name}', '--help'])\n"
+    code += "except SystemExit as end: assert end.code == 0\n"
+    code += f"print([m for m in {HEAVY} if m in sys.modules])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.startswith(f"usage: agenttrace {name} ")
     assert ended.stdout.splitlines()[-1] == "[]"
 
 
@@ -148,10 +167,58 @@ def test_a_closed_pipe_is_no_error(records):
     assert ended.stderr == ""
 
 
-def test_bad_options_are_a_message(tmp_path):
-    ended = agenttrace("plan", "--options", '{"model": 1}', "--folder", tmp_path)
+def test_the_overview_names_every_verb():
+    for words in ([], ["--help"]):
+        ended = agenttrace(*words)
+        assert ended.returncode == 0
+        assert all(f"\n    {name}" in ended.stdout for name in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["nothing"], "invalid choice: 'nothing'"), (["show"], "required: file"), (["collect", "-n", "x"], "invalid int")],
+)
+def test_a_verb_or_argument_that_is_none_is_a_message(words, message):
+    ended = agenttrace(*words)
     assert ended.returncode == 2
-    assert "--options" in ended.stderr
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+IMAGE = [name for name, verb in VERBS.items() if verb.where == "image"]
+
+
+@pytest.mark.parametrize("name", IMAGE)
+def test_verbs_over_records_go_through_the_analysis_image_in_a_session_and_run_here_without(monkeypatch, name):
+    module, seen = importlib.import_module(module_of(name)), []
+    words = LEAST.get(name, ["a.jsonl"])
+    monkeypatch.setattr("agenttrace.host.analysis.run", lambda verb, argv, **_: seen.append((verb, list(argv))) or 7)
+    monkeypatch.setattr(module, "run", lambda _: seen.append("here") or 6)
+    more = ["--make-only"] if "publish" in name else []
+    for session, expected, status in ((True, (name, [*words, *more]), 7), (False, "here", 6)):
+        with pytest.raises(SystemExit) as ended:
+            main([name, *words], session=session)
+        assert (ended.value.code, seen.pop(0)[: len(expected)]) == (status, expected)
+
+
+LEAST = {
+    "convert": ["a.jsonl", "--to", "atif", "-o", "b"], "compare": ["a.jsonl", "b.jsonl"],
+    "compact": ["a.jsonl", "b.jsonl.zst"], "tables": ["a.jsonl", "--outdir", "b"],
+    "publish": ["a.jsonl", "-o", "b"], "publish-rollouts": ["a.jsonl", "-o", "b"], "release": ["--verify", "b"],
+}  # fmt: skip
+
+
+def test_only_verbs_that_need_more_than_that_image_say_what_they_do_on_the_host():
+    found = {name for name in VERBS if hasattr(importlib.import_module(module_of(name)), "on_host")}
+    assert found == {"publish", "publish-rollouts", "release"}
+
+
+def test_a_verb_that_starts_containers_says_so_where_it_cannot(monkeypatch, capsys):
+    monkeypatch.setattr("agenttrace.cli.find_spec", lambda name: None if name == "docker" else name)
+    with pytest.raises(SystemExit) as ended:
+        main(["judge", "a.jsonl"])
+    assert ended.value.code == 2
+    assert "run it outside of them, with agenttrace[host] installed" in capsys.readouterr().err
 
 
 def test_printable_keeps_text_and_shows_the_rest():

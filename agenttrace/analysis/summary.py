@@ -14,9 +14,12 @@ from agenttrace.analysis.findings import Aspect, Association, Count, Figure, Gro
 from agenttrace.analysis.rows import RELEASED_METHOD
 from agenttrace.analysis.statistics import distribution, share, spearman, superiority
 from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
+from agenttrace.formats.commands import KINDS
 from agenttrace.records import INFRASTRUCTURE_ENDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
     from agenttrace.analysis.statistics import Share
@@ -194,7 +197,19 @@ def _rates(runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> tupl
         ("calls that were not executed (final_answer included)", share(int((~executed(spans)).sum()), len(spans))),
         ("calls that hit the time limit", share(int((statuses == "timeout").sum()), len(statuses))),
         ("calls killed for memory", share(int((statuses == "oom").sum()), len(statuses))),
+        *_attempts(runs),
     )
+
+
+def _attempts(runs: pd.DataFrame) -> Iterator[tuple[str, Share]]:
+    """Yield the rates of attempts at changing a checkout, where there are any."""
+    turns = int(runs["step_count"].where(runs["useful_turns"].notna()).sum())
+    if turns:
+        for kind in KINDS:
+            yield f"turns that gave: {kind.replace('_', ' ')}", share(int(runs[f"{kind}_turns"].sum()), turns)
+    patches = runs["patch_files"].dropna()
+    if len(patches):
+        yield "traces with a patch", share(int((patches > 0).sum()), len(patches))
 
 
 def _associations(runs: pd.DataFrame) -> tuple[Association, ...]:

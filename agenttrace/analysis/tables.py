@@ -91,10 +91,10 @@ class Reading:
             batch.append(one)
             held += size
             if len(batch) >= _BATCH_ROWS or held >= _BATCH_BYTES:
-                yield tables(batch, texts=self._texts, categories=not self._texts)
+                yield tables(batch, texts=self._texts)
                 batch, held = [], 0
         if batch:
-            yield tables(batch, texts=self._texts, categories=not self._texts)
+            yield tables(batch, texts=self._texts)
 
     def entries(self) -> Iterator[tuple[Entry, int]]:
         """Yield records one by one, each with the size of its line, bytes; errors as above."""
@@ -137,7 +137,7 @@ def load(paths: Iterable[Path | str], *, on_problem: Callable[[Problem], object]
     import pyarrow as pa  # noqa: PLC0415
 
     reading = Reading(paths, on_problem)
-    parts = {name: [schema(name, texts=False, categories=True).empty_table()] for name in TABLES}
+    parts = {name: [schema(name, texts=False).empty_table()] for name in TABLES}
     for batch in reading:
         for name, table in batch.items():
             parts[name].append(table)

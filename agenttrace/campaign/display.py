@@ -125,7 +125,7 @@ class CampaignDisplay:
                 )
 
     def failed(self, task: Task, trace: Trace, attempt: int) -> None:
-        """Tell of an attempt that the infrastructure spoilt."""
+        """Tell of an attempt that ended in an infrastructure failure."""
         with self._lock:
             self._failures += 1
             self._refresh()

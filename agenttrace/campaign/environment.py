@@ -28,7 +28,7 @@ def image_digests(folder: Path = IMAGE_DIR) -> dict[str, str]:
 
 
 def observe(facts: ServerFacts, checks: dict[str, str], worker: WorkerInfo) -> dict[str, Any]:
-    """Return the `environment` of the traces of one sitting.
+    """Return the `environment` of the traces of one session.
 
     Holds no host name, user name, path or address. `server_checks` says, per item, whether the server reported what the
     run spec names. `host` is what the host side saw (engine, checkout), passed in as JSON in

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 BACKOFF_S = (1.0, 4.0)
-"""Pauses between the attempts at a task that the infrastructure spoilt."""
+"""Pauses between the attempts at a task after an infrastructure failure."""
 GIVEN_UP_IN_A_ROW = 3
 """So many tasks given up one after the other mean that no task can be run at all."""
 
@@ -49,7 +49,7 @@ class Display(Protocol):
         ...
 
     def failed(self, task: Task, trace: Trace, attempt: int) -> None:
-        """Tell of an attempt that the infrastructure spoilt."""
+        """Tell of an attempt that ended in an infrastructure failure."""
         ...
 
 
@@ -67,12 +67,12 @@ class Log(Protocol):
 
 
 class Summary(Record, frozen=True, kw_only=True):
-    """What a sitting did.
+    """What a session did.
 
     Attributes:
-        appended: records appended in this sitting.
+        appended: records appended in this session.
         abandoned: tasks that failed for the infrastructure's reasons in every attempt; they have no record.
-        elapsed_ns: monotonic time of the sitting.
+        elapsed_ns: monotonic time of the session.
         workers: tasks run at a time.
         model_ns: time spent waiting for replies, summed over the workers; of the appended records, as the rest.
         tools_ns: time spent in tool calls.
@@ -174,11 +174,11 @@ class Campaign:
         """
         started = time.monotonic_ns()
         plan, done = self._plan, log.ids
-        spoilt = known_ids(self._failures, unique=False) if self._failures.exists() else IdIndex()
+        failed = known_ids(self._failures, unique=False) if self._failures.exists() else IdIndex()
         self._jobs = Queue(
             plan.jobs,
             done=lambda job: plan.trace_id(job) in done,
-            doubtful=lambda job: bool(spoilt) and plan.trace_id(job) in spoilt,
+            doubtful=lambda job: bool(failed) and plan.trace_id(job) in failed,
         )
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(workers, plan.size))]
         for thread in threads:
@@ -233,7 +233,7 @@ class Campaign:
         return abandoned
 
     def _record_failure(self, trace: Trace) -> None:
-        """Keep a spoilt attempt beside the records: nothing is lost, and nothing of it counts."""
+        """Keep an attempt that failed beside the records: nothing is lost, and nothing of it counts."""
         with RecordLog(self._failures, unique=False) as failures:
             failures.append(trace.trace_id, trace)
 
@@ -241,8 +241,10 @@ class Campaign:
         """Run tasks with one sandbox worker at a time until none is left."""
         worker: Worker | None = None
         task: Task | None = None
+        tree: str | None = None
         try:
-            while not self._stop.is_set() and (task := self._jobs.take(task.fixture if task else None)) is not None:
+            while not self._stop.is_set() and (task := self._jobs.take(tree)) is not None:
+                tree = task.fixture
                 for attempt in range(1, ATTEMPTS + 1):
                     worker = worker or self._connect()
                     trace, usable = self._attempt(task, worker)
@@ -255,6 +257,7 @@ class Campaign:
                     self._pause(attempt, trace.outcome)
                 else:
                     self._jobs.postpone(task)
+                    tree = None  # else its next run would be the next of all
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
             self._results.put(_Result(task=task, error=error))
         finally:

@@ -217,6 +217,7 @@ def like(spec: RunSpec) -> Options:
     named = profiles.sampler(chosen, model=spec.model.name)
     agent = agent_kind(spec.agent.kind).options(spec.agent)
     sampling = spec.dataset.sampling
+    drawn_as_sampled = sampling is not UNSET and sampling.seed == spec.sampler.seed  # a seed was asked for
     drawn: dict[str, Any] = (
         {}
         if sampling is UNSET
@@ -237,7 +238,7 @@ def like(spec: RunSpec) -> Options:
         profile=spec.serving.profile,
         sampler=chosen,
         temperature=None if spec.sampler.temperature == named.temperature else spec.sampler.temperature,
-        seed=None if spec.sampler.seed == named.seed else spec.sampler.seed,
+        seed=None if spec.sampler.seed == named.seed and not drawn_as_sampled else spec.sampler.seed,
         context=spec.model.context_length,
         external=spec.serving.engine == "external",
         offset=spec.dataset.offset,

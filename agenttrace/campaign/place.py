@@ -80,8 +80,8 @@ def _taken(earlier: RunSpec, draft: RunSpec) -> bool:
     return bool(draft.run_id) and (earlier.run_id, earlier.dataset.name) == (draft.run_id, draft.dataset.name)
 
 
-def _other_spec(what: str, wanted: RunSpec, earlier: RunSpec, option: str) -> UsageError:
-    lines = "\n  ".join(named(line) for line in differences(wanted, earlier))
+def _other_spec(what: str, asked: RunSpec, earlier: RunSpec, option: str) -> UsageError:
+    lines = "\n  ".join(named(line) for line in differences(asked, earlier))
     return UsageError(
         f"{what} belongs to a campaign with another run spec; nothing was written. "
         f"It differs in (asked for / in the file):\n  {lines}\nChoose another {option}."
@@ -99,8 +99,8 @@ def _given(path: Path, draft: RunSpec, new: RunSpec, options: Options) -> tuple[
     if beside.exists():
         earlier = read_run_spec(beside)
         if not _same(earlier, draft, options.run_id):
-            wanted = draft if options.run_id else msgspec.structs.replace(draft, run_id=earlier.run_id)
-            raise _other_spec(path.name, wanted, earlier, "--output")
+            asked = draft if options.run_id else msgspec.structs.replace(draft, run_id=earlier.run_id)
+            raise _other_spec(path.name, asked, earlier, "--output")
         return msgspec.structs.replace(draft, run_id=earlier.run_id), path, True
     if path.exists() and path.stat().st_size:
         raise UsageError(f"{path.name} has records but no run spec ({beside.name}) beside it; choose another --output")

@@ -18,14 +18,15 @@ _WINDOW = 1024
 class Queue:
     """What is left to do; a worker gets the next run over the tree that it has at hand, then the next of all.
 
-    A task is doubtful when an attempt at it was spoilt, now or in an earlier session: its runs come when all others are
-    done, so that a task which can never be run (an endpoint refuses its prompt) does not keep the others from it. The
-    jobs are walked through twice at most; held are a window of them and the names of doubtful tasks.
+    A task is doubtful when an attempt at it ended in an infrastructure failure, now or in an earlier session: its runs
+    come when all others are done, so that a task which can never be run (an endpoint refuses its prompt) does not keep
+    the others from it. The jobs are walked through twice at most; held are a window of them and the names of doubtful
+    tasks.
 
     Args:
         jobs: gives every run of the campaign, in order, each time from the start.
         done: whether a run has its record.
-        doubtful: whether an attempt at a run was spoilt in an earlier session.
+        doubtful: whether an attempt at a run ended in an infrastructure failure in an earlier session.
     """
 
     def __init__(

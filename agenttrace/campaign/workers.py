@@ -22,11 +22,11 @@ _TRY_S = 0.5
 
 def check_worker(info: WorkerInfo, spec: RunSpec) -> None:
     """Refuse a sandbox that was made from another image, or has other limits, than the run spec names."""
-    wanted = (spec.sandbox.memory_bytes, spec.sandbox.pids, spec.sandbox.cpus)
+    named = (spec.sandbox.memory_bytes, spec.sandbox.pids, spec.sandbox.cpus)
     found = (info.limits.memory_bytes, info.limits.pids, info.limits.cpus)
-    if any(is_ is not None and is_ != should for is_, should in zip(found, wanted, strict=True)):
+    if any(is_ is not None and is_ != should for is_, should in zip(found, named, strict=True)):
         raise UsageError(
-            f"the sandbox's limits (memory, processes, processors) are {found}, the run spec names {wanted}"
+            f"the sandbox's limits (memory, processes, processors) are {found}, the run spec names {named}"
         )
     expected = spec.images.get("sandbox")
     if None not in {expected, info.environment_digest} and info.environment_digest != expected:

@@ -178,31 +178,31 @@ def kinds(table: str, *, texts: bool = True) -> dict[str, str]:
     return {**_LEADING[table], **fields, **_COMPUTED[table]}
 
 
-def schema(table: str, *, texts: bool = True, categories: bool = False) -> pa.Schema:
-    """Return the Arrow schema of a table; with `categories`, texts that repeat are of a dictionary type."""
+def schema(table: str, *, texts: bool = True) -> pa.Schema:
+    """Return the Arrow schema of a table; without texts, as frames have it, names that repeat are categories."""
     import pyarrow as pa  # noqa: PLC0415 - heavy
 
     def arrow(name: str, kind: str) -> pa.DataType:
         found = pa.timestamp("us", tz="UTC") if kind == TIME else pa.type_for_alias(kind)
-        return pa.dictionary(pa.int32(), found) if categories and name in _REPEATED else found
+        return pa.dictionary(pa.int32(), found) if not texts and name in _REPEATED else found
 
     return pa.schema([(name, arrow(name, kind)) for name, kind in kinds(table, texts=texts).items()])
 
 
-def tables(batch: Sequence[Entry], *, texts: bool = True, categories: bool = False) -> dict[str, pa.Table]:
+def tables(batch: Sequence[Entry], *, texts: bool = True) -> dict[str, pa.Table]:
     """Return the three tables of a batch of records, in the order of `TABLES`; arguments as those of `schema`.
 
     Raises:
         DataError: a value does not fit its column.
     """
-    return {name: table(name, batch, texts=texts, categories=categories) for name in TABLES}
+    return {name: table(name, batch, texts=texts) for name in TABLES}
 
 
-def table(name: str, batch: Sequence[Entry], *, texts: bool = True, categories: bool = False) -> pa.Table:
+def table(name: str, batch: Sequence[Entry], *, texts: bool = True) -> pa.Table:
     """Return one of them likewise."""
     import pyarrow as pa  # noqa: PLC0415 - heavy
 
-    shape = schema(name, texts=texts, categories=categories)
+    shape = schema(name, texts=texts)
     try:
         values = {"runs": _runs, "steps": _steps, "spans": _spans}[name](batch, texts=texts)
         return pa.Table.from_arrays([_array(values[field.name], field.type) for field in shape], schema=shape)
@@ -210,9 +210,11 @@ def table(name: str, batch: Sequence[Entry], *, texts: bool = True, categories: 
         raise DataError(f"{name}: a value does not fit its column: {error}") from error
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+def _array(values: Any, kind: pa.DataType) -> pa.Array:  # noqa: ANN401 - a list, or an array
     import pyarrow as pa  # noqa: PLC0415
 
+    if isinstance(values, pa.Array):
+        return values
     if pa.types.is_dictionary(kind):
         return pa.array(values, type=kind.value_type).dictionary_encode()
     return pa.array(values, type=kind)
@@ -304,7 +306,7 @@ def _instant(given: datetime | str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _runs(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
+def _runs(batch: Sequence[Entry], *, texts: bool) -> dict[str, Any]:
     traces, known = [entry.trace for entry in batch], [entry.known for entry in batch]
     return {
         **_read(_columns("runs", texts=texts), batch, absent=texts),
@@ -321,14 +323,15 @@ def _runs(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
         "span_count": [len(trace.spans) for trace in traces],
         "input_tokens": [total(trace.llm_steps, _INPUT) for trace in traces],
         "output_tokens": [total(trace.llm_steps, _OUTPUT) for trace in traces],
-        "evaluated_tokens": [total(trace.llm_steps, _evaluated) for trace in traces],
+        "evaluated_tokens": [_evaluated(trace.llm_steps) for trace in traces],
         "conversation_tokens": [_conversation(trace.llm_steps) for trace in traces],
         **_turns(traces),
     }
 
 
-def _evaluated(step: Any) -> int | None:  # noqa: ANN401 - an `LLMStep`
-    return step.timings.prompt_n if step.timings else None
+def _evaluated(steps: Sequence[Any]) -> int | None:
+    timings = [step.timings for step in steps]
+    return None if None in timings else total(timings, _EVALUATED)
 
 
 def _conversation(steps: Sequence[Any]) -> int | None:
@@ -350,7 +353,8 @@ def _turns(traces: Sequence[Any]) -> dict[str, list[Any]]:
     }
 
 
-_DURATION, _INPUT, _OUTPUT = attrgetter("duration_ms"), attrgetter("input_tokens"), attrgetter("output_tokens")
+_DURATION, _EVALUATED = attrgetter("duration_ms"), attrgetter("prompt_n")
+_INPUT, _OUTPUT = attrgetter("input_tokens"), attrgetter("output_tokens")
 
 
 def total(parts: Iterable[Any], figure: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - a number or None
@@ -359,22 +363,28 @@ def total(parts: Iterable[Any], figure: Callable[[Any], Any]) -> Any:  # noqa: A
     return None if None in values else sum(values)
 
 
-def _owners(batch: Sequence[Entry], field: str) -> dict[str, list[Any]]:
-    counts = [len(getattr(entry.trace, field)) for entry in batch]
+def _owners(batch: Sequence[Entry], field: str) -> dict[str, Any]:
+    """Return, for each part of the records, the number and id of its record and its own place there, from 1."""
+    import numpy as np  # noqa: PLC0415 - heavy
+    import pyarrow as pa  # noqa: PLC0415
+
+    counts = np.array([len(getattr(one.trace, field)) for one in batch], dtype=np.int64)
+    owner = np.repeat(np.arange(len(batch)), counts)
+    first = np.cumsum(counts) - counts
     return {
-        "run": [entry.run for entry, count in zip(batch, counts, strict=True) for _ in range(count)],
-        "trace_id": [entry.trace.trace_id for entry, count in zip(batch, counts, strict=True) for _ in range(count)],
-        "position": [number for count in counts for number in range(1, count + 1)],
+        "run": np.array([one.run for one in batch], dtype=np.int64)[owner],
+        "trace_id": pa.array([one.trace.trace_id for one in batch], type=pa.string()).take(pa.array(owner)),
+        "position": np.arange(len(owner)) - first[owner] + 1,
     }
 
 
-def _steps(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
+def _steps(batch: Sequence[Entry], *, texts: bool) -> dict[str, Any]:
     steps = [step for entry in batch for step in entry.trace.llm_steps]
     found = _read(_columns("steps", texts=texts), steps, absent=texts) | _owners(batch, "llm_steps")
     return found | {"tool_call_count": [len(step.tool_calls) if step.tool_calls else 0 for step in steps]}
 
 
-def _spans(batch: Sequence[Entry], *, texts: bool) -> dict[str, list[Any]]:
+def _spans(batch: Sequence[Entry], *, texts: bool) -> dict[str, Any]:
     spans = [span for entry in batch for span in entry.trace.spans]
     found = _read(_columns("spans", texts=texts), spans, absent=texts) | _owners(batch, "spans")
     return found | {

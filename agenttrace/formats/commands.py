@@ -80,7 +80,7 @@ def kinds_of_turns(trace: Any) -> dict[str, int] | None:  # noqa: ANN401 - a `Tr
     `useful` printed something, `empty` nothing, `not_found` asked for a command that does not exist, `timeout` was
     stopped, `format_error` had no command.
     """
-    if not any(isinstance(step.blocks, int) for step in trace.llm_steps):
+    if not trace.llm_steps or not isinstance(trace.llm_steps[0].blocks, int):
         return None
     spans = {span.parent_span_id: span for span in trace.spans}
     return {**dict.fromkeys(KINDS, 0), **Counter(_kind(spans.get(step.step_id)) for step in trace.llm_steps)}

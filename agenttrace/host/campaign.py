@@ -21,7 +21,7 @@ from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import api_key, check_base_url
 from agenttrace.serving.external import external_pin
-from agenttrace.tasks import SWE, sources, task_set
+from agenttrace.tasks import SWE, check_name, sources, task_set
 
 if TYPE_CHECKING:
     import subprocess
@@ -73,7 +73,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """The serving profile."""
         return profiles.profile(self.options[0].profile)
 
-    def wanted(self) -> ModelRef:
+    def reference(self) -> ModelRef:
         """Return what `MODEL`, `--size` and `--sha256` mean."""
         return find(self.options[0].model, size=self.size, sha256=self.sha256)
 
@@ -85,7 +85,7 @@ def collect(request: Request) -> int:
         AgentTraceError: with the reason, after the clean-up.
     """
     _check(request)
-    first = None if request.base_url is not None else functools.partial(weights.check, request.wanted())
+    first = None if request.base_url is not None else functools.partial(weights.check, request.reference())
     targets = checkouts.TARGETS if request.over_checkouts else images.TARGETS
     return guarded(lambda at: _run(request, at, variables(request, at.info, at.built)), first, targets=targets)
 
@@ -142,22 +142,10 @@ def guarded(
 
 def _check(request: Request) -> None:
     """Refuse what cannot work before anything is built."""
-    if request.base_url is None:
-        pin = provisional(request.wanted())
-    elif request.size is not None or request.sha256 is not None:
-        raise UsageError("--size and --sha256 are for weights that are fetched: give them without --base-url")
-    else:
-        check_base_url(request.base_url)
-        pin = external_pin(request.options[0].model)
+    pin = _served_model(request)
     for options in request.options:
         check_options(msgspec.structs.replace(options, pin=pin))
-    names = [options.dataset for options in request.options]
-    if len(set(names)) < len(names):
-        raise UsageError(f"--dataset {' '.join(names)}: each may be named once")
-    if len(names) > 1 and SWE in names:
-        raise UsageError(f"--dataset {SWE} has images of its own: give it alone")
-    if len(names) > 1 and request.options[0].output is not None:
-        raise UsageError("--output names one file: give it with one --dataset")
+    _check_sets(request)
     if request.workers is not None and not 1 <= request.workers <= MAX_WORKERS:
         raise UsageError(f"--workers {request.workers}: expected 1 to {MAX_WORKERS}")
     if not request.folder.is_dir():
@@ -170,12 +158,35 @@ def _check(request: Request) -> None:
         check_size(len(tasks), options.rollouts)
 
 
+def _served_model(request: Request) -> ModelPin:
+    """Return what is known of the model by now: by its reference, or by the name that an endpoint gives it."""
+    if request.base_url is None:
+        return provisional(request.reference())
+    if request.size is not None or request.sha256 is not None:
+        raise UsageError("--size and --sha256 are for weights that are fetched: give them without --base-url")
+    check_base_url(request.base_url)
+    return external_pin(request.options[0].model)
+
+
+def _check_sets(request: Request) -> None:
+    """Refuse task sets that are none, or that cannot share a command."""
+    names = [options.dataset for options in request.options]
+    for name in names:
+        check_name(name)
+    if len(set(names)) < len(names):
+        raise UsageError(f"--dataset {' '.join(names)}: each may be named once")
+    if len(names) > 1 and SWE in names:
+        raise UsageError(f"--dataset {SWE} has images of its own: give it alone")
+    if len(names) > 1 and request.options[0].output is not None:
+        raise UsageError("--output names one file: give it with one --dataset")
+
+
 def variables(request: Request, info: engine.EngineInfo, built: ImageSet) -> dict[str, str]:
     """Return what docker-compose.yml is filled with for a request, but for the server's own part."""
     return {
         **collector_variables(request.folder, request.workers or request.profile.workers, info, built),
         **checkouts.variables(request.places),
-        **(weights.variables(request.wanted()) if request.base_url is None else {}),
+        **(weights.variables(request.reference()) if request.base_url is None else {}),
     }
 
 
@@ -221,8 +232,8 @@ def _run(request: Request, at: Engine, variables: dict[str, str]) -> int:
     if not left:
         return 0
     if request.base_url is None:
-        if is_complete(request.wanted()):
-            weights.fetch(services, request.wanted())
+        if is_complete(request.reference()):
+            weights.fetch(services, request.reference())
         services = compose.Services(project, {**variables, **server_variables(request, pin)})
         services.up("server", sandbox)
     else:
@@ -232,7 +243,7 @@ def _run(request: Request, at: Engine, variables: dict[str, str]) -> int:
         name = f"{project}-collector-{os.getpid()}-{number}"
         process = start_collector(services, name, request, settled(options, plan, pin))
         statuses.append(follow(process, sdk, project, name))
-        _tell_end(request, request.folder / plan["file"], statuses[-1])
+        _say_end(request, request.folder / plan["file"], statuses[-1])
         if statuses[-1] not in {0, EXIT_INCOMPLETE}:  # server gone, disk full, Ctrl-C: the next one fares no better
             break
     return next(filter(None, statuses), 0)
@@ -245,15 +256,15 @@ def _planned(request: Request, services: compose.Services) -> tuple[list[dict[st
     """
     pin = None
     if request.base_url is None:
-        wanted = request.wanted()
-        pin = provisional(wanted) if is_complete(wanted) else weights.fetch(services, wanted)
+        ref = request.reference()
+        pin = provisional(ref) if is_complete(ref) else weights.fetch(services, ref)
     every = tuple(msgspec.structs.replace(options, pin=pin) for options in request.options)
     for options in every if request.over_checkouts else ():
         checkouts.prepare(services, options.of_checkouts, request.places)
     return _plan(services, every), pin
 
 
-def _tell_end(request: Request, shown: Path, status: int) -> None:
+def _say_end(request: Request, shown: Path, status: int) -> None:
     if status == 0:
         engine.say(f"records: {shown}")
         engine.say(f"look at one: scripts/nox -s show -- {shlex.quote(str(shown))}")

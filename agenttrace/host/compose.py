@@ -143,7 +143,7 @@ def models_volume() -> str:
 
 
 def ensure_volumes(sdk: docker.DockerClient) -> None:
-    """Create the volumes that outlive campaigns, with the project's label: those of weights and of bare repositories."""
+    """Create the volumes that outlive campaigns, with the project's label: of weights and of bare repositories."""
     import docker.errors  # noqa: PLC0415
 
     for name in (models_volume(), os.environ.get("AGENTTRACE_REPOSITORIES_VOLUME") or "agenttrace-repositories"):

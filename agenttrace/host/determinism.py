@@ -38,6 +38,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         against: a record file of another machine or another set-up: the first run.
         vary_seed: sample every run with another seed, to see a difference found.
         base_url: an endpoint that runs already.
+        size: bytes that a model without a pin must have.
+        sha256: digest that it must have.
         json: where the report goes.
         keep: keep the record files also when all runs are equal.
         places: where rows and repositories of tasks over checkouts lie.
@@ -49,9 +51,23 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     against: Path | None = None
     vary_seed: bool = False
     base_url: str | None = None
+    size: int | None = None
+    sha256: str | None = None
     json: Path | None = None
     keep: bool = False
     places: Places | None = None
+
+    def once(self, options: Options, folder: Path, workers: int) -> campaign.Request:
+        """Return one run with these options."""
+        return campaign.Request(
+            options=(options,),
+            folder=folder,
+            workers=workers,
+            base_url=self.base_url,
+            size=self.size,
+            sha256=self.sha256,
+            places=self.places,
+        )
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +86,8 @@ def determinism(request: Request) -> int:
         AgentTraceError: a run could not be made.
     """
     _check(request)
+    if request.against is not None:  # its run spec says what is run
+        request = msgspec.structs.replace(request, options=like(read_run_spec(run_spec_path(request.against))))
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     folder = compose.ROOT / "datasets" / f"determinism_{stamp}"
     folder.mkdir(parents=True)
@@ -105,8 +123,7 @@ def _check(request: Request) -> None:
 def _runs(request: Request, folder: Path) -> list[Path]:
     """Make every run and return the record files, that of another machine first."""
     files = [] if request.against is None else [request.against]
-    options = request.options if request.against is None else like(read_run_spec(run_spec_path(request.against)))
-    options = msgspec.structs.replace(options, run_id=options.run_id or _RUN_ID)
+    options = msgspec.structs.replace(request.options, run_id=request.options.run_id or _RUN_ID)
     slots = profiles.profile(options.profile).slots
     for workers in request.concurrency:
         if request.base_url is None and workers > slots:
@@ -116,11 +133,7 @@ def _runs(request: Request, folder: Path) -> list[Path]:
             engine.say(f"run {number} of {request.repeats} with {workers} workers, server started anew")
             more = {"seed": _seed(options) + len(files)} if request.vary_seed else {}
             one = msgspec.structs.replace(options, output=file.name, **more)
-            status = campaign.collect(
-                campaign.Request(
-                    options=(one,), folder=folder, workers=workers, base_url=request.base_url, places=request.places
-                )
-            )
+            status = campaign.collect(request.once(one, folder, workers))
             if status not in {0, campaign.EXIT_INCOMPLETE}:  # a task without a record gets the verdict `missing`
                 raise _RunError(f"{file.name} did not come to its end", status)
             files.append(file)
@@ -165,8 +178,9 @@ def _with_tokens(request: Request, folder: Path, files: list[Path]) -> list[Task
     found: list[TaskVerdict] = []
 
     def work(at: campaign.Engine) -> int:
-        asked = campaign.Request(options=(request.options,), folder=folder, workers=1)
-        variables = campaign.variables(asked, at.info, at.built) | campaign.server_variables(asked)
+        asked = request.once(request.options, folder, workers=1)
+        pin = read_run_spec(run_spec_path(files[-1])).model
+        variables = campaign.variables(asked, at.info, at.built) | campaign.server_variables(asked, pin)
         services = compose.Services(at.project, variables)
         services.up("server")
         names = [f"/data/{file.name}" for file in own]

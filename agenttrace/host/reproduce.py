@@ -9,7 +9,7 @@ import msgspec
 
 from agenttrace.campaign.options import like
 from agenttrace.campaign.replay import report
-from agenttrace.campaign.replay.findings import located, told
+from agenttrace.campaign.replay.findings import as_text, located
 from agenttrace.campaign.replay.rows import metadata_digest
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.host import campaign, compose, engine
@@ -22,7 +22,7 @@ from agenttrace.store.read import RecordIndex, read_run_spec, read_traces, run_s
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from agenttrace.campaign.replay.findings import Finding
+    from agenttrace.campaign.replay.findings import ReplayFinding
     from agenttrace.host.checkouts import Places
 
 EXIT_DIFFERS = 1
@@ -127,7 +127,7 @@ def _stored_digest(file: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _live(file: Path, places: Places | None) -> tuple[int, list[Finding]]:
+def _live(file: Path, places: Places | None) -> tuple[int, list[ReplayFinding]]:
     """Collect the campaign again with the model and compare every byte but the measured fields.
 
     Metadata is left to the comparison of rows, which plans with the run spec's own inputs.
@@ -150,6 +150,6 @@ def _live(file: Path, places: Places | None) -> tuple[int, list[Finding]]:
         identical += not found
         findings += found
     for one in findings[: report.SHOWN_FINDINGS]:
-        engine.say(told(one))
+        engine.say(as_text(one))
     engine.say(f"live: {identical} of {len(index.ids)} traces byte-identical but for the measured fields; {folder}")
     return (EXIT_DIFFERS if findings else 0), findings

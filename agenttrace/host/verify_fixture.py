@@ -11,7 +11,7 @@ import msgspec
 from agenttrace.errors import DataError
 from agenttrace.fixture.build import FixtureError, load
 from agenttrace.fixture.checkout import compare, restore
-from agenttrace.fixture.manifest import Difference, differences, digest, manifest
+from agenttrace.fixture.manifest import TreeDifference, differences, digest, manifest
 from agenttrace.fixture.version import released_version
 from agenttrace.host import engine
 from agenttrace.host.base import PROJECT_LABEL
@@ -49,7 +49,7 @@ class Place:
 
     name: str
     digest: str
-    differences: tuple[Difference, ...]
+    differences: tuple[TreeDifference, ...]
 
 
 def verify(folder: Path = TESTDATA, report: Callable[[str], None] = engine.say) -> tuple[Place, ...]:

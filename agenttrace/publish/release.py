@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from agenttrace.serving.cassette import Turn
+    from agenttrace.serving.cassette import Exchange
     from agenttrace.validate.leaks import Word
 
 MOST = 20
@@ -296,7 +296,7 @@ def _replies(path: Path, spec: RunSpec, traces: dict[str, _Seen]) -> Iterator[st
         yield f"holds replies of {len(others)} traces without a record ({_some(sorted(others))})"
 
 
-def _said(turn: Turn) -> tuple[str, str, int | None]:
+def _said(turn: Exchange) -> tuple[str, str, int | None]:
     result = turn.result if isinstance(turn.result, dict) else {}
     return result.get("content") or "", result.get("reasoning") or "", result.get("output_tokens")
 

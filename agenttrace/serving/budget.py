@@ -98,7 +98,7 @@ class Counters:
 
     def new(self) -> Counter:
         """Return the counter of one conversation."""
-        return Estimate() if self.route == "estimate" else _Exact(self)
+        return EstimatingCounter() if self.route == "estimate" else _Exact(self)
 
     def close(self) -> None:
         """Close the connections."""
@@ -176,7 +176,7 @@ class _Exact:
         pass
 
 
-class Estimate:
+class EstimatingCounter:
     """Counts from above, without the server.
 
     A reply that is tokenized again can have more tokens than were generated, so an eighth is added to these; its bytes

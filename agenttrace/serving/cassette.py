@@ -31,7 +31,7 @@ _MOST_SHARED_BYTES = 1 << 27
 """Of values held in memory while a cassette is open; tool schemas, prompts and two file lists take a few MiB."""
 
 
-class Turn(Record, frozen=True, kw_only=True):
+class Exchange(Record, frozen=True, kw_only=True):
     """One request and what came of it.
 
     Attributes:
@@ -65,7 +65,7 @@ def request_digest(
     return digest({**fixed, **limit, "messages": list(messages)})
 
 
-class Entry(Record, frozen=True, kw_only=True):
+class StoredExchange(Record, frozen=True, kw_only=True):
     """A turn as it stands in a line: every value by its SHA-256."""
 
     request: str
@@ -84,7 +84,7 @@ class Line(Record, frozen=True, kw_only=True, omit_defaults=True):
     run_spec_sha256: str | None = None
     facts: dict[str, str] | None = None
     trace_id: str | None = None
-    turns: tuple[Entry, ...] | None = None
+    turns: tuple[StoredExchange, ...] | None = None
     values: Values = msgspec.field(default_factory=dict)
 
 
@@ -186,7 +186,7 @@ class Cassette:
         """Digests of the values that stand there for all traces."""
         return frozenset(self._shared)
 
-    def turns(self, trace_id: str) -> tuple[Turn, ...]:
+    def turns(self, trace_id: str) -> tuple[Exchange, ...]:
         """Return the requests and replies of a trace, in order.
 
         Raises:
@@ -218,11 +218,11 @@ def _checked(data: bytes) -> Line:
     return line
 
 
-def _turn(entry: Entry, values: Values) -> Turn:
+def _turn(entry: StoredExchange, values: Values) -> Exchange:
     fixed, messages = values[entry.fixed], tuple(values[name] for name in entry.messages)
     if not all(isinstance(one, dict) for one in (fixed, *messages)):
         raise ValueError(f"the request {entry.request[:16]}… is none")
-    turn = Turn(
+    turn = Exchange(
         fixed=fixed,
         messages=messages,
         kind=entry.kind,

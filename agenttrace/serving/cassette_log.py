@@ -8,7 +8,7 @@ import msgspec
 
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.records import digest
-from agenttrace.serving.cassette import FORMAT, Cassette, Entry, Line, Turn, Values
+from agenttrace.serving.cassette import FORMAT, Cassette, Exchange, Line, StoredExchange, Values
 from agenttrace.serving.frames import compress
 from agenttrace.store.append import AppendOnly
 
@@ -67,7 +67,7 @@ class CassetteLog:
         self._facts = dict(there.facts)
         return torn
 
-    def append(self, trace_id: str, turns: Iterable[Turn]) -> None:
+    def append(self, trace_id: str, turns: Iterable[Exchange]) -> None:
         """Write the requests and replies of one trace and return when they are durable.
 
         Raises:
@@ -112,7 +112,7 @@ class CassetteLog:
         self.close()
 
 
-def _entry(turn: Turn, values: Values, common: Values) -> Entry:
+def _entry(turn: Exchange, values: Values, common: Values) -> StoredExchange:
     names = []
     for message in turn.messages:
         name = digest(message)
@@ -121,7 +121,7 @@ def _entry(turn: Turn, values: Values, common: Values) -> Entry:
     fixed, result = digest(turn.fixed), digest(turn.result)
     common[fixed] = turn.fixed
     values[result] = turn.result
-    return Entry(
+    return StoredExchange(
         request=turn.request_sha256,
         fixed=fixed,
         messages=tuple(names),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import ModelServerError
 from agenttrace.records import Timings
-from agenttrace.serving.budget import Estimate
+from agenttrace.serving.budget import EstimatingCounter
 from agenttrace.serving.endpoint import scrubbed
 from agenttrace.serving.model import (
     RETRY_DELAYS_S,
@@ -96,7 +96,7 @@ class ChatModel:
         self._sleep = sleep
         self._base_url = base_url
         self._counters = counters
-        self._counter: Counter = Estimate()
+        self._counter: Counter = EstimatingCounter()
         self._fixed = fixed_part(
             model=model, sampler=sampler, tools=tools, tool_choice=tool_choice, cache_prompt=cache_prompt
         )
@@ -105,7 +105,7 @@ class ChatModel:
         """Return the model as one trace uses it: every request carries `seed`, and its prompts are counted alone."""
         other = copy.copy(self)
         other._fixed = {**self._fixed, "seed": seed}  # noqa: SLF001 - a copy of our own
-        other._counter = Estimate() if self._counters is None else self._counters.new()  # noqa: SLF001
+        other._counter = EstimatingCounter() if self._counters is None else self._counters.new()  # noqa: SLF001
         return other
 
     def count(self, messages: Messages) -> int:

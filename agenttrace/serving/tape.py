@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 
 from agenttrace.errors import DataError
 from agenttrace.records.compare import Difference, record_differences
-from agenttrace.serving.cassette import Turn, request_digest
+from agenttrace.serving.cassette import Exchange, request_digest
 from agenttrace.serving.model import ContextFullError, Reply, RequestRefusedError, UnparsableReplyError
 
 if TYPE_CHECKING:
@@ -46,13 +46,13 @@ class RecordingModel:
     def __init__(self, model: Model, fixed: dict[str, Any]) -> None:
         self._model = model
         self._fixed = fixed
-        self.turns: list[Turn] = []
+        self.turns: list[Exchange] = []
 
     def count(self, messages: Messages) -> int:
         """Return the model's count; it stands in the turn that follows, or in one of its own."""
         counted = self._model.count(messages)
         self.turns.append(
-            Turn(fixed=self._fixed, messages=tuple(messages), kind="counted", result=None, counted=counted)
+            Exchange(fixed=self._fixed, messages=tuple(messages), kind="counted", result=None, counted=counted)
         )
         return counted
 
@@ -66,7 +66,7 @@ class RecordingModel:
 
         def keep(kind: Kind, result: object) -> None:
             self.turns.append(
-                Turn(fixed=self._fixed, messages=asked, kind=kind, result=result, max_tokens=limit, counted=counted)
+                Exchange(fixed=self._fixed, messages=asked, kind=kind, result=result, max_tokens=limit, counted=counted)
             )
 
         try:
@@ -88,7 +88,7 @@ class ReplayingModel:
     """
 
     def __init__(
-        self, turns: tuple[Turn, ...], fixed: dict[str, Any], differs: Callable[[int, list[Difference]], None]
+        self, turns: tuple[Exchange, ...], fixed: dict[str, Any], differs: Callable[[int, list[Difference]], None]
     ) -> None:
         self._turns = turns
         self._fixed = fixed
@@ -143,7 +143,7 @@ class _Request(msgspec.Struct):
     """Any request: no field is known, so no field is passed over."""
 
 
-def _request_differences(turn: Turn, fixed: dict[str, Any], messages: list[dict[str, Any]]) -> list[Difference]:
+def _request_differences(turn: Exchange, fixed: dict[str, Any], messages: list[dict[str, Any]]) -> list[Difference]:
     limit = {} if turn.max_tokens is UNSET else {"max_tokens": turn.max_tokens}
     recorded = {**turn.fixed, **limit}
     then, now = ({**one, "messages": list(said)} for one, said in ((recorded, turn.messages), (fixed, messages)))

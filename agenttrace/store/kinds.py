@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FAILURES = ".failures.jsonl"
-"""End of the name of a file with attempts that the infrastructure spoilt; it lies beside the records."""
+"""End of the name of a file with attempts that ended in an infrastructure failure; it lies beside the records."""
 _BESIDE = {
     ".cassette.zst": "a cassette",
     ".run.json": "a run spec",
@@ -19,7 +19,7 @@ _OTHERS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "a zip file"}
 
 
 def is_failures(path: Path) -> bool:
-    """Return whether a file holds attempts that the infrastructure spoilt."""
+    """Return whether a file holds attempts that ended in an infrastructure failure."""
     return path.name.removesuffix(".gz").removesuffix(".zst").endswith(FAILURES)
 
 

@@ -162,12 +162,21 @@ def task_set(name: str, *, trees: Path | None = None) -> TaskSet:
         UsageError: there is none.
         SourceError: its files cannot be had, or are not the pinned ones.
     """
-    if name not in TASK_SETS:
-        raise UsageError(f"unknown data set {name!r}; known: {', '.join(TASK_SETS)}")
+    check_name(name)
     module, _, attribute = TASK_SETS[name].partition(":")
     made = getattr(import_module(module), attribute)
     found: TaskSet = made(trees) if name == SWE else made()
     return found
+
+
+def check_name(name: str) -> None:
+    """Refuse the name of no task set.
+
+    Raises:
+        UsageError: names those that there are.
+    """
+    if name not in TASK_SETS:
+        raise UsageError(f"unknown data set {name!r}; known: {', '.join(TASK_SETS)}")
 
 
 def set_name(dataset: DatasetSpec) -> str:

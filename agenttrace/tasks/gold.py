@@ -27,7 +27,7 @@ _SHOWN = 5
 Grade = Literal["exact", "sorted"]
 
 
-class Policy(Record, frozen=True, kw_only=True):
+class GradingPolicy(Record, frozen=True, kw_only=True):
     """How one task is graded.
 
     Attributes:
@@ -109,7 +109,7 @@ def _is_call(span: Span) -> bool:
     return span.tool_name == "bash" and span.status not in {"not_executed", "lost"}
 
 
-def verdicts(policy: Policy, run: Observed, gold: Observed) -> tuple[Verdict, ...]:
+def verdicts(policy: GradingPolicy, run: Observed, gold: Observed) -> tuple[Verdict, ...]:
     """Return the verdicts `exit_status`, `stdout` and `state` of a run against its reference."""
     stdout_method = SORTED_METHOD if policy.stdout == "sorted" else STDOUT_METHOD
     found = (
@@ -124,7 +124,7 @@ def _verdict(aspect: str, method: str, problem: str | None) -> Verdict:
     return Verdict(aspect=aspect, verdict="failed" if problem else "passed", method=method, reason=problem)
 
 
-def _unless_skipped(verdict: Verdict, policy: Policy, gold: Observed) -> Verdict:
+def _unless_skipped(verdict: Verdict, policy: GradingPolicy, gold: Observed) -> Verdict:
     reasons = {**policy.skip}
     if gold.status != "ok":
         reasons = dict.fromkeys(("exit_status", "stdout", "state"), f"the reference did not end ({gold.status})")
@@ -147,7 +147,7 @@ def _exit_problem(run: Observed, gold: Observed) -> str | None:
     return None
 
 
-def _stdout_problem(policy: Policy, run: Observed, gold: Observed) -> str | None:
+def _stdout_problem(policy: GradingPolicy, run: Observed, gold: Observed) -> str | None:
     if run.stdout is None or gold.stdout is None:
         return "no bash call was carried out"
     if run.stdout.bytes_kept < run.stdout.bytes_total:
@@ -165,7 +165,7 @@ def _stdout_problem(policy: Policy, run: Observed, gold: Observed) -> str | None
     return f"line {number}{' after sorting' if policy.stdout == 'sorted' else ''} differs from the reference's"
 
 
-def _state_problem(policy: Policy, run: Observed, gold: Observed) -> str | None:
+def _state_problem(policy: GradingPolicy, run: Observed, gold: Observed) -> str | None:
     if run.changes is None:
         return "the final state is not recorded; it differs too much from the pristine one"
     ours, theirs = (_facts(policy, changes) for changes in (run.changes, gold.changes or ()))
@@ -176,7 +176,7 @@ def _state_problem(policy: Policy, run: Observed, gold: Observed) -> str | None:
     return f"other than the reference left it: {', '.join(wrong[:_SHOWN])}{more}"
 
 
-def _facts(policy: Policy, changes: tuple[StateChange, ...]) -> dict[str, StateChange]:
+def _facts(policy: GradingPolicy, changes: tuple[StateChange, ...]) -> dict[str, StateChange]:
     return {
         change.path: msgspec.structs.replace(change, size=None, sha256=None)
         if change.path in policy.content_ignored

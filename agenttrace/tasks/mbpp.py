@@ -51,7 +51,7 @@ class MBPPTasks:
     fixture = "empty"
     clock: str | None = None
 
-    def __init__(self, read: Callable[[sources.Source], bytes] = sources.read) -> None:
+    def __init__(self, read: Callable[[sources.SourceFile], bytes] = sources.read) -> None:
         decode = msgspec.json.Decoder(_Row).decode
         rows = (decode(line) for line in read(sources.MBPP).splitlines())
         self._tasks = tuple(_task(row) for row in rows if FIRST <= row.task_id <= LAST)

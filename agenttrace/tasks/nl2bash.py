@@ -37,7 +37,7 @@ class _Table(msgspec.Struct, forbid_unknown_fields=True):
     effects: dict[str, str]
     flags: dict[str, str]
     reasons: dict[str, str]
-    task: dict[str, gold.Policy]
+    task: dict[str, gold.GradingPolicy]
 
 
 class NL2BashTasks:
@@ -54,7 +54,7 @@ class NL2BashTasks:
     agent = "tool_calling"
     fixture = "nl2bash"
 
-    def __init__(self, read: Callable[[sources.Source], bytes] = sources.read) -> None:
+    def __init__(self, read: Callable[[sources.SourceFile], bytes] = sources.read) -> None:
         table = policy_table()
         self.clock: str | None = table.clock
         data = [read(source) for source in sources.NL2BASH]

@@ -28,7 +28,7 @@ _INTERCODE = f"{_HOST}/princeton-nlp/intercode/c3e46d827cfc9d4c704ec078f7abf9f41
 _GOOGLE = f"{_HOST}/google-research/google-research/f82046ba5aabbbb427dbfd38a254d26bff08b533/mbpp"
 
 
-class Source(Record, frozen=True, kw_only=True):
+class SourceFile(Record, frozen=True, kw_only=True):
     """One pinned file.
 
     Attributes:
@@ -44,9 +44,9 @@ class Source(Record, frozen=True, kw_only=True):
     sha256: str
 
 
-def _intercode(number: int, size: int, sha256: str) -> Source:
+def _intercode(number: int, size: int, sha256: str) -> SourceFile:
     name = f"nl2bash_fs_{number}.json"
-    return Source(path=f"intercode-nl2bash/{name}", url=f"{_INTERCODE}/{name}", bytes=size, sha256=sha256)
+    return SourceFile(path=f"intercode-nl2bash/{name}", url=f"{_INTERCODE}/{name}", bytes=size, sha256=sha256)
 
 
 NL2BASH = (
@@ -56,7 +56,7 @@ NL2BASH = (
     _intercode(3, 11_264, "a2d4ec8bc7ad69a4e2fb3eb84033994cf65ee9cfb355e3e63099df67a339b2e1"),
 )
 """In the order in which the curated set counts its tasks."""
-MBPP = Source(
+MBPP = SourceFile(
     path="mbpp/mbpp.jsonl",
     url=f"{_GOOGLE}/mbpp.jsonl",
     bytes=563_743,
@@ -99,7 +99,7 @@ def _expanded(variable: str, named: str) -> Path:
         ) from error
 
 
-def read(source: Source, download: Callable[[str, int], bytes] | None = None) -> bytes:
+def read(source: SourceFile, download: Callable[[str, int], bytes] | None = None) -> bytes:
     """Return the bytes of a pinned file, downloading it into the cache when it is in no folder yet.
 
     Args:
@@ -138,7 +138,7 @@ def _content(path: Path, most: int) -> tuple[bytes, int]:
     return data, max(found.st_size, len(data))
 
 
-def _fetch(source: Source, path: Path, download: Callable[[str, int], bytes]) -> bytes:
+def _fetch(source: SourceFile, path: Path, download: Callable[[str, int], bytes]) -> bytes:
     try:
         data = download(source.url, source.bytes + 1)
     except OSError as error:
@@ -172,7 +172,7 @@ def _download(url: str, most: int) -> bytes:
     return data
 
 
-def _problem(source: Source, data: bytes, size: int, *, more: str = "") -> str | None:
+def _problem(source: SourceFile, data: bytes, size: int, *, more: str = "") -> str | None:
     """Return what is wrong with a file of that size, of which at most one byte more than its pin says was read."""
     digest = hashlib.sha256(data).hexdigest()
     if digest == source.sha256:
@@ -186,5 +186,5 @@ def _problem(source: Source, data: bytes, size: int, *, more: str = "") -> str |
     return f"is not the pinned file: {size} bytes, SHA-256 {digest}"
 
 
-def _pinned(source: Source) -> str:
+def _pinned(source: SourceFile) -> str:
     return f"{source.bytes} bytes, SHA-256 {source.sha256}"

@@ -48,6 +48,8 @@ def run(arguments: argparse.Namespace) -> int:
             against=arguments.against,
             vary_seed=arguments.vary_seed,
             base_url=arguments.base_url,
+            size=arguments.size,
+            sha256=arguments.sha256,
             json=arguments.json,
             keep=arguments.keep,
             places=asked.places(arguments),

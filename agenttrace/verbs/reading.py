@@ -43,7 +43,7 @@ def records_only(paths: Sequence[Path]) -> list[Path]:
         return list(paths)
     for path in paths:
         if is_failures(path):
-            say(f"{path}: attempts that the infrastructure spoilt, left out; name it alone to read it")
+            say(f"{path}: attempts that ended in an infrastructure failure, left out; name it alone to read it")
     return kept
 
 

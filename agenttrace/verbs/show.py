@@ -34,14 +34,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _picked(path: Path, wanted: str | None) -> Trace:
-    """Return the wanted trace; by its whole id it is found in a compacted file without reading the others."""
+def _picked(path: Path, named: str | None) -> Trace:
+    """Return the named trace; by its whole id it is found in a compacted file without reading the others."""
     from agenttrace.errors import DataError, UsageError  # noqa: PLC0415
     from agenttrace.show import pick  # noqa: PLC0415
     from agenttrace.store.compact import COMPACTED, Compacted  # noqa: PLC0415
     from agenttrace.store.read import read_traces  # noqa: PLC0415
 
-    if wanted is not None and len(wanted) == WHOLE_ID and path.suffix == COMPACTED:
+    if named is not None and len(named) == WHOLE_ID and path.suffix == COMPACTED:
         with suppress(DataError, UsageError), Compacted(path) as file:  # else it is compressed, or that is no id of it
-            return file.get(wanted)
-    return pick(read_traces(path), wanted)
+            return file.get(named)
+    return pick(read_traces(path), named)

@@ -24,13 +24,13 @@ def check(*, requests: int, seed: int) -> int:
     """
     options = msgspec.structs.replace(ROLLOUTS, profile="throughput", context=CONTEXT)
     request = campaign.Request(options=(options,), folder=compose.ROOT / "datasets")
-    pin = provisional(request.wanted())
+    pin = provisional(request.reference())
 
     def work(at: campaign.Engine) -> int:
         variables = campaign.variables(request, at.info, at.built) | campaign.server_variables(request, pin)
         services = compose.Services(at.project, variables)
         compose.ensure_volumes(at.sdk)
-        weights.fetch(services, request.wanted())
+        weights.fetch(services, request.reference())
         services.up("server")
         # This folder is not in the image; what the fuzz imports is.
         code = Path(budget_fuzz.__file__).read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from agenttrace.sandbox.client import Worker
     from agenttrace.tasks import Task
-    from agenttrace.tasks.gold import Observed, Policy
+    from agenttrace.tasks.gold import GradingPolicy, Observed
 
 ENVIRONMENT_FLAGS = frozenset("TPUNDGOL")
 ANOTHER_DAY = timedelta(days=40, hours=5, minutes=7)
@@ -127,7 +127,7 @@ def run_shell(worker: Worker, sandbox: SandboxSpec, clock: str | None, task: Tas
     return ShellRun(found=gold.observed(report, bench.changes()), ms=(report.telemetry.wall_ns or 0) / 1e6)
 
 
-def shell_check(task: Task, policy: Policy, runs: tuple[ShellRun, ...]) -> ShellCheck:
+def shell_check(task: Task, policy: GradingPolicy, runs: tuple[ShellRun, ...]) -> ShellCheck:
     """Return what four runs of a reference, in the order of `clocks`, say of its task."""
     first, second, real, another = (run.found for run in runs)
     return ShellCheck(
@@ -144,7 +144,7 @@ def shell_check(task: Task, policy: Policy, runs: tuple[ShellRun, ...]) -> Shell
     )
 
 
-def _differs(policy: Policy, run: Observed, reference: Observed) -> tuple[str, ...]:
+def _differs(policy: GradingPolicy, run: Observed, reference: Observed) -> tuple[str, ...]:
     everything = msgspec.structs.replace(policy, skip={})
     return tuple(verdict.aspect for verdict in gold.verdicts(everything, run, reference) if verdict.verdict != "passed")
 

@@ -1,24 +1,23 @@
 """The bash-block agent: one block a turn, format errors forgiven, every stop rule told apart."""
 
+import json
 import re
 
 import pytest
-from agenttrace.agents.observation import observe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agenttrace.agents.bash_block import BashBlockAgent, blocks, submitted
+from agenttrace.agents.bash_block import BashBlockAgent, blocks, observe, submitted
 from agenttrace.errors import WorkerLostError
-from agenttrace.records import NO_PROCESS, Output
-from agenttrace.records.rollout import BashBlockSpec
+from agenttrace.records import NO_PROCESS, BashBlockSpec, Output
 from agenttrace.sandbox.reports import CallReport
-from agenttrace.serving.chat import Reply, RequestRefusedError
+from agenttrace.serving.model import Reply, RequestRefusedError
 
 
 def spec(**fields):
     return BashBlockSpec(
         **{
-            "kind": "bash_block", "version": 1, "system_template": "s", "instance_template": "t",
+            "version": 1, "system_template": "s", "instance_template": "t",
             "observation_template": "swe-zero", "format_error_template": "exactly one block", "max_turns": 6,
             "max_format_errors": 3, "max_output_tokens": 100, "max_total_tokens": 10_000, "reserve_tokens": 16,
             "observation_max_chars": 40, "call_limit_ms": 1000, **fields,
@@ -75,13 +74,18 @@ class Scripted:
             timings=None, start_ns=1, end_ns=2, elapsed_ns=1,
         )  # fmt: skip
 
-    def execute(self, command):
+    def call(self, kind, command, *, limit_ms):
+        assert (kind, limit_ms) == ("bash", 1000)
         self.commands.append(command)
         return self.shell(command)
 
 
 def run(scripted, **fields):
-    return BashBlockAgent(spec(**fields), scripted, scripted).run("system", "task")
+    return BashBlockAgent(spec(**fields), scripted, scripted).run("trace-1", "task")
+
+
+def commands(made):
+    return [json.loads(span.tool_input)["command"] for span in made.spans]
 
 
 def block(command):
@@ -97,9 +101,13 @@ def submitting(command):
 
 def test_a_rollout_reads_acts_and_submits():
     scripted = Scripted(block("ls"), SUBMIT, shell=submitting)
-    attempt = run(scripted)
-    assert (attempt.stop, attempt.submission) == ("submitted", "done\n")
-    assert [turn.execution.command for turn in attempt.turns] == ["ls", "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"]
+    made = run(scripted)
+    assert (made.outcome.ended, made.outcome.final_answer) == ("final_answer", "done\n")
+    assert commands(made) == scripted.commands == ["ls", "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"]
+    assert [span.parent_span_id for span in made.spans] == [step.step_id for step in made.steps]
+    assert [span.call_id for span in made.spans] == [step.tool_calls[0].call_id for step in made.steps]
+    assert [step.counted_tokens for step in made.steps] == [2, 9]
+    assert made.spans[0].stdout.text == "seen\n"
     assert scripted.asked[1][0][2:] == [
         {"role": "assistant", "content": block("ls")},
         {"role": "user", "content": "Observation: seen\n"},
@@ -107,31 +115,31 @@ def test_a_rollout_reads_acts_and_submits():
 
 
 def test_the_final_observation_is_kept():
-    attempt = run(Scripted(SUBMIT, shell=submitting), observation_max_chars=1000)
-    assert attempt.turns[-1].observation == "Observation: COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\ndone\n"
+    made = run(Scripted(SUBMIT, shell=submitting), observation_max_chars=1000)
+    assert made.spans[-1].tool_output == "Observation: COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\ndone\n"
 
 
 def test_several_blocks_or_none_are_answered_and_do_not_end_it():
     scripted = Scripted("no block", block("a") + block("b"), SUBMIT, shell=submitting)
-    attempt = run(scripted)
-    assert [(turn.blocks, turn.execution is None, turn.observation) for turn in attempt.turns[:2]] == [
-        (0, True, "exactly one block"),
-        (2, True, "exactly one block"),
+    made = run(scripted)
+    assert [(step.blocks, step.tool_calls, step.answered) for step in made.steps[:2]] == [
+        (0, None, "exactly one block"),
+        (2, None, "exactly one block"),
     ]
-    assert attempt.stop == "submitted"
+    assert made.outcome.ended == "final_answer"
     assert scripted.commands == ["echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"]
 
 
 def test_only_malformed_replies_in_a_row_end_it():
-    attempt = run(Scripted("x", "x", block("ls"), "x", "x", "x"), max_turns=10)
-    assert (attempt.stop, len(attempt.turns)) == ("format", 6)
+    made = run(Scripted("x", "x", block("ls"), "x", "x", "x"), max_turns=10)
+    assert (made.outcome.ended, len(made.steps)) == ("format_error", 6)
 
 
 def test_turns_and_tokens_are_told_apart():
-    assert run(Scripted(*[block("ls")] * 6)).stop == "turns"
+    assert run(Scripted(*[block("ls")] * 6)).outcome.ended == "max_steps"
     wordy = Scripted(block("ls"), shell=lambda _: report("w " * 30))
-    attempt = run(wordy, max_total_tokens=100, observation_max_chars=99)
-    assert (attempt.stop, len(attempt.turns)) == ("tokens", 1)
+    made = run(wordy, max_total_tokens=100, observation_max_chars=99)
+    assert (made.outcome.ended, len(made.steps)) == ("token_budget", 1)
 
 
 def test_a_reply_never_gets_more_than_what_is_left():
@@ -144,11 +152,11 @@ def test_infrastructure_ends_as_error_with_what_was_done_kept():
     def lost(_command):
         raise WorkerLostError("gone")
 
-    attempt = run(Scripted(block("ls"), shell=lost))
-    assert (attempt.stop, attempt.detail) == ("error", "gone")
-    assert attempt.turns[0].execution.status == "lost"
+    made = run(Scripted(block("ls"), shell=lost))
+    assert (made.outcome.ended, made.outcome.detail) == ("sandbox_error", "gone")
+    assert made.spans[0].status == "lost"
     refused = run(Scripted(block("ls"), RequestRefusedError("too long")))
-    assert (refused.stop, len(refused.turns)) == ("error", 1)
+    assert (refused.outcome.ended, len(refused.steps)) == ("model_error", 1)
 
 
 @pytest.mark.parametrize(
@@ -182,14 +190,13 @@ def test_blocks_follow_the_pattern_of_mini_swe_agent():
     ],
 )
 def test_an_observation_is_both_streams_cut_in_the_middle(seen, text, cut):
-    found = observe(seen, spec())
-    assert (found.text, found.cut_chars) == (text, cut)
+    assert observe(seen, spec()) == (text, cut)
 
 
 def test_the_other_format_has_the_return_code():
     mini = spec(observation_template="mini-swe-agent")
-    assert observe(report("hi\n", exit_code=2), mini).text == "<returncode>2</returncode>\n<output>\nhi\n</output>"
-    long = observe(report("a" * 30 + "b" * 31), mini)
-    assert long.cut_chars == 21
-    assert f"<output_head>\n{'a' * 20}\n</output_head>" in long.text
-    assert f"<output_tail>\n{'b' * 20}\n</output_tail>" in long.text
+    assert observe(report("hi\n", exit_code=2), mini)[0] == "<returncode>2</returncode>\n<output>\nhi\n</output>"
+    text, cut = observe(report("a" * 30 + "b" * 31), mini)
+    assert cut == 21
+    assert f"<output_head>\n{'a' * 20}\n</output_head>" in text
+    assert f"<output_tail>\n{'b' * 20}\n</output_tail>" in text

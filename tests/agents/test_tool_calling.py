@@ -8,30 +8,37 @@ import time
 import msgspec
 import pytest
 
-from agenttrace.agents import ToolResult
-from agenttrace.agents.tool_calling import ToolCallingAgent, agent_spec
+from agenttrace.agents.tool_calling import ToolCallingAgent, agent_spec, tool_text
 from agenttrace.errors import ModelServerError, WorkerLostError
-from agenttrace.records import NO_PROCESS
+from agenttrace.records import NO_PROCESS, Output
+from agenttrace.sandbox.reports import CallReport
 from agenttrace.serving import profiles
-from agenttrace.serving.chat import ChatModel, NoReplyError
+from agenttrace.serving.chat import ChatModel
+from agenttrace.serving.model import NoReplyError
 from agenttrace.testing import ScriptedServer, fails, says
 
 
-class EchoTools:
+def report(stdout="", stderr="", exit_code=0, status="ok"):
+    def stream(text):
+        return Output(text=text, bytes_total=len(text.encode()), bytes_kept=len(text.encode()))
+
+    return CallReport(
+        exit_code=exit_code, signal=None, status=status, stdout=stream(stdout), stderr=stream(stderr),
+        telemetry=NO_PROCESS, start_ns=1, end_ns=2,
+    )  # fmt: skip
+
+
+class EchoShell:
     """Executes nothing, remembers everything."""
 
     def __init__(self):
         self.calls = []
 
-    def names(self):
-        return ("bash", "python_interpreter")
-
-    def execute(self, name, arguments):
-        self.calls.append((name, arguments))
-        if arguments.get("command") == "die":
+    def call(self, kind, code, *, limit_ms, keep_bytes):
+        self.calls.append((kind, code))
+        if code == "die":
             raise WorkerLostError("the worker is gone")
-        fields = {"start_ns": 1, "end_ns": 2, "duration_ms": 1e-6, "telemetry": NO_PROCESS, "status": "ok"}
-        return ToolResult(text=f"exit_code: 0\nstdout:\n{arguments}", exit_code=0, fields=fields)
+        return report(f"{kind} {code}\n")
 
 
 def bash(command):
@@ -48,7 +55,7 @@ def run(script, *, max_steps=10, tools=None):
         model = ChatModel(
             server.base_url, model="m", sampler=profiles.sampler(), tools=spec.tools, sleep=lambda _: None, timeout_s=20
         )
-        result = ToolCallingAgent(spec, model, tools or EchoTools()).run("trace-1", "do it")
+        result = ToolCallingAgent(spec, model, tools or EchoShell()).run("trace-1", "do it")
     return result, server.requests
 
 
@@ -65,7 +72,7 @@ def test_a_call_its_output_and_the_final_answer_are_recorded_and_joined_by_id():
     assert requests[1]["messages"][3] == {
         "role": "tool",
         "tool_call_id": "call_1_1",
-        "content": "exit_code: 0\nstdout:\n{'command': 'ls'}",
+        "content": "exit_code: 0\nstdout:\nbash ls",
     }
 
 
@@ -91,9 +98,9 @@ def test_ids_are_the_same_for_the_same_trace_id():
 
 
 def test_two_calls_at_once_are_both_executed_in_order():
-    tools = EchoTools()
+    tools = EchoShell()
     result, requests = run([says(calls=[bash("a"), bash("b")]), answer("x")], tools=tools)
-    assert [arguments["command"] for _, arguments in tools.calls] == ["a", "b"]
+    assert tools.calls == [("bash", "a"), ("bash", "b")]
     assert [span.call_id for span in result.spans] == ["call_1_1", "call_1_2", "call_2_1"]
     assert [message["role"] for message in requests[1]["messages"]] == ["system", "user", "assistant", "tool", "tool"]
 
@@ -104,7 +111,7 @@ def test_two_calls_at_once_are_both_executed_in_order():
     ids=["cut off", "empty", "list", "text", "number", "null", "lone surrogate", "deeply nested"],
 )
 def test_malformed_arguments_are_a_span_that_was_not_executed_and_the_model_is_reminded(text):
-    tools = EchoTools()
+    tools = EchoShell()
     result, requests = run([says(calls=[("bash", text)]), answer("x")], tools=tools)
     assert tools.calls == []
     assert result.spans[0].status == "not_executed"
@@ -123,7 +130,7 @@ def test_text_with_lone_surrogates_is_kept_as_escapes_that_any_file_can_hold():
 
 def test_an_answer_before_another_call_ends_the_run_and_the_other_call_has_a_span():
     final = ("final_answer", '{"answer": "42"}')
-    tools = EchoTools()
+    tools = EchoShell()
     result, _ = run([says(calls=[final, bash("ls")])], tools=tools)
     assert result.outcome.final_answer == "42"
     assert tools.calls == []
@@ -146,8 +153,8 @@ def test_a_wrong_key_stops_the_campaign():
 
 
 def test_a_fault_of_our_own_ends_the_task_and_keeps_what_it_has_done():
-    class Broken(EchoTools):
-        def execute(self, name, arguments):
+    class Broken(EchoShell):
+        def call(self, kind, code, **limits):
             raise ZeroDivisionError("oops")
 
     result, _ = run([says(calls=[bash("ls")])], tools=Broken())
@@ -157,7 +164,7 @@ def test_a_fault_of_our_own_ends_the_task_and_keeps_what_it_has_done():
 
 
 def test_nothing_of_a_reply_with_one_malformed_call_is_executed():
-    tools = EchoTools()
+    tools = EchoShell()
     result, _ = run([says(calls=[bash("rm -rf x"), ("bash", "{")]), answer("x")], tools=tools)
     assert tools.calls == []
     assert [span.status for span in result.spans[:2]] == ["not_executed", "not_executed"]
@@ -245,7 +252,7 @@ def test_a_request_that_takes_too_long_is_not_sent_again():
     spec = agent_spec()
     with ScriptedServer(script) as server:
         model = ChatModel(server.base_url, model="m", sampler=profiles.sampler(), tools=spec.tools, timeout_s=0.2)
-        result = ToolCallingAgent(spec, model, EchoTools()).run("trace-1", "do it")
+        result = ToolCallingAgent(spec, model, EchoShell()).run("trace-1", "do it")
         assert len(server.requests) == 1
     assert result.outcome.ended == "model_error"
     assert "no reply within the time limit" in result.outcome.detail
@@ -264,7 +271,7 @@ def test_an_api_key_is_sent_and_never_repeated():
     spec = agent_spec()
     with ScriptedServer([fails(400, f"bad request of {key}")]) as server:
         model = ChatModel(server.base_url, model="m", sampler=profiles.sampler(), tools=spec.tools, api_key=key)
-        result = ToolCallingAgent(spec, model, EchoTools()).run("trace-1", "do it")
+        result = ToolCallingAgent(spec, model, EchoShell()).run("trace-1", "do it")
         assert server.headers[0]["authorization"] == f"Bearer {key}"
     assert key not in str(result)
     assert "bad request of <API key>" in result.outcome.detail
@@ -315,3 +322,24 @@ def test_a_refused_connection_names_the_address():
     model = ChatModel(url, model="m", sampler=profiles.sampler(), tools=spec.tools, sleep=lambda _: None, timeout_s=5)
     with pytest.raises(NoReplyError, match=url):
         model.complete([])
+
+
+def test_python_code_goes_to_python_and_what_it_printed_comes_back():
+    tools = EchoShell()
+    result, _ = run([says(calls=[("python_interpreter", '{"code": "1 + 1"}')]), answer("x")], tools=tools)
+    assert tools.calls == [("python", "1 + 1")]
+    assert result.spans[0].tool_output == "exit_code: 0\nstdout:\npython 1 + 1"
+    assert result.spans[0].stdout.text == "python 1 + 1\n"
+
+
+@pytest.mark.parametrize(
+    ("seen", "text"),
+    [
+        (report("a\n", "b\n", 3), "exit_code: 3\nstdout:\na\nstderr:\nb"),
+        (report(), "exit_code: 0"),
+        (report(exit_code=-1, status="timeout"), "exit_code: -1\nThe call was stopped at its time limit of 1.5 s."),
+        (report(exit_code=-1, status="oom"), "exit_code: -1\nThe call was stopped because it used too much memory."),
+    ],
+)
+def test_the_model_reads_exit_code_and_both_streams(seen, text):
+    assert tool_text(seen, limit_ms=1500) == text

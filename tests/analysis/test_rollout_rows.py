@@ -56,6 +56,10 @@ def test_a_turn_is_a_step_and_its_command_a_span(file):
     assert found.runs["ended"].tolist() == ["final_answer", "max_steps"]
     assert found.runs["solved"].tolist() == [True, False]
     assert found.runs["task_id"].tolist() == ["octo__cat-1"] * 2
+    assert found.runs["useful_turns"].tolist() == [1, 1]
+    assert found.runs["not_found_turns"].tolist() == [1, 0]
+    assert found.runs["format_error_turns"].tolist() == [1, 0]
+    assert found.runs["conversation_tokens"].tolist() == [307, 107]
     assert found.steps["tool_call_count"].tolist() == [1, 0, 1, 1]
     assert found.spans["command"].tolist() == ["grep", "nosuch", "ls"]
     assert found.spans["exit_code"].tolist() == [0, 127, 0]
@@ -68,6 +72,16 @@ def test_what_the_infrastructure_spoilt_is_counted_apart_and_attempts_at_one_tas
     (group,) = report(load([file])).groups
     assert (group.infrastructure, group.ungraded, group.solved.count, group.solved.n) == (1, 0, 1, 2)
     assert any(text.startswith("3 attempts at one task:") for text in group.warnings)
+
+
+def test_the_report_has_what_turns_gave_where_a_record_says_so(file, few):
+    first, second = (dict(report(load([path])).groups[0].rates) for path in (file, few))
+    assert {name: rate.count for name, rate in first.items() if name.startswith("turns")} == {
+        "turns that gave: useful": 2, "turns that gave: empty": 0, "turns that gave: not found": 1,
+        "turns that gave: timeout": 0, "turns that gave: format error": 1,
+    }  # fmt: skip
+    assert first["traces with a patch"].n == 2
+    assert first.keys() - second.keys() == {name for name in first if "turns that" in name or "patch" in name}
 
 
 def test_traces_and_rollouts_may_be_read_together(file, tmp_path):

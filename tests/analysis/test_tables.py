@@ -6,6 +6,7 @@ import gzip
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -22,6 +23,10 @@ from agenttrace.analysis.rows import entry
 from agenttrace.analysis.sources import KEPT_PROBLEMS, Source
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import columns
+from agenttrace.records import Telemetry
+from agenttrace.store.read import read_traces
+
+DATA = Path(__file__).parents[1] / "data" / "records"
 
 
 def test_every_row_step_and_span_is_there_with_its_figures(thousand, rows):
@@ -235,6 +240,33 @@ def test_parquet_holds_the_same_as_the_frames(tmp_path, few, released):
         for column in frame.columns:
             mine = [None if pd.isna(value) else value for value in frame[column]]
             assert mine == table[column].to_pylist(), column
+
+
+def test_every_figure_of_a_call_is_a_column_without_a_word_of_it_here():
+    figures = {name for name in Telemetry.__struct_fields__ if name != "leftover_names"}
+    assert figures <= set(columns.kinds("spans", texts=False))
+    assert figures | {"leftover_names_json"} <= set(columns.kinds("spans"))
+
+
+def test_no_two_columns_have_one_name():
+    for table in columns.TABLES:
+        names = [column.name for column in columns._columns(table, texts=True)]
+        assert len(set(names)) == len(names)
+        assert len(columns.schema(table)) >= len(names)
+
+
+@pytest.mark.parametrize("name", ["rollouts.jsonl", "rollouts-compacted.jsonl.zst"])
+def test_kept_rollout_files_are_tables(tmp_path, name):
+    path = DATA / "1.0.0" / name
+    found = tables.load([path])
+    assert ([len(found.runs), len(found.steps), len(found.spans)], found.partial) == ([6, 32, 32], False)
+    assert set(found.runs["ended"]) == {"final_answer"}
+    assert found.runs["solved"].sum() == 4
+    tables.write_parquet([path], tmp_path)
+    spans = pq.read_table(tmp_path / "spans.parquet").to_pylist()
+    traces = [span for trace in read_traces(path) for span in trace.spans]
+    assert [span["tool_output"] for span in spans] == [span.tool_output for span in traces]
+    assert [span["span_id"] for span in spans] == found.spans["span_id"].tolist()
 
 
 def test_parquet_of_a_damaged_file_says_so(tmp_path, few):

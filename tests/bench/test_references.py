@@ -10,7 +10,7 @@ from rich.console import Console
 
 from agenttrace.records import Output, StateChange
 from agenttrace.tasks import Task
-from agenttrace.tasks.gold import Observed, Policy
+from agenttrace.tasks.gold import GradingPolicy, Observed
 from bench.task_sets import references
 from bench.task_sets.references import PythonRun, ShellRun
 from bench.task_sets.task_tables import python_tables, shell_tables
@@ -29,7 +29,7 @@ def run(text="a\n", status=0, changes=(), ended="ok", error=""):
 
 
 def check(*runs, flags="", **more):
-    return references.shell_check(TASK, Policy(origin="2.3", effect="R", flags=flags, **more), runs)
+    return references.shell_check(TASK, GradingPolicy(origin="2.3", effect="R", flags=flags, **more), runs)
 
 
 def test_a_reference_that_agrees_with_itself_is_as_it_should_be():

@@ -16,6 +16,7 @@ from agenttrace.host.images import name as image_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 180
+SESSION_S = 280
 VOLUME = f"agenttrace-models-{uuid.uuid4().hex[:8]}"
 
 
@@ -68,6 +69,17 @@ class Instance:
 
     def argv(self, *arguments):
         return [sys.executable, "-m", "agenttrace.host", "collect", "--output", str(self.records), *arguments]
+
+    def run(self, *arguments, module="agenttrace.host", **more):
+        """Run a session to its end, with `more` in its environment."""
+        return subprocess.run(
+            [sys.executable, "-m", module, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**self.env, **more},
+            timeout=SESSION_S,
+        )
 
     def collect(self, *arguments):
         """Run a campaign to its end."""
@@ -123,6 +135,24 @@ def docker(*arguments):
 @pytest.fixture(scope="session")
 def make_instance():
     return Instance
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """One whole campaign of the demo tasks, for all tests that only look at it."""
+    instance = Instance(tmp_path_factory.mktemp("finished"))
+    ended = instance.collect()
+    assert ended.returncode == 0, ended.stderr
+    return instance, ended
+
+
+@pytest.fixture(scope="session")
+def rolled(tmp_path_factory):
+    """One whole campaign over the bundled repositories, likewise."""
+    instance = Instance(tmp_path_factory.mktemp("rolled"))
+    ended = instance.run("rollouts", "--output", instance.records)
+    assert ended.returncode == 0, ended.stderr
+    return instance, ended
 
 
 @pytest.fixture

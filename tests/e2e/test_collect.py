@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from agenttrace.plan import metadata
 
+from agenttrace.campaign.plan import metadata
 from agenttrace.host.images import name as image_name
 from agenttrace.records import RunSpec, Trace, canonical_json
 from agenttrace.serving.cassette import cassette_path
@@ -26,15 +26,6 @@ TASKS = DemoTasks().tasks()
 
 def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, request):
-    """One whole campaign, shared by the tests that only look at it."""
-    instance = request.getfixturevalue("make_instance")(tmp_path_factory.mktemp("finished"))
-    ended = instance.collect()
-    assert ended.returncode == 0, ended.stderr
-    return instance, ended
 
 
 def test_every_task_has_one_whole_record_in_order(finished):
@@ -101,7 +92,7 @@ def test_metadata_is_the_pure_function_of_run_spec_and_task(finished):
     instance, _ = finished
     spec = read_run_spec(run_spec_path(instance.records))
     for trace, task in zip(read_traces(instance.records), TASKS, strict=True):
-        assert canonical_json(trace.metadata) == canonical_json(metadata(spec, task))
+        assert canonical_json(trace.metadata) == canonical_json(metadata(spec, task, spec_sha256=spec.digest))
     assert set(spec.images) == {"server", "sandbox", "collector"}
 
 

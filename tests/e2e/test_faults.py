@@ -8,16 +8,17 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from agenttrace.collect import ATTEMPTS, Campaign
-from agenttrace.plan import Options, make_plan
 
-from agenttrace import collect
-from agenttrace.fixture.version import fixture_version
+from agenttrace.campaign import loop
+from agenttrace.campaign.loop import ATTEMPTS, Campaign
+from agenttrace.campaign.options import Options
+from agenttrace.campaign.plan import make_plan
 from agenttrace.host import compose
 from agenttrace.host.workers import SandboxContainer
 from agenttrace.serving.chat import ChatModel
 from agenttrace.store.jsonl import RecordLog
 from agenttrace.store.read import read_traces
+from agenttrace.tasks import task_set
 from agenttrace.testing import ScriptedServer, says
 
 pytestmark = pytest.mark.docker
@@ -69,7 +70,7 @@ def sandboxes(instance):
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
-    monkeypatch.setattr(collect, "BACKOFF_S", (0.0, 0.0))
+    monkeypatch.setattr(loop, "BACKOFF_S", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -77,7 +78,6 @@ def plan(tmp_path):
     return make_plan(
         Options(count=2, output="demo.jsonl"),
         images={},
-        fixture_version=fixture_version("demo"),
         folder=tmp_path,
         now=datetime(2026, 11, 2, tzinfo=UTC),
     )
@@ -96,7 +96,7 @@ def run(plan, script, connect, display=None):
         model = ChatModel(
             server.base_url, model="m", sampler=plan.spec.sampler, tools=plan.spec.agent.tools, sleep=lambda _: None
         )
-        return Campaign(plan, model, connect, {}, display or Silent()).run(log)
+        return Campaign(plan, task_set("demo"), model, connect, {}, display or Silent()).run(log)
 
 
 def test_a_call_whose_worker_is_killed_is_recorded_as_lost_and_the_campaign_goes_on(instance, plan, sandboxes):

@@ -4,47 +4,40 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from agenttrace.store.read import run_spec_path
 from agenttrace.tasks import sources
 
 pytestmark = pytest.mark.docker
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def host(instance, *arguments, module="agenttrace.host", **more):
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env={**instance.env, **more},
-        timeout=280,
-    )
+NEWLINE = b"\n"
 
 
 def check_tasks(instance, name, report, mirror):
-    words = ["tasks-check", name, "--json", str(report)]
-    return host(instance, *words, module="bench", AGENTTRACE_MIRROR=mirror)
+    return instance.run("tasks-check", name, "--json", report, module="bench", AGENTTRACE_MIRROR=mirror)
 
 
-def test_verdicts_are_computed_again_from_the_record_alone(instance):
-    ended = instance.collect("-n", "4")
-    assert ended.returncode == 0, ended.stderr
+@pytest.mark.parametrize("campaign", ["finished", "rolled"])
+def test_verdicts_are_computed_again_from_the_record_alone(instance, campaign, request):
+    collected, _ = request.getfixturevalue(campaign)
+    for path in (collected.records, run_spec_path(collected.records)):
+        shutil.copy(path, instance.folder)
     released = instance.records.read_bytes()
-    same = host(instance, "judge", "--check", str(instance.records))
+    same = instance.run("judge", "--check", instance.records)
     assert same.returncode == 0, same.stderr
-    assert "4 traces judged again, 0 differ" in same.stderr
+    assert f"{released.count(NEWLINE)} traces judged again, 0 differ" in same.stderr
     assert b'"verdict":"passed"' in released
     instance.records.write_bytes(released.replace(b'"verdict":"passed"', b'"verdict":"failed"', 1))
-    wrong = host(instance, "judge", "--check", str(instance.records))
-    assert wrong.returncode == 1
-    assert "now passed" in wrong.stderr
-    assert host(instance, "judge", str(instance.records)).returncode == 0
+    if campaign == "finished":  # what follows is the same for every task set
+        wrong = instance.run("judge", "--check", instance.records)
+        assert wrong.returncode == 1
+        assert "now passed" in wrong.stderr
+    assert instance.run("judge", instance.records).returncode == 0
     assert instance.records.read_bytes() == released
 
 
@@ -85,7 +78,7 @@ def test_a_campaign_on_nl2bash_is_judged_under_the_pinned_clock(instance, mirror
         assert [verdict["aspect"] for verdict in verdicts] == ["exit_status", "stdout", "state"]
         assert 0.0 < trace["outcome"]["scores"]["intercode_reward"] <= 1.0
         assert trace["metadata"]["sandbox_clock"] == "2024-05-05T12:30:00Z"
-    again = host(instance, "judge", "--check", str(instance.records), AGENTTRACE_MIRROR=mirror)
+    again = instance.run("judge", "--check", instance.records, AGENTTRACE_MIRROR=mirror)
     assert again.returncode == 0, again.stderr
 
 

@@ -8,8 +8,8 @@ import uuid
 
 import msgspec
 import pytest
-from agenttrace.plan import Options
 
+from agenttrace.campaign.options import Options
 from agenttrace.host import campaign, compose, engine, images
 from agenttrace.host.images import name as image_name
 from agenttrace.records import canonical_json

@@ -17,6 +17,7 @@ from agenttrace.host.images import TARGETS
 from agenttrace.host.images import name as image_name
 from agenttrace.serving.cassette import Cassette, cassette_path
 from agenttrace.serving.cassette_log import CassetteLog
+from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 
 pytestmark = pytest.mark.docker
@@ -222,7 +223,7 @@ def collected_with_other_images(records):
     records.write_bytes(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
     path = cassette_path(records)
     old = Cassette(path.rename(path.with_suffix(".old")))
-    with CassetteLog(path, run_spec_sha256=other.digest) as log:
+    with CassetteLog(path, run_spec_sha256=other.digest, recorded=IdIndex()) as log:
         log.note(old.facts)
         for row in rows:
             log.append(row["trace_id"], old.turns(row["trace_id"]))

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
-import sys
+import json
 from pathlib import Path
 
 import pytest
-from agenttrace.rollouts.files import read
 
+from agenttrace.store.read import read_traces
 from agenttrace.testing import ScriptedServer, says
 from agenttrace.validate import Validation
 
 pytestmark = pytest.mark.docker
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 280
 SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 
 
 def _small_set():
-    spec = importlib.util.spec_from_file_location("small_set", ROOT / "tests" / "rollouts" / "conftest.py")
+    spec = importlib.util.spec_from_file_location("small_set", ROOT / "tests" / "campaign" / "conftest.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.Source
@@ -37,37 +35,63 @@ def source(tmp_path):
     return made
 
 
+def _places(source):
+    return "--source", source.file, "--repositories", source.mirror
+
+
 def _rollouts(instance, source, *arguments):
     records = source.data / "run.jsonl"
-    argv = [sys.executable, "-m", "agenttrace.host", "rollouts", *arguments, "--output", str(records)]
-    argv += ["--source", str(source.file), "--repositories", str(source.mirror)]
-    ended = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, env=instance.env, timeout=PATIENCE_S)
-    return ended, records
+    return instance.run("rollouts", *arguments, "--output", records, *_places(source)), records
+
+
+def _counted_as_served(traces):
+    return all(step.counted_tokens == step.input_tokens for trace in traces for step in trace.llm_steps)
 
 
 def test_the_real_server_counts_every_prompt_as_we_do(instance, source):
     ended, records = _rollouts(instance, source, "--rollouts", "2", "--max-turns", "3", "--max-output-tokens", "64")
     assert ended.returncode == 0, ended.stderr
     assert "counted by: llama-server" in ended.stderr
-    turns = [turn for rollout in read(records) for turn in rollout.turns]
-    assert len(turns) >= 2
-    assert all(turn.counted_tokens == turn.input_tokens for turn in turns)
+    traces = list(read_traces(records))
+    assert sum(len(trace.llm_steps) for trace in traces) >= 2
+    assert _counted_as_served(traces)
+    again = instance.run("replay", records, *_places(source))  # rows and repositories of one's own are found again
+    assert again.returncode == 0, again.stderr
+    assert "2 of 2 traces replayed, 2 byte-identical but for the measured fields" in again.stderr
 
 
-def test_the_bundled_model_mends_the_bundled_repositories(instance, tmp_path):
-    records = tmp_path / "run.jsonl"
-    argv = [sys.executable, "-m", "agenttrace.host", "rollouts", "--output", str(records)]
-    ended = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, env=instance.env, timeout=PATIENCE_S)
-    assert ended.returncode == 0, ended.stderr
-    validation = Validation(records)
+def test_the_bundled_model_mends_the_bundled_repositories(rolled):
+    instance, _ = rolled
+    validation = Validation(instance.records)
     assert list(validation) == []
     assert validation.notes == []  # the bundled tasks are at hand: their prompts were compared, too
-    made = list(read(records))
-    assert len({rollout.rollout_id for rollout in made}) == len(made) == 16
-    assert len({rollout.repo for rollout in made}) == 4
-    good = [r for r in made if r.stop == "submitted" and r.patch and r.verdicts[0].verdict == "passed"]
+    made = list(read_traces(instance.records))
+    assert len({trace.trace_id for trace in made}) == len(made) == 16
+    assert len({trace.metadata["repo"] for trace in made}) == 4
+    good = [
+        trace
+        for trace in made
+        if trace.outcome.ended == "final_answer" and trace.outcome.patch and trace.outcome.solved
+    ]
     assert len(good) >= len(made) / 2
-    assert all(turn.counted_tokens == turn.input_tokens for rollout in made for turn in rollout.turns)
+    assert _counted_as_served(made)
+    assert instance.left() == []
+
+
+def test_a_campaign_over_checkouts_replays_to_the_same_bytes(rolled, instance, tmp_path):
+    found = tmp_path / "found.json"
+    ended = instance.run("replay", rolled[0].records, "--workers", "2", "--json", found)
+    assert ended.returncode == 0, ended.stderr
+    assert "16 of 16 traces replayed, 16 byte-identical but for the measured fields" in ended.stderr
+    body = json.loads(found.read_text())
+    assert (body["passed"], body["findings"]) == (True, [])
+
+
+def test_a_campaign_over_checkouts_is_reproduced(rolled, instance):
+    ended = instance.run("reproduce", rolled[0].records)
+    assert ended.returncode == 0, ended.stderr
+    assert "metadata: 16 of 16 rows identical, sha256 " in ended.stderr
+    assert "16 byte-identical" in ended.stderr
 
 
 ATTACKER = ("scripted/attacker-1B", "--sampler", "greedy", "--rollouts", "1")
@@ -89,9 +113,10 @@ def test_the_fix_cannot_be_had_from_anywhere(instance, source):
         url = server.base_url.replace("127.0.0.1", "localhost")
         ended, records = _rollouts(instance, source, *ATTACKER, "--base-url", url)
     assert ended.returncode == 0, ended.stderr
-    (rollout,) = read(records)
-    assert rollout.stop == "submitted"
-    seen = [turn.observation for turn in rollout.turns]
+    (trace,) = read_traces(records)
+    assert trace.outcome.ended == "final_answer"
+    seen = [span.tool_output for span in trace.spans]
+    assert len(seen) >= len(ATTACKS)
     assert "Could not read from remote repository" in seen[0]
     assert "remote-https' is not a git command" in seen[1]
     assert "Permission denied" in seen[2]
@@ -100,5 +125,5 @@ def test_the_fix_cannot_be_had_from_anywhere(instance, source):
         assert "fix add" not in text
         assert "octo__cat-1" not in text
     assert "python3: command not found" in seen[4]
-    assert rollout.patch == ""
+    assert trace.outcome.patch == ""
     assert list(Validation(records)) == []

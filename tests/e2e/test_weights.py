@@ -52,7 +52,7 @@ def test_a_registered_model_from_a_mirror_folder_runs_a_campaign_to_its_end(inst
     settings |= {"AGENTTRACE_MODELS": str(tmp_path / "models.toml"), "AGENTTRACE_MODELS_MIRROR": str(mirror)}
     ended = instance.collect("me/renamed", "--dataset", "demo", "-n", "2")
     assert ended.returncode == 0, ended.stderr
-    assert re.search(r"renamed-Q8_0\.gguf: 1\.0 of 1\.0 MB \(100 %\)", ended.stderr)
+    assert re.search(r"renamed-Q8_0\.gguf: 100 %, 1\.0/1\.0 MB", ended.stderr)
     pin = spec_of(instance).model
     assert (pin.name, pin.repo, pin.revision, pin.digest_from) == ("me/renamed", "me/mine", COMMIT, "given")
     assert (pin.quantization, pin.chat_template_sha256) == (demo.quantization, demo.chat_template_sha256)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import docker.errors
+import msgspec
 import pytest
 import requests
-from agenttrace.plan import Options
 
+from agenttrace.campaign.options import ROLLOUTS, Options
+from agenttrace.cli import main
 from agenttrace.errors import UsageError
 from agenttrace.host import campaign, compose
-from agenttrace.host.__main__ import main
+from agenttrace.host.checkouts import Places
 from agenttrace.serving import endpoint
 from agenttrace.tasks import sources
 
@@ -39,8 +42,11 @@ def collect(tmp_path, *datasets, workers=None, base_url=None, **options):
     ("arguments", "message"),
     [
         ({"model": "Qwen/Qwen9"}, "unknown model"),
-        ({"workers": 0}, "--workers 0: expected 1 to 64"),
+        ({"workers": 0}, "--workers 0: expected 1 to 256"),
+        ({"workers": 257}, "--workers 257: expected 1 to 256"),
         ({"rollouts": -1}, "--rollouts"),
+        ({"agent": "planner"}, "unknown agent 'planner'; known: tool_calling, bash_block"),
+        ({"temperature": 2.1}, "--temperature 2.1: expected 0 to 2"),
         ({"sampler": "hot"}, "unknown sampler"),
         ({"profile": "fast"}, "known: reproducible, throughput"),
         ({"base_url": "localhost"}, "expected an address such as"),
@@ -55,7 +61,7 @@ def test_what_cannot_work_is_refused_before_anything_is_built(tmp_path, argument
 
 
 def test_more_records_than_can_be_are_refused_before_anything_is_built(tmp_path, monkeypatch):
-    monkeypatch.setattr("agenttrace.plan._MOST_RECORDS", 100)
+    monkeypatch.setattr("agenttrace.campaign.options._MOST_RECORDS", 100)
     collect(tmp_path, rollouts=3)
     with pytest.raises(UsageError, match="32 tasks with 4 rollouts: more than 100 records"):
         collect(tmp_path, rollouts=4)
@@ -66,6 +72,37 @@ def test_several_sets_go_into_files_of_their_own(tmp_path):
         collect(tmp_path, "demo", "mbpp", output="x.jsonl")
     with pytest.raises(UsageError, match="each may be named once"):
         collect(tmp_path, "demo", "demo")
+    with pytest.raises(UsageError, match="--dataset swe has images of its own: give it alone"):
+        collect(tmp_path, "demo", "swe")
+
+
+@pytest.mark.parametrize("names", [("no",), ("demo", "no"), ("swe", "no")])
+def test_a_set_that_does_not_exist_is_refused_before_anything_is_built(tmp_path, names):
+    with pytest.raises(UsageError, match="unknown data set 'no'; known: demo, mbpp, nl2bash, swe"):
+        collect(tmp_path, *names)
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        ({"source": Path("none.jsonl")}, "--source none.jsonl: there is no such file or folder"),
+        ({"repositories": "none"}, "--repositories none: there is no such file or folder"),
+        ({"repositories": "https://example.org/x"}, r"expected \{repo\} in the URL"),
+    ],
+)
+def test_tasks_over_checkouts_need_places_that_are_there(tmp_path, monkeypatch, places, message):
+    monkeypatch.chdir(tmp_path)
+    asked = campaign.Request(options=(ROLLOUTS,), folder=tmp_path)
+    campaign._check(asked)
+    with pytest.raises(UsageError, match=message):
+        campaign._check(msgspec.structs.replace(asked, places=Places(**places)))
+
+
+def test_digest_and_size_are_of_weights_that_are_fetched(tmp_path):
+    url = "http://localhost/v1"
+    asked = campaign.Request(options=(Options(external=True),), folder=tmp_path, base_url=url, size=1)
+    with pytest.raises(UsageError, match="give them without --base-url"):
+        campaign._check(asked)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +210,7 @@ def test_a_fault_of_the_kit_keeps_its_traceback(monkeypatch):
     def fault(_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("agenttrace.host.__main__._clean", fault)
+    monkeypatch.setattr("agenttrace.verbs.clean.run", fault)
     with pytest.raises(OSError, match="Input/output"):
         main(["clean"])
 
@@ -189,7 +226,7 @@ def test_an_engine_that_refuses_or_goes_away_is_one_message(monkeypatch, capsys,
     def ask(_):
         raise error
 
-    monkeypatch.setattr("agenttrace.host.__main__._clean", ask)
+    monkeypatch.setattr("agenttrace.verbs.clean.run", ask)
     with pytest.raises(SystemExit) as ended:
         main(["clean"])
     assert ended.value.code == 1

@@ -60,7 +60,7 @@ def test_another_architecture_blocks(engine_info):
 
 def test_task_files_are_compared_with_their_digest(monkeypatch, tmp_path):
     monkeypatch.setenv(sources.MIRROR, str(tmp_path))
-    source = sources.Source(path="mbpp/x", url="https://example.org/x", bytes=1, sha256="ab" * 32)
+    source = sources.SourceFile(path="mbpp/x", url="https://example.org/x", bytes=1, sha256="ab" * 32)
     assert pinned._task_file(source).state == "missing"
     assert "https://example.org/x" in pinned._task_file(source).advice
     (tmp_path / "mbpp").mkdir()

@@ -6,14 +6,18 @@ import json
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
-from agenttrace.plan import Options
 
-from agenttrace.errors import DataError, UsageError
-from agenttrace.host import compose, replay
-from agenttrace.host.__main__ import main
+from agenttrace.campaign.options import Options, like, sampler_of
+from agenttrace.cli import main
+from agenttrace.errors import AgentTraceError, DataError, UsageError
+from agenttrace.host import campaign, compose, replay
+from agenttrace.host.checkouts import Places
 from agenttrace.host.determinism import Request, determinism
 from agenttrace.host.reproduce import _stored_digest, released
+from agenttrace.serving import profiles
+from agenttrace.store.read import read_run_spec, run_spec_path
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,7 +71,7 @@ def test_what_is_replayed_without_a_file_is_the_newest_release(tmp_path, monkeyp
     assert len(seen) == 2
 
 
-@pytest.mark.parametrize("flags", [["--workers", "0"], ["--workers", "65"], ["--repeat", "0"]])
+@pytest.mark.parametrize("flags", [["--workers", "0"], ["--workers", "257"], ["--repeat", "0"]])
 def test_replay_refuses_impossible_numbers(tmp_path, flags, capsys):
     file = tmp_path / "a.jsonl"
     file.touch()
@@ -126,3 +130,35 @@ def test_a_manifest_that_is_no_json_is_named(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(DataError, match=r"manifest\.json: not JSON"):
         _stored_digest(tmp_path / "x.jsonl")
+
+
+KEPT = ROOT / "tests/data/records/1.0.0/rollouts.jsonl"
+
+
+@pytest.mark.parametrize(("sampled", "drawn"), [(20260928, 20260928), (20260928, 7), (5, 5)])
+def test_a_campaign_over_checkouts_is_planned_again_with_both_seeds(sampled, drawn):
+    spec = read_run_spec(run_spec_path(KEPT))
+    sampling = msgspec.structs.replace(spec.dataset.sampling, seed=drawn)
+    other = msgspec.structs.replace(
+        spec,
+        sampler=msgspec.structs.replace(profiles.sampler("greedy", model=spec.model.name), seed=sampled),
+        dataset=msgspec.structs.replace(spec.dataset, sampling=sampling),
+    )
+    options = like(other)
+    assert (sampler_of(options).seed, options.of_checkouts.seed) == (sampled, drawn)
+
+
+def test_runs_are_those_of_the_file_that_is_compared_with_and_asked_for_as_collect_would(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(compose, "ROOT", tmp_path)
+    monkeypatch.setattr(campaign, "collect", lambda request: seen.append(request) or 3)
+    places = Places(repositories="https://example.org/{repo}")
+    asked = Request(options=Options(count=2), against=KEPT, size=1, sha256="a" * 64, places=places)
+    with pytest.raises(AgentTraceError, match="did not come to its end") as ended:
+        determinism(asked)
+    assert ended.value.exit_code == 3
+    (request,) = seen
+    (options,) = request.options
+    assert (options.dataset, options.agent, options.rollouts) == ("swe", "bash_block", 2)
+    assert (request.size, request.sha256, request.places) == (1, "a" * 64, places)
+    assert not list(tmp_path.glob("datasets/*"))

@@ -270,7 +270,7 @@ def test_a_full_disk_keeps_what_came_and_says_how_to_go_on(hub, ref, models):
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({100 * KIB}, {100 * KIB}))
-from agenttrace.cli import main
+from agenttrace.inside import main
 main(["fetch", "{MODEL.format(COMMIT)}", "--size", "{ref.bytes}", "--sha256", "{ref.sha256}",
       "--models-dir", {str(models)!r}])
 """
@@ -302,7 +302,7 @@ def test_two_fetches_at_the_same_time_download_once(hub, ref, models):
 
 def test_a_killed_fetch_is_gone_on_with(hub, ref, models):
     hub.hold = threading.Event()
-    argv = [sys.executable, "-m", "agenttrace", "fetch", MODEL.format(COMMIT), "--models-dir", str(models)]
+    argv = [sys.executable, "-m", "agenttrace.inside", "fetch", MODEL.format(COMMIT), "--models-dir", str(models)]
     argv += ["--size", str(ref.bytes), "--sha256", ref.sha256]
     process = subprocess.Popen(argv, stderr=subprocess.DEVNULL)
     assert hub.half_sent.wait(30)

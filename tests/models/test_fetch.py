@@ -8,9 +8,9 @@ import struct
 
 import msgspec
 import pytest
-from agenttrace.plan import Options, check_options
 from rich.console import Console
 
+from agenttrace.campaign.options import Options, check_options
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.models import fetch as fetching
 from agenttrace.models import pins
@@ -226,5 +226,5 @@ def test_the_short_size_of_any_file_can_stand_in_a_run_id(tmp_path):
     assert whole.count(named) == 1
     (tmp_path / "a.gguf").write_bytes(whole.replace(named, named[:8] + "éßa".encode()))
     pin = fetch(find(str(tmp_path / "a.gguf")), tmp_path / "models").pin
-    check_options(Options(model=pin.name, run_id=f"collect-{pin.size}-x"))
+    check_options(Options(model=pin.name, pin=pin, run_id=f"collect-{pin.size}-x"))
     assert pin.size == "__a"

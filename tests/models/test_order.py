@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from agenttrace.models import pins
-from agenttrace.models.order import Order
+from agenttrace.models.order import HostSettings, Order
 from agenttrace.models.reference import find
 from agenttrace.records import ModelPin
 
@@ -21,14 +21,15 @@ MODEL = "owner/tiny-GGUF@main:tiny-Q8_0.gguf"
 
 
 def agenttrace_fetch(*arguments, order=None, **settings):
-    argv = [sys.executable, "-m", "agenttrace", "fetch", *map(str, arguments)]
+    argv = [sys.executable, "-m", "agenttrace.inside", "fetch", *map(str, arguments)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("SSL_", "HF_"))}
     env = {**clean, "HF_TOKEN_PATH": "/nonexistent", **settings}
     return subprocess.run(argv, input=order or b"", capture_output=True, env=env)
 
 
 def ordered(models, **fields):
-    order = Order(**{"ref": find(MODEL), "mirrored": False, "environment": {}, **fields})
+    settings = HostSettings(**{"environment": {}, **fields})
+    order = Order(ref=find(MODEL), mirrored=False, settings=settings)
     return agenttrace_fetch("-", "--from-host", "--models-dir", models, order=msgspec.json.encode(order))
 
 

@@ -16,7 +16,7 @@ from agenttrace.campaign.plan import make_plan, request_part
 from agenttrace.errors import DataError, UsageError
 from agenttrace.publish.folder import Settings
 from agenttrace.publish.release import release, verify
-from agenttrace.serving.cassette import Turn, cassette_path
+from agenttrace.serving.cassette import Exchange, cassette_path
 from agenttrace.serving.cassette_log import CassetteLog
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import run_spec_path
@@ -46,7 +46,7 @@ def turns(row, spec):
             "output_tokens": step["output_tokens"],
         }
         asked = ({"role": "user", "content": f"{row['prompt']} {step['step_number']}"},)
-        yield Turn(fixed=fixed, messages=asked, kind="reply", result=result)
+        yield Exchange(fixed=fixed, messages=asked, kind="reply", result=result)
 
 
 def with_cassette(path, rows, spec):

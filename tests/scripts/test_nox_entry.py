@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from agenttrace.verbs import VERBS
 from bench.__main__ import BENCHES
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ("cat", "cksum", "dirname", "grep", "head", "mkdir", "readlink", "rm", "sh", "tr", "uname")
+COMMANDS = ("cat", "cksum", "dirname", "grep", "head", "mkdir", "readlink", "rm", "sed", "sh", "tr", "uname")
 
 
 @pytest.fixture
@@ -22,7 +23,9 @@ def machine(tmp_path):
     project = tmp_path / "my project"
     (project / "scripts").mkdir(parents=True)
     (project / "requirements").mkdir()
-    for name in ("scripts/nox", "scripts/install-engine.sh", "scripts/add-trixie.sh", "requirements/nox.txt"):
+    (project / "agenttrace/verbs").mkdir(parents=True)
+    scripts = ("scripts/nox", "scripts/install-engine.sh", "scripts/add-trixie.sh")
+    for name in (*scripts, "requirements/nox.txt", "agenttrace/verbs/__init__.py"):
         shutil.copy(ROOT / name, project / name)
     programs = tmp_path / "bin"
     programs.mkdir()
@@ -72,18 +75,30 @@ def test_sessions_without_docker_start_without_docker(machine, arguments):
     assert ended.stdout.splitlines() == ["-P", "-m", "nox", "-f", f"{machine[0]}/noxfile.py", *arguments]
 
 
+def sessions():
+    """Return the names of all sessions, and the source of each that noxfile.py has by hand."""
+    tree = ast.parse((ROOT / "noxfile.py").read_text())
+    by_hand = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.decorator_list:
+            named = [word.value.value for word in node.decorator_list[0].keywords if word.arg == "name"]
+            by_hand[named[0] if named else node.name] = ast.unparse(node)
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+    (benches,) = (node.value for node in assigned if ast.unparse(node.targets[0]) == "BENCHES")
+    return {*VERBS, *ast.literal_eval(benches), *by_hand}, by_hand
+
+
 def sessions_without_docker():
-    """Names of the sessions in noxfile.py that start neither `agenttrace.host`, nor a bench on it, nor its tests."""
-    for node in ast.parse((ROOT / "noxfile.py").read_text()).body:
-        if not isinstance(node, ast.FunctionDef) or not node.decorator_list:
-            continue
-        named = [word.value.value for word in node.decorator_list[0].keywords if word.arg == "name"]
-        name = named[0] if named else node.name
-        starts = re.search(r"(?<!\w)(_host|_analysis)\(|agenttrace\.host", ast.unparse(node))
-        if name in BENCHES:
-            assert f"_bench(session, '{name}'" in ast.unparse(node), name
-            starts = "agenttrace.host" in source(BENCHES[name][0])
-        if name == "doctor" or (name != "tests" and not starts):
+    """Yield the sessions that start neither a verb of the host or its image, nor a bench on it, nor its tests."""
+    names, by_hand = sessions()
+    for name in names:
+        if name in VERBS:
+            free = VERBS[name].where == "here"
+        elif name in BENCHES:
+            free = "agenttrace.host" not in source(BENCHES[name][0])
+        else:
+            free = name != "tests" and not re.search(r"_bench\(|agenttrace\.host", by_hand[name])
+        if free:
             yield name
 
 
@@ -91,13 +106,17 @@ def source(module):
     return ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text()
 
 
-def test_the_sessions_that_need_no_docker_are_those_of_the_list(machine):
-    names = sorted(sessions_without_docker())
-    assert {"formats-check", "bench-analysis", "quick"} <= {*names}
-    for name in names:
-        assert entry(machine, "-s", name).stderr == "", name
-    listed = re.findall(r'^WITHOUT_DOCKER="(.*)"$', (ROOT / "scripts/nox").read_text(), re.MULTILINE)
-    assert sorted(word for line in listed for word in line.split() if word != "$WITHOUT_DOCKER") == names
+def test_every_verb_and_every_bench_is_a_session():
+    names, by_hand = sessions()
+    assert {*BENCHES} <= names
+    assert not {*by_hand} & {*VERBS}
+
+
+def test_the_sessions_that_need_no_docker_start_without_it_and_no_other_does(machine):
+    free = {*sessions_without_docker()}
+    assert {"show", "validate", "doctor", "formats-check", "bench-analysis", "quick"} <= free
+    for name in sessions()[0]:
+        assert (entry(machine, "-s", name).stderr == "") is (name in free), name
 
 
 @pytest.mark.parametrize("arguments", [[], ["-s", "collect"], ["-s", "lint", "tests"], ["--", "-l"], ["-t", "check"]])

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenttrace.records import Sampler, Timings
-from agenttrace.serving.budget import CountedChat, Counters, Estimate
-from agenttrace.serving.chat import ChatModel, NoReplyError, Reply
+from agenttrace.serving.budget import Counters, EstimatingCounter
+from agenttrace.serving.chat import ChatModel
+from agenttrace.serving.model import NoReplyError, Reply
 from agenttrace.testing import ScriptedServer, says
 
 TALK = [{"role": "system", "content": "be good"}, {"role": "user", "content": "one two three"}]
@@ -51,9 +52,11 @@ def test_a_server_that_goes_away_is_no_count_of_zero():
 def test_the_budget_and_the_seed_go_with_the_request():
     sampler = Sampler(name="s", temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, seed=1, max_tokens=1024)
     with ScriptedServer([says("hello")], counts="llama-server") as server:
-        chat = ChatModel(server.base_url, model="m", sampler=sampler, tools=())
         counters = Counters(server.base_url, model="m")
-        CountedChat(chat.for_trace("", seed=77), counters.new()).complete(TALK, max_tokens=9)
+        chat = ChatModel(server.base_url, model="m", sampler=sampler, tools=(), counters=counters)
+        model = chat.for_trace("", seed=77)
+        assert model.count(TALK) == 5
+        model.complete(TALK, max_tokens=9)
         counters.close()
         chat.close()
         (sent,) = server.requests
@@ -75,11 +78,26 @@ def test_a_count_that_no_record_could_hold_is_not_reported(usage):
     timings = {"prompt_n": "x", "prompt_ms": float("nan"), "predicted_n": 3, "predicted_ms": True, "cache_n": [1]}
     with ScriptedServer([{**says("hello"), "usage": usage, "timings": timings}]) as server:
         chat = ChatModel(server.base_url, model="m", sampler=sampler, tools=())
-        answer = CountedChat(chat, Estimate()).complete(TALK, max_tokens=9)
+        answer = chat.complete(TALK, max_tokens=9)
         chat.close()
     assert (answer.input_tokens, answer.output_tokens) == (None, None)
     assert answer.timings == Timings(predicted_n=3)
     assert msgspec.json.decode(msgspec.json.encode(answer), type=Reply) == answer
+
+
+def test_each_conversation_is_estimated_by_itself_and_from_what_was_reported_of_it():
+    sampler = Sampler(name="s", temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, seed=1, max_tokens=1024)
+    with ScriptedServer(lambda _: says("hello")) as server:
+        counters = Counters(server.base_url, model="m")
+        chat = ChatModel(server.base_url, model="m", sampler=sampler, tools=(), counters=counters)
+        one, other = chat.for_trace("a", seed=1), chat.for_trace("b", seed=1)
+        before = one.count(TALK)
+        one.complete(TALK)
+        talk = [*TALK, {"role": "assistant", "content": "hello"}]
+        assert one.count(talk) == 10 + 5 + 32  # reported are 10 tokens of prompt; the reply has 5 bytes
+        assert other.count(TALK) == before
+        counters.close()
+        chat.close()
 
 
 @given(st.lists(st.tuples(st.text(max_size=60), st.text(max_size=60)), min_size=1, max_size=6), st.randoms())
@@ -90,7 +108,7 @@ def test_the_estimate_is_never_below_a_tokenizer_of_whole_bytes(turns, dice):
         return sum(len(message["content"].encode()) + overhead for message in messages)
 
     overhead = dice.randint(0, 32)
-    estimate, messages = Estimate(), [{"role": "system", "content": "s"}]
+    estimate, messages = EstimatingCounter(), [{"role": "system", "content": "s"}]
     for said, seen in turns:
         messages.append({"role": "user", "content": seen})
         assert estimate.count(messages) >= truth(messages)

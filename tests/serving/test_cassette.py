@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, StorageError, UsageError
-from agenttrace.serving.cassette import Cassette, Turn, cassette_path, request_digest
+from agenttrace.serving.cassette import Cassette, Exchange, cassette_path, request_digest
 from agenttrace.serving.cassette_log import CassetteLog
 from agenttrace.serving.frames import Damage, Frame, compress, scan
 from agenttrace.store.append import AppendOnly
+from agenttrace.store.ids import IdIndex
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = "5" * 64
@@ -32,7 +33,7 @@ def turns(text, count=2):
     said = [SYSTEM, {"role": "user", "content": text}]
     made = []
     for number in range(count):
-        made.append(Turn(fixed=FIXED, messages=tuple(said), kind="reply", result={"content": f"{text} {number}"}))
+        made.append(Exchange(fixed=FIXED, messages=tuple(said), kind="reply", result={"content": f"{text} {number}"}))
         said = [*said, {"role": "assistant", "content": f"{text} {number}"}]
     return tuple(made)
 
@@ -42,8 +43,15 @@ def path(tmp_path):
     return tmp_path / "a.cassette.zst"
 
 
+def recorded(*trace_ids):
+    ids = IdIndex()
+    for trace_id in trace_ids:
+        ids.add(trace_id)
+    return ids
+
+
 def written(path, *texts):
-    with CassetteLog(path, run_spec_sha256=SPEC) as log:
+    with CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded()) as log:
         for text in texts:
             log.append(f"id-{text}", turns(text))
     return path.read_bytes()
@@ -56,7 +64,7 @@ def frames(path):
 
 def test_turns_are_there_after_reopening_and_appending(path):
     written(path, "a", "b")
-    with CassetteLog(path, run_spec_sha256=SPEC, recorded=["id-a", "id-b"]) as log:
+    with CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded("id-a", "id-b")) as log:
         log.append("id-c", turns("c"))
         assert log.torn_bytes == 0
     there = Cassette(path)
@@ -86,17 +94,17 @@ def test_what_traces_share_stands_there_once(path):
 
 
 def test_of_two_tapes_of_a_trace_the_last_counts(path):
-    with CassetteLog(path, run_spec_sha256=SPEC) as log:
+    with CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded()) as log:
         log.append("id", turns("first"))
         log.append("id", turns("second"))
     assert Cassette(path).turns("id") == turns("second")
 
 
 def test_facts_are_kept_and_not_written_twice(path):
-    with CassetteLog(path, run_spec_sha256=SPEC) as log:
+    with CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded()) as log:
         log.note({"fixture": {"a": 1}})
     size = path.stat().st_size
-    with CassetteLog(path, run_spec_sha256=SPEC) as log:
+    with CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded()) as log:
         log.note({"fixture": {"a": 1}})
     assert path.stat().st_size == size
     assert Cassette(path).facts == {"fixture": {"a": 1}}
@@ -108,7 +116,7 @@ def test_a_tail_torn_at_any_byte_is_cut_off_and_nothing_else(path):
     assert longer.startswith(whole)
     for size in range(len(whole) + 1, len(longer)):
         path.write_bytes(longer[:size])
-        with CassetteLog(path, run_spec_sha256=SPEC, recorded=["id-a"]) as log:
+        with CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded("id-a")) as log:
             assert log.torn_bytes == size - len(whole)
         assert path.read_bytes() == whole
 
@@ -116,7 +124,7 @@ def test_a_tail_torn_at_any_byte_is_cut_off_and_nothing_else(path):
 def test_zeros_that_a_power_cut_left_are_cut_off(path):
     whole = written(path, "a")
     path.write_bytes(whole + bytes(4096))
-    with CassetteLog(path, run_spec_sha256=SPEC, recorded=["id-a"]):
+    with CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded("id-a")):
         pass
     assert path.read_bytes() == whole
 
@@ -124,8 +132,8 @@ def test_zeros_that_a_power_cut_left_are_cut_off(path):
 def test_a_torn_tail_that_holds_a_recorded_trace_is_refused_and_left_as_it_is(path):
     torn = written(path, "a", "b")[:-3]
     path.write_bytes(torn)
-    with pytest.raises(DataError, match=r"lacks the replies of 1 recorded traces \(first: id-b\)"):
-        CassetteLog(path, run_spec_sha256=SPEC, recorded=["id-a", "id-b"])
+    with pytest.raises(DataError, match=r"lacks the replies of 1 recorded traces: "):
+        CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded("id-a", "id-b"))
     assert path.read_bytes() == torn
 
 
@@ -161,7 +169,7 @@ def test_damage_between_traces_is_named_and_the_others_are_read(path):
     with pytest.raises(DataError, match=f"no replies of trace id-b; bytes {second.offset} to .* are damaged"):
         there.turns("id-b")
     with pytest.raises(DataError, match="is damaged"):
-        CassetteLog(path, run_spec_sha256=SPEC)
+        CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded())
     assert len(path.read_bytes()) == len(whole)
 
 
@@ -186,10 +194,10 @@ def test_a_request_put_together_from_other_values_is_found(path):
 def test_other_files_are_no_cassettes(path, content):
     path.write_bytes(compress(content))
     with pytest.raises(DataError):
-        CassetteLog(path, run_spec_sha256=SPEC)
+        CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded())
     path.write_bytes(content * 30)
     with pytest.raises(DataError):
-        CassetteLog(path, run_spec_sha256=SPEC)
+        CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded())
     assert path.read_bytes() == content * 30
 
 
@@ -204,24 +212,27 @@ def test_a_frame_that_unpacks_to_too_much_is_damage(path, monkeypatch):
 def test_the_cassette_of_another_campaign_is_refused(path):
     before = written(path, "a")
     with pytest.raises(UsageError, match="belongs to another campaign"):
-        CassetteLog(path, run_spec_sha256="6" * 64)
+        CassetteLog(path, run_spec_sha256="6" * 64, recorded=recorded())
     assert path.read_bytes() == before
 
 
 def test_a_cassette_that_is_gone_is_not_begun_anew_beside_records(path):
     with pytest.raises(DataError, match="lacks the replies of 2 recorded traces"):
-        CassetteLog(path, run_spec_sha256=SPEC, recorded=["id-a", "id-b"])
+        CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded("id-a", "id-b"))
     assert not path.exists()
 
 
 def test_only_one_campaign_writes(path):
-    with CassetteLog(path, run_spec_sha256=SPEC), pytest.raises(UsageError, match="another campaign"):
-        CassetteLog(path, run_spec_sha256=SPEC)
+    with (
+        CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded()),
+        pytest.raises(UsageError, match="another campaign"),
+    ):
+        CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded())
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(path, monkeypatch):
     before = written(path, "a")
-    with CassetteLog(path, run_spec_sha256=SPEC) as log:
+    with CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded()) as log:
         monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         with pytest.raises(StorageError, match="No space left on device"):
             log.append("id-b", turns("b"))
@@ -233,8 +244,8 @@ WRITER = """
     from pathlib import Path
     sys.path[:0] = [{root!r}, {tests!r}]
     from agenttrace.serving.cassette_log import CassetteLog
-    from test_cassette import SPEC, turns
-    with CassetteLog(Path({path!r}), run_spec_sha256=SPEC) as log:
+    from test_cassette import SPEC, recorded, turns
+    with CassetteLog(Path({path!r}), run_spec_sha256=SPEC, recorded=recorded()) as log:
         for number in range({start}, 100_000):
             log.append(f"id-{{number}}", turns(str(number)))
             print(number, flush=True)
@@ -278,11 +289,11 @@ def test_whatever_is_recorded_comes_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("any") / "a.cassette.zst"
     made = {
         f"id-{index}": tuple(
-            Turn(fixed=FIXED, messages=tuple(said), kind="reply", result=result) for said, result in row
+            Exchange(fixed=FIXED, messages=tuple(said), kind="reply", result=result) for said, result in row
         )
         for index, row in enumerate(rows)
     }
-    with CassetteLog(path, run_spec_sha256=SPEC) as log:
+    with CassetteLog(path, run_spec_sha256=SPEC, recorded=recorded()) as log:
         for trace_id, row in made.items():
             log.append(trace_id, row)
     there = Cassette(path)

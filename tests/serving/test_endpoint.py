@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from agenttrace.plan import Options, make_plan
 
+from agenttrace.campaign.options import Options
+from agenttrace.campaign.plan import make_plan
 from agenttrace.errors import ModelServerError, UsageError
 from agenttrace.serving import endpoint
 from agenttrace.serving.endpoint import answers, check_base_url, check_server, wait_until_ready
@@ -29,7 +30,7 @@ def llama(**meta):
 def make_spec(tmp_path):
     def make(**options):
         now = datetime(2026, 11, 2, tzinfo=UTC)
-        return make_plan(Options(**options), images={}, fixture_version="f", folder=tmp_path, now=now).spec
+        return make_plan(Options(**options), images={}, folder=tmp_path, now=now).spec
 
     return make
 

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec import UNSET
 
 from agenttrace.agents.tool_calling import agent_spec
 from agenttrace.errors import DataError
 from agenttrace.records import Record
 from agenttrace.serving import profiles
-from agenttrace.serving.cassette import Cassette, Turn
+from agenttrace.serving.budget import Counters
+from agenttrace.serving.cassette import Cassette, Exchange
 from agenttrace.serving.cassette_log import CassetteLog
-from agenttrace.serving.chat import ChatModel, ContextFullError, UnparsableReplyError, fixed_part
+from agenttrace.serving.chat import ChatModel, fixed_part
+from agenttrace.serving.model import ContextFullError, UnparsableReplyError
 from agenttrace.serving.tape import Recorder, RecordingModel, ReplayingModel
+from agenttrace.store.ids import IdIndex
 from agenttrace.store.jsonl import RecordLog
 from agenttrace.testing import ScriptedServer, fails, says
 
@@ -71,7 +75,7 @@ def test_a_replay_says_what_was_said_without_a_server():
 )
 def test_the_first_other_request_is_named_once(fixed, talk, field, recorded, now):
     told = []
-    turn = Turn(fixed=FIXED, messages=tuple(TALK), kind="context_full", result="full")
+    turn = Exchange(fixed=FIXED, messages=tuple(TALK), kind="context_full", result="full")
     replay = ReplayingModel((turn, turn), fixed, lambda step, found: told.append((step, found)))
     for _ in range(2):
         with pytest.raises(ContextFullError):
@@ -89,21 +93,55 @@ def test_a_request_that_was_never_made_ends_the_run_and_is_told():
 
 
 def test_a_recorded_reply_that_is_none_is_an_error_that_says_so():
-    turn = Turn(fixed=FIXED, messages=tuple(TALK), kind="reply", result={"content": 7})
+    turn = Exchange(fixed=FIXED, messages=tuple(TALK), kind="reply", result={"content": 7})
     with pytest.raises(DataError, match="step 1 is not a reply"):
         ReplayingModel((turn,), FIXED, lambda *_: None).complete(TALK)
 
 
 def test_the_tape_of_the_last_attempt_is_written_before_the_record(tmp_path):
-    cassette = CassetteLog(tmp_path / "a.cassette.zst", run_spec_sha256="5")
+    cassette = CassetteLog(tmp_path / "a.cassette.zst", run_spec_sha256="5", recorded=IdIndex())
     with cassette, RecordLog(tmp_path / "a.jsonl") as log, ScriptedServer([says("lost"), says("kept")]) as server:
         recorder = Recorder(chat(server), FIXED, cassette, log)
         for _ in range(2):
             recorder.for_trace("id", seed=FIXED["seed"] + 1).complete(TALK)
         recorder.append("id", Row(trace_id="id"))
-        assert list(recorder.ids) == ["id"]
+        assert (len(recorder.ids), "id" in recorder.ids) == (1, True)
     ((turn),) = Cassette(tmp_path / "a.cassette.zst").turns("id")
     assert turn.result["content"] == "kept"
     assert turn.fixed["seed"] == FIXED["seed"] + 1
     assert [request["seed"] for request in server.requests] == [FIXED["seed"] + 1] * 2
     assert json.loads((tmp_path / "a.jsonl").read_text()) == {"trace_id": "id"}
+
+
+def test_what_was_counted_is_replayed_whether_the_prompt_was_sent_or_not():
+    settings = {**SETTINGS, "tools": ()}
+    fixed = fixed_part(**settings)
+    with ScriptedServer([says("x")], counts="vllm") as server:
+        counters = Counters(server.base_url, model="m")
+        model = ChatModel(server.base_url, **settings, counters=counters, sleep=lambda _: None).for_trace("id", seed=1)
+        tape = RecordingModel(model, fixed)
+        counted = [tape.count(TALK)]
+        tape.complete(TALK, max_tokens=7)
+        longer = [*TALK, {"role": "assistant", "content": "x"}, {"role": "user", "content": "a b c"}]
+        counted.append(tape.count(longer))
+        counters.close()
+    assert counted == [2, 6]
+    assert [(turn.kind, turn.counted, turn.max_tokens) for turn in tape.turns] == [
+        ("reply", 2, 7),
+        ("counted", 6, UNSET),
+    ]
+    replay = ReplayingModel(tuple(tape.turns), fixed, lambda *found: pytest.fail(str(found)))
+    assert replay.count(TALK) == 2
+    assert replay.complete(TALK, max_tokens=7).content == "x"
+    assert replay.count(longer) == 6
+    assert replay.left() == 0
+
+
+def test_another_limit_of_a_reply_is_another_request():
+    told = []
+    turn = Exchange(fixed=FIXED, messages=tuple(TALK), kind="context_full", result="full", max_tokens=7)
+    replay = ReplayingModel((turn,), FIXED, lambda step, found: told.append((step, *found)))
+    with pytest.raises(ContextFullError):
+        replay.complete(TALK, max_tokens=8)
+    ((step, one),) = told
+    assert (step, one.field, one.recorded, one.found) == (1, "request.max_tokens", "7", "8")

@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from agenttrace.plan import sandbox_spec
 
 from agenttrace.fixture.build import load, write_tree
+from agenttrace.records import SandboxSpec
 from agenttrace.sandbox.client import Worker
 from agenttrace.tasks.bench import WorkerBench
 
@@ -48,10 +48,13 @@ def worker():
 
 @pytest.fixture
 def make_bench(worker):
-    """A bench over a fixture of that worker."""
+    """A bench over a fixture of that worker; `digest` is what the run spec says of it."""
 
-    def make(name):
-        digest = worker.info.fixtures[name]
-        return WorkerBench(worker, sandbox_spec(name, digest, clock=None))
+    def make(name, digest=None):
+        spec = SandboxSpec(
+            policy="shell", fixture=name, fixture_version=digest or worker.info.fixtures[name], memory_bytes=2**31,
+            pids=256, cpus=1.0,
+        )  # fmt: skip
+        return WorkerBench(worker, spec)
 
     return make

@@ -7,8 +7,9 @@ import hashlib
 import pytest
 
 from agenttrace.errors import DataError, UsageError
+from agenttrace.records import solved
 from agenttrace.sandbox.reports import TreeEntry
-from agenttrace.tasks import Task, solved, task_set
+from agenttrace.tasks import Task, task_set
 from agenttrace.tasks.demo import DemoTasks
 
 

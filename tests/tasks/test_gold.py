@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from agenttrace.plan import sandbox_spec
 
 from agenttrace.errors import UsageError
-from agenttrace.records import NO_PROCESS, Output, Span, StateChange
-from agenttrace.tasks import Finished, gold, solved
-from agenttrace.tasks.bench import WorkerBench
-from agenttrace.tasks.gold import Observed, Policy
+from agenttrace.records import NO_PROCESS, Output, Span, StateChange, solved
+from agenttrace.tasks import Evidence, Finished, gold
+from agenttrace.tasks.gold import GradingPolicy, Observed
 
-POLICY = Policy(origin="2.0", effect="W")
+POLICY = GradingPolicy(origin="2.0", effect="W")
 NEW = StateChange(path="n.txt", type="file", mode="0644", size=1, sha256="ab")
 
 
@@ -124,9 +122,9 @@ def test_what_a_run_did_is_its_last_bash_call_that_was_carried_out():
         span("python_interpreter", text="third"),
         span("final_answer"),
     )
-    found = gold.last_call(Finished(answer="x", spans=spans, changes=(NEW,)))
+    found = gold.last_call(Finished(answer="x", spans=spans, evidence=Evidence(changes=(NEW,))))
     assert (found.exit_status, found.text, found.changes) == (3, "seconde", (NEW,))
-    assert gold.last_call(Finished(answer="x", spans=spans[2:], changes=())).exit_status is None
+    assert gold.last_call(Finished(answer="x", spans=spans[2:], evidence=Evidence(changes=()))).exit_status is None
 
 
 def test_a_reference_runs_in_a_pristine_tree(make_bench):
@@ -139,7 +137,7 @@ def test_a_reference_runs_in_a_pristine_tree(make_bench):
     assert [(change.path, change.type) for change in found.changes] == [("empty", "dir")]
 
 
-def test_another_fixture_than_the_specs_is_refused(worker):
-    bench = WorkerBench(worker, sandbox_spec("demo", "0" * 64, clock=None))
-    with pytest.raises(UsageError, match="another fixture 'demo'"):
+def test_another_fixture_than_the_specs_is_refused(make_bench):
+    bench = make_bench("demo", "0" * 64)
+    with pytest.raises(UsageError, match="another tree 'demo'"):
         bench.before()

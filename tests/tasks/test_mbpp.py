@@ -9,7 +9,7 @@ import pytest
 
 from agenttrace.errors import UsageError
 from agenttrace.records import NO_PROCESS, Span
-from agenttrace.tasks import Finished, mbpp
+from agenttrace.tasks import Evidence, Finished, mbpp
 from agenttrace.tasks.mbpp import MBPPTasks, candidate
 
 ROWS = [
@@ -39,7 +39,7 @@ def call(code, *, status="ok", name="python_interpreter"):
 
 
 def finished(answer, *codes):
-    return Finished(answer=answer, spans=tuple(call(code) for code in codes), changes=())
+    return Finished(answer=answer, spans=tuple(call(code) for code in codes), evidence=Evidence(changes=()))
 
 
 def test_only_the_test_split_is_loaded(tasks):
@@ -62,8 +62,8 @@ DEF = "def add(x): return x + 1"
 @pytest.mark.parametrize("text", ["{", "\udc80", "[" * 100_000, "9" * 5000, "null", '{"code": 1}'])
 def test_a_call_whose_input_was_edited_holds_no_code(text):
     edited = msgspec.structs.replace(call(DEF), tool_input=text)
-    assert candidate(Finished(answer=None, spans=(edited,), changes=()), "add") is None
-    assert candidate(Finished(answer=None, spans=(call(DEF), edited), changes=()), "add") == DEF
+    assert candidate(Finished(answer=None, spans=(edited,), evidence=Evidence(changes=())), "add") is None
+    assert candidate(Finished(answer=None, spans=(call(DEF), edited), evidence=Evidence(changes=())), "add") == DEF
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,9 @@ def test_the_candidate_is_the_last_code_that_defines_the_name(run, found):
 
 
 def test_code_that_was_not_executed_or_is_of_another_tool_is_no_candidate():
-    run = Finished(answer=None, spans=(call(DEF, status="not_executed"), call(DEF, name="bash")), changes=())
+    run = Finished(
+        answer=None, spans=(call(DEF, status="not_executed"), call(DEF, name="bash")), evidence=Evidence(changes=())
+    )
     assert candidate(run, "add") is None
 
 

@@ -10,7 +10,7 @@ from agenttrace.errors import DataError, UsageError
 from agenttrace.fixture.build import load
 from agenttrace.records import NO_PROCESS, Output, Span
 from agenttrace.sandbox.reports import CallReport
-from agenttrace.tasks import Finished, nl2bash, task_set
+from agenttrace.tasks import Evidence, Finished, nl2bash, task_set
 from bench.task_sets.references import ENVIRONMENT_FLAGS
 
 
@@ -122,6 +122,6 @@ def test_output_that_was_cut_gets_no_reward(task_files, cut):
         stdout=part if cut == "run" else whole, stderr=part if cut == "run's stderr" else NOTHING,
     )  # fmt: skip
     bench = StillBench(part if cut == "reference" else whole)
-    finished = Finished(answer=None, spans=(span,), changes=())
+    finished = Finished(answer=None, spans=(span,), evidence=Evidence(changes=()))
     scores = chosen.assess(chosen.tasks(count=1)[0], finished, bench).scores
     assert scores == ({"intercode_reward": 1.0} if cut == "none" else {})

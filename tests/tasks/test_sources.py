@@ -17,7 +17,7 @@ DATA = b'{"a": 1}\n'
 
 
 def source(data=DATA, url="https://example.invalid/x.json"):
-    return sources.Source(path="set/x.json", url=url, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+    return sources.SourceFile(path="set/x.json", url=url, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 @pytest.fixture

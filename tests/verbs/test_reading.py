@@ -18,7 +18,9 @@ def test_a_pattern_does_not_take_in_failed_attempts(capsys):
     names = ("a.failures.jsonl", "a.jsonl", "b.jsonl")
     kept = reading.records_only([Path(name) for name in names])
     assert [path.name for path in kept] == ["a.jsonl", "b.jsonl"]
-    assert capsys.readouterr().err.startswith("agenttrace: a.failures.jsonl: attempts that the infrastructure spoilt")
+    assert capsys.readouterr().err.startswith(
+        "agenttrace: a.failures.jsonl: attempts that ended in an infrastructure failure"
+    )
 
 
 def test_failed_attempts_named_alone_are_meant(capsys):

@@ -18,5 +18,7 @@ def commands_of(trace: Any) -> str:  # noqa: ANN401 - a `Trace` or what has its 
 
     Of a tool that takes no command, it is the arguments as JSON.
     """
-    ran = (span.tool_input for span in trace.spans if span.status != "not_executed")
+    ran = (
+        span.tool_input for span in trace.spans if span.status != "not_executed" and span.tool_name != "final_answer"
+    )
     return "\n".join(command if (command := command_of(given)) is not None else given for given in ran)

@@ -58,10 +58,8 @@ def compare(one: Tally, other: Tally, *, seed: int = 0) -> tuple[Row, ...]:
         _plain("tokens, generated (total)", *map(_total, runs), percent=False),
         *(_share(name, *both(name)) for name in SHARES),
     ]
-    means = {"turns": "step_count", "seconds": "duration_s"} | {
-        f"tokens, {name}": field for name, field in TOKENS.items()
-    }
-    rows += [_mean(f"{name} (mean)", *both(field), seed=seed) for name, field in means.items()]
+    means = {"turns": "step_count", "seconds": "duration_s", **{f"tokens, {name}": TOKENS[name] for name in TOKENS}}
+    rows += [_mean(f"{name} (mean)", *both(column), seed=seed) for name, column in means.items()]
     if any(part[f"{kind}_turns"].notna().any() for part in runs for kind in KINDS):
         kinds = {f"turns that gave: {kind.replace('_', ' ')}": kind for kind in KINDS}
         rows += [_mean(name, *both(kind), seed=seed, percent=True) for name, kind in kinds.items()]
@@ -92,7 +90,7 @@ def _plain(name: str, first: float | None, second: float | None, *, percent: boo
 
 
 def _figures(one: Sums, other: Sums) -> tuple[float | None, float | None]:
-    first, second = (mean(sums) if sums else None for sums in (one, other))
+    first, second = (mean(cells) if cells else None for cells in (one, other))
     return first, second
 
 

@@ -134,7 +134,7 @@ class Tally:
         import pyarrow as pa  # noqa: PLC0415 - heavy
 
         tasks = pa.array(map(task_of, self._waiting), type=pa.string()).dictionary_encode()
-        runs = table("runs", self._waiting, texts=False, categories=True)
+        runs = table("runs", self._waiting, texts=False)
         self._parts.append(runs.select(_COLUMNS).append_column("task", tasks))
         self._waiting = []
 

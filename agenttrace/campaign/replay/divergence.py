@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from agenttrace.campaign.replay.findings import Finding, around, located
+from agenttrace.campaign.replay.findings import ReplayFinding, around, located
 from agenttrace.errors import DataError
 from agenttrace.records import LLMStep, Record, Trace, canonical_json
 from agenttrace.records.compare import record_differences
@@ -105,13 +105,13 @@ def _verdict(made: list[Trace | None], tokenize: Tokenize | None) -> TaskVerdict
     )
 
 
-def _differences(first: Trace, other: Trace) -> list[Finding]:
+def _differences(first: Trace, other: Trace) -> list[ReplayFinding]:
     lines = (msgspec.json.encode(msgspec.structs.replace(trace, metadata={})) for trace in (first, other))
     return [located(first.trace_id, None, one, other) for one in record_differences(Trace, *lines)]
 
 
 def _earliest(
-    run: int, first: Trace, other: Trace, found: list[Finding], tokenize: Tokenize | None
+    run: int, first: Trace, other: Trace, found: list[ReplayFinding], tokenize: Tokenize | None
 ) -> tuple[Kind, Divergence]:
     """Return what differs first as the run went: replies and the calls they made, in turn."""
     texts = [[reply_text(step) for step in trace.llm_steps] for trace in (first, other)]
@@ -133,7 +133,7 @@ def _earliest(
     )
 
 
-def _first_tool_difference(first: Trace, found: list[Finding], *, before: int | None) -> Finding | None:
+def _first_tool_difference(first: Trace, found: list[ReplayFinding], *, before: int | None) -> ReplayFinding | None:
     """Return the first difference in what a call gave, if its step comes before the first other reply."""
     steps = {step.step_id: step.step_number for step in first.llm_steps}
     made_by = {number: steps.get(span.parent_span_id or "", 0) for number, span in enumerate(first.spans, start=1)}
@@ -145,7 +145,7 @@ def _first_tool_difference(first: Trace, found: list[Finding], *, before: int | 
     return None
 
 
-def _from_finding(run: int, one: Finding) -> Divergence:
+def _from_finding(run: int, one: ReplayFinding) -> Divergence:
     shown = around(one.recorded, one.found, chars=CONTEXT_CHARS)
     same = _same(one.recorded, one.found)
     return Divergence(

@@ -15,7 +15,7 @@ _PLACE = re.compile(r"(spans|llm_steps)\[(\d+)\]\.?(.*)")
 SHOWN_CHARS = 200
 
 
-class Finding(Record, frozen=True, kw_only=True):
+class ReplayFinding(Record, frozen=True, kw_only=True):
     """One difference.
 
     Attributes:
@@ -35,7 +35,7 @@ class Finding(Record, frozen=True, kw_only=True):
     task_id: int | str | None = None
 
 
-def located(trace_id: str, task: Task | None, difference: Difference, trace: Trace | None) -> Finding:
+def located(trace_id: str, task: Task | None, difference: Difference, trace: Trace | None) -> ReplayFinding:
     """Return a difference of two records as people find it: `spans[0].exit_code` is `exit_code` of span 1."""
     where, field = "trace", difference.field
     if match := _PLACE.fullmatch(difference.field):
@@ -46,7 +46,7 @@ def located(trace_id: str, task: Task | None, difference: Difference, trace: Tra
             spans = () if trace is None else trace.spans
             name = spans[number].tool_name if number < len(spans) else "not there now"
             where = f"span {number + 1} ({name})"
-    return Finding(
+    return ReplayFinding(
         trace_id=trace_id,
         task_id=None if task is None else task.task_id,
         where=where,
@@ -56,7 +56,7 @@ def located(trace_id: str, task: Task | None, difference: Difference, trace: Tra
     )
 
 
-def told(finding: Finding) -> str:
+def as_text(finding: ReplayFinding) -> str:
     """Return a finding as one paragraph: trace, step or span, field, both values around the first difference."""
     head = "" if finding.trace_id is None else f"trace {finding.trace_id}"
     task = "" if finding.task_id is None else f" (task {finding.task_id})"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.campaign.replay.findings import Finding, told
+from agenttrace.campaign.replay.findings import ReplayFinding, as_text
 from agenttrace.records import Record
 from agenttrace.show import printable
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SHOWN_FINDINGS = 20
 
 
-class Report(Record, frozen=True, kw_only=True):
+class ReplayReport(Record, frozen=True, kw_only=True):
     """What a replay found.
 
     Attributes:
@@ -39,7 +39,7 @@ class Report(Record, frozen=True, kw_only=True):
     workers: int
     elapsed_s: float
     notes: tuple[str, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[ReplayFinding, ...]
 
     @property
     def passed(self) -> bool:
@@ -47,18 +47,18 @@ class Report(Record, frozen=True, kw_only=True):
         return self.replayed == self.identical == self.traces and not self.findings
 
 
-def as_json(report: Report) -> bytes:
+def as_json(report: ReplayReport) -> bytes:
     """Return a report as the JSON that `--json` writes."""
     body: dict[str, Any] = {"passed": report.passed, **msgspec.to_builtins(report)}
     return msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n"
 
 
-def show(report: Report, out: Console) -> None:
+def show(report: ReplayReport, out: Console) -> None:
     """Print the first findings and the line that sums up."""
     for note in report.notes:
         out.print(f"note: other input than in the run spec: {printable(note)}", markup=False)
     for finding in report.findings[:SHOWN_FINDINGS]:
-        out.print(printable(told(finding)), markup=False)
+        out.print(printable(as_text(finding)), markup=False)
     if len(report.findings) > SHOWN_FINDINGS:
         out.print(f"... and {len(report.findings) - SHOWN_FINDINGS} more differences (all of them: --json FILE)")
     often = "" if report.repeats == 1 else f", {report.repeats} times each"

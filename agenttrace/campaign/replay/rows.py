@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttrace.campaign.replay.findings import Finding
+from agenttrace.campaign.replay.findings import ReplayFinding
 from agenttrace.errors import DataError
 from agenttrace.records import Record, canonical_json
 from agenttrace.store.read import RecordIndex, read_traces
@@ -33,7 +33,7 @@ class Rows(Record, frozen=True, kw_only=True):
     rows: int
     identical: int
     metadata_sha256: str
-    findings: tuple[Finding, ...]
+    findings: tuple[ReplayFinding, ...]
 
     @property
     def line(self) -> str:
@@ -76,7 +76,7 @@ def compare_rows(records: Path, plan: Plan) -> Rows:
         DataError: a line is not a record.
     """
     planned = {plan.trace_id(task): task for task in plan.jobs()}
-    findings: list[Finding] = []
+    findings: list[ReplayFinding] = []
     identical = 0
     index = RecordIndex(records)
     for row in _rows(index):
@@ -92,15 +92,15 @@ def compare_rows(records: Path, plan: Plan) -> Rows:
     )
 
 
-def _row_findings(row: _Row, task: Task | None, plan: Plan) -> Iterator[Finding]:
+def _row_findings(row: _Row, task: Task | None, plan: Plan) -> Iterator[ReplayFinding]:
     if task is None:
-        yield Finding(
+        yield ReplayFinding(
             trace_id=row.trace_id, where="trace", field="trace_id", recorded=row.trace_id, found="not planned"
         )
         return
     prompt = plan.prompt(task)
     if row.prompt != prompt:
-        yield Finding(
+        yield ReplayFinding(
             trace_id=row.trace_id,
             task_id=task.task_id,
             where="trace",
@@ -110,7 +110,7 @@ def _row_findings(row: _Row, task: Task | None, plan: Plan) -> Iterator[Finding]
         )
     here = msgspec.json.encode(plan.metadata(task))
     if bytes(row.metadata) != here:
-        yield Finding(
+        yield ReplayFinding(
             trace_id=row.trace_id,
             task_id=task.task_id,
             where="trace",
@@ -120,14 +120,14 @@ def _row_findings(row: _Row, task: Task | None, plan: Plan) -> Iterator[Finding]
         )
 
 
-def _order_findings(recorded: list[str], planned: list[str], *, strict: bool) -> Iterator[Finding]:
+def _order_findings(recorded: list[str], planned: list[str], *, strict: bool) -> Iterator[ReplayFinding]:
     """Yield missing rows and the first row out of the plan's order; side by side, tasks end in any order."""
     rows, tasks = set(recorded), set(planned)
     for trace_id in planned:
         if trace_id not in rows:
-            yield Finding(trace_id=trace_id, where="trace", field="", recorded="(absent)", found="planned")
+            yield ReplayFinding(trace_id=trace_id, where="trace", field="", recorded="(absent)", found="planned")
     there = [trace_id for trace_id in planned if trace_id in rows]
     known = [trace_id for trace_id in recorded if trace_id in tasks]
     if strict and there != known:
         at = next(number for number, (one, two) in enumerate(zip(there, known, strict=True)) if one != two)
-        yield Finding(where=f"row {at + 1}", field="order", recorded=known[at], found=there[at])
+        yield ReplayFinding(where=f"row {at + 1}", field="order", recorded=known[at], found=there[at])

@@ -21,9 +21,10 @@ from agenttrace.agents import agent_kind
 from agenttrace.campaign.environment import image_digests
 from agenttrace.campaign.inputs import RecordedFacts, changed_parts, changed_paths, input_differences, replay_facts
 from agenttrace.campaign.loop import Campaign
+from agenttrace.campaign.options import check_size
 from agenttrace.campaign.plan import Plan, metadata, request_part
-from agenttrace.campaign.replay.findings import Finding, located
-from agenttrace.campaign.replay.report import Report
+from agenttrace.campaign.replay.findings import ReplayFinding, located
+from agenttrace.campaign.replay.report import ReplayReport
 from agenttrace.errors import DataError
 from agenttrace.records import RunSpec, Trace
 from agenttrace.records.compare import Difference, record_differences
@@ -57,7 +58,7 @@ class Replay:
         self.spec = read_run_spec(run_spec_path(path))
         self.index = RecordIndex(path)
         self.cassette = Cassette(cassette_path(path))
-        self.findings: dict[Finding, None] = {}
+        self.findings: dict[ReplayFinding, None] = {}
         self.notes: list[str] = []
         self._set = task_set(set_name(self.spec.dataset), trees=trees)
         kind = agent_kind(self.spec.agent.kind)
@@ -67,16 +68,16 @@ class Replay:
             context_length=self.spec.model.context_length,
             checkout=self.spec.dataset.sampling is not UNSET,
         )
-        self._asked: dict[str, list[tuple[Finding, bool]]] = {}
+        self._asked: dict[str, list[tuple[ReplayFinding, bool]]] = {}
         self._lock = threading.Lock()
         self._check_cassette()
 
     def _check_cassette(self) -> None:
         for one in self.cassette.damage:
-            self._find(Finding(where="cassette", field=self.cassette.path.name, recorded="whole", found=str(one)))
+            self._find(ReplayFinding(where="cassette", field=self.cassette.path.name, recorded="whole", found=str(one)))
         if self.cassette.run_spec_sha256 not in {None, self.spec.digest}:
             self._find(
-                Finding(
+                ReplayFinding(
                     where="cassette",
                     field="run_spec_sha256",
                     recorded=str(self.cassette.run_spec_sha256),
@@ -94,19 +95,19 @@ class Replay:
         try:
             recorded = msgspec.convert(self.cassette.facts, RecordedFacts)
         except msgspec.ValidationError as error:
-            self._find(Finding(where="cassette", field="facts", recorded="fixture and sandbox", found=str(error)))
+            self._find(ReplayFinding(where="cassette", field="facts", recorded="fixture and sandbox", found=str(error)))
             recorded = RecordedFacts()
         for line in input_differences(self.spec, self._here(worker)):
             field, _, values = line.partition(": ")
             was, _, is_ = values.partition(" / ")
             if "fixture" in field or field.startswith(("dataset", "the task file")):
-                self._find(Finding(where="inputs", field=field, recorded=was, found=is_))
+                self._find(ReplayFinding(where="inputs", field=field, recorded=was, found=is_))
             else:
                 self.notes.append(line)
         fixture, sandbox = recorded.fixture or facts["fixture"], recorded.sandbox or []
         for line in changed_paths(fixture, facts["fixture"]):
             path, _, change = line.partition(": ")
-            self._find(Finding(where="inputs", field=f"fixture file {path}", recorded="", found=change))
+            self._find(ReplayFinding(where="inputs", field=f"fixture file {path}", recorded="", found=change))
         self.notes += [f"sandbox, {one}" for one in changed_parts(sandbox, facts["sandbox"])]
 
     def _here(self, worker: Worker) -> RunSpec:
@@ -127,10 +128,11 @@ class Replay:
             collector_version=__version__,
         )
 
-    def run(self, connect: Callable[[], Worker], display: Display, *, workers: int, repeats: int) -> Report:
+    def run(self, connect: Callable[[], Worker], display: Display, *, workers: int, repeats: int) -> ReplayReport:
         """Replay every trace that can be replayed and return what was found.
 
         Raises:
+            UsageError: the run spec asks for more records than a campaign can have.
             WorkerLostError: no sandbox worker can be had any more.
         """
         first = connect()
@@ -140,16 +142,16 @@ class Replay:
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="agenttrace-") as folder:
             plan = self._plan(spec, Path(folder, "replay.jsonl"))
-            wanted = self._wanted(plan)
-            replayed = {plan.trace_id(task) for task in wanted}
+            chosen = self._chosen(plan)
+            replayed = {plan.trace_id(task) for task in chosen}
             for _ in range(repeats):
-                log = _Comparison(self, plan, wanted)
+                log = _Comparison(self, plan, chosen)
                 summary = Campaign(plan, self._set, self, connect, {}, display).run(log, workers=workers)
                 for task in summary.abandoned:
                     replayed.discard(plan.trace_id(task))
                     self._find(self._lost(plan.trace_id(task), task, "the replay did not come to an end"))
         different = {finding.trace_id for finding in self.findings}
-        return Report(
+        return ReplayReport(
             file=self.path.name,
             traces=len(self.index.ids),
             replayed=len(replayed),
@@ -163,12 +165,13 @@ class Replay:
 
     def _plan(self, spec: RunSpec, path: Path) -> Plan:
         tasks = self._set.tasks(offset=spec.dataset.offset, count=spec.dataset.count)
+        check_size(len(tasks), spec.dataset.rollouts)
         return Plan(spec=spec, spec_sha256=self.spec.digest, path=path, tasks=tasks, resumes=False)
 
-    def _wanted(self, plan: Plan) -> list[Task]:
+    def _chosen(self, plan: Plan) -> list[Task]:
         """Return the jobs whose traces are in the file and in the cassette; the others become findings."""
         by_id = {plan.trace_id(task): task for task in plan.jobs()}
-        wanted = []
+        chosen = []
         for trace_id in self.index.ids:
             task = by_id.get(trace_id)
             if task is None:
@@ -179,8 +182,8 @@ class Replay:
             except DataError as error:
                 self._find(self._lost(trace_id, task, str(error)))
             else:
-                wanted.append(task)
-        return wanted
+                chosen.append(task)
+        return chosen
 
     def for_trace(self, trace_id: str, *, seed: int) -> Model:
         """Return the model that says what was recorded of a trace."""
@@ -193,7 +196,7 @@ class Replay:
             answers = {"tool", "user"}
             outputs = {f"messages[{at}]" for at, one in enumerate(messages) if at > 1 and one.get("role") in answers}
             for one in found:
-                finding = Finding(trace_id=trace_id, where=f"step {step}", **msgspec.structs.asdict(one))
+                finding = ReplayFinding(trace_id=trace_id, where=f"step {step}", **msgspec.structs.asdict(one))
                 asked.append((finding, one.field.split(".")[1] in outputs if "." in one.field else False))
 
         return ReplayingModel(turns, fixed, differs)
@@ -213,22 +216,24 @@ class Replay:
         for one in found:
             self._find(located(trace_id, task, one, trace))
 
-    def _lost(self, trace_id: str, task: Task | None, why: str) -> Finding:
+    def _lost(self, trace_id: str, task: Task | None, why: str) -> ReplayFinding:
         task_id = None if task is None else task.task_id
-        return Finding(trace_id=trace_id, task_id=task_id, where="trace", field="", recorded="a record", found=why)
+        return ReplayFinding(
+            trace_id=trace_id, task_id=task_id, where="trace", field="", recorded="a record", found=why
+        )
 
-    def _find(self, finding: Finding) -> None:
+    def _find(self, finding: ReplayFinding) -> None:
         with self._lock:
             self.findings[finding] = None
 
 
 class _Comparison:
-    """Takes replayed traces as a record file takes collected ones, and compares them; what is not wanted is there."""
+    """Takes replayed traces as a record file takes collected ones, and compares them; all others are there."""
 
-    def __init__(self, replay: Replay, plan: Plan, wanted: list[Task]) -> None:
+    def __init__(self, replay: Replay, plan: Plan, chosen: list[Task]) -> None:
         self.ids = IdIndex()
         self._replay = replay
-        self._tasks = {plan.trace_id(task): task for task in wanted}
+        self._tasks = {plan.trace_id(task): task for task in chosen}
         for task in plan.jobs():
             if plan.trace_id(task) not in self._tasks:
                 self.ids.add(plan.trace_id(task))

@@ -15,7 +15,7 @@ from agenttrace.campaign.inputs import as_replayed, input_differences, refuse_ot
 from agenttrace.campaign.options import like
 from agenttrace.campaign.plan import Plan, make_plan
 from agenttrace.campaign.replay import report
-from agenttrace.campaign.replay.findings import told
+from agenttrace.campaign.replay.findings import as_text
 from agenttrace.campaign.replay.rows import compare_rows
 from agenttrace.campaign.replay.run import Replay
 from agenttrace.campaign.workers import WorkerPool
@@ -48,7 +48,7 @@ def reproduce(
 ) -> int:
     """Plan a released campaign again here, compare its rows, replay it, and return the exit status.
 
-    A replay needs no model, so other images, weights or another server are told and no more; the rows are planned with
+    A replay needs no model, so other images, weights or another server are noted and no more; the rows are planned with
     those of the run spec. Without one, every input must be that of the run spec.
 
     Args:
@@ -67,17 +67,17 @@ def reproduce(
     out = console()
     spec = read_run_spec(run_spec_path(file))
     plan = _planned(spec, trees)
-    wanted = as_replayed(spec, plan.spec)
+    expected = as_replayed(spec, plan.spec)
     try:
-        refuse_other_inputs(spec, plan.spec if rows_only else wanted, what=file.name)
+        refuse_other_inputs(spec, plan.spec if rows_only else expected, what=file.name)
     except UsageError as error:
         if not anyway:
             raise
         out.print(printable(str(error)), markup=False)
-    notes = [line for line in input_differences(spec, plan.spec) if line not in input_differences(spec, wanted)]
-    rows = compare_rows(file, msgspec.structs.replace(plan, spec=wanted, spec_sha256=spec.digest))
+    notes = [line for line in input_differences(spec, plan.spec) if line not in input_differences(spec, expected)]
+    rows = compare_rows(file, msgspec.structs.replace(plan, spec=expected, spec_sha256=spec.digest))
     for finding in rows.findings[: report.SHOWN_FINDINGS]:
-        out.print(printable(told(finding)), markup=False)
+        out.print(printable(as_text(finding)), markup=False)
     body: dict[str, Any] = {"file": file.name, "rows": msgspec.to_builtins(rows), "notes": notes}
     passed = not rows.findings
     if not rows_only:

@@ -17,7 +17,7 @@ from agenttrace.tasks import sources
 from .finding import Finding
 
 if TYPE_CHECKING:
-    from agenttrace.tasks.sources import Source
+    from agenttrace.tasks.sources import SourceFile
 
 _FIXTURE = "nl2bash"
 
@@ -53,7 +53,7 @@ def _bundled() -> Finding:
     return Finding(name="bundled model", state="ok", found=digest)
 
 
-def _task_file(source: Source) -> Finding:
+def _task_file(source: SourceFile) -> Finding:
     name = f"tasks {source.path.rpartition('/')[2]}"
     try:
         path = sources.folder() / source.path

@@ -33,7 +33,7 @@ _SETTLE_NS = 20_000_000
 _BLOCK = 4096
 
 
-class Fixture:
+class PackedFixture:
     """A pristine tree, in few bytes: whatever the runner holds raises the memory floor of every call.
 
     Attributes:
@@ -79,9 +79,9 @@ class WorkTree:
         self.ready_ns = 0
         self._owner = owner
         self._fixtures_dir = fixtures
-        self._fixtures: dict[str, Fixture] = {}
+        self._fixtures: dict[str, PackedFixture] = {}
         self._trees_dir = trees
-        self._tree: tuple[str, Fixture] | None = None
+        self._tree: tuple[str, PackedFixture] | None = None
         self._marks: dict[str, Mark] = {}
         self._sizes: dict[str, int] = {}  # of folders, as the reset left them
 
@@ -93,18 +93,18 @@ class WorkTree:
             return {}
         return {name: self._load(name).digest for name in names}
 
-    def _load(self, name: str) -> Fixture:
+    def _load(self, name: str) -> PackedFixture:
         if name in self._fixtures:
             return self._fixtures[name]
         if self._tree is not None and self._tree[0] == name:
             return self._tree[1]
         plain = name and not name.startswith(".") and "/" not in name and "\0" not in name
         if plain and os.path.isdir(f"{self._fixtures_dir}/{name}"):  # noqa: PTH112 -- pathlib costs memory
-            self._fixtures[name] = Fixture(f"{self._fixtures_dir}/{name}")
+            self._fixtures[name] = PackedFixture(f"{self._fixtures_dir}/{name}")
             return self._fixtures[name]
         if plain and self._trees_dir is not None and os.path.isdir(f"{self._trees_dir}/{name}"):  # noqa: PTH112
             self._tree = None  # one at a time: there may be thousands
-            self._tree = name, Fixture(f"{self._trees_dir}/{name}")
+            self._tree = name, PackedFixture(f"{self._trees_dir}/{name}")
             return self._tree[1]
         raise RequestError("bad_request", f"no fixture {name!r} in {self._fixtures_dir} or {self._trees_dir}")
 
@@ -172,7 +172,7 @@ class WorkTree:
         if remaining_ns > 0:
             time.sleep(remaining_ns / 1e9)
 
-    def _sweep(self, fixture: Fixture) -> tuple[set[str], dict[str, None], int]:
+    def _sweep(self, fixture: PackedFixture) -> tuple[set[str], dict[str, None], int]:
         """Remove what is unknown or changed; returns the paths kept, the folders to mend and the number removed."""
         self._open_up(self.root)
         kept: set[str] = set()
@@ -205,7 +205,7 @@ class WorkTree:
             removal.remove(self.root, path)
         return kept, touched, len(doomed)
 
-    def _refill(self, fixture: Fixture, kept: set[str], touched: dict[str, None]) -> list[str]:
+    def _refill(self, fixture: PackedFixture, kept: set[str], touched: dict[str, None]) -> list[str]:
         """Create what is missing; returns its paths and adds folders that need mending to `touched`."""
         created = [path for path in fixture.facts if path not in kept]
         for path in created:
@@ -260,7 +260,7 @@ class WorkTree:
         finally:
             os.close(reader)
 
-    def _mend_folders(self, fixture: Fixture, touched: dict[str, None]) -> None:
+    def _mend_folders(self, fixture: PackedFixture, touched: dict[str, None]) -> None:
         """Owner, mode, attributes and mtime of every folder in which something happened."""
         for path in touched:
             mode, mtime_ns = fixture.facts[path] if path else fixture.root
@@ -275,7 +275,7 @@ class WorkTree:
             info = os.lstat(f"{self.root}/{path}" if path else self.root)
             self._marks[path], self._sizes[path] = _mark(info), info.st_size
 
-    def _difference(self, fixture: Fixture, restored: list[str], touched: dict[str, None]) -> str | None:
+    def _difference(self, fixture: PackedFixture, restored: list[str], touched: dict[str, None]) -> str | None:
         """What is still wrong, or `None`: the entries of every touched folder, and all that was made or mended."""
         marks = self._marks
         for folder in touched:
@@ -294,7 +294,7 @@ class WorkTree:
                 return f"{tree.shown(path)!r} differs from the fixture"
         return None
 
-    def _wrong(self, fixture: Fixture, path: str) -> bool:
+    def _wrong(self, fixture: PackedFixture, path: str) -> bool:
         want = fixture.facts[path] if path else fixture.root
         target = f"{self.root}/{path}" if path else self.root
         have = os.lstat(target)

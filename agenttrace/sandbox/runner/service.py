@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXIT_LOST = 3
 
 
-class Worker:
+class WorkerState:
     """State of a worker between requests.
 
     Attributes:
@@ -175,7 +175,7 @@ def leave(options: settings.Settings, code: int) -> NoReturn:
     os._exit(code)
 
 
-def _worker(options: settings.Settings) -> Worker:
+def _worker(options: settings.Settings) -> WorkerState:
     """A worker whose folders are there; ends the process with a message otherwise."""
     for flag in ("work", "call_dir"):
         folder = getattr(options, flag)
@@ -190,7 +190,7 @@ def _worker(options: settings.Settings) -> Worker:
         raise SystemExit(2) from None
     options.cgroup = leaf.prepare(options.cgroup)
     try:
-        return Worker(options)
+        return WorkerState(options)
     except (RequestError, OSError) as error:
         sys.stderr.write(f"runner: fixtures in {options.fixtures} cannot be used: {error}\n")
         raise SystemExit(EXIT_LOST) from error

@@ -18,7 +18,7 @@ from agenttrace.records.base import Record
 from agenttrace.store.jsonl import write_whole
 from agenttrace.tasks.swe import repositories, rows, sampling, trees
 from agenttrace.tasks.swe.task import SweTask
-from agenttrace.tasks.swe.trees import Tree
+from agenttrace.tasks.swe.trees import PristineTree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,7 @@ class ReadyTask(Record, frozen=True, kw_only=True):
     """A task and the tree that its runs start from."""
 
     task: SweTask
-    tree: Tree
+    tree: PristineTree
 
     @property
     def language(self) -> str:
@@ -79,7 +79,7 @@ class Prepared(Record, frozen=True, kw_only=True):
     skipped: tuple[SkippedTask, ...] = ()
 
 
-class Places(Record, frozen=True, kw_only=True):
+class PreparePlaces(Record, frozen=True, kw_only=True):
     """Where things lie.
 
     Attributes:
@@ -93,7 +93,7 @@ class Places(Record, frozen=True, kw_only=True):
     repositories: str | None = None
 
 
-def prepare(options: SweOptions, places: Places, report: Callable[[str], None]) -> Prepared:
+def prepare(options: SweOptions, places: PreparePlaces, report: Callable[[str], None]) -> Prepared:
     """Return what was made, written to `prepared.json` as well.
 
     A task that has no tree (commit gone, too large, malformed) is told to `report`, recorded and left out.
@@ -143,7 +143,7 @@ def _needed(task: SweTask, options: SweOptions) -> SweTask:
     return msgspec.structs.replace(task, test_patch="", patch=task.patch if options.source == rows.BUNDLED else "")
 
 
-def _tree(task: SweTask, options: SweOptions, places: Places) -> Tree:
+def _tree(task: SweTask, options: SweOptions, places: PreparePlaces) -> PristineTree:
     given = places.repositories
     if given is None:
         given = str(rows.BUNDLED_FOLDER) if options.source == rows.BUNDLED else repositories.DEFAULT_SOURCE
@@ -163,6 +163,6 @@ def load_prepared(folder: Path) -> Prepared:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Prepared)
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}; run `agenttrace rollouts-prepare` first") from error
+        raise UsageError(f"cannot read {path}: {error.strerror}; no tasks were prepared there") from error
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not written by this version: {error}") from error

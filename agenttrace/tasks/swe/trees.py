@@ -17,7 +17,7 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.records.base import Record, digest
-from agenttrace.sandbox.runner.restore import Fixture
+from agenttrace.sandbox.runner.restore import PackedFixture
 from agenttrace.tasks.swe import git, language
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class HiddenTests(Record, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-class Tree(Record, frozen=True, kw_only=True):
+class PristineTree(Record, frozen=True, kw_only=True):
     """A pristine tree.
 
     Attributes:
@@ -84,14 +84,14 @@ class _Entry(Record, frozen=True, kw_only=True):
     path: bytes
 
 
-def make(bare: Path, task: SweTask, folder: Path, *, hidden_tests: bool) -> Tree:
+def make(bare: Path, task: SweTask, folder: Path, *, hidden_tests: bool) -> PristineTree:
     """Return the tree of a task below `folder`, made unless it is there already.
 
     Args:
         bare: repository that holds the commit.
         task: names the commit and brings the hidden tests.
         folder: gets `NAME/` and `.NAME.json`.
-        hidden_tests: lay in the tests, all or none; `Tree.hidden_tests` says what came of it.
+        hidden_tests: lay in the tests, all or none; `PristineTree.hidden_tests` says what came of it.
 
     Raises:
         DataError: the tree is too large, or not one that a file system can hold.
@@ -105,7 +105,7 @@ def make(bare: Path, task: SweTask, folder: Path, *, hidden_tests: bool) -> Tree
     name = f"swe-{digest([task.repo, task.base_commit, object_id, VERSION])[:24]}"
     facts = folder / f".{name}.json"
     if facts.exists():
-        found = msgspec.json.decode(facts.read_bytes(), type=Tree)
+        found = msgspec.json.decode(facts.read_bytes(), type=PristineTree)
         return msgspec.structs.replace(found, hidden_tests=tests)
     entries = list(_entries(bare, object_id, what))
     building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder))
@@ -113,9 +113,9 @@ def make(bare: Path, task: SweTask, folder: Path, *, hidden_tests: bool) -> Tree
         pointers = _write(bare, entries, building)
         _write_git(bare, object_id, task, building / ".git")
         _settle(building)
-        tree = Tree(
+        tree = PristineTree(
             name=name,
-            digest=Fixture(str(building)).digest,
+            digest=PackedFixture(str(building)).digest,
             language=language.of_tree((entry.path, entry.size) for entry in entries if entry.mode != _SUBMODULE),
             hidden_tests=tests,
             files=sum(entry.mode != _SUBMODULE for entry in entries),

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "scripts"))
 from miniature_repositories.history import History  # noqa: E402 - no package of the kit, so it needs the path
 
-SOURCE, TASKS = rows.load(rows.BUNDLED, hidden_tests=True)
+SOURCE, TASKS = rows.load(rows.BUNDLED)
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from agenttrace.agents import bash_block, bash_block_spec
+from agenttrace.agents import AgentOptions, bash_block
+from agenttrace.agents.bash_block_kind import KIND
 from agenttrace.models import pins
 from agenttrace.models.gguf import read_facts
+from agenttrace.sandbox.policies import policies
 from agenttrace.tasks.swe import rows
+from agenttrace.tasks.swe.task_set import task_of
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -62,11 +65,11 @@ def test_every_route_edits_once_with_effect_and_submits(dialogue):
 
 
 def test_the_messages_are_those_that_the_agent_sends():
-    spec = bash_block_spec.agent_spec(max_total_tokens=16384)
+    policy = policies()["execution_free"]
+    spec = KIND.spec(AgentOptions(), policy=policy, context_length=16384, checkout=True)
     assert swe_messages.system_message() == spec.system_template
     for dialogue, task in zip(DIALOGUES, TASKS, strict=True):
-        sent = bash_block_spec.task_message(spec.instance_template, task, task.language)
-        assert swe_messages.task_message(dialogue.row) == sent
+        assert swe_messages.task_message(dialogue.row) == KIND.prompt(spec, task_of(task, task.language))
 
 
 def test_the_bundled_model_is_the_pinned_one():

@@ -139,28 +139,28 @@ def tasks_of(*counts):
 @given(st.randoms(use_true_random=False), st.integers(0, 2**32))
 def test_the_plan_depends_on_rows_and_seed_not_on_their_order(generator: random.Random, seed):
     tasks = tasks_of(5, 3, 7, 1)
-    plan = sampling.draw(tasks, seed=seed, rollouts=3, repos=2, per_repo=3)
+    plan = sampling.draw(tasks, seed=seed, repos=2, per_repo=3)
     generator.shuffle(tasks)
-    assert sampling.draw(tasks, seed=seed, rollouts=3, repos=2, per_repo=3) == plan
-    assert len(plan.instance_ids) == len(set(plan.instance_ids)) == 6
-    assert len({name.rpartition("-")[0] for name in plan.instance_ids}) == 2
+    assert sampling.draw(tasks, seed=seed, repos=2, per_repo=3) == plan
+    assert len(plan.task_ids) == len(set(plan.task_ids)) == 6
+    assert len({name.rpartition("-")[0] for name in plan.task_ids}) == 2
 
 
 def test_a_pinned_draw():
-    plan = sampling.draw(tasks_of(4, 4, 4, 4), seed=7, rollouts=1, repos=2, per_repo=2)
-    assert plan.instance_ids == ("o__r0-3", "o__r0-4", "o__r2-1", "o__r2-4")
+    plan = sampling.draw(tasks_of(4, 4, 4, 4), seed=7, repos=2, per_repo=2)
+    assert plan.task_ids == ("o__r0-3", "o__r0-4", "o__r2-1", "o__r2-4")
 
 
 def test_more_than_there_is_is_refused():
     with pytest.raises(UsageError, match="3 repositories asked for; the task set has 1 with 4 tasks"):
-        sampling.draw(tasks_of(5, 3), seed=1, rollouts=1, repos=3, per_repo=4)
+        sampling.draw(tasks_of(5, 3), seed=1, repos=3, per_repo=4)
     with pytest.raises(UsageError, match="has 0 whose rows name one of the languages go, rust"):
-        sampling.draw(tasks_of(5), seed=1, rollouts=1, languages=["Rust", "go"])
-    with pytest.raises(UsageError, match="--rollouts 0"):
-        sampling.draw(tasks_of(1), seed=1, rollouts=0)
+        sampling.draw(tasks_of(5), seed=1, languages=["Rust", "go"])
+    with pytest.raises(UsageError, match="--repos 0"):
+        sampling.draw(tasks_of(1), seed=1, repos=0)
 
 
 def test_languages_narrow_the_draw():
     tasks = [task_of_row(row(1, language="go"), "x"), task_of_row(row(2, language="rust"), "x")]
-    assert sampling.draw(tasks, seed=1, rollouts=1, languages=["Go"]).instance_ids == ("octo__cat-1",)
+    assert sampling.draw(tasks, seed=1, languages=["Go"]).task_ids == ("octo__cat-1",)
     assert all(isinstance(task, SweTask) for task in tasks)

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from agenttrace.inputs import changed_parts, input_differences, refuse_other_inputs
-from agenttrace.plan import make_plan
-from agenttrace.replay.rows import compare_rows, like, metadata_digest
 
+from agenttrace.campaign.inputs import changed_parts, input_differences, refuse_other_inputs
+from agenttrace.campaign.options import like
+from agenttrace.campaign.plan import make_plan
+from agenttrace.campaign.replay.rows import compare_rows, metadata_digest
 from agenttrace.errors import UsageError
 from agenttrace.host.reproduce import released
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -22,7 +23,6 @@ def plan(copy, tmp_path_factory):
     return make_plan(
         like(spec),
         images=spec.images,
-        fixture_version=spec.sandbox.fixture_version,
         folder=tmp_path_factory.mktemp("elsewhere"),
         now=datetime(2031, 1, 1, tzinfo=UTC),
     )

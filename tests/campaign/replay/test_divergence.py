@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from agenttrace.replay.divergence import compare_runs
 
+from agenttrace.campaign.replay.divergence import compare_runs
 from agenttrace.errors import DataError
 from agenttrace.serving.tokens import tokenizer
 
@@ -36,7 +36,7 @@ def test_measured_fields_and_metadata_do_not_count(recorded, other):
     assert all(one.verdict == "equal" for one in compare_runs([recorded, changed]))
 
 
-@pytest.mark.parametrize("other_id", [b'"other":', b'"task_id":"x","other":'])
+@pytest.mark.parametrize("other_id", [b'"other":', b'"task_id":[1],"other":'])
 def test_a_record_of_no_task_is_called_so(recorded, other, other_id):
     with pytest.raises(DataError, match="its metadata names no task"):
         compare_runs([other(b'"task_id":', other_id, count=-1)])

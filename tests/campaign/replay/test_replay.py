@@ -6,9 +6,9 @@ import json
 
 import msgspec
 import pytest
-from agenttrace.replay import report
-from agenttrace.replay.campaign import Replay
 
+from agenttrace.campaign.replay import report
+from agenttrace.campaign.replay.run import Replay
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import digest
 from agenttrace.serving.cassette import cassette_path
@@ -68,7 +68,7 @@ def test_a_changed_tool_shows_in_the_spans_that_used_it(recorded, replayed):
     assert (first.where, first.field) == ("span 2 (bash)", "tool_output")
     assert "Linux" in first.recorded
     assert "Minix" in first.found
-    assert "Minix" in report.told(first)
+    assert "Minix" in report.as_text(first)
     assert not any("request" in one.field for one in found.findings)
     assert not any(one.where == "span 1 (bash)" for one in found.findings)
 
@@ -87,15 +87,15 @@ def test_a_changed_prompt_is_named_with_the_request_it_stands_in(recorded, repla
 
 
 def test_a_changed_system_prompt_is_named(recorded, replayed, monkeypatch):
-    from agenttrace.replay import campaign
-
     from agenttrace.agents import tool_calling
 
+    real = tool_calling.agent_spec
+
     def other(**limits):
-        spec = tool_calling.agent_spec(**limits)
+        spec = real(**limits)
         return msgspec.structs.replace(spec, system_prompt=spec.system_prompt + " Hurry.")
 
-    monkeypatch.setattr(campaign, "agent_spec", other)
+    monkeypatch.setattr(tool_calling, "agent_spec", other)
     found = replayed(recorded)
     assert places(found) == {("step 1", "request.messages[0].content")}
     assert any("agent.system_prompt" in note for note in found.notes)

@@ -1,14 +1,14 @@
-"""Killed at any instant, a run goes on to the same set of rollouts: nothing lost, nothing twice, nothing spoilt."""
+"""Sessions in processes of their own. Killed at any instant, a campaign goes on to the same set of records."""
 
 import random
 import subprocess
 import time
 
 import pytest
-from agenttrace.rollouts.files import read
-from agenttrace.rollouts.place import read_spec
-from agenttrace.rollouts.spec import jobs, rollout_id
 
+from agenttrace.campaign.plan import Plan
+from agenttrace.store.read import read_run_spec, read_traces
+from agenttrace.tasks import task_set
 from agenttrace.testing import ScriptedServer, fails, says
 from agenttrace.validate import Validation
 
@@ -17,10 +17,10 @@ ROLLOUTS = 8
 
 
 @pytest.mark.slow
-def test_killed_many_times_a_run_has_the_same_rollouts(source, runners, server, argv):
-    prepared = source.prepare(rollouts=ROLLOUTS)
-    runners.start(source.trees, 2)
-    words = argv(source, runners, server.base_url, "--concurrency", "2", rollouts=ROLLOUTS)
+def test_killed_many_times_a_campaign_has_the_same_records(source, sandbox, server, argv):
+    source.prepare()
+    sandbox.start(2, policy="execution_free", trees=source.trees)
+    words = argv(source, sandbox, server.base_url, "--workers", "2", rollouts=ROLLOUTS)
     records = source.data / "run.jsonl"
     dice = random.Random(20261121)
     killed = 0
@@ -36,17 +36,19 @@ def test_killed_many_times_a_run_has_the_same_rollouts(source, runners, server, 
     ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 0, ended.stderr
     assert killed >= 2
-    spec = read_spec(source.data / "run.run.json")
-    made = [rollout.rollout_id for rollout in read(records)]
-    assert sorted(made) == sorted(rollout_id(spec, job) for job in jobs(prepared))
+    spec = read_run_spec(source.data / "run.run.json")
+    tasks = task_set("swe", trees=source.trees).tasks()
+    plan = Plan(spec=spec, spec_sha256=spec.digest, path=records, tasks=tasks, resumes=True)
+    made = [trace.trace_id for trace in read_traces(records)]
+    assert sorted(made) == sorted(plan.trace_id(job) for job in plan.jobs())
     assert len(set(made)) == len(made) == 2 * ROLLOUTS
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_says_that_its_records_are_kept(source, runners, server, argv):
-    source.prepare(rollouts=200)
-    runners.start(source.trees)
-    words = argv(source, runners, server.base_url, rollouts=200)
+def test_an_interrupted_run_says_that_its_records_are_kept(source, sandbox, server, argv):
+    source.prepare()
+    sandbox.start(policy="execution_free", trees=source.trees)
+    words = argv(source, sandbox, server.base_url, rollouts=200)
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not _size(source.data / "run.jsonl"):
         time.sleep(0.01)
@@ -55,7 +57,7 @@ def test_an_interrupted_run_says_that_its_records_are_kept(source, runners, serv
     assert process.returncode == 130
     assert "interrupted; every finished record is kept" in said
     assert "Traceback" not in said
-    assert list(read(source.data / "run.jsonl"))
+    assert list(read_traces(source.data / "run.jsonl"))
 
 
 def _size(path):
@@ -63,31 +65,31 @@ def _size(path):
 
 
 @pytest.mark.slow
-def test_a_server_that_goes_away_stops_the_run_and_nothing_of_it_counts(source, runners, sit):
-    source.prepare(rollouts=4)
-    runners.start(source.trees)
+def test_a_server_that_goes_away_stops_the_run_and_nothing_of_it_counts(source, sandbox, collect):
+    source.prepare()
+    sandbox.start(policy="execution_free", trees=source.trees)
     with ScriptedServer(lambda _: says("no block")) as gone:
         address = gone.base_url
-    ended = sit(address, rollouts=4)
+    ended = collect(address, rollouts=4)
     assert ended.returncode == 3
     assert "not ready" in ended.stderr
     assert list(source.data.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_rollouts_that_the_server_spoils_are_kept_apart_and_made_by_the_next_sitting(source, runners, sit):
+def test_runs_that_the_server_fails_are_kept_apart_and_made_by_the_next_session(source, sandbox, collect):
     source.prepare()
-    runners.start(source.trees)
+    sandbox.start(policy="execution_free", trees=source.trees)
     with ScriptedServer(lambda _: fails(400, "no")) as broken:
-        ended = sit(broken.base_url)
+        ended = collect(broken.base_url)
     assert ended.returncode == 1
-    assert "no rollout was made" in ended.stderr
+    assert "no task has a record" in ended.stderr
     assert _size(source.data / "run.jsonl") == 0
-    spoilt = list(read(source.data / "run.failures.jsonl"))
-    assert {rollout.stop for rollout in spoilt} == {"error"}
-    assert len(spoilt) == 6
+    failed = list(read_traces(source.data / "run.failures.jsonl"))
+    assert {trace.outcome.ended for trace in failed} == {"model_error"}
+    assert len(failed) == 6
     assert [one.rule for one in Validation(source.data / "run.failures.jsonl")] == []  # their run spec is still there
     script = [says("```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\n```")] * 2
     with ScriptedServer(script) as good:
-        assert sit(good.base_url).returncode == 0
-    assert {rollout.stop for rollout in read(source.data / "run.jsonl")} == {"submitted"}
+        assert collect(good.base_url).returncode == 0
+    assert {trace.outcome.ended for trace in read_traces(source.data / "run.jsonl")} == {"final_answer"}

@@ -8,18 +8,25 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from agenttrace.plan import Options, make_plan, metadata, write_run_spec
 
+from agenttrace.campaign.options import ROLLOUTS, Options, like, sampler_of
+from agenttrace.campaign.place import write_run_spec
+from agenttrace.campaign.plan import make_plan
 from agenttrace.errors import UsageError
 from agenttrace.records import RunSpec, canonical_json
 from agenttrace.store.read import read_run_spec, run_spec_path
+from agenttrace.tasks import TASK_SETS
 
 NOW = datetime(2026, 11, 2, 3, 4, 5, tzinfo=UTC)
 IMAGES = {"server": "a" * 64, "sandbox": "b" * 64, "collector": "c" * 64}
 
 
 def plan(folder, *, now=NOW, images=IMAGES, **options):
-    return make_plan(Options(**options), images=images, fixture_version="f" * 64, folder=folder, now=now)
+    return make_plan(Options(**options), images=images, folder=folder, now=now)
+
+
+def write(made):
+    write_run_spec(made.spec, made.path)
 
 
 def test_a_new_campaign_is_named_after_data_set_model_and_time(tmp_path):
@@ -31,7 +38,7 @@ def test_a_new_campaign_is_named_after_data_set_model_and_time(tmp_path):
 
 def test_the_same_command_later_finds_the_same_campaign(tmp_path):
     first = plan(tmp_path)
-    write_run_spec(first)
+    write(first)
     second = plan(tmp_path, now=NOW + timedelta(days=3))
     assert second.resumes
     assert second.path == first.path
@@ -42,23 +49,23 @@ def test_the_same_command_later_finds_the_same_campaign(tmp_path):
     "changed", [{"count": 3}, {"max_steps": 4}, {"offset": 1}, {"run_id": "other"}, {"fresh": True}]
 )
 def test_another_command_is_another_campaign(tmp_path, changed):
-    write_run_spec(plan(tmp_path))
+    write(plan(tmp_path))
     assert not plan(tmp_path, now=NOW + timedelta(seconds=1), **changed).resumes
 
 
 def test_other_images_are_another_campaign(tmp_path):
-    write_run_spec(plan(tmp_path))
+    write(plan(tmp_path))
     assert not plan(tmp_path, now=NOW + timedelta(seconds=1), images={**IMAGES, "sandbox": "d" * 64}).resumes
 
 
 def test_a_given_file_of_another_campaign_is_refused_and_the_field_named(tmp_path):
-    write_run_spec(plan(tmp_path, output="mine.jsonl"))
+    write(plan(tmp_path, output="mine.jsonl"))
     with pytest.raises(UsageError, match=r"agent\.max_steps: 5 / 10"):
         plan(tmp_path, output="mine.jsonl", max_steps=5)
 
 
 def test_a_given_file_made_with_another_image_is_refused_and_the_image_named(tmp_path):
-    write_run_spec(plan(tmp_path, output="mine.jsonl"))
+    write(plan(tmp_path, output="mine.jsonl"))
     with pytest.raises(UsageError, match=r"the image of the sandbox \(images\.sandbox\): 'dd"):
         plan(tmp_path, output="mine.jsonl", images={**IMAGES, "sandbox": "d" * 64})
 
@@ -88,6 +95,7 @@ def test_unreadable_run_specs_of_others_do_not_disturb(tmp_path):
         ({"count": 0}, "is outside"),
         ({"run_id": "a/b"}, "run id"),
         ({"output": "a.txt"}, "ends in .jsonl"),
+        ({"output": "a.failures.jsonl"}, r"--output a\.failures\.jsonl: .*, and not in \.failures\.jsonl"),
         ({"output": "a.jsonl", "fresh": True}, "--fresh"),
         ({"rollouts": 0}, "--rollouts: 0 is outside"),
         ({"context": 1}, "--context: 1 is outside"),
@@ -95,6 +103,9 @@ def test_unreadable_run_specs_of_others_do_not_disturb(tmp_path):
         ({"model": "a b", "external": True}, "expected a name such as"),
         ({"max_steps": 0}, "--max-steps: 0 is outside 1 to 1000"),
         ({"call_limit_ms": 10**15}, "--call-limit"),
+        ({"agent": "none"}, "unknown agent 'none'; known: tool_calling, bash_block"),
+        ({"temperature": 3.0}, "--temperature 3.0: expected 0 to 2"),
+        ({"max_total_tokens": 10**6}, "--max-total-tokens"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_was_expected(tmp_path, options, message):
@@ -113,14 +124,14 @@ def test_trace_ids_differ_by_task_and_stay_the_same_for_a_task(tmp_path):
 def test_metadata_is_the_same_bytes_whatever_the_time(tmp_path):
     one = plan(tmp_path / "a", run_id="run-1", now=NOW)
     two = plan(tmp_path / "b", run_id="run-1", now=NOW + timedelta(days=400))
-    assert [canonical_json(metadata(one.spec, task)) for task in one.tasks] == [
-        canonical_json(metadata(two.spec, task)) for task in two.tasks
+    assert [canonical_json(one.metadata(task)) for task in one.tasks] == [
+        canonical_json(two.metadata(task)) for task in two.tasks
     ]
 
 
 def test_a_run_spec_survives_its_file(tmp_path):
     made = plan(tmp_path)
-    write_run_spec(made)
+    write(made)
     text = (tmp_path / "demo_tiny_20261102T030405Z.run.json").read_bytes()
     assert msgspec.json.decode(text, type=RunSpec) == made.spec
     assert b'"system_prompt"' in text
@@ -129,7 +140,7 @@ def test_a_run_spec_survives_its_file(tmp_path):
 def test_a_resumed_campaign_sends_its_tool_schemas_byte_for_byte_as_before(tmp_path):
     """The order of keys in a schema is part of the prompt."""
     first = plan(tmp_path)
-    write_run_spec(first)
+    write(first)
     again = plan(tmp_path)
     assert again.resumes
     assert json.dumps(again.spec.agent.tools) == json.dumps(first.spec.agent.tools)
@@ -138,19 +149,20 @@ def test_a_resumed_campaign_sends_its_tool_schemas_byte_for_byte_as_before(tmp_p
 
 def test_every_task_is_run_as_often_as_asked_for_with_an_id_and_a_seed_of_its_own(tmp_path):
     made = plan(tmp_path, count=3, rollouts=4, run_id="run-1")
-    assert [(task.task_id, task.rollout) for task in made.tasks] == [(i, r) for r in range(4) for i in range(3)]
-    assert len({made.trace_id(task) for task in made.tasks}) == 12
+    jobs = list(made.jobs())
+    assert [(task.task_id, task.rollout) for task in jobs] == [(i, r) for r in range(4) for i in range(3)]
+    assert len({made.trace_id(task) for task in jobs}) == made.size == 12
     assert made.spec.dataset.rollouts == 4
-    rows = [metadata(made.spec, task) for task in made.tasks]
+    rows = [made.metadata(task) for task in jobs]
     assert [row["rollout_index"] for row in rows] == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
     assert [row["seed"] - made.spec.sampler.seed for row in rows] == [row["rollout_index"] for row in rows]
     once = plan(tmp_path / "other", count=3, run_id="run-1")
-    assert [once.trace_id(task) for task in once.tasks] == [made.trace_id(task) for task in made.tasks[:3]]
+    assert [once.trace_id(task) for task in once.jobs()] == [made.trace_id(task) for task in jobs[:3]]
 
 
 def test_a_run_id_of_a_campaign_with_another_spec_is_refused_and_the_field_named(tmp_path):
     """Two files with the same trace ids for other tasks would be two truths."""
-    write_run_spec(plan(tmp_path, run_id="mine", count=3))
+    write(plan(tmp_path, run_id="mine", count=3))
     with pytest.raises(UsageError, match=r"run id mine \(.*\) belongs to .*\n  dataset\.count: 5 / 3"):
         plan(tmp_path, run_id="mine", count=5)
     with pytest.raises(UsageError, match=r"model\.context_length: 2048 / 16384"):
@@ -158,7 +170,7 @@ def test_a_run_id_of_a_campaign_with_another_spec_is_refused_and_the_field_named
 
 
 def test_a_shared_stamp_names_the_file_unless_another_campaign_has_it(tmp_path):
-    write_run_spec(plan(tmp_path, stamp="20250101T000000Z"))
+    write(plan(tmp_path, stamp="20250101T000000Z"))
     assert (tmp_path / "demo_tiny_20250101T000000Z.run.json").exists()
     other = plan(tmp_path, stamp="20250101T000000Z", count=3)
     assert other.path.name == "demo_tiny_20261102T030405Z.jsonl"
@@ -196,11 +208,43 @@ def test_an_endpoint_may_serve_a_model_that_is_not_pinned_and_the_run_spec_says_
 
 
 def test_the_newest_of_several_equal_campaigns_is_resumed(tmp_path):
-    write_run_spec(plan(tmp_path))
+    write(plan(tmp_path))
     later = plan(tmp_path, now=NOW + timedelta(days=1), fresh=True)
-    write_run_spec(later)
+    write(later)
     old = tmp_path / "demo_tiny_20261102T030405Z.run.json"
     copy = tmp_path / "zzz.run.json"
     copy.write_bytes(old.read_bytes())
     os.utime(copy, (1, 1))
     assert plan(tmp_path, now=NOW + timedelta(days=2)).path == later.path
+
+
+@pytest.mark.parametrize("dataset", TASK_SETS)
+def test_no_task_set_may_write_where_infrastructure_failures_are_kept(tmp_path, dataset):
+    """`x.jsonl` keeps infrastructure failures in `x.failures.jsonl`: as an output it would be two files in one."""
+    with pytest.raises(UsageError, match=r"--output x\.failures\.jsonl"):
+        plan(tmp_path, dataset=dataset, output="x.failures.jsonl")
+
+
+def test_runs_of_a_task_differ_whatever_the_model():
+    known, unknown, greedy = (
+        sampler_of(msgspec.structs.replace(ROLLOUTS, **fields))
+        for fields in ({}, {"model": "x/y", "external": True}, {"model": "x/y", "external": True, "sampler": "greedy"})
+    )
+    assert (known.name, known.temperature) == ("demo-swe", 0.7)
+    assert (unknown.name, unknown.temperature, unknown.top_p, unknown.top_k) == ("temperature-1", 1.0, 1.0, 0)
+    assert greedy.temperature == 0.0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"agent": "bash_block", "max_steps": 3, "observation": "mini-swe-agent", "max_total_tokens": 999},
+        {"count": 2, "offset": 3, "rollouts": 5, "seed": 3, "temperature": 0.5, "max_output_tokens": 77},
+        {"model": "x/y-3B", "external": True, "context": 2048, "call_limit_ms": 77, "agent": "bash_block"},
+        {"profile": "throughput", "max_steps": 3, "call_limit_ms": 5000},
+    ],
+)
+def test_a_run_spec_is_planned_again_from_itself(tmp_path, options):
+    made = plan(tmp_path, run_id="run-1", **options)
+    assert make_plan(like(made.spec), images=IMAGES, folder=tmp_path, now=NOW).spec == made.spec

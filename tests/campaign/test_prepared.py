@@ -1,13 +1,12 @@
-"""What is handed to the collector of rollouts, and what a verdict needs of it."""
+"""What is handed to the collector, and what a verdict needs of it."""
 
 from __future__ import annotations
 
 import pytest
-from agenttrace.rollouts.options import RolloutOptions
-from agenttrace.rollouts.prepare import Places, prepare
-from agenttrace.rollouts.verdict import judge
 
 from agenttrace.tasks.swe.patches import BINARY
+from agenttrace.tasks.swe.prepare import PreparePlaces, SweOptions, prepare
+from agenttrace.tasks.swe.verdict import judge
 
 
 def test_the_collector_gets_neither_reference_nor_hidden_tests(source):
@@ -33,7 +32,7 @@ def test_rows_that_are_no_task_are_told(source):
 def bundled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundled")
     (folder / "trees").mkdir()
-    made = prepare(RolloutOptions(repos=1, per_repo=1), Places(trees=folder / "trees", cache=folder / "c"), print)
+    made = prepare(SweOptions(repos=1, per_repo=1), PreparePlaces(trees=folder / "trees", cache=folder / "c"), print)
     return made.tasks[0], folder / "trees"
 
 
