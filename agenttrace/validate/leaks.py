@@ -150,7 +150,7 @@ def leaks(value: Any, words: Sequence[Word] = (), allowed: Sequence[str] = ()) -
         allowed: findings equal to one of these are passed over.
     """
     found = list(texts("", value))
-    named = any(_names_secret(where.rpartition(".")[2]) for where, _ in found)
+    named = any(map(_names_secret, {where.rpartition(".")[2] for where, _ in found}))
     whole = "\n".join(text for _, text in found)  # a look at all texts at once: most records end here
     if named or any(next(_matches(text, words), None) for text in _variants(whole)):
         yield from _each(found, words, allowed)
