@@ -21,9 +21,8 @@ from msgspec import NODEFAULT, UnsetType
 
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row as release
-from agenttrace.formats.columns import LONG, Entry, Known, Machine
-from agenttrace.formats.figures import Count, Duration, Int
-from agenttrace.formats.metadata_0_3 import VERSION as RELEASED
+from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
+from agenttrace.formats.columns import LONG, Count, Duration, Entry, Int, Known, Machine
 from agenttrace.records import Trace, rollout_1_0
 from agenttrace.store.opening import released
 

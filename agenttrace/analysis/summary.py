@@ -13,8 +13,8 @@ from agenttrace.analysis.costs import MOST, costs, executed, exit_codes
 from agenttrace.analysis.findings import Aspect, Association, Count, Figure, Group, Report, TimePart
 from agenttrace.analysis.rows import RELEASED_METHOD
 from agenttrace.analysis.statistics import distribution, share, spearman, superiority
-from agenttrace.formats.metadata_0_3 import VERSION as RELEASED
-from agenttrace.formats.turns import KINDS
+from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
+from agenttrace.formats.commands import KINDS
 from agenttrace.records import INFRASTRUCTURE_ENDS
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ class Sourced(NamedTuple):
 
 
 FORMATS: dict[str, Format] = {
-    "agenttrace-1.0": Format("agenttrace.formats.own", "lines", ".jsonl", "records of this version"),
+    "agenttrace-1.0": Format("agenttrace.formats.foreign", "lines", ".jsonl", "records of this version"),
     "agenttrace-0.3": Format("agenttrace.formats.agenttrace_0_3", "lines", ".jsonl", "rows of AgentTrace 0.3.0"),
     "agenttrace-0.3-parquet": Format(
         "agenttrace.formats.agenttrace_0_3_view", "rows", ".parquet", "the 14-column view of AgentTrace 0.3.0"

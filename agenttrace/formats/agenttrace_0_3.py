@@ -16,10 +16,9 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row as rows
-from agenttrace.formats import python_call
-from agenttrace.formats.conversation import imported, json_object
-from agenttrace.formats.metadata_0_3 import compose, observed, shaping
-from agenttrace.formats.patch import difference, patched
+from agenttrace.formats.commands import call_arguments, call_repr
+from agenttrace.formats.conversation import json_object
+from agenttrace.formats.patch import as_read, imported, with_patch
 from agenttrace.records import LLMStep, Outcome, Span, Telemetry, ToolCall, Trace, canonical_json
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     Raises:
         DataError: what an earlier reading kept has been changed so that no row comes of it.
     """
-    kept = imported(trace, NAME)
     row = {
         "trace_id": trace.trace_id,
         "timestamp_utc": trace.timestamp_utc,
@@ -50,9 +48,9 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
         "spans": [_foreign_span(span) for span in trace.spans if json_object(span.tool_input) is not None],
         "llm_steps": [_foreign_step(step) for step in trace.llm_steps],
         "total_duration_ms": trace.total_duration_ms,
-        "metadata": compose(trace.metadata, trace.environment, None if kept else spec),
+        "metadata": rows.compose(trace.metadata, trace.environment, None if imported(trace, NAME) else spec),
     }
-    found = patched(row, kept.get("patch"))
+    found = as_read(row, trace, NAME)
     if not isinstance(found, dict):
         raise DataError(f"trace {trace.trace_id[:60]!r}: environment.imported.patch makes no row of it")
     return found
@@ -65,7 +63,7 @@ def _foreign_span(span: Span) -> dict[str, Any]:
         "span_id": span.span_id,
         "type": span.type,
         "tool_name": span.tool_name,
-        "tool_input": python_call.text(json_object(span.tool_input) or {}),
+        "tool_input": call_repr(json_object(span.tool_input) or {}),
         "tool_output": span.tool_output,
         "start_ns": start,
         "end_ns": start + round(span.duration_ms * 1e6),  # there, duration_ms is this difference
@@ -107,15 +105,12 @@ def to_trace(row: Any) -> Trace:  # noqa: ANN401 - whatever stood in the line
     Raises:
         DataError: it is not a row of that format; the message names the field.
     """
-    kept: dict[str, Any] = {"format": NAME}
     try:
         trace = record(rows.convert(row))
-        patch = difference(_plain(from_trace(trace)), row)
+        written = json.loads(json.dumps(from_trace(trace)))  # tuples become lists, as in a row
+        return with_patch(trace, written, row)
     except RecursionError as error:
         raise DataError(f"not a row of AgentTrace 0.3.0: {error}") from error
-    if patch is not None:
-        kept["patch"] = patch
-    return msgspec.structs.replace(trace, environment={**trace.environment, "imported": kept})
 
 
 def record(row: rows.Row) -> Trace:
@@ -130,15 +125,10 @@ def record(row: rows.Row) -> Trace:
         spans=spans,
         llm_steps=steps,
         total_duration_ms=row.total_duration_ms,
-        metadata=shaping(row.metadata),
-        environment={**observed(row.metadata), "imported": {"format": NAME}},
+        metadata=rows.shaping(row.metadata),
+        environment={**rows.observed(row.metadata), "imported": {"format": NAME}},
         outcome=_outcome(row.spans, steps, row.metadata.get("max_steps")),
     )
-
-
-def _plain(value: dict[str, Any]) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(value))  # tuples become lists, as in a row
-    return plain
 
 
 def _own_step(step: rows.Step) -> LLMStep:
@@ -172,7 +162,7 @@ def _own_spans(spans: tuple[rows.Span, ...], steps: tuple[LLMStep, ...]) -> Iter
 
 
 def _own_span(span: rows.Span, step: LLMStep | None, call: ToolCall | None) -> Span:
-    values = python_call.arguments(span.tool_input, span.tool_name)
+    values = call_arguments(span.tool_input, span.tool_name)
     return Span(
         span_id=span.span_id,
         type="TOOL",

@@ -9,7 +9,7 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3
-from agenttrace.formats.conversation import imported
+from agenttrace.formats.patch import imported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,6 @@ COLUMNS: dict[str, str] = {
 }
 """Column → Arrow type, in the order of the released file."""
 
-_FROM_METADATA = ("dataset_name", "run_id")
 _JSON = {"spans_json": "spans", "llm_steps_json": "llm_steps", "metadata_json": "metadata"}
 _KEYS = ("trace_id", "timestamp_utc", "prompt", "model", "spans", "llm_steps", "total_duration_ms", "metadata")
 
@@ -55,16 +54,18 @@ def view(row: dict[str, Any], raw_file: str) -> dict[str, Any]:
         or not isinstance(row.get("llm_steps"), list)
     ):
         raise DataError(f"the row {row.get('trace_id')!r} has no metadata, spans or steps, as the view needs them")
+    task_id = metadata.get("task_id")
     found = {
-        **{name: row.get(name) for name in COLUMNS},
-        **{name: metadata.get(name) for name in _FROM_METADATA},
-        "task_id": metadata["task_id"] if isinstance(metadata.get("task_id"), int) else None,  # a text has no column
+        **row,
+        "dataset_name": metadata.get("dataset_name"),
+        "task_id": task_id if isinstance(task_id, int) else None,  # a text has no column
+        "run_id": metadata.get("run_id"),
         **{name: json.dumps(row[key]) for name, key in _JSON.items()},
         "tool_span_count": len(row["spans"]),
         "llm_step_count": len(row["llm_steps"]),
         "raw_file": raw_file,
     }
-    return {name: found[name] for name in COLUMNS}
+    return {name: found.get(name) for name in COLUMNS}
 
 
 def row_of(found: dict[str, Any]) -> dict[str, Any]:
@@ -104,11 +105,9 @@ def read(path: Path) -> Iterator[Trace]:
 
     try:
         with pq.ParquetFile(path) as file:
-            number = 0
-            for batch in file.iter_batches(batch_size=100):
-                for found in batch.to_pylist():
-                    number += 1
-                    yield _record(path, number, found)
+            rows = (found for batch in file.iter_batches(batch_size=100) for found in batch.to_pylist())
+            for number, found in enumerate(rows, start=1):
+                yield _record(path, number, found)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: not a Parquet file that can be read: {error}") from error
 

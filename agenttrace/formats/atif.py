@@ -1,36 +1,42 @@
-"""Agent Trajectory Interchange Format v1.7, written: what it has no field for lies in `extra.agenttrace`.
+"""Agent Trajectory Interchange Format: v1.7 is written, v1.0 to v1.8 are read.
 
 Format: RFC 0001 of Harbor and its models (`harbor.models.trajectories`). Nothing of a record is lost: what has a field
-stands there and only there, the rest in `extra` at the same level, and `atif_read` puts both together again.
+stands there and only there, the rest in `extra.agenttrace` at the same level, and reading puts both together again. Of
+a foreign trajectory, everything that a record has no place for is in `environment.imported.patch`: writing it as ATIF
+again gives it as it was.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from itertools import takewhile, zip_longest
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec import UNSET
 
-from agenttrace.formats.atif_read import NAME, SCHEMA, to_trace
+from agenttrace.errors import DataError
 from agenttrace.formats.conversation import (
-    builtins_of,
-    imported,
+    epoch_ns,
+    iso,
     json_object,
-    system_prompt,
+    opening,
     tool_schemas,
     turns,
     without_none,
 )
-from agenttrace.formats.patch import patched
-from agenttrace.formats.times import iso
+from agenttrace.formats.foreign import foreign_span, foreign_step
+from agenttrace.formats.patch import as_read, imported, with_patch
+from agenttrace.records import SCHEMA_VERSION, LLMStep, Outcome, Span, ToolCall, Trace, canonical_json, derived_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agenttrace.formats.conversation import Turn
-    from agenttrace.records import LLMStep, RunSpec, Span, Trace
+    from agenttrace.records import RunSpec
 
-__all__ = ["from_trace", "to_trace"]
-
+NAME = "atif"
+SCHEMA = "ATIF-v1.7"
 _AGENT = "agenttrace"
 _FIELDS = frozenset({"model_output", "reasoning_content", "tool_calls", "input_tokens", "output_tokens"})
 """Of a generation, what has a field of its own."""
@@ -38,17 +44,63 @@ _NULLABLE = frozenset({"counted_tokens", "answered"})
 """Where `null` is not the same as absent."""
 
 
+class _Call(msgspec.Struct):
+    tool_call_id: str
+    function_name: str
+    arguments: dict[str, Any] = {}
+    extra: dict[str, Any] | None = None
+
+
+class _Result(msgspec.Struct):
+    source_call_id: str | None = None
+    content: Any = None
+    extra: dict[str, Any] | None = None
+
+
+class _Observation(msgspec.Struct):
+    results: list[_Result]
+
+
+class _Metrics(msgspec.Struct):
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class _Step(msgspec.Struct):
+    source: Literal["system", "user", "agent"]
+    message: Any = ""
+    timestamp: str | None = None
+    reasoning_content: str | None = None
+    tool_calls: list[_Call] | None = None
+    observation: _Observation | None = None
+    metrics: _Metrics | None = None
+    extra: dict[str, Any] | None = None
+
+
+class _Agent(msgspec.Struct):
+    name: str
+    version: str = "unknown"
+    model_name: str | None = None
+
+
+class _Trajectory(msgspec.Struct):
+    schema_version: str
+    agent: _Agent
+    steps: list[_Step]
+    session_id: str | None = None
+    trajectory_id: str | None = None
+    extra: dict[str, Any] | None = None
+
+
 def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> dict[str, Any]:  # noqa: ARG001
     """Return a record as one trajectory; a trajectory that was read before is written again as it was."""
     found = _trajectory(trace, spec)
-    value = patched(found, imported(trace, NAME).get("patch"))
+    value = as_read(found, trace, NAME)
     return value if isinstance(value, dict) else found
 
 
 def _trajectory(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
-    system = system_prompt(trace, spec)
-    steps: list[dict[str, Any]] = [] if system is None else [{"source": "system", "message": system}]
-    steps.append({"source": "user", "message": trace.prompt})
+    steps: list[dict[str, Any]] = [{"source": one.role, "message": one.content} for one in opening(trace, spec)]
     for turn in turns(trace, spec):
         steps.append(_agent_step(turn))
         if turn.reminder is not None:
@@ -82,7 +134,7 @@ def _root_extra(trace: Trace) -> dict[str, Any]:
             "environment": trace.environment,
             "outcome": msgspec.to_builtins(trace.outcome),
             "span_order": [span.span_id for span in trace.spans],
-            "spans": builtins_of(strays) or None,
+            "spans": msgspec.to_builtins(strays) or None,
             "prepare_ms": None if trace.prepare_ms is UNSET else trace.prepare_ms,
         }
     )
@@ -151,3 +203,133 @@ def _totals(trace: Trace, steps: int) -> dict[str, Any]:
             "total_steps": steps,
         }
     )
+
+
+def to_trace(value: Any) -> Trace:  # noqa: ANN401 - whatever stood in the file
+    """Return a trajectory as a record.
+
+    Of foreign ones: the prompt is the user's text before the first agent step; a call's result joins it by
+    `source_call_id`; what a call cost, how long it took and its exit status are not known (`not-measured`, 0, -1);
+    `outcome.ended` is `unknown`.
+
+    Raises:
+        DataError: it is no trajectory; the message names the field.
+    """
+    try:
+        found = msgspec.convert(value, _Trajectory)
+        root = _extra(found.extra)
+        return _own(found, root) if "outcome" in root else _foreign(found, value)
+    except (msgspec.ValidationError, RecursionError, KeyError, TypeError) as error:
+        raise DataError(f"not a trajectory of {SCHEMA}: {error}") from error
+
+
+def _extra(extra: dict[str, Any] | None) -> dict[str, Any]:
+    found = (extra or {}).get(_AGENT)
+    return found if isinstance(found, dict) else {}
+
+
+def _own(found: _Trajectory, root: dict[str, Any]) -> Trace:
+    """Put a record together again from the fields and our extras."""
+    spans = [span for step in found.steps if step.source == "agent" for span in _own_spans(step)]
+    spans += msgspec.convert(root.get("spans", []), list[Span])
+    places = {span_id: place for place, span_id in enumerate(root["span_order"])}
+    fields = {
+        **root,
+        "trace_id": found.trajectory_id or "",
+        "prompt": _prompt(found.steps),
+        "model": found.agent.model_name or "",
+        "spans": sorted(spans, key=lambda span: places.get(span.span_id, len(places))),
+        "llm_steps": list(_own_steps(found.steps)),
+    }
+    return msgspec.convert(fields, Trace)
+
+
+def _own_steps(steps: list[_Step]) -> Iterator[dict[str, Any]]:
+    for step, following in zip_longest(steps, steps[1:]):
+        if step.source == "agent":
+            rest = {"duration_ms": None, "start_ns": None, "end_ns": None, **_extra(step.extra)}
+            if "answered" in rest:
+                rest["answered"] = _text(following.message) if rest["answered"] and following is not None else None
+            silent = rest.pop("no_output", False) and not step.message
+            yield {**rest, "model_output": None if silent else _text(step.message), **_said(step)}
+
+
+def _own_spans(step: _Step) -> Iterator[Span]:
+    for result in step.observation.results if step.observation else ():
+        yield msgspec.convert({**_extra(result.extra), "type": "TOOL", "tool_output": _text(result.content)}, Span)
+
+
+def _said(step: _Step) -> dict[str, Any]:
+    """Return the fields of a generation that have the same place in every trajectory."""
+    metrics = step.metrics or _Metrics()
+    return {
+        "reasoning_content": step.reasoning_content,
+        "tool_calls": None if step.tool_calls is None else tuple(map(_own_call, step.tool_calls)),
+        "input_tokens": metrics.prompt_tokens,
+        "output_tokens": metrics.completion_tokens,
+    }
+
+
+def _own_call(call: _Call) -> ToolCall:
+    text = _extra(call.extra).get("arguments")
+    arguments = text if isinstance(text, str) else json.dumps(call.arguments)
+    return ToolCall(call_id=call.tool_call_id, name=call.function_name, arguments=arguments)
+
+
+def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
+    # Not of the file's whole content: the same trajectory must keep its id when someone adds a note to it.
+    trace_id = found.trajectory_id or derived_id(NAME, found.session_id or "", _prompt(found.steps))
+    agent_steps = [step for step in found.steps if step.source == "agent"]
+    steps = tuple(
+        foreign_step(trace_id, number, model_output=_text(step.message) or None, **_said(step))
+        for number, step in enumerate(agent_steps, start=1)
+    )
+    spans = tuple(span for ours, step in zip(steps, agent_steps, strict=True) for span in _foreign_spans(ours, step))
+    system = [_text(step.message) for step in found.steps if step.source == "system"]
+    times = [moment for step in found.steps if (moment := epoch_ns(step.timestamp)) is not None]
+    trace = Trace(
+        trace_id=trace_id,
+        timestamp_utc=next((step.timestamp for step in found.steps if step.timestamp), "1970-01-01T00:00:00+00:00"),
+        prompt=_prompt(found.steps),
+        model=found.agent.model_name or "unknown",
+        spans=spans,
+        llm_steps=steps,
+        total_duration_ms=(max(times) - min(times)) / 1e6 if times else 0.0,
+        metadata={"schema_version": SCHEMA_VERSION, "source": found.schema_version, "agent": found.agent.name},
+        environment={"imported": {"format": NAME, **({"system_prompt": system[0]} if system else {})}},
+        outcome=Outcome(ended="unknown"),
+    )
+    return with_patch(trace, from_trace(trace), value)
+
+
+def _foreign_spans(ours: LLMStep, step: _Step) -> Iterator[Span]:
+    calls = {call.tool_call_id: call for call in step.tool_calls or ()}
+    for index, result in enumerate(step.observation.results if step.observation else (), start=1):
+        call = calls.get(result.source_call_id or "")
+        yield foreign_span(
+            ours,
+            span_id=derived_id(ours.step_id, "result", index),
+            tool_name=call.function_name if call else "observation",
+            tool_input=canonical_json(call.arguments).decode() if call else "{}",
+            tool_output=_text(result.content),
+            call_id=result.source_call_id,
+        )
+
+
+def _prompt(steps: list[_Step]) -> str:
+    """Return what the user said before the first agent step."""
+    before = takewhile(lambda step: step.source != "agent", steps)
+    return "\n\n".join(_text(step.message) for step in before if step.source == "user")
+
+
+def _text(content: Any) -> str:  # noqa: ANN401 - text, parts or nothing
+    """Return content as text; a part that is no text is named in its place."""
+    if isinstance(content, list):
+        return "\n".join(_part(part) for part in content)
+    return content if isinstance(content, str) else "" if content is None else json.dumps(content)
+
+
+def _part(part: Any) -> str:  # noqa: ANN401 - as above
+    if isinstance(part, dict) and isinstance(part.get("text"), str):
+        return str(part["text"])
+    return f"[{part.get('type', 'unknown') if isinstance(part, dict) else 'unknown'}]"

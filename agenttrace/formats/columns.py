@@ -11,16 +11,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, inspect
+from msgspec import UNSET, Meta, inspect
 
 from agenttrace.errors import DataError
-from agenttrace.formats.commands import first_word
-from agenttrace.formats.figures import Int  # noqa: TC001 - msgspec resolves the annotations
-from agenttrace.formats.turns import KINDS, patch_size
-from agenttrace.formats.turns import kinds as kinds_of_turns
+from agenttrace.formats.commands import KINDS, first_word, kinds_of_turns, patch_size
 from agenttrace.records import LLMStep, Span, Trace
 
 if TYPE_CHECKING:
@@ -28,6 +25,12 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""An integer that fits a column; readers take no other."""
+Count = Annotated[int, Meta(ge=0, le=2**40)]
+"""A number of tokens; the sum over any line fits a column."""
+Duration = Annotated[float, Meta(ge=0, le=1e15)]
+"""Milliseconds or seconds; the sum over any line is finite."""
 TIME = "timestamp"
 """Kind of a column that holds an instant: microseconds, UTC."""
 TABLES = ("runs", "steps", "spans")
@@ -69,13 +72,14 @@ _REPEATED = frozenset(
     }
 )  # fmt: skip
 """Columns of texts that repeat: categories of a frame."""
-_PLAIN: dict[type[inspect.Type], str] = {
+PLAIN: dict[type[inspect.Type], str] = {
     inspect.IntType: "int64",
     inspect.FloatType: "double",
     inspect.StrType: "string",
     inspect.BoolType: "bool",
     inspect.LiteralType: "string",
 }
+"""Type of a field → alias of the Arrow type of its column."""
 
 
 class Hardware(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -170,8 +174,8 @@ def kinds(table: str, *, texts: bool = True) -> dict[str, str]:
         table: one of `TABLES`.
         texts: with the columns of `LONG` fields.
     """
-    columns = _columns(table, texts=texts) + (_known() if table == "runs" else ())
-    return {**_LEADING[table], **{column.name: column.kind for column in columns}, **_COMPUTED[table]}
+    fields = {column.name: column.kind for column in _columns(table, texts=texts)}
+    return {**_LEADING[table], **fields, **_COMPUTED[table]}
 
 
 def schema(table: str, *, texts: bool = True) -> pa.Schema:
@@ -216,28 +220,28 @@ def _array(values: Any, kind: pa.DataType) -> pa.Array:  # noqa: ANN401 - a list
     return pa.array(values, type=kind)
 
 
+_PARTS: dict[str, tuple[tuple[tuple[str, ...], type], ...]] = {
+    "runs": ((("trace",), Trace), (("known",), Known)),
+    "steps": (((), LLMStep),),
+    "spans": (((), Span),),
+}
+"""Where the structures lie whose fields are columns, from an `Entry` (`runs`), a step or a span."""
+
+
 @cache
 def _columns(table: str, *, texts: bool) -> tuple[Column, ...]:
-    shape = inspect.type_info({"runs": Trace, "steps": LLMStep, "spans": Span}[table])
-    given = {*_LEADING[table], *_COMPUTED[table]}
+    given = {*_LEADING[table], *_COMPUTED[table], "dataset_name", "task_id_json"}
+    found = [column for way, kind in _PARTS[table] for column in _flat(inspect.type_info(kind), way, ())]
     return tuple(
-        column
-        for column in _flat(shape, (), ())
-        if column.name not in given and (texts or not LONG.intersection(column.path))
+        column for column in found if column.name not in given and (texts or not LONG.intersection(column.path))
     )
-
-
-@cache
-def _known() -> tuple[Column, ...]:
-    given = {"dataset_name", "task_id_json", *_COMPUTED["runs"]}
-    return tuple(column for column in _flat(inspect.type_info(Known), (), ()) if column.name not in given)
 
 
 def _flat(shape: inspect.Type, path: tuple[str, ...], named: tuple[str, ...]) -> Iterator[Column]:
     """Yield the columns of a structure; `spans` and `llm_steps` are tables of their own."""
     if not isinstance(shape, inspect.StructType):
         return
-    inner = {field.name: _bare(field.type) for field in shape.fields if field.name not in {"spans", "llm_steps"}}
+    inner = {field.name: bare(field.type) for field in shape.fields if field.name not in {"spans", "llm_steps"}}
     types = [kind.cls for kind in inner.values() if isinstance(kind, inspect.StructType)]
     for field, kind in inner.items():
         name = "_".join((*named, field))
@@ -245,19 +249,19 @@ def _flat(shape: inspect.Type, path: tuple[str, ...], named: tuple[str, ...]) ->
             yield from _flat(kind, (*path, field), (*named, field) if types.count(kind.cls) > 1 else named)
         elif name == "timestamp_utc":
             yield Column(name, TIME, (*path, field), as_json=False)
-        elif type(kind) in _PLAIN:
-            yield Column(name, _PLAIN[type(kind)], (*path, field), as_json=False)
+        elif type(kind) in PLAIN:
+            yield Column(name, PLAIN[type(kind)], (*path, field), as_json=False)
         else:
             yield Column(f"{name}_json", "string", (*path, field), as_json=True)
 
 
-def _bare(shape: inspect.Type) -> inspect.Type:
+def bare(shape: inspect.Type) -> inspect.Type:
     """Return a type without marks and without `None`."""
     if isinstance(shape, inspect.Metadata):
-        return _bare(shape.type)
+        return bare(shape.type)
     if isinstance(shape, inspect.UnionType):
         inner = [item for item in shape.types if not isinstance(item, inspect.NoneType)]
-        return _bare(inner[0]) if len(inner) == 1 else shape
+        return bare(inner[0]) if len(inner) == 1 else shape
     return shape
 
 
@@ -305,8 +309,7 @@ def _instant(given: datetime | str) -> datetime:
 def _runs(batch: Sequence[Entry], *, texts: bool) -> dict[str, Any]:
     traces, known = [entry.trace for entry in batch], [entry.known for entry in batch]
     return {
-        **_read(_columns("runs", texts=texts), traces, absent=texts),
-        **_read(_known(), known),
+        **_read(_columns("runs", texts=texts), batch, absent=texts),
         "run": [entry.run for entry in batch],
         "file": [entry.file for entry in batch],
         "line": [entry.line for entry in batch],

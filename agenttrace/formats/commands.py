@@ -1,18 +1,34 @@
-"""Names what a tool call ran: the first word of its command."""
+"""What tool calls ran, and what came of them: inputs, first words of commands, kinds of observations, sizes of patches.
+
+AgentTrace 0.3.0 stores inputs as the Python repr of a call: `kwargs={...}`, `args=(...)`, or both joined. It comes from
+a model and can be anything, so it is parsed as literals only, below a size, and never evaluated.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
+import threading
+import warnings
+from collections import Counter
 from functools import lru_cache
+from typing import Any
 
 import msgspec
-
-from agenttrace.formats import python_call
 
 _WORD = re.compile(r"\s*(?:[A-Za-z_]\w*=(?:'[^']*'|\"[^\"]*\"|[^\s'\"])*\s+)*([^\s;|&<>(){}'\"`$]+)")
 """Skips leading assignments (`LC_ALL=C sort`); the word ends where the shell's grammar ends it."""
 _LONGEST = 40
 _SHORT = 400
+NOT_FOUND = 127
+"""Exit status of the shell for a command that does not exist; all that an execution-free sandbox says to an attempt."""
+KINDS = ("useful", "empty", "not_found", "timeout", "format_error")
+_HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+
+LONGEST = 1 << 20
+"""Characters of a text that is parsed; a parser's memory is many times its input's."""
+_POSITIONAL = {"bash": "command", "python_interpreter": "code", "final_answer": "answer"}
+_PARSING = threading.Lock()
 
 
 class _Arguments(msgspec.Struct):
@@ -54,5 +70,83 @@ def command_of(tool_input: str) -> str | None:
 def _released(tool_input: str) -> str | None:
     if not tool_input.startswith(("kwargs=", "args=")):
         return None
-    command = (python_call.arguments(tool_input, "bash") or {}).get("command")
+    command = (call_arguments(tool_input, "bash") or {}).get("command")
     return command if isinstance(command, str) else None
+
+
+def kinds_of_turns(trace: Any) -> dict[str, int] | None:  # noqa: ANN401 - a `Trace` or what has its fields
+    """Return how many turns of a trace had which kind of observation; `None` where a turn is not a block of commands.
+
+    `useful` printed something, `empty` nothing, `not_found` asked for a command that does not exist, `timeout` was
+    stopped, `format_error` had no command.
+    """
+    if not trace.llm_steps or not isinstance(trace.llm_steps[0].blocks, int):
+        return None
+    spans = {span.parent_span_id: span for span in trace.spans}
+    return {**dict.fromkeys(KINDS, 0), **Counter(_kind(spans.get(step.step_id)) for step in trace.llm_steps)}
+
+
+def _kind(span: Any) -> str:  # noqa: ANN401 - a `Span`, or `None`
+    if span is None:
+        return "format_error"
+    if span.status == "timeout":
+        return "timeout"
+    if span.exit_code == NOT_FOUND:
+        return "not_found"
+    return "useful" if any(stream and stream.bytes_total for stream in (span.stdout, span.stderr)) else "empty"
+
+
+def patch_size(patch: str) -> tuple[int, int]:
+    """Return how many files a `git diff` changes, and how many lines it adds or removes.
+
+    Lines are told from headers by the counts of their hunk, so a removed line that begins with `--` counts.
+    """
+    files = lines = old = new = 0
+    for line in patch.split("\n"):
+        if old or new:
+            old -= line[:1] in {" ", "-"}
+            new -= line[:1] in {" ", "+"}
+            lines += line[:1] in {"+", "-"}
+        elif found := _HUNK.match(line):
+            old, new = (1 if count is None else int(count) for count in found.groups())
+        else:
+            files += line.startswith("diff --git ")
+    return files, lines
+
+
+def call_arguments(text: str, tool: str) -> dict[str, Any] | None:
+    """Return the arguments of a Python call as a JSON object, or `None` when the text is no such repr.
+
+    A single positional argument of a known tool gets its parameter's name.
+    """
+    if len(text) > LONGEST:
+        return None
+    try:
+        with _PARSING, warnings.catch_warnings():  # filters are the whole process's
+            warnings.simplefilter("ignore")  # a backslash in a text is not ours to warn of
+            call = ast.parse(f"f({text})", mode="eval").body
+        if not isinstance(call, ast.Call) or call.args:
+            return None
+        parts = {part.arg: ast.literal_eval(part.value) for part in call.keywords}
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return None
+    positional, named = parts.pop("args", ()), parts.pop("kwargs", {})
+    if parts or not isinstance(positional, tuple) or not isinstance(named, dict):
+        return None
+    if len(positional) == 1 and tool in _POSITIONAL and _POSITIONAL[tool] not in named:
+        named, positional = {_POSITIONAL[tool]: positional[0], **named}, ()
+    return named if not positional and _is_json(named) else None
+
+
+def _is_json(value: dict[str, Any]) -> bool:
+    """Return whether JSON gives a Python literal back: no other types, no NaN, no half of a surrogate pair."""
+    try:
+        found: bool = msgspec.json.decode(msgspec.json.encode(value)) == value
+    except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
+        return False
+    return found
+
+
+def call_repr(values: dict[str, Any]) -> str:
+    """Return the repr of a call with these keyword arguments."""
+    return f"kwargs={values!r}"

@@ -7,28 +7,23 @@ earlier reading kept of a foreign file, they are not known and are left out.
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
+from agenttrace.formats.patch import imported
 from agenttrace.records import BashBlockSpec, OtherAgentSpec, ToolCallingSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from agenttrace.records import LLMStep, RunSpec, Span, ToolCall, Trace
 
 Json = Any
 """A JSON value as Python has it."""
-
-
-class Turn(NamedTuple):
-    """One generation, the calls of it that have a span, in order, and what answered a reply without one, if known."""
-
-    step: LLMStep
-    spans: tuple[Span, ...]
-    reminder: str | None
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Message(NamedTuple):
@@ -45,17 +40,40 @@ class Message(NamedTuple):
         return () if self.step is None else self.step.tool_calls or ()
 
 
+class Turn(NamedTuple):
+    """One generation.
+
+    Attributes:
+        heard: what it read and the one before it had not: increments, never the history again.
+        step: the generation.
+        spans: its calls that have a span, in order.
+        reminder: what answered a reply without a usable call, if that is known.
+    """
+
+    heard: list[Message]
+    step: LLMStep
+    spans: list[Span]
+    reminder: str | None
+
+    @property
+    def answers(self) -> list[Message]:
+        """What came back."""
+        found = [Message("tool", span.tool_output, span=span) for span in self.spans]
+        return found if self.reminder is None else [*found, Message("user", self.reminder)]
+
+
 def messages(trace: Trace, spec: RunSpec | None = None) -> list[Message]:
     """Return the conversation of a record, results of its last calls included, which no generation has read."""
-    system = system_prompt(trace, spec)
-    found = [] if system is None else [Message("system", system)]
-    found.append(Message("user", trace.prompt))
+    found = opening(trace, spec)
     for turn in turns(trace, spec):
-        found.append(Message("assistant", turn.step.model_output or "", step=turn.step))
-        found += [Message("tool", span.tool_output, span=span) for span in turn.spans]
-        if turn.reminder is not None:
-            found.append(Message("user", turn.reminder))
+        found += [Message("assistant", turn.step.model_output or "", step=turn.step), *turn.answers]
     return found
+
+
+def opening(trace: Trace, spec: RunSpec | None) -> list[Message]:
+    """Return what stands before the first generation: the system prompt, where it is known, and the task."""
+    system = system_prompt(trace, spec)
+    return [*([] if system is None else [Message("system", system)]), Message("user", trace.prompt)]
 
 
 def turns(trace: Trace, spec: RunSpec | None = None) -> list[Turn]:
@@ -67,10 +85,11 @@ def turns(trace: Trace, spec: RunSpec | None = None) -> list[Turn]:
     spans: list[list[Span]] = [[] for _ in trace.llm_steps]
     for span in trace.spans if spans else ():
         spans[owner.get(span.parent_span_id or "", owner.get(f"call {span.call_id}", last))].append(span)
-    return [
-        Turn(step, tuple(found), _reminder(step, spec, is_last=number == last))
-        for number, (step, found) in enumerate(zip(trace.llm_steps, spans, strict=True))
-    ]
+    found: list[Turn] = []
+    for number, step in enumerate(trace.llm_steps):
+        heard = found[-1].answers if found else opening(trace, spec)
+        found.append(Turn(heard, step, spans[number], _reminder(step, spec, is_last=number == last)))
+    return found
 
 
 def _reminder(step: LLMStep, spec: RunSpec | None, *, is_last: bool) -> str | None:
@@ -114,12 +133,6 @@ def in_text(trace: Trace, spec: RunSpec | None) -> bool:
     return any(step.blocks is not UNSET for step in trace.llm_steps)
 
 
-def imported(trace: Trace, name: str | None = None) -> dict[str, Json]:
-    """Return what reading a foreign file (of the format of that name) kept; empty for records from elsewhere."""
-    kept = trace.environment.get("imported")
-    return kept if isinstance(kept, dict) and name in {None, kept.get("format")} else {}
-
-
 def json_object(text: str) -> dict[str, Json] | None:
     """Return a JSON text as an object, or `None` when it is none or cannot be written again."""
     try:
@@ -135,11 +148,27 @@ def without_none(value: Mapping[str, Json]) -> dict[str, Json]:
     return {key: item for key, item in value.items() if item is not None}
 
 
-def builtins_of(records: Iterator[object] | tuple[object, ...]) -> list[Json]:
-    """Return records as JSON values."""
-    return [msgspec.to_builtins(record) for record in records]
+def spoken(call: ToolCall) -> Json:
+    """Return the arguments of a call: the object, or the text where it is none."""
+    values = json_object(call.arguments)
+    return call.arguments if values is None else values
 
 
-def compact(value: Json) -> str:
-    """Return JSON text, ASCII, for attributes that hold JSON as text."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+def epoch_ns(timestamp: str | None) -> int | None:
+    """Return the instant of an ISO 8601 text (UTC where it names no offset), to the microsecond."""
+    try:
+        moment = datetime.fromisoformat(timestamp or "")
+        since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    except (ValueError, OverflowError):
+        return None
+    return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
+
+
+def iso(moment_ns: int | None) -> str | None:
+    """Return ISO 8601 text with microseconds and offset."""
+    if moment_ns is None:
+        return None
+    try:
+        return (_EPOCH + timedelta(microseconds=moment_ns // 1000)).isoformat(timespec="microseconds")
+    except OverflowError:
+        return None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,7 +19,6 @@ from agenttrace.store.read import DamagedFileError, decode, read_run_spec, run_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
     from types import ModuleType
 
     from agenttrace.records import Trace
@@ -96,7 +96,7 @@ def _counted(format_: str, records: Iterator[Sourced], target: Path, name: str) 
             counts: dict[str, int] = module.write(records, target)
         return {name: sum(counts.values())} if target.is_file() else counts
     if found.layout == "rows":
-        from agenttrace.formats.arrow import TableFile  # noqa: PLC0415 - pyarrow
+        from agenttrace.formats.tables import TableFile  # noqa: PLC0415 - pyarrow
 
         with TableFile(target, module.schema(format_)) as table:
             for record in records:
@@ -197,14 +197,12 @@ def new_folder(output: Path) -> Iterator[Path]:
     made = not output.exists()
     try:
         output.mkdir(parents=True, exist_ok=True)
-        temporary = output / f".{os.getpid()}.tmp"
-        temporary.mkdir()
         try:
-            yield temporary
-            for path in sorted(temporary.iterdir()):
-                path.replace(output / path.name)
+            with TemporaryDirectory(prefix=".", suffix=".tmp", dir=output, ignore_cleanup_errors=True) as temporary:
+                yield Path(temporary)
+                for path in sorted(Path(temporary).iterdir()):
+                    path.replace(output / path.name)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
             if made:
                 with suppress(OSError):  # not empty: all went well
                     output.rmdir()

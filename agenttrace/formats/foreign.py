@@ -1,21 +1,27 @@
-"""Reads one JSON value of whatever format: it says itself what it is."""
+"""Reads one JSON value of whatever format, which says itself what it is; what no other format says is not known."""
 
 from __future__ import annotations
 
 import json
-import math
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.records import Trace, rollout_1_0
+from agenttrace.records import NOT_MEASURED, LLMStep, Span, Trace, derived_id, rollout_1_0
 from agenttrace.store.opening import opened, other_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from agenttrace.records import RunSpec
+
+
+def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> Trace:  # noqa: ARG001 - as all formats
+    """Return a record as it is: what other formats are read into."""
+    return trace
 
 
 def to_trace(raw: Any) -> Trace:  # noqa: ANN401 - parsed JSON
@@ -58,21 +64,10 @@ def parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
             raise
         try:
             # The standard library takes half a pair as it is: written to a file it would be an error much later.
-            found = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-            return json.loads(
-                json.dumps(found, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-            )
+            found = json.dumps(json.loads(text), ensure_ascii=False, allow_nan=False)
+            return json.loads(found.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
         except ValueError:
             raise error from None
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _refuse(text)
-
-
-def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def read_whole(path: Path) -> Iterator[Trace]:
@@ -94,3 +89,30 @@ def read_whole(path: Path) -> Iterator[Trace]:
                 raise DataError(f"{path}, value {number}: {error}") from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON: {error}") from error
+
+
+def foreign_step(trace_id: str, number: int, **known: Any) -> LLMStep:  # noqa: ANN401 - fields of a step
+    """Return a generation of a format that has no times; `known` are the fields that it has."""
+    return LLMStep(
+        step_id=derived_id(trace_id, "step", number),
+        step_number=number,
+        duration_ms=None,
+        start_ns=None,
+        end_ns=None,
+        **known,
+    )
+
+
+def foreign_span(step: LLMStep, *, exit_code: int = -1, **known: Any) -> Span:  # noqa: ANN401 - fields of a span
+    """Return a call of a generation, of a format that has neither times nor costs; `known` are the fields it has."""
+    return Span(
+        type="TOOL",
+        start_ns=None,
+        end_ns=None,
+        duration_ms=0.0,
+        telemetry=NOT_MEASURED,
+        exit_code=exit_code,
+        parent_span_id=step.step_id,
+        status="ok",
+        **known,
+    )

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.formats.conversation import json_object, messages, without_none
-from agenttrace.formats.times import epoch_ns, iso
+from agenttrace.formats.conversation import epoch_ns, iso, json_object, messages, without_none
 from agenttrace.records import derived_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from agenttrace.formats import Sourced
@@ -87,7 +86,7 @@ def _sample(record: Sourced, number: int) -> dict[str, Any]:
     solved = trace.outcome.solved
     explanation = "; ".join(f"{judged.aspect}: {judged.verdict} ({judged.method})" for judged in trace.outcome.verdicts)
     score = {"value": "C" if solved else "I", "answer": answer, "explanation": explanation}
-    usage = _usage(trace)
+    usage = _usage(trace.llm_steps)
     return without_none(
         {
             "id": number,
@@ -152,8 +151,6 @@ def _model_event(
     trace: Trace, step: LLMStep, heard: list[dict[str, Any]], said: dict[str, Any], started: int
 ) -> dict[str, Any]:
     choice = {"message": said, "stop_reason": _STOP.get(step.finish_reason or "", "unknown")}
-    read, written = step.input_tokens or 0, step.output_tokens or 0
-    usage = {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
     return {
         "event": "model",
         "uuid": step.step_id,
@@ -163,7 +160,7 @@ def _model_event(
         "tools": [],
         "tool_choice": "auto",
         "config": {},
-        "output": {"model": trace.model, "choices": [choice], "usage": usage},
+        "output": {"model": trace.model, "choices": [choice], "usage": _usage((step,))},
         "metadata": without_none({"duration_ms": step.duration_ms, "finish_reason": step.finish_reason}),
     }
 
@@ -199,7 +196,7 @@ def _start(trace: Trace | None) -> str:
     return iso(epoch_ns(trace.timestamp_utc) if trace else 0) or "1970-01-01T00:00:00+00:00"
 
 
-def _usage(trace: Trace) -> dict[str, int]:
-    read = sum(step.input_tokens or 0 for step in trace.llm_steps)
-    written = sum(step.output_tokens or 0 for step in trace.llm_steps)
+def _usage(steps: Sequence[LLMStep]) -> dict[str, int]:
+    read = sum(step.input_tokens or 0 for step in steps)
+    written = sum(step.output_tokens or 0 for step in steps)
     return {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}

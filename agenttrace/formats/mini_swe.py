@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
 
+from agenttrace.agents.bash_block import blocks
 from agenttrace.errors import DataError
-from agenttrace.formats.conversation import imported, json_object, system_prompt, turns, without_none
-from agenttrace.formats.patch import difference, patched
+from agenttrace.formats.conversation import json_object, opening, turns, without_none
+from agenttrace.formats.foreign import foreign_span, foreign_step
+from agenttrace.formats.patch import as_read, imported, with_patch
 from agenttrace.records import (
-    NOT_MEASURED,
     SCHEMA_VERSION,
     BashBlockSpec,
     LLMStep,
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
 NAME = "mini-swe-agent-1"
 VERSION = "1.17.5"
-_BLOCK = re.compile(r"```bash\s*\n(.*?)\n```", re.DOTALL)
 _RETURN_CODE = re.compile(r"<returncode>(-?\d{1,9})</returncode>")
 _YEAR_10000 = 253_402_300_800
 """Seconds; what is later is no time."""
@@ -76,12 +77,9 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     another tool a block named after the tool, which mini-swe-agent would not run; the answers to all calls of a
     generation are one user message. `submission` is the patch of a checkout, where there is one.
     """
-    kept = imported(trace, NAME)
-    system = system_prompt(trace, spec)
-    found: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
-    found.append({"role": "user", "content": trace.prompt})
+    found: list[dict[str, Any]] = [{"role": one.role, "content": one.content} for one in opening(trace, spec)]
     for turn in turns(trace, spec):
-        found += _turn(turn, plain=bool(kept))
+        found += _turn(turn, plain=bool(imported(trace, NAME)))
     outcome = trace.outcome
     value = {
         "info": {
@@ -101,16 +99,8 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
         "trajectory_format": NAME,
         "instance_id": str(trace.metadata.get("task_name") or trace.trace_id),
     }
-    again = patched(value, kept.get("patch"))
+    again = as_read(value, trace, NAME)
     return again if isinstance(again, dict) else value
-
-
-def file_name(trace: Trace) -> str:
-    """Return `TASK__INDEX.traj.json`, as its batches name files; what may not be in a file name becomes `-`."""
-    known = trace.metadata
-    task = str(known.get("task_name") or known.get("task_id") or "")
-    task = re.sub(r"[^A-Za-z0-9._+-]+", "-", task).lstrip(".-") or "task"
-    return f"{task[:180]}__{known.get('rollout_index') or 0}.traj.json"
 
 
 def _config(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
@@ -133,12 +123,12 @@ def _config(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
 def _turn(turn: Turn, *, plain: bool) -> list[dict[str, Any]]:
     step = turn.step
     parts = [step.model_output] if step.model_output else []
-    shown = _BLOCK.findall(step.model_output or "")
+    shown = blocks(step.model_output or "")
     for call in (step.tool_calls or ()) if step.blocks is UNSET else ():
         values = json_object(call.arguments) or {}
         command = values.get("command")
         is_bash = call.name == "bash" and isinstance(command, str)
-        if not (is_bash and isinstance(command, str) and command.strip() in (block.strip() for block in shown)):
+        if not (is_bash and isinstance(command, str) and command.strip() in shown):
             parts.append(f"```{'bash' if is_bash else call.name}\n{command if is_bash else call.arguments}\n```")
     said: dict[str, Any] = {"role": "assistant", "content": "\n\n".join(parts)}
     if step.end_ns is not None:
@@ -191,7 +181,6 @@ def _trace(found: _File, value: dict[str, Any]) -> Trace:
     steps, spans = _turns(rest, trace_id)
     given = (message.timestamp for message in found.messages)
     times = [time for time in given if time is not None and 0 <= time < _YEAR_10000]
-    kept: dict[str, Any] = {"format": NAME, **({} if system is None else {"system_prompt": system})}
     trace = Trace(
         trace_id=trace_id,
         timestamp_utc=_iso(times[0] if times else 0.0),
@@ -203,73 +192,62 @@ def _trace(found: _File, value: dict[str, Any]) -> Trace:
         metadata=without_none(
             {"schema_version": SCHEMA_VERSION, "source": NAME, "task_name": found.instance_id},
         ),
-        environment={"imported": kept},
+        environment={"imported": without_none({"format": NAME, "system_prompt": system})},
         outcome=Outcome(
             ended=_ENDED.get(info.exit_status or "", "unknown"),
             detail=info.exit_status,
             final_answer=info.submission or None if info.exit_status == "Submitted" else None,
         ),
     )
-    patch = difference(from_trace(trace), value)
-    return msgspec.structs.replace(trace, environment={"imported": {**kept, **({"patch": patch} if patch else {})}})
+    return with_patch(trace, from_trace(trace), value)
 
 
 def _turns(rest: list[_Message], trace_id: str) -> tuple[list[LLMStep], list[Span]]:
     steps: list[LLMStep] = []
     spans: list[Span] = []
-    for place, message in enumerate(rest):
+    for message, following in zip_longest(rest, rest[1:]):
         if message.role != "assistant":
             continue
-        number = len(steps) + 1
-        blocks = [block.strip() for block in _BLOCK.findall(_text(message.content))]
-        call = ToolCall(
-            call_id=f"call_{number}_1",
-            name="bash",
-            arguments=canonical_json({"command": blocks[0] if blocks else ""}).decode(),
-        )
-        following = rest[place + 1] if place + 1 < len(rest) else None
         answer = _text(following.content) if following is not None and following.role == "user" else None
-        step = _step(message, call if len(blocks) == 1 else None, number, trace_id)
-        if len(blocks) == 1 and answer is not None:
-            spans.append(_span(answer, call, step, trace_id))
-        answered = answer if len(blocks) != 1 else None
-        steps.append(msgspec.structs.replace(step, counted_tokens=None, blocks=len(blocks), answered=answered))
+        step = _step(message, answer, len(steps) + 1, trace_id)
+        steps.append(step)
+        if step.tool_calls and answer is not None:
+            spans.append(_span(answer, step.tool_calls[0], step, trace_id))
     return steps, spans
 
 
-def _step(message: _Message, call: ToolCall | None, number: int, trace_id: str) -> LLMStep:
+def _step(message: _Message, answer: str | None, number: int, trace_id: str) -> LLMStep:
+    found = blocks(_text(message.content))
     usage = _at(message.extra, "response", "usage") or _at(message.extra, "agenttrace", "usage")
     reasoning = _at(message.extra, "agenttrace", "reasoning_content")
-    return LLMStep(
-        step_id=derived_id(trace_id, "step", number),
-        step_number=number,
+    calls = None
+    if len(found) == 1:
+        arguments = canonical_json({"command": found[0]}).decode()
+        calls = (ToolCall(call_id=f"call_{number}_1", name="bash", arguments=arguments),)
+    return foreign_step(
+        trace_id,
+        number,
         model_output=_text(message.content) or None,
         reasoning_content=reasoning if isinstance(reasoning, str) else None,
-        tool_calls=None if call is None else (call,),
-        duration_ms=None,
+        tool_calls=calls,
         input_tokens=_count(usage, "prompt_tokens"),
         output_tokens=_count(usage, "completion_tokens"),
-        start_ns=None,
-        end_ns=None,
+        counted_tokens=None,
+        blocks=len(found),
+        answered=None if calls else answer,
     )
 
 
 def _span(text: str, call: ToolCall, step: LLMStep, trace_id: str) -> Span:
     code = _RETURN_CODE.search(text[:200])
-    return Span(
+    return foreign_span(
+        step,
         span_id=derived_id(trace_id, call.call_id),
-        type="TOOL",
         tool_name=call.name,
         tool_input=call.arguments,
         tool_output=text,
-        start_ns=None,
-        end_ns=None,
-        duration_ms=0.0,
-        telemetry=NOT_MEASURED,
         exit_code=int(code[1]) if code else -1,
-        parent_span_id=step.step_id,
         call_id=call.call_id,
-        status="ok",
     )
 
 

@@ -1,4 +1,4 @@
-"""The difference between two JSON values, as a JSON value: what a format cannot carry is kept by it.
+"""What reading a foreign format keeps in `environment.imported`: the difference to what is written of the record.
 
 A patch is `{"is": value}` (another value), `{"keys": [...], "in": {key: patch}}` (an object: its keys in order, and
 what differs below) or `{"at": {index: patch}}` (a list of the same length). Types count: 1 is not 1.0 and not true.
@@ -6,7 +6,12 @@ what differs below) or `{"at": {index: patch}}` (a list of the same length). Typ
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:
+    from agenttrace.records import Trace
 
 Json = Any
 """A JSON value as Python has it."""
@@ -47,3 +52,23 @@ def patched(value: Json, patch: dict[str, Json] | None) -> Json:
     if isinstance(value, list) and isinstance(at := patch.get("at"), dict):
         return [patched(item, at.get(str(index))) for index, item in enumerate(value)]
     return value
+
+
+def imported(trace: Trace, name: str | None = None) -> dict[str, Json]:
+    """Return what reading a foreign file (of the format of that name) kept; empty for records from elsewhere."""
+    kept = trace.environment.get("imported")
+    return kept if isinstance(kept, dict) and name in {None, kept.get("format")} else {}
+
+
+def with_patch(trace: Trace, written: Json, read: Json) -> Trace:
+    """Return a record that was read of a value, with the patch that makes this value of what is written of it."""
+    patch = difference(written, read)
+    if patch is None:
+        return trace
+    kept = {**trace.environment["imported"], "patch": patch}
+    return msgspec.structs.replace(trace, environment={**trace.environment, "imported": kept})
+
+
+def as_read(value: dict[str, Json], trace: Trace, name: str) -> Json:
+    """Return what is written of a record as it was read, if it was read from the format of that name."""
+    return patched(value, imported(trace, name).get("patch"))

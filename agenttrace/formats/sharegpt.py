@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.formats.conversation import in_text, json_object, messages, tool_schemas
+from agenttrace.formats.conversation import in_text, messages, spoken, tool_schemas
 
 if TYPE_CHECKING:
     from agenttrace.formats.conversation import Message
@@ -53,11 +53,7 @@ def _text(message: Message, *, plain: bool) -> str:
     thinks = message.step.reasoning_content if message.step else None
     parts = [f"<think>\n{thinks.strip()}\n</think>\n"] if thinks else []
     parts += [message.content] if message.content else []
-    parts += [f"<tool_call>\n{_call(call.name, call.arguments)}\n</tool_call>" for call in message.calls if not plain]
+    for call in () if plain else message.calls:
+        said = json.dumps({"name": call.name, "arguments": spoken(call)}, ensure_ascii=False)
+        parts.append(f"<tool_call>\n{said}\n</tool_call>")
     return "\n".join(parts)
-
-
-def _call(name: str, arguments: str) -> str:
-    """Return a call as JSON; arguments that are no object stay the text that they are."""
-    values = json_object(arguments)
-    return json.dumps({"name": name, "arguments": arguments if values is None else values}, ensure_ascii=False)

@@ -1,25 +1,156 @@
-"""Writes the three flat tables (`columns`) as Parquet, row group by row group, so that memory stays bounded."""
+"""Parquet files written row group by row group, so that memory stays bounded however many records come.
+
+A table is one file, or numbered ones; the three flat tables (`columns`) are written together.
+"""
 
 from __future__ import annotations
 
 from contextlib import ExitStack
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
-from agenttrace.formats.columns import TABLES, entry, kinds, schema, tables
+from agenttrace.errors import DataError, UsageError
+from agenttrace.formats.columns import TABLES, entry, schema, tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import pyarrow as pa
 
     from agenttrace.formats import Sourced
-    from agenttrace.formats.arrow import TableFile
 
-__all__ = ["TABLES", "kinds", "write", "write_batches", "write_to"]
+ROWS = 10_000
+"""Rows of a file of `Shards`, as in the published sets."""
+GROUP_ROWS = 1000
+GROUP_BYTES = 16 << 20
+"""A row group is written when it has that many rows or that much text."""
 _BATCH = 16
 """Whole records held at a time."""
+
+
+class TableFile:
+    """One Parquet file (zstd) being written.
+
+    Attributes:
+        rows: rows so far.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        import pyarrow.parquet as pq  # noqa: PLC0415 - heavy
+
+        self.schema = schema
+        self.rows = 0
+        self._path = path
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_statistics=True)
+        self._waiting: list[dict[str, Any]] = []
+        self._tables: list[pa.Table] = []
+        self._held = self._size = 0
+
+    def add(self, row: dict[str, Any], size: int | None = None) -> None:
+        """Take one row of about `size` bytes of text; without it, the texts of its columns are counted.
+
+        Raises:
+            DataError: a value does not fit its column.
+        """
+        self._waiting.append(row)
+        size = sum(len(value) for value in row.values() if isinstance(value, str)) if size is None else size
+        self._hold(1, size)
+
+    def add_table(self, table: pa.Table) -> None:
+        """Take rows that are in columns already; a file takes either these or single rows."""
+        self._tables.append(table)
+        self._hold(table.num_rows, table.nbytes)
+
+    def _hold(self, rows: int, size: int) -> None:
+        self._held += rows
+        self._size += size
+        if self._held >= GROUP_ROWS or self._size >= GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        import pyarrow as pa  # noqa: PLC0415
+
+        if self._waiting:
+            try:
+                self._tables.append(pa.Table.from_pylist(self._waiting, schema=self.schema))
+            except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
+                raise DataError(f"{self._path.name}: a value does not fit its column: {error}") from error
+        if self._tables:
+            table = pa.concat_tables(self._tables).combine_chunks()
+            self._writer.write_table(table)
+            self.rows += table.num_rows
+        self._waiting, self._tables = [], []
+        self._held = self._size = 0
+
+    def note(self, facts: dict[str, str]) -> None:
+        """Put facts into the file's own metadata."""
+        self._writer.add_key_value_metadata(facts)
+
+    def close(self) -> None:
+        """Write what is left and the file's end."""
+        self._flush()
+        self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._writer.close()
+
+
+class Shards:
+    """A folder of `train-NNNNN-of-NNNNN.parquet`; their number is known, and the names are final, when it is closed.
+
+    Args:
+        folder: to be made.
+        schema: of every file.
+        rows_per_shard: rows of every file but the last.
+
+    Attributes:
+        rows: rows so far.
+
+    Raises:
+        UsageError: `rows_per_shard` is not positive.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema, *, rows_per_shard: int = ROWS) -> None:
+        if rows_per_shard < 1:
+            raise UsageError(f"--rows-per-shard {rows_per_shard}: expected 1 or more")
+        folder.mkdir(parents=True)
+        self.schema = schema
+        self.rows = 0
+        self._folder = folder
+        self._nested = any("<" in str(field.type) for field in schema)
+        self._most = rows_per_shard
+        self._files = [self._next(0)]
+
+    def _next(self, number: int) -> TableFile:
+        return TableFile(self._folder / f"{number:05}.part", self.schema)
+
+    def add(self, row: dict[str, Any], size: int) -> None:
+        """Take one row of a record of about `size` bytes; a table without nested columns counts its own texts.
+
+        Raises:
+            DataError: a value does not fit its column.
+        """
+        if self.rows and self.rows % self._most == 0:
+            self._files[-1].close()
+            self._files.append(self._next(len(self._files)))
+        self._files[-1].add(row, size if self._nested else None)
+        self.rows += 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Write what is left and give the files their names; a table without a row is one empty file."""
+        self._files[-1].__exit__(kind)
+        for number, path in enumerate(sorted(self._folder.iterdir())):
+            path.replace(self._folder / f"train-{number:05}-of-{len(self._files):05}.parquet")
 
 
 def write(records: Iterable[Sourced], output: Path) -> dict[str, int]:
@@ -34,13 +165,8 @@ def write(records: Iterable[Sourced], output: Path) -> dict[str, int]:
 
 def write_to(records: Iterable[Sourced], paths: dict[str, Path]) -> dict[str, TableFile]:
     """Write the three tables to the given paths and return the closed files, which know their rows and bytes."""
-    return write_batches(_batches(records), paths)
-
-
-def _batches(records: Iterable[Sourced]) -> Iterator[dict[str, pa.Table]]:
     entries = (entry(number, record.source, record.trace) for number, record in enumerate(records))
-    while batch := list(islice(entries, _BATCH)):
-        yield tables(batch)
+    return write_batches(map(tables, iter(lambda: list(islice(entries, _BATCH)), [])), paths)
 
 
 def write_batches(
@@ -53,8 +179,6 @@ def write_batches(
         paths: of each table.
         facts: what is to stand in each file's own metadata, asked for at the end.
     """
-    from agenttrace.formats.arrow import TableFile  # noqa: PLC0415 - pyarrow
-
     with ExitStack() as stack:
         files = {name: stack.enter_context(TableFile(path, schema(name))) for name, path in paths.items()}
         for batch in batches:

@@ -68,14 +68,6 @@ _MEANING = {
     "completion_tokens": "sum of the generated tokens; 0 where not reported",
     "duration_sec": "seconds, preparation of the tree included",
 }
-_TRAJECTORIES = (
-    "## Files of trajectories",
-    "",
-    "`trajectories/TASK/TASK__INDEX.traj.json`: one record each, as mini-swe-agent v1 writes them",
-    "(`trajectory_format: mini-swe-agent-1`); what it has no field for is under `info.agenttrace` and, of a message,",
-    "under `extra.agenttrace`.",
-    "",
-)
 _RELEASE = (
     "- `records/NAME.cassette.zst`: every request to the model and what came of it: with it the campaign runs again",
     "  without the model (`nox -s replay -- records/NAME.jsonl` in a checkout of agenttrace).",
@@ -86,19 +78,12 @@ _RELEASE = (
 
 
 class Table(Record, frozen=True, kw_only=True):
-    """A configuration of the folder: name, folder, rows, bytes as Arrow and on disk, name → type of its columns."""
+    """A configuration of the folder: name, folder, rows, name → type of its columns."""
 
     name: str
     folder: str
     rows: int
-    bytes: int
-    size: int
     columns: dict[str, str]
-
-    @property
-    def flat(self) -> bool:
-        """Whether no column is nested, so that the header can say the type of each."""
-        return not any("<" in kind for kind in self.columns.values())
 
 
 class Contents:
@@ -143,12 +128,12 @@ def card(contents: Contents, tables: list[Table], *, records: bool) -> str:
 
     Args:
         contents: what is said of the records.
-        tables: the configurations, the default first; none where every record is a file.
+        tables: the configurations, the default first.
         records: whether the record files lie beside.
     """
     found = contents.tally.statistics() if contents.tally.rollouts else None
     page = ["", f"# {escaped(contents.title)}", "", *_what(contents, found), *_runs(contents)]
-    page += [*_load(tables), *_configurations(tables)] if tables else _TRAJECTORIES
+    page += [*_load(tables), *_configurations(tables)]
     for spec in {spec.run_id: spec for spec in contents.files.values() if spec is not None}.values():
         page += _made(spec)
     page += [*_statistics(found), *_files(contents, records=records)]
@@ -172,19 +157,6 @@ def _header(contents: Contents, tables: list[Table], found: Statistics | None) -
                 "data_files": [{"split": "train", "path": f"{table.folder}/train-*"}],
             }
             for number, table in enumerate(tables)
-        ],
-        "dataset_info": [
-            {
-                "config_name": table.name,
-                "features": [
-                    {"name": name, "dtype": kind.replace("double", "float64")} for name, kind in table.columns.items()
-                ],
-                "splits": [{"name": "train", "num_bytes": table.bytes, "num_examples": table.rows}],
-                "download_size": table.size,
-                "dataset_size": table.bytes,
-            }
-            for table in tables
-            if table.flat
         ],
     }
     return {key: value for key, value in header.items() if value}

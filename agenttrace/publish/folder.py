@@ -1,8 +1,7 @@
-"""Makes a folder as it is published: tables or files of a form, schemas, a card; `datasets.load_dataset` opens it."""
+"""Makes a folder as it is published: tables of a form, schemas, a card; `datasets.load_dataset` opens it."""
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections import deque
 from contextlib import ExitStack
@@ -12,11 +11,12 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats import mini_swe, tables
-from agenttrace.formats.convert import new_folder, read, value_of
+from agenttrace.formats import columns, tables
+from agenttrace.formats.convert import new_folder, read
+from agenttrace.formats.tables import ROWS, Shards
 from agenttrace.publish.card import Contents, Table, card
 from agenttrace.publish.forms import FORMS, OF_AGENT
-from agenttrace.publish.shards import ROWS, Shards
+from agenttrace.publish.sums import write_sums
 from agenttrace.records import Record, schema
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agenttrace.formats import Sourced
-    from agenttrace.formats.arrow import TableFile
+    from agenttrace.formats.tables import TableFile
     from agenttrace.publish.forms import Form, Part
     from agenttrace.validate.leaks import Word
 
-SUMS = "SHA256SUMS"
 _SHOWN = 5
 
 
@@ -58,7 +57,7 @@ def publish(
 ) -> dict[str, int]:
     """Write the folder, whole or not at all, and return how many rows each of its folders has.
 
-    Layout: `README.md` (the card), Parquet files in the folders of the form, or `trajectories/`; `records/` (the record
+    Layout: `README.md` (the card), Parquet files in the folders of the form; `records/` (the record
     files and run specs, unchanged) or the run specs alone; `schema/`; `SHA256SUMS`. The same records give the same
     bytes.
 
@@ -124,30 +123,15 @@ def fill(folder: Path, paths: Sequence[Path], settings: Settings, *, release: bo
     searched = settings.leaks == "stop"
     contents = Contents(settings.title or form.title, settings.licence, release=release, searched=searched)
     records = _counted(chain.from_iterable(read(path) for path in paths), contents)
-    if form.schemas():
-        found = _tables(form, records, folder, settings.rows_per_shard)
-    else:
-        found = [_files(form.parts[0], records, folder)]
+    found = _tables(form, records, folder, settings.rows_per_shard)
     if not contents.records:
         raise UsageError("there is no record in these files")
     _copy(paths, folder, records=form.flat)
     (folder / "schema").mkdir()
     for kind in schema.KINDS:
         (folder / "schema" / schema.name(kind)).write_bytes(schema.encoded(kind))
-    text = card(contents, [table for table in found if table.columns], records=form.flat)
-    (folder / "README.md").write_text(text, encoding="utf-8")
+    (folder / "README.md").write_text(card(contents, found, records=form.flat), encoding="utf-8")
     return found
-
-
-def write_sums(folder: Path) -> None:
-    """Write `SHA256SUMS` over all files that are in a folder by now."""
-    lines = []
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            lines.append(f"{digest}  {path.relative_to(folder).as_posix()}\n")
-    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 
 def _must_be_valid(path: Path, words: Sequence[Word], *, leaks: Literal["stop", "keep"]) -> None:
@@ -176,51 +160,36 @@ def _tables(form: Form, records: Iterator[Sourced], folder: Path, rows_per_shard
     """Write all tables in one pass over the records."""
     with ExitStack() as stack:
         shards = {
-            config: (place, stack.enter_context(Shards(folder / place, columns, rows_per_shard=rows_per_shard)))
-            for config, (place, columns) in form.schemas().items()
+            part: stack.enter_context(Shards(folder / part.folder, part.schema, rows_per_shard=rows_per_shard))
+            for part in form.parts
         }
-        passing = _added(records, form, {config: one for config, (_, one) in shards.items()})
+        passing = _added(records, shards)
         flat = _flat(passing, folder) if form.flat else []
         deque(passing, maxlen=0)
-    return flat + [_table(config, place, one, one.file_bytes) for config, (place, one) in shards.items()]
+    return flat + [_table(part.config, part.folder, one) for part, one in shards.items()]
 
 
 def _flat(records: Iterator[Sourced], folder: Path) -> list[Table]:
     """Write our flat tables, one file each."""
-    paths = {name: folder / "data" / name / "train-00000-of-00001.parquet" for name in tables.TABLES}
+    paths = {name: folder / "data" / name / "train-00000-of-00001.parquet" for name in columns.TABLES}
     for path in paths.values():
         path.parent.mkdir(parents=True)
     files = tables.write_to(records, paths)
-    return [_table(name, f"data/{name}", file, paths[name].stat().st_size) for name, file in files.items()]
+    return [_table(name, f"data/{name}", file) for name, file in files.items()]
 
 
-def _added(records: Iterator[Sourced], form: Form, shards: dict[str, Shards]) -> Iterator[Sourced]:
+def _added(records: Iterator[Sourced], shards: dict[Part, Shards]) -> Iterator[Sourced]:
     """Yield records whose rows were added to the shards of their configurations."""
     for record in records:
         size = len(msgspec.json.encode(record.trace))
-        for config, row in form.rows(record):
-            shards[config].add(row, size)
+        for part, one in shards.items():
+            one.add(part.row(record), size)
         yield record
 
 
-def _table(name: str, folder: str, written: Shards | TableFile, size: int) -> Table:
+def _table(name: str, folder: str, written: Shards | TableFile) -> Table:
     columns = {field.name: str(field.type) for field in written.schema}
-    return Table(name=name, folder=folder, rows=written.rows, bytes=written.bytes, size=size, columns=columns)
-
-
-def _files(part: Part, records: Iterator[Sourced], folder: Path) -> Table:
-    """Write one file a record, in a folder per task, as mini-swe-agent's batches do."""
-    rows = size = 0
-    for record in records:
-        file = mini_swe.file_name(record.trace)
-        path = folder / part.folder / file.rpartition("__")[0] / file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            raise DataError(f"two tasks would both be written as {file}; nothing was written")
-        data = msgspec.json.format(msgspec.json.encode(value_of(mini_swe, record)), indent=2)
-        path.write_bytes(data + b"\n")
-        rows, size = rows + 1, size + len(data) + 1
-    return Table(name=part.config, folder=part.folder, rows=rows, bytes=size, size=size, columns={})
+    return Table(name=name, folder=folder, rows=written.rows, columns=columns)
 
 
 def _copy(paths: Sequence[Path], folder: Path, *, records: bool) -> None:

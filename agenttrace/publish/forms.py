@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from agenttrace.formats import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from types import ModuleType
 
     import pyarrow as pa
 
@@ -16,11 +16,32 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """A configuration of a form: its name, its folder, the format of its rows or files."""
+    """A configuration of a form: its name, its folder, the format of its rows."""
 
     config: str
     folder: str
     format: str
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of its rows."""
+        found: pa.Schema = self._module.schema(self.format)
+        return found
+
+    def row(self, record: Sourced) -> dict[str, Any]:
+        """Return the row of a record.
+
+        Raises:
+            DataError: the record does not fit the form; the message names it and says why.
+        """
+        from agenttrace.formats.convert import value_of  # noqa: PLC0415 - this table is read for `--help`
+
+        row: dict[str, Any] = value_of(self._module, record)
+        return {**row, "raw_file": f"records/{record.source}"} if "raw_file" in row else row
+
+    @property
+    def _module(self) -> ModuleType:
+        return import_module(FORMATS[self.format].module)
 
 
 class Form(NamedTuple):
@@ -28,7 +49,7 @@ class Form(NamedTuple):
 
     Attributes:
         about: one line for `--help`.
-        parts: configurations with a row or a file a record; the first is the one that `datasets` opens.
+        parts: configurations with a row a record; the first is the one that `datasets` opens.
         flat: our flat tables come before them, one configuration each, and the record files lie in `records/` as they
             were collected, each with its run spec; else the run specs alone lie in the folder.
         title: heading of the card where none is given.
@@ -38,30 +59,6 @@ class Form(NamedTuple):
     parts: tuple[Part, ...]
     flat: bool = False
     title: str = "Execution-free coding rollouts"
-
-    def schemas(self) -> dict[str, tuple[str, pa.Schema]]:
-        """Return folder and Arrow schema of every table that has a row a record, by configuration."""
-        return {
-            part.config: (part.folder, _module(part).schema(part.format))
-            for part in self.parts
-            if FORMATS[part.format].layout == "rows"
-        }
-
-    def rows(self, record: Sourced) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the rows of a record with the name of their configuration.
-
-        Raises:
-            DataError: the record does not fit the form; the message names it and says why.
-        """
-        from agenttrace.formats.convert import value_of  # noqa: PLC0415 - this table is read for `--help`
-
-        for part in self.parts:
-            row = value_of(_module(part), record)
-            yield part.config, {**row, "raw_file": f"records/{record.source}"} if "raw_file" in row else row
-
-
-def _module(part: Part) -> Any:  # noqa: ANN401 - a module
-    return import_module(FORMATS[part.format].module)
 
 
 _OWN = Part("rollouts", "rollouts", "records-parquet")
@@ -75,9 +72,6 @@ FORMS: dict[str, Form] = {
     "1k-32k": Form("the schema of SWE-ZERO 1k-32k, and ours", (Part("default", "data", "swe-zero-1k-32k"), _OWN)),
     "12m": Form("the schema of SWE-ZERO 12M, and ours", (Part("default", "data", "swe-zero-12m"), _OWN)),
     "own": Form("every field of our records, one row each", (_OWN,)),
-    "mini-swe-agent": Form(
-        "trajectory files of mini-swe-agent v1", (Part("trajectories", "trajectories", "mini-swe-agent"),)
-    ),
 }
 """Name → form."""
 OF_AGENT = {"tool_calling": "traces", "bash_block": "1k-32k"}

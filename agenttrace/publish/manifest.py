@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.records import Record, canonical_json
+from agenttrace.campaign.replay.rows import metadata_digest
+from agenttrace.errors import DataError
+from agenttrace.publish.sums import MANIFEST, File, files
+from agenttrace.records import Record
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 
 if TYPE_CHECKING:
@@ -16,16 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FORMAT = "agenttrace-release-1"
-NAME = "manifest.json"
 RECORDS = "records"
 VERDICTS = "verdicts"
-
-
-class File(Record, frozen=True, kw_only=True):
-    """A file of a release: size, and digest of its bytes."""
-
-    bytes: int
-    sha256: str
+_LARGEST = 1 << 26
 
 
 class Campaign(Record, frozen=True, kw_only=True):
@@ -94,28 +89,38 @@ def manifest(folder: Path, names: Sequence[str]) -> Manifest:
         DataError: a record or run spec cannot be read.
     """
     records = [folder / RECORDS / name for name in names]
-    found = [_campaign(path) for path in records]
     return Manifest(
         format=FORMAT,
         schema_version=read_run_spec(run_spec_path(records[0])).schema_version,
-        campaigns=tuple(campaign for campaign, _ in found),
-        metadata_sha256={path.name: digest for path, (_, digest) in zip(records, found, strict=True)},
-        files=dict(files(folder)),
+        campaigns=tuple(map(_campaign, records)),
+        metadata_sha256={path.name: metadata_digest(path) for path in records},
+        files=files(folder),
     )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a release as it stands there.
+
+    Raises:
+        DataError: why it cannot be read.
+    """
+    path = folder / MANIFEST
+    if path.is_symlink() or not path.is_file():
+        raise DataError("is missing: no release, or one that lost it")
+    if path.stat().st_size > _LARGEST:
+        raise DataError(f"has more than {_LARGEST} bytes: not read")
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"not a manifest of this version: {error}") from error
+    if found.format != FORMAT:
+        raise DataError(f"has format {found.format!r}, this version reads {FORMAT}")
+    return found
 
 
 def encoded(value: Manifest) -> bytes:
     """Return a manifest as it stands on disk."""
     return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
-
-
-def files(folder: Path) -> Iterator[tuple[str, File]]:
-    """Yield path, size and digest of every plain file but the manifest, by path."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.is_symlink() and path != folder / NAME:
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            yield path.relative_to(folder).as_posix(), File(bytes=path.stat().st_size, sha256=sha256)
 
 
 def verdict_lines(records: Path) -> Iterator[bytes]:
@@ -133,21 +138,18 @@ def verdict_lines(records: Path) -> Iterator[bytes]:
         yield msgspec.json.encode(line) + b"\n"
 
 
-def _campaign(path: Path) -> tuple[Campaign, str]:
-    """Return what a record file holds, and the digest over the metadata of its rows, one line each, in file order."""
+def _campaign(path: Path) -> Campaign:
     spec = read_run_spec(run_spec_path(path))
     counts: Counter[str] = Counter()
     solved = {"solved": 0, "not solved": 0, "unknown": 0}
     commits: dict[str, None] = {}
-    metadata = hashlib.sha256()
     for trace in read_traces(path):
         counts.update(records=1, spans=len(trace.spans), llm_steps=len(trace.llm_steps))
         solved[{True: "solved", False: "not solved", None: "unknown"}[trace.outcome.solved]] += 1
-        metadata.update(canonical_json(trace.metadata) + b"\n")
         host = trace.environment.get("host")
         if isinstance(host, dict) and isinstance(host.get("git_commit"), str):
             commits[host["git_commit"]] = None
-    campaign = Campaign(
+    return Campaign(
         records_file=f"{RECORDS}/{path.name}",
         run_id=spec.run_id,
         run_spec_sha256=spec.digest,
@@ -163,4 +165,3 @@ def _campaign(path: Path) -> tuple[Campaign, str]:
         llm_steps=counts["llm_steps"],
         solved=solved,
     )
-    return campaign, metadata.hexdigest()

@@ -1,37 +1,51 @@
-"""Makes a release: the published folder, and with it cassettes, verdicts and a manifest; and checks one."""
+"""Makes a release: the published folder, and with it cassettes, verdicts and a manifest; and checks one.
+
+What keeps a campaign from being released are its flaws: findings, missing tasks or replies, a changed checkout, torn
+ends.
+"""
 
 from __future__ import annotations
 
 import shutil
-from itertools import islice
-from typing import TYPE_CHECKING
+from itertools import islice, product
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
 from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.formats.convert import new_folder
-from agenttrace.publish.complete import MOST, flaws
-from agenttrace.publish.folder import Settings, check_names, fill, write_sums
+from agenttrace.publish.folder import Settings, check_names, fill
 from agenttrace.publish.manifest import (
-    FORMAT,
-    NAME,
     RECORDS,
     VERDICTS,
     Manifest,
     encoded,
-    files,
     manifest,
+    read_manifest,
     verdict_lines,
 )
-from agenttrace.serving.cassette import cassette_path
+from agenttrace.publish.sums import MANIFEST, files, write_sums
+from agenttrace.records import Record, RunSpec, Trace, digest
+from agenttrace.serving.cassette import Cassette, cassette_path
+from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
+from agenttrace.validate import Validation
+from agenttrace.validate.planned import tasks_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from agenttrace.serving.cassette import Exchange
     from agenttrace.validate.leaks import Word
 
-_LARGEST_MANIFEST = 1 << 26
+MOST = 20
+"""Flaws told of one kind; a hostile file could have millions."""
+_Rollout = tuple[str, Any]
+"""Task and index: what a run spec plans one record of."""
+_NAMED = 3
+_MOST_NAMED = 1_000_000
+"""Tasks that are held in memory to say which have no record; of more only the number is told."""
 
 
 def release(
@@ -66,7 +80,7 @@ def release(
             (folder / VERDICTS / path.name).write_bytes(b"".join(verdict_lines(path)))
         write_sums(folder)
         made = manifest(folder, [path.name for path in paths])
-        (folder / NAME).write_bytes(encoded(made))
+        (folder / MANIFEST).write_bytes(encoded(made))
     return made
 
 
@@ -82,10 +96,11 @@ def verify(folder: Path) -> Iterator[str]:
     """
     if not folder.is_dir():
         raise UsageError(f"cannot read {folder}: there is no such folder")
-    read = _stated(folder)
-    stated = read if isinstance(read, Manifest) else None
-    if isinstance(read, str):
-        yield f"{NAME}: {read}"
+    stated = None
+    try:
+        stated = read_manifest(folder)
+    except DataError as error:
+        yield f"{MANIFEST}: {error}"
     if odd := list(_odd_files(folder)):
         yield from odd
         return  # what they point to is not looked at
@@ -101,20 +116,6 @@ def verify(folder: Path) -> Iterator[str]:
         yield from _manifest_differences(stated, folder, [path.name for path in records])
 
 
-def _stated(folder: Path) -> Manifest | str:
-    """Return the manifest as it stands there, or why it cannot be read."""
-    path = folder / NAME
-    if path.is_symlink() or not path.is_file():
-        return "is missing: no release, or one that lost it"
-    if path.stat().st_size > _LARGEST_MANIFEST:
-        return f"has more than {_LARGEST_MANIFEST} bytes: not read"
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        return f"not a manifest of this version: {error}"
-    return found if found.format == FORMAT else f"has format {found.format!r}, this version reads {FORMAT}"
-
-
 def _odd_files(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
@@ -122,7 +123,7 @@ def _odd_files(folder: Path) -> Iterator[str]:
 
 
 def _file_differences(stated: Manifest, folder: Path) -> Iterator[str]:
-    there = dict(files(folder))
+    there = files(folder)
     for name in sorted({*stated.files, *there}):
         was, is_ = stated.files.get(name), there.get(name)
         if is_ is None:
@@ -152,24 +153,154 @@ def _manifest_differences(stated: Manifest, folder: Path, records: list[str]) ->
     """Yield what in the manifest is not what the files give."""
     names = [campaign.records_file.removeprefix(f"{RECORDS}/") for campaign in stated.campaigns]
     if sorted(names) != records:
-        yield f"{NAME}: campaigns are of {names}, the record files are {records}"
+        yield f"{MANIFEST}: campaigns are of {names}, the record files are {records}"
         return
     try:
         made = manifest(folder, names)
     except AgentTraceError:  # a file that cannot be read is named already
         return
-    for field in ("schema_version", "metadata_sha256"):
-        if getattr(stated, field) != getattr(made, field):
-            yield f"{NAME}: {field} is {getattr(stated, field)}, the files give {getattr(made, field)}"
-    for was, is_ in zip(stated.campaigns, made.campaigns, strict=True):
+    pairs: list[tuple[str, Record, Record]] = [("", stated, made)]
+    pairs += [(f"{one.run_id}: ", one, there) for one, there in zip(stated.campaigns, made.campaigns, strict=True)]
+    for name, was, is_ in pairs:
         for field in was.__struct_fields__:
-            if getattr(was, field) != getattr(is_, field):
-                yield f"{NAME}: {was.run_id}: {field} is {getattr(was, field)}, the files give {getattr(is_, field)}"
-    if (stated.files == made.files) and (folder / NAME).read_bytes() != encoded(made):
-        yield f"{NAME}: is not what the files give, byte for byte"
+            left, right = getattr(was, field), getattr(is_, field)
+            if left != right and field not in {"campaigns", "files"}:
+                yield f"{MANIFEST}: {name}{field} is {left}, the files give {right}"
+    if (stated.files == made.files) and (folder / MANIFEST).read_bytes() != encoded(made):
+        yield f"{MANIFEST}: is not what the files give, byte for byte"
 
 
 def first(found: Iterator[str]) -> list[str]:
     """Return the first of what is wrong, and a last line when there is more."""
     told = list(islice(found, 2 * MOST + 1))
     return [*told[: 2 * MOST], "and more"] if len(told) > 2 * MOST else told
+
+
+def flaws(records: Path, words: Sequence[Word] = ()) -> Iterator[str]:
+    """Yield what keeps a record file and the files beside it from being released, each as `NAME: what`.
+
+    The file validates; run spec and cassette lie beside it and are its own; every task of the run spec has a record
+    and its replies; the checkout that collected had no changes.
+    """
+    found = list(islice(Validation(records, words=words), MOST + 1))
+    for one in found[:MOST]:
+        place = f"{records.name}, line {one.line}" if one.line else records.name
+        yield ": ".join(part for part in (place, one.rule, one.where, one.message) if part)
+    if len(found) > MOST:
+        yield f"{records.name}: more than {MOST} findings; all of them: nox -s validate -- {records}"
+    beside = run_spec_path(records)
+    if not beside.is_file():
+        yield f"{beside.name}: is missing; every record file has its run spec beside it"
+        return
+    try:
+        spec = read_run_spec(beside)
+        traces = {trace.trace_id: _Seen.of(trace) for trace in read_traces(records)}
+    except (UsageError, DataError) as error:
+        yield str(error).replace(f"{records.parent}/", "")
+        return
+    yield from (f"{records.name}: {flaw}" for flaw in _unfinished(spec, [seen.rollout for seen in traces.values()]))
+    yield from (f"{records.name}: {flaw}" for flaw in _changed(list(traces.values())))
+    tape = cassette_path(records)
+    yield from (f"{tape.name}: {flaw}" for flaw in islice(_replies(tape, spec, traces), MOST))
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """What is kept of a trace while its file is read: task and index; what the model said; the checkout's state.
+
+    `said` is a digest of all replies, in order.
+    """
+
+    rollout: _Rollout
+    said: str
+    commit: Any
+    dirty: Any
+
+    @classmethod
+    def of(cls, trace: Trace) -> _Seen:
+        host = trace.environment.get("host")
+        host = host if isinstance(host, dict) else {}
+        steps = (step for step in trace.llm_steps if step.finish_reason != "unparsable")
+        said = [(step.model_output or "", step.reasoning_content or "", step.output_tokens) for step in steps]
+        known = trace.metadata
+        return cls(
+            (str(known.get("task_id")), known.get("rollout_index")),
+            digest(said),
+            host.get("git_commit"),
+            host.get("git_dirty"),
+        )
+
+
+def _unfinished(spec: RunSpec, there: list[_Rollout]) -> Iterator[str]:
+    if not there:
+        yield "holds no record"
+        return
+    known = set(there)
+    wanted = spec.dataset.count * spec.dataset.rollouts
+    names = _planned_names(spec) if wanted <= _MOST_NAMED else {}
+    missing = [name for rollout, name in names.items() if rollout not in known]
+    if missing or len(there) < wanted:
+        count = max(len(missing), wanted - len(there))
+        which = f" ({_some(missing)})" if missing else ""
+        yield f"{count} of {wanted} tasks of the run spec have no record{which}: collect the rest first"
+    if len(there) > wanted:
+        yield f"{len(there)} records, but the run spec has {wanted} tasks"
+
+
+def _planned_names(spec: RunSpec) -> dict[_Rollout, str]:
+    """Return what a run spec plans, with the name of its task; empty where its task files are not at hand."""
+    dataset = spec.dataset
+    if dataset.sampling is not UNSET:
+        tasks = [(name, f"task {name}") for name in dataset.sampling.task_ids]
+    else:
+        try:
+            tasks = [(str(task.task_id), f"task {task.task_id} {task.name}") for task in tasks_here(dataset)]
+        except AgentTraceError:
+            return {}
+    return {(task_id, index): name for (task_id, name), index in product(tasks, range(dataset.rollouts))}
+
+
+def _changed(traces: list[_Seen]) -> Iterator[str]:
+    dirty = [one for one in traces if one.dirty is True]
+    if dirty:
+        commits = _some(sorted({str(one.commit) for one in dirty}))
+        yield f"{len(dirty)} records were collected from a checkout with uncommitted changes (commit {commits})"
+
+
+def _replies(path: Path, spec: RunSpec, traces: dict[str, _Seen]) -> Iterator[str]:
+    try:
+        cassette = Cassette(path)
+    except UsageError:
+        yield "is missing; without the replies nobody can replay the records"
+        return
+    except DataError as error:
+        yield str(error).replace(f"{path.parent}/", "")
+        return
+    yield from (str(damage) for damage in cassette.damage)
+    if cassette.end < path.stat().st_size:
+        yield f"the last {path.stat().st_size - cassette.end} bytes are no whole frame (a torn end): collect again"
+    if cassette.run_spec_sha256 != spec.digest:
+        yield f"is of another run spec ({cassette.run_spec_sha256}, the run spec beside it is {spec.digest})"
+    there = set(cassette.trace_ids)
+    for trace_id, seen in traces.items():
+        if trace_id not in there:
+            yield f"lacks the replies of trace {trace_id}"
+            continue
+        try:
+            said = digest([_said(turn) for turn in cassette.turns(trace_id) if turn.kind == "reply"])
+        except DataError as error:
+            yield str(error).replace(f"{path.parent}/", "")
+            continue
+        if said != seen.said:
+            yield f"the replies of trace {trace_id} are not those of its record"
+    if others := there - set(traces):
+        yield f"holds replies of {len(others)} traces without a record ({_some(sorted(others))})"
+
+
+def _said(turn: Exchange) -> tuple[str, str, int | None]:
+    result = turn.result if isinstance(turn.result, dict) else {}
+    return result.get("content") or "", result.get("reasoning") or "", result.get("output_tokens")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{', '.join(names[:_NAMED])}{more}"

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from typing import TYPE_CHECKING
 
-from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.errors import StorageError, UsageError
 from agenttrace.models.hub import connection_errors
+from agenttrace.publish.sums import SUMS, verified
 from agenttrace.records.base import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-SUMS = "SHA256SUMS"
 OURS = ("data/", "rollouts/", "trajectories/", "records/", "schema/")
 """Folders of the repository that hold this kit's files: what is in them and no longer in the folder is removed."""
 REVISION = "main"
@@ -64,33 +62,6 @@ def upload(folder: Path, name: str, *, private: bool) -> Uploaded:
         raise UsageError("--upload needs the token of an account that may write there, in the variable HF_TOKEN")
     paths = [*verified(folder), SUMS]
     return _commit(folder, name, paths, token, private=private)
-
-
-def verified(folder: Path) -> list[str]:
-    """Return the files that `SHA256SUMS` lists, after a look at every byte.
-
-    Raises:
-        UsageError: the folder has no such list.
-        DataError: a file is missing, is another, or lies outside.
-    """
-    try:
-        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{folder}: cannot read its {SUMS}; make the folder with nox -s publish-rollouts") from error
-    return list(_checked(folder, lines))
-
-
-def _checked(folder: Path, lines: list[str]) -> Iterator[str]:
-    root = folder.resolve()
-    for line in lines:
-        digest, _, name = line.partition("  ")
-        path = (folder / name).resolve()
-        if not name or not path.is_relative_to(root) or not path.is_file():
-            raise DataError(f"{folder / SUMS} lists {name!r}, which is no file of the folder; make the folder again")
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != digest:
-                raise DataError(f"{folder / name} is not what {SUMS} says; make the folder again")
-        yield name
 
 
 def _commit(folder: Path, name: str, paths: list[str], token: str, *, private: bool) -> Uploaded:

@@ -9,8 +9,7 @@ from msgspec import UNSET
 from agenttrace.records import INFRASTRUCTURE_ENDS, Record, digest
 from agenttrace.store.ids import IdIndex
 from agenttrace.tasks.swe.trees import HiddenTests
-from agenttrace.validate.findings import Problem
-from agenttrace.validate.parsing import typed
+from agenttrace.validate.findings import Problem, typed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

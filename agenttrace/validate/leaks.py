@@ -149,36 +149,21 @@ def leaks(value: Any, words: Sequence[Word] = (), allowed: Sequence[str] = ()) -
         words: what is private beside the patterns.
         allowed: findings equal to one of these are passed over.
     """
-    if suspicious(value, words):
-        yield from _each(value, words, allowed)
+    found = list(texts("", value))
+    named = any(map(_names_secret, {where.rpartition(".")[2] for where, _ in found}))
+    whole = "\n".join(text for _, text in found)  # a look at all texts at once: most records end here
+    if named or any(next(_matches(text, words), None) for text in _variants(whole)):
+        yield from _each(found, words, allowed)
 
 
-def _each(value: Any, words: Sequence[Word], allowed: Sequence[str]) -> Iterator[Problem]:  # noqa: ANN401
-    for where, text in texts("", value):
+def _each(found: Sequence[tuple[str, str]], words: Sequence[Word], allowed: Sequence[str]) -> Iterator[Problem]:
+    for where, text in found:
         seen: set[tuple[str, str]] = set()
         for variant in _variants(text):
-            for kind, found in (*_named(where, variant), *_matches(variant, words)):
-                if found not in allowed and (kind, found) not in seen:
-                    seen.add((kind, found))
-                    yield Problem("leak", where, f"{kind}: {masked(found)}")
-
-
-def suspicious(value: Any, words: Sequence[Word] = ()) -> bool:  # noqa: ANN401 - any JSON value
-    """Return whether a rule matches anywhere, looking at all texts at once: most records end here."""
-    found: list[str] = []
-    waiting = [value]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            found.append(item)
-        elif isinstance(item, dict):
-            found += item
-            waiting += item.values()
-            if any(_names_secret(key) and isinstance(inner, str) for key, inner in item.items()):
-                return True
-        elif isinstance(item, list):
-            waiting += item
-    return any(next(_matches(text, words), None) for text in _variants("\n".join(found)))
+            for kind, match in (*_named(where, variant), *_matches(variant, words)):
+                if match not in allowed and (kind, match) not in seen:
+                    seen.add((kind, match))
+                    yield Problem("leak", where, f"{kind}: {masked(match)}")
 
 
 @functools.lru_cache(maxsize=4096)

@@ -16,11 +16,10 @@ from agenttrace.tasks import Task, sources, task_set
 from agenttrace.tasks.swe.rows import BUNDLED, SweTask, load
 from agenttrace.tasks.swe.task_set import task_of
 from agenttrace.validate.checkouts import OF_THE_TASK
-from agenttrace.validate.findings import Problem
-from agenttrace.validate.parsing import typed, unknown_keys
+from agenttrace.validate.findings import Problem, typed, unknown_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from agenttrace.agents import AgentKind
@@ -82,18 +81,11 @@ class Planned:
                 self._known = {row.instance_id: row for row in rows} if source.sha256 == dataset.sha256 else {}
             if not self._known:
                 self.notes.append(f"the tasks of {dataset.source} are not here: problem statements were not compared")
-        elif not all((sources.folder() / source.path).is_file() for source in _FILES.get(dataset.name, ())):
-            self.notes.append(f"the task files of {dataset.name} are not here: tasks are taken from the records' words")
         else:
             try:
-                found = task_set(dataset.name)
-                if found.spec(offset=dataset.offset, count=dataset.count).sha256 == dataset.sha256:
-                    tasks = found.tasks(offset=dataset.offset, count=dataset.count)
-                    self._known = {task.task_id: task for task in tasks}
-                else:
-                    self.notes.append(f"the task set {dataset.name} here is another one than the run spec names")
+                self._known = {task.task_id: task for task in tasks_here(dataset)}
             except AgentTraceError as error:
-                self.notes.append(f"the tasks of {dataset.name} cannot be had ({error})")
+                self.notes.append(f"{error}: tasks are taken from the records' words")
 
     def check(self, trace: Trace, recorded: dict[str, Any] | None) -> Iterator[Problem]:
         """Yield what a record of this campaign cannot be.
@@ -149,6 +141,20 @@ class Planned:
         else:
             task = Task(task_id=task_id, name=name, prompt=_UNKNOWN, kind=kind, expect={})
         return msgspec.structs.replace(task, rollout=index)
+
+
+def tasks_here(dataset: DatasetSpec) -> Sequence[Task]:
+    """Return the tasks of a run as its task set makes them here; nothing is downloaded.
+
+    Raises:
+        AgentTraceError: they are not here, or others are.
+    """
+    if not all((sources.folder() / source.path).is_file() for source in _FILES.get(dataset.name, ())):
+        raise UsageError(f"the task files of {dataset.name} are not here")
+    found = task_set(dataset.name)
+    if found.spec(offset=dataset.offset, count=dataset.count).sha256 != dataset.sha256:
+        raise DataError(f"the task set {dataset.name} here is another one than the run spec names")
+    return found.tasks(offset=dataset.offset, count=dataset.count)
 
 
 def differing(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[Problem]:

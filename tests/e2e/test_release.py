@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agenttrace.host.replay import released
-from agenttrace.publish.manifest import files
+from agenttrace.publish.sums import files
 from agenttrace.store.read import read_traces
 
 pytestmark = pytest.mark.docker

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import make_plan, metadata
 from agenttrace.errors import DataError
-from agenttrace.formats import python_call
+from agenttrace.formats import commands
 from agenttrace.formats.agenttrace_0_3 import from_trace, to_trace
+from agenttrace.formats.agenttrace_0_3_row import KEYS, compose
 from agenttrace.formats.agenttrace_0_3_view import row_of, view
-from agenttrace.formats.metadata_0_3 import KEYS, compose
 from agenttrace.formats.patch import difference, patched
 from agenttrace.records import Trace
 from agenttrace.tasks import Task
@@ -268,17 +268,17 @@ def test_anything_else_is_refused(value):
         ("kwargs=" + "[" * 10_000, None),
         ("kwargs={'a': " + "-" * 100_000 + "1}", None),
         ("kwargs={'a': " + "(" * 150 + ")" * 150 + "}", None),
-        ("kwargs={'a': '" + "x" * python_call.LONGEST + "'}", None),
+        ("kwargs={'a': '" + "x" * commands.LONGEST + "'}", None),
         ("\x00", None),
     ],
 )
 def test_the_repr_of_a_call_is_parsed_as_literals_only(text, expected):
-    assert python_call.arguments(text, "bash") == expected
+    assert commands.call_arguments(text, "bash") == expected
 
 
 def test_nothing_is_ever_executed(tmp_path):
     for code in (f"open({str(tmp_path / 'x')!r}, 'w')", "(lambda: 1)()", "[x for x in ()]", "f'{1}'", "().__class__"):
-        assert python_call.arguments(f"kwargs={{'a': {code}}}", "bash") is None
+        assert commands.call_arguments(f"kwargs={{'a': {code}}}", "bash") is None
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,7 +17,7 @@ import zstandard
 
 from agenttrace.analysis.tables import write_parquet
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats import FORMATS, Format, tables
+from agenttrace.formats import FORMATS, Format, columns, tables
 from agenttrace.formats.convert import convert, read
 from agenttrace.records import LLMStep, Span, Trace
 from tests.formats.hostile import spec
@@ -76,7 +76,7 @@ def fields(record):
 
 @pytest.mark.parametrize(("table", "record"), [("runs", Trace), ("steps", LLMStep), ("spans", Span)])
 def test_no_field_of_a_record_is_missing_from_the_tables(table, record):
-    names = {name.removesuffix("_json") for name in tables.kinds(table)}
+    names = {name.removesuffix("_json") for name in columns.kinds(table)}
     for field in fields(record):
         assert field in names or {f"stdout_{field}", f"stderr_{field}"} <= names, field
 
@@ -84,7 +84,7 @@ def test_no_field_of_a_record_is_missing_from_the_tables(table, record):
 def test_tables_of_a_file_and_its_conversion_are_the_same(tmp_path):
     convert([OURS], "parquet", tmp_path / "a")
     write_parquet([OURS], tmp_path / "b")
-    for name in tables.TABLES:
+    for name in columns.TABLES:
         mine, theirs = (pq.read_table(tmp_path / folder / f"{name}.parquet") for folder in "ab")
         assert mine.schema.equals(theirs.schema)
         for column in set(mine.column_names) - {"file", "line"}:
@@ -97,9 +97,7 @@ def test_what_a_trace_does_not_have_is_unknown(tmp_path):
 
 
 def test_row_groups_are_written_as_rows_come(tmp_path, monkeypatch):
-    from agenttrace.formats import arrow
-
-    monkeypatch.setattr(arrow, "GROUP_ROWS", 2)
+    monkeypatch.setattr(tables, "GROUP_ROWS", 2)
     convert([OURS], "agenttrace-0.3-parquet", tmp_path / "a.parquet")
     metadata = pq.ParquetFile(tmp_path / "a.parquet").metadata
     assert (metadata.num_row_groups, metadata.row_group(0).column(0).compression) == (2, "ZSTD")
@@ -163,7 +161,7 @@ def test_an_output_that_is_there_is_never_overwritten(tmp_path):
 
 
 def test_hostile_ids_never_become_paths(tmp_path, monkeypatch):
-    monkeypatch.setitem(FORMATS, "one-each", Format("agenttrace.formats.own", "files", ".json", ""))
+    monkeypatch.setitem(FORMATS, "one-each", Format("agenttrace.formats.foreign", "files", ".json", ""))
     row = json.loads(OURS.read_bytes().splitlines()[0])
     (tmp_path / "evil.jsonl").write_text(json.dumps({**row, "trace_id": "../../evil"}) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="cannot be a file name"):

@@ -135,11 +135,11 @@ def test_a_link_is_told_and_not_followed(folder, tmp_path):
 
 def adjusted(folder, name):
     """Make the manifest agree with a changed file, as somebody would who wants it to pass."""
-    from agenttrace.publish.manifest import files
+    from agenttrace.publish.sums import files
 
     path = folder / "manifest.json"
     body = json.loads(path.read_bytes())
-    body["files"][name] = {"bytes": dict(files(folder))[name].bytes, "sha256": dict(files(folder))[name].sha256}
+    body["files"][name] = {"bytes": files(folder)[name].bytes, "sha256": files(folder)[name].sha256}
     path.write_text(json.dumps(body, indent=2) + "\n")
 
 

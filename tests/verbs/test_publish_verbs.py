@@ -29,7 +29,6 @@ def agenttrace(*arguments, **options):
         (("publish-rollouts", RUN, "--form", "own"), {"rollouts"}),
         (("publish", DATA / "demo.jsonl"), {"data", "records"}),
         (("publish", RUN, "--form", "traces"), {"data", "records"}),
-        (("publish", RUN, "--form", "mini-swe-agent"), {"trajectories"}),
     ],
 )
 def test_a_folder_has_the_form_of_its_agent_or_the_one_that_was_named(tmp_path, arguments, parts):

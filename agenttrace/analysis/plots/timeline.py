@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from agenttrace.analysis.costs import MEASURED
 from agenttrace.analysis.plots.style import COLOURS, HATCHES, WIDTH, NothingToDraw, label
 from agenttrace.errors import UsageError
-from agenttrace.formats.metadata_0_3 import VERSION as RELEASED
+from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from agenttrace.analysis.rollouts.statistics import SHARES, TOKENS, sums, wall_s
 from agenttrace.analysis.statistics import bootstrap_difference, effective, mean, newcombe
-from agenttrace.formats.turns import KINDS
+from agenttrace.formats.commands import KINDS
 from agenttrace.records.base import Record
 
 if TYPE_CHECKING:

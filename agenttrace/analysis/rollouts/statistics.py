@@ -13,8 +13,7 @@ from agenttrace.analysis.statistics import Distribution, distribution, floats
 from agenttrace.analysis.tables import Reading, frame
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.columns import Entry, entry, table
-from agenttrace.formats.commands import first_word
-from agenttrace.formats.turns import KINDS
+from agenttrace.formats.commands import KINDS, first_word
 from agenttrace.records import INFRASTRUCTURE_ENDS
 from agenttrace.records.base import Record
 

@@ -10,7 +10,7 @@ import msgspec
 from agenttrace.campaign.replay.findings import ReplayFinding
 from agenttrace.errors import DataError
 from agenttrace.records import Record, canonical_json
-from agenttrace.store.read import RecordIndex
+from agenttrace.store.read import RecordIndex, read_traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,8 +55,8 @@ def metadata_digest(records: Path) -> str:
         DataError: a line is not a record.
     """
     digest = hashlib.sha256()
-    for row in _rows(RecordIndex(records)):
-        digest.update(canonical_json(msgspec.json.decode(row.metadata)) + b"\n")
+    for trace in read_traces(records):
+        digest.update(canonical_json(trace.metadata) + b"\n")
     return digest.hexdigest()
 
 

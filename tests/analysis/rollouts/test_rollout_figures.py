@@ -15,7 +15,7 @@ from agenttrace.analysis.rollouts.compare import compare
 from agenttrace.analysis.rollouts.render import comparison_text, statistics_text
 from agenttrace.analysis.rollouts.statistics import figures, pass_at, tally
 from agenttrace.errors import DataError
-from agenttrace.formats.turns import KINDS, patch_size
+from agenttrace.formats.commands import KINDS, patch_size
 from agenttrace.records import Verdict, rollout_1_0
 from agenttrace.records.trace import Timings
 from bench.synthetic import rollouts as synthetic

@@ -1,0 +1,65 @@
+"""Sizes and digests of the files of a folder: what `SHA256SUMS` and a manifest list."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from agenttrace.errors import DataError, UsageError
+from agenttrace.records.base import Record
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUMS = "SHA256SUMS"
+MANIFEST = "manifest.json"
+
+
+class File(Record, frozen=True, kw_only=True):
+    """A file: size, and digest of its bytes."""
+
+    bytes: int
+    sha256: str
+
+
+def files(folder: Path) -> dict[str, File]:
+    """Return path → size and digest of every plain file but the manifest, by path."""
+    return {
+        path.relative_to(folder).as_posix(): File(bytes=path.stat().st_size, sha256=_sha256(path))
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.is_symlink() and path != folder / MANIFEST
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """Write `SHA256SUMS` over all files that are in a folder by now."""
+    lines = [f"{file.sha256}  {name}\n" for name, file in files(folder).items()]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def verified(folder: Path) -> list[str]:
+    """Return the files that `SHA256SUMS` lists, after a look at every byte.
+
+    Raises:
+        UsageError: the folder has no such list.
+        DataError: a file is missing, is another, or lies outside.
+    """
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{folder}: cannot read its {SUMS}; make the folder with nox -s publish-rollouts") from error
+    root, names = folder.resolve(), []
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        path = (folder / name).resolve()
+        if not name or not path.is_relative_to(root) or not path.is_file():
+            raise DataError(f"{folder / SUMS} lists {name!r}, which is no file of the folder; make the folder again")
+        if _sha256(path) != digest:
+            raise DataError(f"{folder / name} is not what {SUMS} says; make the folder again")
+        names.append(name)
+    return names
