@@ -9,22 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from agenttrace.errors import UsageError
-from agenttrace.records import LLMStep, Outcome, Record, Span
+from agenttrace.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from agenttrace.agents.run import Run, Watch
     from agenttrace.records import AgentSpec
     from agenttrace.sandbox.policies import Policy
     from agenttrace.sandbox.reports import CallReport
     from agenttrace.serving.model import Model
     from agenttrace.tasks import Task
 
-    Watch = Callable[[LLMStep | Span], None]
-
 AGENTS: dict[str, str] = {
     "tool_calling": "agenttrace.agents.tool_calling:KIND",
-    "bash_block": "agenttrace.agents.bash_block_kind:KIND",
+    "bash_block": "agenttrace.agents.bash_block:KIND",
 }
 """Name of an agent → where its `AgentKind` is."""
 
@@ -56,16 +53,6 @@ class Shell(Protocol):
     def call(self, kind: Literal["bash", "python"], code: str, *, limit_ms: int, keep_bytes: int = ...) -> CallReport:
         """Run code; raises `WorkerLostError` when it cannot be said how it went."""
         ...
-
-
-class Run(Record, frozen=True, kw_only=True):
-    """What an agent leaves behind: steps, spans and how it ended (verdicts still to come)."""
-
-    steps: tuple[LLMStep, ...]
-    spans: tuple[Span, ...]
-    outcome: Outcome
-    timestamp_utc: str
-    elapsed_ns: int
 
 
 class Agent(Protocol):

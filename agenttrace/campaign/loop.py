@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import UNSET, UnsetType
 
-from agenttrace.agents import Run, agent_kind
+from agenttrace.agents import agent_kind
+from agenttrace.agents.run import Run
 from agenttrace.campaign.plan import request_seed
 from agenttrace.campaign.queue import Queue
 from agenttrace.errors import AgentTraceError, ModelServerError, UsageError, WorkerLostError

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agenttrace.agents import AgentOptions, bash_block
-from agenttrace.agents.bash_block_kind import KIND
+from agenttrace.agents.bash_block import KIND
 from agenttrace.models import pins
 from agenttrace.models.gguf import read_facts
 from agenttrace.sandbox.policies import policies
