@@ -100,7 +100,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from agenttrace.campaign.replay.session import replay  # noqa: PLC0415
+    from agenttrace.campaign.replay.run import replay  # noqa: PLC0415
 
     return replay(
         arguments.file,
@@ -112,7 +112,7 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    from agenttrace.campaign.replay.session import reproduce  # noqa: PLC0415
+    from agenttrace.campaign.replay.run import reproduce  # noqa: PLC0415
 
     return reproduce(
         arguments.file,
