@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import NoReturn
 
@@ -134,14 +135,16 @@ def _compare_runs(arguments: argparse.Namespace) -> int:
     import msgspec  # noqa: PLC0415
 
     from agenttrace.campaign.replay.divergence import compare_runs  # noqa: PLC0415
+    from agenttrace.serving.budget import Counters  # noqa: PLC0415
     from agenttrace.serving.endpoint import wait_until_ready  # noqa: PLC0415
-    from agenttrace.serving.tokens import tokenizer  # noqa: PLC0415
 
-    tokenize = None
-    if arguments.base_url is not None:
-        wait_until_ready(arguments.base_url, timeout_s=600)
-        tokenize = tokenizer(arguments.base_url)
-    print(msgspec.json.encode(compare_runs(arguments.files, tokenize)).decode())  # noqa: T201
+    if arguments.base_url is None:
+        found = compare_runs(arguments.files)
+    else:
+        facts = wait_until_ready(arguments.base_url, timeout_s=600)
+        with closing(Counters(arguments.base_url, model=(facts.models or ("",))[0])) as counters:
+            found = compare_runs(arguments.files, None if counters.route == "estimate" else counters.tokens)
+    print(msgspec.json.encode(found).decode())  # noqa: T201
     return 0
 
 

@@ -14,7 +14,6 @@ from agenttrace.errors import UsageError
 from agenttrace.models import pins
 from agenttrace.records import ModelPin, Record
 from agenttrace.serving import profiles
-from agenttrace.serving.external import external_pin
 from agenttrace.store.kinds import FAILURES
 from agenttrace.tasks import SWE, set_name
 from agenttrace.tasks.swe.prepare import SweOptions
@@ -180,7 +179,7 @@ def served(options: Options) -> tuple[ModelPin, ServingSpec]:
     Raises:
         UsageError: the model is not pinned and no endpoint serves it, or there is no such profile.
     """
-    pin = options.pin or (external_pin if options.external else pins.model_pin)(options.model)
+    pin = options.pin or (profiles.external_pin if options.external else pins.model_pin)(options.model)
     if options.context is not None:
         pin = msgspec.structs.replace(pin, context_length=options.context)
     if options.external:

@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from agenttrace.campaign.options import ROLLOUTS, Options, like, sampler_of
-from agenttrace.campaign.place import write_run_spec
-from agenttrace.campaign.plan import make_plan
+from agenttrace.campaign.plan import make_plan, write_run_spec
 from agenttrace.errors import UsageError
 from agenttrace.records import RunSpec, canonical_json
 from agenttrace.store.read import read_run_spec, run_spec_path

@@ -12,7 +12,7 @@ import pytest
 from agenttrace.campaign import loop
 from agenttrace.campaign.loop import ATTEMPTS, Campaign
 from agenttrace.campaign.options import Options
-from agenttrace.campaign.plan import make_plan
+from agenttrace.campaign.plan import make_plan, request_part
 from agenttrace.host import compose
 from agenttrace.host.workers import SandboxContainer
 from agenttrace.serving.chat import ChatModel
@@ -93,9 +93,7 @@ def answer(text):
 
 def run(plan, script, connect, display=None):
     with ScriptedServer(script) as server, RecordLog(plan.path) as log:
-        model = ChatModel(
-            server.base_url, model="m", sampler=plan.spec.sampler, tools=plan.spec.agent.tools, sleep=lambda _: None
-        )
+        model = ChatModel(server.base_url, request_part(plan.spec), sleep=lambda _: None)
         return Campaign(plan, task_set("demo"), model, connect, {}, display or Silent()).run(log)
 
 

@@ -13,17 +13,15 @@ from pathlib import Path
 import pytest
 
 from agenttrace.agents import AGENTS
-from agenttrace.campaign.inputs import replay_facts
+from agenttrace.campaign.environment import replay_facts
 from agenttrace.campaign.loop import Campaign
 from agenttrace.campaign.options import Options, like
-from agenttrace.campaign.place import write_run_spec
-from agenttrace.campaign.plan import make_plan, request_part
+from agenttrace.campaign.plan import make_plan, request_part, write_run_spec
 from agenttrace.campaign.replay.run import Replay
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import FORMATS, Format
 from agenttrace.formats.convert import convert
-from agenttrace.serving.cassette import cassette_path
-from agenttrace.serving.cassette_log import CassetteLog
+from agenttrace.serving.cassette import CassetteLog, cassette_path
 from agenttrace.serving.chat import ChatModel
 from agenttrace.serving.tape import Recorder
 from agenttrace.store.jsonl import RecordLog
@@ -75,8 +73,7 @@ def collected(tmp_path, sandbox):
             CassetteLog(cassette_path(plan.path), run_spec_sha256=plan.spec_sha256, recorded=log.ids) as cassette,
         ):
             cassette.note(facts)
-            tools = getattr(spec.agent, "tools", ())
-            models = ChatModel(server.base_url, model=spec.model.name, sampler=spec.sampler, tools=tools)
+            models = ChatModel(server.base_url, request_part(spec))
             recorder = Recorder(models, request_part(spec), cassette, log)
             summary = Campaign(plan, task_set(options["dataset"]), recorder, sandbox.connect, {}, Silent()).run(
                 recorder

@@ -12,8 +12,7 @@ from agenttrace.errors import DataError
 from agenttrace.records import Record
 from agenttrace.serving import profiles
 from agenttrace.serving.budget import Counters
-from agenttrace.serving.cassette import Cassette, Exchange
-from agenttrace.serving.cassette_log import CassetteLog
+from agenttrace.serving.cassette import Cassette, CassetteLog, Exchange
 from agenttrace.serving.chat import ChatModel, fixed_part
 from agenttrace.serving.model import ContextFullError, UnparsableReplyError
 from agenttrace.serving.tape import Recorder, RecordingModel, ReplayingModel
@@ -33,7 +32,7 @@ class Row(Record, frozen=True, kw_only=True):
 
 
 def chat(server):
-    return ChatModel(server.base_url, **SETTINGS, sleep=lambda _: None, timeout_s=20)
+    return ChatModel(server.base_url, FIXED, sleep=lambda _: None, timeout_s=20)
 
 
 def essence(reply):
@@ -118,7 +117,7 @@ def test_what_was_counted_is_replayed_whether_the_prompt_was_sent_or_not():
     fixed = fixed_part(**settings)
     with ScriptedServer([says("x")], counts="vllm") as server:
         counters = Counters(server.base_url, model="m")
-        model = ChatModel(server.base_url, **settings, counters=counters, sleep=lambda _: None).for_trace("id", seed=1)
+        model = ChatModel(server.base_url, fixed, counters=counters, sleep=lambda _: None).for_trace("id", seed=1)
         tape = RecordingModel(model, fixed)
         counted = [tape.count(TALK)]
         tape.complete(TALK, max_tokens=7)

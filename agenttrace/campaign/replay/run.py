@@ -21,12 +21,12 @@ from msgspec import UNSET
 
 from agenttrace import __version__
 from agenttrace.agents import agent_kind
-from agenttrace.campaign.environment import image_digests
-from agenttrace.campaign.inputs import (
+from agenttrace.campaign.environment import (
     RecordedFacts,
     as_replayed,
     changed_parts,
     changed_paths,
+    image_digests,
     input_differences,
     refuse_other_inputs,
     replay_facts,

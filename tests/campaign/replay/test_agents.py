@@ -11,8 +11,7 @@ import pytest
 
 from agenttrace.agents import bash_block, tool_calling
 from agenttrace.campaign.replay.run import Replay
-from agenttrace.serving.cassette import Cassette, cassette_path
-from agenttrace.serving.cassette_log import CassetteLog
+from agenttrace.serving.cassette import Cassette, CassetteLog, cassette_path
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_traces
 from agenttrace.testing import says

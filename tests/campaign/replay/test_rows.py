@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from agenttrace.campaign.inputs import changed_parts, input_differences, refuse_other_inputs
+from agenttrace.campaign.environment import changed_parts, input_differences, refuse_other_inputs
 from agenttrace.campaign.options import like
 from agenttrace.campaign.plan import make_plan
 from agenttrace.campaign.replay.rows import compare_rows, metadata_digest
