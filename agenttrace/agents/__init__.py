@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from agenttrace.tasks import Task
 
 AGENTS: dict[str, str] = {
-    "tool_calling": "agenttrace.agents.tool_calling:KIND",
-    "bash_block": "agenttrace.agents.bash_block:KIND",
+    "tool_calling": "agenttrace.agents.tool_calling:ToolCallingAgent",
+    "bash_block": "agenttrace.agents.bash_block:BashBlockAgent",
 }
-"""Name of an agent → where its `AgentKind` is."""
+"""Name of an agent → where its class is, an `AgentKind`."""
 
 Observation = Literal["swe-zero", "mini-swe-agent"]
 """Form in which a bash-block agent's model reads what a command printed."""
@@ -70,7 +70,7 @@ class Agent(Protocol):
 
 
 class AgentKind(Protocol):
-    """One entry of `AGENTS`.
+    """The class of an agent: makes agents, and says what a campaign must know of them.
 
     Attributes:
         counts_tokens: whether it asks its model how many tokens a prompt has.
@@ -101,7 +101,7 @@ class AgentKind(Protocol):
         """Return what a record's `metadata` says of the agent."""
         ...
 
-    def agent(self, spec: AgentSpec, model: Model, shell: Shell, watch: Watch) -> Agent:
+    def __call__(self, spec: AgentSpec, model: Model, shell: Shell, watch: Watch) -> Agent:
         """Return an agent; `watch` is called with every finished step and span and must not raise."""
         ...
 

@@ -26,7 +26,7 @@ from agenttrace.serving.model import (
 if TYPE_CHECKING:
     from agenttrace.agents import Shell
     from agenttrace.agents.run import Run, Watch
-    from agenttrace.records import AgentSpec, LLMStep
+    from agenttrace.records import LLMStep
     from agenttrace.sandbox.policies import Policy
     from agenttrace.sandbox.reports import CallReport
     from agenttrace.serving.model import Messages, Model
@@ -75,72 +75,6 @@ def blocks(content: str) -> list[str]:
     return found
 
 
-class BashBlock:
-    """The entry of `agenttrace.agents.AGENTS`."""
-
-    counts_tokens = True
-
-    def spec(self, options: AgentOptions, *, policy: Policy, context_length: int, checkout: bool) -> BashBlockSpec:
-        """Return the agent's part of a run spec, its system message with the commands that the policy lets exist."""
-        about = "" if checkout else ".shell"
-        commands = policy.commands if isinstance(policy.commands, str) else ", ".join(policy.commands)
-        return BashBlockSpec(
-            version=VERSION,
-            system_template=filled(_template(f"system{about}"), {"commands": commands}),
-            instance_template=_template(f"task{about}"),
-            observation_template=options.observation,
-            format_error_template=_template("format_error"),
-            max_turns=options.max_steps or MAX_TURNS,
-            max_format_errors=MAX_FORMAT_ERRORS,
-            max_output_tokens=options.max_output_tokens or MAX_OUTPUT_TOKENS,
-            max_total_tokens=options.max_total_tokens or context_length,
-            reserve_tokens=RESERVE_TOKENS,
-            observation_max_chars=OBSERVATION_CHARS[options.observation],
-            call_limit_ms=options.call_limit_ms or CALL_LIMIT_MS,
-        )
-
-    def options(self, spec: AgentSpec) -> AgentOptions:
-        """Return the options that give this spec again."""
-        own = _own(spec)
-        return AgentOptions(
-            max_steps=own.max_turns,
-            call_limit_ms=own.call_limit_ms,
-            max_output_tokens=own.max_output_tokens,
-            max_total_tokens=own.max_total_tokens,
-            observation=own.observation_template,
-        )
-
-    def prompt(self, spec: AgentSpec, task: Task) -> str:
-        r"""Return the second message: what the agent is told of a task.
-
-        The reference solution and the hidden tests are no field of it. A lone surrogate in the row becomes `\udNNN`.
-        """
-        return filled(_own(spec).instance_template, {"problem_statement": task.prompt, **task.fields})
-
-    def metadata(self, spec: AgentSpec) -> dict[str, Any]:
-        """Return limits, the form of observations, and a digest of the prompts."""
-        own = _own(spec)
-        return {
-            "agent": own.kind,
-            "prompt_sha256": digest([own.system_template, own.instance_template]),
-            "observation_template": own.observation_template,
-            "max_steps": own.max_turns,
-            "max_total_tokens": own.max_total_tokens,
-        }
-
-    def agent(self, spec: AgentSpec, model: Model, shell: Shell, watch: Watch) -> BashBlockAgent:
-        """Return an agent."""
-        return BashBlockAgent(_own(spec), model, shell, watch)
-
-
-KIND = BashBlock()
-
-
-def _own(spec: AgentSpec) -> BashBlockSpec:
-    assert isinstance(spec, BashBlockSpec)  # noqa: S101 - its tag chose this module
-    return spec
-
-
 def _template(name: str) -> str:
     return (Path(__file__).parent / f"bash_block.{name}.txt").read_text(encoding="utf-8")
 
@@ -161,11 +95,63 @@ class BashBlockAgent:
         watch: called with every finished step and span, for progress; must not raise.
     """
 
+    counts_tokens = True
+
     def __init__(self, spec: BashBlockSpec, model: Model, shell: Shell, watch: Watch = lambda _: None) -> None:
         self._spec = spec
         self._model = model
         self._shell = shell
         self._watch = watch
+
+    @staticmethod
+    def spec(options: AgentOptions, *, policy: Policy, context_length: int, checkout: bool) -> BashBlockSpec:
+        """Return the agent's part of a run spec, its system message with the commands that the policy lets exist."""
+        about = "" if checkout else ".shell"
+        commands = policy.commands if isinstance(policy.commands, str) else ", ".join(policy.commands)
+        return BashBlockSpec(
+            version=VERSION,
+            system_template=filled(_template(f"system{about}"), {"commands": commands}),
+            instance_template=_template(f"task{about}"),
+            observation_template=options.observation,
+            format_error_template=_template("format_error"),
+            max_turns=options.max_steps or MAX_TURNS,
+            max_format_errors=MAX_FORMAT_ERRORS,
+            max_output_tokens=options.max_output_tokens or MAX_OUTPUT_TOKENS,
+            max_total_tokens=options.max_total_tokens or context_length,
+            reserve_tokens=RESERVE_TOKENS,
+            observation_max_chars=OBSERVATION_CHARS[options.observation],
+            call_limit_ms=options.call_limit_ms or CALL_LIMIT_MS,
+        )
+
+    @staticmethod
+    def options(spec: BashBlockSpec) -> AgentOptions:
+        """Return the options that give this spec again."""
+        return AgentOptions(
+            max_steps=spec.max_turns,
+            call_limit_ms=spec.call_limit_ms,
+            max_output_tokens=spec.max_output_tokens,
+            max_total_tokens=spec.max_total_tokens,
+            observation=spec.observation_template,
+        )
+
+    @staticmethod
+    def prompt(spec: BashBlockSpec, task: Task) -> str:
+        r"""Return the second message: what the agent is told of a task.
+
+        The reference solution and the hidden tests are no field of it. A lone surrogate in the row becomes `\udNNN`.
+        """
+        return filled(spec.instance_template, {"problem_statement": task.prompt, **task.fields})
+
+    @staticmethod
+    def metadata(spec: BashBlockSpec) -> dict[str, Any]:
+        """Return limits, the form of observations, and a digest of the prompts."""
+        return {
+            "agent": spec.kind,
+            "prompt_sha256": digest([spec.system_template, spec.instance_template]),
+            "observation_template": spec.observation_template,
+            "max_steps": spec.max_turns,
+            "max_total_tokens": spec.max_total_tokens,
+        }
 
     def run(self, trace_id: str, prompt: str) -> Run:
         """Return what came of the task; `prompt` is the second message, after the system message.

@@ -19,7 +19,7 @@ from agenttrace.serving.model import ContextFullError, NoReplyError, Reply, Requ
 if TYPE_CHECKING:
     from agenttrace.agents import Shell
     from agenttrace.agents.run import Run, Watch
-    from agenttrace.records import AgentSpec, LLMStep, ToolCall
+    from agenttrace.records import LLMStep, ToolCall
     from agenttrace.sandbox.policies import Policy
     from agenttrace.sandbox.reports import CallReport
     from agenttrace.serving.model import Model
@@ -37,44 +37,6 @@ _KINDS: dict[str, tuple[Literal["bash", "python"], str]] = {
 }
 """Tool → what runs it in the sandbox, and its one parameter."""
 _PYTHON = ", python_interpreter runs Python code"
-
-
-class ToolCalling:
-    """The entry of `agenttrace.agents.AGENTS`."""
-
-    counts_tokens = False
-
-    def spec(
-        self, options: AgentOptions, *, policy: Policy, context_length: int = 0, checkout: bool = False
-    ) -> ToolCallingSpec:
-        """Return the agent's part of a run spec; tools that the policy cannot serve are left out."""
-        del context_length, checkout
-        return agent_spec(
-            max_steps=options.max_steps or MAX_STEPS,
-            call_limit_ms=options.call_limit_ms or CALL_LIMIT_MS,
-            python="python" in policy.kinds,
-        )
-
-    def options(self, spec: AgentSpec) -> AgentOptions:
-        """Return the options that give this spec again."""
-        return AgentOptions(max_steps=_own(spec).max_steps, call_limit_ms=_own(spec).call_limit_ms)
-
-    def prompt(self, spec: AgentSpec, task: Task) -> str:
-        """Return the task's own text."""
-        del spec
-        return task.prompt
-
-    def metadata(self, spec: AgentSpec) -> dict[str, Any]:
-        """Return `tool_choice` and `max_steps`."""
-        own = _own(spec)
-        return {"tool_choice": own.tool_choice, "max_steps": own.max_steps}
-
-    def agent(self, spec: AgentSpec, model: Model, shell: Shell, watch: Watch) -> ToolCallingAgent:
-        """Return an agent."""
-        return ToolCallingAgent(_own(spec), model, shell, watch)
-
-
-KIND = ToolCalling()
 
 
 def agent_spec(
@@ -98,11 +60,6 @@ def agent_spec(
     )
 
 
-def _own(spec: AgentSpec) -> ToolCallingSpec:
-    assert isinstance(spec, ToolCallingSpec)  # noqa: S101 - its tag chose this module
-    return spec
-
-
 def _data(name: str) -> str:
     return importlib.resources.files("agenttrace.agents").joinpath(name).read_text(encoding="utf-8")
 
@@ -117,6 +74,8 @@ class ToolCallingAgent:
         watch: called with every finished step and span, for progress; must not raise.
     """
 
+    counts_tokens = False
+
     def __init__(self, spec: ToolCallingSpec, model: Model, shell: Shell, watch: Watch = lambda _: None) -> None:
         self._spec = spec
         self._model = model
@@ -125,6 +84,34 @@ class ToolCallingAgent:
         self._parameters = {
             tool["function"]["name"]: set(tool["function"]["parameters"]["properties"]) for tool in spec.tools
         }
+
+    @staticmethod
+    def spec(
+        options: AgentOptions, *, policy: Policy, context_length: int = 0, checkout: bool = False
+    ) -> ToolCallingSpec:
+        """Return the agent's part of a run spec; tools that the policy cannot serve are left out."""
+        del context_length, checkout
+        return agent_spec(
+            max_steps=options.max_steps or MAX_STEPS,
+            call_limit_ms=options.call_limit_ms or CALL_LIMIT_MS,
+            python="python" in policy.kinds,
+        )
+
+    @staticmethod
+    def options(spec: ToolCallingSpec) -> AgentOptions:
+        """Return the options that give this spec again."""
+        return AgentOptions(max_steps=spec.max_steps, call_limit_ms=spec.call_limit_ms)
+
+    @staticmethod
+    def prompt(spec: ToolCallingSpec, task: Task) -> str:
+        """Return the task's own text."""
+        del spec
+        return task.prompt
+
+    @staticmethod
+    def metadata(spec: ToolCallingSpec) -> dict[str, Any]:
+        """Return `tool_choice` and `max_steps`."""
+        return {"tool_choice": spec.tool_choice, "max_steps": spec.max_steps}
 
     def run(self, trace_id: str, prompt: str) -> Run:
         """Return everything that happened on one task.

@@ -25,10 +25,15 @@ if TYPE_CHECKING:
     from agenttrace.tasks import Task
 
 
-class OneLine:
+class OneLineAgent:
     counts_tokens = False
 
-    def spec(self, options: AgentOptions, *, policy: Policy, context_length: int, checkout: bool) -> OtherAgentSpec:
+    def __init__(self, spec: OtherAgentSpec, model: Model, shell: Shell, watch: Watch) -> None:
+        self._spec, self._model, self._shell, self._watch = spec, model, shell, watch
+
+    @staticmethod
+    def spec(options: AgentOptions, *, policy: Policy, context_length: int, checkout: bool) -> OtherAgentSpec:
+        del policy, context_length, checkout
         return OtherAgentSpec(
             name="one_line",
             version=1,
@@ -37,25 +42,18 @@ class OneLine:
             call_limit_ms=options.call_limit_ms or 5_000,
         )
 
-    def options(self, spec: AgentSpec) -> AgentOptions:
+    @staticmethod
+    def options(spec: AgentSpec) -> AgentOptions:
         return AgentOptions(max_steps=spec.max_steps, call_limit_ms=spec.call_limit_ms)
 
-    def prompt(self, spec: AgentSpec, task: Task) -> str:
+    @staticmethod
+    def prompt(spec: AgentSpec, task: Task) -> str:
+        del spec
         return f"Task: {task.prompt}"
 
-    def metadata(self, spec: AgentSpec) -> dict[str, Any]:
+    @staticmethod
+    def metadata(spec: AgentSpec) -> dict[str, Any]:
         return {"agent": spec.name, "max_steps": spec.max_steps}
-
-    def agent(self, spec: AgentSpec, model: Model, shell: Shell, watch: Watch) -> OneLineAgent:
-        return OneLineAgent(spec, model, shell, watch)
-
-
-KIND = OneLine()
-
-
-class OneLineAgent:
-    def __init__(self, spec: OtherAgentSpec, model: Model, shell: Shell, watch: Watch) -> None:
-        self._spec, self._model, self._shell, self._watch = spec, model, shell, watch
 
     def run(self, trace_id: str, prompt: str) -> Run:
         self._log = RunLog(trace_id, self._watch)

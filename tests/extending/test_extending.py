@@ -51,7 +51,7 @@ def extensions(monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parent)
     monkeypatch.setitem(TASK_SETS, "sums", "extra_tasks:Sums")
     monkeypatch.setitem(FORMATS, "answers", Format("extra_format", "lines", ".jsonl", "questions and answers"))
-    monkeypatch.setitem(AGENTS, "one_line", "extra_agent:KIND")
+    monkeypatch.setitem(AGENTS, "one_line", "extra_agent:OneLineAgent")
 
 
 @pytest.fixture
