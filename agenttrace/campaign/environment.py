@@ -63,7 +63,7 @@ def observe(facts: ServerFacts, checks: dict[str, str], worker: WorkerInfo) -> d
             "os_release": platform.release(),
             "machine": platform.machine(),
             "cpu": cpu_model(),
-            "cpu_flags_sha256": _cpu_flags_digest(),
+            "cpu_flags_sha256": None if (flags := cpu_flags()) is None else digest(flags),
             "cpu_count_logical": psutil.cpu_count(),
             "memory_total_bytes": psutil.virtual_memory().total,
         },
@@ -98,11 +98,6 @@ def cpu_flags() -> list[str] | None:
     """Return the processor's features in the kernel's words, sorted; `None` where the system does not tell."""
     flags = _cpuinfo("flags") or _cpuinfo("Features")
     return None if flags is None else sorted(flags.split())
-
-
-def _cpu_flags_digest() -> str | None:
-    flags = cpu_flags()
-    return None if flags is None else digest(flags)
 
 
 def _first_line(path: Path) -> str | None:

@@ -96,26 +96,13 @@ class Options(Record, frozen=True, kw_only=True):
     @property
     def of_agent(self) -> AgentOptions:
         """The part that is the agent's."""
-        return AgentOptions(
-            max_steps=self.max_steps,
-            call_limit_ms=self.call_limit_ms,
-            max_output_tokens=self.max_output_tokens,
-            max_total_tokens=self.max_total_tokens,
-            observation=self.observation,
-        )
+        return AgentOptions(**{name: getattr(self, name) for name in AgentOptions.__struct_fields__})
 
     @property
     def of_checkouts(self) -> SweOptions:
         """The part that says which tasks over checkouts are drawn."""
-        return SweOptions(
-            source=self.source,
-            split=self.split,
-            languages=self.languages,
-            hidden_tests=self.hidden_tests,
-            repos=self.repos,
-            per_repo=self.per_repo,
-            seed=SweOptions().seed if self.seed is None else self.seed,
-        )
+        fields = {name: getattr(self, name) for name in SweOptions.__struct_fields__}
+        return SweOptions(**fields | {"seed": SweOptions().seed if self.seed is None else self.seed})
 
 
 ROLLOUTS = Options(
@@ -214,7 +201,8 @@ def like(spec: RunSpec) -> Options:
     recommended = spec.sampler.name == profiles.recommended(spec.model.name)
     chosen = "recommended" if recommended else profiles.DEFAULT_SAMPLER
     named = profiles.sampler(chosen, model=spec.model.name)
-    agent = agent_kind(spec.agent.kind).options(spec.agent)
+    agent = msgspec.structs.asdict(agent_kind(spec.agent.kind).options(spec.agent))
+    del agent["max_output_tokens"]  # the sampler's, as far as a run spec tells
     sampling = spec.dataset.sampling
     drawn_as_sampled = sampling is not UNSET and sampling.seed == spec.sampler.seed  # a seed was asked for
     drawn: dict[str, Any] = (
@@ -243,11 +231,8 @@ def like(spec: RunSpec) -> Options:
         offset=spec.dataset.offset,
         count=spec.dataset.count,
         rollouts=spec.dataset.rollouts,
-        max_steps=agent.max_steps,
-        call_limit_ms=agent.call_limit_ms,
         max_output_tokens=None if spec.sampler.max_tokens == named.max_tokens else spec.sampler.max_tokens,
-        max_total_tokens=agent.max_total_tokens,
-        observation=agent.observation,
         run_id=spec.run_id,
+        **agent,
         **drawn,
     )

@@ -124,31 +124,24 @@ class Counters:
             NoReplyError: the server does not answer, although it was asked again.
             RequestRefusedError: it refuses to count this conversation.
         """
+        body: dict[str, Any] = {"model": self._model, "messages": messages}
         if self.route == "vllm":
-            return self._post("/tokenize", self._vllm(messages), _Count).count
-        prompt = self._post("/apply-template", {"model": self._model, "messages": messages}, _Prompt).prompt
-        return len(self._post("/tokenize", self._llama(prompt), _Tokens).tokens)
+            return self._post("/tokenize", {**body, "add_generation_prompt": True}, _Count).count
+        prompt = self._post("/apply-template", body, _Prompt).prompt
+        body = {"model": self._model, "content": prompt, "add_special": True, "parse_special": True}
+        return len(self._post("/tokenize", body, _Tokens).tokens)
 
     def _detect(self) -> Route:
-        probe: Messages = [{"role": "user", "content": "a"}]
-        try:
-            prompt = self._post("/apply-template", {"model": self._model, "messages": probe}, _Prompt).prompt
-            self._post("/tokenize", self._llama(prompt), _Tokens)
-        except RequestRefusedError:
-            pass
-        else:
-            return "llama-server"
-        try:
-            self._post("/tokenize", self._vllm(probe), _Count)
-        except RequestRefusedError:
-            return "estimate"
-        return "vllm"
-
-    def _llama(self, prompt: str) -> dict[str, Any]:
-        return {"model": self._model, "content": prompt, "add_special": True, "parse_special": True}
-
-    def _vllm(self, messages: Messages) -> dict[str, Any]:
-        return {"model": self._model, "messages": messages, "add_generation_prompt": True}
+        """Return the first route on which the server counts a prompt."""
+        exact: tuple[Route, ...] = ("llama-server", "vllm")
+        for route in exact:
+            self.route = route
+            try:
+                self.count([{"role": "user", "content": "a"}])
+            except RequestRefusedError:
+                continue
+            return route
+        return "estimate"
 
     def _post(self, path: str, body: dict[str, Any], expected: type[T]) -> T:
         failure = ""

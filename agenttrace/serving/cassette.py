@@ -144,11 +144,8 @@ class Cassette:
             raise UsageError(f"cannot read {path}: there is no such file; a cassette lies beside its records")
         with opened(path) as file:
             self._index(scan(file))
-        if self.end and not self.damage and not self._has_header():
+        if self.end and not self.damage and self.run_spec_sha256 is None:
             raise DataError(f"{path}: not a cassette of the kit (no header)")
-
-    def _has_header(self) -> bool:
-        return self.run_spec_sha256 is not None
 
     def _index(self, frames: Iterable[Frame | Damage]) -> None:
         for frame in frames:

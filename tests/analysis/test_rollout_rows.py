@@ -2,12 +2,12 @@
 
 import msgspec
 import pytest
+from agenttrace.records.rollout import Execution, HiddenTests, Rollout, Turn
 
 from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
 from agenttrace.errors import DataError
 from agenttrace.records import Telemetry, Verdict
-from agenttrace.records.rollout import Execution, HiddenTests, Rollout, Turn
 
 COST = Telemetry(
     user_time_s=0.002, system_time_s=0.001, max_rss_bytes=3 << 20, read_bytes=0, write_bytes=4096, method="c-helper",
