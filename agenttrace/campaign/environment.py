@@ -15,11 +15,11 @@ import msgspec
 from msgspec import UNSET
 
 from agenttrace.errors import UsageError
-from agenttrace.records import differences, digest
+from agenttrace.records import RunSpec, digest
+from agenttrace.records.compare import Difference, record_differences
 from agenttrace.serving.profiles import NOT_REPORTED
 
 if TYPE_CHECKING:
-    from agenttrace.records import RunSpec
     from agenttrace.sandbox.client import Worker
     from agenttrace.sandbox.reports import WorkerInfo
     from agenttrace.serving.endpoint import ServerFacts
@@ -114,16 +114,18 @@ class RecordedFacts(msgspec.Struct):
     sandbox: list[str] | None = None
 
 
-def input_differences(recorded: RunSpec, here: RunSpec) -> list[str]:
-    """Return `input: recorded / here` for every field in which two run specs differ; the run id is no input."""
-    same = msgspec.structs.replace(here, run_id=recorded.run_id)
-    return [named(line) for line in differences(recorded, same)]
+def input_differences(recorded: RunSpec, here: RunSpec) -> list[Difference]:
+    """Return every field in which two run specs differ, inputs called by their names; the run id is no input."""
+    return spec_differences(recorded, msgspec.structs.replace(here, run_id=recorded.run_id))
 
 
-def named(line: str) -> str:
-    """Return a line of `agenttrace.records.differences` with the input called by its name."""
-    field, _, values = line.partition(": ")
-    return f"{_NAMES[field]} ({field}): {values}" if field in _NAMES else line
+def spec_differences(recorded: RunSpec, here: RunSpec) -> list[Difference]:
+    """Return every field in which two run specs differ, inputs called by their names."""
+    found = record_differences(RunSpec, *(msgspec.json.encode(one, order="deterministic") for one in (recorded, here)))
+    return [
+        msgspec.structs.replace(one, field=f"{_NAMES[one.field]} ({one.field})") if one.field in _NAMES else one
+        for one in found
+    ]
 
 
 def refuse_other_inputs(recorded: RunSpec, here: RunSpec, *, what: str) -> None:
@@ -133,7 +135,7 @@ def refuse_other_inputs(recorded: RunSpec, here: RunSpec, *, what: str) -> None:
         UsageError: names every one with both values.
     """
     if found := input_differences(recorded, here):
-        lines = "\n  ".join(found)
+        lines = "\n  ".join(map(str, found))
         raise UsageError(f"{what}: the inputs here are not those of its run spec (recorded / here):\n  {lines}")
 
 
@@ -178,22 +180,22 @@ def sandbox_parts(image_dir: Path = IMAGE_DIR) -> list[str]:
     return [line for line in lines if not line.startswith("architecture ")]
 
 
-def changed_paths(recorded: Entries, here: Entries) -> list[str]:
-    """Return one line per path of the fixture that differs: what it was and what it is."""
-    lines = []
+def changed_paths(recorded: Entries, here: Entries) -> dict[str, str]:
+    """Return, by path of the fixture, what differs: what it was and what it is."""
+    changed = {}
     for path in sorted({*recorded, *here}):
         was, is_ = recorded.get(path, {}), here.get(path, {})
         fields = [name for name in {**was, **is_} if was.get(name) != is_.get(name)]
         if not was or not is_:
-            lines.append(f"{path}: {'only here' if is_ else 'missing here'}")
+            changed[path] = "only here" if is_ else "missing here"
         elif fields:
-            lines.append(f"{path}: " + ", ".join(f"{name} {was.get(name)} / {is_.get(name)}" for name in fields))
-    return lines
+            changed[path] = ", ".join(f"{name} {was.get(name)} / {is_.get(name)}" for name in fields)
+    return changed
 
 
 def changed_parts(recorded: list[str], here: list[str]) -> list[str]:
     """Return one line per package or file of the sandbox's image that differs."""
-    was, is_ = ({_part(line)[0]: _part(line)[1] for line in lines} for lines in (recorded, here))
+    was, is_ = (dict(map(_part, lines)) for lines in (recorded, here))
     return [
         f"{name}: {was.get(name, 'not there')} / {is_.get(name, 'not there')}"
         for name in sorted({*was, *is_})

@@ -12,10 +12,10 @@ from msgspec import UNSET
 
 from agenttrace import __version__
 from agenttrace.agents import agent_kind
-from agenttrace.campaign.environment import named
+from agenttrace.campaign.environment import spec_differences
 from agenttrace.campaign.options import Options, check_options, check_size, sampler_of, served
 from agenttrace.errors import DataError, UsageError
-from agenttrace.records import Record, RunSpec, SandboxSpec, derived_id, differences, digest
+from agenttrace.records import Record, RunSpec, SandboxSpec, derived_id, digest
 from agenttrace.sandbox.policies import policies
 from agenttrace.serving import profiles
 from agenttrace.serving.chat import fixed_part
@@ -277,7 +277,7 @@ def _taken(earlier: RunSpec, draft: RunSpec) -> bool:
 
 
 def _other_spec(what: str, asked: RunSpec, earlier: RunSpec, option: str) -> UsageError:
-    lines = "\n  ".join(named(line) for line in differences(asked, earlier))
+    lines = "\n  ".join(map(str, spec_differences(asked, earlier)))
     return UsageError(
         f"{what} belongs to a campaign with another run spec; nothing was written. "
         f"It differs in (asked for / in the file):\n  {lines}\nChoose another {option}."

@@ -107,16 +107,13 @@ class Replay:
         except msgspec.ValidationError as error:
             self._find("cassette", "facts", "fixture and sandbox", str(error))
             recorded = RecordedFacts()
-        for line in input_differences(self.spec, self._here(worker)):
-            field, _, values = line.partition(": ")
-            was, _, is_ = values.partition(" / ")
-            if "fixture" in field or field.startswith(("dataset", "the task file")):
-                self._find("inputs", field, was, is_)
+        for one in input_differences(self.spec, self._here(worker)):
+            if "fixture" in one.field or one.field.startswith(("dataset", "the task file")):
+                self._find("inputs", one.field, one.recorded, one.found)
             else:
-                self.notes.append(line)
+                self.notes.append(str(one))
         fixture, sandbox = recorded.fixture or facts["fixture"], recorded.sandbox or []
-        for line in changed_paths(fixture, facts["fixture"]):
-            path, _, change = line.partition(": ")
+        for path, change in changed_paths(fixture, facts["fixture"]).items():
             self._find("inputs", f"fixture file {path}", "", change)
         self.notes += [f"sandbox, {one}" for one in changed_parts(sandbox, facts["sandbox"])]
 
@@ -295,7 +292,8 @@ def reproduce(
         if not anyway:
             raise
         say(printable(str(error)))
-    notes = [line for line in input_differences(spec, plan.spec) if line not in input_differences(spec, expected)]
+    counted = input_differences(spec, expected)
+    notes = [str(one) for one in input_differences(spec, plan.spec) if one not in counted]
     rows = compare_rows(file, msgspec.structs.replace(plan, spec=expected, spec_sha256=spec.digest))
     findings.show_findings(rows.findings, say)
     body: dict[str, Any] = {"file": file.name, "rows": msgspec.to_builtins(rows), "notes": notes}
