@@ -19,8 +19,6 @@ from agenttrace.show import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from types import TracebackType
-    from typing import Self
 
     from agenttrace.campaign.loop import Summary
     from agenttrace.tasks import Task
@@ -51,6 +49,9 @@ class CampaignDisplay:
         out: where it is shown.
         total: tasks of the campaign.
         done: tasks that had a record before this session.
+
+    Attributes:
+        bar: live on a terminal, while it is entered as a context.
     """
 
     def __init__(self, out: Console, *, total: int, done: int) -> None:
@@ -62,7 +63,7 @@ class CampaignDisplay:
         self._generated_ms = 0.0
         self._started = time.monotonic()
         self._lock = threading.Lock()
-        self._bar = Progress(
+        self.bar = Progress(
             SpinnerColumn(),
             TextColumn("[bold]collecting[/]"),
             BarColumn(bar_width=24),
@@ -73,16 +74,7 @@ class CampaignDisplay:
             console=out,
             disable=not out.is_terminal,
         )
-        self._bar_id = self._bar.add_task("", total=total, completed=done, rates="", eta="--:--")
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+        self._bar_id = self.bar.add_task("", total=total, completed=done, rates="", eta="--:--")
 
     def event(self, event: LLMStep | Span) -> None:
         """Count one finished generation or tool call."""
@@ -134,7 +126,7 @@ class CampaignDisplay:
 
     def _refresh(self) -> None:
         rates = f"{self._solved} solved, {self._failures} lost, {self._calls} calls, {self._rate()} tok/s"
-        self._bar.update(self._bar_id, completed=self._done, rates=rates, eta=self._eta())
+        self.bar.update(self._bar_id, completed=self._done, rates=rates, eta=self._eta())
 
 
 def label(task: Task) -> str:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
-from agenttrace.agents import AgentOptions, Observation, agent_kind
+from agenttrace.agents import AgentOptions, agent_kind
 from agenttrace.errors import UsageError
 from agenttrace.models import pins
-from agenttrace.records import ModelPin, Record
+from agenttrace.records import ModelPin  # noqa: TC001 - msgspec reads it
 from agenttrace.serving import profiles
 from agenttrace.store.kinds import FAILURES
 from agenttrace.tasks import SWE, set_name
@@ -30,8 +30,8 @@ _SWE_ZERO_TEMPERATURE = 1.0
 """Sent for a model without a recommended sampler: several runs of one task are to differ."""
 
 
-class Options(Record, frozen=True, kw_only=True):
-    """What a user asks for; everything else is pinned.
+class Options(AgentOptions, frozen=True, kw_only=True):
+    """What a user asks for; everything else is pinned. What may be chosen of the agent is in `AgentOptions`.
 
     Attributes:
         model: name of a pinned model, or of one that the endpoint serves.
@@ -47,11 +47,6 @@ class Options(Record, frozen=True, kw_only=True):
         offset: first task.
         count: number of tasks; `None` is all that follow.
         rollouts: how often each task is run.
-        max_steps: generations per task; `None` is the agent's own limit, as below.
-        call_limit_ms: limit of one tool call.
-        max_output_tokens: of one generation.
-        max_total_tokens: of one conversation.
-        observation: form of what a command printed, for an agent that has several.
         source: where tasks over checkouts come from; see `agenttrace.tasks.swe.rows.open_source`.
         split: of that data set.
         languages: only tasks in one of these; empty is all.
@@ -77,11 +72,6 @@ class Options(Record, frozen=True, kw_only=True):
     offset: int = 0
     count: int | None = None
     rollouts: int = 1
-    max_steps: int | None = None
-    call_limit_ms: int | None = None
-    max_output_tokens: int | None = None
-    max_total_tokens: int | None = None
-    observation: Observation = "swe-zero"
     source: str = SweOptions().source
     split: str = SweOptions().split
     languages: tuple[str, ...] = ()
@@ -92,11 +82,6 @@ class Options(Record, frozen=True, kw_only=True):
     output: str | None = None
     fresh: bool = False
     stamp: str | None = None
-
-    @property
-    def of_agent(self) -> AgentOptions:
-        """The part that is the agent's."""
-        return AgentOptions(**{name: getattr(self, name) for name in AgentOptions.__struct_fields__})
 
     @property
     def of_checkouts(self) -> SweOptions:

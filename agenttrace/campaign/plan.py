@@ -122,7 +122,7 @@ def _draft(options: Options, chosen: TaskSet, images: dict[str, str]) -> RunSpec
     dataset = chosen.spec(offset=options.offset, count=options.count)
     kind = agent_kind(options.agent or chosen.agent)
     agent = kind.spec(
-        options.of_agent,
+        options,
         policy=policies()[chosen.policy],
         context_length=pin.context_length,
         checkout=dataset.sampling is not UNSET,

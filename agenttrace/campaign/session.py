@@ -185,7 +185,8 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     models = ChatModel(around.base_url, fixed, counters=counters, api_key=key)
     recorder = Recorder(models, fixed, cassette, log)
 
-    with CampaignDisplay(out, total=plan.size, done=done) as display:
+    display = CampaignDisplay(out, total=plan.size, done=done)
+    with display.bar:
         campaign = Campaign(
             plan, tasks, recorder, pool.connect, environment, display, lambda: answers(around.base_url, key=key)
         )

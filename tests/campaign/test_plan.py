@@ -65,7 +65,7 @@ def test_a_given_file_of_another_campaign_is_refused_and_the_field_named(tmp_pat
 
 def test_a_given_file_made_with_another_image_is_refused_and_the_image_named(tmp_path):
     write(plan(tmp_path, output="mine.jsonl"))
-    with pytest.raises(UsageError, match=r"the image of the sandbox \(images\.sandbox\): 'dd"):
+    with pytest.raises(UsageError, match=r'the image of the sandbox \(images\.sandbox\): "dd'):
         plan(tmp_path, output="mine.jsonl", images={**IMAGES, "sandbox": "d" * 64})
 
 
