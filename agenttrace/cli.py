@@ -1,4 +1,4 @@
-"""The command line: `agenttrace VERB`, the nox session of each verb (see `agenttrace.verbs`), and how all of them end."""
+"""The command line: `agenttrace VERB`, the nox session of each verb (see `agenttrace.verbs`), and how they end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from agenttrace import __version__
 from agenttrace.errors import AgentTraceError, UsageError, unusable
-from agenttrace.show import escape_what_no_terminal_here_shows, printable
+from agenttrace.show import escape_what_no_terminal_here_shows, say
 from agenttrace.verbs import VERBS, module_of
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def end_with(work: Callable[[], int], *, kept: str | None = None) -> NoReturn:
     except AgentTraceError as error:
         status = _tell(error)
     except KeyboardInterrupt:
-        _say("interrupted" if kept is None else f"interrupted; {kept}")
+        say("interrupted" if kept is None else f"interrupted; {kept}")
         status = EXIT_INTERRUPTED
     except BrokenPipeError:  # `agenttrace show FILE | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,12 +98,8 @@ def end_with(work: Callable[[], int], *, kept: str | None = None) -> NoReturn:
 
 
 def _tell(error: AgentTraceError) -> int:
-    _say(_shown(str(error)))
+    say(_shown(str(error)))
     return error.exit_code
-
-
-def _say(text: str) -> None:
-    print(f"agenttrace: {printable(text)}", file=sys.stderr)  # noqa: T201 - this is the command line
 
 
 def _shown(message: str) -> str:

@@ -152,11 +152,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
     from agenttrace.errors import UsageError  # noqa: PLC0415
     from agenttrace.models.order import host_settings  # noqa: PLC0415
-    from agenttrace.show import printable  # noqa: PLC0415
+    from agenttrace.show import say  # noqa: PLC0415
     from agenttrace.tasks.swe.prepare import PreparePlaces, SweOptions, prepare  # noqa: PLC0415
-
-    def report(line: str) -> None:
-        print(f"agenttrace: {printable(line)}", file=sys.stderr, flush=True)  # noqa: T201 - progress
 
     try:
         options = msgspec.json.decode(arguments.options, type=SweOptions)
@@ -164,7 +161,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--options: {error}") from error
     places = PreparePlaces(trees=arguments.trees, cache=arguments.cache, repositories=arguments.repositories)
     with host_settings(sys.stdin.buffer.read() if arguments.from_host else None):
-        prepared = prepare(options, places, report)
+        prepared = prepare(options, places, say)
     print(json.dumps({"tasks": len(prepared.tasks), "skipped": len(prepared.skipped)}))  # noqa: T201
     return 0
 

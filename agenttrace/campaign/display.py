@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from agenttrace.campaign.loop import Display
 from agenttrace.records import LLMStep, Span, Trace
 from agenttrace.show import printable
 
@@ -42,7 +43,7 @@ def _share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
-class CampaignDisplay:
+class CampaignDisplay(Display):
     """Progress of one session; safe to call from the threads that run tasks.
 
     Args:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from agenttrace.serving.endpoint import ServerFacts
 
 IMAGE_DIR = Path("/etc/agenttrace")
+"""Where the collector's image keeps what the images consist of."""
 _NAMES = {
     "images.server": "the image of the model server",
     "images.sandbox": "the image of the sandbox",
@@ -39,10 +40,11 @@ _SHOWN = 12
 Entries = dict[str, dict[str, Any]]
 
 
-def image_digests(folder: Path = IMAGE_DIR) -> dict[str, str]:
+def image_digests() -> dict[str, str]:
     """Return the environment digest of each image; empty outside the collector image."""
     return {
-        path.stem: path.read_text(encoding="ascii").split()[0] for path in sorted((folder / "images").glob("*.sha256"))
+        path.stem: path.read_text(encoding="ascii").split()[0]
+        for path in sorted((IMAGE_DIR / "images").glob("*.sha256"))
     }
 
 
@@ -156,25 +158,24 @@ def as_replayed(recorded: RunSpec, here: RunSpec) -> RunSpec:
     )
 
 
-def replay_facts(worker: Worker, spec: RunSpec, *, image_dir: Path = IMAGE_DIR) -> dict[str, Any]:
+def replay_facts(worker: Worker, spec: RunSpec) -> dict[str, Any]:
     """Return what a later replay needs to name what changed: every path of the fixture, every part of the sandbox.
 
     Args:
         worker: an idle worker; it is reset.
         spec: names the fixture.
-        image_dir: where the collector's image keeps what the other images consist of.
     """
     entries: Entries = {}
     if spec.dataset.sampling is UNSET:  # else every task has a tree of its own, whose digest is in its metadata
         worker.reset(spec.sandbox.fixture, clock=spec.sandbox.clock)
         entries = {entry.path: msgspec.to_builtins(entry) for entry in worker.manifest()}
-    return {"fixture": entries, "sandbox": sandbox_parts(image_dir)}
+    return {"fixture": entries, "sandbox": _sandbox_parts()}
 
 
-def sandbox_parts(image_dir: Path = IMAGE_DIR) -> list[str]:
+def _sandbox_parts() -> list[str]:
     """Return what the sandbox's image consists of, a line per package or file; empty outside the collector's image."""
     try:
-        lines = (image_dir / "images" / "sandbox.txt").read_text(encoding="utf-8").splitlines()
+        lines = (IMAGE_DIR / "images" / "sandbox.txt").read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     return [line for line in lines if not line.startswith("architecture ")]

@@ -39,20 +39,17 @@ GIVEN_UP_IN_A_ROW = 3
 """So many tasks given up one after the other mean that no task can be run at all."""
 
 
-class Display(Protocol):
-    """Shows a campaign while it runs; see `agenttrace.campaign.display`."""
+class Display:
+    """Shows nothing of a campaign; see `agenttrace.campaign.display` for one that does."""
 
     def event(self, event: LLMStep | Span) -> None:
         """Count one finished generation or tool call."""
-        ...
 
     def finished(self, task: Task, trace: Trace) -> None:
         """Count one durable record."""
-        ...
 
     def failed(self, task: Task, trace: Trace, attempt: int) -> None:
         """Tell of an attempt that ended in an infrastructure failure."""
-        ...
 
 
 class Log(Protocol):

@@ -15,8 +15,6 @@ from agenttrace.records import Record
 from agenttrace.serving.profiles import NOT_REPORTED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from agenttrace.records import RunSpec
 
 KEY_VARIABLES = ("AGENTTRACE_API_KEY", "OPENAI_API_KEY")
@@ -127,20 +125,18 @@ def answers(base_url: str, *, key: str | None = None) -> bool:
     return True
 
 
-def wait_until_ready(
-    base_url: str, *, timeout_s: float, key: str | None = None, alive: Callable[[], bool] = lambda: True
-) -> ServerFacts:
+def wait_until_ready(base_url: str, *, timeout_s: float, key: str | None = None) -> ServerFacts:
     """Return the server's facts as soon as it answers.
 
     Raises:
-        ModelServerError: it did not become ready in time, refuses the key, or `alive` said that it is gone.
+        ModelServerError: it did not become ready in time, or refuses the key.
     """
     import httpx2  # noqa: PLC0415 - heavy
 
     root = base_url.removesuffix("/v1")
     deadline = time.monotonic() + timeout_s
     last = "no answer"
-    while time.monotonic() < deadline and alive():
+    while time.monotonic() < deadline:
         try:
             _get(f"{root}/health", key)
             return _facts(_get(f"{root}/props", key), _get(f"{base_url}/models", key))

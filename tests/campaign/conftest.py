@@ -14,7 +14,7 @@ import pytest
 
 from agenttrace.agents import agent_kind
 from agenttrace.campaign.environment import replay_facts
-from agenttrace.campaign.loop import Campaign
+from agenttrace.campaign.loop import Campaign, Display
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import make_plan, request_part, write_run_spec
 from agenttrace.serving.budget import Counters
@@ -140,20 +140,9 @@ def collect(source, sandbox):
     return run
 
 
-class Silent:
-    def event(self, event):
-        pass
-
-    def finished(self, task, trace):
-        pass
-
-    def failed(self, task, trace, attempt):
-        pass
-
-
 @pytest.fixture(scope="session")
 def display():
-    return Silent()
+    return Display()
 
 
 @contextlib.contextmanager
@@ -194,7 +183,7 @@ def record():
             cassette.note(facts)
             recorder = Recorder(models, request_part(plan.spec), cassette, log)
             tasks = task_set(options.dataset, trees=trees)
-            summary = Campaign(plan, tasks, recorder, sandbox.connect, {}, Silent()).run(recorder)
+            summary = Campaign(plan, tasks, recorder, sandbox.connect, {}, Display()).run(recorder)
         assert not summary.abandoned
         return plan.path
 

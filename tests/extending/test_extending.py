@@ -14,7 +14,7 @@ import pytest
 
 from agenttrace.agents import AGENTS
 from agenttrace.campaign.environment import replay_facts
-from agenttrace.campaign.loop import Campaign
+from agenttrace.campaign.loop import Campaign, Display
 from agenttrace.campaign.options import Options, like
 from agenttrace.campaign.plan import make_plan, request_part, write_run_spec
 from agenttrace.campaign.replay.run import Replay
@@ -32,17 +32,6 @@ from agenttrace.validate import Validation
 
 OF_ROLLOUTS = {"swe-zero-1k-32k", "swe-zero-12m"}
 """Formats with columns for what only a bash-block agent over a repository leaves."""
-
-
-class Silent:
-    def event(self, event):
-        pass
-
-    def finished(self, task, trace):
-        pass
-
-    def failed(self, task, trace, attempt):
-        pass
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +64,7 @@ def collected(tmp_path, sandbox):
             cassette.note(facts)
             models = ChatModel(server.base_url, request_part(spec))
             recorder = Recorder(models, request_part(spec), cassette, log)
-            summary = Campaign(plan, task_set(options["dataset"]), recorder, sandbox.connect, {}, Silent()).run(
+            summary = Campaign(plan, task_set(options["dataset"]), recorder, sandbox.connect, {}, Display()).run(
                 recorder
             )
             models.close()
@@ -90,7 +79,7 @@ def holds(path, sandbox):
     validation = Validation(path)
     assert list(validation) == []
     assert validation.records == len(list(read_traces(path)))
-    replayed = Replay(path).run(sandbox.connect, Silent(), workers=1, repeats=1)
+    replayed = Replay(path).run(sandbox.connect, Display(), workers=1, repeats=1)
     assert replayed.findings == ()
     assert replayed.passed
     spec = read_run_spec(run_spec_path(path))

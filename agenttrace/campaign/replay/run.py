@@ -31,7 +31,7 @@ from agenttrace.campaign.environment import (
     refuse_other_inputs,
     replay_facts,
 )
-from agenttrace.campaign.loop import Campaign
+from agenttrace.campaign.loop import Campaign, Display
 from agenttrace.campaign.options import check_size, like
 from agenttrace.campaign.plan import Plan, make_plan, metadata, request_part
 from agenttrace.campaign.replay import findings
@@ -52,8 +52,7 @@ from agenttrace.tasks import set_name, task_set
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agenttrace.campaign.loop import Display
-    from agenttrace.records import LLMStep, RunSpec, Span
+    from agenttrace.records import RunSpec
     from agenttrace.sandbox.client import Worker
     from agenttrace.serving.model import Model
     from agenttrace.tasks import Task
@@ -248,19 +247,6 @@ class _Comparison:
         self.ids.add(trace_id)
 
 
-class _Quiet:
-    """Shows nothing while a replay runs; lost attempts come up in its report."""
-
-    def event(self, event: LLMStep | Span) -> None:
-        """Count nothing."""
-
-    def finished(self, task: Task, trace: Trace) -> None:
-        """Count nothing."""
-
-    def failed(self, task: Task, trace: Trace, attempt: int) -> None:
-        """Count nothing."""
-
-
 def reproduce(
     file: Path, *, sockets: Path, workers: int, rows_only: bool, anyway: bool, trees: Path | None = None
 ) -> int:
@@ -299,7 +285,7 @@ def reproduce(
     body: dict[str, Any] = {"file": file.name, "rows": msgspec.to_builtins(rows), "notes": notes}
     passed = not rows.findings
     if not rows_only:
-        found = Replay(file, trees=trees).run(WorkerPool(sockets).connect, _Quiet(), workers=workers, repeats=1)
+        found = Replay(file, trees=trees).run(WorkerPool(sockets).connect, Display(), workers=workers, repeats=1)
         findings.show(msgspec.structs.replace(found, notes=tuple(dict.fromkeys([*notes, *found.notes]))), say)
         body["replay"] = msgspec.to_builtins(found)
         passed = passed and found.passed
@@ -326,7 +312,7 @@ def replay(file: Path, *, sockets: Path, workers: int, repeats: int, trees: Path
     if workers < 1 or repeats < 1:
         raise UsageError("--workers and --repeat: expected 1 or more")
     pool = WorkerPool(sockets)
-    found = Replay(file, trees=trees).run(pool.connect, _Quiet(), workers=workers, repeats=repeats)
+    found = Replay(file, trees=trees).run(pool.connect, Display(), workers=workers, repeats=repeats)
     findings.show(found, functools.partial(console().print, markup=False))
     sys.stdout.buffer.write(findings.as_json(found))
     return 0 if found.passed else EXIT_DIFFERS
