@@ -1,19 +1,23 @@
-"""The command line: `agenttrace VERB`, and the nox session of each verb. Thin; `agenttrace.verbs` has the verbs."""
+"""The command line: `agenttrace VERB`, the nox session of each verb (see `agenttrace.verbs`), and how they end."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agenttrace import __version__
-from agenttrace.command import end_with
-from agenttrace.errors import UsageError
+from agenttrace.errors import EXIT_INTERRUPTED, AgentTraceError, UsageError, unusable
+from agenttrace.show import escape_what_no_terminal_here_shows, say
 from agenttrace.verbs import VERBS, module_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agenttrace.verbs import Verb
 
 
@@ -63,3 +67,43 @@ def _run(name: str, verb: Verb, module: Any, words: list[str], *, session: bool)
 
     spare_inputs(arguments)
     return int(module.run(arguments))
+
+
+def end_with(work: Callable[[], int], *, kept: str | None = None) -> NoReturn:
+    """Exit with the status of `work`; a user's mistake or Ctrl-C is one message, never a traceback.
+
+    Args:
+        work: the command; its result is the status where all went well.
+        kept: what an interrupt leaves and what to do next.
+    """
+    escape_what_no_terminal_here_shows()
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    try:
+        status = work()
+        sys.stdout.flush()
+    except AgentTraceError as error:
+        status = _tell(error)
+    except KeyboardInterrupt:
+        say("interrupted" if kept is None else f"interrupted; {kept}")
+        status = EXIT_INTERRUPTED
+    except BrokenPipeError:  # `agenttrace show FILE | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except OSError as error:
+        engine = sys.modules.get("agenttrace.host.engine")  # where it was used, it knows what the engine's errors mean
+        status = _tell((engine and engine.refusal(error)) or unusable(error))
+    sys.exit(status)
+
+
+def _tell(error: AgentTraceError) -> int:
+    say(_shown(str(error)))
+    return error.exit_code
+
+
+def _shown(message: str) -> str:
+    """Return a message with the host's name of the records folder instead of the container's."""
+    return message.replace("/data/", f"{os.environ.get('AGENTTRACE_SHOWN_FOLDER', '/data').rstrip('/')}/")
+
+
+def _as_interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 
+EXIT_INTERRUPTED = 130
+"""Exit status of what Ctrl-C or SIGTERM ended: 128 and the number of SIGINT, as shells have it."""
+
 
 class AgentTraceError(Exception):
     """Root of every error that a user can cause or mend; the command line prints its message and no traceback.

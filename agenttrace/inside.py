@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from agenttrace.command import end_with
+from agenttrace.cli import end_with
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _KEPT = "every finished record is kept"
 
@@ -16,38 +20,41 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="agenttrace.inside", description="What the kit's containers do.")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
-    def verb(name: str, help_: str) -> argparse.ArgumentParser:
-        return verbs.add_parser(name, help=help_)
+    def verb(name: str, run: Callable[[argparse.Namespace], int], help_: str) -> argparse.ArgumentParser:
+        one = verbs.add_parser(name, help=help_)
+        one.set_defaults(run=run)
+        return one
 
-    collect, plan = verb("collect", "run a campaign"), verb("plan", "say what campaigns would do, as JSON")
+    collect = verb("collect", _collect, "run a campaign")
+    plan = verb("plan", _plan, "say what campaigns would do, as JSON")
     for one in (collect, plan):
         one.add_argument("--options", default="[{}]", help="as a JSON list (see agenttrace.campaign.options.Options)")
         one.add_argument("--folder", type=Path, default=Path("/data"), help="where record files lie")
     collect.add_argument("--base-url", default="http://server:8080/v1", help="the model server (default: %(default)s)")
     collect.add_argument("--report", type=Path, metavar="FILE", help="write what the session cost, as JSON")
     collect.add_argument("--key-from-stdin", action="store_true", help="read the endpoint's key from standard input")
-    replay = verb("replay", "run a record file again; run spec and cassette lie beside it")
+    replay = verb("replay", _replay, "run a record file again; run spec and cassette lie beside it")
     replay.add_argument("--repeat", type=int, default=1, help="replay every trace so often (default: %(default)s)")
-    again = verb("reproduce", "plan a released campaign again and replay it")
+    again = verb("reproduce", _reproduce, "plan a released campaign again and replay it")
     again.add_argument("--rows-only", action="store_true", help="no replay")
     again.add_argument("--anyway", action="store_true", help="go on although inputs are not those of the run spec")
-    judge = verb("judge", "compute the verdicts of a record file again")
+    judge = verb("judge", _judge, "compute the verdicts of a record file again")
     judge.add_argument("--check", action="store_true", help="only compare; exit status 1 when a verdict differs")
     for one in (replay, again, judge):
         one.add_argument("file", type=Path, help="a record file (.jsonl)")
     for one in (collect, replay, again, judge):
         one.add_argument("--sockets", type=Path, default=Path("/run/agenttrace"), help="where sandbox workers listen")
         one.add_argument("--workers", type=int, default=1, help="tasks run at a time (default: %(default)s)")
-    runs = verb("compare-runs", "compare record files of several runs of one campaign, as JSON")
+    runs = verb("compare-runs", _compare_runs, "compare record files of several runs of one campaign, as JSON")
     runs.add_argument("files", type=Path, nargs="+", help="record files (.jsonl), compared with the first")
     runs.add_argument("--base-url", help="a model server whose /tokenize says where tokens are")
-    prepare = verb("prepare", "draw tasks over checkouts and make their trees")
+    prepare = verb("prepare", _prepare, "draw tasks over checkouts and make their trees")
     prepare.add_argument("--options", default="{}", help="as JSON (see agenttrace.tasks.swe.prepare.SweOptions)")
     prepare.add_argument("--cache", type=Path, default=Path("/repositories"), help="bare repositories")
     prepare.add_argument("--repositories", metavar="URL|FOLDER", help="where repositories come from")
     for one in (collect, plan, replay, again, judge, prepare):
         one.add_argument("--trees", type=Path, default=Path("/trees"), help="prepared tasks over checkouts")
-    fetch = verb("fetch", "bring a model into the models folder and verify it")
+    fetch = verb("fetch", _fetch, "bring a model into the models folder and verify it")
     fetch.add_argument(
         "model", help="a pinned name, REPO@REVISION:FILE.gguf of the Hub, or a .gguf file; from the host: JSON"
     )
@@ -63,17 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run one verb and exit with its status; what went wrong is one message, never a traceback."""
     arguments = _parser().parse_args(argv)
-    verbs = {
-        "collect": _collect,
-        "plan": _plan,
-        "replay": _replay,
-        "reproduce": _reproduce,
-        "judge": _judge,
-        "compare-runs": _compare_runs,
-        "prepare": _prepare,
-        "fetch": _fetch,
-    }
-    end_with(lambda: verbs[arguments.verb](arguments), kept=_KEPT if arguments.verb == "collect" else None)
+    end_with(lambda: int(arguments.run(arguments)), kept=_KEPT if arguments.verb == "collect" else None)
 
 
 def _collect(arguments: argparse.Namespace) -> int:
@@ -103,7 +100,7 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from agenttrace.campaign.replay.session import replay  # noqa: PLC0415
+    from agenttrace.campaign.replay.run import replay  # noqa: PLC0415
 
     return replay(
         arguments.file,
@@ -115,7 +112,7 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _reproduce(arguments: argparse.Namespace) -> int:
-    from agenttrace.campaign.replay.session import reproduce  # noqa: PLC0415
+    from agenttrace.campaign.replay.run import reproduce  # noqa: PLC0415
 
     return reproduce(
         arguments.file,
@@ -137,14 +134,16 @@ def _compare_runs(arguments: argparse.Namespace) -> int:
     import msgspec  # noqa: PLC0415
 
     from agenttrace.campaign.replay.divergence import compare_runs  # noqa: PLC0415
+    from agenttrace.serving.budget import Counters  # noqa: PLC0415
     from agenttrace.serving.endpoint import wait_until_ready  # noqa: PLC0415
-    from agenttrace.serving.tokens import tokenizer  # noqa: PLC0415
 
-    tokenize = None
-    if arguments.base_url is not None:
-        wait_until_ready(arguments.base_url, timeout_s=600)
-        tokenize = tokenizer(arguments.base_url)
-    print(msgspec.json.encode(compare_runs(arguments.files, tokenize)).decode())  # noqa: T201
+    if arguments.base_url is None:
+        found = compare_runs(arguments.files)
+    else:
+        facts = wait_until_ready(arguments.base_url, timeout_s=600)
+        with closing(Counters(arguments.base_url, model=(facts.models or ("",))[0])) as counters:
+            found = compare_runs(arguments.files, None if counters.route == "estimate" else counters.tokens)
+    print(msgspec.json.encode(found).decode())  # noqa: T201
     return 0
 
 
@@ -156,11 +155,8 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
     from agenttrace.errors import UsageError  # noqa: PLC0415
     from agenttrace.models.hub import host_settings  # noqa: PLC0415
-    from agenttrace.show import printable  # noqa: PLC0415
+    from agenttrace.show import say  # noqa: PLC0415
     from agenttrace.tasks.swe.prepare import PreparePlaces, SweOptions, prepare  # noqa: PLC0415
-
-    def report(line: str) -> None:
-        print(f"agenttrace: {printable(line)}", file=sys.stderr, flush=True)  # noqa: T201 - progress
 
     try:
         options = msgspec.json.decode(arguments.options, type=SweOptions)
@@ -168,7 +164,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--options: {error}") from error
     places = PreparePlaces(trees=arguments.trees, cache=arguments.cache, repositories=arguments.repositories)
     with host_settings(sys.stdin.buffer.read() if arguments.from_host else None):
-        prepared = prepare(options, places, report)
+        prepared = prepare(options, places, say)
     print(json.dumps({"tasks": len(prepared.tasks), "skipped": len(prepared.skipped)}))  # noqa: T201
     return 0
 

@@ -147,6 +147,11 @@ def printable(text: str) -> str:
     )
 
 
+def say(text: str) -> None:
+    """Print one line on standard error, with nothing in it that could drive a terminal."""
+    print(f"agenttrace: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201 - for people
+
+
 def escape_what_no_terminal_here_shows() -> None:
     """Let standard output escape the letters that its encoding lacks (a locale without UTF-8) instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agenttrace.command import end_with
+from agenttrace.cli import end_with
 from agenttrace.verbs.asked import check_json
 
 BENCHES = {

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "agenttrace"
 LAYERS = (
     ("errors",),
-    ("show", "command"),
+    ("show",),
     ("records",),
     ("store",),
     ("fixture", "sandbox", "telemetry"),

@@ -9,24 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from agenttrace.errors import UsageError
-from agenttrace.records import LLMStep, Outcome, Record, Span
+from agenttrace.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from agenttrace.agents.run import Run, Watch
     from agenttrace.records import AgentSpec
     from agenttrace.sandbox.policies import Policy
     from agenttrace.sandbox.reports import CallReport
     from agenttrace.serving.model import Model
     from agenttrace.tasks import Task
 
-    Watch = Callable[[LLMStep | Span], None]
-
 AGENTS: dict[str, str] = {
-    "tool_calling": "agenttrace.agents.tool_calling:KIND",
-    "bash_block": "agenttrace.agents.bash_block_kind:KIND",
+    "tool_calling": "agenttrace.agents.tool_calling:ToolCallingAgent",
+    "bash_block": "agenttrace.agents.bash_block:BashBlockAgent",
 }
-"""Name of an agent → where its `AgentKind` is."""
+"""Name of an agent → where its class is, an `AgentKind`."""
 
 Observation = Literal["swe-zero", "mini-swe-agent"]
 """Form in which a bash-block agent's model reads what a command printed."""
@@ -58,16 +55,6 @@ class Shell(Protocol):
         ...
 
 
-class Run(Record, frozen=True, kw_only=True):
-    """What an agent leaves behind: steps, spans and how it ended (verdicts still to come)."""
-
-    steps: tuple[LLMStep, ...]
-    spans: tuple[Span, ...]
-    outcome: Outcome
-    timestamp_utc: str
-    elapsed_ns: int
-
-
 class Agent(Protocol):
     """Works on one task at a time."""
 
@@ -83,7 +70,7 @@ class Agent(Protocol):
 
 
 class AgentKind(Protocol):
-    """One entry of `AGENTS`.
+    """The class of an agent: makes agents, and says what a campaign must know of them.
 
     Attributes:
         counts_tokens: whether it asks its model how many tokens a prompt has.
@@ -114,7 +101,7 @@ class AgentKind(Protocol):
         """Return what a record's `metadata` says of the agent."""
         ...
 
-    def agent(self, spec: AgentSpec, model: Model, shell: Shell, watch: Watch) -> Agent:
+    def __call__(self, spec: AgentSpec, model: Model, shell: Shell, watch: Watch) -> Agent:
         """Return an agent; `watch` is called with every finished step and span and must not raise."""
         ...
 

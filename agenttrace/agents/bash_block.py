@@ -8,29 +8,29 @@ malformed reply does not end a rollout; the submitting command must succeed, as 
 from __future__ import annotations
 
 import re
-import time
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.agents import Run
-from agenttrace.agents.tool_calling import carried_out
-from agenttrace.errors import AgentTraceError, WorkerLostError
-from agenttrace.records import (
-    NOT_MEASURED,
-    LLMStep,
-    Outcome,
-    Span,
-    ToolCall,
-    canonical_json,
-    derived_id,
+from agenttrace.agents import AgentOptions, Observation
+from agenttrace.agents.run import RunEnd, RunLog
+from agenttrace.records import BashBlockSpec, canonical_json, digest
+from agenttrace.serving.budget import RESERVE_TOKENS
+from agenttrace.serving.model import (
+    ContextFullError,
+    NoReplyError,
+    ProposedCall,
+    RequestRefusedError,
+    UnparsableReplyError,
 )
-from agenttrace.serving.model import ContextFullError, NoReplyError, RequestRefusedError, UnparsableReplyError
 
 if TYPE_CHECKING:
-    from agenttrace.agents import Shell, Watch
-    from agenttrace.records import BashBlockSpec, Ended
+    from agenttrace.agents import Shell
+    from agenttrace.agents.run import Run, Watch
+    from agenttrace.records import LLMStep
+    from agenttrace.sandbox.policies import Policy
     from agenttrace.sandbox.reports import CallReport
-    from agenttrace.serving.model import Messages, Model, Reply
+    from agenttrace.serving.model import Messages, Model
+    from agenttrace.tasks import Task
 
 VERSION = 1
 TOOL = "bash"
@@ -39,14 +39,15 @@ MARKERS = ("COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT", "MINI_SWE_AGENT_FINAL_OUTPUT
 LEAST_REPLY_TOKENS = 64
 """A turn is not begun with less room than this, as upstream."""
 _REQUEST_ERRORS = (ContextFullError, RequestRefusedError, UnparsableReplyError, NoReplyError)
+OBSERVATION_CHARS: dict[Observation, int] = {"swe-zero": 8_000, "mini-swe-agent": 10_000}
+"""Longest output that is shown whole: of SWE-ZERO, and of mini-swe-agent's `default.yaml` (v1.17.5)."""
+MAX_TURNS = 30
+MAX_FORMAT_ERRORS = 3
+MAX_OUTPUT_TOKENS = 1024
+CALL_LIMIT_MS = 30_000
+_FIELD = re.compile(r"\{(\w+)\}")
 _FENCE = "```"
 _START = re.compile(rf"{_FENCE}bash(\s*\n)")
-
-
-class _End(Exception):  # noqa: N818 - an end is no error
-    def __init__(self, ended: Ended, detail: str | None = None, submission: str | None = None) -> None:
-        super().__init__(ended)
-        self.outcome = Outcome(ended=ended, detail=detail, final_answer=submission)
 
 
 def blocks(content: str) -> list[str]:
@@ -74,6 +75,16 @@ def blocks(content: str) -> list[str]:
     return found
 
 
+def _template(name: str) -> str:
+    return (Path(__file__).parent / f"bash_block.{name}.txt").read_text(encoding="utf-8")
+
+
+def filled(template: str, values: dict[str, str]) -> str:
+    """Return the template with its fields in place; braces in a value, which others wrote, mean nothing."""
+    text = _FIELD.sub(lambda found: values.get(found[1], found[0]), template)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class BashBlockAgent:
     """Works on one task at a time.
 
@@ -84,11 +95,63 @@ class BashBlockAgent:
         watch: called with every finished step and span, for progress; must not raise.
     """
 
+    counts_tokens = True
+
     def __init__(self, spec: BashBlockSpec, model: Model, shell: Shell, watch: Watch = lambda _: None) -> None:
         self._spec = spec
         self._model = model
         self._shell = shell
         self._watch = watch
+
+    @staticmethod
+    def spec(options: AgentOptions, *, policy: Policy, context_length: int, checkout: bool) -> BashBlockSpec:
+        """Return the agent's part of a run spec, its system message with the commands that the policy lets exist."""
+        about = "" if checkout else ".shell"
+        commands = policy.commands if isinstance(policy.commands, str) else ", ".join(policy.commands)
+        return BashBlockSpec(
+            version=VERSION,
+            system_template=filled(_template(f"system{about}"), {"commands": commands}),
+            instance_template=_template(f"task{about}"),
+            observation_template=options.observation,
+            format_error_template=_template("format_error"),
+            max_turns=options.max_steps or MAX_TURNS,
+            max_format_errors=MAX_FORMAT_ERRORS,
+            max_output_tokens=options.max_output_tokens or MAX_OUTPUT_TOKENS,
+            max_total_tokens=options.max_total_tokens or context_length,
+            reserve_tokens=RESERVE_TOKENS,
+            observation_max_chars=OBSERVATION_CHARS[options.observation],
+            call_limit_ms=options.call_limit_ms or CALL_LIMIT_MS,
+        )
+
+    @staticmethod
+    def options(spec: BashBlockSpec) -> AgentOptions:
+        """Return the options that give this spec again."""
+        return AgentOptions(
+            max_steps=spec.max_turns,
+            call_limit_ms=spec.call_limit_ms,
+            max_output_tokens=spec.max_output_tokens,
+            max_total_tokens=spec.max_total_tokens,
+            observation=spec.observation_template,
+        )
+
+    @staticmethod
+    def prompt(spec: BashBlockSpec, task: Task) -> str:
+        r"""Return the second message: what the agent is told of a task.
+
+        The reference solution and the hidden tests are no field of it. A lone surrogate in the row becomes `\udNNN`.
+        """
+        return filled(spec.instance_template, {"problem_statement": task.prompt, **task.fields})
+
+    @staticmethod
+    def metadata(spec: BashBlockSpec) -> dict[str, Any]:
+        """Return limits, the form of observations, and a digest of the prompts."""
+        return {
+            "agent": spec.kind,
+            "prompt_sha256": digest([spec.system_template, spec.instance_template]),
+            "observation_template": spec.observation_template,
+            "max_steps": spec.max_turns,
+            "max_total_tokens": spec.max_total_tokens,
+        }
 
     def run(self, trace_id: str, prompt: str) -> Run:
         """Return what came of the task; `prompt` is the second message, after the system message.
@@ -96,139 +159,64 @@ class BashBlockAgent:
         Raises:
             ModelServerError: the server is gone for good.
         """
-        self._trace_id = trace_id
-        self._steps: list[LLMStep] = []
-        self._spans: list[Span] = []
+        self._log = RunLog(trace_id, self._watch)
         self._malformed = 0
         self._messages: Messages = [
             {"role": "system", "content": self._spec.system_template},
             {"role": "user", "content": prompt},
         ]
-        timestamp, started = datetime.now(UTC), time.monotonic_ns()
-        try:
-            while True:
-                self._turn()
-        except _End as end:
-            outcome = end.outcome
-        except AgentTraceError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one task's fault never ends the campaign, and keeps what it has done
-            outcome = Outcome(ended="internal_error", detail=f"{type(error).__name__}: {error}")
-        return Run(
-            steps=tuple(self._steps),
-            spans=tuple(self._spans),
-            outcome=outcome,
-            timestamp_utc=timestamp.isoformat(timespec="microseconds"),
-            elapsed_ns=time.monotonic_ns() - started,
-        )
+        return self._log.until_end(self._turn)
 
     def _turn(self) -> None:
-        """Ask once, act on the reply, answer it; raises `_End` when a stop rule fires."""
-        if len(self._steps) == self._spec.max_turns:
-            raise _End("max_steps", f"{self._spec.max_turns} turns")
+        """Ask once, act on the reply, answer it; raises `RunEnd` when a stop rule fires."""
+        if len(self._log.steps) == self._spec.max_turns:
+            raise RunEnd("max_steps", f"{self._spec.max_turns} turns")
         counted = self._counted()
         room = self._spec.max_total_tokens - self._spec.reserve_tokens - counted
         if room < min(LEAST_REPLY_TOKENS, self._spec.max_output_tokens):
-            raise _End("token_budget", f"the prompt has {counted} of {self._spec.max_total_tokens} tokens")
+            raise RunEnd("token_budget", f"the prompt has {counted} of {self._spec.max_total_tokens} tokens")
         try:
             reply = self._model.complete(self._messages, max_tokens=min(self._spec.max_output_tokens, room))
         except _REQUEST_ERRORS as error:
-            raise _End("model_error", f"{type(error).__name__}: {error}") from error
+            raise RunEnd("model_error", f"{type(error).__name__}: {error}") from error
         content = reply.content or ""
         self._messages.append({"role": "assistant", "content": content})
         found = blocks(content)
         if len(found) == 1:
             self._malformed = 0
-            self._act(found[0], self._record(reply, counted, found))
+            arguments = canonical_json({"command": found[0]}).decode()
+            proposed = [ProposedCall(name=TOOL, arguments=arguments)]
+            step = self._log.generated(reply, proposed, counted_tokens=counted, blocks=1, answered=None)
+            self._act(found[0], step)
         else:
             self._malformed += 1
             answer = self._spec.format_error_template
-            self._record(reply, counted, found, answered=answer)
+            self._log.generated(reply, (), counted_tokens=counted, blocks=len(found), answered=answer)
             self._answer(answer)
             if self._malformed == self._spec.max_format_errors:
-                raise _End("format_error", f"{self._malformed} replies in a row without exactly one bash block")
+                raise RunEnd("format_error", f"{self._malformed} replies in a row without exactly one bash block")
 
     def _counted(self) -> int:
         try:
             return self._model.count(self._messages)
         except _REQUEST_ERRORS as error:
-            raise _End("model_error", f"the prompt could not be counted: {type(error).__name__}: {error}") from error
-
-    def _record(self, reply: Reply, counted: int, found: list[str], *, answered: str | None = None) -> LLMStep:
-        number = len(self._steps) + 1
-        calls = None
-        if len(found) == 1:
-            calls = (ToolCall(call_id=f"call_{number}_1", name=TOOL, arguments=_arguments(found[0])),)
-        step = LLMStep(
-            step_id=derived_id(self._trace_id, "step", number),
-            step_number=number,
-            model_output=reply.content or None,
-            reasoning_content=reply.reasoning or None,
-            tool_calls=calls,
-            duration_ms=reply.elapsed_ns / 1e6,
-            input_tokens=reply.input_tokens,
-            output_tokens=reply.output_tokens,
-            start_ns=reply.start_ns,
-            end_ns=reply.end_ns,
-            finish_reason=reply.finish_reason,
-            timings=reply.timings,
-            counted_tokens=counted,
-            blocks=len(found),
-            answered=answered,
-        )
-        self._steps.append(step)
-        self._watch(step)
-        return step
+            raise RunEnd("model_error", f"the prompt could not be counted: {type(error).__name__}: {error}") from error
 
     def _answer(self, text: str) -> None:
         self._messages.append({"role": "user", "content": text})
 
     def _act(self, command: str, step: LLMStep) -> None:
-        start_ns, started = time.time_ns(), time.monotonic_ns()
-        try:
-            report = self._shell.call("bash", command, limit_ms=self._spec.call_limit_ms)
-        except WorkerLostError as error:
-            elapsed_ns = time.monotonic_ns() - started
-            lost = {
-                "start_ns": start_ns,
-                "end_ns": start_ns + elapsed_ns,
-                "duration_ms": elapsed_ns / 1e6,
-                "telemetry": NOT_MEASURED,
-                "status": "lost",
-            }
-            self._append_span(command, step, text=f"Error: {error}", exit_code=-1, **lost)
-            raise _End("sandbox_error", str(error)) from None
-        text, cut_chars = observe(report, self._spec)
-        self._append_span(
-            command,
+        (call,) = step.tool_calls or ()
+        report, text = self._log.carry_out(
             step,
-            text=text,
-            exit_code=report.exit_code,
-            stdout=report.stdout,
-            stderr=report.stderr,
-            cut_chars=cut_chars,
-            **carried_out(report),
+            call,
+            lambda: self._shell.call("bash", command, limit_ms=self._spec.call_limit_ms),
+            lambda report: dict(zip(("tool_output", "cut_chars"), observe(report, self._spec), strict=True)),
         )
         self._answer(text)
         submission = submitted(report)
         if submission is not None:
-            raise _End("final_answer", submission=submission)
-
-    def _append_span(self, command: str, step: LLMStep, *, text: str, exit_code: int, **fields: Any) -> None:  # noqa: ANN401
-        call_id = f"call_{step.step_number}_1"
-        span = Span(
-            span_id=derived_id(self._trace_id, call_id),
-            type="TOOL",
-            tool_name=TOOL,
-            tool_input=_arguments(command),
-            tool_output=text,
-            exit_code=exit_code,
-            parent_span_id=step.step_id,
-            call_id=call_id,
-            **fields,
-        )
-        self._spans.append(span)
-        self._watch(span)
+            raise RunEnd("final_answer", answer=submission)
 
 
 def submitted(report: CallReport) -> str | None:
@@ -262,7 +250,3 @@ def observe(report: CallReport, spec: BashBlockSpec) -> tuple[str, int]:
     elided = f"<elided_chars>\n{cut} characters elided\n</elided_chars>"
     parts = (code, warning, f"<output_head>\n{head}\n</output_head>", elided, f"<output_tail>\n{tail}\n</output_tail>")
     return "\n".join(parts), cut
-
-
-def _arguments(command: str) -> str:
-    return canonical_json({"command": command}).decode()

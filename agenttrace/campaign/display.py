@@ -14,13 +14,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from agenttrace.campaign.loop import Display
 from agenttrace.records import LLMStep, Span, Trace
 from agenttrace.show import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from types import TracebackType
-    from typing import Self
 
     from agenttrace.campaign.loop import Summary
     from agenttrace.tasks import Task
@@ -40,41 +39,20 @@ def console() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def bar(out: Console, what: str) -> Progress:
-    """Return the live bar of a session, to be updated with `completed`, `rates` and `eta`; none without a terminal."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn(f"[bold]{what}[/]"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rates]}"),
-        TimeElapsedColumn(),
-        TextColumn("ETA {task.fields[eta]}"),
-        console=out,
-        disable=not out.is_terminal,
-    )
-
-
-def eta(passed_s: float, *, done: int, left: int) -> str:
-    """Return when the rest will be done at the pace so far, as minutes and seconds."""
-    if not done:
-        return "--:--"
-    seconds = passed_s / done * left
-    return f"{int(seconds // 60):02d}:{int(seconds % 60):02d}"
-
-
-def share(part: float, whole: float) -> str:
-    """Return a share in per cent, as closing tables show it."""
+def _share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f} %" if whole else "-"
 
 
-class CampaignDisplay:
+class CampaignDisplay(Display):
     """Progress of one session; safe to call from the threads that run tasks.
 
     Args:
         out: where it is shown.
         total: tasks of the campaign.
         done: tasks that had a record before this session.
+
+    Attributes:
+        bar: live on a terminal, while it is entered as a context.
     """
 
     def __init__(self, out: Console, *, total: int, done: int) -> None:
@@ -86,17 +64,18 @@ class CampaignDisplay:
         self._generated_ms = 0.0
         self._started = time.monotonic()
         self._lock = threading.Lock()
-        self._bar = bar(out, "collecting")
-        self._bar_id = self._bar.add_task("", total=total, completed=done, rates="", eta="--:--")
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+        self.bar = Progress(
+            SpinnerColumn(),
+            TextColumn("[bold]collecting[/]"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rates]}"),
+            TimeElapsedColumn(),
+            TextColumn("ETA {task.fields[eta]}"),
+            console=out,
+            disable=not out.is_terminal,
+        )
+        self._bar_id = self.bar.add_task("", total=total, completed=done, rates="", eta="--:--")
 
     def event(self, event: LLMStep | Span) -> None:
         """Count one finished generation or tool call."""
@@ -135,7 +114,12 @@ class CampaignDisplay:
             )
 
     def _eta(self) -> str:
-        return eta(time.monotonic() - self._started, done=self._done - self._before, left=self._total - self._done)
+        """When the rest will be done at the pace so far, as minutes and seconds."""
+        if self._done == self._before:
+            return "--:--"
+        pace_s = (time.monotonic() - self._started) / (self._done - self._before)
+        minutes, seconds = divmod(int(pace_s * (self._total - self._done)), _MINUTE_S)
+        return f"{minutes:02d}:{seconds:02d}"
 
     def _rate(self) -> str:
         """Tokens per second of generation, as the server measured it; prompt processing is not in it."""
@@ -143,7 +127,7 @@ class CampaignDisplay:
 
     def _refresh(self) -> None:
         rates = f"{self._solved} solved, {self._failures} lost, {self._calls} calls, {self._rate()} tok/s"
-        self._bar.update(self._bar_id, completed=self._done, rates=rates, eta=self._eta())
+        self.bar.update(self._bar_id, completed=self._done, rates=rates, eta=self._eta())
 
 
 def label(task: Task) -> str:
@@ -192,12 +176,12 @@ def closing_table(
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_row("tasks with a record", f"{every} ({summary.appended} of them in this session)")
-    table.add_row("solved", f"{sums['solved']} ({share(sums['solved'], every)})")
+    table.add_row("solved", f"{sums['solved']} ({_share(sums['solved'], every)})")
     if sums["can"] != every:
-        shown = f"{sums['solved_can']} of {sums['can']} ({share(sums['solved_can'], sums['can'])})"
+        shown = f"{sums['solved_can']} of {sums['can']} ({_share(sums['solved_can'], sums['can'])})"
         table.add_row("solved of the solvable", shown)
     if sums["checkouts"]:
-        table.add_row("non-empty patch", f"{sums['patched']} ({share(sums['patched'], every)})")
+        table.add_row("non-empty patch", f"{sums['patched']} ({_share(sums['patched'], every)})")
     table.add_row("ended", ", ".join(f"{end} {count}" for end, count in ends.most_common()) or "-")
     table.add_row("given up (infrastructure)", str(len(summary.abandoned)))
     table.add_row("model generations", str(sums["steps"]))
@@ -218,9 +202,9 @@ def _add_time_rows(table: Table, summary: Summary, slots: int | None) -> None:
     if summary.appended:
         ours = max(0.0, busy - model - tools - trees)
         table.add_row("rate", f"{summary.appended / wall * _MINUTE_S:.1f} records/min")
-        table.add_row("  in the model", f"{share(model, busy)}")
-        table.add_row("  in tools", f"{share(tools, busy)}")
-        table.add_row("  in tree resets", f"{share(trees, busy)}")
-        table.add_row("  in agenttrace", f"{share(ours, busy)}")
+        table.add_row("  in the model", _share(model, busy))
+        table.add_row("  in tools", _share(tools, busy))
+        table.add_row("  in tree resets", _share(trees, busy))
+        table.add_row("  in agenttrace", _share(ours, busy))
         if slots and summary.slot_ns:
-            table.add_row("server's slots busy", share(summary.slot_ns / 1e9, wall * slots))
+            table.add_row("server's slots busy", _share(summary.slot_ns / 1e9, wall * slots))

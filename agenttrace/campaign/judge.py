@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agenttrace.campaign.display import console
 from agenttrace.campaign.workers import WorkerPool
 from agenttrace.errors import UsageError
-from agenttrace.show import printable
+from agenttrace.show import say
 from agenttrace.store.jsonl import RecordLog, write_whole
 from agenttrace.store.opening import opened
 from agenttrace.store.read import is_compressed, plain_file, read_run_spec, run_spec_path
@@ -16,7 +15,6 @@ from agenttrace.tasks.bench import Bench
 from agenttrace.tasks.judging import matching_set, recorded, rejudged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from agenttrace.tasks.judging import Rejudged
@@ -34,13 +32,8 @@ def judge(file: Path, *, sockets: Path, trees: Path | None = None, check: bool =
     Raises:
         AgentTraceError: the file, its task set, its fixture or a worker cannot be had.
     """
-    out = console()
-
-    def say(text: str) -> None:
-        out.print(f"agenttrace: {printable(text)}", markup=False)
-
     if check:
-        return 1 if any(found.differs for found in _judged(file, sockets, trees, say)) else 0
+        return 1 if any(found.differs for found in _judged(file, sockets, trees)) else 0
     with opened(file) as head:
         if is_compressed(head.peek(4)):
             raise UsageError(
@@ -49,13 +42,13 @@ def judge(file: Path, *, sockets: Path, trees: Path | None = None, check: bool =
     with RecordLog(file) as log:  # nobody appends meanwhile
         if log.torn_bytes:
             say(f"cut off a torn last line of {log.torn_bytes} bytes, left by a killed session")
-        found = _judged(file, sockets, trees, say)
+        found = _judged(file, sockets, trees)
         if any(one.differs for one in found):
             write_whole(file, b"".join(one.line for one in found))
     return 0
 
 
-def _judged(file: Path, sockets: Path, trees: Path | None, say: Callable[[str], None]) -> list[Rejudged]:
+def _judged(file: Path, sockets: Path, trees: Path | None) -> list[Rejudged]:
     spec = read_run_spec(run_spec_path(file))
     chosen = task_set(set_name(spec.dataset), trees=trees)
     tasks = matching_set(chosen, spec)
@@ -67,7 +60,7 @@ def _judged(file: Path, sockets: Path, trees: Path | None, say: Callable[[str], 
     found = [rejudged(line, chosen, tasks, bench, where) for line, where in lines]
     bench.worker.close()
     for one in found:
-        _tell(one, say)
+        _tell(one)
     left = sum(one.before.changes is None and not isinstance(one.before.patch, str) for one in found)
     say(
         f"{len(found)} traces judged again, {sum(one.differs for one in found)} differ"
@@ -76,7 +69,7 @@ def _judged(file: Path, sockets: Path, trees: Path | None, say: Callable[[str], 
     return found
 
 
-def _tell(one: Rejudged, say: Callable[[str], None]) -> None:
+def _tell(one: Rejudged) -> None:
     """Say in which verdicts and scores a trace differs from what was recorded."""
     old = {verdict.aspect: verdict for verdict in one.before.verdicts}
     new = {verdict.aspect: verdict for verdict in one.after.verdicts}

@@ -8,9 +8,11 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
-from agenttrace.agents import Run, agent_kind
+from agenttrace.agents import agent_kind
+from agenttrace.agents.run import Run
 from agenttrace.campaign.plan import request_seed
 from agenttrace.campaign.queue import Queue
 from agenttrace.errors import AgentTraceError, ModelServerError, UsageError, WorkerLostError
@@ -37,20 +39,17 @@ GIVEN_UP_IN_A_ROW = 3
 """So many tasks given up one after the other mean that no task can be run at all."""
 
 
-class Display(Protocol):
-    """Shows a campaign while it runs; see `agenttrace.campaign.display`."""
+class Display:
+    """Shows nothing of a campaign; see `agenttrace.campaign.display` for one that does."""
 
     def event(self, event: LLMStep | Span) -> None:
         """Count one finished generation or tool call."""
-        ...
 
     def finished(self, task: Task, trace: Trace) -> None:
         """Count one durable record."""
-        ...
 
     def failed(self, task: Task, trace: Trace, attempt: int) -> None:
         """Tell of an attempt that ended in an infrastructure failure."""
-        ...
 
 
 class Log(Protocol):
@@ -66,14 +65,14 @@ class Log(Protocol):
         ...
 
 
-class Summary(Record, frozen=True, kw_only=True):
-    """What a session did.
+class Summary(msgspec.Struct, kw_only=True):
+    """What a session did: sums over its records, which are let go.
 
     Attributes:
+        workers: tasks run at a time.
         appended: records appended in this session.
         abandoned: tasks that failed for the infrastructure's reasons in every attempt; they have no record.
         elapsed_ns: monotonic time of the session.
-        workers: tasks run at a time.
         model_ns: time spent waiting for replies, summed over the workers; of the appended records, as the rest.
         tools_ns: time spent in tool calls.
         slot_ns: time in which a slot of the server worked on a request, as the server reports it.
@@ -82,27 +81,19 @@ class Summary(Record, frozen=True, kw_only=True):
         requests: generations.
     """
 
-    appended: int
-    abandoned: tuple[Task, ...]
-    elapsed_ns: int
     workers: int
-    model_ns: int
-    tools_ns: int
-    slot_ns: int
-    tool_cpu_ns: int
-    prepare_ns: int
-    requests: int
-
-
-class _Sums:
-    """Running sums over appended records; the records themselves are let go."""
-
-    def __init__(self) -> None:
-        self.appended = self.model_ns = self.tools_ns = self.slot_ns = self.tool_cpu_ns = self.requests = 0
-        self.prepare_ns = 0
+    appended: int = 0
+    abandoned: tuple[Task, ...] = ()
+    elapsed_ns: int = 0
+    model_ns: int = 0
+    tools_ns: int = 0
+    slot_ns: int = 0
+    tool_cpu_ns: int = 0
+    prepare_ns: int = 0
+    requests: int = 0
 
     def add(self, trace: Trace) -> None:
-        """Count one record."""
+        """Count one appended record."""
         self.appended += 1
         self.requests += len(trace.llm_steps)
         self.prepare_ns += round((trace.prepare_ms or 0.0) * 1e6)
@@ -148,7 +139,7 @@ class Campaign:
         self._plan = plan
         self._spec = plan.spec
         self._set = tasks
-        self._agents = agent_kind(plan.spec.agent.kind)
+        self._agent_kind = agent_kind(plan.spec.agent.kind)
         self._models = models
         self._connect = connect
         self._environment = environment
@@ -183,25 +174,21 @@ class Campaign:
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(workers, plan.size))]
         for thread in threads:
             thread.start()
-        sums = _Sums()
+        summary = Summary(workers=len(threads))
         try:
-            abandoned = self._gather(log, sums, running=len(threads))
+            self._gather(log, summary)
         finally:
             self._stop.set()
-        return Summary(
-            abandoned=tuple(abandoned),
-            elapsed_ns=time.monotonic_ns() - started,
-            workers=len(threads),
-            **vars(sums),
-        )
+        summary.elapsed_ns = time.monotonic_ns() - started
+        return summary
 
     @property
     def _failures(self) -> Path:
         return self._plan.path.with_suffix(".failures.jsonl")
 
-    def _gather(self, log: Log, sums: _Sums, *, running: int) -> list[Task]:
+    def _gather(self, log: Log, summary: Summary) -> None:
         """Append results as they come; the only writer of the record file."""
-        abandoned: list[Task] = []
+        running = summary.workers
         in_a_row = 0
         failure: BaseException | None = None
         while running:
@@ -217,7 +204,7 @@ class Campaign:
                 self._record_failure(result.trace)
                 self._display.failed(result.task, result.trace, result.attempt)
                 if result.attempt == ATTEMPTS:
-                    abandoned.append(result.task)
+                    summary.abandoned += (result.task,)
                     in_a_row += 1
                     if in_a_row == GIVEN_UP_IN_A_ROW:
                         failure = failure or _given_up(result.trace.outcome)
@@ -226,11 +213,10 @@ class Campaign:
                 log.append(result.trace.trace_id, result.trace)
                 self._jobs.settle(result.task)
                 in_a_row = 0
-                sums.add(result.trace)
+                summary.add(result.trace)
                 self._display.finished(result.task, result.trace)
         if failure is not None:
             raise failure
-        return abandoned
 
     def _record_failure(self, trace: Trace) -> None:
         """Keep an attempt that failed beside the records: nothing is lost, and nothing of it counts."""
@@ -280,7 +266,7 @@ class Campaign:
         """Run one task once and return its trace, and whether the worker can go on."""
         trace_id, prompt = self._plan.trace_id(task), self._plan.prompt(task)
         model = self._models.for_trace(trace_id, seed=request_seed(self._spec, task))
-        agent = self._agents.agent(self._spec.agent, model, worker, self._display.event)
+        agent = self._agent_kind(self._spec.agent, model, worker, self._display.event)
         run = _empty_run()
         prepare_ms: float | UnsetType = UNSET
         recycle = False

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
-from agenttrace.agents import AgentOptions, Observation, agent_kind
+from agenttrace.agents import AgentOptions, agent_kind
 from agenttrace.errors import UsageError
 from agenttrace.models import pins
-from agenttrace.records import ModelPin, Record
+from agenttrace.records import ModelPin  # noqa: TC001 - msgspec reads it
 from agenttrace.serving import profiles
-from agenttrace.serving.external import external_pin
 from agenttrace.store.opening import FAILURES
 from agenttrace.tasks import SWE, set_name
 from agenttrace.tasks.swe.prepare import SweOptions
@@ -31,8 +30,8 @@ _SWE_ZERO_TEMPERATURE = 1.0
 """Sent for a model without a recommended sampler: several runs of one task are to differ."""
 
 
-class Options(Record, frozen=True, kw_only=True):
-    """What a user asks for; everything else is pinned.
+class Options(AgentOptions, frozen=True, kw_only=True):
+    """What a user asks for; everything else is pinned. What may be chosen of the agent is in `AgentOptions`.
 
     Attributes:
         model: name of a pinned model, or of one that the endpoint serves.
@@ -48,11 +47,6 @@ class Options(Record, frozen=True, kw_only=True):
         offset: first task.
         count: number of tasks; `None` is all that follow.
         rollouts: how often each task is run.
-        max_steps: generations per task; `None` is the agent's own limit, as below.
-        call_limit_ms: limit of one tool call.
-        max_output_tokens: of one generation.
-        max_total_tokens: of one conversation.
-        observation: form of what a command printed, for an agent that has several.
         source: where tasks over checkouts come from; see `agenttrace.tasks.swe.rows.open_source`.
         split: of that data set.
         languages: only tasks in one of these; empty is all.
@@ -78,11 +72,6 @@ class Options(Record, frozen=True, kw_only=True):
     offset: int = 0
     count: int | None = None
     rollouts: int = 1
-    max_steps: int | None = None
-    call_limit_ms: int | None = None
-    max_output_tokens: int | None = None
-    max_total_tokens: int | None = None
-    observation: Observation = "swe-zero"
     source: str = SweOptions().source
     split: str = SweOptions().split
     languages: tuple[str, ...] = ()
@@ -95,28 +84,10 @@ class Options(Record, frozen=True, kw_only=True):
     stamp: str | None = None
 
     @property
-    def of_agent(self) -> AgentOptions:
-        """The part that is the agent's."""
-        return AgentOptions(
-            max_steps=self.max_steps,
-            call_limit_ms=self.call_limit_ms,
-            max_output_tokens=self.max_output_tokens,
-            max_total_tokens=self.max_total_tokens,
-            observation=self.observation,
-        )
-
-    @property
     def of_checkouts(self) -> SweOptions:
         """The part that says which tasks over checkouts are drawn."""
-        return SweOptions(
-            source=self.source,
-            split=self.split,
-            languages=self.languages,
-            hidden_tests=self.hidden_tests,
-            repos=self.repos,
-            per_repo=self.per_repo,
-            seed=SweOptions().seed if self.seed is None else self.seed,
-        )
+        fields = {name: getattr(self, name) for name in SweOptions.__struct_fields__}
+        return SweOptions(**fields | {"seed": SweOptions().seed if self.seed is None else self.seed})
 
 
 ROLLOUTS = Options(
@@ -180,7 +151,7 @@ def served(options: Options) -> tuple[ModelPin, ServingSpec]:
     Raises:
         UsageError: the model is not pinned and no endpoint serves it, or there is no such profile.
     """
-    pin = options.pin or (external_pin if options.external else pins.model_pin)(options.model)
+    pin = options.pin or (profiles.external_pin if options.external else pins.model_pin)(options.model)
     if options.context is not None:
         pin = msgspec.structs.replace(pin, context_length=options.context)
     if options.external:
@@ -215,7 +186,8 @@ def like(spec: RunSpec) -> Options:
     recommended = spec.sampler.name == profiles.recommended(spec.model.name)
     chosen = "recommended" if recommended else profiles.DEFAULT_SAMPLER
     named = profiles.sampler(chosen, model=spec.model.name)
-    agent = agent_kind(spec.agent.kind).options(spec.agent)
+    agent = msgspec.structs.asdict(agent_kind(spec.agent.kind).options(spec.agent))
+    del agent["max_output_tokens"]  # the sampler's, as far as a run spec tells
     sampling = spec.dataset.sampling
     drawn_as_sampled = sampling is not UNSET and sampling.seed == spec.sampler.seed  # a seed was asked for
     drawn: dict[str, Any] = (
@@ -244,11 +216,8 @@ def like(spec: RunSpec) -> Options:
         offset=spec.dataset.offset,
         count=spec.dataset.count,
         rollouts=spec.dataset.rollouts,
-        max_steps=agent.max_steps,
-        call_limit_ms=agent.call_limit_ms,
         max_output_tokens=None if spec.sampler.max_tokens == named.max_tokens else spec.sampler.max_tokens,
-        max_total_tokens=agent.max_total_tokens,
-        observation=agent.observation,
         run_id=spec.run_id,
+        **agent,
         **drawn,
     )

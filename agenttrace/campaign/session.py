@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.agents import agent_kind
-from agenttrace.campaign.environment import image_digests, observe
-from agenttrace.campaign.inputs import replay_facts
+from agenttrace.campaign.environment import image_digests, observe, replay_facts
 from agenttrace.campaign.options import Options
-from agenttrace.campaign.place import STAMP_FORMAT, write_run_spec
-from agenttrace.campaign.plan import Plan, make_plan, request_part
+from agenttrace.campaign.plan import STAMP_FORMAT, Plan, make_plan, request_part, write_run_spec
 from agenttrace.campaign.workers import WorkerPool, check_worker
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.records import BashBlockSpec, Record
-from agenttrace.serving.cassette import cassette_path
-from agenttrace.serving.cassette_log import CassetteLog
+from agenttrace.serving.cassette import CassetteLog, cassette_path
 from agenttrace.serving.endpoint import answers, check_base_url, check_server, wait_until_ready
 from agenttrace.serving.profiles import NOT_REPORTED
 from agenttrace.store.jsonl import RecordLog, known_ids, write_whole
@@ -39,7 +36,6 @@ if TYPE_CHECKING:
     from agenttrace.campaign.loop import Summary
     from agenttrace.records import RunSpec, ServingSpec
     from agenttrace.serving.budget import Counters
-    from agenttrace.serving.chat import ChatModel
     from agenttrace.serving.endpoint import ServerFacts
     from agenttrace.store.ids import IdIndex
 
@@ -167,6 +163,7 @@ def _begin_importing(name: str) -> None:
 def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around: Surroundings, done: int) -> int:
     from agenttrace.campaign.display import CampaignDisplay, closing_table, label  # noqa: PLC0415
     from agenttrace.campaign.loop import Campaign  # noqa: PLC0415
+    from agenttrace.serving.chat import ChatModel  # noqa: PLC0415
     from agenttrace.serving.tape import Recorder  # noqa: PLC0415
 
     spec, key = plan.spec, around.key
@@ -184,10 +181,12 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
         environment["token_count"] = counters.route
     cassette.note(replay_facts(first, spec))
     pool.give_back(first)
-    models = _models(spec, around.base_url, key, counters)
-    recorder = Recorder(models, request_part(spec), cassette, log)
+    fixed = request_part(spec)
+    models = ChatModel(around.base_url, fixed, counters=counters, api_key=key)
+    recorder = Recorder(models, fixed, cassette, log)
 
-    with CampaignDisplay(out, total=plan.size, done=done) as display:
+    display = CampaignDisplay(out, total=plan.size, done=done)
+    with display.bar:
         campaign = Campaign(
             plan, tasks, recorder, pool.connect, environment, display, lambda: answers(around.base_url, key=key)
         )
@@ -238,22 +237,6 @@ def _counters(spec: RunSpec, facts: ServerFacts, around: Surroundings, out: Cons
     found = Counters(around.base_url, model=spec.model.name, api_key=around.key)
     out.print(f"prompt tokens are counted by: {found.route}")
     return found
-
-
-def _models(spec: RunSpec, base_url: str, key: str | None, counters: Counters | None) -> ChatModel:
-    """Return what gives every trace of a campaign its model."""
-    from agenttrace.serving.chat import ChatModel  # noqa: PLC0415
-
-    return ChatModel(
-        base_url,
-        model=spec.model.name,
-        sampler=spec.sampler,
-        tools=getattr(spec.agent, "tools", ()),
-        tool_choice=getattr(spec.agent, "tool_choice", "auto"),
-        cache_prompt=spec.serving.cache_prompt,
-        counters=counters,
-        api_key=key,
-    )
 
 
 def patience_s(serving: ServingSpec) -> float:

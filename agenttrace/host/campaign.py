@@ -16,7 +16,6 @@ from agenttrace.host import checkouts, compose, engine, guard, images, weights
 from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import api_key, check_base_url
-from agenttrace.serving.external import external_pin
 from agenttrace.tasks import SWE, check_name, sources, task_set
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def _served_model(request: Request) -> ModelPin:
     if request.size is not None or request.sha256 is not None:
         raise UsageError("--size and --sha256 are for weights that are fetched: give them without --base-url")
     check_base_url(request.base_url)
-    return external_pin(request.options[0].model)
+    return profiles.external_pin(request.options[0].model)
 
 
 def _check_sets(request: Request) -> None:

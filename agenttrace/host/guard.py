@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.command import EXIT_INTERRUPTED
-from agenttrace.errors import ModelServerError, UsageError
+from agenttrace.errors import EXIT_INTERRUPTED, ModelServerError, UsageError
 from agenttrace.host import compose, engine, images
 from agenttrace.show import printable
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.campaign.options import like
-from agenttrace.campaign.replay import report
-from agenttrace.campaign.replay.findings import as_text, located
+from agenttrace.campaign.replay.findings import located, show_findings
 from agenttrace.campaign.replay.rows import metadata_digest
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.host import campaign, checkouts, compose, engine, guard, images
@@ -214,7 +213,6 @@ def _live(file: Path, places: Places | None) -> tuple[int, list[ReplayFinding]]:
         found = [located(trace_id, None, one, trace) for one in differ]
         identical += not found
         findings += found
-    for one in findings[: report.SHOWN_FINDINGS]:
-        engine.say(as_text(one))
+    show_findings(findings, engine.say)
     engine.say(f"live: {identical} of {len(index.ids)} traces byte-identical but for the measured fields; {folder}")
     return (EXIT_DIFFERS if findings else 0), findings

@@ -13,7 +13,6 @@ from agenttrace.records.run_spec import (
     SandboxSpec,
     ServingSpec,
     ToolCallingSpec,
-    differences,
 )
 from agenttrace.records.trace import (
     INFRASTRUCTURE_ENDS,
@@ -67,7 +66,6 @@ __all__ = [
     "Verdict",
     "canonical_json",
     "derived_id",
-    "differences",
     "digest",
     "solved",
 ]

@@ -31,6 +31,13 @@ class Difference(Record, frozen=True, kw_only=True):
     recorded: str
     found: str
 
+    def __str__(self) -> str:
+        return f"{self.field}: {_short(self.recorded)} / {_short(self.found)}"
+
+
+def _short(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
 
 def record_differences(kind: type[msgspec.Struct], recorded: bytes, found: bytes) -> list[Difference]:
     """Return every difference between two encoded records, in the order of the fields on the left.

@@ -281,22 +281,3 @@ class RunSpec(Record, frozen=True, kw_only=True):
     def campaign_key(self) -> str:
         """SHA-256 of the spec without `run_id`: two campaigns with one key did, or will do, the same work."""
         return digest(msgspec.structs.replace(self, run_id=""))
-
-
-def differences(ours: Record, theirs: Record) -> list[str]:
-    """Return `field: ours / theirs` for every leaf in which two specs differ, in field order."""
-
-    def walk(path: str, left: Any, right: Any) -> list[str]:  # noqa: ANN401 - JSON values
-        if isinstance(left, dict) and isinstance(right, dict):
-            found: list[str] = []
-            for key in dict.fromkeys([*left, *right]):
-                found += walk(f"{path}.{key}" if path else str(key), left.get(key), right.get(key))
-            return found
-        return [] if left == right else [f"{path}: {_short(left)} / {_short(right)}"]
-
-    return walk("", msgspec.to_builtins(ours), msgspec.to_builtins(theirs))
-
-
-def _short(value: object, limit: int = 60) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -98,7 +98,20 @@ class Counters:
 
     def new(self) -> Counter:
         """Return the counter of one conversation."""
-        return EstimatingCounter() if self.route == "estimate" else _Exact(self)
+        return EstimatingCounter() if self.route == "estimate" else self
+
+    def answered(self, messages: Messages, reply: Reply) -> None:
+        """Learn nothing: what is exact needs no report."""
+
+    def tokens(self, text: str) -> list[int]:
+        """Return the tokens of a text, as the server's own tokenizer cuts it; not for the route `estimate`.
+
+        Raises:
+            NoReplyError: the server does not answer, although it was asked again.
+            RequestRefusedError: it refuses this text.
+        """
+        body = {"model": self._model, "content": text, "prompt": text}
+        return self._post("/tokenize", body, _Tokens).tokens
 
     def close(self) -> None:
         """Close the connections."""
@@ -111,31 +124,24 @@ class Counters:
             NoReplyError: the server does not answer, although it was asked again.
             RequestRefusedError: it refuses to count this conversation.
         """
+        body: dict[str, Any] = {"model": self._model, "messages": messages}
         if self.route == "vllm":
-            return self._post("/tokenize", self._vllm(messages), _Count).count
-        prompt = self._post("/apply-template", {"model": self._model, "messages": messages}, _Prompt).prompt
-        return len(self._post("/tokenize", self._llama(prompt), _Tokens).tokens)
+            return self._post("/tokenize", {**body, "add_generation_prompt": True}, _Count).count
+        prompt = self._post("/apply-template", body, _Prompt).prompt
+        body = {"model": self._model, "content": prompt, "add_special": True, "parse_special": True}
+        return len(self._post("/tokenize", body, _Tokens).tokens)
 
     def _detect(self) -> Route:
-        probe: Messages = [{"role": "user", "content": "a"}]
-        try:
-            prompt = self._post("/apply-template", {"model": self._model, "messages": probe}, _Prompt).prompt
-            self._post("/tokenize", self._llama(prompt), _Tokens)
-        except RequestRefusedError:
-            pass
-        else:
-            return "llama-server"
-        try:
-            self._post("/tokenize", self._vllm(probe), _Count)
-        except RequestRefusedError:
-            return "estimate"
-        return "vllm"
-
-    def _llama(self, prompt: str) -> dict[str, Any]:
-        return {"model": self._model, "content": prompt, "add_special": True, "parse_special": True}
-
-    def _vllm(self, messages: Messages) -> dict[str, Any]:
-        return {"model": self._model, "messages": messages, "add_generation_prompt": True}
+        """Return the first route on which the server counts a prompt."""
+        exact: tuple[Route, ...] = ("llama-server", "vllm")
+        for route in exact:
+            self.route = route
+            try:
+                self.count([{"role": "user", "content": "a"}])
+            except RequestRefusedError:
+                continue
+            return route
+        return "estimate"
 
     def _post(self, path: str, body: dict[str, Any], expected: type[T]) -> T:
         failure = ""
@@ -163,17 +169,6 @@ def _decoded(content: bytes, expected: type[T], path: str) -> T:
         return msgspec.json.decode(content, type=expected)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RequestRefusedError(f"{path}: the answer is not what was expected: {error}") from error
-
-
-class _Exact:
-    def __init__(self, counters: Counters) -> None:
-        self._counters = counters
-
-    def count(self, messages: Messages) -> int:
-        return self._counters.count(messages)
-
-    def answered(self, messages: Messages, reply: Reply) -> None:
-        pass
 
 
 class EstimatingCounter:

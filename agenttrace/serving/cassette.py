@@ -10,25 +10,30 @@ twice, because a kill came between its frame and its record, counts as last writ
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from agenttrace.errors import DataError, UsageError
+from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.records import Record, digest
-from agenttrace.serving.frames import Damage, Frame, decompress, scan
+from agenttrace.serving.frames import Damage, Frame, compress, decompress, scan
+from agenttrace.store.jsonl import AppendOnly
 from agenttrace.store.opening import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from agenttrace.store.ids import IdIndex
+
 FORMAT = "agenttrace-cassette-1"
 Values = dict[str, Any]
 Kind = Literal["reply", "context_full", "refused", "unparsable", "counted"]
 _MOST_SHARED_BYTES = 1 << 27
 """Of values held in memory while a cassette is open; tool schemas, prompts and two file lists take a few MiB."""
+_MOST_SHARED = 4096
+"""Values that stand once for all traces; a campaign of many seeds has a new one with every trace."""
 
 
 class Exchange(Record, frozen=True, kw_only=True):
@@ -65,8 +70,8 @@ def request_digest(
     return digest({**fixed, **limit, "messages": list(messages)})
 
 
-class StoredExchange(Record, frozen=True, kw_only=True):
-    """A turn as it stands in a line: every value by its SHA-256."""
+class _StoredExchange(Record, frozen=True, kw_only=True):
+    """An exchange as it stands in a line: every value by its SHA-256."""
 
     request: str
     fixed: str
@@ -77,14 +82,14 @@ class StoredExchange(Record, frozen=True, kw_only=True):
     counted: int | UnsetType = UNSET
 
 
-class Line(Record, frozen=True, kw_only=True, omit_defaults=True):
+class _Line(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Any line of a cassette: a header (`format`), shared values (`values` alone), facts, or a trace."""
 
     format: str | None = None
     run_spec_sha256: str | None = None
     facts: dict[str, str] | None = None
     trace_id: str | None = None
-    turns: tuple[StoredExchange, ...] | None = None
+    turns: tuple[_StoredExchange, ...] | None = None
     values: Values = msgspec.field(default_factory=dict)
 
 
@@ -94,7 +99,7 @@ class _Head(msgspec.Struct):
     trace_id: str | None = None
 
 
-_decode = msgspec.json.Decoder(Line).decode
+_decode = msgspec.json.Decoder(_Line).decode
 _head = msgspec.json.Decoder(_Head).decode
 
 
@@ -139,11 +144,8 @@ class Cassette:
             raise UsageError(f"cannot read {path}: there is no such file; a cassette lies beside its records")
         with opened(path) as file:
             self._index(scan(file))
-        if self.end and not self.damage and not self._has_header():
+        if self.end and not self.damage and self.run_spec_sha256 is None:
             raise DataError(f"{path}: not a cassette of the kit (no header)")
-
-    def _has_header(self) -> bool:
-        return self.run_spec_sha256 is not None
 
     def _index(self, frames: Iterable[Frame | Damage]) -> None:
         for frame in frames:
@@ -161,7 +163,7 @@ class Cassette:
             except (msgspec.MsgspecError, RecursionError, LookupError, ValueError) as error:
                 self.damage.append(Damage(offset=frame.offset, size=frame.size, reason=str(error)))
 
-    def _take(self, line: Line, frame: Frame) -> None:
+    def _take(self, line: _Line, frame: Frame) -> None:
         if line.format is not None:
             if line.format != FORMAT:
                 raise DataError(f"{self.path}: a cassette of another format ({line.format!r}, not {FORMAT!r})")
@@ -208,7 +210,7 @@ class Cassette:
             raise DataError(f"{self.path}: the replies of trace {trace_id} are damaged: {error}") from error
 
 
-def _checked(data: bytes) -> Line:
+def _checked(data: bytes) -> _Line:
     """Return a line whose values all have the digest they stand under."""
     line = _decode(data)
     for name, value in line.values.items():
@@ -218,7 +220,7 @@ def _checked(data: bytes) -> Line:
     return line
 
 
-def _turn(entry: StoredExchange, values: Values) -> Exchange:
+def _turn(entry: _StoredExchange, values: Values) -> Exchange:
     fixed, messages = values[entry.fixed], tuple(values[name] for name in entry.messages)
     if not all(isinstance(one, dict) for one in (fixed, *messages)):
         raise ValueError(f"the request {entry.request[:16]}… is none")
@@ -233,3 +235,120 @@ def _turn(entry: StoredExchange, values: Values) -> Exchange:
     if turn.request_sha256 != entry.request:
         raise ValueError(f"the request {entry.request[:16]}… has been changed")
     return turn
+
+
+class CassetteLog:
+    """A cassette opened for appending, by exactly one campaign.
+
+    Opening takes an exclusive lock and cuts off a torn tail; a damaged cassette is refused as it is.
+    """
+
+    def __init__(self, path: Path, *, run_spec_sha256: str, recorded: IdIndex) -> None:
+        """Open or create the file.
+
+        Args:
+            path: the file.
+            run_spec_sha256: digest of the campaign's run spec.
+            recorded: ids of the traces that have a record; their replies must be there.
+
+        Raises:
+            UsageError: another campaign has it open, or it belongs to another run spec.
+            DataError: it is damaged, or replies of recorded traces are missing; nothing of it was changed.
+        """
+        if len(recorded) and not path.exists():
+            raise _lacking(path, len(recorded))
+        self._file = AppendOnly(path)
+        try:
+            self.torn_bytes = self._open(path, run_spec_sha256, recorded)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(self, path: Path, run_spec_sha256: str, recorded: IdIndex) -> int:
+        there = Cassette(path, verified=False)
+        if there.damage:
+            raise DataError(f"{path} is damaged ({there.damage[0]}); restore it, or choose another --output")
+        if there.run_spec_sha256 not in {None, run_spec_sha256}:
+            raise UsageError(
+                f"{path} belongs to another campaign (run spec {there.run_spec_sha256}, this one has "
+                f"{run_spec_sha256}); move it away or choose another --output"
+            )
+        if missing := len(recorded) - sum(trace_id in recorded for trace_id in there.trace_ids):
+            raise _lacking(path, missing)
+        torn = self._file.cut(there.end)
+        self._shared = set(there.shared)
+        if there.run_spec_sha256 is None:
+            self._append(_Line(format=FORMAT, run_spec_sha256=run_spec_sha256))
+        self._facts = dict(there.facts)
+        return torn
+
+    def append(self, trace_id: str, turns: Iterable[Exchange]) -> None:
+        """Write the requests and replies of one trace and return when they are durable.
+
+        Raises:
+            StorageError: they could not be written whole; the file is as it was before.
+        """
+        values: Values = {}
+        common: Values = {}
+        entries = [_entry(turn, values, common) for turn in turns]
+        new = {name: value for name, value in common.items() if name not in self._shared}
+        if new and len(self._shared) < _MOST_SHARED:
+            self._append(_Line(values=new))
+            self._shared |= set(new)
+            new = {}
+        own = {**{name: value for name, value in values.items() if name not in common}, **new}
+        self._append(_Line(trace_id=trace_id, turns=tuple(entries), values=own))
+
+    def note(self, facts: dict[str, Any]) -> None:
+        """Write what is true of the recording, by name, unless it stands there already."""
+        new = {name: value for name, value in facts.items() if name not in self._facts or self._facts[name] != value}
+        if new:
+            names = {name: digest(value) for name, value in new.items()}
+            self._append(_Line(facts=names, values={names[name]: value for name, value in new.items()}))
+            self._facts |= new
+
+    def _append(self, line: _Line) -> None:
+        try:
+            self._file.append(compress(msgspec.json.encode(line) + b"\n"))
+        except OSError as error:
+            raise StorageError(
+                f"cannot append to {self._file.path}: {error.strerror}; everything earlier is kept, "
+                "make room and run the same command again to go on"
+            ) from error
+
+    def close(self) -> None:
+        """Release the file and its lock."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _entry(turn: Exchange, values: Values, common: Values) -> _StoredExchange:
+    names = []
+    for message in turn.messages:
+        name = digest(message)
+        names.append(name)
+        (common if message.get("role") == "system" else values)[name] = message
+    fixed, result = digest(turn.fixed), digest(turn.result)
+    common[fixed] = turn.fixed
+    values[result] = turn.result
+    return _StoredExchange(
+        request=turn.request_sha256,
+        fixed=fixed,
+        messages=tuple(names),
+        kind=turn.kind,
+        result=result,
+        max_tokens=turn.max_tokens,
+        counted=turn.counted,
+    )
+
+
+def _lacking(path: Path, missing: int) -> DataError:
+    return DataError(
+        f"{path} lacks the replies of {missing} recorded traces: the campaign could not be replayed in full; "
+        "restore it, or choose another --output"
+    )

@@ -41,11 +41,21 @@ _LONGEST_PAUSE_S = 60.0
 
 
 def fixed_part(
-    *, model: str, sampler: Sampler, tools: tuple[dict[str, Any], ...], tool_choice: str, cache_prompt: bool
+    *,
+    model: str,
+    sampler: Sampler,
+    tools: tuple[dict[str, Any], ...] = (),
+    tool_choice: str = "auto",
+    cache_prompt: bool = False,
 ) -> dict[str, Any]:
     """Return what is sent with every request, whatever the conversation: a pure function of the run spec.
 
-    Without tools neither they nor `tool_choice` are sent.
+    Args:
+        model: name under which the server knows it.
+        sampler: its settings.
+        tools: tool schemas; without any, neither they nor `tool_choice` are sent.
+        tool_choice: as the protocol has it.
+        cache_prompt: llama.cpp's prompt cache; off where output must depend on the request alone.
     """
     return {
         "model": model,
@@ -63,11 +73,7 @@ class ChatModel:
 
     Args:
         base_url: up to and including `/v1`.
-        model: name sent with every request.
-        sampler: settings sent with every request.
-        tools: tool schemas sent with every request; without any, neither they nor `tool_choice` are sent.
-        tool_choice: sent with every request.
-        cache_prompt: llama.cpp's prompt cache; off where output must depend on the request alone.
+        fixed: what is sent with every request; see `fixed_part`.
         counters: count prompts as the server does; without them an estimate does.
         api_key: sent as the bearer token; it is in no message and no record.
         timeout_s: limit of one request.
@@ -77,12 +83,8 @@ class ChatModel:
     def __init__(
         self,
         base_url: str,
+        fixed: dict[str, Any],
         *,
-        model: str,
-        sampler: Sampler,
-        tools: tuple[dict[str, Any], ...],
-        tool_choice: str = "auto",
-        cache_prompt: bool = False,
         counters: Counters | None = None,
         api_key: str | None = None,
         timeout_s: float = 600.0,
@@ -97,9 +99,7 @@ class ChatModel:
         self._base_url = base_url
         self._counters = counters
         self._counter: Counter = EstimatingCounter()
-        self._fixed = fixed_part(
-            model=model, sampler=sampler, tools=tools, tool_choice=tool_choice, cache_prompt=cache_prompt
-        )
+        self._fixed = fixed
 
     def for_trace(self, trace_id: str, *, seed: int) -> Self:  # noqa: ARG002 - for models that know the conversation
         """Return the model as one trace uses it: every request carries `seed`, and its prompts are counted alone."""

@@ -15,8 +15,6 @@ from agenttrace.records import Record
 from agenttrace.serving.profiles import NOT_REPORTED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from agenttrace.records import RunSpec
 
 KEY_VARIABLES = ("AGENTTRACE_API_KEY", "OPENAI_API_KEY")
@@ -88,22 +86,13 @@ def _keys() -> str:
     return " or ".join(KEY_VARIABLES)
 
 
-class _StatusError(Exception):
-    """The server answered, with a status that means no."""
-
-    def __init__(self, status: int) -> None:
-        super().__init__(f"HTTP {status}")
-        self.status = status
-
-
 def _get(url: str, key: str | None) -> dict[str, Any]:
     """Return the JSON object at an address; empty where the server has none there.
 
     No redirect is followed: the request carries the key, and another host must not get it.
 
     Raises:
-        httpx2.HTTPError: there is no answer.
-        _StatusError: it is not a good one.
+        httpx2.HTTPError: there is no answer, or it is not a good one.
     """
     import httpx2  # noqa: PLC0415 - heavy; what the openai client speaks through, so proxies and certificates are the same
 
@@ -112,8 +101,7 @@ def _get(url: str, key: str | None) -> dict[str, Any]:
     with httpx2.stream("GET", url, headers=headers, timeout=_GET_S, follow_redirects=False) as answer:
         if answer.status_code in _ABSENT or answer.is_redirect:
             return {}
-        if not answer.is_success:
-            raise _StatusError(answer.status_code)
+        answer.raise_for_status()
         for part in answer.iter_bytes():
             body += part
             if len(body) > _MOST_BYTES:
@@ -132,35 +120,34 @@ def answers(base_url: str, *, key: str | None = None) -> bool:
     try:
         _get(f"{base_url.removesuffix('/v1')}/health", key)
         _get(f"{base_url}/models", key)
-    except (httpx2.HTTPError, _StatusError):
+    except httpx2.HTTPError:
         return False
     return True
 
 
-def wait_until_ready(
-    base_url: str, *, timeout_s: float, key: str | None = None, alive: Callable[[], bool] = lambda: True
-) -> ServerFacts:
+def wait_until_ready(base_url: str, *, timeout_s: float, key: str | None = None) -> ServerFacts:
     """Return the server's facts as soon as it answers.
 
     Raises:
-        ModelServerError: it did not become ready in time, refuses the key, or `alive` said that it is gone.
+        ModelServerError: it did not become ready in time, or refuses the key.
     """
     import httpx2  # noqa: PLC0415 - heavy
 
     root = base_url.removesuffix("/v1")
     deadline = time.monotonic() + timeout_s
     last = "no answer"
-    while time.monotonic() < deadline and alive():
+    while time.monotonic() < deadline:
         try:
             _get(f"{root}/health", key)
             return _facts(_get(f"{root}/props", key), _get(f"{base_url}/models", key))
-        except httpx2.HTTPError as error:
-            last = scrubbed(str(error) or type(error).__name__, key)
-        except _StatusError as error:  # 503 while loading
-            last = str(error)
-            if error.status in _KEY_REFUSED:
+        except httpx2.HTTPStatusError as error:  # 503 while loading
+            status = error.response.status_code
+            last = f"HTTP {status}"
+            if status in _KEY_REFUSED:
                 given = "the key is refused" if key else f"a key is needed: set {_keys()}"
                 raise ModelServerError(f"the model server at {base_url}: {last}; {given}") from None
+        except httpx2.HTTPError as error:
+            last = scrubbed(str(error) or type(error).__name__, key)
         time.sleep(_POLL_S)
     raise ModelServerError(f"the model server at {base_url} is not ready after {timeout_s:.0f} s ({last})")
 

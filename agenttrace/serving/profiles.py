@@ -1,8 +1,9 @@
-"""How a model server is started and how it samples, read from `profiles.toml`."""
+"""How a model server is started and how it samples, read from `profiles.toml`; and what is known of other servers."""
 
 from __future__ import annotations
 
 import functools
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 
 from agenttrace.errors import UsageError
-from agenttrace.models.pins import MODELS_DIR, stored_name
+from agenttrace.models import pins
 from agenttrace.records import ModelPin, Record, Sampler, ServingSpec
 
 SERVER_PORT = 8080
@@ -19,6 +20,10 @@ DEFAULT_SAMPLER = "greedy"
 SAMPLERS = ("greedy", "recommended")
 NOT_REPORTED = "not reported"
 """Stands in a run spec or in `environment` where an endpoint keeps something to itself."""
+CONTEXT_LENGTH = 16384
+"""Context that an endpoint must have unless the user names another: that of the released data set."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,199}")
+_SIZE = re.compile(r"(?<![A-Za-z0-9])(\d+(?:\.\d+)?)[bB](?![A-Za-z0-9])")
 
 
 class Profile(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,7 +113,7 @@ def serving_spec(pin: ModelPin, name: str = DEFAULT_PROFILE) -> ServingSpec:
     chosen = profile(name)
     engine = _table()["engine"]
     args = {
-        "--model": f"{MODELS_DIR}/{stored_name(pin)}",
+        "--model": f"{pins.MODELS_DIR}/{pins.stored_name(pin)}",
         "--alias": pin.name,
         "--host": "0.0.0.0",  # noqa: S104 - the server's only network is the internal one
         "--port": SERVER_PORT,
@@ -153,3 +158,37 @@ def external_serving(name: str = DEFAULT_PROFILE) -> ServingSpec:
         slots=None,
         reproducible=False,
     )
+
+
+def external_pin(name: str) -> ModelPin:
+    """Return the pin of a model that an endpoint serves under this name.
+
+    A model of `models.toml` keeps its pin, so the endpoint is held against it. Of any other only the name is pinned,
+    and records say so: digest, template and quantization read `not reported`.
+
+    Raises:
+        UsageError: the name is none.
+    """
+    if name in pins.model_names():
+        return pins.model_pin(name)
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"model {name!r}: expected a name such as Qwen/Qwen3-8B, as the endpoint lists it")
+    return ModelPin(
+        name=name,
+        size=_size(name),
+        artifact=NOT_REPORTED,
+        source="endpoint",
+        bytes=0,
+        sha256=NOT_REPORTED,
+        quantization=NOT_REPORTED,
+        chat_template_sha256=NOT_REPORTED,
+        context_length=CONTEXT_LENGTH,
+        threads=0,
+    )
+
+
+def _size(name: str) -> str:
+    """Return the short size for file names (`8B`, `0_6B`), or the last part of the name where it says none."""
+    last = name.rpartition("/")[2]
+    found = _SIZE.search(last)
+    return re.sub(r"[^A-Za-z0-9-]", "_", f"{found[1]}B" if found else last[:40])

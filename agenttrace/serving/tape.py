@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agenttrace.records import Trace
-    from agenttrace.serving.cassette import Kind
-    from agenttrace.serving.cassette_log import CassetteLog
+    from agenttrace.serving.cassette import CassetteLog, Kind
     from agenttrace.serving.model import Messages, Model, Models
     from agenttrace.store.ids import IdIndex
     from agenttrace.store.jsonl import RecordLog

@@ -95,21 +95,13 @@ def campaign_options(arguments: argparse.Namespace, preset: Options, dataset: st
     """Return what the arguments of `add_campaign` ask for."""
     import msgspec  # noqa: PLC0415
 
-    given: dict[str, Any] = {
-        name: value for name, value in vars(arguments).items() if name in preset.__struct_fields__ and name != "output"
-    }
+    given: dict[str, Any] = {name: value for name, value in vars(arguments).items() if name in preset.__struct_fields__}
     given["dataset"] = dataset
+    given["output"] = given["output"].name if given.get("output") else None
     given["source"] = arguments.source or preset.source
     given["languages"] = tuple(arguments.languages)
     given["external"] = arguments.base_url is not None
     return msgspec.structs.replace(preset, **given)
-
-
-def with_output(options: Options, output: Path | None, *, fresh: bool) -> Options:
-    """Return options with the name of their record file."""
-    import msgspec  # noqa: PLC0415
-
-    return msgspec.structs.replace(options, output=None if output is None else output.name, fresh=fresh)
 
 
 def places(arguments: argparse.Namespace) -> Places:

@@ -46,13 +46,10 @@ def run(arguments: argparse.Namespace, preset: Options | None = None) -> int:
         except OSError as error:
             raise UsageError(f"cannot make the folder for records {folder}: {error.strerror}") from error
     names = arguments.dataset or (["demo"] if arguments.model == pins.DEFAULT_MODEL else ["mbpp", "nl2bash"])
-    every = (
-        asked.campaign_options(arguments, preset or Options(), name)
-        for name in ([names] if isinstance(names, str) else names)
-    )
+    names = [names] if isinstance(names, str) else names
     return collect(
         Request(
-            options=tuple(asked.with_output(options, output, fresh=arguments.fresh) for options in every),
+            options=tuple(asked.campaign_options(arguments, preset or Options(), name) for name in names),
             folder=folder,
             workers=arguments.workers,
             base_url=arguments.base_url,

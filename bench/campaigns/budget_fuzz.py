@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from agenttrace.errors import AgentTraceError
 from agenttrace.records import Record, Sampler
 from agenttrace.serving.budget import RESERVE_TOKENS, Counters
-from agenttrace.serving.chat import ChatModel
+from agenttrace.serving.chat import ChatModel, fixed_part
 from agenttrace.serving.endpoint import wait_until_ready
 from agenttrace.serving.model import ContextFullError, RequestRefusedError
 
@@ -153,7 +153,7 @@ def check(
     """
     sampler = Sampler(name="fuzz", temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, seed=seed, max_tokens=1)
     counters = Counters(base_url, model=model)
-    models = ChatModel(base_url, model=model, sampler=sampler, tools=(), counters=counters)
+    models = ChatModel(base_url, fixed_part(model=model, sampler=sampler), counters=counters)
     tally = _Tally()
 
     def one(number: int) -> None:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.agents.bash_block import MARKERS, TOOL
-from agenttrace.campaign.place import write_run_spec
-from agenttrace.campaign.plan import Plan
+from agenttrace.campaign.plan import Plan, write_run_spec
 from agenttrace.records import (
     BashBlockSpec,
     DatasetSpec,

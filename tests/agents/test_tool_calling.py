@@ -13,7 +13,7 @@ from agenttrace.errors import ModelServerError, WorkerLostError
 from agenttrace.records import NO_PROCESS, Output
 from agenttrace.sandbox.reports import CallReport
 from agenttrace.serving import profiles
-from agenttrace.serving.chat import ChatModel
+from agenttrace.serving.chat import ChatModel, fixed_part
 from agenttrace.serving.model import NoReplyError
 from agenttrace.testing import ScriptedServer, fails, says
 
@@ -49,12 +49,14 @@ def answer(text):
     return says(calls=[("final_answer", json.dumps({"answer": text}))])
 
 
+def fixed(tools=()):
+    return fixed_part(model="m", sampler=profiles.sampler(), tools=tools)
+
+
 def run(script, *, max_steps=10, tools=None):
     spec = agent_spec(max_steps=max_steps)
     with ScriptedServer(script) as server:
-        model = ChatModel(
-            server.base_url, model="m", sampler=profiles.sampler(), tools=spec.tools, sleep=lambda _: None, timeout_s=20
-        )
+        model = ChatModel(server.base_url, fixed(spec.tools), sleep=lambda _: None, timeout_s=20)
         result = ToolCallingAgent(spec, model, tools or EchoShell()).run("trace-1", "do it")
     return result, server.requests
 
@@ -251,7 +253,7 @@ def test_a_request_that_takes_too_long_is_not_sent_again():
 
     spec = agent_spec()
     with ScriptedServer(script) as server:
-        model = ChatModel(server.base_url, model="m", sampler=profiles.sampler(), tools=spec.tools, timeout_s=0.2)
+        model = ChatModel(server.base_url, fixed(spec.tools), timeout_s=0.2)
         result = ToolCallingAgent(spec, model, EchoShell()).run("trace-1", "do it")
         assert len(server.requests) == 1
     assert result.outcome.ended == "model_error"
@@ -261,7 +263,7 @@ def test_a_request_that_takes_too_long_is_not_sent_again():
 def test_a_pause_that_the_server_asks_for_is_kept():
     pauses = []
     with ScriptedServer([{**fails(429, "slow down"), "_headers": {"Retry-After": "33"}}, answer("x")]) as server:
-        model = ChatModel(server.base_url, model="m", sampler=profiles.sampler(), tools=(), sleep=pauses.append)
+        model = ChatModel(server.base_url, fixed(), sleep=pauses.append)
         model.complete([{"role": "user", "content": "x"}])
     assert pauses == [33.0]
 
@@ -270,7 +272,7 @@ def test_an_api_key_is_sent_and_never_repeated():
     key = "sk-very-secret"
     spec = agent_spec()
     with ScriptedServer([fails(400, f"bad request of {key}")]) as server:
-        model = ChatModel(server.base_url, model="m", sampler=profiles.sampler(), tools=spec.tools, api_key=key)
+        model = ChatModel(server.base_url, fixed(spec.tools), api_key=key)
         result = ToolCallingAgent(spec, model, EchoShell()).run("trace-1", "do it")
         assert server.headers[0]["authorization"] == f"Bearer {key}"
     assert key not in str(result)
@@ -279,7 +281,7 @@ def test_an_api_key_is_sent_and_never_repeated():
 
 def test_each_trace_has_its_seed():
     with ScriptedServer([answer("x"), answer("y"), answer("z")]) as server:
-        models = ChatModel(server.base_url, model="m", sampler=profiles.sampler(), tools=())
+        models = ChatModel(server.base_url, fixed())
         for seed in (profiles.sampler().seed, 7, 8):
             models.for_trace("trace", seed=seed).complete([{"role": "user", "content": "x"}])
     assert [request["seed"] for request in server.requests] == [profiles.sampler().seed, 7, 8]
@@ -319,7 +321,7 @@ def test_a_refused_connection_names_the_address():
     spec = agent_spec()
     with ScriptedServer([]) as server:
         url = server.base_url
-    model = ChatModel(url, model="m", sampler=profiles.sampler(), tools=spec.tools, sleep=lambda _: None, timeout_s=5)
+    model = ChatModel(url, fixed(spec.tools), sleep=lambda _: None, timeout_s=5)
     with pytest.raises(NoReplyError, match=url):
         model.complete([])
 

@@ -13,14 +13,12 @@ import msgspec
 import pytest
 
 from agenttrace.agents import agent_kind
-from agenttrace.campaign.inputs import replay_facts
-from agenttrace.campaign.loop import Campaign
+from agenttrace.campaign.environment import replay_facts
+from agenttrace.campaign.loop import Campaign, Display
 from agenttrace.campaign.options import Options
-from agenttrace.campaign.place import write_run_spec
-from agenttrace.campaign.plan import make_plan, request_part
+from agenttrace.campaign.plan import make_plan, request_part, write_run_spec
 from agenttrace.serving.budget import Counters
-from agenttrace.serving.cassette import cassette_path
-from agenttrace.serving.cassette_log import CassetteLog
+from agenttrace.serving.cassette import CassetteLog, cassette_path
 from agenttrace.serving.chat import ChatModel
 from agenttrace.serving.tape import Recorder
 from agenttrace.store.jsonl import RecordLog
@@ -142,20 +140,9 @@ def collect(source, sandbox):
     return run
 
 
-class Silent:
-    def event(self, event):
-        pass
-
-    def finished(self, task, trace):
-        pass
-
-    def failed(self, task, trace, attempt):
-        pass
-
-
 @pytest.fixture(scope="session")
 def display():
-    return Silent()
+    return Display()
 
 
 @contextlib.contextmanager
@@ -163,14 +150,7 @@ def scripted_models(plan, server):
     """Models as a session makes them, without pauses between tries."""
     spec = plan.spec
     counters = Counters(server.base_url, model=spec.model.name) if agent_kind(spec.agent.kind).counts_tokens else None
-    made = ChatModel(
-        server.base_url,
-        model=spec.model.name,
-        sampler=spec.sampler,
-        tools=getattr(spec.agent, "tools", ()),
-        counters=counters,
-        sleep=lambda _: None,
-    )
+    made = ChatModel(server.base_url, request_part(spec), counters=counters, sleep=lambda _: None)
     try:
         yield made
     finally:
@@ -203,7 +183,7 @@ def record():
             cassette.note(facts)
             recorder = Recorder(models, request_part(plan.spec), cassette, log)
             tasks = task_set(options.dataset, trees=trees)
-            summary = Campaign(plan, tasks, recorder, sandbox.connect, {}, Silent()).run(recorder)
+            summary = Campaign(plan, tasks, recorder, sandbox.connect, {}, Display()).run(recorder)
         assert not summary.abandoned
         return plan.path
 

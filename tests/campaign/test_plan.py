@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from agenttrace.campaign.options import ROLLOUTS, Options, like, sampler_of
-from agenttrace.campaign.place import write_run_spec
-from agenttrace.campaign.plan import make_plan
+from agenttrace.campaign.plan import make_plan, write_run_spec
 from agenttrace.errors import UsageError
 from agenttrace.records import RunSpec, canonical_json
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -66,7 +65,7 @@ def test_a_given_file_of_another_campaign_is_refused_and_the_field_named(tmp_pat
 
 def test_a_given_file_made_with_another_image_is_refused_and_the_image_named(tmp_path):
     write(plan(tmp_path, output="mine.jsonl"))
-    with pytest.raises(UsageError, match=r"the image of the sandbox \(images\.sandbox\): 'dd"):
+    with pytest.raises(UsageError, match=r'the image of the sandbox \(images\.sandbox\): "dd'):
         plan(tmp_path, output="mine.jsonl", images={**IMAGES, "sandbox": "d" * 64})
 
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 import pytest
 
 from agenttrace.campaign import loop
-from agenttrace.campaign.loop import ATTEMPTS, Campaign
+from agenttrace.campaign.loop import ATTEMPTS, Campaign, Display
 from agenttrace.campaign.options import Options
-from agenttrace.campaign.plan import make_plan
+from agenttrace.campaign.plan import make_plan, request_part
 from agenttrace.host import compose
 from agenttrace.host.workers import SandboxContainer
 from agenttrace.serving.chat import ChatModel
@@ -24,17 +24,11 @@ from agenttrace.testing import ScriptedServer, says
 pytestmark = pytest.mark.docker
 
 
-class Silent:
+class Remembering(Display):
     """A display that only remembers."""
 
     def __init__(self):
         self.failures = []
-
-    def event(self, event):
-        pass
-
-    def finished(self, task, trace):
-        pass
 
     def failed(self, task, trace, attempt):
         self.failures.append((task.task_id, attempt, trace.outcome.ended))
@@ -93,10 +87,8 @@ def answer(text):
 
 def run(plan, script, connect, display=None):
     with ScriptedServer(script) as server, RecordLog(plan.path) as log:
-        model = ChatModel(
-            server.base_url, model="m", sampler=plan.spec.sampler, tools=plan.spec.agent.tools, sleep=lambda _: None
-        )
-        return Campaign(plan, task_set("demo"), model, connect, {}, display or Silent()).run(log)
+        model = ChatModel(server.base_url, request_part(plan.spec), sleep=lambda _: None)
+        return Campaign(plan, task_set("demo"), model, connect, {}, display or Remembering()).run(log)
 
 
 def test_a_call_whose_worker_is_killed_is_recorded_as_lost_and_the_campaign_goes_on(instance, plan, sandboxes):
@@ -116,7 +108,7 @@ def test_a_call_whose_worker_is_killed_is_recorded_as_lost_and_the_campaign_goes
 
     killer = threading.Thread(target=kill_the_first, daemon=True)
     killer.start()
-    display = Silent()
+    display = Remembering()
     summary = run(plan, script, sandboxes.connect, display)
     killer.join(60)
     assert display.failures == [(0, 1, "sandbox_error")]
@@ -140,7 +132,7 @@ def test_a_task_that_loses_every_worker_is_given_up_without_a_record(plan):
         def close(self):
             pass
 
-    display = Silent()
+    display = Remembering()
     summary = run(plan, [], Dead, display)
     assert [task.task_id for task in summary.abandoned] == [0, 1]
     assert len(display.failures) == 2 * ATTEMPTS

@@ -15,8 +15,7 @@ import pytest
 
 from agenttrace.host.images import TARGETS
 from agenttrace.host.images import name as image_name
-from agenttrace.serving.cassette import Cassette, cassette_path
-from agenttrace.serving.cassette_log import CassetteLog
+from agenttrace.serving.cassette import Cassette, CassetteLog, cassette_path
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 

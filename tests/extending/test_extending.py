@@ -13,17 +13,15 @@ from pathlib import Path
 import pytest
 
 from agenttrace.agents import AGENTS
-from agenttrace.campaign.inputs import replay_facts
-from agenttrace.campaign.loop import Campaign
+from agenttrace.campaign.environment import replay_facts
+from agenttrace.campaign.loop import Campaign, Display
 from agenttrace.campaign.options import Options, like
-from agenttrace.campaign.place import write_run_spec
-from agenttrace.campaign.plan import make_plan, request_part
+from agenttrace.campaign.plan import make_plan, request_part, write_run_spec
 from agenttrace.campaign.replay.run import Replay
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import FORMATS, Format
 from agenttrace.formats.convert import convert
-from agenttrace.serving.cassette import cassette_path
-from agenttrace.serving.cassette_log import CassetteLog
+from agenttrace.serving.cassette import CassetteLog, cassette_path
 from agenttrace.serving.chat import ChatModel
 from agenttrace.serving.tape import Recorder
 from agenttrace.store.jsonl import RecordLog
@@ -36,24 +34,13 @@ OF_ROLLOUTS = {"swe-zero-1k-32k", "swe-zero-12m"}
 """Formats with columns for what only a bash-block agent over a repository leaves."""
 
 
-class Silent:
-    def event(self, event):
-        pass
-
-    def finished(self, task, trace):
-        pass
-
-    def failed(self, task, trace, attempt):
-        pass
-
-
 @pytest.fixture(autouse=True)
 def extensions(monkeypatch):
     """The three lines."""
     monkeypatch.syspath_prepend(Path(__file__).parent)
     monkeypatch.setitem(TASK_SETS, "sums", "extra_tasks:Sums")
     monkeypatch.setitem(FORMATS, "answers", Format("extra_format", "lines", ".jsonl", "questions and answers"))
-    monkeypatch.setitem(AGENTS, "one_line", "extra_agent:KIND")
+    monkeypatch.setitem(AGENTS, "one_line", "extra_agent:OneLineAgent")
 
 
 @pytest.fixture
@@ -75,10 +62,9 @@ def collected(tmp_path, sandbox):
             CassetteLog(cassette_path(plan.path), run_spec_sha256=plan.spec_sha256, recorded=log.ids) as cassette,
         ):
             cassette.note(facts)
-            tools = getattr(spec.agent, "tools", ())
-            models = ChatModel(server.base_url, model=spec.model.name, sampler=spec.sampler, tools=tools)
+            models = ChatModel(server.base_url, request_part(spec))
             recorder = Recorder(models, request_part(spec), cassette, log)
-            summary = Campaign(plan, task_set(options["dataset"]), recorder, sandbox.connect, {}, Silent()).run(
+            summary = Campaign(plan, task_set(options["dataset"]), recorder, sandbox.connect, {}, Display()).run(
                 recorder
             )
             models.close()
@@ -93,7 +79,7 @@ def holds(path, sandbox):
     validation = Validation(path)
     assert list(validation) == []
     assert validation.records == len(list(read_traces(path)))
-    replayed = Replay(path).run(sandbox.connect, Silent(), workers=1, repeats=1)
+    replayed = Replay(path).run(sandbox.connect, Display(), workers=1, repeats=1)
     assert replayed.findings == ()
     assert replayed.passed
     spec = read_run_spec(run_spec_path(path))

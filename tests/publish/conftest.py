@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from agenttrace.campaign.options import Options
-from agenttrace.campaign.place import write_run_spec
-from agenttrace.campaign.plan import make_plan
+from agenttrace.campaign.plan import make_plan, write_run_spec
 from agenttrace.records import derived_id
 
 COLLECTED = Path(__file__).parents[1] / "data" / "records" / "demo.jsonl"

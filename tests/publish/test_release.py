@@ -16,8 +16,7 @@ from agenttrace.campaign.plan import make_plan, request_part
 from agenttrace.errors import DataError, UsageError
 from agenttrace.publish.folder import Settings
 from agenttrace.publish.release import release, verify
-from agenttrace.serving.cassette import Exchange, cassette_path
-from agenttrace.serving.cassette_log import CassetteLog
+from agenttrace.serving.cassette import CassetteLog, Exchange, cassette_path
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import run_spec_path
 from agenttrace.validate.leaks import word

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from agenttrace.records import Sampler, Timings
 from agenttrace.serving.budget import Counters, EstimatingCounter
-from agenttrace.serving.chat import ChatModel
+from agenttrace.serving.chat import ChatModel, fixed_part
 from agenttrace.serving.model import NoReplyError, Reply
 from agenttrace.testing import ScriptedServer, says
 
@@ -53,7 +53,7 @@ def test_the_budget_and_the_seed_go_with_the_request():
     sampler = Sampler(name="s", temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, seed=1, max_tokens=1024)
     with ScriptedServer([says("hello")], counts="llama-server") as server:
         counters = Counters(server.base_url, model="m")
-        chat = ChatModel(server.base_url, model="m", sampler=sampler, tools=(), counters=counters)
+        chat = ChatModel(server.base_url, fixed_part(model="m", sampler=sampler), counters=counters)
         model = chat.for_trace("", seed=77)
         assert model.count(TALK) == 5
         model.complete(TALK, max_tokens=9)
@@ -77,7 +77,7 @@ def test_a_count_that_no_record_could_hold_is_not_reported(usage):
     sampler = Sampler(name="s", temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, seed=1, max_tokens=1024)
     timings = {"prompt_n": "x", "prompt_ms": float("nan"), "predicted_n": 3, "predicted_ms": True, "cache_n": [1]}
     with ScriptedServer([{**says("hello"), "usage": usage, "timings": timings}]) as server:
-        chat = ChatModel(server.base_url, model="m", sampler=sampler, tools=())
+        chat = ChatModel(server.base_url, fixed_part(model="m", sampler=sampler))
         answer = chat.complete(TALK, max_tokens=9)
         chat.close()
     assert (answer.input_tokens, answer.output_tokens) == (None, None)
@@ -89,7 +89,7 @@ def test_each_conversation_is_estimated_by_itself_and_from_what_was_reported_of_
     sampler = Sampler(name="s", temperature=1.0, top_p=1.0, top_k=0, min_p=0.0, seed=1, max_tokens=1024)
     with ScriptedServer(lambda _: says("hello")) as server:
         counters = Counters(server.base_url, model="m")
-        chat = ChatModel(server.base_url, model="m", sampler=sampler, tools=(), counters=counters)
+        chat = ChatModel(server.base_url, fixed_part(model="m", sampler=sampler), counters=counters)
         one, other = chat.for_trace("a", seed=1), chat.for_trace("b", seed=1)
         before = one.count(TALK)
         one.complete(TALK)

@@ -17,8 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, StorageError, UsageError
-from agenttrace.serving.cassette import Cassette, Exchange, cassette_path, request_digest
-from agenttrace.serving.cassette_log import CassetteLog
+from agenttrace.serving.cassette import Cassette, CassetteLog, Exchange, cassette_path, request_digest
 from agenttrace.serving.frames import Damage, Frame, compress, scan
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.jsonl import AppendOnly
@@ -243,7 +242,7 @@ WRITER = """
     import sys
     from pathlib import Path
     sys.path[:0] = [{root!r}, {tests!r}]
-    from agenttrace.serving.cassette_log import CassetteLog
+    from agenttrace.serving.cassette import CassetteLog
     from test_cassette import SPEC, recorded, turns
     with CassetteLog(Path({path!r}), run_spec_sha256=SPEC, recorded=recorded()) as log:
         for number in range({start}, 100_000):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -12,8 +13,7 @@ from agenttrace.errors import DataError
 from agenttrace.records import Record
 from agenttrace.serving import profiles
 from agenttrace.serving.budget import Counters
-from agenttrace.serving.cassette import Cassette, Exchange
-from agenttrace.serving.cassette_log import CassetteLog
+from agenttrace.serving.cassette import Cassette, CassetteLog, Exchange
 from agenttrace.serving.chat import ChatModel, fixed_part
 from agenttrace.serving.model import ContextFullError, UnparsableReplyError
 from agenttrace.serving.tape import Recorder, RecordingModel, ReplayingModel
@@ -32,15 +32,24 @@ class Row(Record, frozen=True, kw_only=True):
     trace_id: str
 
 
-def chat(server):
-    return ChatModel(server.base_url, **SETTINGS, sleep=lambda _: None, timeout_s=20)
+@pytest.fixture
+def chat():
+    """Return a function that makes models of a server; they are closed at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def make(server, fixed=FIXED, counters=None):
+            model = ChatModel(server.base_url, fixed, counters=counters, sleep=lambda _: None, timeout_s=20)
+            stack.callback(model.close)
+            return model
+
+        yield make
 
 
 def essence(reply):
     return (reply.content, reply.reasoning, reply.tool_calls, reply.finish_reason, reply.input_tokens, reply.timings)
 
 
-def test_the_fixed_part_and_the_messages_are_what_is_on_the_wire():
+def test_the_fixed_part_and_the_messages_are_what_is_on_the_wire(chat):
     with ScriptedServer([says("x")]) as server:
         RecordingModel(chat(server), FIXED).complete(TALK)
     extra = FIXED["extra_body"]
@@ -48,7 +57,7 @@ def test_the_fixed_part_and_the_messages_are_what_is_on_the_wire():
     assert server.requests == [{**plain, **extra, "messages": TALK}]
 
 
-def test_a_replay_says_what_was_said_without_a_server():
+def test_a_replay_says_what_was_said_without_a_server(chat):
     script = [says("x", reasoning="hm", calls=[("bash", "{bad")]), fails(500, "cannot parse this"), says("end")]
     with ScriptedServer(script) as server:
         tape = RecordingModel(chat(server), FIXED)
@@ -98,7 +107,7 @@ def test_a_recorded_reply_that_is_none_is_an_error_that_says_so():
         ReplayingModel((turn,), FIXED, lambda *_: None).complete(TALK)
 
 
-def test_the_tape_of_the_last_attempt_is_written_before_the_record(tmp_path):
+def test_the_tape_of_the_last_attempt_is_written_before_the_record(tmp_path, chat):
     cassette = CassetteLog(tmp_path / "a.cassette.zst", run_spec_sha256="5", recorded=IdIndex())
     with cassette, RecordLog(tmp_path / "a.jsonl") as log, ScriptedServer([says("lost"), says("kept")]) as server:
         recorder = Recorder(chat(server), FIXED, cassette, log)
@@ -113,12 +122,12 @@ def test_the_tape_of_the_last_attempt_is_written_before_the_record(tmp_path):
     assert json.loads((tmp_path / "a.jsonl").read_text()) == {"trace_id": "id"}
 
 
-def test_what_was_counted_is_replayed_whether_the_prompt_was_sent_or_not():
+def test_what_was_counted_is_replayed_whether_the_prompt_was_sent_or_not(chat):
     settings = {**SETTINGS, "tools": ()}
     fixed = fixed_part(**settings)
     with ScriptedServer([says("x")], counts="vllm") as server:
         counters = Counters(server.base_url, model="m")
-        model = ChatModel(server.base_url, **settings, counters=counters, sleep=lambda _: None).for_trace("id", seed=1)
+        model = chat(server, fixed, counters).for_trace("id", seed=1)
         tape = RecordingModel(model, fixed)
         counted = [tape.count(TALK)]
         tape.complete(TALK, max_tokens=7)

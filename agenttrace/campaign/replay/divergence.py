@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from agenttrace.campaign.replay.findings import ReplayFinding, around, located
+from agenttrace.campaign.replay.findings import ReplayFinding, around, located, same_items
 from agenttrace.errors import DataError
 from agenttrace.records import LLMStep, Record, Trace, canonical_json
 from agenttrace.records.compare import record_differences
@@ -125,12 +125,9 @@ def _earliest(
             return "other field", _from_finding(run, found[0])
         step = min(map(len, texts)) + 1
     one, two = (text[step - 1] if step <= len(text) else "" for text in texts)
-    same = _same(one, two)
-    shown = around(one, two, chars=CONTEXT_CHARS)
-    token = None if tokenize is None else _same(tokenize(one), tokenize(two))
-    return "other reply", Divergence(
-        run=run, where=f"step {step}", field="reply", character=same, token=token, first=shown[0], other=shown[1]
-    )
+    reply = ReplayFinding(where=f"step {step}", field="reply", recorded=one, found=two)
+    token = None if tokenize is None else same_items(tokenize(one), tokenize(two))
+    return "other reply", _from_finding(run, reply, token)
 
 
 def _first_tool_difference(first: Trace, found: list[ReplayFinding], *, before: int | None) -> ReplayFinding | None:
@@ -145,11 +142,16 @@ def _first_tool_difference(first: Trace, found: list[ReplayFinding], *, before: 
     return None
 
 
-def _from_finding(run: int, one: ReplayFinding) -> Divergence:
-    shown = around(one.recorded, one.found, chars=CONTEXT_CHARS)
-    same = _same(one.recorded, one.found)
+def _from_finding(run: int, one: ReplayFinding, token: int | None = None) -> Divergence:
+    first, other = around(one.recorded, one.found, chars=CONTEXT_CHARS)
     return Divergence(
-        run=run, where=one.where, field=one.field, character=same, token=None, first=shown[0], other=shown[1]
+        run=run,
+        where=one.where,
+        field=one.field,
+        character=same_items(one.recorded, one.found),
+        token=token,
+        first=first,
+        other=other,
     )
 
 
@@ -159,8 +161,3 @@ def reply_text(step: LLMStep) -> str:
         canonical_json({"name": call.name, "arguments": call.arguments}).decode() for call in step.tool_calls or ()
     ]
     return "\n".join([step.reasoning_content or "", step.model_output or "", *calls])
-
-
-def _same(one: Sequence[object], two: Sequence[object]) -> int:
-    """Return how many items two sequences have in common at their beginning."""
-    return next((at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))

@@ -1,17 +1,24 @@
-"""A difference between two traces, with the place where people look for it."""
+"""What a replay found: differences, each with the place where people look for it; for people and for programs."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from agenttrace.records import Record, Trace
+import msgspec
+
+from agenttrace.records import Record
+from agenttrace.show import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agenttrace.records import Trace
     from agenttrace.records.compare import Difference
     from agenttrace.tasks import Task
 
 _PLACE = re.compile(r"(spans|llm_steps)\[(\d+)\]\.?(.*)")
+SHOWN_FINDINGS = 20
 SHOWN_CHARS = 200
 
 
@@ -67,11 +74,72 @@ def as_text(finding: ReplayFinding) -> str:
 
 def around(one: str, other: str, *, chars: int = SHOWN_CHARS) -> tuple[str, str]:
     """Return two texts cut to what lies around their first difference."""
-    same = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    start = max(0, same - chars // 2)
+    start = max(0, same_items(one, other) - chars // 2)
 
     def cut(text: str) -> str:
         middle = text[start : start + chars]
         return f"{'…' if start else ''}{middle}{'…' if start + chars < len(text) else ''}"
 
     return cut(one), cut(other)
+
+
+def same_items(one: Sequence[object], two: Sequence[object]) -> int:
+    """Return how many items two sequences have in common at their beginning."""
+    return next((at for at, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
+
+
+def show_findings(findings: Sequence[ReplayFinding], say: Callable[[str], object]) -> None:
+    """Say the first findings, and how many more there are."""
+    for finding in findings[:SHOWN_FINDINGS]:
+        say(printable(as_text(finding)))
+    if len(findings) > SHOWN_FINDINGS:
+        say(f"... and {len(findings) - SHOWN_FINDINGS} more differences (all of them: --json FILE)")
+
+
+class ReplayReport(Record, frozen=True, kw_only=True):
+    """What a replay found.
+
+    Attributes:
+        file: name of the record file.
+        traces: records in it.
+        replayed: traces that ran again to their end.
+        identical: of those, the ones without a difference.
+        repeats: how often each was replayed.
+        workers: tasks run at a time.
+        elapsed_s: time of the replay alone.
+        notes: inputs that differ from the run spec's and make no trace another one by themselves.
+        findings: every difference, in the order in which it was found.
+    """
+
+    file: str
+    traces: int
+    replayed: int
+    identical: int
+    repeats: int
+    workers: int
+    elapsed_s: float
+    notes: tuple[str, ...]
+    findings: tuple[ReplayFinding, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every trace was replayed and nothing differs."""
+        return self.replayed == self.identical == self.traces and not self.findings
+
+
+def as_json(report: ReplayReport) -> bytes:
+    """Return a report as the JSON that `--json` writes."""
+    body: dict[str, Any] = {"passed": report.passed, **msgspec.to_builtins(report)}
+    return msgspec.json.format(msgspec.json.encode(body), indent=2) + b"\n"
+
+
+def show(report: ReplayReport, say: Callable[[str], object]) -> None:
+    """Say the notes, the first findings and the line that sums up."""
+    for note in report.notes:
+        say(f"note: other input than in the run spec: {printable(note)}")
+    show_findings(report.findings, say)
+    often = "" if report.repeats == 1 else f", {report.repeats} times each"
+    say(
+        f"{report.replayed} of {report.traces} traces replayed{often}, {report.identical} byte-identical but for the "
+        f"measured fields; {report.elapsed_s:.2f} s with {report.workers} workers"
+    )

@@ -10,6 +10,7 @@ import msgspec
 from agenttrace.campaign.replay.findings import ReplayFinding
 from agenttrace.errors import DataError
 from agenttrace.records import Record, canonical_json
+from agenttrace.records.compare import ABSENT
 from agenttrace.store.read import RecordIndex, read_traces
 
 if TYPE_CHECKING:
@@ -94,30 +95,20 @@ def compare_rows(records: Path, plan: Plan) -> Rows:
 
 def _row_findings(row: _Row, task: Task | None, plan: Plan) -> Iterator[ReplayFinding]:
     if task is None:
-        yield ReplayFinding(
-            trace_id=row.trace_id, where="trace", field="trace_id", recorded=row.trace_id, found="not planned"
-        )
-        return
-    prompt = plan.prompt(task)
-    if row.prompt != prompt:
-        yield ReplayFinding(
-            trace_id=row.trace_id,
-            task_id=task.task_id,
-            where="trace",
-            field="prompt",
-            recorded=row.prompt,
-            found=prompt,
-        )
-    here = msgspec.json.encode(plan.metadata(task))
-    if bytes(row.metadata) != here:
-        yield ReplayFinding(
-            trace_id=row.trace_id,
-            task_id=task.task_id,
-            where="trace",
-            field="metadata",
-            recorded=bytes(row.metadata).decode(),
-            found=here.decode(),
-        )
+        fields = {"trace_id": (row.trace_id, "not planned")}
+    else:
+        here = msgspec.json.encode(plan.metadata(task)).decode()
+        fields = {"prompt": (row.prompt, plan.prompt(task)), "metadata": (bytes(row.metadata).decode(), here)}
+    for field, (recorded, found) in fields.items():
+        if recorded != found:
+            yield ReplayFinding(
+                trace_id=row.trace_id,
+                task_id=None if task is None else task.task_id,
+                where="trace",
+                field=field,
+                recorded=recorded,
+                found=found,
+            )
 
 
 def _order_findings(recorded: list[str], planned: list[str], *, strict: bool) -> Iterator[ReplayFinding]:
@@ -125,7 +116,7 @@ def _order_findings(recorded: list[str], planned: list[str], *, strict: bool) ->
     rows, tasks = set(recorded), set(planned)
     for trace_id in planned:
         if trace_id not in rows:
-            yield ReplayFinding(trace_id=trace_id, where="trace", field="", recorded="(absent)", found="planned")
+            yield ReplayFinding(trace_id=trace_id, where="trace", field="", recorded=ABSENT, found="planned")
     there = [trace_id for trace_id in planned if trace_id in rows]
     known = [trace_id for trace_id in recorded if trace_id in tasks]
     if strict and there != known:

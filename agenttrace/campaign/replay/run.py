@@ -1,4 +1,4 @@
-"""Replays a record file inside the collector container: the recorded replies, the real loop, the real tools.
+"""Replays and plans record files again inside the collector: the recorded replies, the real loop, the real tools.
 
 Every trace runs again exactly as `collect` runs it, with a model that says what the cassette holds. Prompts, tools and
 tasks are those of this version of the kit, so that a change of any of them shows; sampler and limits are the recorded
@@ -7,30 +7,44 @@ ones. What comes out is compared with the record, byte for byte, but for the fie
 
 from __future__ import annotations
 
+import functools
+import sys
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
 
 from agenttrace import __version__
 from agenttrace.agents import agent_kind
-from agenttrace.campaign.environment import image_digests
-from agenttrace.campaign.inputs import RecordedFacts, changed_parts, changed_paths, input_differences, replay_facts
-from agenttrace.campaign.loop import Campaign
-from agenttrace.campaign.options import check_size
-from agenttrace.campaign.plan import Plan, metadata, request_part
-from agenttrace.campaign.replay.findings import ReplayFinding, located
-from agenttrace.campaign.replay.report import ReplayReport
-from agenttrace.errors import DataError
-from agenttrace.records import RunSpec, Trace
+from agenttrace.campaign.environment import (
+    RecordedFacts,
+    as_replayed,
+    changed_parts,
+    changed_paths,
+    image_digests,
+    input_differences,
+    refuse_other_inputs,
+    replay_facts,
+)
+from agenttrace.campaign.loop import Campaign, Display
+from agenttrace.campaign.options import check_size, like
+from agenttrace.campaign.plan import Plan, make_plan, metadata, request_part
+from agenttrace.campaign.replay import findings
+from agenttrace.campaign.replay.findings import ReplayFinding, ReplayReport, located
+from agenttrace.campaign.replay.rows import compare_rows
+from agenttrace.campaign.workers import WorkerPool
+from agenttrace.errors import DataError, UsageError
+from agenttrace.records import Trace
 from agenttrace.records.compare import Difference, record_differences
 from agenttrace.sandbox.policies import policies
 from agenttrace.serving.cassette import Cassette, cassette_path
 from agenttrace.serving.tape import ReplayingModel
+from agenttrace.show import printable
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import RecordIndex, read_run_spec, run_spec_path
 from agenttrace.tasks import set_name, task_set
@@ -38,10 +52,12 @@ from agenttrace.tasks import set_name, task_set
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agenttrace.campaign.loop import Display
+    from agenttrace.records import RunSpec
     from agenttrace.sandbox.client import Worker
     from agenttrace.serving.model import Model
     from agenttrace.tasks import Task
+
+EXIT_DIFFERS = 1
 
 
 class Replay:
@@ -74,16 +90,9 @@ class Replay:
 
     def _check_cassette(self) -> None:
         for one in self.cassette.damage:
-            self._find(ReplayFinding(where="cassette", field=self.cassette.path.name, recorded="whole", found=str(one)))
+            self._find("cassette", self.cassette.path.name, "whole", str(one))
         if self.cassette.run_spec_sha256 not in {None, self.spec.digest}:
-            self._find(
-                ReplayFinding(
-                    where="cassette",
-                    field="run_spec_sha256",
-                    recorded=str(self.cassette.run_spec_sha256),
-                    found=self.spec.digest,
-                )
-            )
+            self._find("cassette", "run_spec_sha256", str(self.cassette.run_spec_sha256), self.spec.digest)
 
     def check_inputs(self, worker: Worker) -> None:
         """Name every input that is another one here than in the run spec.
@@ -95,19 +104,16 @@ class Replay:
         try:
             recorded = msgspec.convert(self.cassette.facts, RecordedFacts)
         except msgspec.ValidationError as error:
-            self._find(ReplayFinding(where="cassette", field="facts", recorded="fixture and sandbox", found=str(error)))
+            self._find("cassette", "facts", "fixture and sandbox", str(error))
             recorded = RecordedFacts()
-        for line in input_differences(self.spec, self._here(worker)):
-            field, _, values = line.partition(": ")
-            was, _, is_ = values.partition(" / ")
-            if "fixture" in field or field.startswith(("dataset", "the task file")):
-                self._find(ReplayFinding(where="inputs", field=field, recorded=was, found=is_))
+        for one in input_differences(self.spec, self._here(worker)):
+            if "fixture" in one.field or one.field.startswith(("dataset", "the task file")):
+                self._find("inputs", one.field, one.recorded, one.found)
             else:
-                self.notes.append(line)
+                self.notes.append(str(one))
         fixture, sandbox = recorded.fixture or facts["fixture"], recorded.sandbox or []
-        for line in changed_paths(fixture, facts["fixture"]):
-            path, _, change = line.partition(": ")
-            self._find(ReplayFinding(where="inputs", field=f"fixture file {path}", recorded="", found=change))
+        for path, change in changed_paths(fixture, facts["fixture"]).items():
+            self._find("inputs", f"fixture file {path}", "", change)
         self.notes += [f"sandbox, {one}" for one in changed_parts(sandbox, facts["sandbox"])]
 
     def _here(self, worker: Worker) -> RunSpec:
@@ -143,13 +149,13 @@ class Replay:
         with tempfile.TemporaryDirectory(prefix="agenttrace-") as folder:
             plan = self._plan(spec, Path(folder, "replay.jsonl"))
             chosen = self._chosen(plan)
-            replayed = {plan.trace_id(task) for task in chosen}
+            replayed = set(chosen)
             for _ in range(repeats):
                 log = _Comparison(self, plan, chosen)
                 summary = Campaign(plan, self._set, self, connect, {}, display).run(log, workers=workers)
                 for task in summary.abandoned:
                     replayed.discard(plan.trace_id(task))
-                    self._find(self._lost(plan.trace_id(task), task, "the replay did not come to an end"))
+                    self._lost(plan.trace_id(task), task, "the replay did not come to an end")
         different = {finding.trace_id for finding in self.findings}
         return ReplayReport(
             file=self.path.name,
@@ -168,22 +174,19 @@ class Replay:
         check_size(len(tasks), spec.dataset.rollouts)
         return Plan(spec=spec, spec_sha256=self.spec.digest, path=path, tasks=tasks, resumes=False)
 
-    def _chosen(self, plan: Plan) -> list[Task]:
-        """Return the jobs whose traces are in the file and in the cassette; the others become findings."""
-        by_id = {plan.trace_id(task): task for task in plan.jobs()}
-        chosen = []
+    def _chosen(self, plan: Plan) -> dict[str, Task]:
+        """Return the jobs, by trace id, whose traces are in file and cassette; the others become findings."""
+        jobs = {plan.trace_id(task): task for task in plan.jobs()}
         for trace_id in self.index.ids:
-            task = by_id.get(trace_id)
-            if task is None:
-                self._find(self._lost(trace_id, None, "no task of the run spec has this trace id"))
+            if trace_id not in jobs:
+                self._lost(trace_id, None, "no task of the run spec has this trace id")
                 continue
             try:
                 self.cassette.turns(trace_id)
             except DataError as error:
-                self._find(self._lost(trace_id, task, str(error)))
-            else:
-                chosen.append(task)
-        return chosen
+                self._lost(trace_id, jobs.pop(trace_id), str(error))
+        there = set(self.index.ids)
+        return {trace_id: task for trace_id, task in jobs.items() if trace_id in there}
 
     def for_trace(self, trace_id: str, *, seed: int) -> Model:
         """Return the model that says what was recorded of a trace."""
@@ -212,17 +215,18 @@ class Replay:
         told = any(one.field.startswith("spans[") for one in found)
         for finding, is_output in self._asked.pop(trace_id, []):
             if not (is_output and told):
-                self._find(msgspec.structs.replace(finding, task_id=task.task_id))
+                self._keep(msgspec.structs.replace(finding, task_id=task.task_id))
         for one in found:
-            self._find(located(trace_id, task, one, trace))
+            self._keep(located(trace_id, task, one, trace))
 
-    def _lost(self, trace_id: str, task: Task | None, why: str) -> ReplayFinding:
+    def _lost(self, trace_id: str, task: Task | None, why: str) -> None:
         task_id = None if task is None else task.task_id
-        return ReplayFinding(
-            trace_id=trace_id, task_id=task_id, where="trace", field="", recorded="a record", found=why
-        )
+        self._find("trace", "", "a record", why, trace_id=trace_id, task_id=task_id)
 
-    def _find(self, finding: ReplayFinding) -> None:
+    def _find(self, where: str, field: str, recorded: str, found: str, **of: Any) -> None:  # noqa: ANN401
+        self._keep(ReplayFinding(where=where, field=field, recorded=recorded, found=found, **of))
+
+    def _keep(self, finding: ReplayFinding) -> None:
         with self._lock:
             self.findings[finding] = None
 
@@ -230,14 +234,85 @@ class Replay:
 class _Comparison:
     """Takes replayed traces as a record file takes collected ones, and compares them; all others are there."""
 
-    def __init__(self, replay: Replay, plan: Plan, chosen: list[Task]) -> None:
+    def __init__(self, replay: Replay, plan: Plan, chosen: dict[str, Task]) -> None:
         self.ids = IdIndex()
         self._replay = replay
-        self._tasks = {plan.trace_id(task): task for task in chosen}
-        for task in plan.jobs():
-            if plan.trace_id(task) not in self._tasks:
-                self.ids.add(plan.trace_id(task))
+        self._chosen = chosen
+        for trace_id in map(plan.trace_id, plan.jobs()):
+            if trace_id not in chosen:
+                self.ids.add(trace_id)
 
     def append(self, trace_id: str, trace: Trace) -> None:
-        self._replay.compare(trace_id, trace, self._tasks[trace_id])
+        self._replay.compare(trace_id, trace, self._chosen[trace_id])
         self.ids.add(trace_id)
+
+
+def reproduce(
+    file: Path, *, sockets: Path, workers: int, rows_only: bool, anyway: bool, trees: Path | None = None
+) -> int:
+    """Plan a released campaign again here, compare its rows, replay it, and return the exit status.
+
+    A replay needs no model, so other images, weights or another server are noted and no more; the rows are planned with
+    those of the run spec. Without one, every input must be that of the run spec.
+
+    Args:
+        file: the record file; run spec and cassette lie beside it.
+        sockets: where sandbox workers listen.
+        workers: tasks replayed at a time.
+        rows_only: no replay; a live campaign follows.
+        anyway: go on although inputs here are not those of the run spec.
+        trees: prepared tasks over checkouts.
+
+    Raises:
+        UsageError: an input that counts is not that of the run spec.
+    """
+    from agenttrace.campaign.display import console  # noqa: PLC0415 - rich
+
+    say = functools.partial(console().print, markup=False)
+    spec = read_run_spec(run_spec_path(file))
+    plan = _planned(spec, trees)
+    expected = as_replayed(spec, plan.spec)
+    try:
+        refuse_other_inputs(spec, plan.spec if rows_only else expected, what=file.name)
+    except UsageError as error:
+        if not anyway:
+            raise
+        say(printable(str(error)))
+    counted = input_differences(spec, expected)
+    notes = [str(one) for one in input_differences(spec, plan.spec) if one not in counted]
+    rows = compare_rows(file, msgspec.structs.replace(plan, spec=expected, spec_sha256=spec.digest))
+    findings.show_findings(rows.findings, say)
+    body: dict[str, Any] = {"file": file.name, "rows": msgspec.to_builtins(rows), "notes": notes}
+    passed = not rows.findings
+    if not rows_only:
+        found = Replay(file, trees=trees).run(WorkerPool(sockets).connect, Display(), workers=workers, repeats=1)
+        findings.show(msgspec.structs.replace(found, notes=tuple(dict.fromkeys([*notes, *found.notes]))), say)
+        body["replay"] = msgspec.to_builtins(found)
+        passed = passed and found.passed
+    say(rows.line)
+    sys.stdout.buffer.write(msgspec.json.encode(body))
+    return 0 if passed else EXIT_DIFFERS
+
+
+def _planned(spec: RunSpec, trees: Path | None) -> Plan:
+    """Return the plan that the options of a run spec give here, in an empty folder: nothing is resumed."""
+    with tempfile.TemporaryDirectory(prefix="agenttrace-") as folder:
+        now = datetime.now(UTC)
+        return make_plan(like(spec), images=image_digests(), folder=Path(folder), now=now, trees=trees)
+
+
+def replay(file: Path, *, sockets: Path, workers: int, repeats: int, trees: Path | None = None) -> int:
+    """Replay a record file, print what was found (JSON to standard output) and return the exit status.
+
+    Raises:
+        AgentTraceError: the file, its run spec, its cassette, its tasks or a worker cannot be had.
+    """
+    from agenttrace.campaign.display import console  # noqa: PLC0415 - rich
+
+    if workers < 1 or repeats < 1:
+        raise UsageError("--workers and --repeat: expected 1 or more")
+    pool = WorkerPool(sockets)
+    found = Replay(file, trees=trees).run(pool.connect, Display(), workers=workers, repeats=repeats)
+    findings.show(found, functools.partial(console().print, markup=False))
+    sys.stdout.buffer.write(findings.as_json(found))
+    return 0 if found.passed else EXIT_DIFFERS

@@ -9,10 +9,9 @@ import shutil
 import msgspec
 import pytest
 
-from agenttrace.agents import bash_block, bash_block_kind, tool_calling
+from agenttrace.agents import bash_block, tool_calling
 from agenttrace.campaign.replay.run import Replay
-from agenttrace.serving.cassette import Cassette, cassette_path
-from agenttrace.serving.cassette_log import CassetteLog
+from agenttrace.serving.cassette import Cassette, CassetteLog, cassette_path
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_traces
 from agenttrace.testing import says
@@ -131,8 +130,8 @@ def test_another_output_of_a_tool_is_named(campaign):
 
 def test_another_template_is_named_with_the_request_it_stands_in(campaign, monkeypatch):
     if campaign.agent == "bash_block":
-        real = bash_block_kind._template
-        monkeypatch.setattr(bash_block_kind, "_template", lambda name: real(name) + " Hurry.")
+        real = bash_block._template
+        monkeypatch.setattr(bash_block, "_template", lambda name: real(name) + " Hurry.")
     else:
         real = tool_calling._data
         monkeypatch.setattr(tool_calling, "_data", lambda name: real(name).replace("You ", "Do hurry. You ", 1))
@@ -144,9 +143,9 @@ def test_another_template_is_named_with_the_request_it_stands_in(campaign, monke
 
 @of_blocks
 def test_another_answer_to_a_reply_without_a_call_is_named(campaign, monkeypatch):
-    real = bash_block_kind._template
+    real = bash_block._template
     change = {"format_error": " Hurry."}
-    monkeypatch.setattr(bash_block_kind, "_template", lambda name: real(name) + change.get(name, ""))
+    monkeypatch.setattr(bash_block, "_template", lambda name: real(name) + change.get(name, ""))
     found = campaign.replay()
     assert found.identical == 0
     places = {(one.where, one.field) for one in found.findings}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from agenttrace.campaign.replay.divergence import compare_runs
+from agenttrace import inside
+from agenttrace.campaign.replay.divergence import TaskVerdict, compare_runs
 from agenttrace.errors import DataError
-from agenttrace.serving.tokens import tokenizer
+from agenttrace.testing import ScriptedServer
 
 
 @pytest.fixture
@@ -71,5 +73,11 @@ def test_a_task_that_one_run_lacks_is_named_whichever_that_is(recorded, tmp_path
         assert only(compare_runs(files)).verdict == "missing"
 
 
-def test_a_server_without_tokenize_gives_no_tokens():
-    assert tokenizer("http://127.0.0.1:9/v1") is None
+@pytest.mark.parametrize("counts", ["llama-server", None])
+def test_tokens_are_told_where_the_server_has_a_tokenizer(recorded, other, capfd, counts):
+    changed = other(b'"reasoning_content":"hm"', b'"reasoning_content":"ho"')
+    with ScriptedServer([], counts=counts) as server, pytest.raises(SystemExit) as ended:
+        inside.main(["compare-runs", str(recorded), str(changed), "--base-url", server.base_url])
+    assert ended.value.code == 0
+    one = only(msgspec.json.decode(capfd.readouterr().out, type=list[TaskVerdict]))
+    assert (one.divergence.token is None) == (counts is None)

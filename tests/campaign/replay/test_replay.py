@@ -7,7 +7,7 @@ import json
 import msgspec
 import pytest
 
-from agenttrace.campaign.replay import report
+from agenttrace.campaign.replay import findings
 from agenttrace.campaign.replay.run import Replay
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import digest
@@ -36,7 +36,7 @@ def test_a_replay_of_the_same_inputs_is_identical(recorded, replayed):
     assert found.findings == ()
     assert (found.traces, found.replayed, found.identical) == (3, 3, 3)
     assert found.passed
-    assert json.loads(report.as_json(found))["passed"] is True
+    assert json.loads(findings.as_json(found))["passed"] is True
 
 
 def test_a_changed_fixture_file_is_named_and_shows_in_the_spans(recorded, replayed):
@@ -68,7 +68,7 @@ def test_a_changed_tool_shows_in_the_spans_that_used_it(recorded, replayed):
     assert (first.where, first.field) == ("span 2 (bash)", "tool_output")
     assert "Linux" in first.recorded
     assert "Minix" in first.found
-    assert "Minix" in report.as_text(first)
+    assert "Minix" in findings.as_text(first)
     assert not any("request" in one.field for one in found.findings)
     assert not any(one.where == "span 1 (bash)" for one in found.findings)
 

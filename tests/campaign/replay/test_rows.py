@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from agenttrace.campaign.inputs import changed_parts, input_differences, refuse_other_inputs
+from agenttrace.campaign.environment import changed_parts, input_differences, refuse_other_inputs
 from agenttrace.campaign.options import like
 from agenttrace.campaign.plan import make_plan
 from agenttrace.campaign.replay.rows import compare_rows, metadata_digest
@@ -93,7 +93,7 @@ def test_every_input_with_another_digest_is_refused_by_name(plan, part, field, n
     refuse_other_inputs(spec, spec, what="x.jsonl")
     with pytest.raises(UsageError, match=rf"x\.jsonl.*\n  {name} \({part}\.{field}\): ") as refusal:
         refuse_other_inputs(spec, here, what="x.jsonl")
-    assert "'0'" in str(refusal.value)
+    assert '"0"' in str(refusal.value)
 
 
 def test_parts_of_an_image_that_differ_are_named():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agenttrace.agents import AgentOptions, bash_block
-from agenttrace.agents.bash_block_kind import KIND
+from agenttrace.agents.bash_block import BashBlockAgent
 from agenttrace.models import pins
 from agenttrace.models.gguf import read_facts
 from agenttrace.sandbox.policies import policies
@@ -66,10 +66,10 @@ def test_every_route_edits_once_with_effect_and_submits(dialogue):
 
 def test_the_messages_are_those_that_the_agent_sends():
     policy = policies()["execution_free"]
-    spec = KIND.spec(AgentOptions(), policy=policy, context_length=16384, checkout=True)
+    spec = BashBlockAgent.spec(AgentOptions(), policy=policy, context_length=16384, checkout=True)
     assert swe_messages.system_message() == spec.system_template
     for dialogue, task in zip(DIALOGUES, TASKS, strict=True):
-        assert swe_messages.task_message(dialogue.row) == KIND.prompt(spec, task_of(task, task.language))
+        assert swe_messages.task_message(dialogue.row) == BashBlockAgent.prompt(spec, task_of(task, task.language))
 
 
 def test_the_bundled_model_is_the_pinned_one():
