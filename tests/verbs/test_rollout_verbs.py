@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from agenttrace.rollouts import synthetic
+from bench.synthetic import rollouts as synthetic
 
 RELEASED = Path(__file__).parents[1] / "data" / "records" / "agenttrace-0.3-composed.jsonl"
 

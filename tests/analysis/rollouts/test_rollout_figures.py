@@ -18,9 +18,9 @@ from agenttrace.errors import DataError
 from agenttrace.formats.turns import KINDS, patch_size
 from agenttrace.records import Verdict, rollout_1_0
 from agenttrace.records.trace import Timings
-from bench.synthetic import rollouts as synthetic
 
-MADE = list(synthetic.rollouts(synthetic.Corpus(tasks=2, repos=2, rollouts=2, turns=3, seed=4)))
+DATA = Path(__file__).parents[2] / "data" / "records"
+MADE = msgspec.json.decode((DATA / "1.0.0/rollouts.jsonl").read_bytes().splitlines()[0], type=rollout_1_0.Rollout)
 
 
 def changed(rollout, **fields):
@@ -28,7 +28,7 @@ def changed(rollout, **fields):
 
 
 def turn(number, command, *, prompt, output, printed=1, code=0, status="ok", evaluated=None):
-    made = next(turn for turn in MADE[0].turns if turn.execution is not None)
+    made = next(turn for turn in MADE.turns if turn.execution is not None)
     execution = changed(
         made.execution, command=command or "", exit_code=code, status=status, stdout_bytes=printed, stderr_bytes=0
     )
@@ -46,7 +46,7 @@ def rollout(task, index, *turns, stop="submitted", patch="", passed=None, **fiel
         "verdicts": (Verdict(aspect="patch", verdict=verdict, method="m"),), "repo": "o/r", "language": "go",
         "timestamp_utc": "2026-01-01T00:00:10.000000+00:00", "duration_ms": 5_000.0, "prepare_ms": 1_000.0,
     }  # fmt: skip
-    return rollout_1_0.decode(msgspec.json.encode(changed(MADE[0], **{**given, **fields})))
+    return rollout_1_0.decode(msgspec.json.encode(changed(MADE, **{**given, **fields})))
 
 
 PATCH = (
@@ -226,9 +226,6 @@ def test_hostile_words_stay_in_their_cell():
     text = statistics_text(tally(made).statistics())
     assert "| `x[2J` | 1 (100.0 %) |" in text
     assert "<b>" not in text
-
-
-DATA = Path(__file__).parents[2] / "data" / "records"
 
 
 @pytest.mark.parametrize("name", ["1.0.0/rollouts.jsonl", "1.0.0/rollouts-compacted.jsonl.zst"])
