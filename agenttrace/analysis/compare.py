@@ -1,4 +1,7 @@
-"""Compares two groups of traces on the tasks that both have, with tests that keep the pairs together."""
+"""Compares two groups of traces: on the tasks that both have, with tests that keep the pairs together; or as wholes.
+
+The second is upstream's table "8K against 32K", with a difference and its 95 % interval where one is.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,29 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from agenttrace.analysis.findings import Comparison, Paired
-from agenttrace.analysis.statistics import SMALLEST_N, Estimate, bootstrap, floats, holm, mcnemar_p, ranks
+from agenttrace.analysis.findings import Comparison, Estimate, Paired, Row
+from agenttrace.analysis.runs import SHARES, TOKENS
+from agenttrace.analysis.statistics import (
+    SMALLEST_N,
+    bootstrap,
+    bootstrap_difference,
+    effective,
+    floats,
+    holm,
+    mcnemar_p,
+    mean,
+    newcombe,
+    ranks,
+)
+from agenttrace.formats.turns import KINDS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
+    from agenttrace.analysis.diversity import Diversity
+    from agenttrace.analysis.runs import Sums, Tally
     from agenttrace.analysis.statistics import Floats
 
 _FIGURES = (
@@ -141,3 +161,79 @@ def _paired(title: str, unit: str, a: Floats, b: Floats) -> Paired:
         p_holm=None,
         note=note,
     )
+
+
+def compare_runs(one: Tally, other: Tally, *, seed: int = 0) -> tuple[Row, ...]:
+    """Return the rows of the table, those without an interval first; kinds of observation only where there are any.
+
+    Shares of traces get Newcombe's interval with effective sizes, since traces of a task resemble each other; means
+    and shares of turns get a bootstrap over tasks. See `agenttrace.analysis.statistics`.
+    """
+
+    def both(name: str) -> tuple[Sums, Sums]:
+        return one.sums(name), other.sums(name)
+
+    rows = [
+        _plain("hours from first to last", one.wall_s / 3600, other.wall_s / 3600, percent=False),
+        _plain("tokens, generated (total)", _total(one), _total(other), percent=False),
+        *(_share(name, *both(name)) for name in SHARES),
+    ]
+    means = {"turns": "step_count", "seconds": "duration_s", **{f"tokens, {name}": TOKENS[name] for name in TOKENS}}
+    rows += [_mean(f"{name} (mean)", *both(column), seed=seed) for name, column in means.items()]
+    if one.known("useful_turns") or other.known("useful_turns"):
+        kinds = {f"turns that gave: {kind.replace('_', ' ')}": kind for kind in KINDS}
+        rows += [_mean(name, *both(kind), seed=seed, percent=True) for name, kind in kinds.items()]
+    return tuple(rows)
+
+
+def compare_diversity(one: Diversity, other: Diversity) -> tuple[Row, ...]:
+    """Return the rows on diversity; they have no interval, for each is a figure of a whole corpus."""
+    names: dict[str, Callable[[Diversity], int | None]] = {
+        "unique, upstream's greedy metric (in file order)": lambda found: found.upstream_unique,
+        "near-duplicate components, whole corpus": lambda found: found.corpus_components,
+        "near-duplicate components, within tasks": lambda found: found.within_components,
+    }
+    return tuple(
+        _plain(name, *(None if (got := read(found)) is None else got / found.rollouts for found in (one, other)))
+        for name, read in names.items()
+    )
+
+
+def _total(run: Tally) -> float | None:
+    """Return all generated tokens; `None` where a trace does not report its own."""
+    known = run.known("output_tokens")
+    return sum(known) if len(known) == run.rollouts else None
+
+
+def _plain(name: str, first: float | None, second: float | None, *, percent: bool = True) -> Row:
+    difference = None if first is None or second is None else second - first
+    return Row(name=name, one=first, other=second, difference=difference, percent=percent)
+
+
+def _figures(one: Sums, other: Sums) -> tuple[float | None, float | None]:
+    first, second = (mean(cells) if cells else None for cells in (one, other))
+    return first, second
+
+
+def _share(name: str, one: Sums, other: Sums) -> Row:
+    first, second = _figures(one, other)
+    if first is None or second is None:
+        return _plain(name, first, second)
+    sizes = effective(one), effective(other)
+    low, high = newcombe((first * sizes[0], sizes[0]), (second * sizes[1], sizes[1]))
+    method = f"Newcombe, n = {sizes[0]:.0f} and {sizes[1]:.0f}"
+    return Row(
+        name=name, one=first, other=second, difference=second - first, low=low, high=high, method=method, percent=True
+    )
+
+
+def _mean(name: str, one: Sums, other: Sums, *, seed: int, percent: bool = False) -> Row:
+    first, second = _figures(one, other)
+    if first is None or second is None:
+        return _plain(name, first, second, percent=percent)
+    low, high = bootstrap_difference(one, other, seed=seed) or (None, None)
+    method = "" if low is None else "bootstrap, same tasks" if one.keys() == other.keys() else "bootstrap over tasks"
+    return Row(
+        name=name, one=first, other=second, difference=second - first, low=low, high=high, method=method,
+        percent=percent,
+    )  # fmt: skip

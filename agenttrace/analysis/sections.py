@@ -1,30 +1,33 @@
-"""Lays a report out as titled tables of text: the one source of its text and Markdown forms."""
+"""Lays findings out as titled tables of text: the one source of their text and Markdown forms."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from agenttrace.analysis.quantities import amount, estimate, integer, p_value, percent, share
+from agenttrace.analysis.render import UNKNOWN, Section, amount, estimate, integer, p_value, part, percent, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agenttrace.analysis.findings import Comparison, Cost, Count, Figure, Group, Report
-    from agenttrace.analysis.statistics import Distribution
+    from agenttrace.analysis.diversity import Diversity
+    from agenttrace.analysis.findings import (
+        Comparison,
+        Cost,
+        Count,
+        Distribution,
+        Figure,
+        Group,
+        Report,
+        Row,
+        Statistics,
+    )
 
-NOT_MEASURED = "not measured"
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """A title, sentences, and a table; the first column is text, the others are figures."""
-
-    title: str
-    level: int
-    notes: tuple[str, ...] = ()
-    header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+_TOKENS = {
+    "generated": "sum of the completions",
+    "conversation": "last prompt and its completion: each token of the conversation once",
+    "prompts billed": "sum of all prompts: the context counts again in every turn; what upstream stores",
+    "prompts evaluated": "of those, what the server did not take from its cache",
+}
 
 
 def sections(report: Report) -> Iterator[Section]:
@@ -103,7 +106,7 @@ def _facts(group: Group) -> Iterator[tuple[str, str]]:
 def _time(group: Group) -> Section:
     title, note = "Model time against tool time, as measured", f"{group.timed} of {group.traces} traces have all times."
     if not group.timed:
-        return Section(title=title, level=2, notes=(f"{note} Model time: {NOT_MEASURED}.",))
+        return Section(title=title, level=2, notes=(f"{note} Model time: {UNKNOWN}.",))
     return Section(
         title=title,
         level=2,
@@ -128,7 +131,7 @@ def _figures(title: str, figures: Iterable[Figure]) -> Section:
     return Section(
         title=title,
         level=2,
-        header=("", "n", NOT_MEASURED, "min", "median", "mean", "P95", "max", "total"),
+        header=("", "n", UNKNOWN, "min", "median", "mean", "P95", "max", "total"),
         rows=tuple((one.name, *_distribution(one.values, one.unit)) for one in figures),
     )
 
@@ -226,7 +229,7 @@ def _paired(one: Comparison) -> Section:
                 integer(figure.n),
                 amount(figure.median_a, ""),
                 amount(figure.median_b, ""),
-                estimate(figure.difference) if figure.n else NOT_MEASURED,
+                estimate(figure.difference) if figure.n else UNKNOWN,
                 amount(figure.effect, "signed"),
                 p_value(figure.p),
                 p_value(figure.p_holm),
@@ -234,3 +237,106 @@ def _paired(one: Comparison) -> Section:
             for figure in one.figures
         ),
     )
+
+
+def statistics_sections(found: Statistics, diversity: Diversity | None = None) -> Iterator[Section]:
+    """Yield the tables of a run's figures; one without rows is left out."""
+    n, turns = found.rollouts, sum(found.observations.values())
+    languages = ", ".join(f"{name} {count}" for name, count in found.languages.items())
+    where = f" in {found.repos} repositories ({languages or 'no language'})" if found.repos else ""
+    took = f"{found.wall_s / 3600:.2f} hours from the start of the first to the end of the last"
+    yield Section(notes=(f"{n} rollouts of {found.tasks} tasks{where}, {took}",))
+    spreads = {
+        "turns": found.turns, "seconds": found.duration_s, "seconds in tools": found.tool_s,
+        "lines of a patch": None if found.patched is None else found.patch_lines,
+    }  # fmt: skip
+    ended = found.stops | {f"published as {name}": count for name, count in found.exit_statuses.items()}
+    observed = {name.replace("_", " "): count for name, count in found.observations.items()}
+    tables = {
+        ("ended", "rollouts"): _parts(ended, n),
+        ("per rollout", "mean, median, least to most"): [(name, _spread(one)) for name, one in spreads.items() if one],
+        ("tokens", "total, mean, median"): [(name, _token_counts(one)) for name, one in found.tokens.items()],
+        ("observation", "turns"): _parts(observed, turns),
+        ("first word", "commands"): _parts(dict(found.first_words), found.commands),
+        ("result", "rollouts"): _results(found),
+        ("diversity", "of their commands"): _diversity(diversity) if diversity else [],
+    }
+    for header, rows in tables.items():
+        notes = tuple(f"{name}: {text}." for name, text in _TOKENS.items()) if header[0] == "tokens" else ()
+        if rows:
+            yield Section(header=header, rows=tuple(rows), notes=notes)
+
+
+def _parts(counts: dict[str, int], whole: int) -> list[tuple[str, str]]:
+    return [(name, part(count, whole)) for name, count in counts.items()]
+
+
+def _spread(one: Distribution) -> str:
+    return f"{one.mean:.2f}, {one.median:.2f}, {one.min:.2f} to {one.max:.2f}" if one.n else "not known"
+
+
+def _token_counts(one: Distribution) -> str:
+    of = f", of the {one.n} rollouts that report it" if one.missing else ""
+    return f"{one.total:,.0f}, {one.mean:,.0f}, {one.median:,.0f}{of}" if one.n else "not reported"
+
+
+def _results(found: Statistics) -> list[tuple[str, str]]:
+    patches = {"with a patch": found.patched, "submitted with a patch": found.submitted_with_patch}
+    rows = _parts({name: count for name, count in patches.items() if count is not None}, found.rollouts)
+    rows += [
+        ("judged", part(found.graded, found.rollouts)),
+        ("passed, of those judged", part(found.passed, found.graded) if found.graded else "none judged"),
+    ]
+    rows += [(f"submitted at least once in {k}", percent(value)) for k, value in found.submitted_at.items()]
+    return rows + [(f"pass@{k}", percent(value)) for k, value in found.pass_at.items()]
+
+
+def _diversity(found: Diversity) -> list[tuple[str, str]]:
+    rows = []
+    if found.upstream_unique is not None and found.upstream_shuffled is not None:
+        least, most = found.upstream_shuffled
+        rows.append(("unique at 0.5, upstream's greedy metric", part(found.upstream_unique, found.rollouts)))
+        rows.append(("the same in five other orders of the list", f"{least} to {most}"))
+    if found.upstream_mean_similarity is not None:
+        rows.append(("mean similarity of all pairs, as upstream", f"{found.upstream_mean_similarity:.3f}"))
+    if found.upstream_unique is None:
+        rows.append(("unique at 0.5, upstream's greedy metric", "not computed (--upstream)"))
+    rows.append(("near-duplicate components, whole corpus", part(found.corpus_components, found.rollouts)))
+    rows.append(("near-duplicate components, within tasks", part(found.within_components, found.rollouts)))
+    if found.within_mean_similarity is not None:
+        rows.append(("mean exact similarity within a task", f"{found.within_mean_similarity:.3f}"))
+        rows.append(("pairs it is the mean of", f"{found.sampled_pairs:,}"))
+    if found.sampled_similar:
+        rows.append(("similar pairs among them that were found", part(found.sampled_found, found.sampled_similar)))
+    if found.capped:
+        rows.append(("members of buckets too large for all of their pairs", f"{found.capped:,}"))
+    return rows
+
+
+def compared_section(names: tuple[str, str], sizes: tuple[int, int], rows: Iterable[Row]) -> Section:
+    """Return the table of two runs."""
+    return Section(
+        header=("", *names, "difference", "95 % interval", "by"),
+        rows=(
+            ("rollouts", *map(integer, sizes), f"{sizes[1] - sizes[0]:+}", "", ""),
+            *(
+                (
+                    row.name, _either(row, row.one), _either(row, row.other), _signed(row, row.difference),
+                    "" if row.low is None else f"{_signed(row, row.low)} to {_signed(row, row.high)}", row.method,
+                )
+                for row in rows
+            ),
+        ),
+    )  # fmt: skip
+
+
+def _either(row: Row, value: float | None) -> str:
+    if value is None:
+        return "not known"
+    return percent(value) if row.percent else f"{value:,.2f}"
+
+
+def _signed(row: Row, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:+.1f}" if row.percent else f"{value:+,.2f}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
+
+from agenttrace.analysis.findings import Distribution, Estimate, Share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -26,44 +27,6 @@ _TASK_DRAWS = 2_000
 _BLOCK = 1 << 22
 
 
-class Distribution(msgspec.Struct, frozen=True, kw_only=True):
-    """A figure over many cases. Quantiles interpolate linearly (type 7 of Hyndman and Fan, 1996).
-
-    Attributes:
-        n: cases with a value.
-        missing: cases without one (not measured); they are in no other figure.
-    """
-
-    n: int
-    missing: int
-    total: float | None = None
-    min: float | None = None
-    median: float | None = None
-    mean: float | None = None
-    p95: float | None = None
-    max: float | None = None
-
-
-class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a whole with Wilson's 95 % interval (1927); all `None` but the counts when the whole is empty."""
-
-    count: int
-    n: int
-    share: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """An estimate with its 95 % interval; `note` says why there is none, or what to beware of."""
-
-    n: int
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    note: str | None = None
-
-
 def floats(values: Iterable[Any]) -> Floats:
     """Return values as floats, every kind of unknown as NaN."""
     import pandas as pd  # noqa: PLC0415
@@ -75,21 +38,8 @@ def floats(values: Iterable[Any]) -> Floats:
 def distribution(values: Iterable[Any]) -> Distribution:
     """Return the distribution of the values that are known."""
     given = floats(values)
-    known = given[~np.isnan(given)]
-    missing = int(given.size - known.size)
-    if not known.size:
-        return Distribution(n=0, missing=missing)
-    median, p95 = (float(q) for q in np.quantile(known, [0.5, 0.95]))
-    return Distribution(
-        n=int(known.size),
-        missing=missing,
-        total=float(known.sum()),
-        min=float(known.min()),
-        median=median,
-        mean=float(known.mean()),
-        p95=p95,
-        max=float(known.max()),
-    )
+    known = np.sort(given[~np.isnan(given)])
+    return Distribution.of(known, total=known.sum(), missing=given.size - known.size)
 
 
 def share(count: int, n: int) -> Share:

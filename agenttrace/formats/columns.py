@@ -206,6 +206,15 @@ def table(name: str, batch: Sequence[Entry], *, texts: bool = True) -> pa.Table:
         raise DataError(f"{name}: a value does not fit its column: {error}") from error
 
 
+def run_columns(batch: Sequence[Entry]) -> dict[str, Any]:
+    """Return the columns of the runs table as lists, without texts and without Arrow.
+
+    Raises:
+        DataError: a time is none.
+    """
+    return _runs(batch, texts=False)
+
+
 def _array(values: Any, kind: pa.DataType) -> pa.Array:  # noqa: ANN401 - a list, or an array
     import pyarrow as pa  # noqa: PLC0415
 

@@ -8,7 +8,7 @@ import re
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.analysis.sources import Source
+from agenttrace.analysis.tables import Source
 from agenttrace.errors import StorageError, UsageError
 from agenttrace.records import Record
 from agenttrace.report.assemble import page
@@ -102,13 +102,7 @@ def _fill(
     rows = []
     with Packer() as packer:
         for number, (path, source) in enumerate(zip(records, sources, strict=True)):
-
-            def note(problem: Problem, source: Source = source) -> None:
-                source.note(problem)
-                if on_problem is not None:
-                    on_problem(problem)
-
-            for view in read_views(path, on_problem and note):
+            for view in read_views(path, on_problem and source.noting(on_problem)):
                 source.rows += 1
                 rows.append(index_row(view, file=number, chunk=packer.chunk, place=packer.place))
                 packer.add(view)

@@ -13,8 +13,8 @@ class Verb(NamedTuple):
     """A verb.
 
     Attributes:
-        where: `host` (on the user's machine, with its Docker engine), `image` (in the analysis image when a session runs
-            it, right here with the package's `analysis` extra) or `here` (anywhere, without Docker).
+        where: `host` (on the user's machine, with its Docker engine), `image` (in the analysis image when a session
+            runs it, right here with the package's `analysis` extra) or `here` (anywhere, without Docker).
         help: one line.
         kept: what an interrupt leaves and what to do next.
     """

@@ -103,11 +103,11 @@ def test_a_line_that_is_no_rollout_is_counted_and_named(file):
 
 def test_the_page_shows_a_rollout(file):
     first, second = read_views(file)
-    assert (first.task, first.name, first.solved, second.ended) == ("octo__cat-1", "rollout 0", True, "turns")
+    assert (first.task, first.name, first.solved, second.ended) == ("octo__cat-1", "rollout 0", True, "max_steps")
     assert [len(step.calls) for step in first.steps] == [1, 0, 1]
     call = first.steps[2].calls[0]
     assert (call.input, call.exit, call.output) == ('{"command":"nosuch"}', 127, "Observation: seen")
-    assert call.cut == {"output": (80, 100)}
+    assert call.cut == {"stderr": (10, 30)}
     assert [step.told for step in first.steps] == [None, "Observation: seen", None]
     assert (first.patch, first.answer) == ("diff", None)
     assert first.steps[0].start == 0.0

@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from agenttrace.analysis.costs import MEASURED, executed, exit_codes
 from agenttrace.analysis.plots.style import COLOURS, HATCHES, MARKERS, WIDTH, NothingToDraw, label, log_axis
 from agenttrace.analysis.statistics import floats
+from agenttrace.analysis.summary import MEASURED, executed, exit_codes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from agenttrace.analysis.costs import executed
 from agenttrace.analysis.plots.style import COLOURS, HATCHES, LINES, WIDTH, NothingToDraw, legend_above, log_axis
-from agenttrace.analysis.quantities import amount
+from agenttrace.analysis.render import amount
 from agenttrace.analysis.statistics import floats
+from agenttrace.analysis.summary import executed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
