@@ -53,7 +53,7 @@ def compare(name_a: str, a: pd.DataFrame, name_b: str, b: pd.DataFrame) -> Compa
 
     Args:
         name_a: of the first group.
-        a: its runs, as `agenttrace.analysis.summary.with_totals` gives them.
+        a: its runs, as `agenttrace.analysis.summary.grouped` gives them.
         name_b: of the second group.
         b: its runs.
     """

@@ -38,34 +38,29 @@ def report(tables: Tables, by: By = "file") -> Report:
 
     Seconds for a few thousand traces; nothing is random but resampling, whose seed is fixed.
     """
-    names = tables.runs[by].astype("object").fillna(UNKNOWN)
-    order = list(dict.fromkeys(names))
-    parts = {name: _of(tables, tables.runs[names == name]) for name in order}
+    parts = grouped(tables, by)
+    names = list(parts)
     return Report(
         by=by,
         partial=tables.partial,
         sources=tuple(tables.sources),
-        groups=tuple(_group(str(name), *part) for name, part in parts.items()),
-        comparisons=tuple(
-            compare(str(order[0]), with_totals(parts[order[0]][0]), str(name), with_totals(parts[name][0]))
-            for name in order[1:]
-        ),
+        groups=tuple(_group(name, *part) for name, part in parts.items()),
+        comparisons=tuple(compare(names[0], parts[names[0]][0], name, parts[name][0]) for name in names[1:]),
     )
 
 
-Part = tuple["pd.DataFrame", "pd.DataFrame", "pd.DataFrame"]
+def grouped(tables: Tables, by: By) -> dict[str, tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
+    """Return runs (with totals), steps and spans of each group, in the order of first appearance."""
+    names = tables.runs[by].astype("object").fillna(UNKNOWN).astype(str)
+    found = {}
+    for name in dict.fromkeys(names):
+        runs = _with_totals(tables.runs[names == name])
+        steps, spans = (table[table["run"].isin(runs["run"])] for table in (tables.steps, tables.spans))
+        found[name] = (runs, steps, spans)
+    return found
 
 
-def _of(tables: Tables, runs: pd.DataFrame) -> Part:
-    keys = runs["run"]
-    return (
-        runs,
-        tables.steps[tables.steps["run"].isin(keys)],
-        tables.spans[tables.spans["run"].isin(keys)],
-    )
-
-
-def with_totals(runs: pd.DataFrame) -> pd.DataFrame:
+def _with_totals(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs with `tokens` (in and out, unknown if one is) and `solved` unknown where the machine failed."""
     failed = runs["ended"].isin(INFRASTRUCTURE_ENDS)
     return runs.assign(
@@ -74,9 +69,8 @@ def with_totals(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _group(name: str, runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> Group:
-    runs = with_totals(runs)
     graded = runs["solved"].dropna()
-    timed = _timed(runs)
+    measured = timed(runs)
     commands = costs(spans, "command")
     return Group(
         name=name,
@@ -93,8 +87,8 @@ def _group(name: str, runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFra
         tokens_per_solved=_per_solved(runs),
         ended=_counts(runs["ended"]),
         aspects=_aspects(runs["verdicts_json"]),
-        timed=len(timed),
-        time=_time(timed),
+        timed=len(measured),
+        time=_time(measured),
         durations=_durations(runs, steps, spans),
         tokens=_tokens(runs, steps),
         rates=_rates(runs, steps, spans),
@@ -142,7 +136,7 @@ def _aspects(verdicts: pd.Series) -> tuple[Aspect, ...]:
     )
 
 
-def _timed(runs: pd.DataFrame) -> pd.DataFrame:
+def timed(runs: pd.DataFrame) -> pd.DataFrame:
     """Traces with a duration for every step and span: only they can be split by measurement."""
     return runs[runs["llm_ms"].notna() & runs["tool_ms"].notna() & (runs["total_duration_ms"] > 0)]
 
@@ -265,7 +259,7 @@ def _warnings(runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> t
     lost = int((spans["method"] == "not-measured").sum())
     if lost:
         found.append(f"{lost} of {len(spans)} calls were not measured: their worker was lost")
-    over = _timed(runs)
+    over = timed(runs)
     beyond = int(np.sum((over["llm_ms"] + over["tool_ms"]) > over["total_duration_ms"]))
     if beyond:
         found.append(f"in {beyond} traces model and tool time are more than the whole: calls ran at the same time")
