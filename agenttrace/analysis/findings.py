@@ -176,25 +176,28 @@ class Group(Record, frozen=True, kw_only=True):
     associations: tuple[Association, ...]
 
 
-class Paired(Record, frozen=True, kw_only=True):
-    """One figure on the same tasks, B minus A.
+class Row(Record, frozen=True, kw_only=True):
+    """One line of the table.
 
     Attributes:
-        difference: median of the differences with its bootstrap interval.
-        effect: matched-pairs rank-biserial correlation (Kerby, 2014): 1 B always larger, -1 always smaller.
-        p: of Wilcoxon's signed-rank test; `p_holm` adjusts for the number of figures.
+        name: what is compared.
+        one: the figure of the first run; `None` is not known.
+        other: the figure of the second.
+        difference: second minus first.
+        low: lower end of the difference's 95 % interval.
+        high: upper end; both `None` where there is no interval.
+        method: how the interval was found.
+        percent: whether the figures are shares.
     """
 
-    figure: str
-    unit: str
-    n: int
-    median_a: float | None
-    median_b: float | None
-    difference: Estimate
-    effect: float | None
-    p: float | None
-    p_holm: float | None
-    note: str | None = None
+    name: str
+    one: float | None
+    other: float | None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    method: str = ""
+    percent: bool = False
 
 
 class Comparison(Record, frozen=True, kw_only=True):
@@ -202,28 +205,15 @@ class Comparison(Record, frozen=True, kw_only=True):
 
     Attributes:
         shared: tasks with a trace in both.
-        graded: shared tasks with a verdict in both.
-        both, only_a, only_b, neither: solved by.
-        rate_difference: solve rate of B minus that of A, paired bootstrap over tasks.
-        p: McNemar's exact test; `None` with a note where it does not apply.
-        odds_ratio: `only_b` / `only_a`, the effect size of McNemar's test.
+        notes: what to beware of.
+        rows: shares and means of each side over those tasks for which both know it.
     """
 
     a: str
     b: str
     shared: int
-    graded: int
-    both: int | None
-    only_a: int | None
-    only_b: int | None
-    neither: int | None
-    rate_a: float | None
-    rate_b: float | None
-    rate_difference: Estimate
-    p: float | None
-    odds_ratio: float | None
     notes: tuple[str, ...]
-    figures: tuple[Paired, ...]
+    rows: tuple[Row, ...]
 
 
 class Report(Record, frozen=True, kw_only=True):
@@ -278,27 +268,3 @@ class Statistics(Record, frozen=True, kw_only=True):
     graded: int
     submitted_at: dict[int, float]
     pass_at: dict[int, float]
-
-
-class Row(Record, frozen=True, kw_only=True):
-    """One line of the table.
-
-    Attributes:
-        name: what is compared.
-        one: the figure of the first run; `None` is not known.
-        other: the figure of the second.
-        difference: second minus first.
-        low: lower end of the difference's 95 % interval.
-        high: upper end; both `None` where there is no interval.
-        method: how the interval was found.
-        percent: whether the figures are shares.
-    """
-
-    name: str
-    one: float | None
-    other: float | None
-    difference: float | None = None
-    low: float | None = None
-    high: float | None = None
-    method: str = ""
-    percent: bool = False

@@ -110,14 +110,9 @@ def integer(value: int | None) -> str:
 
 
 def amount(value: float | None, unit: str) -> str:
-    """Return a figure in a unit that fits: `ms` and `B` are scaled, any other unit is left out.
-
-    `signed` shows two decimals and the sign.
-    """
+    """Return a figure in a unit that fits: `ms` and `B` are scaled, any other unit is left out."""
     if value is None:
         return UNKNOWN
-    if unit == "signed":
-        return f"{value:+.2f}"
     if unit == "ms":
         scale, name = next(((s, n) for s, n in _TIMES if abs(value) >= s), _TIMES[-1]) if value else (1.0, "ms")
         return f"{_digits(value / scale)} {name}"
@@ -157,22 +152,15 @@ def share(one: Share) -> str:
     return f"{integer(one.count)} of {integer(one.n)} = {percent(one.share)} ({interval})"
 
 
-def estimate(one: Estimate, *, scale: float = 1, unit: str = "") -> str:
+def estimate(one: Estimate) -> str:
     """Return `value [low to high]`, or why there is none."""
     if one.value is None:
         return one.note or UNKNOWN
-    text = f"{_signed(scale * one.value)}{unit}"
+    text = _signed(one.value)
     if one.low is not None and one.high is not None:
-        text += f" [{_signed(scale * one.low)} to {_signed(scale * one.high)}]"
+        text += f" [{_signed(one.low)} to {_signed(one.high)}]"
     return f"{text} ({one.note})" if one.note else text
 
 
 def _signed(value: float) -> str:
     return ("+" if value > 0 else "") + _digits(value) if abs(value) >= 0.01 or not value else f"{value:+.1g}"  # noqa: PLR2004
-
-
-def p_value(value: float | None) -> str:
-    """Return a p value with two significant digits; tiny ones as a bound."""
-    if value is None:
-        return "no test"
-    return "< 0.0001" if value < 0.0001 else f"{value:.2g}"  # noqa: PLR2004

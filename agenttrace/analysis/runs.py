@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
+    import pandas as pd
+
     from agenttrace.analysis.diversity import Diversity
     from agenttrace.records import Trace
     from agenttrace.store.read import Problem
@@ -45,10 +47,12 @@ SHARES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "passed, of those judged": ("solved", bool),
 }
 """Shares of traces: name → a column and what must hold of it, where it is known."""
-FIGURES = ("step_count", "duration_s", "tool_s", *TOKENS.values(), "patch_lines")
+FIGURES = ("step_count", "span_count", "duration_s", "model_s", "tool_s", *TOKENS.values(), "patch_lines")
 """Columns that statistics and comparisons sum up, times in seconds."""
 _COUNTS = (*(f"{kind}_turns" for kind in KINDS), "patch_files", "submitted_files", "solved")
 _TEXTS = ("task", "repo", "language", "ended")
+_SECONDS = {"duration_s": "total_duration_ms", "model_s": "llm_ms", "tool_s": "tool_ms"}
+_READ = {"timestamp_utc", "prepare_ms", *_SECONDS.values(), *FIGURES, *_COUNTS, *_TEXTS}
 _UNKNOWN = math.nan
 _BATCH = 20
 
@@ -73,6 +77,17 @@ class Tally:
         self._seen: dict[str, str] = {}
         self._first, self._last = math.inf, -math.inf
 
+    @classmethod
+    def of(cls, runs: pd.DataFrame) -> Tally:
+        """Return the tally of some rows of a runs table; it does not have the words of their commands."""
+        found = cls()
+        found.rollouts = len(runs)
+        named = runs["dataset"].notna() & runs["task_id"].notna()
+        task = (runs["dataset"].astype(str) + " " + runs["task_id"].astype(str)).where(named)
+        columns = {name: column for name, column in runs.assign(task=task).items() if name in _READ}
+        found._keep({name: column.astype("object").where(column.notna(), None) for name, column in columns.items()})
+        return found
+
     def add(self, given: Trace | Entry) -> None:
         """Count one trace."""
         one = given if isinstance(given, Entry) else entry(self.rollouts, "", given)
@@ -85,13 +100,16 @@ class Tally:
 
     def _flush(self) -> None:
         """Keep the figures of the traces that wait, and let these go."""
-        values = run_columns(self._waiting)
+        self._keep(run_columns(self._waiting) | {"task": list(map(task_of, self._waiting))})
+        self._waiting = []
+
+    def _keep(self, values: dict[str, Any]) -> None:
+        """Keep the figures of some traces, given as columns in which `None` is not known."""
         ended, files = values["ended"], values["patch_files"]
-        values["task"] = list(map(task_of, self._waiting))
         values["submitted_files"] = [n and n * (end == "final_answer") for n, end in zip(files, ended, strict=True)]
         values["patch_lines"] = [n if some else None for n, some in zip(values["patch_lines"], files, strict=True)]
-        values["duration_s"] = [ms / 1000 for ms in values["total_duration_ms"]]
-        values["tool_s"] = [None if ms is None else ms / 1000 for ms in values["tool_ms"]]
+        for name, column in _SECONDS.items():
+            values[name] = [None if ms is None else ms / 1000 for ms in values[column]]
         for name, kept in self._numbers.items():
             kept.extend(_UNKNOWN if value is None else value for value in values[name])
         for name, texts in self._texts.items():
@@ -100,7 +118,6 @@ class Tally:
         for start, before_ms, seconds in zip(starts, values["prepare_ms"], values["duration_s"], strict=True):
             self._first = min(self._first, start - (before_ms or 0) / 1000)
             self._last = max(self._last, start + seconds)
-        self._waiting = []
 
     @property
     def wall_s(self) -> float:
@@ -117,6 +134,12 @@ class Tally:
         if column in self._texts:
             return (_UNKNOWN if text is None else test(text) for text in self._texts[column])
         return (_UNKNOWN if math.isnan(value) else test(value) for value in self._numbers[column])
+
+    @property
+    def tasks(self) -> set[str | None]:
+        """The names of the tasks, `None` where one has none."""
+        self._flush()
+        return set(self._texts["task"])
 
     def known(self, name: str) -> list[float]:
         """Return the values of a figure or a share of traces where it is known, in file order."""
@@ -153,7 +176,7 @@ class Tally:
         verdicts = self.known("passed, of those judged")
         return Statistics(
             rollouts=self.rollouts,
-            tasks=len(set(texts["task"])),
+            tasks=len(self.tasks),
             repos=len({*texts["repo"]} - {None}),
             languages=_ordered(Counter(texts["language"])),
             stops=_ordered(Counter(texts["ended"])),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agenttrace.analysis.render import UNKNOWN, Section, amount, estimate, integer, p_value, part, percent, share
+from agenttrace.analysis.render import UNKNOWN, Section, amount, estimate, integer, part, percent, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Statistics,
     )
 
+_INTERVAL = ("95 % interval", "by")
 _TOKENS = {
     "generated": "sum of the completions",
     "conversation": "last prompt and its completion: each token of the conversation once",
@@ -36,7 +37,7 @@ def sections(report: Report) -> Iterator[Section]:
     for group in report.groups:
         yield from _group(group)
     for comparison in report.comparisons:
-        yield from _comparison(comparison)
+        yield _comparison(comparison)
 
 
 def _read(report: Report) -> Section:
@@ -186,56 +187,13 @@ def _cost(one: Cost) -> tuple[str, ...]:
     )
 
 
-def _comparison(one: Comparison) -> Iterator[Section]:
-    rows = [
-        ("tasks in both", integer(one.shared)),
-        ("of them with a verdict in both", integer(one.graded)),
-        ("solve rate A", percent(one.rate_a)),
-        ("solve rate B", percent(one.rate_b)),
-        ("B minus A", estimate(one.rate_difference, scale=100, unit=" points")),
-    ]
-    if one.both is not None:
-        rows += [
-            ("solved by both", integer(one.both)),
-            ("by A alone", integer(one.only_a)),
-            ("by B alone", integer(one.only_b)),
-            ("by neither", integer(one.neither)),
-            ("McNemar, exact: p", p_value(one.p)),
-            (
-                "odds ratio (B alone / A alone)",
-                amount(one.odds_ratio, "") if one.only_a else "not defined: A alone is 0",
-            ),
-        ]
-    yield Section(
+def _comparison(one: Comparison) -> Section:
+    return Section(
         title=f"B = {one.b} against A = {one.a}, same tasks",
         level=1,
         notes=tuple(f"Note: {text}." for text in one.notes),
-        header=("", "value"),
-        rows=tuple(rows),
-    )
-    if one.shared:
-        yield _paired(one)
-
-
-def _paired(one: Comparison) -> Section:
-    return Section(
-        title="Paired figures (median of the differences, 95 % bootstrap interval; Wilcoxon signed-rank; Holm)",
-        level=2,
-        notes=tuple(f"{figure.figure}: {figure.note}." for figure in one.figures if figure.note),
-        header=("figure", "n", "median A", "median B", "B minus A", "effect", "p", "p (Holm)"),
-        rows=tuple(
-            (
-                f"{figure.figure} ({figure.unit})",
-                integer(figure.n),
-                amount(figure.median_a, ""),
-                amount(figure.median_b, ""),
-                estimate(figure.difference) if figure.n else UNKNOWN,
-                amount(figure.effect, "signed"),
-                p_value(figure.p),
-                p_value(figure.p_holm),
-            )
-            for figure in one.figures
-        ),
+        header=("", "A", "B", "B minus A", *_INTERVAL),
+        rows=(("tasks in both", *[integer(one.shared)] * 2, "", "", ""), *map(_compared, one.rows)),
     )
 
 
@@ -315,19 +273,20 @@ def _diversity(found: Diversity) -> list[tuple[str, str]]:
 
 def compared_section(names: tuple[str, str], sizes: tuple[int, int], rows: Iterable[Row]) -> Section:
     """Return the table of two runs."""
-    return Section(
-        header=("", *names, "difference", "95 % interval", "by"),
-        rows=(
-            ("rollouts", *map(integer, sizes), f"{sizes[1] - sizes[0]:+}", "", ""),
-            *(
-                (
-                    row.name, _either(row, row.one), _either(row, row.other), _signed(row, row.difference),
-                    "" if row.low is None else f"{_signed(row, row.low)} to {_signed(row, row.high)}", row.method,
-                )
-                for row in rows
-            ),
-        ),
-    )  # fmt: skip
+    rollouts = ("rollouts", *map(integer, sizes), f"{sizes[1] - sizes[0]:+}", "", "")
+    return Section(header=("", *names, "difference", *_INTERVAL), rows=(rollouts, *map(_compared, rows)))
+
+
+def _compared(row: Row) -> tuple[str, ...]:
+    interval = "" if row.low is None else f"{_signed(row, row.low)} to {_signed(row, row.high)}"
+    return (
+        row.name,
+        _either(row, row.one),
+        _either(row, row.other),
+        _signed(row, row.difference),
+        interval,
+        row.method,
+    )
 
 
 def _either(row: Row, value: float | None) -> str:

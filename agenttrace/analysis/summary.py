@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 
-from agenttrace.analysis.compare import compare
+from agenttrace.analysis.compare import compare_groups
 from agenttrace.analysis.findings import Aspect, Association, Cost, Count, Figure, Group, Report, TimePart
 from agenttrace.analysis.rows import RELEASED_METHOD
 from agenttrace.analysis.statistics import distribution, share, spearman, superiority
@@ -45,7 +45,7 @@ def report(tables: Tables, by: By = "file") -> Report:
         partial=tables.partial,
         sources=tuple(tables.sources),
         groups=tuple(_group(name, *part) for name, part in parts.items()),
-        comparisons=tuple(compare(names[0], parts[names[0]][0], name, parts[name][0]) for name in names[1:]),
+        comparisons=tuple(compare_groups(names[0], parts[names[0]][0], name, parts[name][0]) for name in names[1:]),
     )
 
 
