@@ -37,7 +37,7 @@ def compare_groups(name_a: str, a: pd.DataFrame, name_b: str, b: pd.DataFrame) -
         name_b: of the second group.
         b: its runs.
     """
-    one, other = Tally.of(a), Tally.of(b)
+    one, other = (Tally.of(runs[~runs["broken"]]) for runs in (a, b))
     shared = len((one.tasks & other.tasks) - {None})
     return Comparison(
         a=name_a,

@@ -21,7 +21,7 @@ from msgspec import NODEFAULT, UnsetType
 
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row as release
-from agenttrace.formats.columns import LONG, Entry, Known, Machine
+from agenttrace.formats.columns import COMPUTED_FROM, LONG, Entry, Known, Machine
 from agenttrace.formats.figures import Count, Duration, Int
 from agenttrace.formats.metadata_0_3 import VERSION as RELEASED
 from agenttrace.records import Trace, rollout_1_0
@@ -112,7 +112,7 @@ def _trace(*, texts: bool) -> Any:  # noqa: ANN401 - a structure
     given: dict[str, Any] = {"timestamp_utc": datetime}
     if not texts:
         given |= {"metadata": Known, "environment": Machine | None, "tool_calls": tuple[_Nothing, ...] | None}
-    return lean(Trace, without=frozenset() if texts else LONG - {"patch"}, given=given)
+    return lean(Trace, without=frozenset() if texts else LONG - COMPUTED_FROM, given=given)
 
 
 def lean(record: type, *, without: frozenset[str], given: dict[str, Any]) -> Any:  # noqa: ANN401 - a structure
