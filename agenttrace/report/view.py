@@ -14,7 +14,7 @@ import msgspec
 from agenttrace.records import Record
 
 if TYPE_CHECKING:
-    from agenttrace.records import LLMStep, Outcome, Output, Span, Telemetry, ToolCall, Trace
+    from agenttrace.records import LLMStep, Outcome, Output, Span, Telemetry, ToolCall, Trace, Verdict
 
 SNIPPET_CHARS = 160
 _NS_PER_MS = 1e6
@@ -88,15 +88,6 @@ class StepView(Record, frozen=True, kw_only=True):
     told: str | None = None
 
 
-class VerdictView(Record, frozen=True, kw_only=True):
-    """One judged aspect."""
-
-    aspect: str
-    verdict: str
-    method: str
-    reason: str | None = None
-
-
 class TraceView(Record, frozen=True, kw_only=True):
     """One trace as the page shows it.
 
@@ -130,7 +121,7 @@ class TraceView(Record, frozen=True, kw_only=True):
     patch: str | None = None
     patch_note: str | None = None
     solved: bool | None = None
-    verdicts: list[VerdictView]
+    verdicts: tuple[Verdict, ...]
     facts: dict[str, Any]
 
     @property
@@ -168,9 +159,7 @@ def trace_view(trace: Trace) -> TraceView:
         patch=_known(outcome.patch),
         patch_note=_known(outcome.patch_note),
         solved=outcome.solved,
-        verdicts=[
-            VerdictView(aspect=v.aspect, verdict=v.verdict, method=v.method, reason=v.reason) for v in outcome.verdicts
-        ],
+        verdicts=outcome.verdicts,
         facts={
             "repository": {name: meta[name] for name in _REPOSITORY if name in meta} if "repo" in meta else {},
             "metadata": meta,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.show import printable
+from agenttrace.store.jsonl import write_whole
 from agenttrace.store.kinds import is_failures
 from agenttrace.verbs import WRITTEN
 
@@ -157,11 +157,4 @@ def deliver(arguments: argparse.Namespace, found: Any, sections: Iterable[Sectio
         return
     if output.is_dir():
         raise StorageError(f"cannot write {output}: it is a folder; name a file in it")
-    draft = output.with_name(f".{output.name}.part")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(output)
-    except OSError as error:
-        with suppress(OSError):
-            draft.unlink()
-        raise StorageError(f"cannot write {output}: {error.strerror}") from error
+    write_whole(output, text.encode())

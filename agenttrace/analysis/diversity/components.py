@@ -55,7 +55,6 @@ def components(
     rows: Signatures,
     *,
     groups: npt.NDArray[np.int64] | None = None,
-    threshold: float = THRESHOLD,
     text: Callable[[int], str] | None = None,
 ) -> Components:
     """Return the near-duplicate components of rollouts, in the order of a key that is theirs (such as the id).
@@ -63,7 +62,6 @@ def components(
     Args:
         rows: signatures, shape (n, 128); may be a memory map. One pass per band; about 24 bytes per rollout besides.
         groups: only rollouts of one group are compared; shape (n,).
-        threshold: Jaccard similarity from which two are near-duplicates.
         text: gives the text of a rollout; without it the signatures alone decide.
     """
     labels = np.arange(len(rows), dtype=np.int64)
@@ -76,7 +74,7 @@ def components(
         for one, other in _pairs(members, buckets):
             apart = labels[one] != labels[other]
             one, other = one[apart], other[apart]  # noqa: PLW2901 - narrowed
-            similar = _verified(rows, one, other, threshold, text)
+            similar = _verified(rows, one, other, text)
             edges.append((one[similar], other[similar]))
         capped += _over(buckets)
         labels = _joined(labels, edges)
@@ -127,7 +125,6 @@ def _verified(
     rows: Signatures,
     one: npt.NDArray[np.int64],
     other: npt.NDArray[np.int64],
-    threshold: float,
     text: Callable[[int], str] | None,
 ) -> npt.NDArray[np.bool_]:
     """Which pairs are near-duplicates."""
@@ -136,10 +133,10 @@ def _verified(
         part = slice(at, at + _CHUNK)
         estimate[part] = np.count_nonzero(rows[one[part]] == rows[other[part]], axis=1) / BINS
     if text is None:
-        return estimate >= threshold
-    similar = estimate >= threshold + MARGIN
-    for pair in np.flatnonzero(~similar & (estimate >= threshold - MARGIN)):
-        similar[pair] = jaccard(text(int(one[pair])), text(int(other[pair]))) >= threshold
+        return estimate >= THRESHOLD
+    similar = estimate >= THRESHOLD + MARGIN
+    for pair in np.flatnonzero(~similar & (estimate >= THRESHOLD - MARGIN)):
+        similar[pair] = jaccard(text(int(one[pair])), text(int(other[pair]))) >= THRESHOLD
     return similar
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Signatures = npt.NDArray[np.uint32]
 
 HASHES = 128
+_THRESHOLD = 0.5
 WIDTH = 5
 _REMEMBERED = 200_000
 _ROWS = 256
@@ -65,13 +66,13 @@ def similarities(rows: Signatures) -> npt.NDArray[np.float64]:
     return np.concatenate([(rows[i] == rows[i + 1 :]).mean(axis=1) for i in range(len(rows) - 1)])
 
 
-def unique(rows: Signatures, *, threshold: float = 0.5) -> list[int]:
-    """Return the rows that greedy keeps: in list order, each one drops every later one at `threshold` or above."""
+def unique(rows: Signatures) -> list[int]:
+    """Return the rows that greedy keeps: in list order, each one drops every later one at 0.5 or above."""
     alive = np.ones(len(rows), dtype=bool)
     kept: list[int] = []
     for i in range(len(rows)):
         if alive[i]:
             kept.append(i)
             later = (rows[i] == rows[i + 1 :]).mean(axis=1) if i + 1 < len(rows) else np.empty(0)
-            alive[i + 1 :] &= later < threshold
+            alive[i + 1 :] &= later < _THRESHOLD
     return kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,6 +12,7 @@ from agenttrace.analysis.plots.style import METADATA, SETTINGS, NothingToDraw, P
 from agenttrace.analysis.plots.timeline import timeline
 from agenttrace.analysis.summary import By, grouped
 from agenttrace.errors import StorageError, UsageError
+from agenttrace.store.jsonl import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,6 +57,10 @@ def draw(
     import matplotlib as mpl  # noqa: PLC0415
 
     parts = _parts(tables, by)
+    try:
+        outdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write {outdir}: {error.strerror}") from error
     left_out: dict[str, str] = {}
     paths: list[Path] = []
     with mpl.rc_context():
@@ -67,7 +72,11 @@ def draw(
             except NothingToDraw as reason:
                 left_out[name] = str(reason)
                 continue
-            paths += _write(figure, outdir, name, formats)
+            for kind in dict.fromkeys(formats):
+                drawn = BytesIO()
+                figure.savefig(drawn, format=kind, metadata=METADATA[kind])  # without a date or a version
+                paths.append(outdir / f"{name}.{kind}")
+                write_whole(paths[-1], drawn.getvalue())
     return Drawn(paths, left_out)
 
 
@@ -93,20 +102,3 @@ def _parts(tables: Tables, by: By) -> list[Part]:
         )
     texts = labels(list(groups))
     return [Part(number, text, *groups[name]) for number, (name, text) in enumerate(zip(groups, texts, strict=True))]
-
-
-def _write(figure: Figure, outdir: Path, name: str, formats: Sequence[str]) -> list[Path]:
-    written = []
-    for kind in dict.fromkeys(formats):
-        path = outdir / f"{name}.{kind}"
-        draft = outdir / f".{path.name}.part"
-        try:
-            outdir.mkdir(parents=True, exist_ok=True)
-            figure.savefig(draft, format=kind, metadata=METADATA[kind])  # without a date or a version
-            draft.replace(path)
-        except OSError as error:
-            with suppress(OSError):
-                draft.unlink()
-            raise StorageError(f"cannot write {path}: {error.strerror}") from error
-        written.append(path)
-    return written
