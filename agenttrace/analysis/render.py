@@ -14,7 +14,7 @@ import msgspec
 from agenttrace.show import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from agenttrace.analysis.findings import Estimate, Share
 
@@ -27,14 +27,14 @@ _UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 """One that can mark text: within a word it cannot."""
 
 
-class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """A title, sentences, and a table, each where there is one; the first column is text, the others are figures."""
+class Section(msgspec.Struct, frozen=True):
+    """A title, a table whose first column is text and whose others are figures, and sentences, as far as there are."""
 
     title: str = ""
+    header: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    notes: Sequence[str] = ()
     level: int = 2
-    notes: tuple[str, ...] = ()
-    header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
 
 
 def as_json(found: Any) -> str:  # noqa: ANN401 - findings, or what holds some

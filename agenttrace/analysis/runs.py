@@ -50,6 +50,7 @@ SHARES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 FIGURES = ("step_count", "span_count", "duration_s", "model_s", "tool_s", *TOKENS.values(), "patch_lines")
 """Columns that statistics and comparisons sum up, times in seconds."""
 _COUNTS = (*(f"{kind}_turns" for kind in KINDS), "patch_files", "submitted_files", "solved")
+"""Small counts, exact in four bytes."""
 _TEXTS = ("task", "repo", "language", "ended")
 _SECONDS = {"duration_s": "total_duration_ms", "model_s": "llm_ms", "tool_s": "tool_ms"}
 _READ = {"timestamp_utc", "prepare_ms", *_SECONDS.values(), *FIGURES, *_COUNTS, *_TEXTS}
@@ -72,7 +73,7 @@ class Tally:
         self.rollouts = 0
         self.words: Counter[str] = Counter()
         self._waiting: list[Entry] = []
-        self._numbers = {name: array("d") for name in (*FIGURES, *_COUNTS)}
+        self._numbers = {name: array("d") for name in FIGURES} | {name: array("f") for name in _COUNTS}
         self._texts: dict[str, list[str | None]] = {name: [] for name in _TEXTS}
         self._seen: dict[str, str] = {}
         self._first, self._last = math.inf, -math.inf

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agenttrace.analysis.render import UNKNOWN, Section, amount, estimate, integer, part, percent, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from agenttrace.analysis.diversity import Diversity
     from agenttrace.analysis.findings import (
@@ -42,54 +42,34 @@ def sections(report: Report) -> Iterator[Section]:
 
 def _read(report: Report) -> Section:
     notes = ["PARTIAL: some lines could not be read and are in no figure below."] if report.partial else []
-    rows = tuple(
+    rows = [
         (source.file, integer(source.rows), integer(source.bad_lines), "yes" if source.damaged else "no")
         for source in report.sources
-    )
-    return Section(
-        title="What was read",
-        level=1,
-        notes=tuple(notes),
-        header=("file", "traces", "bad lines", "rest unreadable"),
-        rows=rows,
-    )
+    ]
+    return Section("What was read", ("file", "traces", "bad lines", "rest unreadable"), rows, notes, level=1)
 
 
 def _group(group: Group) -> Iterator[Section]:
-    yield Section(title=group.name, level=1, notes=tuple(f"Note: {text}." for text in group.warnings))
-    yield Section(title="Traces and outcomes", level=2, header=("", "value"), rows=tuple(_facts(group)))
+    yield Section(group.name, notes=[f"Note: {text}." for text in group.warnings], level=1)
+    yield Section("Traces and outcomes", ("", "value"), list(_facts(group)))
     yield _counted("How runs ended", group.ended, "end")
     if group.aspects:
-        yield Section(
-            title="Verdicts",
-            level=2,
-            header=("aspect", "passed", "failed", "not gradable"),
-            rows=tuple(
-                (one.aspect, integer(one.passed), integer(one.failed), integer(one.not_gradable))
-                for one in group.aspects
-            ),
-        )
+        verdicts = [(one.aspect, *map(integer, (one.passed, one.failed, one.not_gradable))) for one in group.aspects]
+        yield Section("Verdicts", ("aspect", "passed", "failed", "not gradable"), verdicts)
     yield _time(group)
     yield _figures("Durations", group.durations)
     yield _figures("Tokens", group.tokens)
-    yield Section(
-        title="Rates", level=2, header=("of", "share"), rows=tuple((name, share(one)) for name, one in group.rates)
-    )
+    yield Section("Rates", ("of", "share"), [(name, share(one)) for name, one in group.rates])
     yield _costs("Tools", "tool", group.tools)
-    other = (
-        (f"{integer(group.other_commands)} calls of rarer commands are not listed.",) if group.other_commands else ()
-    )
+    other = [f"{integer(group.other_commands)} calls of rarer commands are not listed."] if group.other_commands else []
     yield _costs("Commands (first word of a bash call)", "command", group.commands, other)
     yield _counted("Exit codes of calls that ran", group.exit_codes, "exit code")
     yield _counted("Status of calls", group.statuses, "status")
-    yield Section(
-        title="What goes together (per trace, 95 % interval)",
-        level=2,
-        header=("figures", "method", "estimate", "n"),
-        rows=tuple(
-            (one.question, one.method, estimate(one.estimate), integer(one.estimate.n)) for one in group.associations
-        ),
-    )
+    together = [
+        (one.question, one.method, estimate(one.estimate), integer(one.estimate.n)) for one in group.associations
+    ]
+    header = ("figures", "method", "estimate", "n")
+    yield Section("What goes together (per trace, 95 % interval)", header, together)
 
 
 def _facts(group: Group) -> Iterator[tuple[str, str]]:
@@ -107,63 +87,42 @@ def _facts(group: Group) -> Iterator[tuple[str, str]]:
 def _time(group: Group) -> Section:
     title, note = "Model time against tool time, as measured", f"{group.timed} of {group.traces} traces have all times."
     if not group.timed:
-        return Section(title=title, level=2, notes=(f"{note} Model time: {UNKNOWN}.",))
-    return Section(
-        title=title,
-        level=2,
-        notes=(note,),
-        header=("part", "of all time", "total", "min", "median", "P95", "% min", "% median", "% P95"),
-        rows=tuple(
-            (
-                one.part,
-                percent(one.of_total),
-                *(amount(value, "ms") for value in (one.ms.total, one.ms.min, one.ms.median, one.ms.p95)),
-                *(
-                    percent(None if v is None else v / 100)
-                    for v in (one.percent.min, one.percent.median, one.percent.p95)
-                ),
-            )
-            for one in group.time
-        ),
-    )
+        return Section(title, notes=(f"{note} Model time: {UNKNOWN}.",))
+    rows = [
+        (
+            one.part,
+            percent(one.of_total),
+            *(amount(value, "ms") for value in (one.ms.total, one.ms.min, one.ms.median, one.ms.p95)),
+            *(percent(None if v is None else v / 100) for v in (one.percent.min, one.percent.median, one.percent.p95)),
+        )
+        for one in group.time
+    ]
+    header = ("part", "of all time", "total", "min", "median", "P95", "% min", "% median", "% P95")
+    return Section(title, header, rows, (note,))
 
 
 def _figures(title: str, figures: Iterable[Figure]) -> Section:
-    return Section(
-        title=title,
-        level=2,
-        header=("", "n", UNKNOWN, "min", "median", "mean", "P95", "max", "total"),
-        rows=tuple((one.name, *_distribution(one.values, one.unit)) for one in figures),
-    )
+    header = ("", "n", UNKNOWN, "min", "median", "mean", "P95", "max", "total")
+    return Section(title, header, [(one.name, *_distribution(one.values, one.unit)) for one in figures])
 
 
 def _distribution(values: Distribution, unit: str) -> tuple[str, ...]:
-    total = None if unit.endswith("/s") else values.total
     figures = (values.min, values.median, values.mean, values.p95, values.max)
-    return (
-        integer(values.n),
-        integer(values.missing),
-        *(amount(value, unit) for value in figures),
-        "" if unit.endswith("/s") else amount(total, unit),
-    )
+    total = "" if unit.endswith("/s") else amount(values.total, unit)
+    return (integer(values.n), integer(values.missing), *(amount(value, unit) for value in figures), total)
 
 
 def _counted(title: str, counts: tuple[Count, ...], name: str) -> Section:
-    rows = tuple((one.name or "(not recorded)", integer(one.count), percent(one.share)) for one in counts)
-    return Section(title=title, level=2, header=(name, "count", "share"), rows=rows)
+    rows = [(one.name or "(not recorded)", integer(one.count), percent(one.share)) for one in counts]
+    return Section(title, (name, "count", "share"), rows)
 
 
-def _costs(title: str, name: str, costs: tuple[Cost, ...], notes: tuple[str, ...] = ()) -> Section:
-    return Section(
-        title=title,
-        level=2,
-        notes=notes,
-        header=(
-            name, "calls", "ran", "exit ≠ 0", "time median", "P95", "n measured", "CPU median", "P95", "CPU total",
-            "peak median", "P95", "read", "written",
-        ),
-        rows=tuple(_cost(one) for one in costs),
+def _costs(title: str, name: str, costs: tuple[Cost, ...], notes: Sequence[str] = ()) -> Section:
+    header = (
+        name, "calls", "ran", "exit ≠ 0", "time median", "P95", "n measured", "CPU median", "P95", "CPU total",
+        "peak median", "P95", "read", "written",
     )  # fmt: skip
+    return Section(title, header, list(map(_cost, costs)), notes)
 
 
 def _cost(one: Cost) -> tuple[str, ...]:
@@ -188,13 +147,10 @@ def _cost(one: Cost) -> tuple[str, ...]:
 
 
 def _comparison(one: Comparison) -> Section:
-    return Section(
-        title=f"B = {one.b} against A = {one.a}, same tasks",
-        level=1,
-        notes=tuple(f"Note: {text}." for text in one.notes),
-        header=("", "A", "B", "B minus A", *_INTERVAL),
-        rows=(("tasks in both", *[integer(one.shared)] * 2, "", "", ""), *map(_compared, one.rows)),
-    )
+    rows = [("tasks in both", *[integer(one.shared)] * 2, "", "", ""), *map(_compared, one.rows)]
+    notes = [f"Note: {text}." for text in one.notes]
+    title = f"B = {one.b} against A = {one.a}, same tasks"
+    return Section(title, ("", "A", "B", "B minus A", *_INTERVAL), rows, notes, level=1)
 
 
 def statistics_sections(found: Statistics, diversity: Diversity | None = None) -> Iterator[Section]:
@@ -220,9 +176,9 @@ def statistics_sections(found: Statistics, diversity: Diversity | None = None) -
         ("diversity", "of their commands"): _diversity(diversity) if diversity else [],
     }
     for header, rows in tables.items():
-        notes = tuple(f"{name}: {text}." for name, text in _TOKENS.items()) if header[0] == "tokens" else ()
+        notes = [f"{name}: {text}." for name, text in _TOKENS.items()] if header[0] == "tokens" else ()
         if rows:
-            yield Section(header=header, rows=tuple(rows), notes=notes)
+            yield Section(header=header, rows=rows, notes=notes)
 
 
 def _parts(counts: dict[str, int], whole: int) -> list[tuple[str, str]]:
@@ -250,25 +206,21 @@ def _results(found: Statistics) -> list[tuple[str, str]]:
 
 
 def _diversity(found: Diversity) -> list[tuple[str, str]]:
-    rows = []
-    if found.upstream_unique is not None and found.upstream_shuffled is not None:
-        least, most = found.upstream_shuffled
-        rows.append(("unique at 0.5, upstream's greedy metric", part(found.upstream_unique, found.rollouts)))
-        rows.append(("the same in five other orders of the list", f"{least} to {most}"))
-    if found.upstream_mean_similarity is not None:
-        rows.append(("mean similarity of all pairs, as upstream", f"{found.upstream_mean_similarity:.3f}"))
-    if found.upstream_unique is None:
-        rows.append(("unique at 0.5, upstream's greedy metric", "not computed (--upstream)"))
-    rows.append(("near-duplicate components, whole corpus", part(found.corpus_components, found.rollouts)))
-    rows.append(("near-duplicate components, within tasks", part(found.within_components, found.rollouts)))
-    if found.within_mean_similarity is not None:
-        rows.append(("mean exact similarity within a task", f"{found.within_mean_similarity:.3f}"))
-        rows.append(("pairs it is the mean of", f"{found.sampled_pairs:,}"))
-    if found.sampled_similar:
-        rows.append(("similar pairs among them that were found", part(found.sampled_found, found.sampled_similar)))
-    if found.capped:
-        rows.append(("members of buckets too large for all of their pairs", f"{found.capped:,}"))
-    return rows
+    n, orders, alike = found.rollouts, found.upstream_shuffled, found.upstream_mean_similarity
+    unique, within = found.upstream_unique, found.within_mean_similarity
+    rows = {
+        "unique at 0.5, upstream's greedy metric": "not computed (--upstream)" if unique is None else part(unique, n),
+        "the same in five other orders of the list": orders and f"{orders[0]} to {orders[1]}",
+        "mean similarity of all pairs, as upstream": None if alike is None else f"{alike:.3f}",
+        "near-duplicate components, whole corpus": part(found.corpus_components, n),
+        "near-duplicate components, within tasks": part(found.within_components, n),
+        "mean exact similarity within a task": None if within is None else f"{within:.3f}",
+        "pairs it is the mean of": None if within is None else integer(found.sampled_pairs),
+        "similar pairs among them that were found": found.sampled_similar
+        and part(found.sampled_found, found.sampled_similar),
+        "members of buckets too large for all of their pairs": found.capped and integer(found.capped),
+    }
+    return [(name, value) for name, value in rows.items() if isinstance(value, str)]
 
 
 def compared_section(names: tuple[str, str], sizes: tuple[int, int], rows: Iterable[Row]) -> Section:
@@ -279,14 +231,8 @@ def compared_section(names: tuple[str, str], sizes: tuple[int, int], rows: Itera
 
 def _compared(row: Row) -> tuple[str, ...]:
     interval = "" if row.low is None else f"{_signed(row, row.low)} to {_signed(row, row.high)}"
-    return (
-        row.name,
-        _either(row, row.one),
-        _either(row, row.other),
-        _signed(row, row.difference),
-        interval,
-        row.method,
-    )
+    figures = (_either(row, row.one), _either(row, row.other), _signed(row, row.difference))
+    return (row.name, *figures, interval, row.method)
 
 
 def _either(row: Row, value: float | None) -> str:
