@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import UsageError
 
@@ -51,18 +51,14 @@ def transcript(trace: Trace) -> Iterator[tuple[str, str]]:
 
 def _lines(trace: Trace) -> Iterator[tuple[str, str]]:
     meta = trace.metadata
-    name = meta.get("task_name", "")
-    name = f"rollout {meta.get('rollout_index')}" if name == meta.get("task_id") else name
-    yield "bold", f"{meta.get('dataset_name')}/{meta.get('task_id')} {name}  {trace.trace_id}"
+    yield "bold", f"{meta.get('dataset_name')}/{meta.get('task_id')} {attempt_name(meta)}  {trace.trace_id}"
     prepared = f", prepared in {trace.prepare_ms / 1000:.3f} s" if trace.prepare_ms else ""
     yield "dim", f"{trace.model}, {trace.timestamp_utc}, {trace.total_duration_ms / 1000:.3f} s{prepared}"
     if "repo" in meta:
         yield "dim", f"{meta['repo']} at {meta.get('base_commit')}, {meta.get('language')}"
     yield "", ""
     yield from _block("bold cyan", "task", trace.prompt)
-    waiting: dict[str | None, deque[Span]] = {}  # a foreign record may give one id twice
-    for span in trace.spans:
-        waiting.setdefault(span.call_id, deque()).append(span)
+    waiting = by_call(trace.spans)
     for step in trace.llm_steps:
         yield from _step(step, waiting)
     left = {id(span) for spans in waiting.values() for span in spans}
@@ -71,6 +67,22 @@ def _lines(trace: Trace) -> Iterator[tuple[str, str]]:
             yield from _block("bold cyan", f"{span.tool_name}, proposed nowhere", span.tool_input)
             yield from _block("", "result", span.tool_output)
     yield from _end(trace.outcome)
+
+
+def attempt_name(metadata: dict[str, Any]) -> str:
+    """Return the name of a trace's task; where that is its id, which of its rollouts this is."""
+    name, index = metadata.get("task_name"), metadata.get("rollout_index")
+    if name and name == metadata.get("task_id") and index is not None:
+        return f"rollout {index}"
+    return "" if name is None else str(name)
+
+
+def by_call(spans: Iterable[Span]) -> dict[str | None, deque[Span]]:
+    """Return the spans of each call id, in order; nothing keeps a foreign record from giving one id twice."""
+    found: dict[str | None, deque[Span]] = {}
+    for span in spans:
+        found.setdefault(span.call_id, deque()).append(span)
+    return found
 
 
 def _end(outcome: Outcome) -> Iterator[tuple[str, str]]:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from agenttrace.report import browser, write_report  # noqa: E402
+from agenttrace.report import write_report  # noqa: E402
+from bench.analysis import browser  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -5,17 +5,74 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import TYPE_CHECKING
 
-from agenttrace.analysis.sources import Source  # noqa: TC001
-from agenttrace.analysis.statistics import Distribution, Estimate, Share  # noqa: TC001 - msgspec resolves the annotations
+from agenttrace.analysis.tables import Source
+from agenttrace.records.base import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    import numpy.typing as npt
 
 
-class _Finding(msgspec.Struct, frozen=True, kw_only=True):
-    pass
+class Distribution(Record, frozen=True, kw_only=True):
+    """A figure over many cases. Quantiles interpolate linearly (type 7 of Hyndman and Fan, 1996).
+
+    Attributes:
+        n: cases with a value.
+        missing: cases without one (not measured); they are in no other figure.
+    """
+
+    n: int
+    missing: int
+    total: float | None = None
+    min: float | None = None
+    median: float | None = None
+    mean: float | None = None
+    p95: float | None = None
+    max: float | None = None
+
+    @classmethod
+    def of(cls, ordered: Sequence[float] | npt.NDArray[np.float64], *, total: float, missing: int) -> Distribution:
+        """Return the distribution of known values, given in ascending order, and their sum."""
+        n = len(ordered)
+        if not n:
+            return cls(n=0, missing=missing)
+
+        def quantile(share: float) -> float:
+            below, part = divmod(share * (n - 1), 1)
+            low, high = ordered[int(below)], ordered[min(int(below) + 1, n - 1)]
+            return float(low + part * (high - low))
+
+        return cls(
+            n=n, missing=missing, total=float(total), min=float(ordered[0]), median=quantile(0.5),
+            mean=float(total / n), p95=quantile(0.95), max=float(ordered[-1]),
+        )  # fmt: skip
 
 
-class Count(_Finding, frozen=True, kw_only=True):
+class Share(Record, frozen=True, kw_only=True):
+    """A part of a whole with Wilson's 95 % interval (1927); all `None` but the counts when the whole is empty."""
+
+    count: int
+    n: int
+    share: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+class Estimate(Record, frozen=True, kw_only=True):
+    """An estimate with its 95 % interval; `note` says why there is none, or what to beware of."""
+
+    n: int
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    note: str | None = None
+
+
+class Count(Record, frozen=True, kw_only=True):
     """How often a value occurs; `name` is `None` where the value was not recorded."""
 
     name: str | None
@@ -23,7 +80,7 @@ class Count(_Finding, frozen=True, kw_only=True):
     share: float
 
 
-class Aspect(_Finding, frozen=True, kw_only=True):
+class Aspect(Record, frozen=True, kw_only=True):
     """Verdicts on one aspect of the tasks."""
 
     aspect: str
@@ -32,7 +89,7 @@ class Aspect(_Finding, frozen=True, kw_only=True):
     not_gradable: int
 
 
-class TimePart(_Finding, frozen=True, kw_only=True):
+class TimePart(Record, frozen=True, kw_only=True):
     """One part of the time of traces: milliseconds per trace, percent of each trace, share of the sum."""
 
     part: str
@@ -41,7 +98,7 @@ class TimePart(_Finding, frozen=True, kw_only=True):
     of_total: float | None
 
 
-class Cost(_Finding, frozen=True, kw_only=True):
+class Cost(Record, frozen=True, kw_only=True):
     """What calls of one tool or one command cost.
 
     Attributes:
@@ -63,7 +120,7 @@ class Cost(_Finding, frozen=True, kw_only=True):
     write_bytes: Distribution
 
 
-class Association(_Finding, frozen=True, kw_only=True):
+class Association(Record, frozen=True, kw_only=True):
     """How two figures of a trace go together; `method` is `spearman` or `cliffs-delta`."""
 
     question: str
@@ -71,7 +128,7 @@ class Association(_Finding, frozen=True, kw_only=True):
     estimate: Estimate
 
 
-class Figure(_Finding, frozen=True, kw_only=True):
+class Figure(Record, frozen=True, kw_only=True):
     """A named distribution with its unit."""
 
     name: str
@@ -79,7 +136,7 @@ class Figure(_Finding, frozen=True, kw_only=True):
     values: Distribution
 
 
-class Group(_Finding, frozen=True, kw_only=True):
+class Group(Record, frozen=True, kw_only=True):
     """Everything about the traces of one file (or model, data set, run).
 
     Attributes:
@@ -119,57 +176,47 @@ class Group(_Finding, frozen=True, kw_only=True):
     associations: tuple[Association, ...]
 
 
-class Paired(_Finding, frozen=True, kw_only=True):
-    """One figure on the same tasks, B minus A.
+class Row(Record, frozen=True, kw_only=True):
+    """One line of the table.
 
     Attributes:
-        difference: median of the differences with its bootstrap interval.
-        effect: matched-pairs rank-biserial correlation (Kerby, 2014): 1 B always larger, -1 always smaller.
-        p: of Wilcoxon's signed-rank test; `p_holm` adjusts for the number of figures.
+        name: what is compared.
+        one: the figure of the first run; `None` is not known.
+        other: the figure of the second.
+        difference: second minus first.
+        low: lower end of the difference's 95 % interval.
+        high: upper end; both `None` where there is no interval.
+        method: how the interval was found.
+        percent: whether the figures are shares.
     """
 
-    figure: str
-    unit: str
-    n: int
-    median_a: float | None
-    median_b: float | None
-    difference: Estimate
-    effect: float | None
-    p: float | None
-    p_holm: float | None
-    note: str | None = None
+    name: str
+    one: float | None
+    other: float | None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    method: str = ""
+    percent: bool = False
 
 
-class Comparison(_Finding, frozen=True, kw_only=True):
+class Comparison(Record, frozen=True, kw_only=True):
     """Two groups on the tasks they share.
 
     Attributes:
         shared: tasks with a trace in both.
-        graded: shared tasks with a verdict in both.
-        both, only_a, only_b, neither: solved by.
-        rate_difference: solve rate of B minus that of A, paired bootstrap over tasks.
-        p: McNemar's exact test; `None` with a note where it does not apply.
-        odds_ratio: `only_b` / `only_a`, the effect size of McNemar's test.
+        notes: what to beware of.
+        rows: shares and means of each side over those tasks for which both know it.
     """
 
     a: str
     b: str
     shared: int
-    graded: int
-    both: int | None
-    only_a: int | None
-    only_b: int | None
-    neither: int | None
-    rate_a: float | None
-    rate_b: float | None
-    rate_difference: Estimate
-    p: float | None
-    odds_ratio: float | None
     notes: tuple[str, ...]
-    figures: tuple[Paired, ...]
+    rows: tuple[Row, ...]
 
 
-class Report(_Finding, frozen=True, kw_only=True):
+class Report(Record, frozen=True, kw_only=True):
     """One analysis: what was read, what it shows, how groups compare."""
 
     by: str
@@ -177,3 +224,47 @@ class Report(_Finding, frozen=True, kw_only=True):
     sources: tuple[Source, ...]
     groups: tuple[Group, ...]
     comparisons: tuple[Comparison, ...]
+
+
+class Statistics(Record, frozen=True, kw_only=True):
+    """A run in figures.
+
+    Attributes:
+        stops: traces per stop rule.
+        exit_statuses: the same in the words of the published sets.
+        wall_s: from the start of the first trace to the end of the last, pauses between sessions included.
+        turns: per trace.
+        tokens: per way of counting, per trace.
+        observations: turns per kind of observation; none where a turn is not one block of commands.
+        first_words: the most frequent first words of commands.
+        commands: executed commands.
+        patched: traces with a patch that changes something; `None` where no task is a change of a checkout.
+        submitted_with_patch: of those, the submitted ones.
+        patch_lines: of the traces with a patch.
+        passed: traces judged as passed.
+        graded: traces that could be judged.
+        submitted_at: as `pass_at`, of submission instead of a verdict: upstream's only figure of that kind.
+        pass_at: expected share of tasks with at least one passed trace among k, by k; only where all are graded.
+    """
+
+    rollouts: int
+    tasks: int
+    repos: int
+    languages: dict[str, int]
+    stops: dict[str, int]
+    exit_statuses: dict[str, int]
+    wall_s: float
+    turns: Distribution
+    duration_s: Distribution
+    tool_s: Distribution
+    tokens: dict[str, Distribution]
+    observations: dict[str, int]
+    first_words: tuple[tuple[str, int], ...]
+    commands: int
+    patched: int | None
+    submitted_with_patch: int | None
+    patch_lines: Distribution
+    passed: int
+    graded: int
+    submitted_at: dict[int, float]
+    pass_at: dict[int, float]

@@ -22,7 +22,7 @@ from msgspec import NODEFAULT, UnsetType
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row as release
 from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
-from agenttrace.formats.columns import LONG, Count, Duration, Entry, Int, Known, Machine
+from agenttrace.formats.columns import COMPUTED_FROM, LONG, Count, Duration, Entry, Int, Known, Machine
 from agenttrace.records import Trace, rollout_1_0
 from agenttrace.store.opening import released
 
@@ -111,7 +111,7 @@ def _trace(*, texts: bool) -> Any:  # noqa: ANN401 - a structure
     given: dict[str, Any] = {"timestamp_utc": datetime}
     if not texts:
         given |= {"metadata": Known, "environment": Machine | None, "tool_calls": tuple[_Nothing, ...] | None}
-    return lean(Trace, without=frozenset() if texts else LONG - {"patch"}, given=given)
+    return lean(Trace, without=frozenset() if texts else LONG - COMPUTED_FROM, given=given)
 
 
 def lean(record: type, *, without: frozenset[str], given: dict[str, Any]) -> Any:  # noqa: ANN401 - a structure

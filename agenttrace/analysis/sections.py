@@ -1,30 +1,34 @@
-"""Lays a report out as titled tables of text: the one source of its text and Markdown forms."""
+"""Lays findings out as titled tables of text: the one source of their text and Markdown forms."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from agenttrace.analysis.quantities import amount, estimate, integer, p_value, percent, share
+from agenttrace.analysis.render import UNKNOWN, Section, amount, estimate, integer, part, percent, share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from agenttrace.analysis.findings import Comparison, Cost, Count, Figure, Group, Report
-    from agenttrace.analysis.statistics import Distribution
+    from agenttrace.analysis.diversity import Diversity
+    from agenttrace.analysis.findings import (
+        Comparison,
+        Cost,
+        Count,
+        Distribution,
+        Figure,
+        Group,
+        Report,
+        Row,
+        Statistics,
+    )
 
-NOT_MEASURED = "not measured"
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True):
-    """A title, sentences, and a table; the first column is text, the others are figures."""
-
-    title: str
-    level: int
-    notes: tuple[str, ...] = ()
-    header: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
+_INTERVAL = ("95 % interval", "by")
+_TOKENS = {
+    "generated": "sum of the completions",
+    "conversation": "last prompt and its completion: each token of the conversation once",
+    "prompts billed": "sum of all prompts: the context counts again in every turn; what upstream stores",
+    "prompts evaluated": "of those, what the server did not take from its cache",
+}
 
 
 def sections(report: Report) -> Iterator[Section]:
@@ -33,59 +37,39 @@ def sections(report: Report) -> Iterator[Section]:
     for group in report.groups:
         yield from _group(group)
     for comparison in report.comparisons:
-        yield from _comparison(comparison)
+        yield _comparison(comparison)
 
 
 def _read(report: Report) -> Section:
     notes = ["PARTIAL: some lines could not be read and are in no figure below."] if report.partial else []
-    rows = tuple(
+    rows = [
         (source.file, integer(source.rows), integer(source.bad_lines), "yes" if source.damaged else "no")
         for source in report.sources
-    )
-    return Section(
-        title="What was read",
-        level=1,
-        notes=tuple(notes),
-        header=("file", "traces", "bad lines", "rest unreadable"),
-        rows=rows,
-    )
+    ]
+    return Section("What was read", ("file", "traces", "bad lines", "rest unreadable"), rows, notes, level=1)
 
 
 def _group(group: Group) -> Iterator[Section]:
-    yield Section(title=group.name, level=1, notes=tuple(f"Note: {text}." for text in group.warnings))
-    yield Section(title="Traces and outcomes", level=2, header=("", "value"), rows=tuple(_facts(group)))
+    yield Section(group.name, notes=[f"Note: {text}." for text in group.warnings], level=1)
+    yield Section("Traces and outcomes", ("", "value"), list(_facts(group)))
     yield _counted("How runs ended", group.ended, "end")
     if group.aspects:
-        yield Section(
-            title="Verdicts",
-            level=2,
-            header=("aspect", "passed", "failed", "not gradable"),
-            rows=tuple(
-                (one.aspect, integer(one.passed), integer(one.failed), integer(one.not_gradable))
-                for one in group.aspects
-            ),
-        )
+        verdicts = [(one.aspect, *map(integer, (one.passed, one.failed, one.not_gradable))) for one in group.aspects]
+        yield Section("Verdicts", ("aspect", "passed", "failed", "not gradable"), verdicts)
     yield _time(group)
     yield _figures("Durations", group.durations)
     yield _figures("Tokens", group.tokens)
-    yield Section(
-        title="Rates", level=2, header=("of", "share"), rows=tuple((name, share(one)) for name, one in group.rates)
-    )
+    yield Section("Rates", ("of", "share"), [(name, share(one)) for name, one in group.rates])
     yield _costs("Tools", "tool", group.tools)
-    other = (
-        (f"{integer(group.other_commands)} calls of rarer commands are not listed.",) if group.other_commands else ()
-    )
+    other = [f"{integer(group.other_commands)} calls of rarer commands are not listed."] if group.other_commands else []
     yield _costs("Commands (first word of a bash call)", "command", group.commands, other)
     yield _counted("Exit codes of calls that ran", group.exit_codes, "exit code")
     yield _counted("Status of calls", group.statuses, "status")
-    yield Section(
-        title="What goes together (per trace, 95 % interval)",
-        level=2,
-        header=("figures", "method", "estimate", "n"),
-        rows=tuple(
-            (one.question, one.method, estimate(one.estimate), integer(one.estimate.n)) for one in group.associations
-        ),
-    )
+    together = [
+        (one.question, one.method, estimate(one.estimate), integer(one.estimate.n)) for one in group.associations
+    ]
+    header = ("figures", "method", "estimate", "n")
+    yield Section("What goes together (per trace, 95 % interval)", header, together)
 
 
 def _facts(group: Group) -> Iterator[tuple[str, str]]:
@@ -103,63 +87,42 @@ def _facts(group: Group) -> Iterator[tuple[str, str]]:
 def _time(group: Group) -> Section:
     title, note = "Model time against tool time, as measured", f"{group.timed} of {group.traces} traces have all times."
     if not group.timed:
-        return Section(title=title, level=2, notes=(f"{note} Model time: {NOT_MEASURED}.",))
-    return Section(
-        title=title,
-        level=2,
-        notes=(note,),
-        header=("part", "of all time", "total", "min", "median", "P95", "% min", "% median", "% P95"),
-        rows=tuple(
-            (
-                one.part,
-                percent(one.of_total),
-                *(amount(value, "ms") for value in (one.ms.total, one.ms.min, one.ms.median, one.ms.p95)),
-                *(
-                    percent(None if v is None else v / 100)
-                    for v in (one.percent.min, one.percent.median, one.percent.p95)
-                ),
-            )
-            for one in group.time
-        ),
-    )
+        return Section(title, notes=(f"{note} Model time: {UNKNOWN}.",))
+    rows = [
+        (
+            one.part,
+            percent(one.of_total),
+            *(amount(value, "ms") for value in (one.ms.total, one.ms.min, one.ms.median, one.ms.p95)),
+            *(percent(None if v is None else v / 100) for v in (one.percent.min, one.percent.median, one.percent.p95)),
+        )
+        for one in group.time
+    ]
+    header = ("part", "of all time", "total", "min", "median", "P95", "% min", "% median", "% P95")
+    return Section(title, header, rows, (note,))
 
 
 def _figures(title: str, figures: Iterable[Figure]) -> Section:
-    return Section(
-        title=title,
-        level=2,
-        header=("", "n", NOT_MEASURED, "min", "median", "mean", "P95", "max", "total"),
-        rows=tuple((one.name, *_distribution(one.values, one.unit)) for one in figures),
-    )
+    header = ("", "n", UNKNOWN, "min", "median", "mean", "P95", "max", "total")
+    return Section(title, header, [(one.name, *_distribution(one.values, one.unit)) for one in figures])
 
 
 def _distribution(values: Distribution, unit: str) -> tuple[str, ...]:
-    total = None if unit.endswith("/s") else values.total
     figures = (values.min, values.median, values.mean, values.p95, values.max)
-    return (
-        integer(values.n),
-        integer(values.missing),
-        *(amount(value, unit) for value in figures),
-        "" if unit.endswith("/s") else amount(total, unit),
-    )
+    total = "" if unit.endswith("/s") else amount(values.total, unit)
+    return (integer(values.n), integer(values.missing), *(amount(value, unit) for value in figures), total)
 
 
 def _counted(title: str, counts: tuple[Count, ...], name: str) -> Section:
-    rows = tuple((one.name or "(not recorded)", integer(one.count), percent(one.share)) for one in counts)
-    return Section(title=title, level=2, header=(name, "count", "share"), rows=rows)
+    rows = [(one.name or "(not recorded)", integer(one.count), percent(one.share)) for one in counts]
+    return Section(title, (name, "count", "share"), rows)
 
 
-def _costs(title: str, name: str, costs: tuple[Cost, ...], notes: tuple[str, ...] = ()) -> Section:
-    return Section(
-        title=title,
-        level=2,
-        notes=notes,
-        header=(
-            name, "calls", "ran", "exit ≠ 0", "time median", "P95", "n measured", "CPU median", "P95", "CPU total",
-            "peak median", "P95", "read", "written",
-        ),
-        rows=tuple(_cost(one) for one in costs),
+def _costs(title: str, name: str, costs: tuple[Cost, ...], notes: Sequence[str] = ()) -> Section:
+    header = (
+        name, "calls", "ran", "exit ≠ 0", "time median", "P95", "n measured", "CPU median", "P95", "CPU total",
+        "peak median", "P95", "read", "written",
     )  # fmt: skip
+    return Section(title, header, list(map(_cost, costs)), notes)
 
 
 def _cost(one: Cost) -> tuple[str, ...]:
@@ -183,54 +146,102 @@ def _cost(one: Cost) -> tuple[str, ...]:
     )
 
 
-def _comparison(one: Comparison) -> Iterator[Section]:
-    rows = [
-        ("tasks in both", integer(one.shared)),
-        ("of them with a verdict in both", integer(one.graded)),
-        ("solve rate A", percent(one.rate_a)),
-        ("solve rate B", percent(one.rate_b)),
-        ("B minus A", estimate(one.rate_difference, scale=100, unit=" points")),
+def _comparison(one: Comparison) -> Section:
+    rows = [("tasks in both", *[integer(one.shared)] * 2, "", "", ""), *map(_compared, one.rows)]
+    notes = [f"Note: {text}." for text in one.notes]
+    title = f"B = {one.b} against A = {one.a}, same tasks"
+    return Section(title, ("", "A", "B", "B minus A", *_INTERVAL), rows, notes, level=1)
+
+
+def statistics_sections(found: Statistics, diversity: Diversity | None = None) -> Iterator[Section]:
+    """Yield the tables of a run's figures; one without rows is left out."""
+    n, turns = found.rollouts, sum(found.observations.values())
+    languages = ", ".join(f"{name} {count}" for name, count in found.languages.items())
+    where = f" in {found.repos} repositories ({languages or 'no language'})" if found.repos else ""
+    took = f"{found.wall_s / 3600:.2f} hours from the start of the first to the end of the last"
+    yield Section(notes=(f"{n} rollouts of {found.tasks} tasks{where}, {took}",))
+    spreads = {
+        "turns": found.turns, "seconds": found.duration_s, "seconds in tools": found.tool_s,
+        "lines of a patch": None if found.patched is None else found.patch_lines,
+    }  # fmt: skip
+    ended = found.stops | {f"published as {name}": count for name, count in found.exit_statuses.items()}
+    observed = {name.replace("_", " "): count for name, count in found.observations.items()}
+    tables = {
+        ("ended", "rollouts"): _parts(ended, n),
+        ("per rollout", "mean, median, least to most"): [(name, _spread(one)) for name, one in spreads.items() if one],
+        ("tokens", "total, mean, median"): [(name, _token_counts(one)) for name, one in found.tokens.items()],
+        ("observation", "turns"): _parts(observed, turns),
+        ("first word", "commands"): _parts(dict(found.first_words), found.commands),
+        ("result", "rollouts"): _results(found),
+        ("diversity", "of their commands"): _diversity(diversity) if diversity else [],
+    }
+    for header, rows in tables.items():
+        notes = [f"{name}: {text}." for name, text in _TOKENS.items()] if header[0] == "tokens" else ()
+        if rows:
+            yield Section(header=header, rows=rows, notes=notes)
+
+
+def _parts(counts: dict[str, int], whole: int) -> list[tuple[str, str]]:
+    return [(name, part(count, whole)) for name, count in counts.items()]
+
+
+def _spread(one: Distribution) -> str:
+    return f"{one.mean:.2f}, {one.median:.2f}, {one.min:.2f} to {one.max:.2f}" if one.n else "not known"
+
+
+def _token_counts(one: Distribution) -> str:
+    of = f", of the {one.n} rollouts that report it" if one.missing else ""
+    return f"{one.total:,.0f}, {one.mean:,.0f}, {one.median:,.0f}{of}" if one.n else "not reported"
+
+
+def _results(found: Statistics) -> list[tuple[str, str]]:
+    patches = {"with a patch": found.patched, "submitted with a patch": found.submitted_with_patch}
+    rows = _parts({name: count for name, count in patches.items() if count is not None}, found.rollouts)
+    rows += [
+        ("judged", part(found.graded, found.rollouts)),
+        ("passed, of those judged", part(found.passed, found.graded) if found.graded else "none judged"),
     ]
-    if one.both is not None:
-        rows += [
-            ("solved by both", integer(one.both)),
-            ("by A alone", integer(one.only_a)),
-            ("by B alone", integer(one.only_b)),
-            ("by neither", integer(one.neither)),
-            ("McNemar, exact: p", p_value(one.p)),
-            (
-                "odds ratio (B alone / A alone)",
-                amount(one.odds_ratio, "") if one.only_a else "not defined: A alone is 0",
-            ),
-        ]
-    yield Section(
-        title=f"B = {one.b} against A = {one.a}, same tasks",
-        level=1,
-        notes=tuple(f"Note: {text}." for text in one.notes),
-        header=("", "value"),
-        rows=tuple(rows),
-    )
-    if one.shared:
-        yield _paired(one)
+    rows += [(f"submitted at least once in {k}", percent(value)) for k, value in found.submitted_at.items()]
+    return rows + [(f"pass@{k}", percent(value)) for k, value in found.pass_at.items()]
 
 
-def _paired(one: Comparison) -> Section:
-    return Section(
-        title="Paired figures (median of the differences, 95 % bootstrap interval; Wilcoxon signed-rank; Holm)",
-        level=2,
-        notes=tuple(f"{figure.figure}: {figure.note}." for figure in one.figures if figure.note),
-        header=("figure", "n", "median A", "median B", "B minus A", "effect", "p", "p (Holm)"),
-        rows=tuple(
-            (
-                f"{figure.figure} ({figure.unit})",
-                integer(figure.n),
-                amount(figure.median_a, ""),
-                amount(figure.median_b, ""),
-                estimate(figure.difference) if figure.n else NOT_MEASURED,
-                amount(figure.effect, "signed"),
-                p_value(figure.p),
-                p_value(figure.p_holm),
-            )
-            for figure in one.figures
-        ),
-    )
+def _diversity(found: Diversity) -> list[tuple[str, str]]:
+    n, orders, alike = found.rollouts, found.upstream_shuffled, found.upstream_mean_similarity
+    unique, within = found.upstream_unique, found.within_mean_similarity
+    rows = {
+        "unique at 0.5, upstream's greedy metric": "not computed (--upstream)" if unique is None else part(unique, n),
+        "the same in five other orders of the list": orders and f"{orders[0]} to {orders[1]}",
+        "mean similarity of all pairs, as upstream": None if alike is None else f"{alike:.3f}",
+        "near-duplicate components, whole corpus": part(found.corpus_components, n),
+        "near-duplicate components, within tasks": part(found.within_components, n),
+        "mean exact similarity within a task": None if within is None else f"{within:.3f}",
+        "pairs it is the mean of": None if within is None else integer(found.sampled_pairs),
+        "similar pairs among them that were found": found.sampled_similar
+        and part(found.sampled_found, found.sampled_similar),
+        "members of buckets too large for all of their pairs": found.capped and integer(found.capped),
+    }
+    return [(name, value) for name, value in rows.items() if isinstance(value, str)]
+
+
+def compared_section(names: tuple[str, str], sizes: tuple[int, int], rows: Iterable[Row]) -> Section:
+    """Return the table of two runs."""
+    rollouts = ("rollouts", *map(integer, sizes), f"{sizes[1] - sizes[0]:+}", "", "")
+    return Section(header=("", *names, "difference", *_INTERVAL), rows=(rollouts, *map(_compared, rows)))
+
+
+def _compared(row: Row) -> tuple[str, ...]:
+    interval = "" if row.low is None else f"{_signed(row, row.low)} to {_signed(row, row.high)}"
+    figures = (_either(row, row.one), _either(row, row.other), _signed(row, row.difference))
+    return (row.name, *figures, interval, row.method)
+
+
+def _either(row: Row, value: float | None) -> str:
+    if value is None:
+        return "not known"
+    return percent(value) if row.percent else f"{value:,.2f}"
+
+
+def _signed(row: Row, value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:+.1f}" if row.percent else f"{value:+,.2f}"

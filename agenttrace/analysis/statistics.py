@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
+
+from agenttrace.analysis.findings import Distribution, Estimate, Share
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -20,48 +21,8 @@ Z95 = 1.959963984540054
 """0.975 quantile of the normal distribution: 95 % intervals."""
 SMALLEST_N = 10
 """Fewer pairs give no interval."""
-RESAMPLES = 4_000
-_SEED = 20260928
 _TASK_DRAWS = 2_000
 _BLOCK = 1 << 22
-
-
-class Distribution(msgspec.Struct, frozen=True, kw_only=True):
-    """A figure over many cases. Quantiles interpolate linearly (type 7 of Hyndman and Fan, 1996).
-
-    Attributes:
-        n: cases with a value.
-        missing: cases without one (not measured); they are in no other figure.
-    """
-
-    n: int
-    missing: int
-    total: float | None = None
-    min: float | None = None
-    median: float | None = None
-    mean: float | None = None
-    p95: float | None = None
-    max: float | None = None
-
-
-class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a whole with Wilson's 95 % interval (1927); all `None` but the counts when the whole is empty."""
-
-    count: int
-    n: int
-    share: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-class Estimate(msgspec.Struct, frozen=True, kw_only=True):
-    """An estimate with its 95 % interval; `note` says why there is none, or what to beware of."""
-
-    n: int
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    note: str | None = None
 
 
 def floats(values: Iterable[Any]) -> Floats:
@@ -75,21 +36,8 @@ def floats(values: Iterable[Any]) -> Floats:
 def distribution(values: Iterable[Any]) -> Distribution:
     """Return the distribution of the values that are known."""
     given = floats(values)
-    known = given[~np.isnan(given)]
-    missing = int(given.size - known.size)
-    if not known.size:
-        return Distribution(n=0, missing=missing)
-    median, p95 = (float(q) for q in np.quantile(known, [0.5, 0.95]))
-    return Distribution(
-        n=int(known.size),
-        missing=missing,
-        total=float(known.sum()),
-        min=float(known.min()),
-        median=median,
-        mean=float(known.mean()),
-        p95=p95,
-        max=float(known.max()),
-    )
+    known = np.sort(given[~np.isnan(given)])
+    return Distribution.of(known, total=known.sum(), missing=given.size - known.size)
 
 
 def share(count: int, n: int) -> Share:
@@ -168,19 +116,6 @@ def superiority(values: Iterable[Any], solved: Iterable[Any]) -> Estimate:
     return Estimate(n=n + m, value=delta, low=max(-1.0, delta - half), high=min(1.0, delta + half), note=note)
 
 
-def bootstrap(values: Floats, *, median: bool = False) -> Estimate:
-    """Return the mean (or median) with the percentile interval of 4,000 resamples of whole cases, from a fixed seed."""
-    n = int(values.size)
-    if n == 0:
-        return Estimate(n=0, note="no cases")
-    middle = np.median if median else np.mean
-    value = float(middle(values))
-    if n < SMALLEST_N:
-        return Estimate(n=n, value=value, note=f"too few for an interval: {n} cases, {SMALLEST_N} needed")
-    low, high = _percentiles((values,), middle, draws=RESAMPLES, seed=_SEED)
-    return Estimate(n=n, value=value, low=low, high=high)
-
-
 def bootstrap_difference(one: Sums, other: Sums, *, seed: int = 0) -> tuple[float, float] | None:
     """Return the 95 % interval of the second mean minus the first, whole tasks drawn with replacement.
 
@@ -192,6 +127,8 @@ def bootstrap_difference(one: Sums, other: Sums, *, seed: int = 0) -> tuple[floa
         other: the same of the second.
         seed: of the draws.
     """
+    from scipy.stats import bootstrap  # noqa: PLC0415 - slow to import
+
     first, second = (np.array([sums[task] for task in sorted(sums)], dtype=np.float64) for sums in (one, other))
     if min(len(first), len(second)) < 2:  # noqa: PLR2004 - see above
         return None
@@ -201,23 +138,17 @@ def bootstrap_difference(one: Sums, other: Sums, *, seed: int = 0) -> tuple[floa
         return _means(second, places if others is None else others) - _means(first, places)
 
     drawn = (np.arange(len(first)),) if one.keys() == other.keys() else (np.arange(len(first)), np.arange(len(second)))
-    return _percentiles(drawn, difference, draws=_TASK_DRAWS, seed=seed)
+    batch = max(1, _BLOCK // max(len(first), len(second)))
+    found = bootstrap(
+        drawn, difference, n_resamples=_TASK_DRAWS, batch=batch, vectorized=True, method="percentile", rng=seed
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def _means(cells: Floats, drawn: NDArray[np.intp]) -> Floats:
     sums = cells[drawn].sum(axis=-2)
     found: Floats = sums[..., 0] / sums[..., 1]
     return found
-
-
-def _percentiles(samples: tuple[Any, ...], statistic: Any, *, draws: int, seed: int) -> tuple[float, float]:  # noqa: ANN401 - scipy's own freedom
-    from scipy.stats import bootstrap as resampled  # noqa: PLC0415 - slow to import
-
-    batch = max(1, _BLOCK // max(len(sample) for sample in samples))
-    found = resampled(
-        samples, statistic, n_resamples=draws, batch=batch, vectorized=True, method="percentile", rng=seed
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
 def mean(sums: Sums) -> float:
@@ -253,14 +184,3 @@ def mcnemar_p(only_a: int, only_b: int) -> float:
     from scipy.stats import binomtest  # noqa: PLC0415 - slow to import
 
     return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
-
-
-def holm(p_values: list[float | None]) -> list[float | None]:
-    """Return p values adjusted for their number (Holm, 1979), in the given order; `None` is no test."""
-    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
-    found: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for position, (p, index) in enumerate(known):
-        largest = max(largest, min(1.0, p * (len(known) - position)))
-        found[index] = largest
-    return found

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 
-from agenttrace.analysis.compare import compare
-from agenttrace.analysis.costs import MOST, costs, executed, exit_codes
-from agenttrace.analysis.findings import Aspect, Association, Count, Figure, Group, Report, TimePart
+from agenttrace.analysis.compare import compare_groups
+from agenttrace.analysis.findings import Aspect, Association, Cost, Count, Figure, Group, Report, TimePart
 from agenttrace.analysis.rows import RELEASED_METHOD
 from agenttrace.analysis.statistics import distribution, share, spearman, superiority
 from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
@@ -22,11 +21,16 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from agenttrace.analysis.statistics import Share
+    from agenttrace.analysis.findings import Share
     from agenttrace.analysis.tables import Tables
 
 By = Literal["file", "model", "dataset", "run_id"]
 UNKNOWN = "(not recorded)"
+MEASURED = ("c-helper", "python-helper")
+"""Methods whose figures belong to one call. Those of AgentTrace 0.3.0 do not: its peak memory is that of the whole
+life of the collector, its CPU time includes the collector's, its I/O counts blocks."""
+MOST = 20
+"""Commands that a report lists."""
 
 
 def report(tables: Tables, by: By = "file") -> Report:
@@ -34,34 +38,29 @@ def report(tables: Tables, by: By = "file") -> Report:
 
     Seconds for a few thousand traces; nothing is random but resampling, whose seed is fixed.
     """
-    names = tables.runs[by].astype("object").fillna(UNKNOWN)
-    order = list(dict.fromkeys(names))
-    parts = {name: _of(tables, tables.runs[names == name]) for name in order}
+    parts = grouped(tables, by)
+    names = list(parts)
     return Report(
         by=by,
         partial=tables.partial,
         sources=tuple(tables.sources),
-        groups=tuple(_group(str(name), *part) for name, part in parts.items()),
-        comparisons=tuple(
-            compare(str(order[0]), with_totals(parts[order[0]][0]), str(name), with_totals(parts[name][0]))
-            for name in order[1:]
-        ),
+        groups=tuple(_group(name, *part) for name, part in parts.items()),
+        comparisons=tuple(compare_groups(names[0], parts[names[0]][0], name, parts[name][0]) for name in names[1:]),
     )
 
 
-Part = tuple["pd.DataFrame", "pd.DataFrame", "pd.DataFrame"]
+def grouped(tables: Tables, by: By) -> dict[str, tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
+    """Return runs (with totals), steps and spans of each group, in the order of first appearance."""
+    names = tables.runs[by].astype("object").fillna(UNKNOWN).astype(str)
+    found = {}
+    for name in dict.fromkeys(names):
+        runs = _with_totals(tables.runs[names == name])
+        steps, spans = (table[table["run"].isin(runs["run"])] for table in (tables.steps, tables.spans))
+        found[name] = (runs, steps, spans)
+    return found
 
 
-def _of(tables: Tables, runs: pd.DataFrame) -> Part:
-    keys = runs["run"]
-    return (
-        runs,
-        tables.steps[tables.steps["run"].isin(keys)],
-        tables.spans[tables.spans["run"].isin(keys)],
-    )
-
-
-def with_totals(runs: pd.DataFrame) -> pd.DataFrame:
+def _with_totals(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the runs with `tokens` (in and out, unknown if one is) and `solved` unknown where the machine failed."""
     failed = runs["ended"].isin(INFRASTRUCTURE_ENDS)
     return runs.assign(
@@ -70,9 +69,8 @@ def with_totals(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _group(name: str, runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> Group:
-    runs = with_totals(runs)
     graded = runs["solved"].dropna()
-    timed = _timed(runs)
+    measured = timed(runs)
     commands = costs(spans, "command")
     return Group(
         name=name,
@@ -89,8 +87,8 @@ def _group(name: str, runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFra
         tokens_per_solved=_per_solved(runs),
         ended=_counts(runs["ended"]),
         aspects=_aspects(runs["verdicts_json"]),
-        timed=len(timed),
-        time=_time(timed),
+        timed=len(measured),
+        time=_time(measured),
         durations=_durations(runs, steps, spans),
         tokens=_tokens(runs, steps),
         rates=_rates(runs, steps, spans),
@@ -138,7 +136,7 @@ def _aspects(verdicts: pd.Series) -> tuple[Aspect, ...]:
     )
 
 
-def _timed(runs: pd.DataFrame) -> pd.DataFrame:
+def timed(runs: pd.DataFrame) -> pd.DataFrame:
     """Traces with a duration for every step and span: only they can be split by measurement."""
     return runs[runs["llm_ms"].notna() & runs["tool_ms"].notna() & (runs["total_duration_ms"] > 0)]
 
@@ -261,8 +259,50 @@ def _warnings(runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> t
     lost = int((spans["method"] == "not-measured").sum())
     if lost:
         found.append(f"{lost} of {len(spans)} calls were not measured: their worker was lost")
-    over = _timed(runs)
+    over = timed(runs)
     beyond = int(np.sum((over["llm_ms"] + over["tool_ms"]) > over["total_duration_ms"]))
     if beyond:
         found.append(f"in {beyond} traces model and tool time are more than the whole: calls ran at the same time")
     return tuple(found)
+
+
+def executed(spans: pd.DataFrame) -> pd.Series[bool]:
+    """Return which calls ran: not refused, not `final_answer`, whatever became of them."""
+    known = spans["status"].notna()
+    ran = (spans["status"] != "not_executed") & (spans["method"] != "no-process")
+    released = (spans["tool_name"] != "final_answer") & (spans["exit_code"].fillna(0) != -1)
+    return ran.where(known, released).astype(bool)
+
+
+def exit_codes(spans: pd.DataFrame) -> pd.Series[int]:
+    """Return the exit codes of calls that ran, unknown where the worker was lost under the call."""
+    ran = spans[executed(spans)]
+    return ran["exit_code"].mask((ran["status"] == "lost").fillna(value=False).astype(bool))
+
+
+def costs(spans: pd.DataFrame, column: str) -> tuple[Cost, ...]:
+    """Return the cost of each value of a column, most calls first, then by name."""
+    found = [_cost(str(name), part) for name, part in spans.groupby(column, observed=True)]
+    return tuple(sorted(found, key=lambda cost: (-cost.calls, cost.name)))
+
+
+def _cost(name: str, spans: pd.DataFrame) -> Cost:
+    ran = spans[executed(spans)]
+    own = ran.assign(
+        **{
+            column: ran[column].where(ran["method"].isin(MEASURED))
+            for column in ("cpu_ms", "max_rss_bytes", "read_bytes", "write_bytes")
+        }
+    )
+    codes = exit_codes(spans).dropna()
+    return Cost(
+        name=name,
+        calls=len(spans),
+        executed=len(ran),
+        failed=share(int((codes != 0).sum()), len(codes)),
+        duration_ms=distribution(ran["duration_ms"]),
+        cpu_ms=distribution(own["cpu_ms"]),
+        peak_bytes=distribution(own["max_rss_bytes"]),
+        read_bytes=distribution(own["read_bytes"]),
+        write_bytes=distribution(own["write_bytes"]),
+    )

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.analysis.sources import Source
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.formats.columns import TABLES, schema, tables
 from agenttrace.formats.tables import write_batches
@@ -33,6 +32,52 @@ if TYPE_CHECKING:
 
 _BATCH_ROWS = 2_000
 _BATCH_BYTES = 64 << 20
+KEPT_PROBLEMS = 1_000
+"""Problems that a `Source` keeps; every one is counted and handed to `on_problem`."""
+
+
+class Source(msgspec.Struct):
+    """What became of one file.
+
+    Attributes:
+        file: its path as given.
+        rows: traces read.
+        bad_lines: lines that are not in the result.
+        damaged: the rest of the file could not be read, so how many traces are missing is not known.
+        problems: the first of them (`KEPT_PROBLEMS`).
+    """
+
+    file: str
+    rows: int = 0
+    bad_lines: int = 0
+    damaged: bool = False
+    problems: list[Problem] = []
+
+    @property
+    def partial(self) -> bool:
+        """Whether something of the file is not in the result."""
+        return self.damaged or self.bad_lines > 0
+
+    @property
+    def missing(self) -> str | None:
+        """What is not in the result, in words."""
+        lines = [f"{self.bad_lines} line{'s' if self.bad_lines > 1 else ''}"] if self.bad_lines else []
+        return " and ".join([*lines, *(["the rest"] if self.damaged else [])]) or None
+
+    def noting(self, on_problem: Callable[[Problem], object] | None) -> Callable[[Problem], None]:
+        """Return a function that counts a problem and hands it on."""
+
+        def note(problem: Problem) -> None:
+            if problem.line is None:
+                self.damaged = True
+            else:
+                self.bad_lines += 1
+            if len(self.problems) < KEPT_PROBLEMS:
+                self.problems.append(problem)
+            if on_problem is not None:
+                on_problem(problem)
+
+        return note
 
 
 class Tables(msgspec.Struct):
@@ -104,12 +149,7 @@ class Reading:
         for path in self._paths:
             source = Source(file=str(path), problems=[])
             self.sources.append(source)
-
-            def note(problem: Problem, source: Source = source) -> None:
-                source.note(problem)
-                if self._on_problem is not None:
-                    self._on_problem(problem)
-
+            note = source.noting(self._on_problem)
             for number, line in whole_lines(path, note):
                 try:
                     one = entry(run, source.file, number, line, texts=self._texts)

@@ -37,10 +37,13 @@ TABLES = ("runs", "steps", "spans")
 LONG = frozenset(
     {
         "metadata", "environment", "type", "model_output", "reasoning_content", "tool_calls", "answered", "tool_output",
-        "text", "encoding", "leftover_names", "detail", "changes", "patch", "patch_note",
+        "text", "encoding", "leftover_names", "detail", "changes", "patch", "patch_note", "blocks", "bytes_kept",
+        "counted_tokens", "cut_chars",
     }
 )  # fmt: skip
 """Fields that the frames of an analysis leave out: texts, and what no figure is made of."""
+COMPUTED_FROM = frozenset({"patch", "blocks", "bytes_kept"})
+"""Of these, what other columns are computed from."""
 _LEADING = {
     "runs": {"run": "int64", "file": "string", "line": "int64"},
     "steps": {"run": "int64", "trace_id": "string"},
@@ -210,11 +213,22 @@ def table(name: str, batch: Sequence[Entry], *, texts: bool = True) -> pa.Table:
         raise DataError(f"{name}: a value does not fit its column: {error}") from error
 
 
+def run_columns(batch: Sequence[Entry]) -> dict[str, Any]:
+    """Return the columns of the runs table as lists, without texts and without Arrow.
+
+    Raises:
+        DataError: a time is none.
+    """
+    return _runs(batch, texts=False)
+
+
 def _array(values: Any, kind: pa.DataType) -> pa.Array:  # noqa: ANN401 - a list, or an array
     import pyarrow as pa  # noqa: PLC0415
 
     if isinstance(values, pa.Array):
         return values
+    if len(values) and values[0] is None and values.count(None) == len(values):
+        return pa.nulls(len(values), kind)
     if pa.types.is_dictionary(kind):
         return pa.array(values, type=kind.value_type).dictionary_encode()
     return pa.array(values, type=kind)
@@ -323,15 +337,10 @@ def _runs(batch: Sequence[Entry], *, texts: bool) -> dict[str, Any]:
         "span_count": [len(trace.spans) for trace in traces],
         "input_tokens": [total(trace.llm_steps, _INPUT) for trace in traces],
         "output_tokens": [total(trace.llm_steps, _OUTPUT) for trace in traces],
-        "evaluated_tokens": [_evaluated(trace.llm_steps) for trace in traces],
+        "evaluated_tokens": [total(trace.llm_steps, _EVALUATED) for trace in traces],
         "conversation_tokens": [_conversation(trace.llm_steps) for trace in traces],
         **_turns(traces),
     }
-
-
-def _evaluated(steps: Sequence[Any]) -> int | None:
-    timings = [step.timings for step in steps]
-    return None if None in timings else total(timings, _EVALUATED)
 
 
 def _conversation(steps: Sequence[Any]) -> int | None:
@@ -353,14 +362,16 @@ def _turns(traces: Sequence[Any]) -> dict[str, list[Any]]:
     }
 
 
-_DURATION, _EVALUATED = attrgetter("duration_ms"), attrgetter("prompt_n")
+_DURATION, _EVALUATED = attrgetter("duration_ms"), attrgetter("timings.prompt_n")
 _INPUT, _OUTPUT = attrgetter("input_tokens"), attrgetter("output_tokens")
 
 
 def total(parts: Iterable[Any], figure: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - a number or None
     """Return the sum of a figure, or `None` when one of the parts has none: a part of a total is no total."""
-    values = list(map(figure, parts))
-    return None if None in values else sum(values)
+    try:
+        return sum(map(figure, parts))
+    except (TypeError, AttributeError):  # of `None`, or of what is not there
+        return None
 
 
 def _owners(batch: Sequence[Entry], field: str) -> dict[str, Any]:

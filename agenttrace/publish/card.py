@@ -15,7 +15,7 @@ from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec, Re
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agenttrace.analysis.rollouts.statistics import Statistics
+    from agenttrace.analysis.findings import Statistics
     from agenttrace.formats import Sourced
     from agenttrace.records import RunSpec
 
@@ -102,7 +102,7 @@ class Contents:
     """
 
     def __init__(self, title: str, licence: str, *, release: bool = False, searched: bool = True) -> None:
-        from agenttrace.analysis.rollouts.statistics import Tally  # noqa: PLC0415 - it needs this module
+        from agenttrace.analysis.runs import Tally  # noqa: PLC0415 - it needs this module
 
         self.title, self.licence, self.release, self.searched = title, licence, release, searched
         self.records = self.demo = 0
@@ -298,9 +298,10 @@ def _model(spec: RunSpec) -> str:
 def _statistics(found: Statistics | None) -> list[str]:
     if found is None:
         return []
-    from agenttrace.analysis.rollouts.render import statistics_text  # noqa: PLC0415 - as above
+    from agenttrace.analysis.render import as_markdown  # noqa: PLC0415 - as above
+    from agenttrace.analysis.sections import statistics_sections  # noqa: PLC0415
 
-    return ["## Statistics", "", statistics_text(found).rstrip(), ""]
+    return ["## Statistics", "", as_markdown(statistics_sections(found)), ""]
 
 
 def _files(contents: Contents, *, records: bool) -> list[str]:

@@ -1,7 +1,7 @@
 """The report: record files as one page for a browser, without network, frameworks or a build step.
 
 `view` is what the page shows of a record, `sources` reads records into it, `index` and `pack` make the page's data of
-it, `assemble` puts the files in `page/` together, `write` writes everything.
+it, `write` puts it and the files in `page/` together.
 """
 
 from __future__ import annotations

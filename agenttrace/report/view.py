@@ -6,15 +6,17 @@ milliseconds since the start of the run on one axis, sizes are bytes, and `None`
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
 from agenttrace.records import Record
+from agenttrace.show import attempt_name, by_call
 
 if TYPE_CHECKING:
-    from agenttrace.records import LLMStep, Outcome, Output, Span, Telemetry, ToolCall, Trace
+    from collections import deque
+
+    from agenttrace.records import LLMStep, Outcome, Output, Span, Telemetry, ToolCall, Trace, Verdict
 
 SNIPPET_CHARS = 160
 _NS_PER_MS = 1e6
@@ -88,15 +90,6 @@ class StepView(Record, frozen=True, kw_only=True):
     told: str | None = None
 
 
-class VerdictView(Record, frozen=True, kw_only=True):
-    """One judged aspect."""
-
-    aspect: str
-    verdict: str
-    method: str
-    reason: str | None = None
-
-
 class TraceView(Record, frozen=True, kw_only=True):
     """One trace as the page shows it.
 
@@ -130,7 +123,7 @@ class TraceView(Record, frozen=True, kw_only=True):
     patch: str | None = None
     patch_note: str | None = None
     solved: bool | None = None
-    verdicts: list[VerdictView]
+    verdicts: tuple[Verdict, ...]
     facts: dict[str, Any]
 
     @property
@@ -144,7 +137,7 @@ def trace_view(trace: Trace) -> TraceView:
     meta, outcome = trace.metadata, trace.outcome
     starts = [*(step.start_ns for step in trace.llm_steps), *(span.start_ns for span in trace.spans)]
     origin = min((start for start in starts if start is not None), default=0)
-    spans = _by_call(trace.spans)
+    spans = by_call(trace.spans)
     steps = [_step(step, spans, origin) for step in trace.llm_steps]
     left = {id(span) for spans_of_call in spans.values() for span in spans_of_call}
     return TraceView(
@@ -155,7 +148,7 @@ def trace_view(trace: Trace) -> TraceView:
         model=trace.model,
         dataset=_text(meta.get("dataset_name")),
         task=_text(meta.get("task_id")),
-        name=_name(meta),
+        name=attempt_name(meta),
         run=_text(meta.get("run_id")),
         ms=trace.total_duration_ms,
         prepare_ms=_known(trace.prepare_ms),
@@ -168,9 +161,7 @@ def trace_view(trace: Trace) -> TraceView:
         patch=_known(outcome.patch),
         patch_note=_known(outcome.patch_note),
         solved=outcome.solved,
-        verdicts=[
-            VerdictView(aspect=v.aspect, verdict=v.verdict, method=v.method, reason=v.reason) for v in outcome.verdicts
-        ],
+        verdicts=outcome.verdicts,
         facts={
             "repository": {name: meta[name] for name in _REPOSITORY if name in meta} if "repo" in meta else {},
             "metadata": meta,
@@ -197,23 +188,10 @@ def _known(value: _Value | msgspec.UnsetType | None) -> _Value | None:
     return None if value is msgspec.UNSET else value
 
 
-def _name(meta: dict[str, Any]) -> str:
-    name, index = _text(meta.get("task_name")), meta.get("rollout_index")
-    return f"rollout {index}" if name and name == _text(meta.get("task_id")) and index is not None else name
-
-
 def _answer(outcome: Outcome) -> str | None:
     """Return the answer; what an agent submitted beside a patch is nothing new when it is that patch, or nothing."""
     beside_patch = outcome.patch is not msgspec.UNSET
     return None if beside_patch and outcome.final_answer in {"", outcome.patch} else outcome.final_answer
-
-
-def _by_call(spans: tuple[Span, ...]) -> dict[str | None, deque[Span]]:
-    """Return the spans of each call id, in order; nothing keeps a foreign record from giving one id twice."""
-    found: dict[str | None, deque[Span]] = {}
-    for span in spans:
-        found.setdefault(span.call_id, deque()).append(span)
-    return found
 
 
 def _step(step: LLMStep, spans: dict[str | None, deque[Span]], origin: int) -> StepView:

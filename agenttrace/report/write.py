@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
-import re
 from contextlib import ExitStack
+from html import escape
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.analysis.sources import Source
+from agenttrace.analysis.tables import Source
 from agenttrace.errors import StorageError, UsageError
 from agenttrace.records import Record
-from agenttrace.report.assemble import page
 from agenttrace.report.index import FIELDS, IndexRow, index_row
-from agenttrace.report.pack import Packer, packed
+from agenttrace.report.pack import Chunks, Packer, packed
 from agenttrace.report.sources import read_run, read_views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
-    from typing import Self
 
     from agenttrace.store.read import Problem
 
 PAGE_BYTES = 28_000_000
 """Packed data that a page holds itself; what is larger goes to data files."""
-SIDECAR_BYTES = 4_000_000
-"""Size after which a data file is full."""
-_SIDECAR = re.compile(r"\d{3,}\.js")
-_CALL = b"agenttraceReport("
+STYLES = ("page.css", "list.css", "trace.css")
+SCRIPTS = (
+    "dom.js",
+    "text.js",
+    "format.js",
+    "data.js",
+    "route.js",
+    "filter.js",
+    "search.js",
+    "list.js",
+    "timeline.js",
+    "trace.js",
+    "difference.js",
+    "compare.js",
+    "keys.js",
+    "main.js",
+)
+"""In the order in which they are joined: they share one scope, as if they were one file."""
+DATA_POLICY = "agenttrace-data"
+"""The one Trusted Types policy, which makes nothing but addresses of the report's own data files."""
 
 
 class Written(Record, frozen=True, kw_only=True):
@@ -72,7 +88,7 @@ def write_report(
     _check(records, output)
     try:
         with ExitStack() as stack:
-            chunks = stack.enter_context(_Chunks(output, page_bytes))
+            chunks = stack.enter_context(Chunks(output, page_bytes))
             sources = [Source(file=str(path), problems=[]) for path in records]
             rows = _fill(records, chunks, sources, on_problem)
             if not rows:
@@ -95,20 +111,14 @@ def _check(records: Sequence[Path], output: Path) -> None:
 
 def _fill(
     records: Sequence[Path],
-    chunks: _Chunks,
+    chunks: Chunks,
     sources: Sequence[Source],
     on_problem: Callable[[Problem], object] | None,
 ) -> list[IndexRow]:
     rows = []
     with Packer() as packer:
         for number, (path, source) in enumerate(zip(records, sources, strict=True)):
-
-            def note(problem: Problem, source: Source = source) -> None:
-                source.note(problem)
-                if on_problem is not None:
-                    on_problem(problem)
-
-            for view in read_views(path, on_problem and note):
+            for view in read_views(path, on_problem and source.noting(on_problem)):
                 source.rows += 1
                 rows.append(index_row(view, file=number, chunk=packer.chunk, place=packer.place))
                 packer.add(view)
@@ -122,7 +132,7 @@ def _finish(
     output: Path,
     title: str,
     rows: list[IndexRow],
-    chunks: _Chunks,
+    chunks: Chunks,
     sources: list[Source],
 ) -> Written:
     sidecars = chunks.finish()
@@ -163,91 +173,46 @@ def _block(name: str, data: bytes) -> bytes:
     return b'<script type="text/plain" id="%s">%s</script>\n' % (name.encode(), data)
 
 
-class _Chunks:
-    """Packed chunks, held in memory as long as a page can hold them, then in data files; use it as a context.
+def page(*, title: str, sidecars: bool) -> tuple[str, str, str]:
+    """Return the page in three parts: before the index, between index and chunks, and after the chunks.
 
-    A data file is a script that hands its chunks over: a page that was opened from a disk may load scripts, and
-    nothing else. Until `publish` the files have other names; leaving the context removes what was not published.
+    The script stands before the chunks, so that the list is on the screen while they are still being read.
+
+    Args:
+        title: shown in the tab and at the top; any text.
+        sidecars: the page's script may load data files.
     """
-
-    def __init__(self, output: Path, limit: int) -> None:
-        self.folder = output.with_name(f"{output.stem}.data")
-        self.held: list[bytes] = []
-        self.written = 0
-        self._limit = limit
-        self._size = 0
-        self._count = 0
-        self._files: list[dict[str, Any]] = []
-        self._over = False
-
-    def extend(self, chunks: Iterable[bytes]) -> None:
-        for chunk in chunks:
-            self.held.append(chunk)
-            self._size += len(chunk)
-            self._over = self._over or self._size > self._limit
-            if self._over and self._size > SIDECAR_BYTES:
-                self._flush()
-
-    def finish(self) -> list[dict[str, Any]]:
-        """Return the data files (first chunk, digest); empty when the page holds everything."""
-        if self._over and self.held:
-            self._flush()
-        return self._files
-
-    def _flush(self) -> None:
-        """Write what is held; at the first time that is more than one file's worth."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part: list[bytes] = []
-        size = 0
-        for chunk in self.held:
-            part.append(chunk)
-            size += len(chunk)
-            if size > SIDECAR_BYTES:
-                self._write(part)
-                part, size = [], 0
-        if part:
-            self._write(part)
-        self.held, self._size = [], 0
-
-    def _write(self, chunks: list[bytes]) -> None:
-        digest = hashlib.sha256(b",".join(chunks)).hexdigest()[:16]
-        number = len(self._files)
-        quoted = b",\n".join(b'"%s"' % chunk for chunk in chunks)
-        script = _CALL + b'%d, "%s", [\n%s\n]);\n' % (number, digest.encode(), quoted)
-        with self._unfinished(number).open("wb") as file:
-            file.write(script)
-        self._files.append({"first": self._count, "digest": digest})
-        self._count += len(chunks)
-        self.written += len(script)
-
-    def _unfinished(self, number: int) -> Path:
-        return self.folder / f"{number:03d}.js.unfinished"
-
-    def publish(self) -> None:
-        """Give the data files their names and remove those of an earlier report."""
-        for number in range(len(self._files)):
-            os.replace(self._unfinished(number), self.folder / f"{number:03d}.js")  # noqa: PTH105
-        if not self.folder.is_dir():
-            return
-        names = {f"{number:03d}.js" for number in range(len(self._files))}
-        for path in self.folder.iterdir():
-            if _SIDECAR.fullmatch(path.name) and path.name not in names and _is_ours(path):
-                path.unlink()
-        self._remove_if_empty()
-
-    def _remove_if_empty(self) -> None:
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number in range(len(self._files)):
-            self._unfinished(number).unlink(missing_ok=True)
-        self._remove_if_empty()
+    style = "\n".join(map(_read, STYLES))
+    script = f'"use strict";\n(() => {{\n{"".join(map(_read, SCRIPTS))}}})();\n'
+    if "</script" in script.lower() or "</style" in style.lower():
+        raise AssertionError("the page's own files would break the page")
+    filled = _read("page.html")
+    for name, text in {"policy": _policy(style, script, sidecars=sidecars), "style": style, "script": script}.items():
+        filled = filled.replace(f"<!--{name}-->", text)
+    before, _, rest = filled.partition("<!--index-->")
+    between, _, after = rest.partition("<!--chunks-->")
+    return before.replace("<!--title-->", escape(title)), between, after
 
 
-def _is_ours(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(_CALL)) == _CALL
+def _policy(style: str, script: str, *, sidecars: bool) -> str:
+    # A data file cannot be named by hash or address when the page is a file; a script that the page's own, hashed
+    # script adds is let through by 'strict-dynamic', and the Trusted Types policy says which addresses those may be.
+    loads = " 'strict-dynamic'" if sidecars else ""
+    rules = {
+        "default-src": "'none'",
+        "script-src": f"{_hash(script)}{loads}",
+        "style-src": _hash(style),
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "require-trusted-types-for": "'script'",
+        "trusted-types": DATA_POLICY if sidecars else "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in rules.items())
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _read(name: str) -> str:
+    return files("agenttrace.report").joinpath("page", name).read_text(encoding="utf-8")

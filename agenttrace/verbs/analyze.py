@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from agenttrace.verbs.reading import add_files, add_format, add_groups, deliver, load_or_stop
 
 if TYPE_CHECKING:
     import argparse
@@ -11,29 +12,17 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="record files (.jsonl, .jsonl.gz, .jsonl.zst)"
-    )
-    parser.add_argument(
-        "--by",
-        choices=["file", "model", "dataset", "run_id"],
-        default="file",
-        help="what makes a group; the first is compared with each other one (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--format", choices=["text", "markdown", "json"], default="text", help="what is printed (default: %(default)s)"
-    )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
-    parser.add_argument("--strict", action="store_true", help="exit status 1 when some lines could not be read")
+    add_files(parser)
+    add_groups(parser, "what makes a group; the first is compared with each other one")
+    add_format(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the analysis."""
-    from agenttrace.analysis import render  # noqa: PLC0415
+    from agenttrace.analysis.sections import sections  # noqa: PLC0415
     from agenttrace.analysis.summary import report  # noqa: PLC0415
-    from agenttrace.verbs.reading import deliver, load_or_stop  # noqa: PLC0415
 
     tables = load_or_stop(arguments.files)
-    forms = {"text": render.as_text, "markdown": render.as_markdown, "json": render.as_json}
-    deliver(forms[arguments.format](report(tables, by=arguments.by)), arguments.output)
+    found = report(tables, by=arguments.by)
+    deliver(arguments, found, sections(found))
     return 1 if arguments.strict and tables.partial else 0

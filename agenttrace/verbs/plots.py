@@ -5,22 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agenttrace.verbs.reading import add_files, add_groups, load_or_stop, say
+
 if TYPE_CHECKING:
     import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="record files (.jsonl, .jsonl.gz, .jsonl.zst)"
-    )
+    add_files(parser, strict=False)
     parser.add_argument("--outdir", type=Path, default=Path("figures"), metavar="FOLDER", help="default: %(default)s")
-    parser.add_argument(
-        "--by",
-        choices=["file", "model", "dataset", "run_id"],
-        default="file",
-        help="what gets a colour of its own (default: %(default)s)",
-    )
+    add_groups(parser, "what gets a colour of its own")
     parser.add_argument(
         "--trace", metavar="ID", help="start of the trace id drawn as a timeline (default: a typical one)"
     )
@@ -32,7 +27,6 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Draw the figures and name those that cannot be drawn."""
     from agenttrace.analysis.plots import draw  # noqa: PLC0415
-    from agenttrace.verbs.reading import load_or_stop, say  # noqa: PLC0415
 
     tables = load_or_stop(arguments.files)
     drawn = draw(tables, arguments.outdir, by=arguments.by, trace=arguments.trace, formats=arguments.formats)

@@ -1,26 +1,53 @@
-"""What verbs that read record files share: bad lines are named on standard error, results are written whole."""
+"""What verbs that read record files share: arguments, bad lines named on standard error, results written whole."""
 
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.show import printable
+from agenttrace.store.jsonl import write_whole
 from agenttrace.store.opening import is_failures
 from agenttrace.verbs import WRITTEN
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from agenttrace.analysis.sources import Source
-    from agenttrace.analysis.tables import Tables
+    from agenttrace.analysis.render import Section
+    from agenttrace.analysis.tables import Source, Tables
     from agenttrace.store.read import Problem
 
 _NAMED = 20
+
+
+def add_files(parser: argparse.ArgumentParser, *, strict: bool = True) -> None:
+    """Add the record files, and whether one with bad lines makes the verb fail."""
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="record files (.jsonl, .jsonl.gz, .jsonl.zst)"
+    )
+    if strict:
+        parser.add_argument("--strict", action="store_true", help="exit status 1 when some lines could not be read")
+
+
+def add_groups(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add how traces are grouped; `what` says what a group gets."""
+    parser.add_argument(
+        "--by",
+        choices=["file", "model", "dataset", "run_id"],
+        default="file",
+        help=f"{what} (default: %(default)s)",
+    )
+
+
+def add_format(parser: argparse.ArgumentParser) -> None:
+    """Add the form of findings and where they go."""
+    parser.add_argument(
+        "--format", choices=["text", "markdown", "json"], default="text", help="what is printed (default: %(default)s)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
 
 
 def say(text: str) -> None:
@@ -75,8 +102,11 @@ class Complaints:
         if self._said[problem.file] <= _NAMED or problem.line is None:
             say(str(problem))
 
-    def close(self, sources: Sequence[Source]) -> None:
+    def close(self, sources: Sequence[Source]) -> bool:
         """Say how many lines of each file are missing, and stop when nothing was read at all.
+
+        Returns:
+            whether something is missing.
 
         Raises:
             DataError: there is not one trace.
@@ -88,6 +118,7 @@ class Complaints:
         if not any(source.rows for source in sources):
             names = ", ".join(source.file for source in sources)
             raise DataError(f"{names}: no trace to read; expected JSON Lines with one record a line")
+        return any(source.partial for source in sources)
 
 
 def load_or_stop(paths: Sequence[Path]) -> Tables:
@@ -105,22 +136,25 @@ def load_or_stop(paths: Sequence[Path]) -> Tables:
     return tables
 
 
-def deliver(text: str, output: Path | None) -> None:
-    """Print a text, or write it to a file, whole or not at all.
+def deliver(arguments: argparse.Namespace, found: Any, sections: Iterable[Section]) -> None:  # noqa: ANN401 - findings
+    """Print findings in the form of `--format`, or write them to the file of `--output`, whole or not at all.
+
+    Args:
+        arguments: those of `add_format`.
+        found: what becomes JSON.
+        sections: what becomes text and Markdown.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: the file cannot be written.
     """
+    from agenttrace.analysis import render  # noqa: PLC0415
+
+    forms = {"text": render.as_text, "markdown": render.as_markdown}
+    text = render.as_json(found) if arguments.format == "json" else forms[arguments.format](sections)
+    output = arguments.output
     if output is None:
         sys.stdout.write(text)
         return
     if output.is_dir():
         raise StorageError(f"cannot write {output}: it is a folder; name a file in it")
-    draft = output.with_name(f".{output.name}.part")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(output)
-    except OSError as error:
-        with suppress(OSError):
-            draft.unlink()
-        raise StorageError(f"cannot write {output}: {error.strerror}") from error
+    write_whole(output, text.encode())

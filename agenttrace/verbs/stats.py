@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from agenttrace.verbs.reading import add_format, deliver
 
 if TYPE_CHECKING:
     import argparse
@@ -18,9 +19,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add what `stats` and `compare` share."""
-    parser.add_argument("--format", choices=["markdown", "json"], default="markdown", help="default: %(default)s")
+    add_format(parser)
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
     parser.add_argument("--no-diversity", action="store_true", help="leave out diversity, which takes longest")
     parser.add_argument(
         "--upstream",
@@ -40,15 +40,10 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the figures."""
-    from agenttrace.analysis.rollouts.render import statistics_text  # noqa: PLC0415
-    from agenttrace.analysis.rollouts.statistics import as_json, figures  # noqa: PLC0415
-    from agenttrace.verbs.reading import deliver  # noqa: PLC0415
+    from agenttrace.analysis.runs import figures  # noqa: PLC0415
+    from agenttrace.analysis.sections import statistics_sections  # noqa: PLC0415
 
     tally, diversity = figures(arguments.run, **options(arguments))
     found = tally.statistics()
-    if arguments.format == "json":
-        values = {"statistics": as_json(found), "diversity": diversity and as_json(diversity)}
-        deliver(json.dumps(values, indent=2) + "\n", arguments.output)
-    else:
-        deliver(statistics_text(found, diversity), arguments.output)
+    deliver(arguments, {"statistics": found, "diversity": diversity}, statistics_sections(found, diversity))
     return 0

@@ -5,27 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agenttrace.verbs.reading import Complaints, add_files, records_only, say
+
 if TYPE_CHECKING:
     import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="record files (.jsonl, .jsonl.gz, .jsonl.zst)"
-    )
+    add_files(parser)
     parser.add_argument("--outdir", type=Path, required=True, metavar="FOLDER", help="where the tables go")
-    parser.add_argument("--strict", action="store_true", help="exit status 1 when some lines could not be read")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the tables and say what they hold."""
     from agenttrace.analysis.tables import write_parquet  # noqa: PLC0415
-    from agenttrace.verbs.reading import Complaints, records_only, say  # noqa: PLC0415
 
     complaints = Complaints()
     sources = write_parquet(records_only(arguments.files), arguments.outdir, on_problem=complaints)
-    complaints.close(sources)
+    partial = complaints.close(sources)
     for source in sources:
         say(f"{source.file}: {source.rows} traces" + (" (PARTIAL)" if source.partial else ""))
-    return 1 if arguments.strict and any(source.partial for source in sources) else 0
+    return 1 if arguments.strict and partial else 0

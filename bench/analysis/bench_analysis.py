@@ -104,10 +104,11 @@ def plain(path: str) -> dict[str, int]:
 def analysed(path: str) -> int:
     """Compute and render a whole analysis by model; returns the characters of its text."""
     from agenttrace.analysis.render import as_text  # noqa: PLC0415
+    from agenttrace.analysis.sections import sections  # noqa: PLC0415
     from agenttrace.analysis.summary import report  # noqa: PLC0415
     from agenttrace.analysis.tables import load  # noqa: PLC0415
 
-    return len(as_text(report(load([path]), by="model")))
+    return len(as_text(sections(report(load([path]), by="model"))))
 
 
 def measured(work: Callable[..., Any], *arguments: Any) -> Measured:  # noqa: ANN401 - passed on

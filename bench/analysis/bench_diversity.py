@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agenttrace.analysis.diversity import THRESHOLD, components, signatures, upstream
+from agenttrace.analysis.diversity import components, signatures, upstream
+from agenttrace.analysis.diversity.components import THRESHOLD
 from agenttrace.records.base import Record
 from bench.synthetic.rollouts import VERBS
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agenttrace.records import Record
-from agenttrace.report import browser
 from agenttrace.report.write import write_report
 from agenttrace.store.read import read_traces
+from bench.analysis import browser
 from bench.synthetic import traces as synthetic
 
 if TYPE_CHECKING:

@@ -8,11 +8,9 @@ import random
 import msgspec
 import pytest
 
-from agenttrace.analysis.plots import draw
+from agenttrace.analysis.plots import _parts, draw
 from agenttrace.analysis.plots.calls import resources
-from agenttrace.analysis.plots.distributions import durations
-from agenttrace.analysis.plots.drawing import _parts
-from agenttrace.analysis.plots.outcomes import outcomes
+from agenttrace.analysis.plots.traces import durations, outcomes
 from agenttrace.analysis.tables import load
 from tests.report.records import MEASURED, changed, checkout_trace, turn
 

@@ -11,8 +11,7 @@ import sys
 
 import pytest
 
-from agenttrace.analysis.plots import draw
-from agenttrace.analysis.plots.drawing import _figures, _parts
+from agenttrace.analysis.plots import _figures, _parts, draw
 from agenttrace.analysis.plots.style import SETTINGS, label, labels
 from agenttrace.analysis.tables import load
 from agenttrace.errors import UsageError

@@ -10,7 +10,8 @@ import pytest
 
 from agenttrace.analysis import render
 from agenttrace.analysis.findings import Report
-from agenttrace.analysis.quantities import amount, percent
+from agenttrace.analysis.render import amount, percent
+from agenttrace.analysis.sections import sections
 from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
 
@@ -27,10 +28,10 @@ def test_json_is_the_whole_report(found):
 def test_text_and_markdown_have_the_same_cells(found):
     marked = [
         [cell.strip() for cell in line.strip("|").split(" | ")]
-        for line in render.as_markdown(found).splitlines()
+        for line in render.as_markdown(sections(found)).splitlines()
         if line.startswith("| ") and not line.startswith("| ---")
     ]
-    plain = render.as_text(found)
+    plain = render.as_text(sections(found))
     assert len(marked) > 100
     for row in marked:
         for cell in row:
@@ -39,7 +40,7 @@ def test_text_and_markdown_have_the_same_cells(found):
 
 def test_unknown_figures_are_called_not_measured(released):
     one = report(load([released]))
-    text = render.as_text(one)
+    text = render.as_text(sections(one))
     assert "Model time: not measured" in text
     row = next(line for line in text.splitlines() if line.startswith("bash"))
     assert row.count("not measured") == 7
@@ -63,14 +64,14 @@ def hostile(few):
 
 
 def test_names_from_records_cannot_drive_a_terminal(hostile):
-    text = render.as_text(hostile)
+    text = render.as_text(sections(hostile))
     assert "onerror" in text
     assert not set(text) & set("\x1b\x07\u202e")
     assert "\n# h" not in text
 
 
 def test_names_from_records_are_no_markup(hostile):
-    text = render.as_markdown(hostile)
+    text = render.as_markdown(sections(hostile))
     assert "<img" not in text
     assert "\x1b" not in text
     assert "&lt;img" in text

@@ -1,13 +1,17 @@
 """Rollout files give the same three tables and the same page as traces."""
 
+from itertools import islice
+
 import msgspec
 import pytest
-from agenttrace.records.rollout import Execution, HiddenTests, Rollout, Turn
 
 from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
 from agenttrace.errors import DataError
 from agenttrace.records import Telemetry, Verdict
+from agenttrace.records.rollout_1_0 import Execution, Rollout, Turn
+from agenttrace.report.sources import read_views
+from bench.synthetic.traces import released_size, traces, write
 
 COST = Telemetry(
     user_time_s=0.002, system_time_s=0.001, max_rss_bytes=3 << 20, read_bytes=0, write_bytes=4096, method="c-helper",
@@ -31,7 +35,7 @@ def rollout(index, *turns, stop="submitted", verdict="passed"):
     return Rollout(
         rollout_id=f"00000000-0000-5000-8000-00000000000{index}", instance_id="octo__cat-1", rollout_index=index,
         repo="octo/cat", base_commit="1" * 40, language="python", language_source="dataset", tree_digest="2" * 64,
-        hidden_tests=HiddenTests(asked=False, applied=False), timestamp_utc="2026-01-02T03:04:05.000006+00:00",
+        hidden_tests={"asked": False, "applied": False}, timestamp_utc="2026-01-02T03:04:05.000006+00:00",
         model="m", seed=index, prompt="fix it", turns=turns, stop=stop, detail=None, submission="", patch="diff",
         patch_note=None, duration_ms=1234.5, prepare_ms=1.0,
         metadata={"schema_version": "1.0.0", "run_id": "r", "dataset_name": "bundled", "demo": True}, environment={},
@@ -85,10 +89,6 @@ def test_the_report_has_what_turns_gave_where_a_record_says_so(file, few):
 
 
 def test_traces_and_rollouts_may_be_read_together(file, tmp_path):
-    from itertools import islice
-
-    from agenttrace.analysis.synthetic import released_size, traces, write
-
     other = tmp_path / "t.jsonl"
     write(other, islice(traces(released_size()[0]), 3))
     assert len(load([file, other]).runs) == 5
@@ -102,14 +102,12 @@ def test_a_line_that_is_no_rollout_is_counted_and_named(file):
 
 
 def test_the_page_shows_a_rollout(file):
-    from agenttrace.analysis.report.sources import read_views
-
     first, second = read_views(file)
-    assert (first.task, first.name, first.solved, second.ended) == ("octo__cat-1", "rollout 0", True, "turns")
+    assert (first.task, first.name, first.solved, second.ended) == ("octo__cat-1", "rollout 0", True, "max_steps")
     assert [len(step.calls) for step in first.steps] == [1, 0, 1]
     call = first.steps[2].calls[0]
     assert (call.input, call.exit, call.output) == ('{"command":"nosuch"}', 127, "Observation: seen")
-    assert call.cut == {"output": (80, 100)}
+    assert call.cut == {"stderr": (10, 30)}
     assert [step.told for step in first.steps] == [None, "Observation: seen", None]
     assert (first.patch, first.answer) == ("diff", None)
     assert first.steps[0].start == 0.0

@@ -92,17 +92,3 @@ def test_superiority_is_cliffs_delta_with_delongs_interval():
 def test_mcnemar_is_the_exact_binomial_test(a, b):
     expected = stats.binomtest(a, a + b).pvalue if a + b else 1.0
     assert ours.mcnemar_p(a, b) == pytest.approx(expected)
-
-
-def test_the_bootstrap_is_close_to_the_normal_interval_and_the_same_each_time():
-    values = RANDOM.normal(3, 2, 400)
-    found = ours.bootstrap(values)
-    half = 1.96 * values.std(ddof=1) / 20
-    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
-    assert ours.bootstrap(values) == found
-    assert ours.bootstrap(values, median=True).value == np.median(values)
-    assert ours.bootstrap(values[:5]).low is None
-
-
-def test_holm_by_hand():
-    assert ours.holm([0.01, None, 0.04, 0.03]) == pytest.approx([0.03, None, 0.06, 0.06])

@@ -216,28 +216,26 @@ def test_two_models_on_the_same_tasks(found, rows):
         if None not in (a[k]["outcome"]["solved"], b[k]["outcome"]["solved"])
     ]
     counts = Counter(graded)
-    assert (one.shared, one.graded) == (700, len(graded))
-    assert (one.both, one.only_a, one.only_b, one.neither) == (
-        counts[True, True], counts[True, False], counts[False, True], counts[False, False],
-    )  # fmt: skip
-    assert one.p == pytest.approx(stats.binomtest(one.only_a, one.only_a + one.only_b).pvalue)
-    assert one.odds_ratio == pytest.approx(one.only_b / one.only_a)
-    assert one.rate_difference.value == pytest.approx((one.only_b - one.only_a) / len(graded))
-    assert one.rate_difference.low < one.rate_difference.value < one.rate_difference.high
-    figures = {figure.figure: figure for figure in one.figures}
-    for name, value in (("trace duration", lambda r: r["total_duration_ms"]), ("steps", lambda r: len(r["llm_steps"]))):
+    assert one.shared == 700
+    found = {row.name: row for row in one.rows}
+    passed, alone = found["passed, of those judged"], found["tasks passed by that one alone"]
+    assert (alone.one, alone.other) == (counts[True, False], counts[False, True])
+    assert alone.method == f"McNemar, exact: p = {stats.binomtest(alone.one, alone.one + alone.other).pvalue:.2g}"
+    assert passed.one == pytest.approx((counts[True, True] + counts[True, False]) / len(graded))
+    assert passed.difference == pytest.approx((alone.other - alone.one) / len(graded))
+    assert passed.low < passed.difference < passed.high
+    assert passed.method == f"bootstrap, same {len(graded)} tasks"
+    for name, value in (
+        ("seconds (mean)", lambda r: r["total_duration_ms"] / 1000), ("turns (mean)", lambda r: len(r["llm_steps"])),
+    ):  # fmt: skip
         differences = [value(b[k]) - value(a[k]) for k in a]
-        nonzero = [d for d in differences if d]
-        figure = figures[name]
-        assert figure.n == 700
-        assert figure.difference.value == pytest.approx(statistics.median(differences))
-        assert figure.p == pytest.approx(stats.wilcoxon(nonzero).pvalue)
-        ranks = stats.rankdata([abs(d) for d in nonzero])
-        signed = sum(r if d > 0 else -r for r, d in zip(ranks, nonzero, strict=True))
-        assert figure.effect == pytest.approx(signed / sum(ranks))
-    order = sorted(figure.p for figure in one.figures)
-    smallest = min(one.figures, key=lambda figure: figure.p)
-    assert smallest.p_holm == pytest.approx(min(1, order[0] * len(order)))
+        row = found[name]
+        assert row.method == "bootstrap, same 700 tasks"
+        assert row.difference == pytest.approx(statistics.mean(differences))
+        half = 1.96 * statistics.stdev(differences) / 700**0.5
+        assert (row.low, row.high) == pytest.approx(
+            (row.difference - half, row.difference + half), rel=0.2, abs=half / 4
+        )
 
 
 def test_the_same_input_gives_the_same_report(found, thousand):
@@ -274,9 +272,7 @@ def test_few_pairs_are_called_too_few(tmp_path):
         write(path, traces(Campaign(model=model, tasks=4)))
     (one,) = report(load(files)).comparisons
     assert any("n is too small: 4 shared tasks" in note for note in one.notes)
-    assert any("could be significant" in note for note in one.notes)
-    assert all(figure.p is None and "too small" in figure.note for figure in one.figures)
-    assert one.rate_difference.low is None
+    assert all((row.low, row.high) == (None, None) for row in one.rows)
 
 
 def test_files_without_a_shared_task_are_not_compared(tmp_path):
@@ -286,11 +282,11 @@ def test_files_without_a_shared_task_are_not_compared(tmp_path):
     for path, dataset in zip(files, ("mbpp", "nl2bash"), strict=True):
         write(path, traces(Campaign(dataset=dataset, tasks=12)))
     (one,) = report(load(files)).comparisons
-    assert (one.shared, one.p, one.rate_a) == (0, None, None)
+    assert (one.shared, one.rows) == (0, ())
     assert any("no task in common" in note for note in one.notes)
 
 
-def test_several_attempts_per_task_are_averaged_and_mcnemar_does_not_apply(tmp_path):
+def test_several_attempts_per_task_are_summed_up_and_mcnemar_does_not_apply(tmp_path):
     from bench.synthetic.traces import Campaign, traces, write
 
     a, b = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
@@ -298,7 +294,6 @@ def test_several_attempts_per_task_are_averaged_and_mcnemar_does_not_apply(tmp_p
     write(b, traces(Campaign(model="m2", tasks=30)))
     (one,) = report(load([a, b])).comparisons
     assert one.shared == 30
-    assert one.p is None
-    assert one.both is None
-    assert any("several attempts" in note for note in one.notes)
-    assert one.rate_difference.n == one.graded
+    found = {row.name: row for row in one.rows}
+    assert "tasks passed by that one alone" not in found
+    assert found["turns (mean)"].method == "bootstrap, same 30 tasks"

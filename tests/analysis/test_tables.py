@@ -16,11 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenttrace.analysis import tables
-from agenttrace.analysis.plots.distributions import NothingToDraw
-from agenttrace.analysis.plots.drawing import Part
+from agenttrace.analysis.plots.style import NothingToDraw, Part
 from agenttrace.analysis.plots.timeline import timeline
 from agenttrace.analysis.rows import entry
-from agenttrace.analysis.sources import KEPT_PROBLEMS, Source
+from agenttrace.analysis.tables import KEPT_PROBLEMS, Source
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import columns
 from agenttrace.records import Telemetry

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from agenttrace.report import browser
+from bench.analysis import browser
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def report(sources):
 @pytest.fixture(scope="module")
 def large_report(sources):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("agenttrace.report.write.SIDECAR_BYTES", 30_000)
+        patch.setattr("agenttrace.report.pack.SIDECAR_BYTES", 30_000)
         output, done = written(sources, "large.html", page_bytes=10_000)
     assert done.sidecars > 6
     return output

@@ -13,7 +13,7 @@ import pytest
 
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.report import write_report
-from agenttrace.report.assemble import page
+from agenttrace.report.write import page
 from bench.synthetic import traces as synthetic
 from tests.report.records import SCRIPTS, hostile_trace, released_row, traces
 
@@ -64,7 +64,7 @@ def test_the_same_records_give_the_same_bytes(records, tmp_path):
 
 
 def test_large_sets_go_to_data_files_and_leave_nothing_unfinished(records, tmp_path, monkeypatch):
-    monkeypatch.setattr("agenttrace.report.write.SIDECAR_BYTES", 2000)
+    monkeypatch.setattr("agenttrace.report.pack.SIDECAR_BYTES", 2000)
     monkeypatch.setattr("agenttrace.report.pack.CHUNK_BYTES", 10_000)
     done = write_report([records], tmp_path / "r.html", page_bytes=5000)
     names = sorted(path.name for path in (tmp_path / "r.data").iterdir())

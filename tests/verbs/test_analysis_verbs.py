@@ -34,7 +34,7 @@ def test_analyze_prints_and_writes_the_same(records, tmp_path):
     assert agenttrace("analyze", records, "--output", tmp_path / "a.txt").stdout == ""
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == printed.stdout
     assert json.loads(agenttrace("analyze", records, "--format", "json").stdout)["groups"][0]["traces"] == 30
-    assert agenttrace("analyze", records, "--format", "markdown").stdout.startswith("# Analysis\n")
+    assert agenttrace("analyze", records, "--format", "markdown").stdout.startswith("# What was read\n")
 
 
 def test_bad_lines_are_named_and_the_result_is_called_partial(records):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -92,7 +93,7 @@ def test_a_folder_is_no_file_to_write(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in (tmp_path, Path()):
         with pytest.raises(StorageError, match="it is a folder"):
-            reading.deliver("text", folder)
+            reading.deliver(Namespace(format="text", output=folder), {}, ())
 
 
 @pytest.mark.parametrize("option", [["--private", ""], ["--allow", ""], ["--max", "-1"]])

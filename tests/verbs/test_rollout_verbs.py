@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -34,8 +35,10 @@ def runs(tmp_path):
 def test_stats_prints_tables_and_json(runs, tmp_path):
     printed = agenttrace("stats", runs[0])
     assert (printed.returncode, printed.stderr) == (0, "")
-    assert "| final_answer | 8 (40.0 %) |" in printed.stdout
-    assert "| unique at 0.5, upstream's greedy metric |" in printed.stdout
+    assert re.search(r"^final_answer +8 \(40.0 %\)$", printed.stdout, re.MULTILINE)
+    assert re.search(r"^unique at 0.5, upstream's greedy metric  ", printed.stdout, re.MULTILINE)
+    marked = agenttrace("stats", runs[0], "--format", "markdown", "--no-diversity").stdout
+    assert "| final_answer | 8 (40.0 %) |" in marked
     values = json.loads(agenttrace("stats", runs[0], "--json", "--scratch", tmp_path).stdout)
     assert values["statistics"]["stops"]["final_answer"] == 8
     assert values["diversity"]["rollouts"] == 20
@@ -47,13 +50,14 @@ def test_stats_and_compare_read_any_records_of_ours(runs):
     traces = RELEASED.with_name("demo.jsonl")
     assert "1 rollouts of 1 tasks," in agenttrace("stats", RELEASED, "--no-diversity").stdout
     assert "4 rollouts of 4 tasks," in agenttrace("stats", traces, "--no-diversity").stdout
-    assert "| rollouts | 20 | 4 | -16 |" in agenttrace("compare", runs[0], traces, "--no-diversity").stdout
+    compared = agenttrace("compare", runs[0], traces, "--no-diversity", "--format", "markdown").stdout
+    assert "| rollouts | 20 | 4 | -16 |" in compared
 
 
 def test_compare_prints_the_table_of_two_runs(runs):
     printed = agenttrace("compare", *runs)
     assert (printed.returncode, printed.stderr) == (0, "")
-    assert printed.stdout.startswith(r"| | a.jsonl | b.jsonl | difference | 95 % interval | by |")
+    assert printed.stdout.split("\n")[0].split() == ["a.jsonl", "b.jsonl", "difference", "95", "%", "interval", "by"]
     rows = json.loads(agenttrace("compare", *runs, "--json").stdout)["rows"]
     assert next(row for row in rows if row["name"] == "Submitted")["difference"] == 0
 

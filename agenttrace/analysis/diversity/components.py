@@ -10,18 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agenttrace.analysis.diversity import THRESHOLD
+import numpy as np
+
 from agenttrace.analysis.diversity.signatures import BINS, jaccard
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import numpy as np
     import numpy.typing as npt
 
     Signatures = npt.NDArray[np.uint32]
     Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
+THRESHOLD = 0.5
+"""Jaccard similarity from which two traces count as near-duplicates; SWE-ZERO takes it from arXiv 2510.02387."""
 BANDS = 42
 ROWS = 3
 MARGIN = 0.14
@@ -33,27 +35,19 @@ _CHUNK = 1 << 15
 
 @dataclass(frozen=True)
 class Components:
-    """Labels and how they came about.
+    """The components of rollouts.
 
     Attributes:
         labels: per rollout the smallest index of its component, shape (n,).
-        candidates: pairs that shared a band and were not joined already.
-        joined: pairs that were verified.
-        exact: pairs that the exact sets decided.
         capped: members of buckets that were too large for all of their pairs.
     """
 
     labels: npt.NDArray[np.int64]
-    candidates: int
-    joined: int
-    exact: int
     capped: int
 
     @property
     def count(self) -> int:
         """How many components there are: the number of rollouts that are no near-duplicate of a smaller one."""
-        import numpy as np  # noqa: PLC0415 - heavy
-
         return int(np.unique(self.labels).size)
 
 
@@ -61,7 +55,6 @@ def components(
     rows: Signatures,
     *,
     groups: npt.NDArray[np.int64] | None = None,
-    threshold: float = THRESHOLD,
     text: Callable[[int], str] | None = None,
 ) -> Components:
     """Return the near-duplicate components of rollouts, in the order of a key that is theirs (such as the id).
@@ -69,35 +62,27 @@ def components(
     Args:
         rows: signatures, shape (n, 128); may be a memory map. One pass per band; about 24 bytes per rollout besides.
         groups: only rollouts of one group are compared; shape (n,).
-        threshold: Jaccard similarity from which two are near-duplicates.
         text: gives the text of a rollout; without it the signatures alone decide.
     """
-    import numpy as np  # noqa: PLC0415 - heavy
-
     labels = np.arange(len(rows), dtype=np.int64)
     if not len(rows):
-        return Components(labels, 0, 0, 0, 0)
-    candidates = joined = exact = capped = 0
+        return Components(labels, 0)
+    capped = 0
     for band in range(BANDS):
         members, buckets = _buckets(rows, band, groups)
         edges: list[Pairs] = []
         for one, other in _pairs(members, buckets):
             apart = labels[one] != labels[other]
             one, other = one[apart], other[apart]  # noqa: PLW2901 - narrowed
-            candidates += len(one)
-            similar, asked = _verified(rows, one, other, threshold, text)
-            exact += asked
-            joined += int(similar.sum())
+            similar = _verified(rows, one, other, text)
             edges.append((one[similar], other[similar]))
         capped += _over(buckets)
         labels = _joined(labels, edges)
-    return Components(labels, candidates, joined, exact, capped)
+    return Components(labels, capped)
 
 
 def _buckets(rows: Signatures, band: int, groups: npt.NDArray[np.int64] | None) -> Pairs:
     """Members of buckets with two or more, sorted by bucket and index, and the bucket of each."""
-    import numpy as np  # noqa: PLC0415 - heavy
-
     bits = np.uint64(max(1, len(rows).bit_length()))
     key = np.full(len(rows), band, dtype=np.uint64)
     columns = [rows[:, band * ROWS + row].astype(np.uint64) for row in range(ROWS)]
@@ -119,8 +104,6 @@ def _buckets(rows: Signatures, band: int, groups: npt.NDArray[np.int64] | None) 
 
 def _pairs(members: npt.NDArray[np.int64], buckets: npt.NDArray[np.int64]) -> Iterator[Pairs]:
     """Yield the pairs of each bucket: neighbours, then those two apart, and so on."""
-    import numpy as np  # noqa: PLC0415 - heavy
-
     starts = np.flatnonzero(np.concatenate([[True], buckets[1:] != buckets[:-1]])) if len(buckets) else buckets
     sizes = np.repeat(np.diff(np.append(starts, len(buckets))), np.diff(np.append(starts, len(buckets))))
     for distance in range(1, MAX_DISTANCE + 1):
@@ -142,29 +125,24 @@ def _verified(
     rows: Signatures,
     one: npt.NDArray[np.int64],
     other: npt.NDArray[np.int64],
-    threshold: float,
     text: Callable[[int], str] | None,
-) -> tuple[npt.NDArray[np.bool_], int]:
-    """Which pairs are near-duplicates, and how many of them the exact sets had to decide."""
-    import numpy as np  # noqa: PLC0415 - heavy
-
+) -> npt.NDArray[np.bool_]:
+    """Which pairs are near-duplicates."""
     estimate = np.empty(len(one))
     for at in range(0, len(one), _CHUNK):
         part = slice(at, at + _CHUNK)
         estimate[part] = np.count_nonzero(rows[one[part]] == rows[other[part]], axis=1) / BINS
     if text is None:
-        return estimate >= threshold, 0
-    similar = estimate >= threshold + MARGIN
-    unclear = np.flatnonzero(~similar & (estimate >= threshold - MARGIN))
-    for pair in unclear:
-        similar[pair] = jaccard(text(int(one[pair])), text(int(other[pair]))) >= threshold
-    return similar, len(unclear)
+        return estimate >= THRESHOLD
+    similar = estimate >= THRESHOLD + MARGIN
+    for pair in np.flatnonzero(~similar & (estimate >= THRESHOLD - MARGIN)):
+        similar[pair] = jaccard(text(int(one[pair])), text(int(other[pair]))) >= THRESHOLD
+    return similar
 
 
 def _joined(labels: npt.NDArray[np.int64], edges: list[Pairs]) -> npt.NDArray[np.int64]:
     """Labels after joining the components of each pair; the smallest label stays."""
-    import numpy as np  # noqa: PLC0415 - heavy
-    from scipy.sparse import coo_array  # noqa: PLC0415
+    from scipy.sparse import coo_array  # noqa: PLC0415 - slow to import
     from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 
     if not edges or not sum(len(one) for one, _ in edges):
@@ -180,15 +158,3 @@ def _joined(labels: npt.NDArray[np.int64], edges: list[Pairs]) -> npt.NDArray[np
     renamed = np.arange(len(labels), dtype=np.int64)
     renamed[nodes] = smallest[component]
     return renamed[labels]
-
-
-def recall(
-    labels: npt.NDArray[np.int64], pairs: Pairs, text: Callable[[int], str], *, threshold: float = THRESHOLD
-) -> tuple[int, int]:
-    """Return how many of the pairs are similar by their exact sets, and how many of those share a component."""
-    similar = found = 0
-    for one, other in zip(*pairs, strict=True):
-        if jaccard(text(int(one)), text(int(other))) >= threshold:
-            similar += 1
-            found += bool(labels[one] == labels[other])
-    return similar, found

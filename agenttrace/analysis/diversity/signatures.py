@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     Signatures = npt.NDArray[np.uint32]
@@ -30,8 +31,6 @@ def signatures(texts: Iterable[str]) -> Signatures:
 
     A text shorter than 5 bytes is its own shingle, so texts without any command are equal to each other.
     """
-    import numpy as np  # noqa: PLC0415 - heavy
-
     parts = [_signed(batch) for batch in _batches(texts)]
     return np.concatenate(parts) if parts else np.empty((0, BINS), dtype=np.uint32)
 
@@ -60,8 +59,6 @@ def _batches(texts: Iterable[str]) -> Iterator[list[bytes]]:
 
 
 def _signed(batch: Sequence[bytes]) -> Signatures:
-    import numpy as np  # noqa: PLC0415 - heavy
-
     hashes = _hashes(b"".join(batch) + b"\0" * 8)
     bounds = np.arange(BINS, dtype=np.uint32) << np.uint32(_SHIFT)
     rows = np.empty((len(batch), BINS), dtype=np.uint32)
@@ -78,8 +75,6 @@ def _signed(batch: Sequence[bytes]) -> Signatures:
 
 def _hashes(data: bytes) -> npt.NDArray[np.uint32]:
     """Hash of the 5 bytes at each position, the last 8 left out: multiply and mix, in 32 bits throughout."""
-    import numpy as np  # noqa: PLC0415 - heavy
-
     count = len(data) - 8
     found: npt.NDArray[np.uint32] = np.ndarray((count,), dtype="<u4", buffer=data, strides=(1,)) * np.uint32(0x9E3779B1)
     found += np.frombuffer(data, dtype=np.uint8)[WIDTH - 1 : WIDTH - 1 + count] * np.uint32(0x85EBCA77)
@@ -92,8 +87,6 @@ def _hashes(data: bytes) -> npt.NDArray[np.uint32]:
 
 def _fill(rows: Signatures, empty: npt.NDArray[np.bool_]) -> None:
     """Give each empty bin the hash of the first bin of its own fixed sequence that is not empty."""
-    import numpy as np  # noqa: PLC0415 - heavy
-
     affected = np.flatnonzero(empty.any(axis=1))
     if not len(affected):
         return

@@ -11,15 +11,17 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     Signatures = npt.NDArray[np.uint32]
 
 HASHES = 128
+_THRESHOLD = 0.5
 WIDTH = 5
 _REMEMBERED = 200_000
 _ROWS = 256
@@ -32,8 +34,6 @@ def shingles(text: str) -> set[str]:
 
 def signatures(texts: Sequence[str]) -> Signatures:
     """Return one row of 128 minima per text, shape (n, 128). About 0.1 s a text: MD5 leaves no shortcut."""
-    import numpy as np  # noqa: PLC0415 - heavy
-
     known: dict[str, Signatures] = {}
     prefixes = [hashlib.md5(f"{i}:".encode(), usedforsecurity=False) for i in range(HASHES)]
     rows = np.empty((len(texts), HASHES), dtype=np.uint32)
@@ -61,22 +61,18 @@ def _hashes(shingle: str, prefixes: Sequence[Any]) -> bytes:
 
 def similarities(rows: Signatures) -> npt.NDArray[np.float64]:
     """Return the similarity of every pair (i, j), i < j, in that order: n(n-1)/2 values."""
-    import numpy as np  # noqa: PLC0415 - heavy
-
     if len(rows) < 2:  # noqa: PLR2004 - a pair
         return np.empty(0)
     return np.concatenate([(rows[i] == rows[i + 1 :]).mean(axis=1) for i in range(len(rows) - 1)])
 
 
-def unique(rows: Signatures, *, threshold: float = 0.5) -> list[int]:
-    """Return the rows that greedy keeps: in list order, each one drops every later one at `threshold` or above."""
-    import numpy as np  # noqa: PLC0415 - heavy
-
+def unique(rows: Signatures) -> list[int]:
+    """Return the rows that greedy keeps: in list order, each one drops every later one at 0.5 or above."""
     alive = np.ones(len(rows), dtype=bool)
     kept: list[int] = []
     for i in range(len(rows)):
         if alive[i]:
             kept.append(i)
             later = (rows[i] == rows[i + 1 :]).mean(axis=1) if i + 1 < len(rows) else np.empty(0)
-            alive[i + 1 :] &= later < threshold
+            alive[i + 1 :] &= later < _THRESHOLD
     return kept

@@ -8,9 +8,21 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from agenttrace.analysis.costs import MEASURED, executed, exit_codes
-from agenttrace.analysis.plots.style import COLOURS, HATCHES, MARKERS, WIDTH, NothingToDraw, label, log_axis
+from agenttrace.analysis.plots.style import (
+    COLOURS,
+    HATCHES,
+    MARKERS,
+    WIDTH,
+    NothingToDraw,
+    counted,
+    label,
+    legend_above,
+    log_axis,
+    name_rows,
+    stack,
+)
 from agenttrace.analysis.statistics import floats
+from agenttrace.analysis.summary import MEASURED, executed, exit_codes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,36 +37,26 @@ _LEAST = 3
 
 def tool_mix(parts: list[Part]) -> Figure:
     """Which tools are called, as shares of all calls."""
-    counted = [(part, part.spans["tool_name"].astype(str).value_counts()) for part in parts if len(part.spans)]
-    if not counted:
+    called = [(part, part.spans["tool_name"].astype(str)) for part in parts if len(part.spans)]
+    if not called:
         raise NothingToDraw("there is no tool call")
-    total: dict[str, int] = {}
-    for _, counts in counted:
-        for name, count in counts.items():
-            total[str(name)] = total.get(str(name), 0) + int(count)
-    order = sorted(total, key=lambda name: (-total[name], name))
+    order = list(counted(names for _, names in called))
     shown, rest = order[:_TOOLS], order[_TOOLS:]
-    figure = Figure(figsize=(WIDTH, 1.3 + 0.4 * len(counted)))
+    figure = Figure(figsize=(WIDTH, 1.3 + 0.4 * len(called)))
     axes = figure.subplots()
-    for row, (part, counts) in enumerate(counted):
-        start = 0.0
-        for index, name in enumerate([*shown, None] if rest else shown):
-            count = sum(int(counts.get(n, 0)) for n in rest) if name is None else int(counts.get(name, 0))
-            share = count / len(part.spans)
-            text = label(name) if name is not None else f"{len(rest)} others"
-            axes.barh(
-                row, share, left=start, height=0.65, color=COLOURS[index], hatch=HATCHES[index], edgecolor="white",
-                linewidth=0.4, label=text if row == 0 else None,
-            )  # fmt: skip
+    for row, (_, names) in enumerate(called):
+        counts = [(label(name), int((names == name).sum())) for name in shown]
+        if rest:
+            counts.append((f"{len(rest)} others", int(names.isin(rest).sum())))
+        shares = [(text, count / len(names)) for text, count in counts]
+        centres = stack(axes, row, shares, height=0.65)
+        for centre, (_, share), (_, count) in zip(centres, shares, counts, strict=True):
             if share > 0.06:  # noqa: PLR2004 - where the number fits
                 axes.text(
-                    start + share / 2, row, f"{count:,}", ha="center", va="center", fontsize=7,
+                    centre, row, f"{count:,}", ha="center", va="center", fontsize=7,
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
                 )  # fmt: skip
-            start += share
-    axes.set_yticks(range(len(counted)), [part.label for part, _ in counted])
-    axes.set_ylim(len(counted) - 0.5, -0.5)
-    axes.grid(visible=False, axis="y")
+    name_rows(axes, [part.label for part, _ in called])
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlabel("share of calls (%); numbers are calls")
@@ -64,26 +66,23 @@ def tool_mix(parts: list[Part]) -> Figure:
 
 def exit_code_shares(parts: list[Part]) -> Figure:
     """How calls that ran end."""
-    counted = [(part, exit_codes(part.spans).dropna().astype(int)) for part in parts]
-    counted = [(part, codes) for part, codes in counted if len(codes)]
-    if not counted:
+    ended = [(part, exit_codes(part.spans).dropna().astype(int)) for part in parts]
+    ended = [(part, codes) for part, codes in ended if len(codes)]
+    if not ended:
         raise NothingToDraw("no exit code is known")
-    total: dict[int, int] = {}
-    for _, codes in counted:
-        for code, count in codes.value_counts().items():
-            total[int(code)] = total.get(int(code), 0) + int(count)  # type: ignore[call-overload]
-    shown = sorted(sorted(total, key=lambda code: (-total[code], code))[:_CODES])
+    total = counted(codes for _, codes in ended)
+    shown = sorted([*total][:_CODES])
     figure = Figure(figsize=(WIDTH, 2.6))
     axes = figure.subplots()
-    width = 0.8 / len(counted)
-    for place, (part, codes) in enumerate(counted):
+    width = 0.8 / len(ended)
+    for place, (part, codes) in enumerate(ended):
         shares = [100 * float((codes == code).mean()) for code in shown]
-        x = np.arange(len(shown)) + (place - (len(counted) - 1) / 2) * width
+        x = np.arange(len(shown)) + (place - (len(ended) - 1) / 2) * width
         axes.bar(
             x, shares, width * 0.92, color=COLOURS[part.number], hatch=HATCHES[part.number], edgecolor="white",
             linewidth=0.4, label=f"{part.label} (n = {len(codes):,})",
         )  # fmt: skip
-        if len(counted) <= 2:  # noqa: PLR2004 - where numbers fit
+        if len(ended) <= 2:  # noqa: PLR2004 - where numbers fit
             for at, share in zip(x, shares, strict=True):
                 text = "0" if share == 0 else f"{share:.1f}" if share >= 0.1 else f"{share:.2g}"  # noqa: PLR2004
                 axes.text(at, share + 0.8, text, ha="center", va="bottom", fontsize=6.5)
@@ -105,11 +104,8 @@ def resources(parts: list[Part]) -> Figure:
     """CPU time and peak memory per command: median, and the range of the middle 90 %."""
     measured = [(part, part.spans[executed(part.spans) & part.spans["method"].isin(MEASURED)]) for part in parts]
     measured = [(part, spans) for part, spans in measured if spans["command"].notna().any()]
-    names: dict[str, int] = {}
-    for _, spans in measured:
-        for name, count in spans["command"].value_counts().items():
-            names[str(name)] = names.get(str(name), 0) + int(count)
-    shown = [name for name in sorted(names, key=lambda n: (-names[n], n)) if names[name] >= _LEAST][:_COMMANDS]
+    names = counted(spans["command"] for _, spans in measured)
+    shown = [str(name) for name, count in names.items() if count >= _LEAST][:_COMMANDS]
     if not shown:
         raise NothingToDraw(f"no command was measured {_LEAST} times or more")
     figure = Figure(figsize=(WIDTH, 1.3 + len(shown) * (0.14 + 0.1 * len(measured))))
@@ -127,8 +123,7 @@ def resources(parts: list[Part]) -> Figure:
     cpu.set_ylim(len(shown) - 0.4, -0.6)
     cpu.set_title("median, 5th to 95th percentile; in brackets: calls")
     if len(parts) > 1:
-        handles, texts = cpu.get_legend_handles_labels()
-        figure.legend(handles, texts, loc="outside upper left", ncols=2)
+        legend_above(cpu)
     return figure
 
 

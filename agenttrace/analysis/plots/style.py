@@ -1,7 +1,8 @@
-"""What figures share: their input, how they look, and how they are written, without what changes from run to run."""
+"""What figures share: their input and how they look."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -9,12 +10,10 @@ import numpy as np
 from agenttrace.show import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Okabe and Ito's palette (2008): told apart with every common colour blindness."""
@@ -56,7 +55,7 @@ SETTINGS: dict[Any, Any] = {
     "path.simplify": False,
 }
 
-_METADATA: dict[str, dict[str, Any]] = {
+METADATA: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": "agenttrace"},
     "svg": {"Date": None, "Creator": "agenttrace"},
     "png": {"Software": None},
@@ -94,6 +93,36 @@ def labels(names: list[str]) -> list[str]:
     return [text if chosen.count(text) == 1 else f"{number + 1}: {text}" for number, text in enumerate(chosen)]
 
 
+def counted(columns: Iterable[pd.Series]) -> dict[Any, int]:
+    """Return how often each value occurs in all columns, most frequent first, then by value."""
+    found: Counter[Any] = Counter()
+    for column in columns:
+        found.update({value: int(count) for value, count in column.value_counts().items()})
+    return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+
+
+def stack(
+    axes: Axes, row: int, parts: Sequence[tuple[str, float]], *, height: float = 0.6, colours: Sequence[str] = COLOURS
+) -> list[float]:
+    """Draw the parts of a row, each with its name and length, one after the other; returns their centres."""
+    start, centres = 0.0, []
+    for index, (name, length) in enumerate(parts):
+        axes.barh(
+            row, length, left=start, height=height, color=colours[index], hatch=HATCHES[index], edgecolor="white",
+            linewidth=0.4, label=name if row == 0 else None,
+        )  # fmt: skip
+        centres.append(start + length / 2)
+        start += length
+    return centres
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a figure, the first one at the top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")
+
+
 def legend_above(axes: Axes, columns: int = 2) -> None:
     """Put the legend above the axes, where it covers nothing."""
     handles, names = axes.get_legend_handles_labels()
@@ -116,8 +145,3 @@ def log_axis(axes: Axes, smallest: float, largest: float, tick: Callable[[float]
     axes.set_xlim(min(smallest, ticks[0]), max(largest, ticks[-1]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
     axes.minorticks_off()
-
-
-def save(figure: Figure, path: Path, kind: str) -> None:
-    """Write a figure in one format, without a date or a version."""
-    figure.savefig(path, format=kind, metadata=_METADATA[kind])

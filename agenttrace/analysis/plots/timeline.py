@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from agenttrace.analysis.costs import MEASURED
 from agenttrace.analysis.plots.style import COLOURS, HATCHES, WIDTH, NothingToDraw, label
+from agenttrace.analysis.summary import MEASURED
 from agenttrace.errors import UsageError
 from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
 

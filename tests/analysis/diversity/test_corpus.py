@@ -7,9 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from agenttrace.analysis.diversity import signatures
-from agenttrace.analysis.diversity.corpus import Corpus
-from agenttrace.analysis.diversity.measure import measure
+from agenttrace.analysis.diversity import Corpus, measure, signatures
 from agenttrace.errors import StorageError
 
 

@@ -11,16 +11,18 @@ import pytest
 from scipy import stats
 
 from agenttrace.analysis import statistics as intervals
-from agenttrace.analysis.rollouts.compare import compare
-from agenttrace.analysis.rollouts.render import comparison_text, statistics_text
-from agenttrace.analysis.rollouts.statistics import figures, pass_at, tally
+from agenttrace.analysis.compare import compare_runs
+from agenttrace.analysis.render import as_markdown, as_text
+from agenttrace.analysis.runs import figures, pass_at, tally
+from agenttrace.analysis.sections import compared_section, statistics_sections
 from agenttrace.errors import DataError
+from agenttrace.formats.columns import entry, run_columns
 from agenttrace.formats.commands import KINDS, patch_size
 from agenttrace.records import Verdict, rollout_1_0
 from agenttrace.records.trace import Timings
-from bench.synthetic import rollouts as synthetic
 
-MADE = list(synthetic.rollouts(synthetic.Corpus(tasks=2, repos=2, rollouts=2, turns=3, seed=4)))
+DATA = Path(__file__).parents[1] / "data" / "records"
+MADE = msgspec.json.decode((DATA / "1.0.0/rollouts.jsonl").read_bytes().splitlines()[0], type=rollout_1_0.Rollout)
 
 
 def changed(rollout, **fields):
@@ -28,7 +30,7 @@ def changed(rollout, **fields):
 
 
 def turn(number, command, *, prompt, output, printed=1, code=0, status="ok", evaluated=None):
-    made = next(turn for turn in MADE[0].turns if turn.execution is not None)
+    made = next(turn for turn in MADE.turns if turn.execution is not None)
     execution = changed(
         made.execution, command=command or "", exit_code=code, status=status, stdout_bytes=printed, stderr_bytes=0
     )
@@ -46,7 +48,7 @@ def rollout(task, index, *turns, stop="submitted", patch="", passed=None, **fiel
         "verdicts": (Verdict(aspect="patch", verdict=verdict, method="m"),), "repo": "o/r", "language": "go",
         "timestamp_utc": "2026-01-01T00:00:10.000000+00:00", "duration_ms": 5_000.0, "prepare_ms": 1_000.0,
     }  # fmt: skip
-    return rollout_1_0.decode(msgspec.json.encode(changed(MADE[0], **{**given, **fields})))
+    return rollout_1_0.decode(msgspec.json.encode(changed(MADE, **{**given, **fields})))
 
 
 PATCH = (
@@ -56,9 +58,12 @@ PATCH = (
 
 
 def row(trace):
-    """The one row of a tally of one trace."""
-    found = tally([trace]).runs().astype(object)
-    return found.where(found.notna(), None).iloc[0]
+    """The row of a trace in the runs table."""
+    return {name: values[0] for name, values in run_columns([entry(0, "", trace)]).items()}
+
+
+def statistics_text(found, diversity=None):
+    return as_markdown(statistics_sections(found, diversity))
 
 
 def test_one_rollout_in_numbers():
@@ -76,11 +81,11 @@ def test_one_rollout_in_numbers():
     found = row(made)
     assert {kind: found[f"{kind}_turns"] for kind in KINDS} == dict.fromkeys(KINDS, 1)
     assert tally([made]).words == dict.fromkeys(("grep", "python3", "#", "yes"), 1)
-    assert (found.output_tokens, found.input_tokens) == (40, 850)
-    assert (found.evaluated_tokens, found.conversation_tokens) == (171, 214)
-    assert (found.patch_files, found.patch_lines) == (2, 4)
+    assert (found["output_tokens"], found["input_tokens"]) == (40, 850)
+    assert (found["evaluated_tokens"], found["conversation_tokens"]) == (171, 214)
+    assert (found["patch_files"], found["patch_lines"]) == (2, 4)
     assert tally([made]).statistics().wall_s == pytest.approx(6.0)
-    assert found.solved is None
+    assert found["solved"] is None
 
 
 def test_a_time_without_offset_is_utc_in_every_time_zone(monkeypatch):
@@ -89,7 +94,7 @@ def test_a_time_without_offset_is_utc_in_every_time_zone(monkeypatch):
         for zone in ("Asia/Tokyo", "America/New_York"):
             monkeypatch.setenv("TZ", zone)
             time.tzset()
-            assert row(rollout("t", 0, timestamp_utc="2026-01-01T00:00:10")).equals(with_offset)
+            assert row(rollout("t", 0, timestamp_utc="2026-01-01T00:00:10")) == with_offset
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -99,15 +104,15 @@ def test_a_total_of_some_rollouts_says_so_and_is_compared_with_nothing():
     known, unknown = turn(1, "ls", prompt=9, output=3), turn(1, "ls", prompt=9, output=None)
     whole = tally(rollout("t", index, known) for index in range(2))
     part = tally(rollout("t", index, one) for index, one in enumerate((known, unknown)))
-    assert ") | 6, 3, 3 |" in statistics_text(whole.statistics())
-    assert ") | 3, 3, 3, of the 1 rollouts that report it |" in statistics_text(part.statistics())
-    totals = {row.name: (row.one, row.other, row.difference) for row in compare(whole, part)}
+    assert "| generated | 6, 3, 3 |" in statistics_text(whole.statistics())
+    assert "| generated | 3, 3, 3, of the 1 rollouts that report it |" in statistics_text(part.statistics())
+    totals = {row.name: (row.one, row.other, row.difference) for row in compare_runs(whole, part)}
     assert totals["tokens, generated (total)"] == (6, None, None)
 
 
 def test_a_count_that_a_turn_lacks_is_not_known():
     found = row(rollout("t", 0, turn(1, "ls", prompt=None, output=3), turn(2, "ls", prompt=9, output=3)))
-    assert (found.input_tokens, found.conversation_tokens, found.output_tokens) == (None, 12, 6)
+    assert (found["input_tokens"], found["conversation_tokens"], found["output_tokens"]) == (None, 12, 6)
     with pytest.raises(DataError, match="is no ISO 8601 time"):
         tally([rollout("t", 0, timestamp_utc="yesterday")]).statistics()
 
@@ -209,14 +214,14 @@ def test_the_bootstrap_is_repeatable_pairs_same_tasks_and_covers_the_normal_inte
 
 
 def test_the_table_has_differences_and_intervals():
-    rows = {row.name: row for row in compare(run_of([2, 1, 0]), run_of([2, 2, 2, 2]))}
+    rows = {row.name: row for row in compare_runs(run_of([2, 1, 0]), run_of([2, 2, 2, 2]))}
     assert (rows["Submitted"].one, rows["Submitted"].other, rows["Submitted"].difference) == (0.5, 1.0, 0.5)
     assert rows["Submitted"].low < 0.5 < rows["Submitted"].high <= 1
     assert rows["tokens, generated (mean)"].difference == pytest.approx(5.0)
     assert rows["tokens, generated (total)"].difference == pytest.approx(80)
     assert rows["tokens, prompts evaluated (mean)"].one is None
-    text = comparison_text(("8K|x", "32K"), (6, 8), rows.values())
-    assert text.splitlines()[0] == r"| | 8K\|x | 32K | difference | 95 % interval | by |"
+    text = as_markdown([compared_section(("8K|x", "32K"), (6, 8), rows.values())])
+    assert text.splitlines()[0] == r"|  | 8K\|x | 32K | difference | 95 % interval | by |"
     assert "| Submitted | 50.0 % | 100.0 % | +50.0 |" in text
     assert {line.count("|") - line.count("\\|") for line in text.splitlines()} == {7}
 
@@ -224,11 +229,11 @@ def test_the_table_has_differences_and_intervals():
 def test_hostile_words_stay_in_their_cell():
     made = [rollout("t", 0, turn(1, "x\x1b[2J`| y", prompt=1, output=1), language="<b>|")]
     text = statistics_text(tally(made).statistics())
-    assert "| `x[2J` | 1 (100.0 %) |" in text
+    assert r"| x\\x1b\[2J | 1 (100.0 %) |" in text
     assert "<b>" not in text
-
-
-DATA = Path(__file__).parents[2] / "data" / "records"
+    plain = as_text(statistics_sections(tally(made).statistics()))
+    assert r"x\x1b[2J " in plain
+    assert "\x1b" not in plain
 
 
 @pytest.mark.parametrize("name", ["1.0.0/rollouts.jsonl", "1.0.0/rollouts-compacted.jsonl.zst"])
@@ -254,8 +259,8 @@ def test_traces_of_another_agent_have_the_figures_that_apply_to_them():
     text = statistics_text(stats_of, diversity)
     assert "observation" not in text
     assert "patch" not in text
-    assert "| `grep` |" in text
+    assert "| grep |" in text
     other, _ = figures(DATA / "1.0.0/rollouts.jsonl", diversity=False)
-    rows = {row.name: row for row in compare(found, other)}
+    rows = {row.name: row for row in compare_runs(found, other)}
     assert (rows["with a patch"].one, rows["with a patch"].other) == (None, 1.0)
     assert (rows["turns that gave: useful"].one, rows["turns that gave: useful"].other) == (None, 26 / 32)
