@@ -57,10 +57,13 @@ def _run(name: str, verb: Verb, module: Any, words: list[str], *, session: bool)
     module.add(parser)
     arguments = parser.parse_args(words)
     if session and verb.where == "image":
+        if hasattr(module, "on_host"):
+            return int(module.on_host(arguments, words))
         from agenttrace.host import analysis  # noqa: PLC0415
+        from agenttrace.verbs.reading import paths_of  # noqa: PLC0415
 
-        found: int = module.on_host(arguments, words) if hasattr(module, "on_host") else analysis.run(name, words)
-        return found
+        read, written = paths_of(arguments)
+        return analysis.run(name, words, read=read, written=written)
     if verb.where == "host" and (find_spec("agenttrace.host") is None or find_spec("docker") is None):
         raise UsageError("this verb starts containers: run it outside of them, with agenttrace[host] installed")
     from agenttrace.verbs.reading import spare_inputs  # noqa: PLC0415

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agenttrace.analysis.findings import Comparison, Row
+from agenttrace.analysis.findings import Comparison, FigureRow
 from agenttrace.analysis.runs import SHARES, TOKENS, Tally
 from agenttrace.analysis.statistics import SMALLEST_N, bootstrap_difference, effective, mcnemar_p, mean, newcombe
 from agenttrace.formats.commands import KINDS
@@ -62,7 +62,7 @@ def _notes(one: Tally, other: Tally, shared: int) -> list[str]:
     return found
 
 
-def _alone(one: Tally, other: Tally) -> list[Row]:
+def _alone(one: Tally, other: Tally) -> list[FigureRow]:
     """Return the tasks that one side alone solved, with McNemar's test; none where a task was tried several times."""
     first, second = one.sums(_PASSED), other.sums(_PASSED)
     tasks = first.keys() & second.keys()
@@ -73,11 +73,13 @@ def _alone(one: Tally, other: Tally) -> list[Row]:
     )
     method = f"McNemar, exact: p = {mcnemar_p(only_a, only_b):.2g}"
     return [
-        Row(name="tasks passed by that one alone", one=only_a, other=only_b, difference=only_b - only_a, method=method)
+        FigureRow(
+            name="tasks passed by that one alone", one=only_a, other=only_b, difference=only_b - only_a, method=method
+        )
     ]
 
 
-def compare_runs(one: Tally, other: Tally, *, seed: int = 0) -> tuple[Row, ...]:
+def compare_runs(one: Tally, other: Tally, *, seed: int = 0) -> tuple[FigureRow, ...]:
     """Return the rows of upstream's table "8K against 32K", those without an interval first.
 
     Shares of traces get Newcombe's interval with effective sizes, since traces of a task resemble each other; means
@@ -90,10 +92,10 @@ def compare_runs(one: Tally, other: Tally, *, seed: int = 0) -> tuple[Row, ...]:
     )
 
 
-def _rows(one: Tally, other: Tally, *, shared: bool = False, seed: int = 0) -> list[Row]:
+def _rows(one: Tally, other: Tally, *, shared: bool = False, seed: int = 0) -> list[FigureRow]:
     """Return the rows of shares and means, kinds of observation only where there are any."""
 
-    def row(name: str, column: str, *, percent: bool = False) -> Row:
+    def row(name: str, column: str, *, percent: bool = False) -> FigureRow:
         first, second = one.sums(column), other.sums(column)
         if shared:
             tasks = sorted(first.keys() & second.keys())
@@ -109,7 +111,7 @@ def _rows(one: Tally, other: Tally, *, shared: bool = False, seed: int = 0) -> l
     return rows
 
 
-def compare_diversity(one: Diversity, other: Diversity) -> tuple[Row, ...]:
+def compare_diversity(one: Diversity, other: Diversity) -> tuple[FigureRow, ...]:
     """Return the rows on diversity; they have no interval, for each is a figure of a whole corpus."""
     names: dict[str, Callable[[Diversity], int | None]] = {
         "unique, upstream's greedy metric (in file order)": lambda found: found.upstream_unique,
@@ -128,9 +130,9 @@ def _total(run: Tally) -> float | None:
     return sum(known) if len(known) == run.rollouts else None
 
 
-def _plain(name: str, first: float | None, second: float | None, *, percent: bool = True) -> Row:
+def _plain(name: str, first: float | None, second: float | None, *, percent: bool = True) -> FigureRow:
     difference = None if first is None or second is None else second - first
-    return Row(name=name, one=first, other=second, difference=difference, percent=percent)
+    return FigureRow(name=name, one=first, other=second, difference=difference, percent=percent)
 
 
 def _figures(one: Sums, other: Sums) -> tuple[float | None, float | None]:
@@ -138,19 +140,19 @@ def _figures(one: Sums, other: Sums) -> tuple[float | None, float | None]:
     return first, second
 
 
-def _share(name: str, one: Sums, other: Sums) -> Row:
+def _share(name: str, one: Sums, other: Sums) -> FigureRow:
     first, second = _figures(one, other)
     if first is None or second is None:
         return _plain(name, first, second)
     sizes = effective(one), effective(other)
     low, high = newcombe((first * sizes[0], sizes[0]), (second * sizes[1], sizes[1]))
     method = f"Newcombe, n = {sizes[0]:.0f} and {sizes[1]:.0f}"
-    return Row(
+    return FigureRow(
         name=name, one=first, other=second, difference=second - first, low=low, high=high, method=method, percent=True
     )
 
 
-def _mean(name: str, one: Sums, other: Sums, *, least: int, seed: int, percent: bool) -> Row:
+def _mean(name: str, one: Sums, other: Sums, *, least: int, seed: int, percent: bool) -> FigureRow:
     first, second = _figures(one, other)
     if first is None or second is None:
         return _plain(name, first, second, percent=percent)
@@ -158,7 +160,7 @@ def _mean(name: str, one: Sums, other: Sums, *, least: int, seed: int, percent: 
     low, high = ends or (None, None)
     same = one.keys() == other.keys()
     method = "" if ends is None else f"bootstrap, same {len(one):,} tasks" if same else "bootstrap over tasks"
-    return Row(
+    return FigureRow(
         name=name, one=first, other=second, difference=second - first, low=low, high=high, method=method,
         percent=percent,
     )  # fmt: skip

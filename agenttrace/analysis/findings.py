@@ -176,7 +176,7 @@ class Group(Record, frozen=True, kw_only=True):
     associations: tuple[Association, ...]
 
 
-class Row(Record, frozen=True, kw_only=True):
+class FigureRow(Record, frozen=True, kw_only=True):
     """One line of the table.
 
     Attributes:
@@ -213,7 +213,7 @@ class Comparison(Record, frozen=True, kw_only=True):
     b: str
     shared: int
     notes: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[FigureRow, ...]
 
 
 class Report(Record, frozen=True, kw_only=True):

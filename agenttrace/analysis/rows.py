@@ -22,7 +22,7 @@ from msgspec import NODEFAULT, UnsetType
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row as release
 from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
-from agenttrace.formats.columns import COMPUTED_FROM, LONG, Count, Duration, Entry, Int, Known, Machine
+from agenttrace.formats.columns import COMPUTED_FROM, LONG, Count, Duration, Int, Known, Machine, TableEntry
 from agenttrace.records import Trace, rollout_1_0
 from agenttrace.store.opening import released
 
@@ -39,7 +39,7 @@ class _Nothing(msgspec.Struct, frozen=True, gc=False):
     """An object of which only the presence counts."""
 
 
-def entry(run: int, file: str, number: int, line: bytes, *, texts: bool = False) -> Entry:
+def entry(run: int, file: str, number: int, line: bytes, *, texts: bool = False) -> TableEntry:
     """Return the record of a line: of schema 1.x, a rollout of 1.0.0, or a row of AgentTrace 0.3.0.
 
     Args:
@@ -59,7 +59,7 @@ def entry(run: int, file: str, number: int, line: bytes, *, texts: bool = False)
     except _ERRORS as error:
         cut = "" if line.endswith(b"\n") else "; the line is cut off"
         raise DataError(f"not a trace record: {error}{cut}") from None
-    return Entry(run, file, number, row, known, machine)
+    return TableEntry(run, file, number, row, known, machine)
 
 
 def _row(line: bytes, *, texts: bool) -> Any:  # noqa: ANN401 - a derived structure

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from agenttrace.analysis.findings import Distribution, Statistics
 from agenttrace.analysis.tables import Reading
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats.columns import Entry, entry, run_columns
-from agenttrace.formats.commands import first_word
-from agenttrace.formats.commands import KINDS
+from agenttrace.formats.columns import TableEntry, entry, run_columns
+from agenttrace.formats.commands import KINDS, first_word
 from agenttrace.records import INFRASTRUCTURE_ENDS
 
 if TYPE_CHECKING:
@@ -72,7 +71,7 @@ class Tally:
     def __init__(self) -> None:
         self.rollouts = 0
         self.words: Counter[str] = Counter()
-        self._waiting: list[Entry] = []
+        self._waiting: list[TableEntry] = []
         self._numbers = {name: array("d") for name in FIGURES} | {name: array("f") for name in _COUNTS}
         self._texts: dict[str, list[str | None]] = {name: [] for name in _TEXTS}
         self._seen: dict[str, str] = {}
@@ -89,9 +88,9 @@ class Tally:
         found._keep({name: column.astype("object").where(column.notna(), None) for name, column in columns.items()})
         return found
 
-    def add(self, given: Trace | Entry) -> None:
+    def add(self, given: Trace | TableEntry) -> None:
         """Count one trace."""
-        one = given if isinstance(given, Entry) else entry(self.rollouts, "", given)
+        one = given if isinstance(given, TableEntry) else entry(self.rollouts, "", given)
         self.rollouts += 1
         calls = (span.tool_input for span in one.trace.spans if span.tool_name == "bash")
         self.words.update(first_word(call) or "" for call in calls)
@@ -200,7 +199,7 @@ class Tally:
         )
 
 
-def task_of(one: Entry) -> str:
+def task_of(one: TableEntry) -> str:
     """Return the name of a trace's task, by which attempts at it are known: with its data set where it is a number."""
     task = one.known.task_id
     return task if isinstance(task, str) else f"{one.known.dataset_name} {one.trace.trace_id if task is None else task}"

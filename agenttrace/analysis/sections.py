@@ -16,9 +16,9 @@ if TYPE_CHECKING:
         Count,
         Distribution,
         Figure,
+        FigureRow,
         Group,
         Report,
-        Row,
         Statistics,
     )
 
@@ -223,25 +223,25 @@ def _diversity(found: Diversity) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows.items() if isinstance(value, str)]
 
 
-def compared_section(names: tuple[str, str], sizes: tuple[int, int], rows: Iterable[Row]) -> Section:
+def compared_section(names: tuple[str, str], sizes: tuple[int, int], rows: Iterable[FigureRow]) -> Section:
     """Return the table of two runs."""
     rollouts = ("rollouts", *map(integer, sizes), f"{sizes[1] - sizes[0]:+}", "", "")
     return Section(header=("", *names, "difference", *_INTERVAL), rows=(rollouts, *map(_compared, rows)))
 
 
-def _compared(row: Row) -> tuple[str, ...]:
+def _compared(row: FigureRow) -> tuple[str, ...]:
     interval = "" if row.low is None else f"{_signed(row, row.low)} to {_signed(row, row.high)}"
     figures = (_either(row, row.one), _either(row, row.other), _signed(row, row.difference))
     return (row.name, *figures, interval, row.method)
 
 
-def _either(row: Row, value: float | None) -> str:
+def _either(row: FigureRow, value: float | None) -> str:
     if value is None:
         return "not known"
     return percent(value) if row.percent else f"{value:,.2f}"
 
 
-def _signed(row: Row, value: float | None) -> str:
+def _signed(row: FigureRow, value: float | None) -> str:
     if value is None:
         return ""
     return f"{100 * value:+.1f}" if row.percent else f"{value:+,.2f}"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from agenttrace.formats.columns import Entry
+    from agenttrace.formats.columns import TableEntry
 
 _BATCH_ROWS = 2_000
 _BATCH_BYTES = 64 << 20
@@ -130,7 +130,7 @@ class Reading:
         Raises:
             UsageError: a file cannot be opened or is of another kind.
         """
-        batch: list[Entry] = []
+        batch: list[TableEntry] = []
         held = 0
         for one, size in self.entries():
             batch.append(one)
@@ -141,7 +141,7 @@ class Reading:
         if batch:
             yield tables(batch, texts=self._texts)
 
-    def entries(self) -> Iterator[tuple[Entry, int]]:
+    def entries(self) -> Iterator[tuple[TableEntry, int]]:
         """Yield records one by one, each with the size of its line, bytes; errors as above."""
         from agenttrace.analysis.rows import entry  # noqa: PLC0415 - derives structures
 

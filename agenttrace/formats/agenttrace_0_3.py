@@ -113,7 +113,7 @@ def to_trace(row: Any) -> Trace:  # noqa: ANN401 - whatever stood in the line
         raise DataError(f"not a row of AgentTrace 0.3.0: {error}") from error
 
 
-def record(row: rows.Row) -> Trace:
+def record(row: rows.ReleasedRow) -> Trace:
     """Return a decoded row as a record, without what a record has no place for; see `to_trace`."""
     steps = tuple(map(_own_step, row.llm_steps))
     spans = tuple(_own_spans(row.spans, steps))
@@ -151,7 +151,7 @@ def _own_step(step: rows.Step) -> LLMStep:
     )
 
 
-def _own_spans(spans: tuple[rows.Span, ...], steps: tuple[LLMStep, ...]) -> Iterator[Span]:
+def _own_spans(spans: tuple[rows.RowSpan, ...], steps: tuple[LLMStep, ...]) -> Iterator[Span]:
     proposed = [(step, call) for step in steps for call in step.tool_calls or ()]
     at = 0
     for span in spans:
@@ -161,7 +161,7 @@ def _own_spans(spans: tuple[rows.Span, ...], steps: tuple[LLMStep, ...]) -> Iter
         yield _own_span(span, step, call)
 
 
-def _own_span(span: rows.Span, step: LLMStep | None, call: ToolCall | None) -> Span:
+def _own_span(span: rows.RowSpan, step: LLMStep | None, call: ToolCall | None) -> Span:
     values = call_arguments(span.tool_input, span.tool_name)
     return Span(
         span_id=span.span_id,
@@ -180,7 +180,7 @@ def _own_span(span: rows.Span, step: LLMStep | None, call: ToolCall | None) -> S
     )
 
 
-def _outcome(spans: tuple[rows.Span, ...], steps: tuple[LLMStep, ...], max_steps: object) -> Outcome:
+def _outcome(spans: tuple[rows.RowSpan, ...], steps: tuple[LLMStep, ...], max_steps: object) -> Outcome:
     if spans and spans[-1].tool_name == rows.FINAL_ANSWER and spans[-1].exit_code == 0:
         return Outcome(ended="final_answer", final_answer=spans[-1].tool_output)
     if isinstance(max_steps, int) and len(steps) >= max_steps:

@@ -47,7 +47,7 @@ class _Lean(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Base: immutable and not tracked by the garbage collector, as none of it can form a cycle."""
 
 
-class Cost(_Lean, frozen=True, kw_only=True, gc=False):
+class RowCost(_Lean, frozen=True, kw_only=True, gc=False):
     """Usage of the collecting process and its children around a call; peak memory is that of their whole lives."""
 
     user_time_s: Duration | None = None
@@ -57,7 +57,7 @@ class Cost(_Lean, frozen=True, kw_only=True, gc=False):
     write_bytes: Int | None = None
 
 
-class Span(_Lean, frozen=True, kw_only=True, gc=False):
+class RowSpan(_Lean, frozen=True, kw_only=True, gc=False):
     """One call; times count from an unknown instant, `tool_input` is a Python repr (see `commands`)."""
 
     span_id: str
@@ -67,7 +67,7 @@ class Span(_Lean, frozen=True, kw_only=True, gc=False):
     start_ns: Int | None = None
     end_ns: Int | None = None
     duration_ms: Duration = 0.0
-    telemetry: Cost = Cost()
+    telemetry: RowCost = RowCost()
     exit_code: Int = 0
 
     @property
@@ -96,24 +96,24 @@ class Step(_Lean, frozen=True, kw_only=True, gc=False):
     output_tokens: Count | None = None
 
 
-class Row(_Lean, frozen=True, kw_only=True, gc=False):
+class ReleasedRow(_Lean, frozen=True, kw_only=True, gc=False):
     """One trace: the eight keys of that version."""
 
     trace_id: str
     timestamp_utc: str
     prompt: str
     model: str
-    spans: tuple[Span, ...]
+    spans: tuple[RowSpan, ...]
     llm_steps: tuple[Step, ...]
     total_duration_ms: Duration = 0.0
     metadata: dict[str, Any]
 
 
-_decode = msgspec.json.Decoder(Row).decode
-_convert = partial(msgspec.convert, type=Row)
+_decode = msgspec.json.Decoder(ReleasedRow).decode
+_convert = partial(msgspec.convert, type=ReleasedRow)
 
 
-def decode(line: bytes) -> Row:
+def decode(line: bytes) -> ReleasedRow:
     """Return the row of a line of JSON.
 
     Raises:
@@ -122,7 +122,7 @@ def decode(line: bytes) -> Row:
     return _checked(_decode, line)
 
 
-def convert(value: Any) -> Row:  # noqa: ANN401 - whatever stood in the line
+def convert(value: Any) -> ReleasedRow:  # noqa: ANN401 - whatever stood in the line
     """Return the row that a JSON value is.
 
     Raises:
@@ -131,7 +131,7 @@ def convert(value: Any) -> Row:  # noqa: ANN401 - whatever stood in the line
     return _checked(_convert, value)
 
 
-def _checked(read: Callable[[Any], Row], value: Any) -> Row:  # noqa: ANN401 - as above
+def _checked(read: Callable[[Any], ReleasedRow], value: Any) -> ReleasedRow:  # noqa: ANN401 - as above
     try:
         row = read(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

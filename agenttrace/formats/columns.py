@@ -119,7 +119,7 @@ class Known(Machine, frozen=True, kw_only=True, gc=False):
     max_steps: Int | None = None
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class TableEntry(msgspec.Struct, frozen=True, gc=False):
     """A record and where it came from.
 
     Attributes:
@@ -139,10 +139,10 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     machine: Machine
 
 
-def entry(run: int, file: str, trace: Trace) -> Entry:
+def entry(run: int, file: str, trace: Trace) -> TableEntry:
     """Return a record as an entry; what its metadata holds in another type than its column is unknown there."""
     known, machine = _told(trace.metadata, Known), _told(trace.environment, Machine)
-    return Entry(run, file, None, trace, known, machine)
+    return TableEntry(run, file, None, trace, known, machine)
 
 
 def _told(values: dict[str, Any], kind: Any) -> Any:  # noqa: ANN401 - a structure of that kind
@@ -192,7 +192,7 @@ def schema(table: str, *, texts: bool = True) -> pa.Schema:
     return pa.schema([(name, arrow(name, kind)) for name, kind in kinds(table, texts=texts).items()])
 
 
-def tables(batch: Sequence[Entry], *, texts: bool = True) -> dict[str, pa.Table]:
+def tables(batch: Sequence[TableEntry], *, texts: bool = True) -> dict[str, pa.Table]:
     """Return the three tables of a batch of records, in the order of `TABLES`; arguments as those of `schema`.
 
     Raises:
@@ -201,7 +201,7 @@ def tables(batch: Sequence[Entry], *, texts: bool = True) -> dict[str, pa.Table]
     return {name: table(name, batch, texts=texts) for name in TABLES}
 
 
-def table(name: str, batch: Sequence[Entry], *, texts: bool = True) -> pa.Table:
+def table(name: str, batch: Sequence[TableEntry], *, texts: bool = True) -> pa.Table:
     """Return one of them likewise."""
     import pyarrow as pa  # noqa: PLC0415 - heavy
 
@@ -213,7 +213,7 @@ def table(name: str, batch: Sequence[Entry], *, texts: bool = True) -> pa.Table:
         raise DataError(f"{name}: a value does not fit its column: {error}") from error
 
 
-def run_columns(batch: Sequence[Entry]) -> dict[str, Any]:
+def run_columns(batch: Sequence[TableEntry]) -> dict[str, Any]:
     """Return the columns of the runs table as lists, without texts and without Arrow.
 
     Raises:
@@ -239,7 +239,7 @@ _PARTS: dict[str, tuple[tuple[tuple[str, ...], type], ...]] = {
     "steps": (((), LLMStep),),
     "spans": (((), Span),),
 }
-"""Where the structures lie whose fields are columns, from an `Entry` (`runs`), a step or a span."""
+"""Where the structures lie whose fields are columns, from a `TableEntry` (`runs`), a step or a span."""
 
 
 @cache
@@ -320,7 +320,7 @@ def _instant(given: datetime | str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _runs(batch: Sequence[Entry], *, texts: bool) -> dict[str, Any]:
+def _runs(batch: Sequence[TableEntry], *, texts: bool) -> dict[str, Any]:
     traces, known = [entry.trace for entry in batch], [entry.known for entry in batch]
     return {
         **_read(_columns("runs", texts=texts), batch, absent=texts),
@@ -374,7 +374,7 @@ def total(parts: Iterable[Any], figure: Callable[[Any], Any]) -> Any:  # noqa: A
         return None
 
 
-def _owners(batch: Sequence[Entry], field: str) -> dict[str, Any]:
+def _owners(batch: Sequence[TableEntry], field: str) -> dict[str, Any]:
     """Return, for each part of the records, the number and id of its record and its own place there, from 1."""
     import numpy as np  # noqa: PLC0415 - heavy
     import pyarrow as pa  # noqa: PLC0415
@@ -389,13 +389,13 @@ def _owners(batch: Sequence[Entry], field: str) -> dict[str, Any]:
     }
 
 
-def _steps(batch: Sequence[Entry], *, texts: bool) -> dict[str, Any]:
+def _steps(batch: Sequence[TableEntry], *, texts: bool) -> dict[str, Any]:
     steps = [step for entry in batch for step in entry.trace.llm_steps]
     found = _read(_columns("steps", texts=texts), steps, absent=texts) | _owners(batch, "llm_steps")
     return found | {"tool_call_count": [len(step.tool_calls) if step.tool_calls else 0 for step in steps]}
 
 
-def _spans(batch: Sequence[Entry], *, texts: bool) -> dict[str, Any]:
+def _spans(batch: Sequence[TableEntry], *, texts: bool) -> dict[str, Any]:
     spans = [span for entry in batch for span in entry.trace.spans]
     found = _read(_columns("spans", texts=texts), spans, absent=texts) | _owners(batch, "spans")
     return found | {

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +14,9 @@ import msgspec
 from agenttrace.errors import UsageError
 from agenttrace.host import compose, engine, images, weights
 from agenttrace.host.guard import interrupts_held, stop, terminations_interrupt, uninterrupted
-from agenttrace.verbs import VERBS, WRITTEN, module_of
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Sequence
 
 _MEMORY = "4g"
@@ -31,20 +29,24 @@ _OURS = tuple(
 """Folders of the image that no folder of the user's machine may cover."""
 
 
-def run(verb: str, argv: Sequence[str], *, order: bytes | None = None) -> int:
+def run(
+    verb: str, argv: Sequence[str], *, read: Sequence[Path], written: Sequence[Path], order: bytes | None = None
+) -> int:
     """Exit status of one verb, run over the user's files: what it reads is mounted read-only, under its own path.
 
     So every message names files as the user did. There is no network, and nothing else of the machine to be seen.
 
     Args:
-        verb: one of `agenttrace.verbs.VERBS`.
+        verb: a verb of the command line.
         argv: its arguments, relative paths relative to the working directory.
+        read: what among them is read.
+        written: what is written.
         order: given to the verb on its standard input; the container then has the way to the outside.
 
     Raises:
         UsageError: a file to read does not exist, or a folder to write cannot be mounted.
     """
-    mounts = list(_mounts(_parse(verb, argv)))
+    mounts = list(_mounts(read, written))
     info = engine.check()
     image = images.build(targets=("analysis",)).ids["analysis"]
     uid, gid = compose.caller(info)
@@ -88,32 +90,20 @@ def publish(verb: str, arguments: argparse.Namespace, words: Sequence[str]) -> i
         words: the same as they were typed.
     """
     if arguments.files:
-        status = run(verb, [*words, "--make-only"])
+        status = run(verb, [*words, "--make-only"], read=arguments.files, written=[arguments.output])
         if status != 0 or arguments.upload is None:
             return status
     words = ["--output", str(arguments.output), "--upload", arguments.upload, "--from-host"]
     private = ["--private"] if arguments.private_repository else []
-    return run("publish-rollouts", [*words, *private], order=msgspec.json.encode(weights.host_settings()))
+    settings = msgspec.json.encode(weights.host_settings())
+    return run("publish-rollouts", [*words, *private], read=[], written=[arguments.output], order=settings)
 
 
-def _parse(verb: str, argv: Sequence[str]) -> argparse.Namespace:
-    module = import_module(module_of(verb))
-    parser = argparse.ArgumentParser(prog=f"nox -s {verb} --", description=VERBS[verb].help)
-    module.add(parser)
-    return parser.parse_args(list(argv))
-
-
-def _mounts(arguments: argparse.Namespace) -> Iterator[str]:
+def _mounts(read: Sequence[Path], written: Sequence[Path]) -> Iterator[str]:
     """Mount options: files and folders to read as they are, for what is written its folder."""
-    read: dict[Path, None] = {}
-    written: dict[Path, None] = {}
-    for name, value in vars(arguments).items():
-        for path in value if isinstance(value, (list, tuple)) else [value]:
-            if isinstance(path, Path):
-                (written if name in WRITTEN else read)[_absolute(path)] = None
-    for path in {found: None for given in read for found in _with_sidecars(given)}:
+    for path in dict.fromkeys(found for given in read for found in _with_sidecars(_absolute(given))):
         yield _bind(path) + ",readonly"
-    for folder in {_made_folder(path): None for path in written}:
+    for folder in dict.fromkeys(_made_folder(_absolute(path)) for path in written):
         yield _bind(folder)
 
 

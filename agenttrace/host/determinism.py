@@ -28,7 +28,7 @@ MAX_RUNS = 1000
 _RUN_ID = "determinism"
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class DeterminismRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asks for.
 
     Attributes:
@@ -55,7 +55,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return self.each.options[0] if self.against is None else like(read_run_spec(run_spec_path(self.against)))
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class DeterminismReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was found; `inputs` are differences between the run specs of the runs."""
 
     passed: bool
@@ -64,7 +64,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     tasks: list[TaskVerdict]
 
 
-def determinism(request: Request) -> int:
+def determinism(request: DeterminismRequest) -> int:
     """Run everything, print a verdict per task and return the exit status: 0 when all runs of all tasks are equal.
 
     Raises:
@@ -90,7 +90,7 @@ def determinism(request: Request) -> int:
     return 0 if report.passed else EXIT_DIVERGED
 
 
-def _check(request: Request) -> None:
+def _check(request: DeterminismRequest) -> None:
     if not 1 <= request.repeats <= MAX_RUNS:
         raise UsageError(f"--repeat {request.repeats}: expected 1 to {MAX_RUNS}")
     if request.repeats * len(request.concurrency) + (request.against is not None) < 2:  # noqa: PLR2004
@@ -103,7 +103,7 @@ def _check(request: Request) -> None:
         read_run_spec(run_spec_path(request.against))
 
 
-def _runs(request: Request, folder: Path) -> list[Path]:
+def _runs(request: DeterminismRequest, folder: Path) -> list[Path]:
     """Make every run and return the record files, that of another machine first."""
     files = [] if request.against is None else [request.against]
     options = request.options
@@ -125,7 +125,7 @@ def _runs(request: Request, folder: Path) -> list[Path]:
     return files
 
 
-def _report(request: Request, folder: Path, files: list[Path]) -> Report:
+def _report(request: DeterminismRequest, folder: Path, files: list[Path]) -> DeterminismReport:
     tasks = compare_runs(files)
     if any(one.divergence is not None for one in tasks) and request.each.base_url is None:
         # The verdicts stand without a server; only their tokens would be missing.
@@ -137,7 +137,7 @@ def _report(request: Request, folder: Path, files: list[Path]) -> Report:
         for number, spec in enumerate(specs[1:], start=2)
         for line in input_differences(specs[0], spec)
     ]
-    return Report(
+    return DeterminismReport(
         passed=all(one.verdict == "equal" for one in tasks) and bool(tasks),
         runs=[{"run": number, "file": file.name} for number, file in enumerate(files, start=1)],
         inputs=inputs,
@@ -145,7 +145,7 @@ def _report(request: Request, folder: Path, files: list[Path]) -> Report:
     )
 
 
-def _with_tokens(request: Request, folder: Path, files: list[Path]) -> list[TaskVerdict]:
+def _with_tokens(request: DeterminismRequest, folder: Path, files: list[Path]) -> list[TaskVerdict]:
     """Compare again beside a model server, which says where the tokens are."""
     own = [file if file.parent == folder else folder / f"against_{file.name}" for file in files]
     for file, beside in zip(files, own, strict=True):
@@ -162,7 +162,7 @@ def _with_tokens(request: Request, folder: Path, files: list[Path]) -> list[Task
     return msgspec.json.decode(text, type=list[TaskVerdict])
 
 
-def _show(report: Report) -> None:
+def _show(report: DeterminismReport) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

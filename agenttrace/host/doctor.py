@@ -12,7 +12,7 @@ from agenttrace.host import engine, findings
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agenttrace.host.findings import Finding
+    from agenttrace.host.findings import DoctorFinding
 
 
 def run(*, network: bool, json: bool) -> int:
@@ -25,7 +25,7 @@ def run(*, network: bool, json: bool) -> int:
     return exit_code(found)
 
 
-def examine(*, network: bool = False) -> list[Finding]:
+def examine(*, network: bool = False) -> list[DoctorFinding]:
     """Findings in the order in which a person would mend them.
 
     Args:
@@ -43,17 +43,17 @@ def examine(*, network: bool = False) -> list[Finding]:
     return found
 
 
-def exit_code(found: Sequence[Finding]) -> int:
+def exit_code(found: Sequence[DoctorFinding]) -> int:
     """1 when a campaign could not run here, else 0."""
     return 1 if any(finding.blocks for finding in found) else 0
 
 
-def as_json(found: Sequence[Finding]) -> dict[str, object]:
+def as_json(found: Sequence[DoctorFinding]) -> dict[str, object]:
     """The same page for programs."""
     return {"can_run": exit_code(found) == 0, "findings": msgspec.to_builtins(list(found))}
 
 
-def show(found: Sequence[Finding]) -> None:
+def show(found: Sequence[DoctorFinding]) -> None:
     """Print the page; a piece of advice stands under the line that it is for."""
     from rich.console import Console  # noqa: PLC0415 - heavy
     from rich.text import Text  # noqa: PLC0415

@@ -45,7 +45,7 @@ _FIXTURE = "nl2bash"
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy")
 
 
-class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
+class DoctorFinding(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of the page.
 
     Attributes:
@@ -65,61 +65,61 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
     blocks: bool = False
 
 
-def engine_findings() -> list[Finding]:
+def engine_findings() -> list[DoctorFinding]:
     """The engine with its plugins; blocks where one is missing or too old."""
     try:
         info = engine.check()
     except UsageError as error:
-        return [Finding("engine", "missing", "no engine to work with", advice=str(error), blocks=True)]
+        return [DoctorFinding("engine", "missing", "no engine to work with", advice=str(error), blocks=True)]
     where = "Docker Desktop, " if info.docker_desktop else "rootless, " if info.rootless else ""
     plugins = f"buildx {info.buildx_version}, compose {info.compose_version}"
-    found = Finding("engine", "ok", f"{info.version} ({where}kernel {info.kernel}), {plugins}")
+    found = DoctorFinding("engine", "ok", f"{info.version} ({where}kernel {info.kernel}), {plugins}")
     return [found, _image_store(info), _cgroup(info)]
 
 
-def _image_store(info: EngineInfo) -> Finding:
+def _image_store(info: EngineInfo) -> DoctorFinding:
     if info.containerd_image_store:
-        return Finding("image store", "ok", "containerd")
+        return DoctorFinding("image store", "ok", "containerd")
     advice = "only `images -- --check-reproducible` needs the other one: docs/images.md says how to switch"
-    return Finding("image store", "differs", f"the older one ({info.storage_driver})", "containerd", advice)
+    return DoctorFinding("image store", "differs", f"the older one ({info.storage_driver})", "containerd", advice)
 
 
-def _cgroup(info: EngineInfo) -> Finding:
+def _cgroup(info: EngineInfo) -> DoctorFinding:
     found = f"version {info.cgroup_version}, driver {info.cgroup_driver}"
     if info.cgroup_version == 2:  # noqa: PLR2004 - the version
-        return Finding("cgroup", "ok", found)
+        return DoctorFinding("cgroup", "ok", found)
     advice = "nothing to do: cgroup figures are an extra, and records say which kind they come from (docs/telemetry.md)"
-    return Finding("cgroup", "differs", found, "version 2", advice)
+    return DoctorFinding("cgroup", "differs", found, "version 2", advice)
 
 
-def resource_findings(info: EngineInfo) -> list[Finding]:
+def resource_findings(info: EngineInfo) -> list[DoctorFinding]:
     """What the engine's machine offers, a virtual one on macOS."""
     return [_architecture(info), _processor(), _memory(info), *_disks()]
 
 
-def _architecture(info: EngineInfo) -> Finding:
+def _architecture(info: EngineInfo) -> DoctorFinding:
     found = f"{info.arch}, {info.cpus} processors"
     if info.arch in bases.ARCHITECTURES:
-        return Finding("architecture", "ok", found)
+        return DoctorFinding("architecture", "ok", found)
     advice = "the images are known to build on these only; take another machine"
-    return Finding("architecture", "differs", found, " or ".join(bases.ARCHITECTURES), advice, blocks=True)
+    return DoctorFinding("architecture", "differs", found, " or ".join(bases.ARCHITECTURES), advice, blocks=True)
 
 
-def _processor() -> Finding:
+def _processor() -> DoctorFinding:
     flags = cpu_flags()
     if flags is None:
         found = f"{platform.processor() or platform.machine()}; features are not told by this system"
-        return Finding("processor", "unknown", found)
+        return DoctorFinding("processor", "unknown", found)
     notable = [name for name in ("avx2", "avx512f", "amx_tile", "f16c", "fma", "asimd", "sve") if name in flags]
     # No features are pinned: another processor may sample other tokens, and records carry what they were made on.
-    return Finding("processor", "ok", f"{cpu_model()}: {' '.join(notable) or 'no vector extensions'}")
+    return DoctorFinding("processor", "ok", f"{cpu_model()}: {' '.join(notable) or 'no vector extensions'}")
 
 
-def _memory(info: EngineInfo) -> Finding:
+def _memory(info: EngineInfo) -> DoctorFinding:
     found = f"{info.memory_bytes / _GIB:.1f} GiB for containers"
     if info.memory_bytes >= MEMORY_WISHED_BYTES:
-        return Finding("memory", "ok", found)
-    return Finding(
+        return DoctorFinding("memory", "ok", found)
+    return DoctorFinding(
         "memory",
         "differs",
         found,
@@ -130,7 +130,7 @@ def _memory(info: EngineInfo) -> Finding:
     )
 
 
-def _disks() -> list[Finding]:
+def _disks() -> list[DoctorFinding]:
     places = {"disk, records": compose.ROOT}
     ended = engine.run(["docker", "info", "--format", "{{.DockerRootDir}}"], check=False)
     data = Path(ended.stdout.strip() or "/nonexistent")
@@ -139,30 +139,32 @@ def _disks() -> list[Finding]:
     return [_disk(name, place) for name, place in places.items()]
 
 
-def _disk(name: str, place: Path) -> Finding:
+def _disk(name: str, place: Path) -> DoctorFinding:
     free = shutil.disk_usage(place).free
     found = f"{free / _GIB:.1f} GiB free in {place}"
     if free >= DISK_WISHED_BYTES:
-        return Finding(name, "ok", found)
+        return DoctorFinding(name, "ok", found)
     advice = "make room; `docker builder prune` empties the engine's build cache"
-    return Finding(name, "differs", found, f"{DISK_WISHED_BYTES // _GIB} GiB", advice, blocks=free < DISK_LEAST_BYTES)
+    return DoctorFinding(
+        name, "differs", found, f"{DISK_WISHED_BYTES // _GIB} GiB", advice, blocks=free < DISK_LEAST_BYTES
+    )
 
 
-def host_findings() -> list[Finding]:
+def host_findings() -> list[DoctorFinding]:
     """Python here, with the packages that the sessions lock, and the folder for records."""
     return [_python(), _records_folder()]
 
 
-def _python() -> Finding:
+def _python() -> DoctorFinding:
     locked = (compose.ROOT / "requirements/host.txt").read_text(encoding="utf-8")
     wanted = dict(re.findall(r"^([\w.-]+)==(\S+)", locked, flags=re.MULTILINE))
     here = {name: version for name in wanted if (version := _version(name)) is not None}
     other = [f"{name} {version} ({wanted[name]})" for name, version in here.items() if version != wanted[name]]
     found = f"{platform.python_version()}, {len(here) - len(other)} packages as locked"
     if not other:
-        return Finding("python", "ok", found)
+        return DoctorFinding("python", "ok", found)
     advice = "scripts/nox uses an environment of its own with the locked ones"
-    return Finding("python", "differs", f"{found}; others: {', '.join(other)}", "requirements/host.txt", advice)
+    return DoctorFinding("python", "differs", f"{found}; others: {', '.join(other)}", "requirements/host.txt", advice)
 
 
 def _version(package: str) -> str | None:
@@ -172,96 +174,96 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _records_folder() -> Finding:
+def _records_folder() -> DoctorFinding:
     folder = compose.ROOT / "datasets"
     if os.access(folder if folder.exists() else compose.ROOT, os.W_OK):
-        return Finding("records folder", "ok", str(folder))
+        return DoctorFinding("records folder", "ok", str(folder))
     advice = "use a checkout of your own, or name a file with `collect -- --output`"
-    return Finding("records folder", "differs", f"{folder} is not writable", advice=advice)
+    return DoctorFinding("records folder", "differs", f"{folder} is not writable", advice=advice)
 
 
-def file_findings() -> list[Finding]:
+def file_findings() -> list[DoctorFinding]:
     """What is pinned and lies in this checkout or in the task folder; needs no engine."""
     return [_fixture(), _bundled(), *(_task_file(source) for source in (*sources.NL2BASH, sources.MBPP))]
 
 
-def _fixture() -> Finding:
+def _fixture() -> DoctorFinding:
     name = f"fixture {_FIXTURE}"
     try:
         here, released = fixture_version(_FIXTURE), released_version(_FIXTURE)
     except FixtureError as error:
-        return Finding(name, "missing", str(error), advice="restore agenttrace/fixture", blocks=True)
+        return DoctorFinding(name, "missing", str(error), advice="restore agenttrace/fixture", blocks=True)
     if here == released:
-        return Finding(name, "ok", here)
+        return DoctorFinding(name, "ok", here)
     advice = "records of this checkout name another tree than the released one: restore agenttrace/fixture"
-    return Finding(name, "differs", here, released, advice)
+    return DoctorFinding(name, "differs", here, released, advice)
 
 
-def _bundled() -> Finding:
+def _bundled() -> DoctorFinding:
     pin = pins.model_pin(pins.DEFAULT_MODEL)
     file, advice = pins.BUNDLED / pin.artifact, "restore it with git: it is refused as it is"
     try:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
     except FileNotFoundError:
-        return Finding("bundled model", "missing", str(file), pin.sha256, advice)
+        return DoctorFinding("bundled model", "missing", str(file), pin.sha256, advice)
     except OSError as error:
-        return Finding("bundled model", "differs", str(error), pin.sha256, advice)
+        return DoctorFinding("bundled model", "differs", str(error), pin.sha256, advice)
     if digest != pin.sha256:
-        return Finding("bundled model", "differs", digest, pin.sha256, advice)
-    return Finding("bundled model", "ok", digest)
+        return DoctorFinding("bundled model", "differs", digest, pin.sha256, advice)
+    return DoctorFinding("bundled model", "ok", digest)
 
 
-def _task_file(source: SourceFile) -> Finding:
+def _task_file(source: SourceFile) -> DoctorFinding:
     name = f"tasks {source.path.rpartition('/')[2]}"
     try:
         path = sources.folder() / source.path
         digest = hashlib.sha256(content(path, most=source.bytes)).hexdigest() if path.exists() else None
     except (AgentTraceError, OSError) as error:
         advice = f"make it readable, or name another folder in {sources.MIRROR}"
-        return Finding(name, "differs", str(error), source.sha256, advice)
+        return DoctorFinding(name, "differs", str(error), source.sha256, advice)
     if digest is None:
         advice = f"put it there: it comes from {source.url}" if sources.mirror() else "nothing: first use downloads it"
-        return Finding(name, "missing", str(path), source.sha256, advice)
+        return DoctorFinding(name, "missing", str(path), source.sha256, advice)
     if digest == source.sha256:
-        return Finding(name, "ok", str(path))
+        return DoctorFinding(name, "ok", str(path))
     advice = f"remove or replace {path}: as it is, it is refused"
-    return Finding(name, "differs", f"SHA-256 {digest}", source.sha256, advice)
+    return DoctorFinding(name, "differs", f"SHA-256 {digest}", source.sha256, advice)
 
 
-def image_findings() -> list[Finding]:
+def image_findings() -> list[DoctorFinding]:
     """The base and each image: is it there, was it built from what this checkout holds, what does it consist of."""
     return [_base(), *(_image(target) for target in (*images.TARGETS, *images.EXTRA_TARGETS))]
 
 
-def _base() -> Finding:
+def _base() -> DoctorFinding:
     reference = bases.pinned("BASE")
     if bases.have(reference):
-        return Finding("base", "ok", f"{reference} is here")
+        return DoctorFinding("base", "ok", f"{reference} is here")
     if local := bases.local_bases():
         advice = "where the registry answers, new builds take the pinned one; records say which it was"
-        return Finding("base", "differs", f"{local[0]} (mmdebstrap)", reference, advice)
-    return Finding("base", "missing", "not here yet", reference, "nothing: first use brings it")
+        return DoctorFinding("base", "differs", f"{local[0]} (mmdebstrap)", reference, advice)
+    return DoctorFinding("base", "missing", "not here yet", reference, "nothing: first use brings it")
 
 
-def _image(target: str) -> Finding:
+def _image(target: str) -> DoctorFinding:
     name, state = f"image {target}", images.state(target)
     if state is None:
-        return Finding(name, "missing", images.name(target), advice="nothing: built when it is first used")
+        return DoctorFinding(name, "missing", images.name(target), advice="nothing: built when it is first used")
     built_from, environment_digest = state
     if built_from != (fingerprint := images.fingerprint(target)):
         found = f"{images.name(target)} was built from other files"
         advice = "nothing: built again when it is next used (scripts/nox -s images does it now)"
-        return Finding(name, "differs", found, f"fingerprint {fingerprint}", advice)
-    return Finding(name, "ok", f"{images.name(target)}, environment {environment_digest}")
+        return DoctorFinding(name, "differs", found, f"fingerprint {fingerprint}", advice)
+    return DoctorFinding(name, "ok", f"{images.name(target)}, environment {environment_digest}")
 
 
-def volume_findings() -> list[Finding]:
+def volume_findings() -> list[DoctorFinding]:
     """The volume of weights: which pinned ones are in it, by name and size; `fetch` compares digests before use."""
     volume = compose.models_volume()
     if engine.run(["docker", "volume", "inspect", volume], check=False).returncode != 0:
-        return [Finding("weights", "missing", f"no volume {volume}", advice="nothing: made when first used")]
+        return [DoctorFinding("weights", "missing", f"no volume {volume}", advice="nothing: made when first used")]
     if not bases.have(images.name("collector")):
-        return [Finding("weights", "unknown", f"volume {volume}; without images it cannot be read")]
+        return [DoctorFinding("weights", "unknown", f"volume {volume}; without images it cannot be read")]
     argv = ["docker", "run", "--rm", "--label", bases.PROJECT_LABEL, "--network", "none", "--read-only"]
     argv += ["--volume", f"{volume}:/models:ro", "--entrypoint", "stat", images.name("collector")]
     every = [pins.model_pin(name) for name in pins.model_names()]
@@ -273,56 +275,56 @@ def volume_findings() -> list[Finding]:
     return [_weights(pin, sizes.get(pins.stored_name(pin)), volume) for pin in every]
 
 
-def _weights(pin: ModelPin, size: int | None, volume: str) -> Finding:
+def _weights(pin: ModelPin, size: int | None, volume: str) -> DoctorFinding:
     name = f"weights {pin.name}"
     if size is None:
-        return Finding(name, "missing", f"not in {volume}", pin.sha256, "nothing: fetched when first used")
+        return DoctorFinding(name, "missing", f"not in {volume}", pin.sha256, "nothing: fetched when first used")
     if size != pin.bytes:
         advice = "nothing: set aside and fetched anew when next used"
-        return Finding(name, "differs", f"{size} bytes", f"{pin.bytes} bytes", advice)
-    return Finding(name, "ok", f"{pin.bytes} bytes in {volume}")
+        return DoctorFinding(name, "differs", f"{size} bytes", f"{pin.bytes} bytes", advice)
+    return DoctorFinding(name, "ok", f"{pin.bytes} bytes in {volume}")
 
 
-def settings_findings(environ: Mapping[str, str] = os.environ) -> list[Finding]:
+def settings_findings(environ: Mapping[str, str] = os.environ) -> list[DoctorFinding]:
     """Proxy and certificates by the names of their variables: the values may hold a password and are not shown."""
     named = [name for name in _PROXIES if environ.get(name)]
     found = f"set: {', '.join(named)}" if named else "none set"
-    return [Finding("proxy", "ok", found), _certificates(environ)]
+    return [DoctorFinding("proxy", "ok", found), _certificates(environ)]
 
 
-def _certificates(environ: Mapping[str, str]) -> Finding:
+def _certificates(environ: Mapping[str, str]) -> DoctorFinding:
     advice = "name a file of PEM certificates in AGENTTRACE_CA_BUNDLE, or unset it"
     try:
         bundle = bases.ca_bundle(environ)
         if bundle is None:
             found = "no bundle on this machine: image builds then check the archive's signature alone"
-            return Finding("certificates", "ok", found)
+            return DoctorFinding("certificates", "ok", found)
         count = bundle.read_bytes().count(b"-----BEGIN CERTIFICATE-----")
     except (UsageError, OSError) as error:
-        return Finding("certificates", "missing", str(error), advice=advice, blocks=True)
+        return DoctorFinding("certificates", "missing", str(error), advice=advice, blocks=True)
     if not count:
         found = f"{bundle} holds no certificate"
-        return Finding("certificates", "differs", found, "PEM", advice)
-    return Finding("certificates", "ok", f"{count} in {bundle}")
+        return DoctorFinding("certificates", "differs", found, "PEM", advice)
+    return DoctorFinding("certificates", "ok", f"{count} in {bundle}")
 
 
-def network_findings() -> list[Finding]:
+def network_findings() -> list[DoctorFinding]:
     """Whether registry, Hub and the home of the task files answer; none of them is needed once things are here."""
     mirror = "put the weights into the models volume another way, or name a mirror in HF_ENDPOINT"
     elsewhere = f"fetch them elsewhere and name their folder in {sources.MIRROR} (docs/tasks.md)"
     return [_registry(), answer("hub", hub.endpoint(), mirror), answer("task files", sources.MBPP.url, elsewhere)]
 
 
-def _registry() -> Finding:
+def _registry() -> DoctorFinding:
     started = time.monotonic()
     reference = bases.pinned("BASE")
     if reason := bases.registry_refusal(reference):
         advice = "images are built on a base from this machine's own Debian mirror instead (needs mmdebstrap)"
-        return Finding("registry", "missing", reason, reference, advice)
-    return Finding("registry", "ok", f"has the pinned base ({time.monotonic() - started:.1f} s)")
+        return DoctorFinding("registry", "missing", reason, reference, advice)
+    return DoctorFinding("registry", "ok", f"has the pinned base ({time.monotonic() - started:.1f} s)")
 
 
-def answer(name: str, url: str, advice: str, timeout_s: float = ANSWER_S) -> Finding:
+def answer(name: str, url: str, advice: str, timeout_s: float = ANSWER_S) -> DoctorFinding:
     """Whether an address answers at all; a refusal by the server is an answer, too.
 
     Args:
@@ -338,7 +340,7 @@ def answer(name: str, url: str, advice: str, timeout_s: float = ANSWER_S) -> Fin
     started = time.monotonic()
     shown = re.sub(r"//[^/]*@", "//…@", url)  # a password
     if not url.startswith(("http://", "https://")):
-        return Finding(name, "missing", f"{shown!r} is no web address", advice=advice)
+        return DoctorFinding(name, "missing", f"{shown!r} is no web address", advice=advice)
     try:
         request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "agenttrace-doctor"})  # noqa: S310
         with urllib.request.urlopen(request, timeout=timeout_s) as response:  # noqa: S310 - checked above
@@ -348,6 +350,6 @@ def answer(name: str, url: str, advice: str, timeout_s: float = ANSWER_S) -> Fin
         error.close()
     except (OSError, ValueError, http.client.HTTPException) as error:
         found = f"{shown}: {type(error).__name__}" if shown != url else f"{url}: {error}"
-        return Finding(name, "missing", found, advice=advice)
+        return DoctorFinding(name, "missing", found, advice=advice)
     took = time.monotonic() - started
-    return Finding(name, "ok", f"{shown} answers ({status}, {took:.1f} s)")
+    return DoctorFinding(name, "ok", f"{shown} answers ({status}, {took:.1f} s)")

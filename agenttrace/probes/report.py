@@ -28,7 +28,7 @@ _STYLES: dict[Verdict, str] = {
 FAILURES = frozenset({"GOT THROUGH", "unclear"})
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class BatteryOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """One run of the battery.
 
     Attributes:
@@ -57,7 +57,7 @@ def probe_sandbox(
     named: str | None = None,
     variables: dict[str, str] | None = None,
     override: Path | None = None,
-) -> Outcome:
+) -> BatteryOutcome:
     """Attack the sandbox with every probe and return what came out; progress goes to the terminal.
 
     Args:
@@ -94,7 +94,7 @@ def probe_sandbox(
     with workers.sandbox_project("probes", targets) as (project, env), progress:
         for policy in chosen:
             results += attack(probes, policy, project, {**env, **(variables or {})}, override=override, report=add)
-    return Outcome(
+    return BatteryOutcome(
         environment_digests=dict(built.environment_digests),
         kernel=info.kernel,
         engine_version=info.version,
@@ -103,7 +103,7 @@ def probe_sandbox(
     )
 
 
-def show(outcome: Outcome) -> None:
+def show(outcome: BatteryOutcome) -> None:
     """Print every probe with its verdict, and a summary."""
     from rich.console import Console  # noqa: PLC0415 - heavy
     from rich.table import Table  # noqa: PLC0415
@@ -123,14 +123,14 @@ def show(outcome: Outcome) -> None:
         console.print(Text(summary(outcome, policy), style="bold red" if failed else "green"))
 
 
-def summary(outcome: Outcome, policy: str) -> str:
+def summary(outcome: BatteryOutcome, policy: str) -> str:
     """How many probes of a policy ended how, in one line."""
     verdicts = [result.verdict for result in outcome.results if result.policy == policy]
     counted = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _STYLES)
     return f"{policy}: {len(verdicts)} probes: {counted}"
 
 
-def write(outcome: Outcome, file: Path) -> None:
+def write(outcome: BatteryOutcome, file: Path) -> None:
     """Write an outcome as JSON.
 
     Raises:

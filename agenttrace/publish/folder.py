@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
     from agenttrace.formats import Sourced
     from agenttrace.formats.tables import TableFile
-    from agenttrace.publish.forms import Form, Part
+    from agenttrace.publish.forms import Form, FormPart
     from agenttrace.validate.leaks import Word
 
 _SHOWN = 5
 
 
-class Settings(Record, frozen=True, kw_only=True):
+class PublishSettings(Record, frozen=True, kw_only=True):
     """How a folder is made.
 
     Attributes:
@@ -53,7 +53,7 @@ class Settings(Record, frozen=True, kw_only=True):
 
 
 def publish(
-    paths: Sequence[Path], output: Path, settings: Settings | None = None, *, words: Sequence[Word] = ()
+    paths: Sequence[Path], output: Path, settings: PublishSettings | None = None, *, words: Sequence[Word] = ()
 ) -> dict[str, int]:
     """Write the folder, whole or not at all, and return how many rows each of its folders has.
 
@@ -73,7 +73,7 @@ def publish(
             form needs one.
         StorageError: the folder cannot be written.
     """
-    settings = settings or Settings()
+    settings = settings or PublishSettings()
     check_names(paths)
     name = settings.form or _default_form(paths[0])
     if not FORMS[name].flat:
@@ -106,7 +106,7 @@ def check_names(paths: Sequence[Path]) -> None:
             raise UsageError(f"{name!r}: a name with control characters or backslashes cannot be published; rename it")
 
 
-def fill(folder: Path, paths: Sequence[Path], settings: Settings, *, release: bool = False) -> list[Table]:
+def fill(folder: Path, paths: Sequence[Path], settings: PublishSettings, *, release: bool = False) -> list[Table]:
     """Write everything but the digests into an empty folder and return what its tables hold.
 
     Args:
@@ -178,7 +178,7 @@ def _flat(records: Iterator[Sourced], folder: Path) -> list[Table]:
     return [_table(name, f"data/{name}", file) for name, file in files.items()]
 
 
-def _added(records: Iterator[Sourced], shards: dict[Part, Shards]) -> Iterator[Sourced]:
+def _added(records: Iterator[Sourced], shards: dict[FormPart, Shards]) -> Iterator[Sourced]:
     """Yield records whose rows were added to the shards of their configurations."""
     for record in records:
         size = len(msgspec.json.encode(record.trace))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agenttrace.formats import Sourced
 
 
-class Part(NamedTuple):
+class FormPart(NamedTuple):
     """A configuration of a form: its name, its folder, the format of its rows."""
 
     config: str
@@ -56,21 +56,21 @@ class Form(NamedTuple):
     """
 
     about: str
-    parts: tuple[Part, ...]
+    parts: tuple[FormPart, ...]
     flat: bool = False
     title: str = "Execution-free coding rollouts"
 
 
-_OWN = Part("rollouts", "rollouts", "records-parquet")
+_OWN = FormPart("rollouts", "rollouts", "records-parquet")
 FORMS: dict[str, Form] = {
     "traces": Form(
         "tables of runs, generations and tool calls, the 0.3.0 view, and the record files",
-        (Part("agenttrace-0.3", "data/agenttrace-0.3", "agenttrace-0.3-parquet"),),
+        (FormPart("agenttrace-0.3", "data/agenttrace-0.3", "agenttrace-0.3-parquet"),),
         flat=True,
         title="Agent traces with OS telemetry",
     ),
-    "1k-32k": Form("the schema of SWE-ZERO 1k-32k, and ours", (Part("default", "data", "swe-zero-1k-32k"), _OWN)),
-    "12m": Form("the schema of SWE-ZERO 12M, and ours", (Part("default", "data", "swe-zero-12m"), _OWN)),
+    "1k-32k": Form("the schema of SWE-ZERO 1k-32k, and ours", (FormPart("default", "data", "swe-zero-1k-32k"), _OWN)),
+    "12m": Form("the schema of SWE-ZERO 12M, and ours", (FormPart("default", "data", "swe-zero-12m"), _OWN)),
     "own": Form("every field of our records, one row each", (_OWN,)),
 }
 """Name → form."""

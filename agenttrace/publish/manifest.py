@@ -23,7 +23,7 @@ VERDICTS = "verdicts"
 _LARGEST = 1 << 26
 
 
-class Campaign(Record, frozen=True, kw_only=True):
+class ReleasedCampaign(Record, frozen=True, kw_only=True):
     """What one record file of a release holds.
 
     Attributes:
@@ -72,7 +72,7 @@ class Manifest(Record, frozen=True, kw_only=True):
 
     format: str
     schema_version: str
-    campaigns: tuple[Campaign, ...]
+    campaigns: tuple[ReleasedCampaign, ...]
     metadata_sha256: dict[str, str]
     files: dict[str, File]
 
@@ -138,7 +138,7 @@ def verdict_lines(records: Path) -> Iterator[bytes]:
         yield msgspec.json.encode(line) + b"\n"
 
 
-def _campaign(path: Path) -> Campaign:
+def _campaign(path: Path) -> ReleasedCampaign:
     spec = read_run_spec(run_spec_path(path))
     counts: Counter[str] = Counter()
     solved = {"solved": 0, "not solved": 0, "unknown": 0}
@@ -149,7 +149,7 @@ def _campaign(path: Path) -> Campaign:
         host = trace.environment.get("host")
         if isinstance(host, dict) and isinstance(host.get("git_commit"), str):
             commits[host["git_commit"]] = None
-    return Campaign(
+    return ReleasedCampaign(
         records_file=f"{RECORDS}/{path.name}",
         run_id=spec.run_id,
         run_spec_sha256=spec.digest,

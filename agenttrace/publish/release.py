@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.formats.convert import new_folder
-from agenttrace.publish.folder import Settings, check_names, fill
+from agenttrace.publish.folder import PublishSettings, check_names, fill
 from agenttrace.publish.manifest import (
     RECORDS,
     VERDICTS,
@@ -49,7 +49,7 @@ _MOST_NAMED = 1_000_000
 
 
 def release(
-    paths: Sequence[Path], output: Path, settings: Settings | None = None, *, words: Sequence[Word] = ()
+    paths: Sequence[Path], output: Path, settings: PublishSettings | None = None, *, words: Sequence[Word] = ()
 ) -> Manifest:
     """Write the folder of a release and return its manifest.
 
@@ -72,7 +72,7 @@ def release(
         lines = "\n  ".join(found)
         raise DataError(f"not fit to be released:\n  {lines}\nNothing was written.")
     with new_folder(output) as folder:
-        fill(folder, paths, msgspec.structs.replace(settings or Settings(), form="traces"), release=True)
+        fill(folder, paths, msgspec.structs.replace(settings or PublishSettings(), form="traces"), release=True)
         (folder / VERDICTS).mkdir()
         for path in paths:
             tape = cassette_path(path)

@@ -74,7 +74,7 @@ class Execution(Record, frozen=True, kw_only=True):
     encoding: Literal["utf-8", "backslashreplace"] = "utf-8"
 
 
-class Turn(Record, frozen=True, kw_only=True):
+class RolloutTurn(Record, frozen=True, kw_only=True):
     """One generation and what followed from it."""
 
     turn: int
@@ -108,7 +108,7 @@ class Rollout(Record, frozen=True, kw_only=True):
     model: str
     seed: int
     prompt: str
-    turns: tuple[Turn, ...]
+    turns: tuple[RolloutTurn, ...]
     stop: Literal["submitted", "turns", "tokens", "format", "error"]
     detail: str | None
     submission: str | None
@@ -254,7 +254,7 @@ def _metadata(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def _step(trace_id: str, turn: Turn) -> LLMStep:
+def _step(trace_id: str, turn: RolloutTurn) -> LLMStep:
     call = None
     if turn.execution is not None:
         arguments = canonical_json({"command": turn.execution.command}).decode()
@@ -282,7 +282,7 @@ def _end_ns(start_ns: int, duration_ms: float) -> int:
     return start_ns + round(max(-(2.0**62), min(duration_ms * 1e6, 2.0**62)))  # whatever a hostile file says
 
 
-def _span(trace_id: str, turn: Turn, execution: Execution) -> Span:
+def _span(trace_id: str, turn: RolloutTurn, execution: Execution) -> Span:
     call_id = f"call_{turn.turn}_1"
     kept = execution.stdout_bytes + execution.stderr_bytes - execution.lost_bytes
     kept_stdout = max(min(execution.stdout_bytes, _KEPT_BYTES, kept), kept - execution.stderr_bytes)

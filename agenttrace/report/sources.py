@@ -81,7 +81,7 @@ def _view(line: bytes) -> TraceView:
         raise DataError(f"{_NO_RECORD}{str(error).removeprefix(_NO_RECORD)}") from error
 
 
-def release_view(row: agenttrace_0_3_row.Row) -> TraceView:
+def release_view(row: agenttrace_0_3_row.ReleasedRow) -> TraceView:
     """Return the view of a 0.3.0 row: that of the record that `convert` makes of it, with its own clock readings.
 
     Its calls have times of a performance counter and its generations have none, so there is no axis for both; how it

@@ -24,7 +24,7 @@ _REPOSITORY = ("repo", "base_commit", "language", "tree_digest", "hidden_tests")
 _Value = TypeVar("_Value")
 
 
-class Cost(Record, frozen=True, kw_only=True):
+class CallCost(Record, frozen=True, kw_only=True):
     """What a call cost; `method` names how the figures were taken: `foreign` ones are not of the call alone.
 
     Attributes:
@@ -62,7 +62,7 @@ class CallView(Record, frozen=True, kw_only=True):
     start: float | None = None
     end: float | None = None
     ms: float | None = None
-    cost: Cost | None = None
+    cost: CallCost | None = None
     cut: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
 
 
@@ -243,9 +243,9 @@ def _cut(name: str, output: Output | None) -> list[tuple[str, tuple[int, int]]]:
     return [(name, (output.bytes_kept, output.bytes_total))] if output is not None and cut else []
 
 
-def _cost(telemetry: Telemetry) -> Cost:
+def _cost(telemetry: Telemetry) -> CallCost:
     user, system = telemetry.user_time_s, telemetry.system_time_s
-    return Cost(
+    return CallCost(
         cpu_ms=None if user is None or system is None else (user + system) * 1000,
         peak=telemetry.max_rss_bytes,
         read=telemetry.read_bytes,

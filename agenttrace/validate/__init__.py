@@ -18,7 +18,7 @@ from agenttrace.store.ids import IdIndex
 from agenttrace.store.opening import is_failures
 from agenttrace.store.read import TOO_LONG, lines
 from agenttrace.validate import bash_block, checkouts, rules
-from agenttrace.validate.findings import Finding, Problem, parsed, typed, unknown_keys
+from agenttrace.validate.findings import Finding, Violation, parsed, typed, unknown_keys
 from agenttrace.validate.leaks import leaks
 from agenttrace.validate.planned import Planned
 
@@ -85,44 +85,44 @@ class Validation:
         yield from (Finding(0, *problem) for problem in self._beside())
         self.notes += self._unchecked()
 
-    def _line(self, number: int, line: bytes | None) -> Iterator[Problem]:
+    def _line(self, number: int, line: bytes | None) -> Iterator[Violation]:
         if line is None:
-            yield Problem("json", "", f"{TOO_LONG}: not checked")
+            yield Violation("json", "", f"{TOO_LONG}: not checked")
             return
         if not line.endswith(b"\n"):
-            yield Problem("json", "", "the line is cut off (no line end): collecting again repairs the file")
+            yield Violation("json", "", "the line is cut off (no line end): collecting again repairs the file")
         try:
             raw, repeated = parsed(line)
         except (ValueError, RecursionError) as error:
-            yield Problem("json", "", f"not a JSON object: {error}")
+            yield Violation("json", "", f"not a JSON object: {error}")
             yield from leaks(line.decode("utf-8", "replace"), self._words, self._allowed)
             return
-        yield from (Problem("json", "", f"the key {key[:60]!r} is given twice in one object") for key in repeated)
+        yield from (Violation("json", "", f"the key {key[:60]!r} is given twice in one object") for key in repeated)
         yield from self._record(raw, number)
 
-    def _record(self, raw: Any, number: int) -> Iterator[Problem]:  # noqa: ANN401 - parsed JSON
+    def _record(self, raw: Any, number: int) -> Iterator[Violation]:  # noqa: ANN401 - parsed JSON
         """Yield what is wrong with one parsed line; a rollout of schema 1.0.0 is checked as the trace it is read as."""
         yield from leaks(raw, self._words, self._allowed)
         rollout = isinstance(raw, dict) and "rollout_id" in raw
         record = typed(raw, rollout_1_0.Rollout) if rollout else typed(raw, Trace)
-        if isinstance(record, Problem):
+        if isinstance(record, Violation):
             yield record
             return
         for key in unknown_keys(raw, msgspec.to_builtins(record)):
-            yield Problem("schema", key, "no such field in this version of the schema")
+            yield Violation("schema", key, "no such field in this version of the schema")
         if isinstance(record, Trace):
             yield from self._trace(record, None, number)
         else:
             yield from checkouts.recorded(record)
             yield from self._trace(rollout_1_0.as_trace(record), record.metadata, number)
 
-    def _trace(self, trace: Trace, recorded: dict[str, Any] | None, number: int) -> Iterator[Problem]:
+    def _trace(self, trace: Trace, recorded: dict[str, Any] | None, number: int) -> Iterator[Violation]:
         spec, known = self._plan.spec, trace.metadata
         of_blocks = isinstance(spec.agent, BashBlockSpec) if spec else "observation_template" in known
         foreign = FOREIGN in trace.environment and recorded is None
         yield from self._version(trace, recorded, foreign=foreign)
         if not self._failures and (first := self._seen.add(trace.trace_id, number)) is not None:
-            yield Problem("ids", "trace_id", f"stands in line {first} already")
+            yield Violation("ids", "trace_id", f"stands in line {first} already")
         tool_calling = foreign or (isinstance(spec.agent, ToolCallingSpec) if spec else not of_blocks)
         yield from chain(rules.order(trace), rules.joins(trace), rules.counts(trace))
         yield from rules.outcome(trace, tool_calling=tool_calling)
@@ -139,23 +139,23 @@ class Validation:
         yield from self._plan.check(trace, recorded)
         if (trace.outcome.ended in INFRASTRUCTURE_ENDS) != self._failures:
             where = "only there" if self._failures else "only in a file named NAME.failures.jsonl"
-            yield Problem("outcome", "outcome.ended", f"is {trace.outcome.ended}: spoilt attempts stand {where}")
+            yield Violation("outcome", "outcome.ended", f"is {trace.outcome.ended}: spoilt attempts stand {where}")
 
-    def _version(self, trace: Trace, recorded: dict[str, Any] | None, *, foreign: bool) -> Iterator[Problem]:
+    def _version(self, trace: Trace, recorded: dict[str, Any] | None, *, foreign: bool) -> Iterator[Violation]:
         version, spec = trace.metadata.get("schema_version"), self._plan.spec
         known = [_EARLIER] if recorded is not None else [_EARLIER, SCHEMA_VERSION]
         if spec is not None and not foreign:
             known = [one for one in known if one == spec.schema_version]
         if version not in known:
             expected = " or ".join(known) or f"{spec and spec.schema_version} as in the run spec"
-            yield Problem("schema", "metadata.schema_version", f"is {version!r}, must be {expected}")
+            yield Violation("schema", "metadata.schema_version", f"is {version!r}, must be {expected}")
         elif version == _EARLIER and recorded is None:
             for where in rules.fields_since_1_1(trace):
-                yield Problem("schema", where, f"no such field in schema {_EARLIER}")
+                yield Violation("schema", where, f"no such field in schema {_EARLIER}")
         elif recorded is None and not foreign and trace.prepare_ms is UNSET and not self._failures:
-            yield Problem("schema", "prepare_ms", "is missing")
+            yield Violation("schema", "prepare_ms", "is missing")
 
-    def _beside(self) -> Iterator[Problem]:
+    def _beside(self) -> Iterator[Violation]:
         """Yield what is wrong with the run spec beside the file."""
         yield from self._plan.problems
         if self._plan.spec is not None:

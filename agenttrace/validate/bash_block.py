@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from agenttrace.agents.bash_block import MARKERS, TOOL, blocks
 from agenttrace.records import LLMStep, Span, canonical_json
-from agenttrace.validate.findings import Problem
+from agenttrace.validate.findings import Violation
 from agenttrace.validate.rules import forwards
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _SWE_ZERO = "Observation: "
 _TAGGED = re.compile(r"<returncode>(-?\d{1,9})</returncode>\n(?:<output>\n(.*)</output>|<warning>\n.*)", re.DOTALL)
 
 
-class Turn(NamedTuple):
+class CheckedTurn(NamedTuple):
     """A step, the span of its command, and where both stand."""
 
     where: str
@@ -31,13 +31,13 @@ class Turn(NamedTuple):
     span: Span | None
 
 
-def check(trace: Trace, agent: BashBlockSpec | None) -> Iterator[Problem]:
+def check(trace: Trace, agent: BashBlockSpec | None) -> Iterator[Violation]:
     """Yield what is wrong with a trace of this agent; without its spec the limits are not known."""
     spans = {span.call_id: (f"spans[{index}]", span) for index, span in enumerate(trace.spans)}
     turns = []
     for index, step in enumerate(trace.llm_steps):
         below, span = spans.get(step.tool_calls[0].call_id if step.tool_calls else None, ("", None))
-        turns.append(Turn(f"llm_steps[{index}]", step, below, span))
+        turns.append(CheckedTurn(f"llm_steps[{index}]", step, below, span))
     yield from forwards(
         (f"{after.where}.start_ns", turn.span.start_ns if turn.span else None, after.step.start_ns)
         for turn, after in pairwise(turns)
@@ -48,40 +48,42 @@ def check(trace: Trace, agent: BashBlockSpec | None) -> Iterator[Problem]:
     yield from chain(_stops(trace, turns, template), _limits(trace, agent))
 
 
-def _joins(turn: Turn, agent: BashBlockSpec | None, template: str) -> Iterator[Problem]:
+def _joins(turn: CheckedTurn, agent: BashBlockSpec | None, template: str) -> Iterator[Violation]:
     """Yield that a command is not the one block of the reply, or that the answer does not answer it."""
     where, step, found = turn.where, turn.step, blocks(turn.step.model_output or "")
     calls = step.tool_calls or ()
     for name in ("counted_tokens", "blocks", "answered"):
         if getattr(step, name) is UNSET:
-            yield Problem("schema", f"{where}.{name}", "is missing")
+            yield Violation("schema", f"{where}.{name}", "is missing")
     if step.blocks != len(found):
-        yield Problem("joins", f"{where}.blocks", f"is {step.blocks}, the reply has {len(found)} bash blocks")
+        yield Violation("joins", f"{where}.blocks", f"is {step.blocks}, the reply has {len(found)} bash blocks")
     if len(calls) != (len(found) == 1):
-        yield Problem("joins", f"{where}.tool_calls", f"are {len(calls)}; only a reply of exactly one block is a call")
+        yield Violation(
+            "joins", f"{where}.tool_calls", f"are {len(calls)}; only a reply of exactly one block is a call"
+        )
     elif not calls:
         if agent is not None and step.answered != agent.format_error_template:
-            yield Problem("joins", f"{where}.answered", "is not the run spec's answer to a malformed reply")
+            yield Violation("joins", f"{where}.answered", "is not the run spec's answer to a malformed reply")
     else:
         if calls[0].name != TOOL or calls[0].arguments != canonical_json({"command": found[0]}).decode():
-            yield Problem("joins", f"{where}.tool_calls[0]", "is not `bash` with the block of the reply")
+            yield Violation("joins", f"{where}.tool_calls[0]", "is not `bash` with the block of the reply")
         if step.answered is not None and step.answered is not UNSET:
-            yield Problem("joins", f"{where}.answered", "is given although the observation answers the reply")
+            yield Violation("joins", f"{where}.answered", "is given although the observation answers the reply")
         if turn.span is not None:
             yield from _observed(turn.below, turn.span, template)
 
 
-def _observed(where: str, span: Span, template: str) -> Iterator[Problem]:
+def _observed(where: str, span: Span, template: str) -> Iterator[Violation]:
     if span.status == "lost":
         return
     if (span.cut_chars or 0) > 0 and f"{span.cut_chars} characters elided" not in span.tool_output:
-        yield Problem("joins", f"{where}.tool_output", f"does not say that {span.cut_chars} characters were left out")
+        yield Violation("joins", f"{where}.tool_output", f"does not say that {span.cut_chars} characters were left out")
     text, wrote = _text(span, template), _bytes(span)
     if text is None:
-        yield Problem("joins", f"{where}.tool_output", f"has not the form {template[:40]!r} of this exit code")
+        yield Violation("joins", f"{where}.tool_output", f"has not the form {template[:40]!r} of this exit code")
     elif span.status == "ok" and bool(text) != bool(wrote):
         message = f"is {'not ' if text else ''}empty; {wrote} bytes were written"
-        yield Problem("joins", f"{where}.tool_output", message)
+        yield Violation("joins", f"{where}.tool_output", message)
 
 
 def _text(span: Span, template: str) -> str | None:
@@ -98,41 +100,41 @@ def _bytes(span: Span) -> int:
     return sum(output.bytes_total for output in (span.stdout, span.stderr) if output is not None)
 
 
-def _counts(turn: Turn, agent: BashBlockSpec | None) -> Iterator[Problem]:
+def _counts(turn: CheckedTurn, agent: BashBlockSpec | None) -> Iterator[Violation]:
     """Yield numbers of tokens beyond the run spec's limits, and what a span says of its output."""
     step, span = turn.step, turn.span
     if agent is not None:
         if (step.output_tokens or 0) > agent.max_output_tokens:
             message = f"is {step.output_tokens}, max_output_tokens is {agent.max_output_tokens}"
-            yield Problem("counts", f"{turn.where}.output_tokens", message)
+            yield Violation("counts", f"{turn.where}.output_tokens", message)
         whole = (step.input_tokens or 0) + (step.output_tokens or 0)
         if whole > agent.max_total_tokens:
             message = f"prompt and reply have {whole} tokens, max_total_tokens is {agent.max_total_tokens}"
-            yield Problem("counts", turn.where, message)
+            yield Violation("counts", turn.where, message)
     if span is None:
         return
     if (span.cut_chars or 0) < 0:
-        yield Problem("counts", f"{turn.below}.cut_chars", "is negative")
+        yield Violation("counts", f"{turn.below}.cut_chars", "is negative")
     if span.cut_chars is UNSET and span.status != "lost":
-        yield Problem("schema", f"{turn.below}.cut_chars", "is missing")
+        yield Violation("schema", f"{turn.below}.cut_chars", "is missing")
     if span.status in {"lost", "not_executed"} and span.exit_code != -1:
         message = f"is {span.exit_code} of a call that is {span.status}"
-        yield Problem("counts", f"{turn.below}.exit_code", message)
+        yield Violation("counts", f"{turn.below}.exit_code", message)
     if span.status != "lost" and (span.stdout is None or span.stderr is None):
-        yield Problem("counts", turn.below, "does not say how much was written")
+        yield Violation("counts", turn.below, "does not say how much was written")
 
 
-def _stops(trace: Trace, turns: list[Turn], template: str) -> Iterator[Problem]:
+def _stops(trace: Trace, turns: list[CheckedTurn], template: str) -> Iterator[Violation]:
     """Yield a submission before the end, and an end that is not what the last turn does."""
     ended = trace.outcome.ended
     submitting = [_submits(turn.span, template) for turn in turns]
     for index, submits in enumerate(submitting[:-1]):
         if submits:
-            yield Problem("outcome", f"llm_steps[{index}]", "submits, but the run goes on")
+            yield Violation("outcome", f"llm_steps[{index}]", "submits, but the run goes on")
     if ended == "final_answer" and (not turns or submitting[-1] is False):
-        yield Problem("outcome", "outcome.ended", "is final_answer, but the last turn does not submit")
+        yield Violation("outcome", "outcome.ended", "is final_answer, but the last turn does not submit")
     if ended in {"max_steps", "token_budget", "format_error"} and turns and submitting[-1]:
-        yield Problem("outcome", "outcome.ended", f"is {ended}, but the last turn submits")
+        yield Violation("outcome", "outcome.ended", f"is {ended}, but the last turn submits")
 
 
 def _submits(span: Span | None, template: str) -> bool | None:
@@ -145,12 +147,12 @@ def _submits(span: Span | None, template: str) -> bool | None:
     return (_text(span, template) or "").lstrip().partition("\n")[0].strip() in MARKERS
 
 
-def _limits(trace: Trace, agent: BashBlockSpec | None) -> Iterator[Problem]:
+def _limits(trace: Trace, agent: BashBlockSpec | None) -> Iterator[Violation]:
     """Yield a limit that ended the run without being reached, or was reached and did not end it."""
     ended, limit = trace.outcome.ended, trace.metadata.get("max_steps")
     if ended == "max_steps" and len(trace.llm_steps) != limit:
         message = f"is max_steps after {len(trace.llm_steps)} steps, max_steps is {limit}"
-        yield Problem("outcome", "outcome.ended", message)
+        yield Violation("outcome", "outcome.ended", message)
     if agent is None:
         return
     malformed = most = 0
@@ -159,6 +161,6 @@ def _limits(trace: Trace, agent: BashBlockSpec | None) -> Iterator[Problem]:
         most = max(most, malformed)
     if ended == "format_error" and malformed != agent.max_format_errors:
         message = f"is {ended} after {malformed} malformed replies in a row, the limit is {agent.max_format_errors}"
-        yield Problem("outcome", "outcome.ended", message)
+        yield Violation("outcome", "outcome.ended", message)
     if ended != "format_error" and most >= agent.max_format_errors:
-        yield Problem("outcome", "outcome.ended", f"is {ended}, but {most} malformed replies in a row end a run")
+        yield Violation("outcome", "outcome.ended", f"is {ended}, but {most} malformed replies in a row end a run")

@@ -32,7 +32,7 @@ class Finding(NamedTuple):
     message: str
 
 
-class Problem(NamedTuple):
+class Violation(NamedTuple):
     """A finding before it has a line."""
 
     rule: str
@@ -74,13 +74,13 @@ def _int64(text: str) -> int:
     return value
 
 
-def typed(raw: Any, kind: type[T], path: str = "") -> T | Problem:  # noqa: ANN401 - parsed JSON
+def typed(raw: Any, kind: type[T], path: str = "") -> T | Violation:  # noqa: ANN401 - parsed JSON
     """Return a parsed value, which stands at `path`, as a `kind`, or why it is none."""
     try:
         return msgspec.convert(raw, kind, strict=True)
     except (msgspec.ValidationError, RecursionError) as error:
         message, _, where = str(error).partition(" - at `$")
-        return Problem("schema", f"{path}{where.strip('`')}".lstrip("."), message)
+        return Violation("schema", f"{path}{where.strip('`')}".lstrip("."), message)
 
 
 def unknown_keys(raw: Any, known: Any, path: str = "") -> Iterator[str]:  # noqa: ANN401 - parsed JSON

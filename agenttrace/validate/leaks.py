@@ -17,7 +17,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agenttrace.validate.findings import Problem
+from agenttrace.validate.findings import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -141,7 +141,7 @@ def local_words(facts: Mapping[str, Sequence[str]]) -> tuple[list[Word], list[st
     return rules, common
 
 
-def leaks(value: Any, words: Sequence[Word] = (), allowed: Sequence[str] = ()) -> Iterator[Problem]:  # noqa: ANN401
+def leaks(value: Any, words: Sequence[Word] = (), allowed: Sequence[str] = ()) -> Iterator[Violation]:  # noqa: ANN401
     """Yield what must not be in a record; of each only a beginning is shown.
 
     Args:
@@ -156,14 +156,14 @@ def leaks(value: Any, words: Sequence[Word] = (), allowed: Sequence[str] = ()) -
         yield from _each(found, words, allowed)
 
 
-def _each(found: Sequence[tuple[str, str]], words: Sequence[Word], allowed: Sequence[str]) -> Iterator[Problem]:
+def _each(found: Sequence[tuple[str, str]], words: Sequence[Word], allowed: Sequence[str]) -> Iterator[Violation]:
     for where, text in found:
         seen: set[tuple[str, str]] = set()
         for variant in _variants(text):
             for kind, match in (*_named(where, variant), *_matches(variant, words)):
                 if match not in allowed and (kind, match) not in seen:
                     seen.add((kind, match))
-                    yield Problem("leak", where, f"{kind}: {masked(match)}")
+                    yield Violation("leak", where, f"{kind}: {masked(match)}")
 
 
 @functools.lru_cache(maxsize=4096)

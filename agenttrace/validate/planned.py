@@ -16,7 +16,7 @@ from agenttrace.tasks import Task, sources, task_set
 from agenttrace.tasks.swe.rows import BUNDLED, SweTask, load
 from agenttrace.tasks.swe.task_set import task_of
 from agenttrace.validate.checkouts import OF_THE_TASK
-from agenttrace.validate.findings import Problem, typed, unknown_keys
+from agenttrace.validate.findings import Violation, typed, unknown_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ class Planned:
     def __init__(self, path: Path) -> None:
         """Read what lies beside a record file; nothing is downloaded."""
         self.spec: RunSpec | None = None
-        self.problems: list[Problem] = []
+        self.problems: list[Violation] = []
         self.notes: list[str] = []
         self._digest = ""
         beside = run_spec_path(path)
@@ -54,11 +54,11 @@ class Planned:
             self._digest = digest(raw)  # of what stands there: a later version of the kit may know more fields
             known = typed(raw, rollout_1_0.RolloutSpec if rollout_1_0.is_spec(data) else RunSpec)
             for key in unknown_keys(raw, msgspec.to_builtins(known)):
-                self.problems.append(Problem("schema", key, f"{beside.name}: no such field in this version"))
+                self.problems.append(Violation("schema", key, f"{beside.name}: no such field in this version"))
         except UsageError:
             self.notes.append(f"no run spec ({beside.name}) beside it: plan and metadata were not checked")
         except DataError as error:
-            self.problems.append(Problem("schema", "", str(error)))
+            self.problems.append(Violation("schema", "", str(error)))
         self._drawn: frozenset[str] | None = None
         self._known: dict[int | str, Any] = {}
         self._agent: AgentKind | None = None
@@ -75,7 +75,7 @@ class Planned:
             self._drawn = frozenset(dataset.sampling.task_ids)
             if len(self._drawn) < len(dataset.sampling.task_ids):
                 message = f"{where}: a task stands there twice"
-                self.problems.append(Problem("plan", "dataset.sampling.task_ids", message))
+                self.problems.append(Violation("plan", "dataset.sampling.task_ids", message))
             if dataset.source == BUNDLED:
                 source, rows = load(BUNDLED)
                 self._known = {row.instance_id: row for row in rows} if source.sha256 == dataset.sha256 else {}
@@ -87,7 +87,7 @@ class Planned:
             except AgentTraceError as error:
                 self.notes.append(f"{error}: tasks are taken from the records' words")
 
-    def check(self, trace: Trace, recorded: dict[str, Any] | None) -> Iterator[Problem]:
+    def check(self, trace: Trace, recorded: dict[str, Any] | None) -> Iterator[Violation]:
         """Yield what a record of this campaign cannot be.
 
         Args:
@@ -98,21 +98,21 @@ class Planned:
         if spec is None:
             return
         if trace.model != spec.model.name:
-            yield Problem("plan", "model", f"is {trace.model[:60]!r}, the run spec gives {spec.model.name!r}")
+            yield Violation("plan", "model", f"is {trace.model[:60]!r}, the run spec gives {spec.model.name!r}")
         task = self._task(spec, found)
         if task is None:
             named = f"{str(found.get('task_id'))[:60]!r} number {found.get('rollout_index')!r}"
-            yield Problem("plan", "metadata.task_id", f"{named} is no task of the run spec")
+            yield Violation("plan", "metadata.task_id", f"{named} is no task of the run spec")
         if task is None or self._agent is None:
             return
         start, unknown, _ = self._agent.prompt(spec.agent, task).partition(_UNKNOWN)
         if not trace.prompt.startswith(start) or not (unknown or trace.prompt == start):
-            yield Problem("plan", "prompt", "is not the message of this task, or does not begin as it does")
+            yield Violation("plan", "prompt", "is not the message of this task, or does not begin as it does")
         expected = metadata(spec, task, spec_sha256=self._digest)
         if recorded is not None:
             for key in ("seed", *OF_THE_TASK):  # stood beside its metadata
                 if found[key] != expected[key]:
-                    yield Problem(
+                    yield Violation(
                         "plan", f"metadata.{key}", f"is {_short(found[key])}, must be {_short(expected[key])}"
                     )
             expected, found = rollout_1_0.recorded(spec, expected), recorded
@@ -157,13 +157,13 @@ def tasks_here(dataset: DatasetSpec) -> Sequence[Task]:
     return found.tasks(offset=dataset.offset, count=dataset.count)
 
 
-def differing(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[Problem]:
+def differing(expected: dict[str, Any], found: dict[str, Any]) -> Iterator[Violation]:
     """Yield every key in which metadata is not what it must be."""
     for key in dict.fromkeys([*expected, *found]):
         if key not in found or key not in expected:
-            yield Problem("metadata", f"metadata.{key}", "is missing" if key not in found else "does not belong here")
+            yield Violation("metadata", f"metadata.{key}", "is missing" if key not in found else "does not belong here")
         elif canonical_json(expected[key]) != canonical_json(found[key]):
-            yield Problem("metadata", f"metadata.{key}", f"is {_short(found[key])}, must be {_short(expected[key])}")
+            yield Violation("metadata", f"metadata.{key}", f"is {_short(found[key])}, must be {_short(expected[key])}")
 
 
 def _short(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from agenttrace.records import INFRASTRUCTURE_ENDS, canonical_json, derived_id, solved
-from agenttrace.validate.findings import Problem
+from agenttrace.validate.findings import Violation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,14 +21,14 @@ CLOCK_SLACK_NS = 1_000_000_000
 _SLACK_MS, _SLACK_SHARE = 5.0, 0.01
 
 
-def ids(trace: Trace, kind: str = "trace") -> Iterator[Problem]:
+def ids(trace: Trace, kind: str = "trace") -> Iterator[Violation]:
     """Yield ids that are not the UUIDv5 of what they stand for; `kind` is the first part of a record's own id."""
     known = trace.metadata
     key = tuple(known.get(name) for name in ("run_id", "dataset_name", "task_id", "rollout_index"))
     if all(isinstance(part, (str, int)) for part in key):
         yield from same("trace_id", trace.trace_id, derived_id(kind, *map(str, key)))
     else:
-        yield Problem(
+        yield Violation(
             "ids", "metadata", "run_id, dataset_name, task_id and rollout_index make the trace id: one is missing"
         )
     for index, step in enumerate(trace.llm_steps):
@@ -39,47 +39,47 @@ def ids(trace: Trace, kind: str = "trace") -> Iterator[Problem]:
             yield from same(where, call.call_id, f"call_{step.step_number}_{place}")
     for index, span in enumerate(trace.spans):
         if span.call_id is None:
-            yield Problem("ids", f"spans[{index}].call_id", "is null")
+            yield Violation("ids", f"spans[{index}].call_id", "is null")
         else:
             yield from same(f"spans[{index}].span_id", span.span_id, derived_id(trace.trace_id, span.call_id))
 
 
-def same(where: str, found: str, expected: str) -> Iterator[Problem]:
+def same(where: str, found: str, expected: str) -> Iterator[Violation]:
     """Yield a problem where an id is not the one it must be."""
     if found != expected:
-        yield Problem("ids", where, f"is {found[:80]!r}, must be {expected!r}")
+        yield Violation("ids", where, f"is {found[:80]!r}, must be {expected!r}")
 
 
-def order(trace: Trace) -> Iterator[Problem]:
+def order(trace: Trace) -> Iterator[Violation]:
     """Yield steps out of order and times that run backwards."""
     for index, step in enumerate(trace.llm_steps):
         if step.step_number != index + 1:
-            yield Problem("order", f"llm_steps[{index}].step_number", f"is {step.step_number}, must be {index + 1}")
+            yield Violation("order", f"llm_steps[{index}].step_number", f"is {step.step_number}, must be {index + 1}")
     yield from utc(trace.timestamp_utc)
     yield from forwards(_intervals(trace))
     items: list[LLMStep | Span] = [*trace.llm_steps, *trace.spans]
     parts = [item.duration_ms or 0.0 for item in items]
     if trace.total_duration_ms < 0 or (trace.prepare_ms or 0.0) < 0 or any(part < 0 for part in parts):
-        yield Problem("order", "", "a duration is negative")
+        yield Violation("order", "", "a duration is negative")
     elif sum(parts) > trace.total_duration_ms * (1 + _SLACK_SHARE) + _SLACK_MS:
         message = f"is {trace.total_duration_ms:.3f} ms, its steps and spans add up to {sum(parts):.3f} ms"
-        yield Problem("order", "total_duration_ms", message)
+        yield Violation("order", "total_duration_ms", message)
 
 
-def utc(timestamp: str) -> Iterator[Problem]:
+def utc(timestamp: str) -> Iterator[Violation]:
     """Yield a problem where a record's `timestamp_utc` is no UTC time."""
     try:
         if datetime.fromisoformat(timestamp).utcoffset() != timedelta(0):
-            yield Problem("order", "timestamp_utc", "has no offset +00:00")
+            yield Violation("order", "timestamp_utc", "has no offset +00:00")
     except ValueError:
-        yield Problem("order", "timestamp_utc", f"{timestamp[:60]!r} is no ISO 8601 time")
+        yield Violation("order", "timestamp_utc", f"{timestamp[:60]!r} is no ISO 8601 time")
 
 
-def forwards(intervals: Iterable[tuple[str, int | None, int | None]]) -> Iterator[Problem]:
+def forwards(intervals: Iterable[tuple[str, int | None, int | None]]) -> Iterator[Violation]:
     """Yield pairs of wall-clock times, each with the field to name, of which the second is earlier than the first."""
     for where, first, last in intervals:
         if first is not None and last is not None and last < first - CLOCK_SLACK_NS:
-            yield Problem("order", where, f"runs backwards: {first} to {last}")
+            yield Violation("order", where, f"runs backwards: {first} to {last}")
 
 
 def _intervals(trace: Trace) -> Iterator[tuple[str, int | None, int | None]]:
@@ -99,48 +99,48 @@ def _intervals(trace: Trace) -> Iterator[tuple[str, int | None, int | None]]:
             yield f"spans[{index}].start_ns", parent.end_ns, span.start_ns
 
 
-def joins(trace: Trace) -> Iterator[Problem]:
+def joins(trace: Trace) -> Iterator[Violation]:
     """Yield spans that do not follow from a proposed call, and calls without a span."""
     proposed = [(step, call) for step in trace.llm_steps for call in step.tool_calls or ()]
     by_id = {call.call_id: (step, call) for step, call in proposed}
     place = {call.call_id: index for index, (_, call) in enumerate(proposed)}
     if len(by_id) < len(proposed):
-        yield Problem("joins", "llm_steps", "two proposed calls have the same call_id")
+        yield Violation("joins", "llm_steps", "two proposed calls have the same call_id")
     used: set[str] = set()
     latest = -1
     for index, span in enumerate(trace.spans):
         where = f"spans[{index}]"
         if span.call_id is None:
             if span.parent_span_id is not None:
-                yield Problem("joins", f"{where}.call_id", "is null although the span has a parent")
+                yield Violation("joins", f"{where}.call_id", "is null although the span has a parent")
         elif span.call_id not in by_id:
-            yield Problem("joins", f"{where}.call_id", f"{span.call_id[:60]!r} was never proposed")
+            yield Violation("joins", f"{where}.call_id", f"{span.call_id[:60]!r} was never proposed")
         else:
             if span.call_id in used:
-                yield Problem("joins", f"{where}.call_id", f"{span.call_id!r} has a span already")
+                yield Violation("joins", f"{where}.call_id", f"{span.call_id!r} has a span already")
             if place[span.call_id] < latest:
-                yield Problem("joins", f"{where}.call_id", "stands after the span of a later call")
+                yield Violation("joins", f"{where}.call_id", "stands after the span of a later call")
             used.add(span.call_id)
             latest = max(latest, place[span.call_id])
             yield from _joined(where, span, *by_id[span.call_id])
     yield from _without_span(trace, [call for _, call in proposed if call.call_id not in used])
 
 
-def _without_span(trace: Trace, calls: list[ToolCall]) -> Iterator[Problem]:
+def _without_span(trace: Trace, calls: list[ToolCall]) -> Iterator[Violation]:
     """Yield calls that nothing was recorded of; only a fault of the kit, or a foreign format, may leave some."""
     if trace.outcome.ended != "internal_error" and "imported" not in trace.environment:
-        yield from (Problem("joins", "spans", f"the proposed call {call.call_id[:60]} has no span") for call in calls)
+        yield from (Violation("joins", "spans", f"the proposed call {call.call_id[:60]} has no span") for call in calls)
 
 
-def _joined(where: str, span: Span, step: LLMStep, call: ToolCall) -> Iterator[Problem]:
+def _joined(where: str, span: Span, step: LLMStep, call: ToolCall) -> Iterator[Violation]:
     if span.parent_span_id != step.step_id:
-        yield Problem(
+        yield Violation(
             "joins", f"{where}.parent_span_id", f"is not the step that proposed {call.call_id}: {step.step_id}"
         )
     if span.tool_name != call.name:
-        yield Problem("joins", f"{where}.tool_name", f"is {span.tool_name[:60]!r}, proposed was {call.name[:60]!r}")
+        yield Violation("joins", f"{where}.tool_name", f"is {span.tool_name[:60]!r}, proposed was {call.name[:60]!r}")
     if span.tool_input != call.arguments and _value(span.tool_input) != _value(call.arguments):
-        yield Problem("joins", f"{where}.tool_input", "is not what the proposed call says")
+        yield Violation("joins", f"{where}.tool_input", "is not what the proposed call says")
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - any JSON value
@@ -151,7 +151,7 @@ def _value(text: str) -> Any:  # noqa: ANN401 - any JSON value
         return text
 
 
-def counts(trace: Trace) -> Iterator[Problem]:
+def counts(trace: Trace) -> Iterator[Violation]:
     """Yield byte counts, exit codes and costs that contradict each other."""
     for index, span in enumerate(trace.spans):
         where = f"spans[{index}]"
@@ -162,76 +162,76 @@ def counts(trace: Trace) -> Iterator[Problem]:
         yield from cost(f"{where}.telemetry", span.telemetry)
     limit = trace.metadata.get("max_steps")
     if isinstance(limit, int) and len(trace.llm_steps) > limit:
-        yield Problem("counts", "llm_steps", f"are {len(trace.llm_steps)}, max_steps is {limit}")
+        yield Violation("counts", "llm_steps", f"are {len(trace.llm_steps)}, max_steps is {limit}")
     for index, step in enumerate(trace.llm_steps):
         if min(step.input_tokens or 0, step.output_tokens or 0, step.counted_tokens or 0) < 0:
-            yield Problem("counts", f"llm_steps[{index}]", "a number of tokens is negative")
+            yield Violation("counts", f"llm_steps[{index}]", "a number of tokens is negative")
 
 
-def _output(where: str, output: Output) -> Iterator[Problem]:
+def _output(where: str, output: Output) -> Iterator[Violation]:
     total, kept, text = output.bytes_total, output.bytes_kept, output.text
     size = len((text or "").encode("utf-8", "surrogatepass"))
     if not 0 <= kept <= total:
-        yield Problem("counts", f"{where}.bytes_kept", f"is {kept} of {total} bytes")
+        yield Violation("counts", f"{where}.bytes_kept", f"is {kept} of {total} bytes")
     elif text is None:
         return
     elif kept < total and f"[... {total - kept} bytes left out ...]" not in text:
-        yield Problem("counts", f"{where}.text", f"does not say that {total - kept} bytes were left out")
+        yield Violation("counts", f"{where}.text", f"does not say that {total - kept} bytes were left out")
     elif kept == total and output.encoding == "utf-8" and size != kept:
-        yield Problem("counts", f"{where}.text", f"has {size} bytes, bytes_kept is {kept}")
+        yield Violation("counts", f"{where}.text", f"has {size} bytes, bytes_kept is {kept}")
 
 
-def _exit(where: str, span: Span) -> Iterator[Problem]:
+def _exit(where: str, span: Span) -> Iterator[Violation]:
     if span.signal is not None and span.exit_code != 128 + span.signal:
-        yield Problem(
+        yield Violation(
             "counts", f"{where}.exit_code", f"is {span.exit_code}, signal {span.signal} gives {128 + span.signal}"
         )
     if span.status == "not_executed" and span.exit_code not in {-1, 0}:
-        yield Problem("counts", f"{where}.exit_code", f"is {span.exit_code} of a call that was not executed")
+        yield Violation("counts", f"{where}.exit_code", f"is {span.exit_code} of a call that was not executed")
 
 
-def cost(where: str, cost: Telemetry) -> Iterator[Problem]:
+def cost(where: str, cost: Telemetry) -> Iterator[Violation]:
     """Yield costs that contradict each other, or the way in which they were measured."""
     five = (cost.user_time_s, cost.system_time_s, cost.max_rss_bytes, cost.read_bytes, cost.write_bytes)
     if cost.method == "no-process" and any(five):
-        yield Problem("counts", where, "no process ran, but a cost is not 0")
+        yield Violation("counts", where, "no process ran, but a cost is not 0")
     if cost.method == "not-measured" and any(figure is not None for figure in five):
-        yield Problem("counts", where, "was not measured, but has figures")
+        yield Violation("counts", where, "was not measured, but has figures")
     if any(figure is not None and figure < 0 for figure in five):
-        yield Problem("counts", where, "a cost is negative")
+        yield Violation("counts", where, "a cost is negative")
     for name, seconds, nanoseconds in (
         ("user_time_s", cost.user_time_s, cost.cpu_user_ns),
         ("system_time_s", cost.system_time_s, cost.cpu_system_ns),
     ):
         if seconds is not None and nanoseconds is not None and abs(seconds - nanoseconds / 1e9) > 1e-6:  # noqa: PLR2004 - a microsecond
-            yield Problem("counts", f"{where}.{name}", f"is {seconds} s beside {nanoseconds} ns")
+            yield Violation("counts", f"{where}.{name}", f"is {seconds} s beside {nanoseconds} ns")
 
 
-def outcome(trace: Trace, *, tool_calling: bool = True) -> Iterator[Problem]:
+def outcome(trace: Trace, *, tool_calling: bool = True) -> Iterator[Violation]:
     """Yield ends and verdicts that contradict each other or the run; only a tool-calling agent answers by a tool."""
     found = trace.outcome
     if (found.final_answer is not None) != (found.ended == "final_answer"):
         if tool_calling or found.ended not in INFRASTRUCTURE_ENDS:
             message = f"is {found.final_answer!r:.60} although the run ended by {found.ended}"
-            yield Problem("outcome", "outcome.final_answer", message)
+            yield Violation("outcome", "outcome.final_answer", message)
     elif tool_calling and found.final_answer is not None:
         answers = [span for span in trace.spans if span.tool_name == "final_answer" and span.exit_code == 0]
         if not answers or answers[-1].tool_output != found.final_answer:
-            yield Problem("outcome", "outcome.final_answer", "is not what the final_answer call says")
+            yield Violation("outcome", "outcome.final_answer", "is not what the final_answer call says")
     if found.verdicts and found.solved != solved(found.verdicts):
-        yield Problem("outcome", "outcome.solved", f"is {found.solved}, the verdicts say {solved(found.verdicts)}")
+        yield Violation("outcome", "outcome.solved", f"is {found.solved}, the verdicts say {solved(found.verdicts)}")
     if not found.verdicts and found.solved is not None:
-        yield Problem("outcome", "outcome.solved", f"is {found.solved} without a verdict")
+        yield Violation("outcome", "outcome.solved", f"is {found.solved} without a verdict")
     if found.ended in INFRASTRUCTURE_ENDS and found.verdicts:
-        yield Problem("outcome", "outcome.verdicts", f"are given although the run ended by {found.ended}")
+        yield Violation("outcome", "outcome.verdicts", f"are given although the run ended by {found.ended}")
 
 
-def texts(trace: Trace) -> Iterator[Problem]:
+def texts(trace: Trace) -> Iterator[Violation]:
     """Yield outputs without their text, which only records read from another format may lack."""
     for index, span in enumerate(trace.spans):
         for name, output in (("stdout", span.stdout), ("stderr", span.stderr)):
             if output is not None and output.text is None:
-                yield Problem("schema", f"spans[{index}].{name}.text", "is null")
+                yield Violation("schema", f"spans[{index}].{name}.text", "is null")
 
 
 def fields_since_1_1(trace: Trace) -> Iterator[str]:

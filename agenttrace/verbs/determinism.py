@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--concurrency {arguments.concurrency}: expected numbers with commas, such as 1,4") from None
     default = 3 if arguments.against is None else 1
     return determinism.determinism(
-        determinism.Request(
+        determinism.DeterminismRequest(
             each=Request(
                 options=(asked.campaign_options(arguments, Options(), arguments.dataset),),
                 folder=ROOT / "datasets",

@@ -78,12 +78,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _make(arguments: argparse.Namespace) -> None:
-    from agenttrace.publish.folder import Settings, publish  # noqa: PLC0415
+    from agenttrace.publish.folder import PublishSettings, publish  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
     from agenttrace.verbs.reading import records_only, tell  # noqa: PLC0415
     from agenttrace.verbs.validate import local_rules  # noqa: PLC0415
 
-    settings = Settings(
+    settings = PublishSettings(
         form=arguments.form,
         rows_per_shard=arguments.rows_per_shard,
         title=arguments.title,

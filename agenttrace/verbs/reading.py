@@ -74,17 +74,23 @@ def records_only(paths: Sequence[Path]) -> list[Path]:
     return kept
 
 
+def paths_of(arguments: argparse.Namespace) -> tuple[list[Path], list[Path]]:
+    """Return the paths among the arguments of a verb: those that are read, and those that are written."""
+    read: list[Path] = []
+    written: list[Path] = []
+    for name, value in vars(arguments).items():
+        paths = [path for path in (value if isinstance(value, list | tuple) else [value]) if isinstance(path, Path)]
+        (written if name in WRITTEN else read).extend(paths)
+    return read, written
+
+
 def spare_inputs(arguments: argparse.Namespace) -> None:
     """Refuse to write over what is read.
 
     Raises:
         UsageError: a path among the arguments of a verb that is written is one of those that are read.
     """
-    read: list[Path] = []
-    written: list[Path] = []
-    for name, value in vars(arguments).items():
-        paths = [path for path in (value if isinstance(value, list) else [value]) if isinstance(path, Path)]
-        (written if name in WRITTEN else read).extend(path for path in paths if path.exists())
+    read, written = ([path for path in paths if path.exists()] for paths in paths_of(arguments))
     for path in written:
         if any(path.samefile(other) for other in read):
             raise UsageError(f"{path} is one of the files that are read: give the result another name")

@@ -24,15 +24,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 def on_host(arguments: argparse.Namespace, words: list[str]) -> int:
     """Make or check a release in the analysis image, which does not know what is private to this machine."""
     from agenttrace.host import analysis  # noqa: PLC0415
+    from agenttrace.verbs.reading import paths_of  # noqa: PLC0415
     from agenttrace.verbs.validate import local_rules  # noqa: PLC0415
 
     private = [] if arguments.verify else [f"--private={one.text}" for one in local_rules()[0]]
-    return analysis.run("release", [*words, *private])
+    read, written = paths_of(arguments)
+    return analysis.run("release", [*words, *private], read=read, written=written)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Make or check a release; return 1 when a checked one is not whole."""
-    from agenttrace.publish.folder import Settings  # noqa: PLC0415
+    from agenttrace.publish.folder import PublishSettings  # noqa: PLC0415
     from agenttrace.publish.release import release  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
     from agenttrace.verbs.reading import tell  # noqa: PLC0415
@@ -45,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.files or arguments.output is None:
         raise UsageError("name record files and a folder (FILE... -o DIR), or a release to check (--verify DIR)")
     words = [*local_rules()[0], *(word("private text", text) for text in arguments.private)]
-    settings = Settings(title=arguments.title, licence=arguments.license)
+    settings = PublishSettings(title=arguments.title, licence=arguments.license)
     made = release(arguments.files, arguments.output, settings, words=words)
     for one in made.campaigns:
         digest = made.metadata_sha256[Path(one.records_file).name]

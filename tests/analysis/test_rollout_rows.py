@@ -9,7 +9,7 @@ from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
 from agenttrace.errors import DataError
 from agenttrace.records import Telemetry, Verdict
-from agenttrace.records.rollout_1_0 import Execution, Rollout, Turn
+from agenttrace.records.rollout_1_0 import Execution, Rollout, RolloutTurn
 from agenttrace.report.sources import read_views
 from bench.synthetic.traces import released_size, traces, write
 
@@ -24,7 +24,7 @@ def turn(number, command=None, exit_code=0):
         command=command, exit_code=exit_code, status="ok", start_ns=10**18 + number * 10**9 + 500, duration_ms=5.0,
         telemetry=COST, stdout_bytes=70, stderr_bytes=30, lost_bytes=20,
     )  # fmt: skip
-    return Turn(
+    return RolloutTurn(
         turn=number, content="THOUGHT: <b>x</b>", blocks=1 if command else 0, execution=execution,
         observation="Observation: seen", finish_reason="stop", input_tokens=100 * number, counted_tokens=100 * number,
         output_tokens=7, start_ns=10**18 + number * 10**9, duration_ms=400.0,

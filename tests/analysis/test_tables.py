@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agenttrace.analysis import tables
-from agenttrace.analysis.plots.style import NothingToDraw, Part
+from agenttrace.analysis.plots.style import FigurePart, NothingToDraw
 from agenttrace.analysis.plots.timeline import timeline
 from agenttrace.analysis.rows import entry
 from agenttrace.analysis.tables import KEPT_PROBLEMS, Source
@@ -346,7 +346,7 @@ def test_records_read_from_another_format_count_although_their_calls_have_no_clo
     assert (len(found.runs), found.partial) == (len(lines), False)
     assert found.spans["start_ns"].isna().all()
     with pytest.raises(NothingToDraw):
-        timeline([Part(0, "all", found.runs, found.steps, found.spans)], None)
+        timeline([FigurePart(0, "all", found.runs, found.steps, found.spans)], None)
 
 
 def test_a_loop_of_links_is_a_message(tmp_path):

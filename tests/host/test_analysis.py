@@ -68,7 +68,7 @@ def test_an_interrupted_verb_leaves_no_container_behind(docker, number):
     try:
         thread.start()
         with pytest.raises(KeyboardInterrupt):
-            analysis.run("analyze", [str(records)])
+            analysis.run("analyze", [str(records)], read=[Path(records)], written=[])
     finally:
         signal.signal(signal.SIGINT, before)
         thread.join()

@@ -9,7 +9,7 @@ import pytest
 
 from agenttrace.errors import UsageError
 from agenttrace.host import doctor, engine, findings
-from agenttrace.host.findings import Finding
+from agenttrace.host.findings import DoctorFinding
 from agenttrace.tasks import sources
 
 
@@ -150,8 +150,8 @@ def test_an_address_that_cannot_be_is_no_traceback():
 def test_the_page_shows_state_pin_and_advice(capsys):
     doctor.show(
         [
-            Finding(name="one", state="ok", found="fine", pinned="hidden"),
-            Finding(name="other", state="differs", found="[b]", pinned="[c]", advice="do it", blocks=True),
+            DoctorFinding(name="one", state="ok", found="fine", pinned="hidden"),
+            DoctorFinding(name="other", state="differs", found="[b]", pinned="[c]", advice="do it", blocks=True),
         ]
     )
     lines = capsys.readouterr().out.splitlines()

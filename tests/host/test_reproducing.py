@@ -14,7 +14,7 @@ from agenttrace.cli import main
 from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.host import campaign, compose, replay
 from agenttrace.host.checkouts import Places
-from agenttrace.host.determinism import Request, determinism
+from agenttrace.host.determinism import DeterminismRequest, determinism
 from agenttrace.host.replay import _stored_digest, released
 from agenttrace.serving import profiles
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -33,18 +33,18 @@ EACH = campaign.Request(options=(Options(),), folder=ROOT)
 )
 def test_determinism_refuses_what_it_cannot_do(asked, message):
     with pytest.raises(UsageError, match=message):
-        determinism(Request(each=EACH, **asked))
+        determinism(DeterminismRequest(each=EACH, **asked))
 
 
 def test_a_report_without_a_folder_is_refused_before_the_first_run(tmp_path):
     with pytest.raises(UsageError, match="the folder does not exist"):
-        determinism(Request(each=EACH, json=tmp_path / "none" / "x.json"))
+        determinism(DeterminismRequest(each=EACH, json=tmp_path / "none" / "x.json"))
 
 
 def test_a_file_to_compare_with_needs_its_run_spec(tmp_path):
     (tmp_path / "a.jsonl").write_text("{}\n")
     with pytest.raises(UsageError, match=r"a\.run\.json"):
-        determinism(Request(each=EACH, against=tmp_path / "a.jsonl"))
+        determinism(DeterminismRequest(each=EACH, against=tmp_path / "a.jsonl"))
 
 
 @pytest.mark.parametrize("argv", [["replay", "none.jsonl"], ["reproduce", "none.jsonl"]])
@@ -155,7 +155,7 @@ def test_runs_are_those_of_the_file_that_is_compared_with_and_asked_for_as_colle
     monkeypatch.setattr(campaign, "collect", lambda request: seen.append(request) or 3)
     places = Places(repositories="https://example.org/{repo}")
     each = campaign.Request(options=(Options(count=2),), folder=tmp_path, size=1, sha256="a" * 64, places=places)
-    asked = Request(each=each, against=KEPT)
+    asked = DeterminismRequest(each=each, against=KEPT)
     with pytest.raises(AgentTraceError, match="did not come to its end") as ended:
         determinism(asked)
     assert ended.value.exit_code == 3

@@ -7,7 +7,7 @@ import pytest
 from agenttrace.errors import UsageError
 from agenttrace.probes.attack import Result, judge
 from agenttrace.probes.battery import FILE, MESSAGE, Probe, battery, elf
-from agenttrace.probes.report import Outcome, summary, write
+from agenttrace.probes.report import BatteryOutcome, summary, write
 from agenttrace.records import Output
 from agenttrace.sandbox.policies import policies
 from agenttrace.sandbox.reports import CallReport
@@ -124,7 +124,7 @@ def test_evidence_holds_nothing_that_a_terminal_obeys():
 
 def outcome(*verdicts):
     results = tuple(Result(name="x", policy="shell", verdict=v, evidence="e", duration_ms=1) for v in verdicts)
-    return Outcome(environment_digests={}, kernel="k", engine_version="1", duration_ms=1, results=results)
+    return BatteryOutcome(environment_digests={}, kernel="k", engine_version="1", duration_ms=1, results=results)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import FORMATS, Sourced
 from agenttrace.formats.convert import convert
 from agenttrace.publish.card import Contents, card
-from agenttrace.publish.folder import Settings, publish
+from agenttrace.publish.folder import PublishSettings, publish
 from agenttrace.publish.forms import FORMS
 from agenttrace.store.compact import compact
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
@@ -96,7 +96,7 @@ def check_row(row, form):
 
 @pytest.mark.parametrize("form", ["1k-32k", "12m"])
 def test_a_strict_reader_accepts_every_row(run, tmp_path, form):
-    made = publish([run], tmp_path / "out", Settings(form=form, rows_per_shard=4))
+    made = publish([run], tmp_path / "out", PublishSettings(form=form, rows_per_shard=4))
     assert made == {"data": 10, "rollouts": 10}
     paths, found = tables(tmp_path / "out" / "data")
     assert [path.name for path in paths] == [f"train-{number:05}-of-00003.parquet" for number in range(3)]
@@ -125,7 +125,7 @@ def test_a_strict_reader_accepts_every_row(run, tmp_path, form):
 
 @pytest.mark.parametrize("form", ["1k-32k", "12m"])
 def test_the_published_forms_are_formats_and_give_the_same_rows(run, tmp_path, form):
-    publish([run], tmp_path / "out", Settings(form=form))
+    publish([run], tmp_path / "out", PublishSettings(form=form))
     assert convert([run], f"swe-zero-{form}", tmp_path / "o.parquet") == {"o.parquet": 10}
     assert pq.read_table(tmp_path / "o.parquet").equals(tables(tmp_path / "out" / "data")[1][0])
 
@@ -133,8 +133,8 @@ def test_the_published_forms_are_formats_and_give_the_same_rows(run, tmp_path, f
 def test_every_form_is_made_of_formats_and_takes_these_records(run, tmp_path):
     for name, form in FORMS.items():
         assert {part.format for part in form.parts} <= set(FORMATS)
-        assert set(publish([run], tmp_path / name, Settings(form=name)).values()) <= {10, 38, 44}
-    assert publish([run], tmp_path / "default") == publish([run], tmp_path / "again", Settings(form="1k-32k"))
+        assert set(publish([run], tmp_path / name, PublishSettings(form=name)).values()) <= {10, 38, 44}
+    assert publish([run], tmp_path / "default") == publish([run], tmp_path / "again", PublishSettings(form="1k-32k"))
 
 
 def test_a_record_that_a_form_has_no_place_for_is_named_with_the_reason(run, tmp_path):
@@ -142,7 +142,7 @@ def test_a_record_that_a_form_has_no_place_for_is_named_with_the_reason(run, tmp
     with pytest.raises(DataError, match=r"alone\.jsonl, trace '[0-9a-f-]+' cannot be written: its system prompt"):
         convert([tmp_path / "alone.jsonl"], "swe-zero-12m", tmp_path / "o.parquet")
     with pytest.raises(UsageError, match="a run spec lies beside its records"):
-        publish([tmp_path / "alone.jsonl"], tmp_path / "out", Settings(form="12m"))
+        publish([tmp_path / "alone.jsonl"], tmp_path / "out", PublishSettings(form="12m"))
     demo = OLD.parents[1] / "demo.jsonl"
     with pytest.raises(DataError, match=r"demo\.jsonl, trace '[0-9a-f-]+' cannot be .*: its calls are not bash blocks"):
         convert([demo], "swe-zero-1k-32k", tmp_path / "o.parquet")
@@ -165,7 +165,7 @@ def of_a_row(row):
 
 
 def test_our_rows_hold_every_field_of_the_records(run, tmp_path):
-    publish([run], tmp_path / "out", Settings(form="own", rows_per_shard=4))
+    publish([run], tmp_path / "out", PublishSettings(form="own", rows_per_shard=4))
     assert not (tmp_path / "out" / "data").exists()
     _, found = tables(tmp_path / "out" / "rollouts")
     there = [of_a_row(row) for table in found for row in table.to_pylist()]
@@ -174,13 +174,13 @@ def test_our_rows_hold_every_field_of_the_records(run, tmp_path):
 
 def test_our_rows_hold_every_field_of_records_of_the_tool_calling_agent(rows, record_file, tmp_path):
     path = record_file(rows)
-    publish([path], tmp_path / "out", Settings(form="own"))
+    publish([path], tmp_path / "out", PublishSettings(form="own"))
     _, (found,) = tables(tmp_path / "out" / "rollouts")
     assert [of_a_row(row) for row in found.to_pylist()] == [in_full(trace) for trace in read_traces(path)]
 
 
 def test_datasets_opens_both_configurations_offline(run, tmp_path):
-    publish([run], tmp_path / "out", Settings(rows_per_shard=4))
+    publish([run], tmp_path / "out", PublishSettings(rows_per_shard=4))
     env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     command = [sys.executable, "-c", OPEN, str(tmp_path / "out"), "10"]
     ended = subprocess.run(command, capture_output=True, text=True, env=env)
@@ -189,7 +189,7 @@ def test_datasets_opens_both_configurations_offline(run, tmp_path):
 
 
 def test_the_card_tells_what_was_executed_and_what_submitted_means(run, tmp_path):
-    publish([run], tmp_path / "out", Settings(title="Ours: *all*"))
+    publish([run], tmp_path / "out", PublishSettings(title="Ours: *all*"))
     text = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     header = yaml.safe_load(text.split("---")[1])
     assert (header["pretty_name"], header["license"]) == ("Ours: *all*", "apache-2.0")
@@ -254,14 +254,14 @@ def test_nothing_is_written_when_a_record_is_not_fit(run, tmp_path):
     ):
         run.write_bytes(b"".join(content))
         with pytest.raises(DataError, match=message):
-            publish([run], tmp_path / "out", Settings(rows_per_shard=10))
+            publish([run], tmp_path / "out", PublishSettings(rows_per_shard=10))
         assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
     run.write_bytes(b"")
     with pytest.raises(UsageError, match="no record"):
         publish([run], tmp_path / "out")
     run.write_bytes(b"".join(lines))
     with pytest.raises(UsageError, match="--rows-per-shard 0"):
-        publish([run], tmp_path / "out", Settings(rows_per_shard=0))
+        publish([run], tmp_path / "out", PublishSettings(rows_per_shard=0))
 
 
 def test_a_record_that_two_files_have_is_refused(run, tmp_path):
@@ -276,7 +276,7 @@ def test_what_looks_private_is_published_only_when_that_is_asked_for(run, tmp_pa
     run.write_bytes(lines[0].replace(b"THOUGHT: look", b"hf_" + b"aB3dE" * 7))
     with pytest.raises(DataError, match="--keep-findings publishes"):
         publish([run], tmp_path / "out")
-    assert publish([run], tmp_path / "out", Settings(leaks="keep"))["data"] == 1
+    assert publish([run], tmp_path / "out", PublishSettings(leaks="keep"))["data"] == 1
     assert "search for host paths" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 

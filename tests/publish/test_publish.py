@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.publish.card import escaped, front_matter
-from agenttrace.publish.folder import Settings, publish
+from agenttrace.publish.folder import PublishSettings, publish
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ assert len(old.features) == 14
 
 @pytest.fixture
 def folder(rows, record_file, tmp_path):
-    publish([record_file(rows)], tmp_path / "out", Settings(title="Demo: *traces*"))
+    publish([record_file(rows)], tmp_path / "out", PublishSettings(title="Demo: *traces*"))
     return tmp_path / "out"
 
 
@@ -65,7 +65,7 @@ def test_the_folder_holds_records_schemas_digests_and_a_card(folder, tmp_path):
 
 
 def test_the_same_files_give_the_same_bytes(folder, tmp_path):
-    publish([tmp_path / "demo.jsonl"], tmp_path / "again", Settings(title="Demo: *traces*"))
+    publish([tmp_path / "demo.jsonl"], tmp_path / "again", PublishSettings(title="Demo: *traces*"))
     assert (tmp_path / "again" / "SHA256SUMS").read_bytes() == (folder / "SHA256SUMS").read_bytes()
 
 

@@ -14,7 +14,7 @@ import pytest
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import make_plan, request_part
 from agenttrace.errors import DataError, UsageError
-from agenttrace.publish.folder import Settings
+from agenttrace.publish.folder import PublishSettings
 from agenttrace.publish.release import release, verify
 from agenttrace.serving.cassette import CassetteLog, Exchange, cassette_path
 from agenttrace.store.ids import IdIndex
@@ -62,7 +62,7 @@ def campaign(rows, record_file, plan):
 
 @pytest.fixture
 def folder(campaign, tmp_path):
-    release([campaign], tmp_path / "out", Settings(title="One task"))
+    release([campaign], tmp_path / "out", PublishSettings(title="One task"))
     return tmp_path / "out"
 
 
@@ -95,7 +95,7 @@ def test_a_release_holds_all_its_files_and_is_whole(folder, campaign, plan):
 
 
 def test_the_same_campaign_gives_the_same_bytes(folder, campaign, tmp_path):
-    release([campaign], tmp_path / "again", Settings(title="One task"))
+    release([campaign], tmp_path / "again", PublishSettings(title="One task"))
     assert (tmp_path / "again/manifest.json").read_bytes() == (folder / "manifest.json").read_bytes()
 
 

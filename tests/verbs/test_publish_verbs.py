@@ -62,8 +62,9 @@ def test_a_mistake_is_told_and_nothing_is_made(tmp_path, verb, arguments, status
 def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatch, module, option):
     started = []
 
-    def run(verb, argv, *, order=None):
+    def run(verb, argv, *, read, written, order=None):
         started.append((verb, argv, order))
+        assert (read, written) == ([] if order else [RUN], [tmp_path / "out"])
         return 0
 
     monkeypatch.setattr("agenttrace.host.analysis.run", run)

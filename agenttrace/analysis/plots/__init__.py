@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.analysis.plots import calls, traces
-from agenttrace.analysis.plots.style import METADATA, SETTINGS, NothingToDraw, Part, labels
+from agenttrace.analysis.plots.style import METADATA, SETTINGS, FigurePart, NothingToDraw, labels
 from agenttrace.analysis.plots.timeline import timeline
 from agenttrace.analysis.summary import By, grouped
 from agenttrace.errors import StorageError, UsageError
@@ -80,7 +80,7 @@ def draw(
     return Drawn(paths, left_out)
 
 
-def _figures(trace: str | None) -> dict[str, Callable[[list[Part]], Figure]]:
+def _figures(trace: str | None) -> dict[str, Callable[[list[FigurePart]], Figure]]:
     return {
         "time-split": traces.time_split,
         "durations": traces.durations,
@@ -94,11 +94,13 @@ def _figures(trace: str | None) -> dict[str, Callable[[list[Part]], Figure]]:
     }
 
 
-def _parts(tables: Tables, by: By) -> list[Part]:
+def _parts(tables: Tables, by: By) -> list[FigurePart]:
     groups = grouped(tables, by)
     if len(groups) > _MOST:
         raise UsageError(
             f"--by {by} gives {len(groups)} groups; {_MOST} can be told apart. Draw fewer files, or group otherwise"
         )
     texts = labels(list(groups))
-    return [Part(number, text, *groups[name]) for number, (name, text) in enumerate(zip(groups, texts, strict=True))]
+    return [
+        FigurePart(number, text, *groups[name]) for number, (name, text) in enumerate(zip(groups, texts, strict=True))
+    ]

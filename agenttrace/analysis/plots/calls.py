@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from agenttrace.analysis.plots.style import Part
+    from agenttrace.analysis.plots.style import FigurePart
 
 _TOOLS, _CODES, _COMMANDS = 7, 10, 15
 _LEAST = 3
 """Calls that a command needs to be drawn with quantiles."""
 
 
-def tool_mix(parts: list[Part]) -> Figure:
+def tool_mix(parts: list[FigurePart]) -> Figure:
     """Which tools are called, as shares of all calls."""
     called = [(part, part.spans["tool_name"].astype(str)) for part in parts if len(part.spans)]
     if not called:
@@ -64,7 +64,7 @@ def tool_mix(parts: list[Part]) -> Figure:
     return figure
 
 
-def exit_code_shares(parts: list[Part]) -> Figure:
+def exit_code_shares(parts: list[FigurePart]) -> Figure:
     """How calls that ran end."""
     ended = [(part, exit_codes(part.spans).dropna().astype(int)) for part in parts]
     ended = [(part, codes) for part, codes in ended if len(codes)]
@@ -100,7 +100,7 @@ def _meaning(code: int) -> str:
     return f"{code}\n{named[code]}" if code in named else str(code)
 
 
-def resources(parts: list[Part]) -> Figure:
+def resources(parts: list[FigurePart]) -> Figure:
     """CPU time and peak memory per command: median, and the range of the middle 90 %."""
     measured = [(part, part.spans[executed(part.spans) & part.spans["method"].isin(MEASURED)]) for part in parts]
     measured = [(part, spans) for part, spans in measured if spans["command"].notna().any()]
@@ -127,7 +127,9 @@ def resources(parts: list[Part]) -> Figure:
     return figure
 
 
-def _ranges(axes: Axes, measured: list[tuple[Part, pd.DataFrame]], shown: list[str], column: str, scale: float) -> None:
+def _ranges(
+    axes: Axes, measured: list[tuple[FigurePart, pd.DataFrame]], shown: list[str], column: str, scale: float
+) -> None:
     for place, (part, calls) in enumerate(measured):
         shift = (place - (len(measured) - 1) / 2) * 0.7 / len(measured)
         first = True

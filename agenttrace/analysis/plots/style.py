@@ -62,7 +62,7 @@ METADATA: dict[str, dict[str, Any]] = {
 }
 
 
-class Part(NamedTuple):
+class FigurePart(NamedTuple):
     """The traces that share a colour."""
 
     number: int

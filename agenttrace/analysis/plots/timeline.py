@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from agenttrace.analysis.plots.style import Part
+    from agenttrace.analysis.plots.style import FigurePart
 
 
-def timeline(parts: list[Part], wanted: str | None) -> Figure:
+def timeline(parts: list[FigurePart], wanted: str | None) -> Figure:
     """Model steps and tool calls of one trace on one clock, CPU time and peak memory of each call below.
 
     Raises:
@@ -89,7 +89,7 @@ def _bars(axes: Axes, rows: pd.DataFrame, first: int, lane: int) -> float:
     return end
 
 
-def _chosen(parts: list[Part], wanted: str | None) -> tuple[Part, pd.Series]:
+def _chosen(parts: list[FigurePart], wanted: str | None) -> tuple[FigurePart, pd.Series]:
     found = []
     for part in parts:
         runs = part.runs[part.runs["schema_version"].astype(str) != RELEASED]

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
 
-    from agenttrace.analysis.plots.style import Part
+    from agenttrace.analysis.plots.style import FigurePart
 
 
-def time_split(parts: list[Part]) -> Figure:
+def time_split(parts: list[FigurePart]) -> Figure:
     """Where the time of a trace goes: shares of the sum, and the share of the tools in every single trace."""
     rows = [(part, timed(part.runs)) for part in parts]
     rows = [(part, runs) for part, runs in rows if len(runs)]
@@ -72,9 +72,9 @@ def time_split(parts: list[Part]) -> Figure:
     return figure
 
 
-def durations(parts: list[Part]) -> Figure:
+def durations(parts: list[FigurePart]) -> Figure:
     """How long traces, model steps and tool calls take."""
-    panels: tuple[tuple[str, Callable[[Part], Any]], ...] = (
+    panels: tuple[tuple[str, Callable[[FigurePart], Any]], ...] = (
         ("traces", lambda part: part.runs["total_duration_ms"]),
         ("model steps", lambda part: part.steps["duration_ms"]),
         ("tool calls", lambda part: part.spans[executed(part.spans)]["duration_ms"]),
@@ -82,9 +82,9 @@ def durations(parts: list[Part]) -> Figure:
     return _panels(parts, panels, "duration (s, logarithmic)", 1000.0)
 
 
-def tokens(parts: list[Part]) -> Figure:
+def tokens(parts: list[FigurePart]) -> Figure:
     """How many tokens go in and come out."""
-    panels: tuple[tuple[str, Callable[[Part], Any]], ...] = (
+    panels: tuple[tuple[str, Callable[[FigurePart], Any]], ...] = (
         ("input, per trace", lambda part: part.runs["input_tokens"]),
         ("output, per trace", lambda part: part.runs["output_tokens"]),
         ("output, per step", lambda part: part.steps["output_tokens"]),
@@ -92,7 +92,7 @@ def tokens(parts: list[Part]) -> Figure:
     return _panels(parts, panels, "tokens (logarithmic)", 1.0)
 
 
-def outcomes(parts: list[Part]) -> Figure:
+def outcomes(parts: list[FigurePart]) -> Figure:
     """How many traces were solved, per model and data set, with Wilson's 95 % interval of the rate."""
     rows = []
     for part in parts:
@@ -121,7 +121,7 @@ def outcomes(parts: list[Part]) -> Figure:
     return figure
 
 
-def success_cost(parts: list[Part]) -> Figure:
+def success_cost(parts: list[FigurePart]) -> Figure:
     """The solve rate of cheap and of dear traces: quintiles of tokens and of time, with Wilson's 95 % interval."""
     figure = Figure(figsize=(WIDTH, 2.7))
     every = figure.subplots(1, 2, sharey=True)
@@ -167,8 +167,8 @@ def success_cost(parts: list[Part]) -> Figure:
 
 
 def _panels(
-    parts: list[Part],
-    panels: Iterable[tuple[str, Callable[[Part], Any]]],
+    parts: list[FigurePart],
+    panels: Iterable[tuple[str, Callable[[FigurePart], Any]]],
     title_of_axis: str,
     scale: float,
 ) -> Figure:
@@ -200,7 +200,7 @@ def _panels(
     return figure
 
 
-def _ecdf(axes: Axes, ordered: Any, part: Part) -> None:  # noqa: ANN401 - sorted floats
+def _ecdf(axes: Axes, ordered: Any, part: FigurePart) -> None:  # noqa: ANN401 - sorted floats
     height = np.arange(ordered.size + 1) / ordered.size
     axes.step(
         np.concatenate([ordered[:1], ordered]),
