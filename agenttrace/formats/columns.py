@@ -38,7 +38,7 @@ LONG = frozenset(
     {
         "metadata", "environment", "type", "model_output", "reasoning_content", "tool_calls", "answered", "tool_output",
         "text", "encoding", "leftover_names", "detail", "changes", "patch", "patch_note", "blocks", "bytes_kept",
-        "counted_tokens", "cut_chars",
+        "counted_tokens", "cut_chars", "cpu_user_ns", "cpu_system_ns", "tree_rss_samples",
     }
 )  # fmt: skip
 """Fields that the frames of an analysis leave out: texts, and what no figure is made of."""
@@ -405,7 +405,8 @@ def _spans(batch: Sequence[TableEntry], *, texts: bool) -> dict[str, Any]:
             for user, system in zip(found["user_time_s"], found["system_time_s"], strict=True)
         ],
         "output_cut": [
-            None if span.stdout is None else any(map(_cut, filter(None, (span.stdout, span.stderr)))) for span in spans
+            None if span.stdout is None else _cut(span.stdout) or (span.stderr is not None and _cut(span.stderr))
+            for span in spans
         ],
     }
 
