@@ -296,6 +296,7 @@ def peak_mib(path, out):
     return rows, bad_lines, rss / (1024 if sys.platform != "darwin" else 1 << 20)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_file(tmp_path, thousand):
     one, many = tmp_path / "one.jsonl", tmp_path / "many.jsonl"
     text = thousand.read_bytes()
@@ -309,6 +310,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path, thousand):
     assert peak_many < peak_one + 100  # the seven times longer file has 100 MB more of text
 
 
+@pytest.mark.slow
 def test_two_gigabytes_in_one_line_are_skipped_in_bounded_memory(tmp_path, few):
     path = tmp_path / "huge.jsonl.zst"
     frame = zstandard.ZstdCompressor(level=1).compressobj()

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from agenttrace.testing import ScriptedServer, says
 from bench.campaigns import budget_fuzz
 from bench.campaigns.budget_fuzz import SCRIPTS, conversation, text
@@ -27,6 +29,7 @@ def counted(messages):
     return len(" ".join(message["content"] for message in messages).split())
 
 
+@pytest.mark.slow
 def test_a_server_that_counts_as_it_says_passes(tmp_path):
     def reply(messages):
         usage = {"prompt_tokens": counted(messages), "completion_tokens": 1}

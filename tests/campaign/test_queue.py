@@ -14,7 +14,6 @@ from agenttrace.campaign import queue
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import make_plan
 from agenttrace.campaign.queue import Queue
-from agenttrace.store.ids import IdIndex
 from agenttrace.tasks import Task
 
 WINDOW = 4
@@ -162,6 +161,7 @@ def test_a_worker_stays_with_its_tree_as_far_as_the_window_reaches():
     assert shop.looked <= WINDOW + len(shop.out)
 
 
+@pytest.mark.slow
 def test_a_campaign_of_many_runs_is_never_held_whole(tmp_path, monkeypatch):
     """200,000 runs of as many tasks as a plan has; what is held are the tasks, a window and the ids."""
     monkeypatch.setattr(queue, "_WINDOW", 1024)
@@ -181,15 +181,3 @@ def test_a_campaign_of_many_runs_is_never_held_whole(tmp_path, monkeypatch):
     assert taken == plan.size
     assert peak < 2 * 2**20
     assert held < 2**19
-
-
-def test_an_id_takes_at_most_24_bytes():
-    count = 200_000
-    tracemalloc.start()
-    ids = IdIndex()
-    for number in range(count):
-        ids.add(str(number))
-    held, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert len(ids) == count
-    assert held / count <= 24

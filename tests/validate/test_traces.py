@@ -57,6 +57,7 @@ def test_compressed_files_are_checked_as_they_are(rows, record_file, suffix):
     assert (findings(packed)[-1].rule, "cut off" in findings(packed)[-1].message) == ("file", True)
 
 
+@pytest.mark.slow
 def test_memory_stays_small_however_many_records_there_are(rows, record_file):
     row = json.dumps(rows[0])
     lines = (row.replace(rows[0]["trace_id"], f"{number:036}") for number in range(2000))

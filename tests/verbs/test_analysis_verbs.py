@@ -26,6 +26,7 @@ def records(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_analyze_prints_and_writes_the_same(records, tmp_path):
     printed = agenttrace("analyze", records)
     assert printed.returncode == 0
