@@ -187,7 +187,8 @@ def like(spec: RunSpec) -> Options:
     chosen = "recommended" if recommended else profiles.DEFAULT_SAMPLER
     named = profiles.sampler(chosen, model=spec.model.name)
     agent = msgspec.structs.asdict(agent_kind(spec.agent.kind).options(spec.agent))
-    del agent["max_output_tokens"]  # the sampler's, as far as a run spec tells
+    if agent["max_output_tokens"] is None and spec.sampler.max_tokens != named.max_tokens:
+        agent["max_output_tokens"] = spec.sampler.max_tokens
     sampling = spec.dataset.sampling
     drawn_as_sampled = sampling is not UNSET and sampling.seed == spec.sampler.seed  # a seed was asked for
     drawn: dict[str, Any] = (
@@ -209,14 +210,13 @@ def like(spec: RunSpec) -> Options:
         agent=spec.agent.kind,
         profile=spec.serving.profile,
         sampler=chosen,
-        temperature=None if spec.sampler.temperature == named.temperature else spec.sampler.temperature,
+        temperature=None if spec.sampler.name == named.name else spec.sampler.temperature,
         seed=None if spec.sampler.seed == named.seed and not drawn_as_sampled else spec.sampler.seed,
         context=spec.model.context_length,
         external=spec.serving.engine == "external",
         offset=spec.dataset.offset,
         count=spec.dataset.count,
         rollouts=spec.dataset.rollouts,
-        max_output_tokens=None if spec.sampler.max_tokens == named.max_tokens else spec.sampler.max_tokens,
         run_id=spec.run_id,
         **agent,
         **drawn,

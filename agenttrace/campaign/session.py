@@ -19,7 +19,7 @@ from agenttrace.campaign.environment import image_digests, observe, replay_facts
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import STAMP_FORMAT, Plan, make_plan, request_part, write_run_spec
 from agenttrace.campaign.workers import WorkerPool, check_worker
-from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.errors import StorageError, UsageError
 from agenttrace.records import BashBlockSpec, Record
 from agenttrace.serving.cassette import CassetteLog, cassette_path
 from agenttrace.serving.endpoint import answers, check_base_url, check_server, wait_until_ready
@@ -199,11 +199,10 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     if around.report is not None:
         _write_report(around.report, summary, slots)
     kept = plan.path.with_suffix(".failures.jsonl").name
-    if not log.ids:
-        raise DataError(f"no task has a record; the attempts are in {kept}")
     if summary.abandoned:
         names = ", ".join(label(task) for task in summary.abandoned[:10])
-        out.print(f"[red]without a record, the same command tries again: {names} (their attempts: {kept})[/]")
+        what = "without a record" if log.ids else "no task has a record"
+        out.print(f"[red]{what}, the same command tries again: {names} (their attempts: {kept})[/]")
         return EXIT_INCOMPLETE
     return 0
 

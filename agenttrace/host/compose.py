@@ -164,6 +164,12 @@ def models_volume() -> str:
     return os.environ.get("AGENTTRACE_MODELS_VOLUME") or "agenttrace-models"
 
 
+def has_models_volume() -> bool:
+    """Return whether the volume of weights is there, or may be: an engine that does not answer is told of later."""
+    ended = engine.run(["docker", "volume", "inspect", models_volume()], check=False)
+    return ended.returncode == 0 or "no such volume" not in ended.stderr.lower()
+
+
 def ensure_volumes(sdk: docker.DockerClient) -> None:
     """Create the volumes that outlive campaigns, with the project's label: of weights and of bare repositories."""
     for name in (models_volume(), os.environ.get("AGENTTRACE_REPOSITORIES_VOLUME") or "agenttrace-repositories"):

@@ -127,6 +127,8 @@ def over_file(
     options = like(read_run_spec(run_spec_path(file)))
     over_checkouts = options.dataset == SWE
     checkouts.check(places)
+    if options.source.startswith("file:") and (places is None or places.source is None):
+        raise UsageError(f"{file.name}: its tasks are rows of {options.source.removeprefix('file:')}; name --source")
     with guard.guarded(targets=checkouts.TARGETS if over_checkouts else images.TARGETS) as at:
         variables = campaign.collector_variables(file.parent, workers, at)
         services = compose.Services(at.project, {**variables, **checkouts.variables(places)})

@@ -47,10 +47,11 @@ def bring(model: str, *, size: int | None = None, sha256: str | None = None) -> 
 def variables(ref: ModelRef) -> dict[str, str]:
     """Return what docker-compose.yml needs for the fetcher: the one local file that it is to copy, if any.
 
-    A file that the mirror folder does not hold may have been fetched before: the fetcher finds out.
+    A file that the mirror folder does not hold may have been fetched before: where there is a models volume, the
+    fetcher finds out.
 
     Raises:
-        UsageError: the user's own file is not there, or the mirror folder is none.
+        UsageError: the user's own file is not there, the mirror folder is none, or only the mirror could have the file.
     """
     folder = mirror_folder()
     if ref.path is not None:
@@ -61,6 +62,8 @@ def variables(ref: ModelRef) -> dict[str, str]:
         try:
             source = locate(folder, ref)
         except UsageError:
+            if not compose.has_models_volume():
+                raise
             return {}
     else:
         return {}

@@ -250,7 +250,8 @@ def _planned_names(spec: RunSpec) -> dict[_Rollout, str]:
     """Return what a run spec plans, with the name of its task; empty where its task files are not at hand."""
     dataset = spec.dataset
     if dataset.sampling is not UNSET:
-        tasks = [(name, f"task {name}") for name in dataset.sampling.task_ids]
+        drawn = dataset.sampling.task_ids[dataset.offset : dataset.offset + dataset.count]
+        tasks = [(name, f"task {name}") for name in drawn]
     else:
         try:
             tasks = [(str(task.task_id), f"task {task.task_id} {task.name}") for task in tasks_here(dataset)]

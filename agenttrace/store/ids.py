@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 
 _KEY = 12
 """Bytes kept of an id: its BLAKE2b digest, so that any text is an id and none can crowd a bucket."""
@@ -13,22 +14,24 @@ _CROWDED = 128
 
 
 class IdIndex:
-    """A set of ids that can only grow."""
+    """A set of ids that can only grow; one thread may ask what is in it while another adds."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()  # while buckets divide, an id that was there before is in neither half
         self._buckets = [bytearray()]
         self._count = 0
 
     def add(self, record_id: str, number: int = 0) -> int | None:
         """Take an id in, with a number of 32 bits; of one that is there already return the number it came with."""
         key = _key(record_id)
-        bucket = self._buckets[int.from_bytes(key[:4]) % len(self._buckets)]
-        if (at := _place(bucket, key)) >= 0:
-            return int.from_bytes(bucket[at + _KEY : at + _ENTRY])
-        bucket += key + (number % 2**32).to_bytes(_ENTRY - _KEY)
-        self._count += 1
-        if self._count > _CROWDED * len(self._buckets):
-            self._split()
+        with self._lock:
+            bucket = self._buckets[int.from_bytes(key[:4]) % len(self._buckets)]
+            if (at := _place(bucket, key)) >= 0:
+                return int.from_bytes(bucket[at + _KEY : at + _ENTRY])
+            bucket += key + (number % 2**32).to_bytes(_ENTRY - _KEY)
+            self._count += 1
+            if self._count > _CROWDED * len(self._buckets):
+                self._split()
         return None
 
     def _split(self) -> None:
@@ -43,7 +46,8 @@ class IdIndex:
 
     def __contains__(self, record_id: str) -> bool:
         key = _key(record_id)
-        return _place(self._buckets[int.from_bytes(key[:4]) % len(self._buckets)], key) >= 0
+        with self._lock:
+            return _place(self._buckets[int.from_bytes(key[:4]) % len(self._buckets)], key) >= 0
 
     def __len__(self) -> int:
         return self._count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET
@@ -13,10 +13,12 @@ from agenttrace.fixture.version import fixture_version
 from agenttrace.records import DatasetSpec, Outcome, Record, Span, Verdict, solved
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from agenttrace.tasks.bench import Bench
 
+T = TypeVar("T")
 TASK_SETS: dict[str, str] = {
     "demo": "agenttrace.tasks.demo:DemoTasks",
     "mbpp": "agenttrace.tasks.mbpp:MBPPTasks",
@@ -112,12 +114,20 @@ class TaskSet(Protocol):
         Raises:
             UsageError: the range is empty or outside the set.
         """
-        if not 0 <= offset < len(self.listed) or (count is not None and count < 1):
+        return tuple(self.within(self.listed, offset=offset, count=count))
+
+    def within(self, whole: Sequence[T], *, offset: int, count: int | None) -> Sequence[T]:
+        """Return the chosen range of what there is of every task of the set, in order.
+
+        Raises:
+            UsageError: the range is empty or outside the set.
+        """
+        if not 0 <= offset < len(whole) or (count is not None and count < 1):
             raise UsageError(
-                f"data set {self.whole.name} has tasks 0 to {len(self.listed) - 1}: "
+                f"data set {self.whole.name} has tasks 0 to {len(whole) - 1}: "
                 f"offset {offset} with {'all' if count is None else count} tasks is outside"
             )
-        return self.listed[offset : None if count is None else offset + count]
+        return whole[offset : None if count is None else offset + count]
 
     def fixture_version(self) -> str:
         """Return the digest of the fixture, or what stands for those of the tasks' own trees."""

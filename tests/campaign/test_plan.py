@@ -242,6 +242,9 @@ def test_runs_of_a_task_differ_whatever_the_model():
         {"count": 2, "offset": 3, "rollouts": 5, "seed": 3, "temperature": 0.5, "max_output_tokens": 77},
         {"model": "x/y-3B", "external": True, "context": 2048, "call_limit_ms": 77, "agent": "bash_block"},
         {"profile": "throughput", "max_steps": 3, "call_limit_ms": 5000},
+        {"temperature": 0.0},
+        {"model": "Qwen/Qwen3-0.6B", "sampler": "recommended"},
+        {"model": "Qwen/Qwen3-0.6B", "temperature": 0.6, "max_output_tokens": 8192, "agent": "bash_block"},
     ],
 )
 def test_a_run_spec_is_planned_again_from_itself(tmp_path, options):

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from datetime import UTC, datetime
+
+import msgspec
 import pytest
 
+from agenttrace.campaign.plan import make_plan, write_run_spec
+from agenttrace.errors import DataError, UsageError
 from agenttrace.tasks.swe.patches import BINARY, judge
 from agenttrace.tasks.swe.prepare import PreparePlaces, SweOptions, prepare
 
@@ -25,6 +32,33 @@ def test_rows_that_are_no_task_are_told(source):
     assert len(source.prepare(told.append).tasks) == 2
     assert told[0].startswith("1 rows of ")
     assert told[0].endswith(" are left out: problem_statement is missing or empty")
+
+
+def _planned(source, **fields):
+    options = msgspec.structs.replace(source.options(**fields), output=None)
+    return make_plan(options, images={}, folder=source.data, now=datetime(2026, 11, 2, tzinfo=UTC), trees=source.trees)
+
+
+def test_a_repository_that_cannot_be_had_today_makes_no_other_campaign(source):
+    """Its tasks are made by a later session; which tasks a range is of does not depend on it, either."""
+    broken = source.mirror / "octo" / "cat"
+    source.prepare()
+    first, second = _planned(source), _planned(source, offset=1)
+    write_run_spec(first.spec, first.path)
+    for folder in (broken, source.folder / "cache", source.trees):
+        shutil.rmtree(folder)
+    subprocess.run(["git", "init", "-q", str(broken)], check=True)
+    source.trees.mkdir()
+    assert [one.instance_id for one in source.prepare().skipped] == ["octo__cat-1"]
+    again = _planned(source)
+    assert again.resumes
+    assert (again.spec, again.path) == (first.spec, first.path)
+    assert [task.task_id for task in again.tasks] == ["octo__dog-1"]
+    assert _planned(source, offset=1).tasks == second.tasks
+    with pytest.raises(DataError, match="no tree could be made for any of the 1 tasks from number 0 on"):
+        _planned(source, count=1)
+    with pytest.raises(UsageError, match="has tasks 0 to 1: offset 2"):
+        _planned(source, offset=2)
 
 
 @pytest.fixture(scope="module")

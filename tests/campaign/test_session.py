@@ -7,6 +7,7 @@ import time
 import pytest
 
 from agenttrace.campaign.plan import Plan
+from agenttrace.campaign.session import EXIT_INCOMPLETE
 from agenttrace.store.read import read_run_spec, read_traces
 from agenttrace.tasks import task_set
 from agenttrace.testing import ScriptedServer, fails, says
@@ -82,7 +83,7 @@ def test_runs_that_the_server_fails_are_kept_apart_and_made_by_the_next_session(
     sandbox.start(policy="execution_free", trees=source.trees)
     with ScriptedServer(lambda _: fails(400, "no")) as broken:
         ended = collect(broken.base_url)
-    assert ended.returncode == 1
+    assert ended.returncode == EXIT_INCOMPLETE
     assert "no task has a record" in ended.stderr
     assert _size(source.data / "run.jsonl") == 0
     failed = list(read_traces(source.data / "run.failures.jsonl"))

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from agenttrace.campaign.options import Options, like, sampler_of
+from agenttrace.campaign.plan import write_run_spec
 from agenttrace.cli import main
 from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.host import campaign, compose, replay
@@ -147,6 +148,16 @@ def test_a_campaign_over_checkouts_is_planned_again_with_both_seeds(sampled, dra
     )
     options = like(other)
     assert (sampler_of(options).seed, options.of_checkouts.seed) == (sampled, drawn)
+
+
+def test_rows_of_a_file_of_ones_own_are_asked_for_before_anything_is_built(tmp_path):
+    records = tmp_path / "x.jsonl"
+    records.touch()
+    spec = read_run_spec(run_spec_path(KEPT))
+    dataset = msgspec.structs.replace(spec.dataset, name="mine.jsonl", source="file:mine.jsonl")
+    write_run_spec(msgspec.structs.replace(spec, dataset=dataset), records)
+    with pytest.raises(UsageError, match=r"x\.jsonl: its tasks are rows of mine\.jsonl; name --source"):
+        replay.replay(records, workers=1)
 
 
 def test_runs_are_those_of_the_file_that_is_compared_with_and_asked_for_as_collect_would(tmp_path, monkeypatch):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
 from agenttrace.errors import UsageError
-from agenttrace.host import weights
+from agenttrace.host import compose, engine, weights
 from agenttrace.models.reference import find
 
 QWEN = "Qwen/Qwen3-0.6B"
@@ -18,6 +19,7 @@ def _no_settings(monkeypatch, tmp_path):
     for name in ("HF_TOKEN", "HF_HOME", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "AGENTTRACE_MODELS_MIRROR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(compose, "has_models_volume", lambda: True)
 
 
 def test_the_one_file_of_a_mirror_folder_is_handed_over(monkeypatch, tmp_path):
@@ -36,6 +38,24 @@ def test_the_one_file_of_a_mirror_folder_is_handed_over(monkeypatch, tmp_path):
     monkeypatch.setenv("AGENTTRACE_MODELS_MIRROR", str(tmp_path / "none"))
     with pytest.raises(UsageError, match="which is no folder"):
         weights.variables(find(QWEN))
+
+
+def test_a_mirror_folder_without_the_file_is_told_at_once_where_nothing_was_ever_fetched(monkeypatch, tmp_path):
+    monkeypatch.setattr(compose, "has_models_volume", lambda: False)
+    monkeypatch.setenv("AGENTTRACE_MODELS_MIRROR", str(tmp_path))
+    with pytest.raises(UsageError, match=r"does not hold Qwen3-0\.6B-Q8_0"):
+        weights.variables(find(QWEN))
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "expected"),
+    [(0, "", True), (1, "Error response from daemon: get x: no such volume", False), (1, "Cannot connect", True)],
+)
+def test_a_volume_is_missing_only_where_the_engine_says_so(monkeypatch, code, said, expected):
+    monkeypatch.undo()
+    ended = subprocess.CompletedProcess([], code, stdout="", stderr=said)
+    monkeypatch.setattr(engine, "run", lambda *_, **__: ended)
+    assert compose.has_models_volume() is expected
 
 
 def test_the_bundled_model_needs_nothing(monkeypatch):

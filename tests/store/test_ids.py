@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 import tracemalloc
 import uuid
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,3 +47,32 @@ def test_an_id_costs_at_most_24_bytes_and_no_more_while_it_grows():
     tracemalloc.stop()
     assert held <= 24 * len(names)
     assert peak <= 1.5 * held
+
+
+@pytest.fixture
+def hasty():
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(interval)
+
+
+def test_what_is_there_is_found_by_other_threads_while_buckets_divide(hasty):
+    index, full, missed = IdIndex(), threading.Event(), []
+    known = [f"known-{number}" for number in range(1_000)]
+    for name in known:
+        index.add(name)
+
+    def look():
+        while not full.is_set():
+            missed.extend(name for name in known if name not in index)
+
+    threads = [threading.Thread(target=look) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(20_000):
+        index.add(f"new-{number}")
+    full.set()
+    for thread in threads:
+        thread.join()
+    assert not missed

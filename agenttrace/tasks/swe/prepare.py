@@ -126,7 +126,7 @@ def prepare(options: SweOptions, places: PreparePlaces, report: Callable[[str], 
             report(f"[{number}/{len(plan.task_ids)}] {name}: {tree.files} files, {tree.bytes / 2**20:.1f} MiB")
     if not ready:
         raise DataError(f"no tree could be made for any of {len(skipped)} tasks; the first: {skipped[0].reason}")
-    dataset = msgspec.structs.replace(source, count=len(ready), sampling=plan)
+    dataset = msgspec.structs.replace(source, count=len(plan.task_ids), sampling=plan)
     prepared = Prepared(dataset=dataset, tasks=tuple(ready), skipped=tuple(skipped))
     write_whole(places.trees / FILE, msgspec.json.encode(prepared))
     return prepared

@@ -18,7 +18,9 @@ from agenttrace.tasks.swe import git, patches, trees
 from agenttrace.tasks.swe.prepare import load_prepared
 
 if TYPE_CHECKING:
-    from agenttrace.records import Outcome
+    from collections.abc import Sequence
+
+    from agenttrace.records import DatasetSpec, Outcome
     from agenttrace.tasks import Finished
     from agenttrace.tasks.bench import Bench
     from agenttrace.tasks.swe.prepare import ReadyTask, SkippedTask
@@ -53,6 +55,30 @@ class SweTasks(TaskSet):
         self._ready = {ready.task.instance_id: ready for ready in self._prepared.tasks}
         self.listed = tuple(_task(ready) for ready in self._prepared.tasks)
         self.whole = self._prepared.dataset
+
+    def spec(self, *, offset: int = 0, count: int | None = None) -> DatasetSpec:
+        """Return what a run spec says of the chosen range of what was drawn.
+
+        A repository that cannot be had today makes no other campaign: tasks without a tree count as well.
+        """
+        return msgspec.structs.replace(self.whole, offset=offset, count=len(self._names(offset, count)))
+
+    def tasks(self, *, offset: int = 0, count: int | None = None) -> tuple[Task, ...]:
+        """Return the tasks of the chosen range that have a tree.
+
+        Raises:
+            UsageError: the range is empty or outside what was drawn.
+            DataError: none of its tasks has a tree.
+        """
+        names = frozenset(self._names(offset, count))
+        found = tuple(task for task in self.listed if task.task_id in names)
+        if not found:
+            raise DataError(f"no tree could be made for any of the {len(names)} tasks from number {offset} on")
+        return found
+
+    def _names(self, offset: int, count: int | None) -> Sequence[str]:
+        drawn = () if self.whole.sampling is UNSET else self.whole.sampling.task_ids
+        return self.within(drawn, offset=offset, count=count)
 
     def fixture_version(self) -> str:
         """Return the version of what makes trees; each tree's digest is in its records."""
