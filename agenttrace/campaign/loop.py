@@ -64,6 +64,10 @@ class Log(Protocol):
         """Keep one trace and return when that is durable."""
         ...
 
+    def give_up(self, trace_id: str) -> None:
+        """Forget what is held for a trace that gets no record in this session."""
+        ...
+
 
 class Summary(msgspec.Struct, kw_only=True):
     """What a session did: sums over its records, which are let go.
@@ -204,6 +208,7 @@ class Campaign:
                 self._record_failure(result.trace)
                 self._display.failed(result.task, result.trace, result.attempt)
                 if result.attempt == ATTEMPTS:
+                    log.give_up(result.trace.trace_id)
                     summary.abandoned += (result.task,)
                     in_a_row += 1
                     if in_a_row == GIVEN_UP_IN_A_ROW:

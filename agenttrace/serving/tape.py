@@ -186,3 +186,7 @@ class Recorder:
         """
         self._cassette.append(trace_id, self._tapes.pop(trace_id).turns)
         self._log.append(trace_id, trace)
+
+    def give_up(self, trace_id: str) -> None:
+        """Drop the tape of a trace that gets no record in this session."""
+        self._tapes.pop(trace_id, None)

@@ -165,6 +165,9 @@ class RecordLog:
             ) from error
         self.ids.add(trace_id)
 
+    def give_up(self, trace_id: str) -> None:
+        """Do nothing: of a trace without a record nothing is held here."""
+
     def close(self) -> None:
         """Release the file and its lock."""
         self._file.close()

@@ -50,7 +50,8 @@ class Bench:
         if report.digest != self._spec.fixture_version:
             raise UsageError(
                 f"the sandbox has another tree {self._spec.fixture!r} than the run spec "
-                f"({report.digest} instead of {self._spec.fixture_version}); build the images anew"
+                f"({report.digest} instead of {self._spec.fixture_version}): run the same command again, and if "
+                "that does not help build the images anew (scripts/nox -s images)"
             )
         return report
 

@@ -154,3 +154,17 @@ def test_another_limit_of_a_reply_is_another_request():
         replay.complete(TALK, max_tokens=8)
     ((step, one),) = told
     assert (step, one.field, one.recorded, one.found) == (1, "request.max_tokens", "7", "8")
+
+
+def test_the_tape_of_a_trace_that_was_given_up_is_dropped(tmp_path):
+    class Nobody:
+        def for_trace(self, trace_id, *, seed):
+            return None
+
+    with RecordLog(tmp_path / "a.jsonl") as log:
+        recorder = Recorder(Nobody(), {}, None, log)
+        for number in range(3):
+            recorder.for_trace(str(number), seed=0)
+            recorder.give_up(str(number))
+            recorder.give_up(str(number))
+        assert recorder._tapes == {}

@@ -246,6 +246,9 @@ class _Comparison:
         self._replay.compare(trace_id, trace, self._chosen[trace_id])
         self.ids.add(trace_id)
 
+    def give_up(self, trace_id: str) -> None:
+        pass
+
 
 def reproduce(
     file: Path, *, sockets: Path, workers: int, rows_only: bool, anyway: bool, trees: Path | None = None
