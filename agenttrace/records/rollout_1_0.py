@@ -36,8 +36,8 @@ from agenttrace.records.trace import (
     solved,
 )
 
-PREFIX = b'{"rollout_id"'
-"""How a line of such a file begins."""
+_PREFIX = b'{"rollout_id"'
+"""How a line of such a file begins where nobody sorted its keys."""
 _KEPT_BYTES = 65_536
 """What the sandbox kept of each output stream."""
 _ENDED: dict[str, Ended] = {
@@ -319,6 +319,11 @@ def recorded(spec: RunSpec, metadata: dict[str, Any]) -> dict[str, Any]:
 
 _rollout = msgspec.json.Decoder(Rollout).decode
 _spec = msgspec.json.Decoder(RolloutSpec).decode
+
+
+def is_line(line: bytes) -> bool:
+    """Return whether a line is one of a rollout file, whatever the order of its keys: no trace has that key alone."""
+    return line.startswith(_PREFIX) or (b'"rollout_id"' in line and b'"trace_id"' not in line)
 
 
 def decode(line: bytes) -> Trace:
