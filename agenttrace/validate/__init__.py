@@ -123,7 +123,7 @@ class Validation:
         yield from self._version(trace, recorded, foreign=foreign)
         if not self._failures and (first := self._seen.add(trace.trace_id, number)) is not None:
             yield Violation("ids", "trace_id", f"stands in line {first} already")
-        tool_calling = foreign or (isinstance(spec.agent, ToolCallingSpec) if spec else not of_blocks)
+        tool_calling = isinstance(spec.agent, ToolCallingSpec) if spec and not foreign else not of_blocks
         yield from chain(rules.order(trace), rules.joins(trace), rules.counts(trace))
         yield from rules.outcome(trace, tool_calling=tool_calling)
         if foreign:
