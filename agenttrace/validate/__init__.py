@@ -77,7 +77,7 @@ class Validation:
                 with Compacted(self.path) as compacted:
                     compacted.check()
         except (AgentTraceError, OSError) as error:
-            yield Finding(0, "file", "", str(error))
+            yield Finding(0, "file", "", str(error).removeprefix(f"{self.path}: "))
             return
         if not self.records:
             self.notes.append("the file is empty")
@@ -139,7 +139,9 @@ class Validation:
         yield from self._plan.check(trace, recorded)
         if (trace.outcome.ended in INFRASTRUCTURE_ENDS) != self._failures:
             where = "only there" if self._failures else "only in a file named NAME.failures.jsonl"
-            yield Violation("outcome", "outcome.ended", f"is {trace.outcome.ended}: spoilt attempts stand {where}")
+            yield Violation(
+                "outcome", "outcome.ended", f"is {trace.outcome.ended}: infrastructure failures stand {where}"
+            )
 
     def _version(self, trace: Trace, recorded: dict[str, Any] | None, *, foreign: bool) -> Iterator[Violation]:
         version, spec = trace.metadata.get("schema_version"), self._plan.spec
