@@ -64,7 +64,7 @@ def entry(run: int, file: str, number: int, line: bytes, *, texts: bool = False)
 
 def _row(line: bytes, *, texts: bool) -> Any:  # noqa: ANN401 - a derived structure
     kind = _trace(texts=texts)
-    if line.startswith(rollout_1_0.PREFIX):
+    if rollout_1_0.is_line(line):
         return msgspec.convert(rollout_1_0.decode(line), kind, from_attributes=True)
     if line.rfind(_OURS) < 0 and released(line):
         return _released(line, kind)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> Trace:  # noqa: ARG001 - as all formats
-    """Return a record as it is: what other formats are read into."""
-    return trace
+    """Return a record as it is, what other formats are read into; one of a rollout file says that it was one."""
+    return rollout_1_0.as_imported(trace) if rollout_1_0.is_read(trace) else trace
 
 
 def to_trace(raw: Any) -> Trace:  # noqa: ANN401 - parsed JSON

@@ -38,7 +38,7 @@ class PublishSettings(Record, frozen=True, kw_only=True):
     """How a folder is made.
 
     Attributes:
-        form: one of `FORMS`; `None` is that of the agent whose records come first.
+        form: one of `FORMS`; `None` is that of the agent, and `traces` where records of several come together.
         rows_per_shard: rows of a Parquet file.
         title: heading of the card; `None` is the form's own.
         licence: identifier of the licence, as the Hub writes it.
@@ -75,7 +75,7 @@ def publish(
     """
     settings = settings or PublishSettings()
     check_names(paths)
-    name = settings.form or _default_form(paths[0])
+    name = settings.form or _default_form(paths)
     if not FORMS[name].flat:
         for path in paths:
             read_run_spec(run_spec_path(path))
@@ -87,9 +87,10 @@ def publish(
     return {table.folder: table.rows for table in made}
 
 
-def _default_form(path: Path) -> str:
-    beside = run_spec_path(path)
-    return OF_AGENT[read_run_spec(beside).agent.kind] if beside.is_file() else "traces"
+def _default_form(paths: Sequence[Path]) -> str:
+    beside = [run_spec_path(path) for path in paths]
+    forms = {OF_AGENT[read_run_spec(path).agent.kind] if path.is_file() else "traces" for path in beside}
+    return forms.pop() if len(forms) == 1 else "traces"
 
 
 def check_names(paths: Sequence[Path]) -> None:

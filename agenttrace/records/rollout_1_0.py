@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET
 
-from agenttrace.records.base import Record, canonical_json, derived_id, digest
+from agenttrace.records.base import SCHEMA_VERSION, Record, canonical_json, derived_id, digest
 from agenttrace.records.run_spec import (
     BashBlockSpec,
     DatasetSpec,
@@ -36,8 +37,9 @@ from agenttrace.records.trace import (
     solved,
 )
 
-PREFIX = b'{"rollout_id"'
-"""How a line of such a file begins."""
+_PREFIX = b'{"rollout_id"'
+"""How a line of such a file begins where nobody sorted its keys."""
+_VERSION = "1.0.0"
 _KEPT_BYTES = 65_536
 """What the sandbox kept of each output stream."""
 _ENDED: dict[str, Ended] = {
@@ -227,6 +229,20 @@ def as_trace(rollout: Rollout) -> Trace:
     )
 
 
+def is_read(trace: Trace) -> bool:
+    """Return whether a trace was read from a rollout file: such a one alone has fields that its schema has not."""
+    return trace.metadata.get("schema_version") == _VERSION and trace.prepare_ms is not UNSET
+
+
+def as_imported(trace: Trace) -> Trace:
+    """Return a trace that was read from a rollout file as a record of today; ids and metadata stay that file's."""
+    return msgspec.structs.replace(
+        trace,
+        metadata={**trace.metadata, "schema_version": SCHEMA_VERSION},
+        environment={**trace.environment, "imported": {"format": f"rollouts-{_VERSION}"}},
+    )
+
+
 def _ended(rollout: Rollout) -> Ended:
     if rollout.stop == "error":
         detail = rollout.detail or ""
@@ -319,6 +335,11 @@ def recorded(spec: RunSpec, metadata: dict[str, Any]) -> dict[str, Any]:
 
 _rollout = msgspec.json.Decoder(Rollout).decode
 _spec = msgspec.json.Decoder(RolloutSpec).decode
+
+
+def is_line(line: bytes) -> bool:
+    """Return whether a line is one of a rollout file, whatever the order of its keys: no trace has that key alone."""
+    return line.startswith(_PREFIX) or (b'"rollout_id"' in line and b'"trace_id"' not in line)
 
 
 def decode(line: bytes) -> Trace:

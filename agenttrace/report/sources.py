@@ -72,7 +72,7 @@ def _view(line: bytes) -> TraceView:
     except DECODE_ERRORS:
         found = _Peek(outcome=msgspec.Raw())  # the reader of our records says what is wrong with it
     try:
-        if found.outcome is not msgspec.UNSET or line.startswith(rollout_1_0.PREFIX):
+        if found.outcome is not msgspec.UNSET or rollout_1_0.is_line(line):
             return trace_view(decode(line))
         if found.schema_version is msgspec.UNSET and found.trajectory_format is msgspec.UNSET:
             return release_view(agenttrace_0_3_row.decode(line))

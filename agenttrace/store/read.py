@@ -65,7 +65,7 @@ def decode(line: bytes) -> Trace:
         DataError: it is none; the message says what is wrong with which field.
     """
     try:
-        return rollout_1_0.decode(line) if line.startswith(rollout_1_0.PREFIX) else _trace(line)
+        return rollout_1_0.decode(line) if rollout_1_0.is_line(line) else _trace(line)
     except DECODE_ERRORS as error:
         torn = "" if line.endswith(b"\n") else "; the line is cut off, collecting again repairs the file"
         raise DataError(f"not a trace record: {error}{torn}") from error
@@ -136,7 +136,7 @@ def lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
 def _gunzipped(path: Path, file: BinaryIO) -> Iterator[bytes]:
     try:
         with gzip.GzipFile(fileobj=file) as stream:
-            while chunk := stream.read(_CHUNK):
+            while chunk := stream.read1(_CHUNK):  # `read` drops what stands before a cut
                 yield chunk
     except EOFError:
         raise DamagedFileError(f"{path}: the gzip stream is cut off; what stands before the cut was read") from None

@@ -77,7 +77,7 @@ class Validation:
                 with Compacted(self.path) as compacted:
                     compacted.check()
         except (AgentTraceError, OSError) as error:
-            yield Finding(0, "file", "", str(error))
+            yield Finding(0, "file", "", str(error).removeprefix(f"{self.path}: "))
             return
         if not self.records:
             self.notes.append("the file is empty")
@@ -123,7 +123,7 @@ class Validation:
         yield from self._version(trace, recorded, foreign=foreign)
         if not self._failures and (first := self._seen.add(trace.trace_id, number)) is not None:
             yield Violation("ids", "trace_id", f"stands in line {first} already")
-        tool_calling = foreign or (isinstance(spec.agent, ToolCallingSpec) if spec else not of_blocks)
+        tool_calling = isinstance(spec.agent, ToolCallingSpec) if spec and not foreign else not of_blocks
         yield from chain(rules.order(trace), rules.joins(trace), rules.counts(trace))
         yield from rules.outcome(trace, tool_calling=tool_calling)
         if foreign:
@@ -139,7 +139,9 @@ class Validation:
         yield from self._plan.check(trace, recorded)
         if (trace.outcome.ended in INFRASTRUCTURE_ENDS) != self._failures:
             where = "only there" if self._failures else "only in a file named NAME.failures.jsonl"
-            yield Violation("outcome", "outcome.ended", f"is {trace.outcome.ended}: spoilt attempts stand {where}")
+            yield Violation(
+                "outcome", "outcome.ended", f"is {trace.outcome.ended}: infrastructure failures stand {where}"
+            )
 
     def _version(self, trace: Trace, recorded: dict[str, Any] | None, *, foreign: bool) -> Iterator[Violation]:
         version, spec = trace.metadata.get("schema_version"), self._plan.spec

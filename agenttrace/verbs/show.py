@@ -26,9 +26,15 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    class Transcript(Console):
+        """Leaves a reader that has gone, such as `head`, to who ends the command: Rich would end it with status 1."""
+
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 - Rich calls it where it caught the error
+
     from agenttrace.show import transcript  # noqa: PLC0415
 
-    out = Console(highlight=False, soft_wrap=True)
+    out = Transcript(highlight=False, soft_wrap=True)
     for style, line in transcript(_picked(arguments.file, arguments.trace)):
         out.print(Text(line, style=style))
     return 0

@@ -1,5 +1,6 @@
 """Rollout files give the same three tables and the same page as traces."""
 
+import json
 from itertools import islice
 
 import msgspec
@@ -92,6 +93,14 @@ def test_traces_and_rollouts_may_be_read_together(file, tmp_path):
     other = tmp_path / "t.jsonl"
     write(other, islice(traces(released_size()[0]), 3))
     assert len(load([file, other]).runs) == 5
+
+
+def test_a_line_whose_keys_stand_in_another_order_is_a_rollout_too(file, tmp_path):
+    path = tmp_path / "sorted.jsonl"
+    lines = (json.dumps(json.loads(line), sort_keys=True) for line in file.read_text().splitlines())
+    path.write_text("".join(f"{line}\n" for line in lines))
+    assert load([path]).runs["trace_id"].tolist() == load([file]).runs["trace_id"].tolist()
+    assert [view.ended for view in read_views(path)] == ["final_answer", "max_steps"]
 
 
 def test_a_line_that_is_no_rollout_is_counted_and_named(file):

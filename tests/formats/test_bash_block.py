@@ -14,6 +14,7 @@ from agenttrace.formats import FORMATS, atif, foreign, mini_swe, otlp, session_t
 from agenttrace.formats.conversation import messages
 from agenttrace.formats.convert import convert, read
 from agenttrace.records import Trace
+from agenttrace.validate import Validation
 from tests.formats.hostile import OLD
 from tests.validate.test_bash_block import FORMAT, KEPT, LINES, SPEC, SUBMITTED, as_collected
 
@@ -114,3 +115,14 @@ def test_a_row_of_the_old_schema_is_told_what_is_wrong_with_it(tmp_path):
     (tmp_path / "good.jsonl").write_bytes(b"".join(LINES))
     assert convert([tmp_path / "good.jsonl"], "agenttrace-1.0", tmp_path / "o.jsonl") == {"o.jsonl": 10}
     assert all(isinstance(record.trace, Trace) for record in read(tmp_path / "o.jsonl"))
+
+
+def test_what_a_rollout_file_becomes_is_a_record_of_this_version_and_validates(tmp_path):
+    path = tmp_path / "o.jsonl"
+    convert([OLD], "agenttrace-1.0", path)
+    validation = Validation(path)
+    assert list(validation) == []
+    assert any("10 records were read from another format" in note for note in validation.notes)
+    again = tmp_path / "again.jsonl"
+    convert([path], "agenttrace-1.0", again)
+    assert again.read_bytes() == path.read_bytes()

@@ -291,3 +291,9 @@ def test_attempts_that_the_infrastructure_spoilt_are_not_published(run, tmp_path
     run.write_bytes(b"".join([spoilt, *lines[1:]]))
     with pytest.raises(DataError, match=r"line 1: .*failures\.jsonl"):
         publish([run], tmp_path / "out")
+
+
+def test_records_of_both_agents_come_as_tables_whichever_is_named_first(tmp_path, rows, record_file):
+    ours = record_file(rows)
+    for number, paths in enumerate(([OLD, ours], [ours, OLD])):
+        assert "data/runs" in publish(paths, tmp_path / f"p{number}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,10 @@ def source(request):
     return request.param
 
 
+def _sorted(line):
+    return json.dumps(json.loads(line), sort_keys=True).encode() + b"\n"
+
+
 def written(form, source, folder):
     """Return a file in one of the forms that are read."""
     data = source.read_bytes()
@@ -49,13 +54,14 @@ def written(form, source, folder):
             "byte order mark": lambda: b"\xef\xbb\xbf" + data,
             "blank lines": lambda: b"\n \r\n" + data.replace(b"\n", b"\n\n"),
             "no last line end": lambda: data.removesuffix(b"\n"),
+            "keys in another order": lambda: b"".join(map(_sorted, data.splitlines())),
         }[form]()
     )
     return path
 
 
 FORMS = ("plain", "gzip", "two gzip members", "zstd", "zstd by another name", "compacted", "byte order mark",
-         "blank lines", "no last line end")  # fmt: skip
+         "blank lines", "no last line end", "keys in another order")  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -76,7 +82,8 @@ def test_of_a_compressed_file_that_is_cut_off_what_was_whole_is_read(form, sourc
     with pytest.raises(DamagedFileError, match="stream is cut off"):
         list(read_traces(path))
     problems = []
-    list(read_traces(path, problems.append))
+    found = list(read_traces(path, problems.append))
+    assert form != "gzip" or found
     assert [(one.line, one.file) for one in problems] == [(None, str(path))]
     assert "cut off" in str(problems[0])
 
