@@ -345,7 +345,7 @@ def _runs(batch: Sequence[TableEntry], *, texts: bool) -> dict[str, Any]:
 
 def _conversation(steps: Sequence[Any]) -> int | None:
     known = (steps[-1].input_tokens, steps[-1].output_tokens) if steps else (0, 0)
-    return None if None in known else sum(known)
+    return total(known, int)
 
 
 def _turns(traces: Sequence[Any]) -> dict[str, list[Any]]:
@@ -362,16 +362,18 @@ def _turns(traces: Sequence[Any]) -> dict[str, list[Any]]:
     }
 
 
+_TOO_LARGE = 2**63
 _DURATION, _EVALUATED = attrgetter("duration_ms"), attrgetter("timings.prompt_n")
 _INPUT, _OUTPUT = attrgetter("input_tokens"), attrgetter("output_tokens")
 
 
 def total(parts: Iterable[Any], figure: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - a number or None
-    """Return the sum of a figure, or `None` when one of the parts has none: a part of a total is no total."""
+    """Return the sum of a figure, or `None` when one of the parts has none, or no column could hold it."""
     try:
-        return sum(map(figure, parts))
+        found = sum(map(figure, parts))
     except (TypeError, AttributeError):  # of `None`, or of what is not there
         return None
+    return found if abs(found) < _TOO_LARGE else None
 
 
 def _owners(batch: Sequence[TableEntry], field: str) -> dict[str, Any]:

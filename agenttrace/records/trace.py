@@ -157,7 +157,7 @@ class Span(Record, frozen=True, kw_only=True):
     signal: int | None = None
     stdout: Output | None = None
     stderr: Output | None = None
-    cut_chars: int | UnsetType = UNSET
+    cut_chars: int | UnsetType | None = UNSET
 
 
 class ToolCall(Record, frozen=True, kw_only=True):
@@ -220,7 +220,7 @@ class LLMStep(Record, frozen=True, kw_only=True):
     finish_reason: str | None = None
     timings: Timings | None = None
     counted_tokens: int | UnsetType | None = UNSET
-    blocks: int | UnsetType = UNSET
+    blocks: int | UnsetType | None = UNSET
     answered: str | UnsetType | None = UNSET
 
 
@@ -337,4 +337,4 @@ class Trace(Record, frozen=True, kw_only=True):
     metadata: dict[str, Any]
     environment: Annotated[dict[str, Any], MEASURED]
     outcome: Outcome
-    prepare_ms: Annotated[float | UnsetType, MEASURED] = UNSET
+    prepare_ms: Annotated[float | UnsetType | None, MEASURED] = UNSET
