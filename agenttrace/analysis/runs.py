@@ -216,7 +216,7 @@ def tally(traces: Iterable[Trace]) -> Tally:
 def figures(
     run: Path, *, diversity: bool = True, upstream: bool | None = None, scratch: Path | None = None
 ) -> tuple[Tally, Diversity | None]:
-    """Return the tally of a record file and its diversity, in one pass; what the infrastructure spoilt is in neither.
+    """Return the tally of a record file and its diversity, in one pass; infrastructure failures are in neither.
 
     Args:
         run: the file.

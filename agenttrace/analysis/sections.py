@@ -81,7 +81,7 @@ def _facts(group: Group) -> Iterator[tuple[str, str]]:
     yield "solved, of those judged", share(group.solved) if group.solved.n else "not judged"
     yield "without a verdict", integer(group.ungraded)
     yield "tokens in and out per solved trace", amount(group.tokens_per_solved, "")
-    yield "spoilt by the infrastructure", integer(group.infrastructure)
+    yield "infrastructure failures", integer(group.infrastructure)
 
 
 def _time(group: Group) -> Section:
