@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import strategies as st
 
 from agenttrace.records import SCHEMA_VERSION
 from agenttrace.store.read import read_run_spec
@@ -45,3 +47,27 @@ def record_file(spec, tmp_path):
         return path
 
     return write
+
+
+HARD = st.sampled_from(
+    [None, True, -1, 2**63, 2**70, 1e308, "", "\ud800", "\x00\x1b[31m", "x" * 10_000, [], {}, [[]], {"a": {}}]
+)
+
+
+@pytest.fixture
+def hurt():
+    """Put hard values at up to three places of a row."""
+
+    def put(data, row):
+        for _ in range(data.draw(st.integers(1, 3))):
+            inner = row
+            while isinstance(inner, (dict, list)) and inner:
+                keys = sorted(inner) if isinstance(inner, dict) else range(len(inner))
+                key = data.draw(st.sampled_from(keys))
+                if not isinstance(inner[key], (dict, list)) or not inner[key] or data.draw(st.booleans()):
+                    inner[key] = copy.deepcopy(data.draw(HARD))
+                    break
+                inner = inner[key]
+        return row
+
+    return put

@@ -421,29 +421,10 @@ def test_a_seek_table_that_is_not_of_the_file_is_found(rows, record_file, tmp_pa
     assert "frame 0 has" in found.message
 
 
-HARD = st.sampled_from(
-    [None, True, -1, 2**63, 2**70, 1e308, "", "\ud800", "\x00\x1b[31m", "x" * 10_000, [], {}, [[]], {"a": {}}]
-)
-
-
-def hurt(data, row):
-    """Put hard values at up to three places of a row."""
-    for _ in range(data.draw(st.integers(1, 3))):
-        inner = row
-        while isinstance(inner, (dict, list)) and inner:
-            keys = sorted(inner) if isinstance(inner, dict) else range(len(inner))
-            key = data.draw(st.sampled_from(keys))
-            if not isinstance(inner[key], (dict, list)) or not inner[key] or data.draw(st.booleans()):
-                inner[key] = copy.deepcopy(data.draw(HARD))
-                break
-            inner = inner[key]
-    return row
-
-
 @pytest.mark.parametrize("schema", ["rows", "old_rows"])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
 @given(data=st.data())
-def test_no_value_anywhere_stops_it(request, record_file, data, schema):
+def test_no_value_anywhere_stops_it(request, record_file, hurt, data, schema):
     rows = request.getfixturevalue(schema)
     row = hurt(data, copy.deepcopy(rows[0]))
     assert {one.line for one in findings(record_file([*rows[5:6], row]))} <= {2}
