@@ -80,7 +80,7 @@ def convert(paths: Sequence[Path], name: str, output: Path) -> dict[str, int]:
     found = FORMATS[name]
     records = chain.from_iterable(read(path) for path in paths)
     if found.suffix and output.suffix != found.suffix and found.layout != "files":
-        raise UsageError(f"--output {output}: the name of a {name} file ends in {found.suffix}")
+        raise UsageError(f"--output {output}: a file of the format {name} has a name that ends in {found.suffix}")
     if found.suffix and found.layout != "files":
         with new_file(output) as temporary:
             return _counted(name, records, temporary, output.name)
