@@ -41,6 +41,7 @@ class Hub:
     stated: bool = True  # whether HEAD states size and digest, as for files in large-file storage
     commit: str = COMMIT
     ranges: bool = True
+    refused_ranges: int = 0  # requests for a range that are answered with 416, although it lies within the file
     redirect: bool = True
     length: bool = True  # whether answers with bytes say how many
     refuse: tuple[int, dict] | None = None  # status and headers of every answer
@@ -120,7 +121,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         start = int(asked[1]) if asked and hub.ranges else 0
         if hub.faults:
             self.end(*hub.faults.pop(0))
-        elif start and start >= len(data):
+        elif start and (start >= len(data) or hub.refused_ranges):
+            hub.refused_ranges = max(0, hub.refused_ranges - 1)
             self.end(416, {"Content-Range": f"bytes */{len(data)}"})
         else:
             self.send_from(start, data)

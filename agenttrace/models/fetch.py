@@ -296,8 +296,11 @@ def _fill(part: BinaryIO, ref: ModelRef, source: Path | None, shown: Transfer) -
 
 
 def _download(part: BinaryIO, ref: ModelRef, shown: Transfer) -> None:
-    """Append what is missing, going on where a connection was cut, until nothing more comes."""
-    failures = 0
+    """Append what is missing, going on where a connection was cut, until nothing more comes.
+
+    A server or proxy that does not go on within the file is asked for the whole of it, once: the digest decides.
+    """
+    failures, begun_again = 0, False
     while (had := _length(part)) < (ref.bytes or 0):
         error = hub.TryAgainError(f"{ref.name}: the server ends the file too early")
         try:
@@ -305,6 +308,13 @@ def _download(part: BinaryIO, ref: ModelRef, shown: Transfer) -> None:
                 _append(part, pieces, ref, shown)
         except hub.TryAgainError as cut:
             error = cut
+        except hub.RangeRefusedError:
+            if begun_again:
+                raise
+            begun_again = True
+            shown.note(f"the server does not go on from byte {had:,}, beginning again")
+            part.truncate(0)
+            continue
         have = _length(part)
         if have < (ref.bytes or 0):
             failures = 1 if have > had else failures + 1

@@ -68,6 +68,10 @@ class TryAgainError(FetchError):
         super().__init__(message)
 
 
+class RangeRefusedError(DataError):
+    """The server has nothing from the byte on at which a download was to go on, or says so (HTTP 416)."""
+
+
 class HostSettings(Record, frozen=True, kw_only=True):
     """What the host hands to a container that may reach out, so that no secret stands where others can read it.
 
@@ -167,7 +171,7 @@ def pieces(ref: ModelRef, offset: int) -> Generator[bytes, None, None]:
     Raises:
         TryAgainError: the connection was cut, timed out, or the server says "later".
         FetchError: as `stated`.
-        DataError: the server's file ends before `offset`.
+        RangeRefusedError: the server's file ends before `offset`, or the server takes no such range.
     """
     with _explained(ref):
         from huggingface_hub import get_session, hf_raise_for_status  # noqa: PLC0415
@@ -179,7 +183,9 @@ def pieces(ref: ModelRef, offset: int) -> Generator[bytes, None, None]:
         limits = (CONNECT_S, _READ_S, _READ_S, _READ_S)  # connect, read, write, a free connection
         with get_session().stream("GET", _url(ref), headers=headers, timeout=limits) as answer:
             if answer.status_code == _RANGE_REFUSED:
-                raise DataError(f"{ref.name}: the server's file ends before byte {offset}, expected {ref.described}")
+                raise RangeRefusedError(
+                    f"{ref.name}: the server sends nothing from byte {offset} on, expected {ref.described}"
+                )
             hf_raise_for_status(answer)
             left_out = 0 if answer.status_code == _PARTIAL else offset  # the server knows no ranges
             if answer.status_code == _PARTIAL and f"bytes {offset}-" not in answer.headers.get("content-range", ""):

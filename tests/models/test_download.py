@@ -139,8 +139,28 @@ def test_more_bytes_than_expected_are_refused(hub, ref, models, length):
 
 def test_fewer_bytes_than_expected_are_refused(hub, ref, models):
     hub.served = hub.content[:-5]
-    with pytest.raises(DataError, match=r"ends before byte 262139, expected tiny-Q8_0\.gguf"):
+    with pytest.raises(DataError, match=r"sends nothing from byte 262139 on, expected tiny-Q8_0\.gguf"):
         fetch(ref, models)
+    assert hub.ranges_asked() == [None, "bytes=262139-"] * 2
+
+
+def test_a_part_whose_range_is_refused_is_begun_again_once(hub, ref, models, capsys):
+    models.mkdir()
+    part = models / f".{pins.stored_file(ref.sha256, ref.artifact)}.part"
+    part.write_bytes(hub.content[: 100 * KIB])
+    hub.refused_ranges = 1
+    assert fetch(ref, models, out=Console(stderr=True)).path.read_bytes() == hub.content
+    assert hub.ranges_asked() == [f"bytes={100 * KIB}-", None]
+    assert "does not go on from byte 102,400, beginning again" in capsys.readouterr().err
+    assert not part.exists()
+
+
+def test_a_server_that_refuses_every_range_is_given_up_and_the_next_fetch_begins_again(hub, ref, models):
+    hub.refused_ranges, hub.cuts = 99, [100 * KIB, 50 * KIB]
+    with pytest.raises(DataError, match="sends nothing from byte 51200 on"):
+        fetch(ref, models)
+    assert hub.ranges_asked() == [None, f"bytes={100 * KIB}-", None, f"bytes={50 * KIB}-"]
+    assert fetch(ref, models).path.read_bytes() == hub.content
 
 
 def test_another_file_under_the_same_revision_is_refused_before_a_byte_comes(hub, ref, models):
