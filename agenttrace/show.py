@@ -164,6 +164,11 @@ def say(text: str) -> None:
     print(f"agenttrace: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201 - for people
 
 
+def tell(text: str) -> None:
+    """Print one line of a result on standard output, likewise."""
+    sys.stdout.write(f"{printable(text)}\n")
+
+
 def escape_what_no_terminal_here_shows() -> None:
     """Let standard output escape the letters that its encoding lacks (a locale without UTF-8) instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper):

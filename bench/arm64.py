@@ -22,6 +22,7 @@ from agenttrace.host import engine, images, verify_fixture
 from agenttrace.host.compose import ROOT
 from agenttrace.host.rebuild import ALL_TARGETS
 from agenttrace.host.workers import SandboxContainer, sandbox_project
+from agenttrace.show import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -62,7 +63,7 @@ def check(
     *,
     only: Sequence[str] = (),
     show: Callable[[str], None] = print,
-    report: Callable[[str], None] = engine.say,
+    report: Callable[[str], None] = say,
 ) -> int:
     """Return 0 when no check failed, else 1; builds the images of both architectures first.
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from agenttrace.errors import UsageError
 from agenttrace.models.reference import expanded
+from agenttrace.show import say
 
 from . import engine
 
@@ -145,7 +146,7 @@ def _fallback(reason: str) -> Base:
         )
     listed = local_bases()
     if not listed:
-        engine.say(f"no registry ({reason}); making a {SUITE} root file system with mmdebstrap")
+        say(f"no registry ({reason}); making a {SUITE} root file system with mmdebstrap")
     source = f"deb {own_mirror()} {SUITE} main\n"
     return Base(listed[0] if listed else _bootstrap(), "mmdebstrap", apt_source=source)
 

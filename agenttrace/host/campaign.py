@@ -12,10 +12,11 @@ import msgspec
 
 from agenttrace.campaign.options import check_options, check_size, served
 from agenttrace.errors import ModelServerError, UsageError
-from agenttrace.host import checkouts, compose, engine, guard, images, weights
+from agenttrace.host import checkouts, compose, guard, images, weights
 from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import api_key, check_base_url
+from agenttrace.show import say
 from agenttrace.tasks import SWE, check_name, sources, task_set
 
 if TYPE_CHECKING:
@@ -168,9 +169,9 @@ def _run(request: Request, at: guard.Engine) -> int:
     for plan in plans:
         shown = request.folder / plan["file"]
         if plan["todo"]:
-            engine.say(f"{plan['tasks']} tasks, {plan['todo']} to do, records go to {shown}")
+            say(f"{plan['tasks']} tasks, {plan['todo']} to do, records go to {shown}")
         else:
-            engine.say(f"nothing to do: all {plan['tasks']} tasks have a record in {shown}")
+            say(f"nothing to do: all {plan['tasks']} tasks have a record in {shown}")
     left = [(options, plan) for options, plan in zip(request.options, plans, strict=True) if plan["todo"]]
     if not left:
         return 0
@@ -210,10 +211,10 @@ def _planned(request: Request, services: compose.Services) -> tuple[list[dict[st
 
 def _say_end(request: Request, shown: Path, status: int) -> None:
     if status == 0:
-        engine.say(f"records: {shown}")
-        engine.say(f"look at one: scripts/nox -s show -- {shlex.quote(str(shown))}")
+        say(f"records: {shown}")
+        say(f"look at one: scripts/nox -s show -- {shlex.quote(str(shown))}")
     if status == ModelServerError.exit_code and request.base_url and _on_this_machine(request.base_url):
-        engine.say(
+        say(
             f"the containers reach this machine as {HOST_NAME}: a server here must listen on every interface "
             "(llama-server --host 0.0.0.0), not on 127.0.0.1 alone"
         )

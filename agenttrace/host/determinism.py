@@ -16,6 +16,7 @@ from agenttrace.errors import UsageError
 from agenttrace.host import campaign, compose, engine, guard
 from agenttrace.host.replay import write_findings
 from agenttrace.serving import profiles
+from agenttrace.show import say
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def determinism(request: DeterminismRequest) -> int:
     if report.passed and not request.keep:
         shutil.rmtree(folder)
     else:
-        engine.say(f"the records of all runs: {folder}")
+        say(f"the records of all runs: {folder}")
     return 0 if report.passed else EXIT_DIVERGED
 
 
@@ -111,10 +112,10 @@ def _runs(request: DeterminismRequest, folder: Path) -> list[Path]:
     slots = profiles.profile(options.profile).slots
     for workers in request.concurrency:
         if request.each.base_url is None and workers > slots:
-            engine.say(f"profile {options.profile} has {slots} slots: {workers} workers wait for each other")
+            say(f"profile {options.profile} has {slots} slots: {workers} workers wait for each other")
         for number in range(1, request.repeats + 1):
             file = folder / f"workers-{workers}_run-{number:03d}.jsonl"
-            engine.say(f"run {number} of {request.repeats} with {workers} workers, server started anew")
+            say(f"run {number} of {request.repeats} with {workers} workers, server started anew")
             more = {"seed": sampler_of(options).seed + len(files)} if request.vary_seed else {}
             one = msgspec.structs.replace(options, output=file.name, **more)
             asked = msgspec.structs.replace(request.each, options=(one,), folder=folder, workers=workers)

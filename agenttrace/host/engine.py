@@ -6,12 +6,10 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from agenttrace.errors import AgentTraceError, UsageError
-from agenttrace.show import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -124,12 +122,6 @@ def check() -> EngineInfo:
         wanted = ".".join(str(number) for number in COMPOSE_MINIMUM)
         raise UsageError(f"`docker compose` is version {compose}; {wanted} or newer is needed. {_GET_IT}")
     return _info(server, buildx=buildx, compose=compose)
-
-
-def say(text: str) -> None:
-    """Writes one line of progress for the person at the terminal, with nothing in it that could drive one."""
-    sys.stderr.write(f"agenttrace: {printable(text)}\n")
-    sys.stderr.flush()
 
 
 def refusal(error: OSError) -> AgentTraceError | None:

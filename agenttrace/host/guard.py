@@ -22,7 +22,7 @@ import msgspec
 
 from agenttrace.errors import EXIT_INTERRUPTED, ModelServerError, UsageError
 from agenttrace.host import compose, engine, images
-from agenttrace.show import printable
+from agenttrace.show import printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -207,7 +207,7 @@ def follow(process: subprocess.Popen[bytes], at: Engine, name: str) -> int:
     if process.returncode == ModelServerError.exit_code:
         _tell_server_log(at)
     if process.returncode in {137, -9}:
-        engine.say("the collector was killed; every finished record is kept, the same command goes on")
+        say("the collector was killed; every finished record is kept, the same command goes on")
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
@@ -253,7 +253,7 @@ def _tell_server_log(at: Engine) -> None:
     for container in _server(at):
         state = container.attrs["State"]
         lines = printable(container.logs(tail=_LOG_LINES).decode(errors="replace").rstrip())
-        engine.say(f"the model server is {state['Status']} (exit status {state['ExitCode']}); its last lines:\n{lines}")
+        say(f"the model server is {state['Status']} (exit status {state['ExitCode']}); its last lines:\n{lines}")
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace import __version__
 from agenttrace.errors import AgentTraceError, StorageError
+from agenttrace.show import say
 from agenttrace.store.jsonl import write_whole
 
 from . import base as bases
@@ -181,10 +182,10 @@ def _build(targets: Sequence[str], base: bases.Base, *, output: Sequence[str] = 
     # The collector first: it needs every stage, and BuildKit then works on them side by side.
     for target in sorted(targets):
         started = time.monotonic()
-        engine.say(f"building {name(target)} on {base.origin} base")
+        say(f"building {name(target)} on {base.origin} base")
         with tempfile.TemporaryDirectory(prefix="agenttrace-") as work:
             _build_one(target, _argv(target, base, Path(work), output))
-        engine.say(f"built {name(target)} in {time.monotonic() - started:.1f} s")
+        say(f"built {name(target)} in {time.monotonic() - started:.1f} s")
     if targets:
         label = f"label={bases.PROJECT_LABEL}"
         engine.run(["docker", "image", "prune", "--force", "--filter", label], check=False)
@@ -226,7 +227,7 @@ def _build_one(target: str, argv: Sequence[str]) -> None:
             log.write(line + "\n")
             step = finished_step(line, steps)
             if step is not None:
-                engine.say(f"  {step}")
+                say(f"  {step}")
 
         try:
             engine.run(argv, env=environment, on_line=on_line)

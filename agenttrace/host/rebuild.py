@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import UsageError
+from agenttrace.show import say
 
 from . import base as bases
 from . import engine, images
@@ -58,7 +59,7 @@ def check_reproducible(targets: Sequence[str] = ALL_TARGETS) -> bool:
 def _check_base(work: Path) -> bool:
     found = []
     for turn in ("first", "second"):
-        engine.say(f"making the base, {turn} time")
+        say(f"making the base, {turn} time")
         found.append(bases.make_root(work / "rootfs.tar"))
         (work / "rootfs.tar").unlink()
     return _print("base (mmdebstrap)", [f"sha256:{digest}" for digest in found])

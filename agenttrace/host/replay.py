@@ -13,9 +13,10 @@ from agenttrace.campaign.options import like
 from agenttrace.campaign.replay.findings import located, show_findings
 from agenttrace.campaign.replay.rows import metadata_digest
 from agenttrace.errors import DataError, StorageError, UsageError
-from agenttrace.host import campaign, checkouts, compose, engine, guard, images
+from agenttrace.host import campaign, checkouts, compose, guard, images
 from agenttrace.records import Trace
 from agenttrace.records.compare import record_differences
+from agenttrace.show import say
 from agenttrace.store.opening import content, the_file
 from agenttrace.store.read import RecordIndex, read_run_spec, read_traces, run_spec_path
 from agenttrace.tasks import SWE
@@ -79,7 +80,7 @@ def reproduce(
     words = [flag for flag, on in (("--rows-only", live), ("--anyway", anyway)) if on]
     statuses, bodies = [], []
     for one in [file] if file is not None else released(compose.ROOT / "datasets"):
-        engine.say(f"reproducing {one}")
+        say(f"reproducing {one}")
         records = the_file(one)
         found = over_file(records, "reproduce", words, workers=workers, places=places, sandbox=not live)
         status, body = max(found[0], _compare_metadata(records)), msgspec.json.decode(found[1] or b"{}")
@@ -168,7 +169,7 @@ def _compare_metadata(file: Path) -> int:
     if stored is None:
         return 0
     ours = metadata_digest(file)
-    engine.say(f"metadata digest {'as released' if stored == ours else f'{ours}, released was {stored}'}")
+    say(f"metadata digest {'as released' if stored == ours else f'{ours}, released was {stored}'}")
     return EXIT_DIFFERS if stored != ours else 0
 
 
@@ -215,6 +216,6 @@ def _live(file: Path, places: Places | None) -> tuple[int, list[ReplayFinding]]:
         found = [located(trace_id, None, one, trace) for one in differ]
         identical += not found
         findings += found
-    show_findings(findings, engine.say)
-    engine.say(f"live: {identical} of {len(index.ids)} traces byte-identical but for the measured fields; {folder}")
+    show_findings(findings, say)
+    say(f"live: {identical} of {len(index.ids)} traces byte-identical but for the measured fields; {folder}")
     return (EXIT_DIFFERS if findings else 0), findings

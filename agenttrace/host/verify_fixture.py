@@ -17,6 +17,7 @@ from agenttrace.host.base import PROJECT_LABEL
 from agenttrace.host.compose import ROOT
 from agenttrace.host.workers import SandboxContainer, sandbox_project
 from agenttrace.sandbox.runner import tree
+from agenttrace.show import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +80,7 @@ def verify(folder: Path = TESTDATA) -> tuple[Place, ...]:
 def _repository(fixture: Fixture, folder: Path) -> Place:
     found = compare(fixture, folder)
     if found.fresh:
-        engine.say(f"{folder} is as git left it: making its times, modes and empty folders")
+        say(f"{folder} is as git left it: making its times, modes and empty folders")
         found = restore(fixture, folder)
     if found.unread:
         raise DataError(f"{found.unread}: give yourself the right to read it and run again")

@@ -1,13 +1,8 @@
 """`agenttrace analyze`: outcomes, time, tokens, cost per tool and command of record files, and how files compare."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import argparse
 
 from agenttrace.verbs.reading import add_files, add_format, add_groups, deliver, load_or_stop
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -1,11 +1,8 @@
 """`agenttrace clean`: what the kit left on the engine, removed."""
 
-from __future__ import annotations
+import argparse
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import argparse
+from agenttrace.show import say
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -19,4 +16,4 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.host import compose, engine  # noqa: PLC0415
 
     engine.check()
-    return 0 if compose.clean(engine.say, images=arguments.images, everything=arguments.all) else 1
+    return 0 if compose.clean(say, images=arguments.images, everything=arguments.all) else 1

@@ -1,12 +1,9 @@
 """`agenttrace compact`: rollouts in a small file with random access."""
 
-from __future__ import annotations
-
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import argparse
+from agenttrace.show import tell
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.store.compact import compact  # noqa: PLC0415
 
     done = compact(arguments.file, arguments.output)
-    print(  # noqa: T201 - the verb's result
+    tell(
         f"{arguments.output}: {done.records} records in {done.frames} frames, {done.bytes_after:,} of "
         f"{done.bytes_before:,} bytes, {done.bytes_after / done.records:,.0f} bytes a record"
     )

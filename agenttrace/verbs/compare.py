@@ -1,15 +1,10 @@
 """`agenttrace compare`: two runs in one table."""
 
-from __future__ import annotations
-
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agenttrace.verbs.reading import deliver
 from agenttrace.verbs.stats import add_common, options
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:

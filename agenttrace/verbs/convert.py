@@ -1,14 +1,10 @@
 """`agenttrace convert`: records in other formats."""
 
-from __future__ import annotations
-
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agenttrace.formats import FORMATS
-
-if TYPE_CHECKING:
-    import argparse
+from agenttrace.show import tell
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +23,7 @@ def _about() -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Convert and say what was written."""
     from agenttrace.formats.convert import convert  # noqa: PLC0415
-    from agenttrace.verbs.reading import records_only, tell  # noqa: PLC0415
+    from agenttrace.verbs.reading import records_only  # noqa: PLC0415
 
     for name, count in convert(records_only(arguments.files), arguments.to, arguments.output).items():
         tell(f"{arguments.output}: {name}: {count} rows")

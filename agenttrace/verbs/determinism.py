@@ -1,15 +1,10 @@
 """`agenttrace determinism`: one campaign, several times."""
 
-from __future__ import annotations
-
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError
 from agenttrace.verbs import asked
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:

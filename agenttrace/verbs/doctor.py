@@ -1,11 +1,6 @@
 """`agenttrace doctor`: what this machine has, and what differs."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import argparse
+import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:

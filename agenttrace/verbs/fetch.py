@@ -1,13 +1,8 @@
 """`agenttrace fetch`: weights, verified."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import argparse
 
 from agenttrace.verbs import asked
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:

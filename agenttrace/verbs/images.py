@@ -1,13 +1,9 @@
 """`agenttrace images`: the images, built and compared."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import argparse
 
 from agenttrace.errors import UsageError
-
-if TYPE_CHECKING:
-    import argparse
+from agenttrace.show import tell
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +27,6 @@ def run(arguments: argparse.Namespace) -> int:
         return 0 if rebuild.check_reproducible(targets) else 1
     built = images.build(targets=targets)
     for target, name in built.names.items():
-        print(f"{name}  environment {built.environment_digests[target]}")  # noqa: T201 - the verb's result
-    print(f"base: {built.base_origin}")  # noqa: T201
+        tell(f"{name}  environment {built.environment_digests[target]}")
+    tell(f"base: {built.base_origin}")
     return 0

@@ -1,14 +1,10 @@
 """`agenttrace plots`: figures of record files, ready for print."""
 
-from __future__ import annotations
-
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from agenttrace.verbs.reading import add_files, add_groups, load_or_stop, say
-
-if TYPE_CHECKING:
-    import argparse
+from agenttrace.show import say
+from agenttrace.verbs.reading import add_files, add_groups, load_or_stop
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -1,14 +1,9 @@
 """`agenttrace probe-sandbox`: the sandbox, attacked."""
 
-from __future__ import annotations
-
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agenttrace.verbs import asked
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agenttrace.errors import UsageError
 from agenttrace.publish.forms import FORMS, about
+from agenttrace.show import tell
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -73,14 +74,14 @@ def run(arguments: argparse.Namespace) -> int:
 
         with host_settings(sys.stdin.buffer.read() if arguments.from_host else None):
             done = upload(arguments.output, arguments.upload, private=arguments.private_repository)
-        sys.stdout.write(f"{done.url}: {done.added} files, {done.removed} stale ones removed, one commit\n")
+        tell(f"{done.url}: {done.added} files, {done.removed} stale ones removed, one commit")
     return 0
 
 
 def _make(arguments: argparse.Namespace) -> None:
     from agenttrace.publish.folder import PublishSettings, publish  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
-    from agenttrace.verbs.reading import records_only, tell  # noqa: PLC0415
+    from agenttrace.verbs.reading import records_only  # noqa: PLC0415
     from agenttrace.verbs.validate import local_rules  # noqa: PLC0415
 
     settings = PublishSettings(

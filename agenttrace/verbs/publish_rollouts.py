@@ -1,14 +1,9 @@
 """`agenttrace publish-rollouts`: `publish` of one run in the forms of SWE-ZERO, under its earlier name and options."""
 
-from __future__ import annotations
-
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agenttrace.verbs import publish
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import DataError, StorageError, UsageError
-from agenttrace.show import printable
+from agenttrace.show import say
 from agenttrace.store.jsonl import write_whole
 from agenttrace.store.opening import is_failures
 from agenttrace.verbs import WRITTEN
@@ -48,16 +48,6 @@ def add_format(parser: argparse.ArgumentParser) -> None:
         "--format", choices=["text", "markdown", "json"], default="text", help="what is printed (default: %(default)s)"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
-
-
-def say(text: str) -> None:
-    """Print one line on standard error, with nothing in it that could drive a terminal."""
-    print(f"agenttrace: {printable(text)}", file=sys.stderr)  # noqa: T201 - this is the command line
-
-
-def tell(text: str) -> None:
-    """Print one line of a verb's result on standard output, likewise."""
-    sys.stdout.write(f"{printable(text)}\n")
 
 
 def records_only(paths: Sequence[Path]) -> list[Path]:

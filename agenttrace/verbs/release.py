@@ -1,14 +1,10 @@
 """`agenttrace release`: a finished campaign as a release, and the check of one."""
 
-from __future__ import annotations
-
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError
-
-if TYPE_CHECKING:
-    import argparse
+from agenttrace.show import tell
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +33,6 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.publish.folder import PublishSettings  # noqa: PLC0415
     from agenttrace.publish.release import release  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
-    from agenttrace.verbs.reading import tell  # noqa: PLC0415
     from agenttrace.verbs.validate import local_rules  # noqa: PLC0415
 
     if arguments.verify is not None:
@@ -59,7 +54,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _verify(folder: Path) -> int:
     from agenttrace.publish.release import first, verify  # noqa: PLC0415
-    from agenttrace.verbs.reading import tell  # noqa: PLC0415
 
     found = first(verify(folder))
     for line in found:

@@ -1,15 +1,11 @@
 """`agenttrace replay`: a record file, run again from its cassette."""
 
-from __future__ import annotations
-
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError
+from agenttrace.show import say
 from agenttrace.verbs import asked
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +21,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Replay one file, or those of the newest release."""
-    from agenttrace.host import compose, engine  # noqa: PLC0415
+    from agenttrace.host import compose  # noqa: PLC0415
     from agenttrace.host import replay as again  # noqa: PLC0415
 
     asked.check_json(arguments.json)
@@ -36,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     statuses = []
     for file in files:
         if arguments.file is None:
-            engine.say(f"replaying {file}")
+            say(f"replaying {file}")
         more = {"repeats": arguments.repeat, "json": arguments.json, "places": asked.places(arguments)}
         statuses.append(again.replay(file, workers=workers, **more))
     return max(statuses)

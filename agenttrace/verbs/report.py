@@ -1,14 +1,10 @@
 """`agenttrace report`: record files as one page for a browser."""
 
-from __future__ import annotations
-
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from agenttrace.verbs.reading import Complaints, add_files, records_only, tell
-
-if TYPE_CHECKING:
-    import argparse
+from agenttrace.show import tell
+from agenttrace.verbs.reading import Complaints, add_files, records_only
 
 _MB = 1e6
 

@@ -1,13 +1,8 @@
 """`agenttrace rollouts`: `collect` with the preset of SWE-ZERO's rollouts."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
+import argparse
 
 from agenttrace.verbs import collect
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:

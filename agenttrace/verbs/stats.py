@@ -1,14 +1,10 @@
 """`agenttrace stats`: the figures of a run."""
 
-from __future__ import annotations
-
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from agenttrace.verbs.reading import add_format, deliver
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -1,14 +1,10 @@
 """`agenttrace tables`: record files as three Parquet files."""
 
-from __future__ import annotations
-
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from agenttrace.verbs.reading import Complaints, add_files, records_only, say
-
-if TYPE_CHECKING:
-    import argparse
+from agenttrace.show import say
+from agenttrace.verbs.reading import Complaints, add_files, records_only
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agenttrace.show import tell
+
 if TYPE_CHECKING:
     import argparse
 
@@ -24,7 +26,6 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.errors import UsageError  # noqa: PLC0415
     from agenttrace.validate import Validation  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
-    from agenttrace.verbs.reading import tell  # noqa: PLC0415
 
     if arguments.max < 0 or not all(arguments.private) or not all(arguments.allow):
         raise UsageError("--max: expected 0 or more; --private and --allow: expected a text that is not empty")

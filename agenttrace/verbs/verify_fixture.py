@@ -1,12 +1,9 @@
 """`agenttrace verify-fixture`: the NL2Bash fixture in its three places."""
 
-from __future__ import annotations
-
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import argparse
+from agenttrace.show import tell
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -22,9 +19,9 @@ def run(arguments: argparse.Namespace) -> int:
     released = released_version(verify_fixture.FIXTURE)
     places = verify_fixture.verify(arguments.testdata or verify_fixture.TESTDATA)
     for place in places:
-        print(f"{place.digest}  {place.name}")  # noqa: T201 - the verb's result
+        tell(f"{place.digest}  {place.name}")
         for difference in place.differences:
-            print(f"    {difference}")  # noqa: T201
+            tell(f"    {difference}")
     equal = all(place.digest == released and not place.differences for place in places)
-    print(f"{released}  released: {'all equal' if equal else 'NOT equal'}")  # noqa: T201
+    tell(f"{released}  released: {'all equal' if equal else 'NOT equal'}")
     return 0 if equal else 1

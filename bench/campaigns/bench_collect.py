@@ -18,6 +18,7 @@ import msgspec
 from agenttrace.campaign.options import Options, served
 from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import campaign, compose, engine, guard
+from agenttrace.show import say
 from agenttrace.store.read import run_spec_path
 from bench.campaigns import bare_load, resume
 from bench.campaigns.container_cpu import ContainerCpu
@@ -102,9 +103,9 @@ def busy(tasks: int, workers: int | None) -> dict[str, Figures]:
     with tempfile.TemporaryDirectory(prefix="agenttrace-bench-") as name, bed(Path(name), options, workers) as found:
         found.services.ask("fetcher", "fetch", options.model)
         found.services.up("server", "sandbox")
-        engine.say(f"a campaign of {options.rollouts * TASKS_OF_THE_SET} tasks")
+        say(f"a campaign of {options.rollouts * TASKS_OF_THE_SET} tasks")
         campaign_side = _campaign(found, Path(name), options)
-        engine.say("the same requests from a bare load generator")
+        say("the same requests from a bare load generator")
         return {"campaign": campaign_side, "bare load generator": _bare(found, Path(name))}
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 
 from agenttrace.campaign.options import ROLLOUTS
-from agenttrace.host import campaign, compose, engine, guard, weights
+from agenttrace.host import campaign, compose, guard, weights
 from agenttrace.models.reference import provisional
+from agenttrace.show import say
 from bench.campaigns import budget_fuzz
 
 CONTEXT = 1024
@@ -25,7 +26,7 @@ def check(*, requests: int, seed: int) -> int:
     options = msgspec.structs.replace(ROLLOUTS, profile="throughput", context=CONTEXT)
     request = campaign.Request(options=(options,), folder=compose.ROOT / "datasets")
     pin = provisional(request.reference())
-    engine.say(f"{requests} requests, seed {seed}, context {CONTEXT}")
+    say(f"{requests} requests, seed {seed}, context {CONTEXT}")
     with guard.guarded(targets=("server", "collector")) as at:
         variables = campaign.variables(request, at) | campaign.server_variables(request, pin)
         services = compose.Services(at.project, variables)

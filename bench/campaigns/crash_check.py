@@ -28,6 +28,7 @@ from agenttrace.campaign.options import Options
 from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import compose, engine
 from agenttrace.records import derived_id
+from agenttrace.show import say
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import set_name, task_set
 from agenttrace.testing import ScriptedServer, says
@@ -126,7 +127,7 @@ def scripted(kills: int, dice: random.Random, *, rollouts: int = 4) -> Ledger:
             path = runner.sockets.parent / f"campaign-{number}.jsonl"
             while ledger.kills < kills and _session(path, runner, server, rollouts, ledger, dice):
                 if ledger.kills % _TOLD == 0:
-                    engine.say(f"{ledger.kills} of {kills} kills")
+                    say(f"{ledger.kills} of {kills} kills")
             with _collector(path, runner, server, rollouts) as ended:
                 _, said = ended.communicate(timeout=_PATIENCE_S)
             if ended.returncode:
@@ -232,7 +233,7 @@ def _real_session(argv: list[str], env: dict[str, str], path: Path, ledger: Ledg
     _wait_for_the_end_of_writing(path)
     ledger.killed(path, said)
     records = path.read_bytes().count(b"\n")
-    engine.say(f"kill {ledger.kills}: {records} records")
+    say(f"kill {ledger.kills}: {records} records")
     return True
 
 
@@ -262,7 +263,7 @@ def _wait_for_the_end_of_writing(path: Path) -> None:
 def check(*, kills: int, real_kills: int, seed: int | None = None) -> int:
     """Kill campaigns, print what became of their records and return the exit status: 1 when anything is missing."""
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
-    engine.say(f"seed {seed}")
+    say(f"seed {seed}")
     clean = True
     for name, count, run in (("scripted server", kills, scripted), ("real server", real_kills, real)):
         if count:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace.campaign.options import Options
 from agenttrace.errors import AgentTraceError
-from agenttrace.host import campaign, compose, engine
+from agenttrace.host import campaign, compose
+from agenttrace.show import say
 
 if TYPE_CHECKING:
     import subprocess
@@ -92,7 +93,7 @@ def measured(records: int) -> dict[str, float]:
 def _measured(
     found: Bed, options: Options, server: subprocess.Popen[bytes], path: Path, records: int
 ) -> dict[str, float]:
-    engine.say(f"{records:,} records from a scripted model server")
+    say(f"{records:,} records from a scripted model server")
     growing = _Growing(path)
     first = _Collector(found, options, "first")
     first.follow(lambda: growing.lines() >= 1)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.errors import UsageError
-from agenttrace.host import engine
 from agenttrace.host.workers import sandbox_project
+from agenttrace.show import say
 from bench import tables
 from bench.sandbox import calls, loads, machine, resets, soak, telemetry_check
 from bench.verdict import Near, Row, row
@@ -75,15 +75,15 @@ def run(
         with machine.worker_containers(project, env, *soak.FLAGS) as containers:
             facts = machine.machine(next(iter(containers.values())))
             if "calls" in groups:
-                engine.say("measuring calls")
+                say("measuring calls")
                 rows += calls.all_of(project, env, containers, rounds, desktop=facts.docker_desktop)
             if "telemetry" in groups:
-                engine.say("measuring known loads")
+                say("measuring known loads")
                 rows += accuracy(containers, rounds)
             if soak_calls:
-                rows += soak.all_of(containers, soak_calls, engine.say)
+                rows += soak.all_of(containers, soak_calls, say)
         if "resets" in groups:
-            engine.say("measuring resets")
+            say("measuring resets")
             rows += resets.all_of(project, env, rounds)
     facts = msgspec.structs.replace(facts, load_after=machine.load())
     print(tables.machine_line(facts))  # noqa: T201 - the session's result

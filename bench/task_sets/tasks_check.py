@@ -14,9 +14,9 @@ import msgspec
 
 from agenttrace.campaign.plan import sandbox_of
 from agenttrace.errors import UsageError, WorkerLostError
-from agenttrace.host import engine
 from agenttrace.host.workers import SandboxContainer, sandbox_project
 from agenttrace.records import Record, SandboxSpec
+from agenttrace.show import say
 from agenttrace.store.jsonl import write_whole
 from agenttrace.tasks import task_set
 from agenttrace.tasks.nl2bash import NL2BashTasks
@@ -182,5 +182,5 @@ def _tried(place: _Place, run: Callable[[Worker, Task], T], task: Task) -> T:
     try:
         return run(place.worker, task)
     except WorkerLostError as error:
-        engine.say(f"{task.name}: {error}; trying once more")
+        say(f"{task.name}: {error}; trying once more")
         return run(place.worker, task)
