@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from agenttrace.cli import main
 from agenttrace.fixture.build import load, write_tree
 from agenttrace.sandbox.client import acquire
 from agenttrace.tasks import sources
@@ -282,3 +283,21 @@ def make_sandbox():
 @pytest.fixture
 def sandbox(make_sandbox):
     return make_sandbox()
+
+
+@pytest.fixture
+def agenttrace(capfd, monkeypatch):
+    """Run one command line in this process; what it printed and the status it would exit with come back."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments, cwd=None):
+        words = [*map(str, arguments)]
+        capfd.readouterr()
+        with monkeypatch.context() as patch:
+            patch.chdir(cwd or Path.cwd())
+            with pytest.raises(SystemExit) as ended:
+                main(words)
+        return subprocess.CompletedProcess(words, ended.value.code, *capfd.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, before)

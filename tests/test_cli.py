@@ -28,10 +28,6 @@ from agenttrace.verbs import VERBS, module_of
 ROOT = Path(__file__).parents[1]
 
 
-def agenttrace(*arguments):
-    return subprocess.run([sys.executable, "-m", "agenttrace", *map(str, arguments)], capture_output=True, text=True)
-
-
 def trace(trace_id="aaaa-1", task_id=0, name="first", output="exit_code: 0"):
     telemetry = Telemetry(
         user_time_s=0.001, system_time_s=0.002, max_rss_bytes=3 << 20, read_bytes=0, write_bytes=4096,
@@ -83,20 +79,22 @@ def test_help_imports_nothing_heavy():
     assert ended.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("name", VERBS)
-def test_a_verb_has_a_module_and_its_help_imports_nothing_heavy(name):
-    module = importlib.import_module(module_of(name))
-    assert callable(module.add)
-    assert callable(module.run)
-    code = f"import sys\nfrom agenttrace.cli import main\ntry: main(['{name}', '--help'])\n"
-    code += "except SystemExit as end: assert end.code == 0\n"
-    code += f"print([m for m in {HEAVY} if m in sys.modules])"
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ended.stdout.startswith(f"usage: agenttrace {name} ")
-    assert ended.stdout.splitlines()[-1] == "[]"
+def test_a_verb_has_a_module_and_its_help_imports_nothing_heavy():
+    code = "import contextlib, io, sys\nfrom agenttrace.cli import main\n"
+    code += f"for verb in {tuple(VERBS)}:\n"
+    code += "    try:\n        with contextlib.redirect_stdout(io.StringIO()) as out: main([verb, '--help'])\n"
+    code += "    except SystemExit as end: assert end.code == 0\n"
+    code += "    assert out.getvalue().startswith(f'usage: agenttrace {verb} '), verb\n"
+    code += f"    assert not (found := [m for m in {HEAVY} if m in sys.modules]), (verb, found)\n"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    for name in VERBS:
+        module = importlib.import_module(module_of(name))
+        assert callable(module.add)
+        assert callable(module.run)
 
 
-def test_show_prints_the_first_trace_with_conversation_cost_and_verdict(records):
+def test_show_prints_the_first_trace_with_conversation_cost_and_verdict(agenttrace, records):
     text = agenttrace("show", records).stdout
     for part in ("demo/0 first", "Do it.", "I look.", '{"command":"ls"}', "exit_code: 0", "CPU 3.0 ms", "peak 3.0 MiB"):
         assert part in text
@@ -106,11 +104,11 @@ def test_show_prints_the_first_trace_with_conversation_cost_and_verdict(records)
 
 
 @pytest.mark.parametrize("wanted", ["1", "second", "bbbb"])
-def test_show_finds_a_trace_by_task_name_or_id(records, wanted):
+def test_show_finds_a_trace_by_task_name_or_id(agenttrace, records, wanted):
     assert "demo/1 second" in agenttrace("show", records, wanted).stdout
 
 
-def test_show_escapes_what_could_drive_a_terminal(records):
+def test_show_escapes_what_could_drive_a_terminal(agenttrace, records):
     text = agenttrace("show", records, "second").stdout
     assert "\x1b" not in text
     assert "\u202e" not in text
@@ -124,14 +122,14 @@ def test_show_escapes_what_could_drive_a_terminal(records):
         (["bbb"], "no trace matches"),
     ],
 )
-def test_show_says_how_to_name_a_trace(records, arguments, message):
+def test_show_says_how_to_name_a_trace(agenttrace, records, arguments, message):
     ended = agenttrace("show", records, *arguments)
     assert ended.returncode == 2
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_show_escapes_names_titles_and_reasons_too(tmp_path):
+def test_show_escapes_names_titles_and_reasons_too(agenttrace, tmp_path):
     evil = "\x1b]0;PWN\x07"
     row = msgspec.to_builtins(trace(name=evil))
     row["model"] = evil
@@ -147,14 +145,14 @@ def test_show_escapes_names_titles_and_reasons_too(tmp_path):
     assert "\x07" not in text
 
 
-def test_a_broken_line_is_named_with_its_number(records):
+def test_a_broken_line_is_named_with_its_number(agenttrace, records):
     records.write_bytes(records.read_bytes() + b'{"trace_id": 1}\n{"cut')
     ended = agenttrace("show", records, "nothing")
     assert ended.returncode == 1
     assert "line 3" in ended.stderr
 
 
-def test_a_missing_or_empty_file_is_a_message(tmp_path):
+def test_a_missing_or_empty_file_is_a_message(agenttrace, tmp_path):
     assert "No such file" in agenttrace("show", tmp_path / "none.jsonl").stderr
     (tmp_path / "empty.jsonl").touch()
     assert "no record yet" in agenttrace("show", tmp_path / "empty.jsonl").stderr
@@ -169,7 +167,7 @@ def test_a_closed_pipe_is_no_error(records):
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_the_overview_names_every_verb():
+def test_the_overview_names_every_verb(agenttrace):
     for words in ([], ["--help"]):
         ended = agenttrace(*words)
         assert ended.returncode == 0
@@ -180,7 +178,7 @@ def test_the_overview_names_every_verb():
     ("words", "message"),
     [(["nothing"], "invalid choice: 'nothing'"), (["show"], "required: file"), (["collect", "-n", "x"], "invalid int")],
 )
-def test_a_verb_or_argument_that_is_none_is_a_message(words, message):
+def test_a_verb_or_argument_that_is_none_is_a_message(agenttrace, words, message):
     ended = agenttrace(*words)
     assert ended.returncode == 2
     assert message in ended.stderr

@@ -179,6 +179,7 @@ def test_our_rows_hold_every_field_of_records_of_the_tool_calling_agent(rows, re
     assert [of_a_row(row) for row in found.to_pylist()] == [in_full(trace) for trace in read_traces(path)]
 
 
+@pytest.mark.slow
 def test_datasets_opens_both_configurations_offline(run, tmp_path):
     publish([run], tmp_path / "out", PublishSettings(rows_per_shard=4))
     env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}

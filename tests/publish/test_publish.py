@@ -44,6 +44,7 @@ def folder(rows, record_file, tmp_path):
     return tmp_path / "out"
 
 
+@pytest.mark.slow
 def test_datasets_opens_every_configuration_offline_with_one_type_per_column(folder, tmp_path):
     env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     ended = subprocess.run([sys.executable, "-c", OPEN, folder], capture_output=True, text=True, env=env)
@@ -84,6 +85,7 @@ def test_files_of_one_name_and_files_without_records_are_refused(rows, record_fi
         publish([record_file([], "empty.jsonl")], tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_readme_line_of_the_documentation_works(folder, tmp_path):
     text = (ROOT / "docs" / "publish.md").read_text(encoding="utf-8")
     command = next(

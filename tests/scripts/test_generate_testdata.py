@@ -37,12 +37,19 @@ def digest(folder):
     return tree.digest(tree.listing(str(folder))[0])
 
 
-@pytest.fixture
-def testdata(tmp_path):
-    folder = tmp_path / "my project" / "testdata"
-    folder.parent.mkdir()
+@pytest.fixture(scope="module")
+def generated(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generated") / "testdata"
     ended = generate(folder)
     assert (ended.returncode, ended.stderr) == (0, "")
+    return folder
+
+
+@pytest.fixture
+def testdata(generated, tmp_path):
+    folder = tmp_path / "my project" / "testdata"
+    folder.parent.mkdir()
+    subprocess.run(["cp", "-a", generated, folder], check=True)
     assert digest(folder) == released_version("nl2bash")
     return folder
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -133,12 +131,7 @@ def test_masking_never_shows_more_than_a_third(text):
     assert len(masked(text).partition("... (")[0]) <= max(0, len(text) // 3) or "... (" in text
 
 
-def agenttrace(*arguments, **options):
-    command = [sys.executable, "-m", "agenttrace", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, **options)
-
-
-def test_the_command_names_file_line_and_field_and_ends_with_1(rows, record_file):
+def test_the_command_names_file_line_and_field_and_ends_with_1(agenttrace, rows, record_file):
     secret = "hf_" + "aB3dE" * 7
     rows[1]["spans"][0]["tool_output"] = f"\x1b[2J{secret}"
     path = record_file(rows)
@@ -150,7 +143,7 @@ def test_the_command_names_file_line_and_field_and_ends_with_1(rows, record_file
     assert "4 lines, 1 findings" in ended.stdout
 
 
-def test_the_command_ends_with_0_when_nothing_is_wrong_and_takes_several_files(rows, record_file, tmp_path):
+def test_the_command_ends_with_0_when_nothing_is_wrong_and_takes_several_files(agenttrace, rows, record_file, tmp_path):
     path = record_file(rows)
     ended = agenttrace("validate", path)
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -160,8 +153,8 @@ def test_the_command_ends_with_0_when_nothing_is_wrong_and_takes_several_files(r
     assert "more findings are not printed" in ended.stdout
 
 
-def test_the_users_own_names_are_looked_for(rows, record_file, tmp_path):
+def test_the_users_own_names_are_looked_for(agenttrace, rows, record_file, tmp_path):
     rows[0]["spans"][0]["tool_output"] = f"{tmp_path}/x"
     path = record_file(rows)
-    ended = agenttrace("validate", path, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    ended = agenttrace("validate", path, cwd=tmp_path)
     assert "spans[0].tool_output: host path:" in ended.stdout

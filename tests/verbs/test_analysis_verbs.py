@@ -6,17 +6,10 @@ import base64
 import gzip
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 
 from bench.synthetic.traces import Campaign, traces, write
-
-
-def agenttrace(*arguments, cwd=None):
-    command = [sys.executable, "-W", "error", "-m", "agenttrace", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
 
 
 @pytest.fixture
@@ -27,7 +20,7 @@ def records(tmp_path):
 
 
 @pytest.mark.slow
-def test_analyze_prints_and_writes_the_same(records, tmp_path):
+def test_analyze_prints_and_writes_the_same(agenttrace, records, tmp_path):
     printed = agenttrace("analyze", records)
     assert printed.returncode == 0
     assert printed.stderr == ""
@@ -38,7 +31,7 @@ def test_analyze_prints_and_writes_the_same(records, tmp_path):
     assert agenttrace("analyze", records, "--format", "markdown").stdout.startswith("# What was read\n")
 
 
-def test_bad_lines_are_named_and_the_result_is_called_partial(records):
+def test_bad_lines_are_named_and_the_result_is_called_partial(agenttrace, records):
     records.write_bytes(records.read_bytes() + b"\x1b[2J oops\n" + b'{"trace_id": "cut')
     ended = agenttrace("analyze", records)
     assert ended.returncode == 0
@@ -50,7 +43,7 @@ def test_bad_lines_are_named_and_the_result_is_called_partial(records):
     assert agenttrace("analyze", records, "--strict").returncode == 1
 
 
-def test_a_report_of_a_damaged_file_is_partial_and_says_so(records, tmp_path):
+def test_a_report_of_a_damaged_file_is_partial_and_says_so(agenttrace, records, tmp_path):
     text = records.read_bytes()
     records.write_bytes(text + b"\x1b[2J oops\n" + b'{"trace_id": "cut')
     packed = tmp_path / "p.jsonl.gz"
@@ -71,7 +64,7 @@ def test_a_report_of_a_damaged_file_is_partial_and_says_so(records, tmp_path):
     assert not (tmp_path / "none.html").exists()
 
 
-def test_thousands_of_bad_lines_are_counted_not_listed(records):
+def test_thousands_of_bad_lines_are_counted_not_listed(agenttrace, records):
     records.write_bytes(records.read_bytes() + b"x\n" * 5000)
     ended = agenttrace("analyze", records)
     assert "PARTIAL: 5000 bad lines" in ended.stderr
@@ -86,7 +79,7 @@ def test_thousands_of_bad_lines_are_counted_not_listed(records):
         ("tables", b"", 1, "no trace to read"),
     ],
 )  # fmt: skip
-def test_nothing_to_read_is_one_message(tmp_path, verb, content, status, message):
+def test_nothing_to_read_is_one_message(agenttrace, tmp_path, verb, content, status, message):
     path = tmp_path / "none.jsonl"
     if content is not None:
         path.write_bytes(content)
@@ -98,14 +91,14 @@ def test_nothing_to_read_is_one_message(tmp_path, verb, content, status, message
 
 
 @pytest.mark.slow
-def test_plots_say_what_they_drew(records, tmp_path):
+def test_plots_say_what_they_drew(agenttrace, records, tmp_path):
     ended = agenttrace("plots", records, "--outdir", tmp_path / "out", "--formats", "svg")
     assert ended.returncode == 0
     assert "success-cost: not drawn: fewer than 40 traces" in ended.stderr
     assert len(list((tmp_path / "out").iterdir())) == 8
 
 
-def test_tables_are_three_parquet_files(records, tmp_path):
+def test_tables_are_three_parquet_files(agenttrace, records, tmp_path):
     ended = agenttrace("tables", records, "--outdir", tmp_path / "out")
     assert ended.returncode == 0
     assert f"{records}: 30 traces" in ended.stderr
@@ -116,7 +109,7 @@ def test_tables_are_three_parquet_files(records, tmp_path):
     ]
 
 
-def test_what_cannot_be_written_is_one_message(records, tmp_path):
+def test_what_cannot_be_written_is_one_message(agenttrace, records, tmp_path):
     blocker = tmp_path / "file"
     blocker.touch()
     for ended in (

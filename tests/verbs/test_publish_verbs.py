@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,11 +12,6 @@ from agenttrace.verbs import publish, publish_rollouts
 
 DATA = Path(__file__).parents[1] / "data" / "records"
 RUN = DATA / "1.0.0" / "rollouts.jsonl"
-
-
-def agenttrace(*arguments, **options):
-    command = [sys.executable, "-W", "error", "-m", "agenttrace", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, **options)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +24,7 @@ def agenttrace(*arguments, **options):
         (("publish", RUN, "--form", "traces"), {"data", "records"}),
     ],
 )
-def test_a_folder_has_the_form_of_its_agent_or_the_one_that_was_named(tmp_path, arguments, parts):
+def test_a_folder_has_the_form_of_its_agent_or_the_one_that_was_named(agenttrace, tmp_path, arguments, parts):
     ended = agenttrace(*arguments, "-o", tmp_path / "out")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "rows" in ended.stdout
@@ -50,7 +43,7 @@ def test_a_folder_has_the_form_of_its_agent_or_the_one_that_was_named(tmp_path, 
         ((DATA / "demo.jsonl", "--form", "1k-32k", "-o", "out"), 2, "a run spec lies beside its records"),
     ],
 )
-def test_a_mistake_is_told_and_nothing_is_made(tmp_path, verb, arguments, status, message):
+def test_a_mistake_is_told_and_nothing_is_made(agenttrace, tmp_path, verb, arguments, status, message):
     (tmp_path / "empty.jsonl").touch()
     ended = agenttrace(verb, *arguments, cwd=tmp_path)
     assert ended.returncode == status

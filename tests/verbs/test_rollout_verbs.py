@@ -6,8 +6,6 @@ import gzip
 import json
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,11 +14,6 @@ import zstandard
 from bench.synthetic import rollouts as synthetic
 
 RELEASED = Path(__file__).parents[1] / "data" / "records" / "agenttrace-0.3-composed.jsonl"
-
-
-def agenttrace(*arguments, **options):
-    command = [sys.executable, "-W", "error", "-m", "agenttrace", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, **options)
 
 
 @pytest.fixture
@@ -32,7 +25,7 @@ def runs(tmp_path):
     return paths
 
 
-def test_stats_prints_tables_and_json(runs, tmp_path):
+def test_stats_prints_tables_and_json(agenttrace, runs, tmp_path):
     printed = agenttrace("stats", runs[0])
     assert (printed.returncode, printed.stderr) == (0, "")
     assert re.search(r"^final_answer +8 \(40.0 %\)$", printed.stdout, re.MULTILINE)
@@ -46,7 +39,7 @@ def test_stats_prints_tables_and_json(runs, tmp_path):
     assert "diversity" not in (tmp_path / "s.md").read_text(encoding="utf-8")
 
 
-def test_stats_and_compare_read_any_records_of_ours(runs):
+def test_stats_and_compare_read_any_records_of_ours(agenttrace, runs):
     traces = RELEASED.with_name("demo.jsonl")
     assert "1 rollouts of 1 tasks," in agenttrace("stats", RELEASED, "--no-diversity").stdout
     assert "4 rollouts of 4 tasks," in agenttrace("stats", traces, "--no-diversity").stdout
@@ -54,7 +47,7 @@ def test_stats_and_compare_read_any_records_of_ours(runs):
     assert "| rollouts | 20 | 4 | -16 |" in compared
 
 
-def test_compare_prints_the_table_of_two_runs(runs):
+def test_compare_prints_the_table_of_two_runs(agenttrace, runs):
     printed = agenttrace("compare", *runs)
     assert (printed.returncode, printed.stderr) == (0, "")
     assert printed.stdout.split("\n")[0].split() == ["a.jsonl", "b.jsonl", "difference", "95", "%", "interval", "by"]
@@ -79,7 +72,7 @@ def test_compare_prints_the_table_of_two_runs(runs):
         (("compact", "none", "out.jsonl.zst"), 2, "No such file"),
     ],
 )
-def test_a_mistake_is_one_message(runs, tmp_path, arguments, status, message):
+def test_a_mistake_is_one_message(agenttrace, runs, tmp_path, arguments, status, message):
     (tmp_path / "bad.jsonl").write_text("{}\n", encoding="utf-8")
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "table.parquet").write_bytes(b"PAR1 x")

@@ -28,6 +28,7 @@ RECORDED = json.loads((ROOT / "scripts/demo_model/swe_outputs.json").read_text()
 every_dialogue = pytest.mark.parametrize("dialogue", DIALOGUES, ids=[dialogue.id for dialogue in DIALOGUES])
 
 
+@pytest.mark.slow
 @every_dialogue
 def test_recorded_outputs_and_edits_are_those_of_the_tree(dialogue, tmp_path):
     task = next(task for task in TASKS if task.instance_id == dialogue.id)
@@ -35,6 +36,7 @@ def test_recorded_outputs_and_edits_are_those_of_the_tree(dialogue, tmp_path):
     assert swe_record.record(dialogue, task, tmp_path) == RECORDED[dialogue.id]
 
 
+@pytest.mark.slow
 @every_dialogue
 def test_an_edit_that_is_not_the_solution_is_refused(dialogue, tmp_path):
     task = next(task for task in TASKS if task.instance_id == dialogue.id)
