@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,8 +18,10 @@ from agenttrace.campaign.plan import request_seed
 from agenttrace.campaign.queue import Queue
 from agenttrace.errors import AgentTraceError, ModelServerError, UsageError, WorkerLostError
 from agenttrace.records import INFRASTRUCTURE_ENDS, LLMStep, Outcome, Record, Span, Trace
+from agenttrace.store.append import ChangedFileError
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.jsonl import RecordLog, known_ids
+from agenttrace.store.opening import FAILURES
 from agenttrace.tasks import Finished, Task
 from agenttrace.tasks.bench import Bench
 
@@ -152,6 +155,8 @@ class Campaign:
         self._pristine: tuple[TreeEntry, ...] | None = None
         self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
         self._stop = threading.Event()
+        self._failures: RecordLog | None = None
+        self._open = ExitStack()
 
     def run(self, log: Log, *, workers: int = 1) -> Summary:
         """Run every task that `log` has no record of and return what was done.
@@ -165,11 +170,12 @@ class Campaign:
         Raises:
             ModelServerError: the model server is gone for good.
             WorkerLostError: no sandbox worker can be had any more.
+            ChangedFileError: another program changed a file that is appended to; what it lacks is in its rescue.
             StorageError: a record cannot be made durable.
         """
         started = time.monotonic_ns()
         plan, done = self._plan, log.ids
-        failed = known_ids(self._failures, unique=False) if self._failures.exists() else IdIndex()
+        failed = known_ids(self._failures_path, unique=False) if self._failures_path.exists() else IdIndex()
         self._jobs = Queue(
             plan.jobs,
             done=lambda job: plan.trace_id(job) in done,
@@ -179,16 +185,17 @@ class Campaign:
         for thread in threads:
             thread.start()
         summary = Summary(workers=len(threads))
-        try:
-            self._gather(log, summary)
-        finally:
-            self._stop.set()
+        with self._open:
+            try:
+                self._gather(log, summary)
+            finally:
+                self._stop.set()
         summary.elapsed_ns = time.monotonic_ns() - started
         return summary
 
     @property
-    def _failures(self) -> Path:
-        return self._plan.path.with_suffix(".failures.jsonl")
+    def _failures_path(self) -> Path:
+        return self._plan.path.with_suffix(FAILURES)
 
     def _gather(self, log: Log, summary: Summary) -> None:
         """Append results as they come; the only writer of the record file."""
@@ -205,7 +212,7 @@ class Campaign:
             elif result.trace is None or result.task is None:
                 continue
             elif result.trace.outcome.ended in INFRASTRUCTURE_ENDS:
-                self._record_failure(result.trace)
+                failure = self._append(self._failed(), result.trace) or failure
                 self._display.failed(result.task, result.trace, result.attempt)
                 if result.attempt == ATTEMPTS:
                     log.give_up(result.trace.trace_id)
@@ -215,7 +222,7 @@ class Campaign:
                         failure = failure or _given_up(result.trace.outcome)
                         self._stop.set()
             else:
-                log.append(result.trace.trace_id, result.trace)
+                failure = self._append(log, result.trace) or failure
                 self._jobs.settle(result.task)
                 in_a_row = 0
                 summary.add(result.trace)
@@ -223,10 +230,20 @@ class Campaign:
         if failure is not None:
             raise failure
 
-    def _record_failure(self, trace: Trace) -> None:
-        """Keep an attempt that failed beside the records: nothing is lost, and nothing of it counts."""
-        with RecordLog(self._failures, unique=False) as failures:
-            failures.append(trace.trace_id, trace)
+    def _append(self, log: Log, trace: Trace) -> ChangedFileError | None:
+        """Make a trace durable; where its file is another one now, begin no more tasks and return what to say."""
+        try:
+            log.append(trace.trace_id, trace)
+        except ChangedFileError as error:
+            self._stop.set()
+            return error
+        return None
+
+    def _failed(self) -> RecordLog:
+        """Return where attempts that failed are kept beside the records: nothing is lost, and nothing of it counts."""
+        if self._failures is None:
+            self._failures = self._open.enter_context(RecordLog(self._failures_path, unique=False))
+        return self._failures
 
     def _work(self) -> None:
         """Run tasks with one sandbox worker at a time until none is left."""

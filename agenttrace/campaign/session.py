@@ -18,13 +18,16 @@ from agenttrace.agents import agent_kind
 from agenttrace.campaign.environment import image_digests, observe, replay_facts
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import STAMP_FORMAT, Plan, make_plan, request_part, write_run_spec
+from agenttrace.campaign.rescued import take_in
 from agenttrace.campaign.workers import WorkerPool, check_worker
 from agenttrace.errors import StorageError, UsageError
 from agenttrace.records import BashBlockSpec, Record
 from agenttrace.serving.cassette import CassetteLog, cassette_path
 from agenttrace.serving.endpoint import answers, check_base_url, check_server, wait_until_ready
 from agenttrace.serving.profiles import NOT_REPORTED
+from agenttrace.store.append import rescued_path
 from agenttrace.store.jsonl import RecordLog, known_ids, write_whole
+from agenttrace.store.opening import FAILURES
 from agenttrace.store.read import read_traces, run_spec_path
 from agenttrace.tasks import set_name, task_set
 
@@ -71,14 +74,16 @@ class Surroundings(Record, frozen=True, kw_only=True):
 def describe(options_json: str, *, folder: Path, trees: Path | None = None) -> list[dict[str, Any]]:
     """Return what each campaign would do: its file, run id, how many records it has in the end, how many are left.
 
-    New files get the time stamp of those that are resumed, so that the files of one campaign share it.
+    New files get the time stamp of those that are resumed, so that the files of one campaign share it. What an earlier
+    session rescued is taken in before records are counted.
     """
     every = _options(options_json)
     plans = [_plan(options, folder, trees) for options in every]
+    said = [take_in(plan) for plan in plans]
     stamps = [found[1] for plan in plans if plan.resumes and (found := _STAMPED.search(plan.path.name))]
     shared = stamps[0] if stamps else datetime.now(UTC).strftime(STAMP_FORMAT)
     described = []
-    for options, first in zip(every, plans, strict=True):
+    for options, first, lines in zip(every, plans, said, strict=True):
         plan = first if first.resumes else _plan(msgspec.structs.replace(options, stamp=shared), folder, trees)
         done = known_ids(plan.path) if plan.path.exists() else None
         described.append(
@@ -88,6 +93,7 @@ def describe(options_json: str, *, folder: Path, trees: Path | None = None) -> l
                 "tasks": plan.size,
                 "todo": plan.size - _done(plan, done),
                 "resumes": plan.resumes,
+                "said": lines,
             }
         )
     return described
@@ -125,6 +131,8 @@ def collect(options_json: str, around: Surroundings) -> int:
     plan = _plan(options, around.folder, around.trees)
     _begin_importing("openai")
     out = console()
+    for line in take_in(plan):
+        out.print(line)
     with RecordLog(plan.path) as log:
         if log.torn_bytes:
             out.print(f"cut off a torn last line of {log.torn_bytes} bytes, left by a killed session")
@@ -147,7 +155,9 @@ def collect(options_json: str, around: Surroundings) -> int:
 
 def _leave_nothing_empty(plan: Plan, *, cassette_too: bool) -> None:
     """Remove the files of a campaign that never began; attempts that are kept need their run spec."""
-    if plan.resumes or plan.path.stat().st_size or plan.path.with_suffix(".failures.jsonl").exists():
+    failures = plan.path.with_suffix(FAILURES)
+    kept = (failures, *map(rescued_path, (plan.path, failures, cassette_path(plan.path))))
+    if plan.resumes or any(path.exists() for path in kept) or (plan.path.exists() and plan.path.stat().st_size):
         return
     for path in (plan.path, run_spec_path(plan.path), _skipped_path(plan)):
         path.unlink(missing_ok=True)
@@ -193,12 +203,13 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
         gc.freeze()
         gc.enable()
         summary = campaign.run(recorder, workers=around.workers)
+    recorder.check()
     slots = spec.serving.slots or facts.slots
     solvable = {task.task_id: task.solvable for task in plan.tasks if not task.solvable}
     out.print(closing_table(summary, read_traces(plan.path), solvable=solvable, slots=slots, skipped=skipped))
     if around.report is not None:
         _write_report(around.report, summary, slots)
-    kept = plan.path.with_suffix(".failures.jsonl").name
+    kept = plan.path.with_suffix(FAILURES).name
     if summary.abandoned:
         names = ", ".join(label(task) for task in summary.abandoned[:10])
         what = "without a record" if log.ids else "no task has a record"

@@ -168,6 +168,8 @@ def _run(request: Request, at: guard.Engine) -> int:
     plans, pin = _planned(request, services)
     for plan in plans:
         shown = request.folder / plan["file"]
+        for line in plan["said"]:
+            engine.say(line)
         if plan["todo"]:
             say(f"{plan['tasks']} tasks, {plan['todo']} to do, records go to {shown}")
         else:

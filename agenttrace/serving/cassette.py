@@ -10,6 +10,7 @@ twice, because a kill came between its frame and its record, counts as last writ
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
@@ -18,11 +19,12 @@ from msgspec import UNSET, UnsetType
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.records import Record, digest
 from agenttrace.serving.frames import Damage, Frame, compress, decompress, scan
-from agenttrace.store.jsonl import AppendOnly
+from agenttrace.store.append import AppendOnly
+from agenttrace.store.jsonl import check_at_end
 from agenttrace.store.opening import opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from agenttrace.store.ids import IdIndex
@@ -256,8 +258,9 @@ class CassetteLog:
             DataError: it is damaged, or replies of recorded traces are missing; nothing of it was changed.
         """
         if len(recorded) and not path.exists():
-            raise _lacking(path, len(recorded))
-        self._file = AppendOnly(path)
+            raise _missing(path, len(recorded))
+        self._run_spec_sha256 = run_spec_sha256
+        self._file = AppendOnly(path, self._lacking)
         try:
             self.torn_bytes = self._open(path, run_spec_sha256, recorded)
         except BaseException:
@@ -274,11 +277,11 @@ class CassetteLog:
                 f"{run_spec_sha256}); move it away or choose another --output"
             )
         if missing := len(recorded) - sum(trace_id in recorded for trace_id in there.trace_ids):
-            raise _lacking(path, missing)
+            raise _missing(path, missing)
         torn = self._file.cut(there.end)
         self._shared = set(there.shared)
         if there.run_spec_sha256 is None:
-            self._append(_Line(format=FORMAT, run_spec_sha256=run_spec_sha256))
+            self._append(self._header)
         self._facts = dict(there.facts)
         return torn
 
@@ -286,8 +289,10 @@ class CassetteLog:
         """Write the requests and replies of one trace and return when they are durable.
 
         Raises:
+            ChangedFileError: the file is another one now; they are durable in the rescue beside it.
             StorageError: they could not be written whole; the file is as it was before.
         """
+        self._file.look()  # first: a rescue holds anew what all traces share
         values: Values = {}
         common: Values = {}
         entries = [_entry(turn, values, common) for turn in turns]
@@ -298,6 +303,16 @@ class CassetteLog:
             new = {}
         own = {**{name: value for name, value in values.items() if name not in common}, **new}
         self._append(_Line(trace_id=trace_id, turns=tuple(entries), values=own))
+        if self._file.changed is not None:
+            self.check()
+
+    def check(self) -> None:
+        """See that the file holds what was appended.
+
+        Raises:
+            ChangedFileError: it is another one now; what it lacks is in the rescue beside it.
+        """
+        self._file.check()
 
     def note(self, facts: dict[str, Any]) -> None:
         """Write what is true of the recording, by name, unless it stands there already."""
@@ -308,13 +323,43 @@ class CassetteLog:
             self._facts |= new
 
     def _append(self, line: _Line) -> None:
+        self._write(msgspec.json.encode(line) + b"\n")
+
+    def _write(self, line: bytes) -> None:
         try:
-            self._file.append(compress(msgspec.json.encode(line) + b"\n"))
+            self._file.append(compress(line))
         except OSError as error:
             raise StorageError(
                 f"cannot append to {self._file.path}: {error.strerror}; everything earlier is kept, "
                 "make room and run the same command again to go on"
             ) from error
+
+    @property
+    def _header(self) -> _Line:
+        return _Line(format=FORMAT, run_spec_sha256=self._run_spec_sha256)
+
+    def _lacking(self, frames: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield a header and the frames, so that the rescue is a cassette; what stands there twice does no harm."""
+        self._shared = set()
+        yield compress(msgspec.json.encode(self._header) + b"\n")
+        yield from frames
+
+    def take_in(self, rescue: Path) -> None:
+        """Append what a rescue holds of this campaign.
+
+        Raises:
+            UsageError: it is of another campaign, or cannot be read.
+            DataError: it is damaged.
+            StorageError: as `append`.
+        """
+        there = Cassette(rescue, verified=False)
+        if there.damage or there.run_spec_sha256 != self._run_spec_sha256:
+            what = there.damage[0] if there.damage else "it is of another run spec"
+            raise DataError(f"{rescue} cannot be taken in: {what}; move it away")
+        with opened(rescue) as file:
+            for frame in scan(file):
+                if isinstance(frame, Frame):
+                    self._write(frame.data)
 
     def close(self) -> None:
         """Release the file and its lock."""
@@ -323,8 +368,9 @@ class CassetteLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        with closing(self._file):
+            check_at_end(self.check, error)
 
 
 def _entry(turn: Exchange, values: Values, common: Values) -> _StoredExchange:
@@ -347,7 +393,7 @@ def _entry(turn: Exchange, values: Values, common: Values) -> _StoredExchange:
     )
 
 
-def _lacking(path: Path, missing: int) -> DataError:
+def _missing(path: Path, missing: int) -> DataError:
     return DataError(
         f"{path} lacks the replies of {missing} recorded traces: the campaign could not be replayed in full; "
         "restore it, or choose another --output"

@@ -12,6 +12,7 @@ from agenttrace.errors import DataError
 from agenttrace.records.compare import Difference, record_differences
 from agenttrace.serving.cassette import Exchange, request_digest
 from agenttrace.serving.model import ContextFullError, Reply, RequestRefusedError, UnparsableReplyError
+from agenttrace.store.append import ChangedFileError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,11 +183,32 @@ class Recorder:
         """Write tape and record of a finished trace and return when both are durable.
 
         Raises:
+            ChangedFileError: one of the files is another one now; what it lacks is durable in its rescue.
             StorageError: one of them could not be written.
         """
-        self._cassette.append(trace_id, self._tapes.pop(trace_id).turns)
-        self._log.append(trace_id, trace)
+        turns = self._tapes.pop(trace_id).turns
+        _both(lambda: self._cassette.append(trace_id, turns), lambda: self._log.append(trace_id, trace))
+
+    def check(self) -> None:
+        """See that both files hold what was appended.
+
+        Raises:
+            ChangedFileError: one of them is another one now; what it lacks is in its rescue.
+        """
+        _both(self._cassette.check, self._log.check)
 
     def give_up(self, trace_id: str) -> None:
         """Drop the tape of a trace that gets no record in this session."""
         self._tapes.pop(trace_id, None)
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> None:
+    """Call both, the second one also where the first one's file has changed, and raise what is to be said of both."""
+    told = []
+    for one in (first, second):
+        try:
+            one()
+        except ChangedFileError as error:
+            told.append(str(error))
+    if told:
+        raise ChangedFileError("\n".join(told))

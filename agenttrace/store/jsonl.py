@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
+import hashlib
 import os
-import stat
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 import msgspec
 
-from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.errors import AgentTraceError, DataError, StorageError
+from agenttrace.store.append import AppendOnly, ChangedFileError, sync_folder
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.opening import numbered_lines, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from agenttrace.records import Record
@@ -24,87 +23,11 @@ if TYPE_CHECKING:
 _TAIL_CHUNK = 65_536
 
 
-class AppendOnly:
-    """A file opened for appending by exactly one process.
-
-    Attributes:
-        path: the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Open or create the file and take its lock.
-
-        Raises:
-            UsageError: another campaign has it open, or it cannot be opened, or is a pipe or a device.
-        """
-        self.path = path
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
-        try:
-            self._descriptor = os.open(path, flags, 0o644)
-        except OSError as error:
-            raise UsageError(f"cannot open {path} for writing: {error.strerror}") from error
-        try:
-            self._lock()
-        except BaseException:
-            os.close(self._descriptor)
-            raise
-        sync_folder(path.parent)
-
-    def _lock(self) -> None:
-        if not stat.S_ISREG(os.fstat(self._descriptor).st_mode):
-            raise UsageError(f"cannot write {self.path}: it is a pipe or a device; name a file")
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UsageError(
-                    f"{self.path} is being written by another campaign; wait for it or choose another --output"
-                ) from error
-            raise StorageError(f"cannot lock {self.path}: {error.strerror}") from error
-        # Who held it may have removed or replaced it between our opening and locking: what we wrote would go with it.
-        if os.fstat(self._descriptor).st_nlink == 0:
-            raise UsageError(f"{self.path} was removed or replaced while it was opened; run the same command again")
-
-    @property
-    def size(self) -> int:
-        """Bytes in the file."""
-        return os.fstat(self._descriptor).st_size
-
-    def read(self, count: int, offset: int) -> bytes:
-        """Return up to `count` bytes from `offset` on."""
-        return os.pread(self._descriptor, count, offset)
-
-    def cut(self, end: int) -> int:
-        """Cut off everything from `end` on and return how many bytes that were."""
-        lost = self.size - end
-        if lost > 0:
-            os.ftruncate(self._descriptor, end)
-            os.fsync(self._descriptor)
-        return max(0, lost)
-
-    def append(self, data: bytes) -> None:
-        """Write one piece and return when it is durable.
-
-        Raises:
-            OSError: it could not be written whole; the file is as it was before the call.
-        """
-        before = self.size
-        try:
-            written = 0
-            while written < len(data):
-                written += os.write(self._descriptor, data[written:])
-            os.fsync(self._descriptor)
-        except OSError:
-            os.ftruncate(self._descriptor, before)
-            raise
-
-    def close(self) -> None:
-        """Release the file and its lock."""
-        os.close(self._descriptor)
-
-
 class _Id(msgspec.Struct):
     trace_id: str
+
+
+_id = msgspec.json.Decoder(_Id).decode
 
 
 class RecordLog:
@@ -131,7 +54,10 @@ class RecordLog:
             DataError: a whole line is not a record.
         """
         self.path = path
-        self._file = AppendOnly(path)
+        self._unique = unique
+        self._gone = 0
+        self._appended = False
+        self._file = AppendOnly(path, self._lacking)
         try:
             self.torn_bytes = self._cut_torn_line()
             self.ids = known_ids(path, unique=unique)
@@ -150,10 +76,11 @@ class RecordLog:
             end = start
         return self._file.cut(end)
 
-    def append(self, trace_id: str, record: Record) -> None:
+    def append(self, trace_id: str, record: Record | msgspec.Raw) -> None:
         """Write one record and return when it is durable.
 
         Raises:
+            ChangedFileError: the file is another one now; the record is durable in the rescue beside it.
             StorageError: it could not be written whole; the file is as it was before the call.
         """
         try:
@@ -164,6 +91,41 @@ class RecordLog:
                 "make room and run the same command again to go on"
             ) from error
         self.ids.add(trace_id)
+        self._appended = True
+        if self._file.changed is not None:
+            self.check()
+
+    def check(self) -> None:
+        """See that the file holds what was appended, if anything was.
+
+        Raises:
+            ChangedFileError: it is another one now; what it lacks is in the rescue beside it.
+        """
+        if self._appended:
+            try:
+                self._file.check()
+            except ChangedFileError as error:
+                gone = f"; {self._gone} earlier records are on no disk any more, their tasks are run again"
+                raise ChangedFileError(f"{error}{gone if self._gone else ''}") from None
+
+    def _lacking(self, lines: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the lines that the file of our name lacks, each once, and count the records that are nowhere."""
+        there = IdIndex()
+        found = 0
+        for line in _whole_lines(self.path):
+            key = self._key(line)
+            found += there.add(key) is None and key in self.ids
+        for line in lines:
+            if there.add(key := self._key(line)) is None:
+                found += key in self.ids
+                yield line
+        self._gone = len(self.ids) - found if self._unique else 0
+
+    def _key(self, line: bytes) -> str:
+        if self._unique:
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+                return _id(line).trace_id
+        return hashlib.sha256(line).hexdigest()
 
     def give_up(self, trace_id: str) -> None:
         """Do nothing: of a trace without a record nothing is held here."""
@@ -175,8 +137,30 @@ class RecordLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        with closing(self._file):
+            check_at_end(self.check, error)
+
+
+def check_at_end(check: Callable[[], None], error: BaseException | None) -> None:
+    """See at the end of a session that a file holds what was appended, also when the session ends with an error.
+
+    Raises:
+        ChangedFileError: it does not, and the error that ends the session says nothing of it; the message has both.
+    """
+    if isinstance(error, ChangedFileError):
+        return
+    try:
+        check()
+    except ChangedFileError as change:
+        other = f"{error}\n" if isinstance(error, AgentTraceError) else ""
+        raise ChangedFileError(f"{other}{change}") from error
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """Yield the lines of what may be any file by now, as far as it can be read."""
+    with suppress(AgentTraceError, OSError), opened(path) as file:
+        yield from (line for _, line in numbered_lines(file, path) if line.endswith(b"\n"))
 
 
 def known_ids(path: Path, *, unique: bool = True) -> IdIndex:
@@ -186,14 +170,13 @@ def known_ids(path: Path, *, unique: bool = True) -> IdIndex:
         UsageError: the file cannot be opened.
         DataError: a whole line is not a record, or an id stands there twice; the message names the line.
     """
-    decode = msgspec.json.Decoder(_Id).decode
     ids = IdIndex()
     with opened(path) as file:
         for number, line in numbered_lines(file, path):
             if not line.endswith(b"\n"):
                 break
             try:
-                trace_id = decode(line).trace_id
+                trace_id = _id(line).trace_id
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise DataError(f"{path}, line {number}: not a trace record ({error}); move the file away") from error
             before = len(ids)
@@ -232,15 +215,3 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     with replacing(path) as file:
         file.write(data)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder durable, where its file system can."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync folders
-            raise
-    finally:
-        os.close(descriptor)

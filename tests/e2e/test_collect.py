@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -222,6 +224,43 @@ def test_a_torn_last_line_is_repaired_by_the_same_command(instance):
     lines, repaired = whole.splitlines(), instance.records.read_bytes().splitlines()
     assert repaired[:2] == lines[:2]
     assert [trace.metadata["task_id"] for trace in read_traces(instance.records)] == [0, 1, 2]
+
+
+def replaced(path):
+    shutil.copy(path, path.with_name("copy"))
+    path.with_name("copy").replace(path)
+
+
+def cut(path):
+    subprocess.run(f": > {shlex.quote(str(path))}", shell=True, check=True)
+
+
+def written_to(path):
+    with path.open("ab") as file:
+        file.write(b"no line end")
+
+
+@pytest.mark.parametrize("change", [replaced, cut, Path.unlink, written_to])
+def test_a_record_file_that_is_changed_from_the_host_stops_the_campaign_and_loses_nothing(instance, change):
+    process = instance.start("-n", "16", "--workers", "2")
+    instance.wait_for_records(4, process)
+    change(instance.records)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 5, output
+    assert f"{instance.records} " in output
+    assert "so the campaign stops" in output
+    assert "records: " not in output
+    rescue = instance.folder / "demo.rescued.jsonl"
+    kept = [path for path in (instance.records, rescue) if path.exists()]
+    finished = [trace.trace_id for path in kept for trace in read_traces(path, lambda _: None)]
+    assert 4 < len(finished) == len(set(finished)) < 16
+    ended = instance.collect("-n", "16", "--workers", "2")
+    assert ended.returncode == 0, ended.stderr
+    assert "records of demo.rescued.jsonl" in ended.stderr
+    traces = list(read_traces(instance.records))
+    assert sorted(trace.metadata["task_id"] for trace in traces) == list(range(16))
+    assert set(finished) <= {trace.trace_id for trace in traces}
+    assert not rescue.exists()
 
 
 @pytest.mark.parametrize("moment", ["tasks, ", "collector"])

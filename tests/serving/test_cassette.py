@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.serving.cassette import Cassette, CassetteLog, Exchange, cassette_path, request_digest
 from agenttrace.serving.frames import Damage, Frame, compress, scan
+from agenttrace.store.append import AppendOnly
 from agenttrace.store.ids import IdIndex
-from agenttrace.store.jsonl import AppendOnly
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEC = "5" * 64

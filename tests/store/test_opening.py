@@ -14,8 +14,9 @@ from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import read
 from agenttrace.serving.cassette import Cassette
 from agenttrace.store import opening
+from agenttrace.store.append import AppendOnly
 from agenttrace.store.compact import Compacted, compact
-from agenttrace.store.jsonl import AppendOnly, known_ids
+from agenttrace.store.jsonl import known_ids
 from agenttrace.store.read import RecordIndex, lines, read_run_spec, read_traces
 from agenttrace.validate import Validation
 
@@ -103,7 +104,7 @@ def test_a_file_removed_between_opening_and_locking_is_not_written(tmp_path, mon
         path.unlink(missing_ok=True)
         return really(descriptor)
 
-    monkeypatch.setattr("agenttrace.store.jsonl.os.fstat", late)
+    monkeypatch.setattr("agenttrace.store.append.os.fstat", late)
     with pytest.raises(UsageError, match="was removed or replaced while it was opened"):
         AppendOnly(path)
 
