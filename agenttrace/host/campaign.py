@@ -169,7 +169,7 @@ def _run(request: Request, at: guard.Engine) -> int:
     for plan in plans:
         shown = request.folder / plan["file"]
         for line in plan["said"]:
-            engine.say(line)
+            say(line)
         if plan["todo"]:
             say(f"{plan['tasks']} tasks, {plan['todo']} to do, records go to {shown}")
         else:
