@@ -10,8 +10,9 @@ import msgspec
 
 from agenttrace.records import Record, SandboxSpec, Verdict
 from agenttrace.tasks import gold
+from agenttrace.tasks.asserts import run_asserts
 from agenttrace.tasks.bench import Bench
-from agenttrace.tasks.mbpp import METHOD, run_asserts
+from agenttrace.tasks.mbpp import METHOD
 
 if TYPE_CHECKING:
     from datetime import datetime

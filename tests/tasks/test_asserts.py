@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agenttrace.tasks import mbpp
+from agenttrace.errors import DataError
+from agenttrace.tasks import asserts
 
 ADD = "def add(a, b):\n    return a + b\n"
 TESTS = ["assert add(1, 2) == 3", "assert add(1, 2) == 4", "assert add('a', 'b') == 'ab', 'text'"]
@@ -16,7 +17,7 @@ def run(make_bench):
 
     def go(code, tests=TESTS, setup="", limit_ms=10_000):
         bench.pristine()
-        return mbpp.run_asserts(bench, code, setup, tests, limit_ms=limit_ms)
+        return asserts.run_asserts(bench, code, setup, tests, limit_ms=limit_ms)
 
     return go
 
@@ -64,11 +65,11 @@ def test_what_the_candidate_prints_is_no_result(run):
 
 def test_a_main_guard_is_not_run_and_classes_can_be_pickled(run):
     code = "import pickle\nclass A: pass\ndef f(): return type(pickle.loads(pickle.dumps(A()))) is A\n"
-    assert run(code + "if __name__ == '__main__': raise ValueError\n", ["assert f()"]) == [None]
+    assert run(code + "if __name__ == '__main__': raise ValueError\n", ["assert f() == True"]) == [None]
 
 
 def test_an_error_text_that_no_file_could_hold_is_escaped(run):
-    assert run("def f():\n    raise ValueError(chr(0xD800))\n", ["assert f()"]) == [r"ValueError: \ud800"]
+    assert run("def f():\n    raise ValueError(chr(0xD800))\n", ["assert f() == 1"]) == [r"ValueError: \ud800"]
 
 
 def test_what_the_candidate_writes_among_the_results_is_not_one(run):
@@ -82,3 +83,59 @@ def test_what_the_candidate_writes_among_the_results_is_not_one(run):
         "def f():\n    return 1\n"
     )
     assert run(code, ["assert f() == 1"]) == [None]
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ("3", "3"), ("3.0", "3"), ("True", "1"), ("None", "None"), ("'a\\n\u00e9'", "'a\\n\u00e9'"),
+        ("-1e-300", "-1e-300"),
+        ("10 ** 300", "10 ** 300"), ("float('inf')", "1e999"),
+        ("[1, (2, 'x'), {'k': [None]}]", "[1, (2, 'x'), {'k': [None]}]"),
+        ("{(1, 2): 'x', 3: {4}}", "{3: {4}, (1, 2): 'x'}"),
+        ("{1, (2, 3)}", "{(2, 3), 1}"), ("set()", "set()"), ("frozenset({1})", "{1}"), ("{1: 2}.keys()", "{1}"),
+        ("collections.Counter('aab')", "{'a': 2, 'b': 1}"), ("collections.OrderedDict(a=1)", "{'a': 1}"),
+        ("types.MappingProxyType({'a': 1})", "{'a': 1}"), ("collections.namedtuple('P', 'x y')(1, 2)", "(1, 2)"),
+        ("enum.IntEnum('E', 'A').A", "1"), ("fractions.Fraction(1, 2)", "0.5"), ("decimal.Decimal(3)", "3"),
+        ("complex(2, 0)", "2"), ("decimal.Decimal(10 ** 30 + 1)", "1000000000000000000000000000001"),
+    ],
+)  # fmt: skip
+def test_what_equals_the_expected_value_holds(run, result, expected):
+    code = f"import collections, decimal, enum, fractions, types\ndef f(): return {result}\n"
+    if expected == "10 ** 300":
+        expected = str(10**300)
+    assert run(code, [f"assert f() == {expected}"]) == [None]
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        ("[1, 2]", "(1, 2)"), ("(1, 2)", "[1, 2]"), ("[1, 2]", "[2, 1]"), ("[1]", "[1, 1]"), ("{1: 2}", "{1: 3}"),
+        ("{1}", "{1: 1}"), ("{1, 2}", "{1, 3}"), ("'1'", "1"), ("0.1 + 0.2", "0.3"), ("None", "0"), ("''", "None"),
+        ("{'list': [1]}", "[1]"), ("[[1, 2]]", "{1: 2}"), ("[]", "set()"), ("'[1]'", "[1]"),
+    ],
+)  # fmt: skip
+def test_what_differs_does_not(run, result, expected):
+    assert run(f"def f(): return {result}\n", [f"assert f() == {expected}"]) == ["AssertionError"]
+
+
+@pytest.mark.parametrize(
+    ("result", "says"),
+    [
+        ("map(int, '12')", "TypeError: the result is of type map, which no expected value is"),
+        ("decimal.Decimal('0.1')", "TypeError: the result is of type Decimal"),
+        ("'x' * 10 ** 6", "ValueError: the result is too long to be compared: 1000002 characters"),
+        ("10 ** 10 ** 4", "ValueError: Exceeds the limit"),
+    ],
+)
+def test_what_cannot_be_compared_says_why(run, result, says):
+    (problem,) = run(f"import decimal\ndef f(): return {result}\n", ["assert f() == [1, 2]"])
+    assert problem.startswith(says)
+
+
+@pytest.mark.parametrize(
+    "test", ["assert f()", "assert f() == g", "assert f() != 1", "f() == 1", "assert 1 < f() == 1", "("]
+)
+def test_another_form_of_test_is_refused(test):
+    with pytest.raises(DataError, match="is not `assert CALL == LITERAL`"):
+        asserts.assertion(test)

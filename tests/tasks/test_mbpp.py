@@ -10,7 +10,8 @@ import pytest
 from agenttrace.errors import UsageError
 from agenttrace.records import NO_PROCESS, Outcome, Span
 from agenttrace.tasks import Finished, mbpp
-from agenttrace.tasks.mbpp import MBPPTasks, candidate
+from agenttrace.tasks.answers import candidate
+from agenttrace.tasks.mbpp import MBPPTasks
 
 ROWS = [
     {

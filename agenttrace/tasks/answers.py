@@ -1,0 +1,133 @@
+"""Finds the Python code of a run: in its tool calls, and in a final answer that may be Markdown around the code."""
+
+from __future__ import annotations
+
+import json
+import re
+import symtable
+import textwrap
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agenttrace.tasks import Finished
+
+_PARSING = threading.Lock()
+_FENCE = re.compile(r"(?:`{3,}|~{3,})[^\n`]*\n?")
+_INLINE = re.compile(r"(`+)(?=[^`\n])(.+?)(?<!`)\1(?!`)")
+_BEFORE = re.compile(r"(?:[ \t>]|[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t]))*")
+_START = re.compile(r"[ \t]*(?:@|\w+[ \t]*[:=]|(?:async|class|def|for|from|if|import|try|while|with)\b)")
+_ENDS = 8
+"""So many fences on from the one that opens a block, its end is looked for: a docstring can hold fences, too."""
+_TRIES = 300
+"""Of one text no more pieces than this are parsed."""
+
+Binding = Literal["made", "imported"]
+
+
+def candidate(finished: Finished, name: str) -> str | None:
+    """Return the last code of a run that binds `name` at its top level: in the final answer or a Python call.
+
+    Code that makes the name goes before code that imports it, as an example of its use does.
+    """
+    imported = None
+    for code, binding in _found(finished, name):
+        if binding == "made":
+            return code
+        imported = imported or code
+    return imported
+
+
+def binding(code: str, name: str) -> Binding | None:
+    """Return how code binds a name at its top level, by any statement; `None` when it does not, or is no Python."""
+    return _binding(code, name)[0]
+
+
+def _found(finished: Finished, name: str) -> Iterator[tuple[str, Binding]]:
+    """Yield the code that binds the name, the last first."""
+    if finished.outcome.final_answer is not None:
+        yield from code_in(finished.outcome.final_answer, name)
+    for span in reversed(finished.spans):
+        if span.tool_name == "python_interpreter" and span.status != "not_executed":
+            try:
+                arguments: Any = json.loads(span.tool_input)
+            except (ValueError, RecursionError):  # in a record that was edited
+                continue
+            code = arguments.get("code") if isinstance(arguments, dict) else None
+            if isinstance(code, str) and (how := binding(code, name)) is not None:
+                yield code, how
+
+
+def code_in(text: str, name: str) -> Iterator[tuple[str, Binding]]:
+    """Yield the pieces of a text that are Python and bind `name`, the last first.
+
+    That is the text itself where it is code; else what stands between two fences, or one fence and an end of the text,
+    in a list or a quotation, too; else code between lines of prose; else code in one line between backticks.
+    """
+    tries = 0
+    for pieces in (_blocks(text), _between_prose(text, name), (match[2] for match in _INLINE.finditer(text))):
+        made = False
+        for piece in pieces:
+            if name not in piece:
+                continue
+            tries += 1
+            if tries > _TRIES:
+                return
+            if (how := binding(piece, name)) is not None:
+                made = made or how == "made"
+                yield piece, how
+        if made:
+            return
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Yield the text, then what stands between fences: the last opening first, its nearest end first."""
+    yield text
+    marks = [(0, 0), *(match.span() for match in _FENCE.finditer(text)), (len(text), len(text))]
+    for number in range(len(marks) - 2, -1, -1):
+        start, end = marks[number]
+        for stop, _ in marks[number + 1 : number + 1 + _ENDS]:
+            yield text[end:stop]
+            if (plain := _unquoted(text[end:stop], text[text.rfind("\n", 0, start) + 1 : start])) != text[end:stop]:
+                yield plain
+
+
+def _unquoted(block: str, before: str) -> str:
+    """Return a block without the marks of quotation that its fence has before it, and without its margin."""
+    depth = before.count(">") if _BEFORE.fullmatch(before) else 0
+    lines = [re.sub(rf"^(?:[ \t]*>[ \t]?){{0,{min(depth, 9)}}}", "", line) for line in block.split("\n")]
+    return textwrap.dedent("\n".join(lines))
+
+
+def _between_prose(text: str, name: str) -> Iterator[str]:
+    """Yield the code from a line that can begin some to the first that is none, within what fences divide."""
+    for part in reversed(_FENCE.split(text)):
+        lines, done = part.split("\n"), 0
+        for first in (number for number, line in enumerate(lines) if _START.match(line)):
+            if first < done:  # within code that was looked at: a method is bound in its class
+                continue
+            rest = textwrap.dedent("\n".join(lines[first:])).split("\n")
+            while rest and name in (code := "\n".join(rest)):
+                yield code
+                _, wrong = _binding(code, name)
+                if wrong is None:
+                    done = first + len(rest)
+                if wrong is None or not 0 < wrong <= len(rest):
+                    break
+                del rest[wrong - 1 :]
+
+
+def _binding(code: str, name: str) -> tuple[Binding | None, int | None]:
+    """Return how code binds a name, and the number of the line at which it is no Python."""
+    try:
+        with _PARSING, warnings.catch_warnings():  # filters are the whole process's, and campaigns have threads
+            warnings.simplefilter("ignore")
+            found = symtable.symtable(code, "<candidate>", "exec").lookup(name)
+    except SyntaxError as error:
+        return None, error.lineno
+    except (KeyError, ValueError, RecursionError, MemoryError, OverflowError):
+        return None, None
+    return ("made" if found.is_assigned() else "imported" if found.is_imported() else None), None
