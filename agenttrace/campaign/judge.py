@@ -17,6 +17,7 @@ from agenttrace.tasks.judging import matching_set, recorded, rejudged
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from agenttrace.records import Verdict
     from agenttrace.tasks.judging import Rejudged
 
 
@@ -27,7 +28,8 @@ def judge(file: Path, *, sockets: Path, trees: Path | None = None, check: bool =
         file: the record file; its run spec lies beside it. It is replaced as a whole, or not at all.
         sockets: where sandbox workers listen.
         trees: prepared tasks over checkouts.
-        check: only compare: the status is 1 when a verdict or a score differs, and nothing is written.
+        check: only compare: the status is 1 when a verdict or a score differs, and nothing is written. What another
+            version of a method decided is told, and is no difference.
 
     Raises:
         AgentTraceError: the file, its task set, its fixture or a worker cannot be had.
@@ -43,7 +45,7 @@ def judge(file: Path, *, sockets: Path, trees: Path | None = None, check: bool =
         if log.torn_bytes:
             say(f"cut off a torn last line of {log.torn_bytes} bytes, left by a killed session")
         found = _judged(file, sockets, trees)
-        if any(one.differs for one in found):
+        if any(one.before != one.after for one in found):
             write_whole(file, b"".join(one.line for one in found))
     return 0
 
@@ -64,24 +66,35 @@ def _judged(file: Path, sockets: Path, trees: Path | None) -> list[Rejudged]:
     left = sum(one.before.changes is None and not isinstance(one.before.patch, str) for one in found)
     say(
         f"{len(found)} traces judged again, {sum(one.differs for one in found)} differ"
+        + _dated([pair for one in found for pair in one.dated])
         + (f"; {left} left as they are: their final state is not recorded" if left else "")
     )
     return found
+
+
+def _dated(pairs: list[tuple[Verdict, Verdict]]) -> str:
+    """Return what to say of verdicts that another version of their method gave; nothing where there are none."""
+    if not pairs:
+        return ""
+    methods = sorted({f"{old.method}, which is {new.method} here" for old, new in pairs})
+    changed = sum(old.verdict != new.verdict for old, new in pairs)
+    return f"; {len(pairs)} verdicts are by {' and '.join(methods)}: {changed} of these are another now"
 
 
 def _tell(one: Rejudged) -> None:
     """Say in which verdicts and scores a trace differs from what was recorded."""
     old = {verdict.aspect: verdict for verdict in one.before.verdicts}
     new = {verdict.aspect: verdict for verdict in one.after.verdicts}
+    dated = {verdict.aspect for verdict, now in one.dated if verdict.verdict == now.verdict}
     for aspect in dict.fromkeys([*old, *new]):
-        if old.get(aspect) != new.get(aspect):
+        if old.get(aspect) != new.get(aspect) and aspect not in dated:
             say(f"task {one.task_id}, {aspect}: {_shown(old.get(aspect))}, now {_shown(new.get(aspect))}")
-    if one.before.scores != one.after.scores:
+    if [*one.before.scores.values()] != [*one.after.scores.values()]:
         say(f"task {one.task_id}, scores: {one.before.scores}, now {one.after.scores}")
 
 
-def _shown(verdict: object) -> str:
+def _shown(verdict: Verdict | None) -> str:
     if verdict is None:
         return "none"
-    kind, reason = getattr(verdict, "verdict", ""), getattr(verdict, "reason", None)
-    return f"{kind} ({reason})" if reason else str(kind)
+    reason = f", {verdict.reason}" if verdict.reason else ""
+    return f"{verdict.verdict} ({verdict.method}{reason})"

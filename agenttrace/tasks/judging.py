@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.records import INFRASTRUCTURE_ENDS, Outcome, Record, RunSpec
+from agenttrace.records import INFRASTRUCTURE_ENDS, Outcome, Record, RunSpec, Verdict, solved
 from agenttrace.store.read import decode
 from agenttrace.tasks import Finished, Task, TaskSet
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _Fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _SHOWN = 40
+_VERSION = re.compile(r"[-_]v\d+\Z")
 
 
 class Rejudged(Record, frozen=True, kw_only=True):
@@ -37,9 +39,32 @@ class Rejudged(Record, frozen=True, kw_only=True):
     line: bytes
 
     @property
+    def dated(self) -> tuple[tuple[Verdict, Verdict], ...]:
+        """Recorded verdict and new one where another version of the same method gave the recorded one."""
+        new = {verdict.aspect: verdict for verdict in self.after.verdicts}
+        pairs = ((verdict, new[verdict.aspect]) for verdict in self.before.verdicts if verdict.aspect in new)
+        return tuple(pair for pair in pairs if _differ_in_version(*(verdict.method for verdict in pair)))
+
+    @property
     def differs(self) -> bool:
-        """Whether a verdict or a score is another one than recorded."""
-        return self.before != self.after
+        """Whether the same method gives another verdict, or the same score another figure, than recorded."""
+        old, new = self.before, self.after
+        dated = {verdict.aspect for verdict, _ in self.dated}
+        if dated and old.solved != solved(old.verdicts):
+            return True
+        names = {name for name in old.scores if name in new.scores}
+        if {_VERSION.sub("", name) for name in old.scores} != {_VERSION.sub("", name) for name in new.scores}:
+            return True
+        left = [
+            msgspec.structs.replace(
+                outcome,
+                solved=None if dated else outcome.solved,
+                verdicts=tuple(verdict for verdict in outcome.verdicts if verdict.aspect not in dated),
+                scores={name: outcome.scores[name] for name in names},
+            )
+            for outcome in (old, new)
+        ]
+        return left[0] != left[1]
 
 
 def matching_set(chosen: TaskSet, spec: RunSpec) -> dict[int | str, Task]:
@@ -113,3 +138,7 @@ def with_outcome(line: bytes, outcome: Outcome) -> bytes:
         fields["verdicts"] = msgspec.Raw(msgspec.json.encode(outcome.verdicts))
     body = b",".join(msgspec.json.encode(name) + b":" + bytes(value) for name, value in fields.items())
     return b"{" + body + b"}\n"
+
+
+def _differ_in_version(old: str, new: str) -> bool:
+    return old != new and _VERSION.sub("", old) == _VERSION.sub("", new)

@@ -43,7 +43,7 @@ def test_a_damaged_line_is_named_before_anything_starts(tmp_path, monkeypatch):
 
 
 def judged(line):
-    return SimpleNamespace(differs=True, line=line)
+    return SimpleNamespace(differs=True, before=0, after=1, line=line)
 
 
 def test_a_link_to_the_file_stays_one(tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.records import DatasetSpec, Outcome, StateChange, Trace, Verdict
+from agenttrace.records import DatasetSpec, Outcome, StateChange, Trace, Verdict, solved
 from agenttrace.tasks import judging, task_set
 
 CHANGES = (StateChange(path="extra", type="dir", mode="0755"),)
@@ -53,6 +53,40 @@ def test_the_recorded_state_is_what_is_judged(demo, judged):
     again = judged(found.after)
     assert not again.differs
     assert again.line == line(demo[2], found.after)
+
+
+def verdict(word, method, aspect="a", reason=None):
+    return Verdict(aspect=aspect, verdict=word, method=method, reason=reason)
+
+
+def outcome(*verdicts, **more):
+    return Outcome(ended="max_steps", verdicts=verdicts, **{"solved": solved(verdicts), **more})
+
+
+OLD, NEW = verdict("passed", "rule-v1"), verdict("failed", "rule-v2", reason="r")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "differs", "dated"),
+    [
+        (outcome(OLD), outcome(OLD), False, 0),
+        (outcome(OLD), outcome(NEW), False, 1),
+        (outcome(NEW), outcome(OLD), False, 1),
+        (outcome(OLD), outcome(verdict("failed", "rule-v1")), True, 0),
+        (outcome(OLD), outcome(verdict("passed", "other-v1")), True, 0),
+        (outcome(OLD, solved=False), outcome(NEW), True, 1),
+        (outcome(OLD, solved=False), outcome(OLD), True, 0),
+        (outcome(OLD, verdict("passed", "x-v1", "b")), outcome(NEW, verdict("failed", "x-v1", "b")), True, 1),
+        (outcome(OLD), outcome(NEW, verdict("passed", "x-v1", "b")), True, 1),
+        (outcome(scores={"f": 1.0}), outcome(scores={"f_v2": 0.5}), False, 0),
+        (outcome(scores={"f_v2": 1.0}), outcome(scores={"f_v2": 0.5}), True, 0),
+        (outcome(scores={"f": 1.0}), outcome(), True, 0),
+    ],
+)
+def test_another_version_of_a_method_is_no_difference(before, after, differs, dated):
+    found = judging.Rejudged(trace_id="t", task_id=1, before=before, after=after, line=b"")
+    assert found.differs == differs
+    assert len(found.dated) == dated
 
 
 @pytest.mark.parametrize(
