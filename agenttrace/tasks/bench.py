@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 KEEP_BYTES = 1024 * 1024
 MAX_CHANGES = 2000
+UNRECORDED = "the final state is not recorded; it differs too much from the pristine one"
+"""Why a state failed whose changes are `None`."""
 
 
 class Bench:

@@ -1,8 +1,13 @@
-"""The bundled demo tasks: small, judged exactly, solved by the bundled model."""
+"""The bundled demo tasks: small, judged exactly, solved by the bundled model.
+
+A verdict bears version 2 of its method only where version 1 would have given another one: what was recorded before is
+judged the same again.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 import stat
 import tomllib
 from pathlib import Path
@@ -13,7 +18,7 @@ import msgspec
 from agenttrace.errors import DataError
 from agenttrace.records import DatasetSpec, Verdict
 from agenttrace.tasks import Finished, Judgement, Task, TaskSet
-from agenttrace.tasks.bench import applied
+from agenttrace.tasks.bench import UNRECORDED, applied
 
 if TYPE_CHECKING:
     from agenttrace.records import StateChange
@@ -24,7 +29,12 @@ if TYPE_CHECKING:
 
 DATA = Path(__file__).parent / "demo.toml"
 ANSWER_METHOD = "exact-answer-v1"
+MARKED_METHOD = "exact-answer-v2"
+"""Marks of Markdown around the whole answer do not count."""
 STATE_METHOD = "tree-manifest-v1"
+UNRECORDED_METHOD = "tree-manifest-v2"
+"""A final state that differs too much to be recorded failed; it was not gradable."""
+_MARKED = re.compile(r"(```+|~~~+)[^\n`]*\n(.+)\n\s*\1|(`+|\*\*|__|[*_])(.+)\3", re.DOTALL)
 _SHOWN = 5
 
 
@@ -78,12 +88,11 @@ class DemoTasks(TaskSet):
         )
 
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
-        """Return the verdicts of `judge`; without a recorded final state, `state` is not gradable."""
+        """Return the verdicts of `judge`; a final state that differs too much to be recorded failed."""
         if finished.outcome.changes is None:
             answer = _judge_answer(str(task.expect["answer"]), finished.outcome.final_answer)
-            reason = "the final state is not recorded"
-            unknown = Verdict(aspect="state", verdict="not_gradable", method=STATE_METHOD, reason=reason)
-            return Judgement(verdicts=(answer, unknown))
+            state = Verdict(aspect="state", verdict="failed", method=UNRECORDED_METHOD, reason=UNRECORDED)
+            return Judgement(verdicts=(answer, state))
         before = bench.before()
         after = tuple(applied(before, finished.outcome.changes).values())
         return Judgement(verdicts=self.judge(task, finished.outcome.final_answer, before, after))
@@ -103,6 +112,8 @@ def _judge_answer(expected: str, answer: str | None) -> Verdict:
         return Verdict(aspect="answer", verdict="failed", method=ANSWER_METHOD, reason="no final answer was given")
     if answer.strip() == expected.strip():
         return Verdict(aspect="answer", verdict="passed", method=ANSWER_METHOD)
+    if (marked := _MARKED.fullmatch(answer.strip())) and (marked[2] or marked[4]).strip() == expected.strip():
+        return Verdict(aspect="answer", verdict="passed", method=MARKED_METHOD)
     return Verdict(
         aspect="answer", verdict="failed", method=ANSWER_METHOD, reason=f"expected {expected!r}, got {answer.strip()!r}"
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from agenttrace.records import Output, Record, Span, StateChange, Verdict
+from agenttrace.tasks.bench import UNRECORDED
 
 if TYPE_CHECKING:
     from agenttrace.sandbox.reports import CallReport
@@ -157,7 +158,7 @@ def _stdout_problem(policy: GradingPolicy, run: Observed, gold: Observed) -> str
 
 def _state_problem(policy: GradingPolicy, run: Observed, gold: Observed) -> str | None:
     if run.changes is None:
-        return "the final state is not recorded; it differs too much from the pristine one"
+        return UNRECORDED
     ours, theirs = (_facts(policy, changes) for changes in (run.changes, gold.changes or ()))
     wrong = [path for path in sorted({*ours, *theirs}) if ours.get(path) != theirs.get(path)]
     if not wrong:

@@ -4,6 +4,9 @@ Formula: `BashEnv.get_reward` of InterCode (Yang et al. 2023, arXiv:2306.14898; 
 377bf97b39f51797dfde0d6a163013fdc6222fff). It sees two trees through `git status --short` (empty folders and folders
 with names such as `usr` or `var` are invisible, new folders are one entry, a name with a blank breaks the pairing),
 compares the content of new paths only, and compares outputs as bags of words of two or more characters.
+
+Version 2 of the score compares outputs as they would be with the roots where InterCode has them: in version 1 the
+folder `/testdata` was a word of every path.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from posixpath import dirname, join, normpath
 from typing import TYPE_CHECKING
 
 from agenttrace.records import Record
+from agenttrace.tasks.rewrite import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,7 +26,7 @@ if TYPE_CHECKING:
     from agenttrace.records import StateChange
     from agenttrace.sandbox.reports import TreeEntry
 
-NAME = "intercode_reward"
+NAME = "intercode_reward_v2"
 HIDDEN = frozenset(
     (
         "bin",
@@ -88,10 +92,11 @@ def reward(
         return None
     same = [path for path, status in seen[0] & seen[1] if status in _COMPARED]
     equal = sum(_content(agent[0], path) == _content(gold[0], path) if "." in path else True for path in same)
+    outputs = (_moved_back(text) for _, text in (agent, gold))
     return Parts(
         file_diff=state_part(len(seen[0] ^ seen[1])),
         file_changes=round(0.33 * (equal / len(same)), 2) if same else 0.33,
-        answer_similarity=round(0.33 * similarity(agent[1], gold[1]), 2),
+        answer_similarity=round(0.33 * similarity(*outputs), 2),
     )
 
 
@@ -137,6 +142,11 @@ def pairs(status: str) -> Pairs | None:
     return frozenset(zip(words[1::2], words[::2], strict=True)) if len(words) % 2 == 0 else None
 
 
+def _moved_back(output: str) -> str:
+    """Return an output with what lies in `/testdata` at the root, where InterCode has it."""
+    return output.replace(f"{ROOT}/", "/").replace(ROOT, "/")
+
+
 def _letter(old: TreeEntry, new: StateChange | None) -> str | None:
     if new is None or new.type == "dir":
         return "D"
@@ -177,5 +187,5 @@ def _content(facts: Mapping[str, StateChange], path: str) -> str | None:
         fact = facts.get(path.rstrip("/"))
         if fact is None or fact.type != "symlink":
             return fact.sha256 if fact is not None and fact.type == "file" else None
-        path = normpath(join("/testdata", dirname(path), fact.target or "")).removeprefix("/testdata/")
+        path = normpath(join(ROOT, dirname(path), fact.target or "")).removeprefix(f"{ROOT}/")
     return None

@@ -76,7 +76,7 @@ def test_a_campaign_on_nl2bash_is_judged_under_the_pinned_clock(instance, mirror
     for trace in traces:
         verdicts = trace["outcome"]["verdicts"]
         assert [verdict["aspect"] for verdict in verdicts] == ["exit_status", "stdout", "state"]
-        assert 0.0 < trace["outcome"]["scores"]["intercode_reward"] <= 1.0
+        assert 0.0 < trace["outcome"]["scores"]["intercode_reward_v2"] <= 1.0
         assert trace["metadata"]["sandbox_clock"] == "2024-05-05T12:30:00Z"
     again = instance.run("judge", "--check", instance.records, AGENTTRACE_MIRROR=mirror)
     assert again.returncode == 0, again.stderr

@@ -7,9 +7,10 @@ import hashlib
 import pytest
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.records import solved
+from agenttrace.records import Outcome, solved
 from agenttrace.sandbox.reports import TreeEntry
-from agenttrace.tasks import Task, task_set
+from agenttrace.tasks import Finished, Task, task_set
+from agenttrace.tasks.bench import UNRECORDED
 from agenttrace.tasks.demo import DemoTasks
 
 
@@ -69,6 +70,31 @@ def test_an_unexpected_change_fails_the_state_and_names_the_path(after):
     found = judge("42", after)
     assert found[1].verdict == "failed"
     assert found[1].reason.startswith("other than expected: ")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["`42`", "``42``", "**42**", "__42__", "*42*", "```\n42\n```", "```text\n42\n```\n", "~~~\n 42\n  ~~~", "` 42 `"],
+)
+def test_marks_around_the_whole_answer_do_not_count(answer):
+    found, _ = judge(answer, BEFORE)
+    assert (found.verdict, found.method) == ("passed", "exact-answer-v2")
+
+
+@pytest.mark.parametrize(
+    "answer", ["`42", "42`", "```\n42", "`4`2`", "** 4 2 **", "```\n42\n```\n42", "`42` `42`", "``", "`" * 9]
+)
+def test_marks_elsewhere_do(answer):
+    found, _ = judge(answer, BEFORE)
+    assert (found.verdict, found.method) == ("failed", "exact-answer-v1")
+
+
+def test_a_state_too_different_to_be_recorded_failed():
+    task = task_set("demo").tasks()[0]
+    finished = Finished(outcome=Outcome(ended="final_answer", final_answer=task.expect["answer"]), spans=())
+    answer, state = task_set("demo").assess(task, finished, bench=None).verdicts
+    assert (answer.verdict, answer.method) == ("passed", "exact-answer-v1")
+    assert (state.verdict, state.method, state.reason) == ("failed", "tree-manifest-v2", UNRECORDED)
 
 
 def test_expected_changes_pass_and_missing_ones_fail():

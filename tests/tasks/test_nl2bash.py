@@ -124,4 +124,4 @@ def test_output_that_was_cut_gets_no_reward(task_files, cut):
     bench = StillBench(part if cut == "reference" else whole)
     finished = Finished(outcome=Outcome(ended="final_answer", changes=()), spans=(span,))
     scores = chosen.assess(chosen.tasks(count=1)[0], finished, bench).scores
-    assert scores == ({"intercode_reward": 1.0} if cut == "none" else {})
+    assert scores == ({"intercode_reward_v2": 1.0} if cut == "none" else {})
