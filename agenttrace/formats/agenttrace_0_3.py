@@ -18,13 +18,14 @@ from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row as rows
 from agenttrace.formats.commands import call_arguments, call_repr
 from agenttrace.formats.conversation import json_object
+from agenttrace.formats.foreign import UNTIMED, foreign_span
 from agenttrace.formats.patch import as_read, imported, with_patch
-from agenttrace.records import LLMStep, Outcome, Span, Telemetry, ToolCall, Trace, canonical_json
+from agenttrace.records import NO_PROCESS, LLMStep, Outcome, Telemetry, ToolCall, Trace, canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agenttrace.records import RunSpec
+    from agenttrace.records import RunSpec, Span
 
 NAME = "agenttrace-0.3"
 
@@ -50,14 +51,10 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
         "total_duration_ms": trace.total_duration_ms,
         "metadata": rows.compose(trace.metadata, trace.environment, None if imported(trace, NAME) else spec),
     }
-    found = as_read(row, trace, NAME)
-    if not isinstance(found, dict):
-        raise DataError(f"trace {trace.trace_id[:60]!r}: environment.imported.patch makes no row of it")
-    return found
+    return as_read(row, trace, NAME)
 
 
 def _foreign_span(span: Span) -> dict[str, Any]:
-    cost = span.telemetry
     start = span.start_ns or 0
     return {
         "span_id": span.span_id,
@@ -68,13 +65,7 @@ def _foreign_span(span: Span) -> dict[str, Any]:
         "start_ns": start,
         "end_ns": start + round(span.duration_ms * 1e6),  # there, duration_ms is this difference
         "duration_ms": span.duration_ms,
-        "telemetry": {
-            "user_time_s": cost.user_time_s or 0.0,
-            "system_time_s": cost.system_time_s or 0.0,
-            "max_rss_bytes": cost.max_rss_bytes or 0,
-            "read_bytes": cost.read_bytes or 0,
-            "write_bytes": cost.write_bytes or 0,
-        },
+        "telemetry": {name: getattr(span.telemetry, name) or getattr(NO_PROCESS, name) for name in rows.COSTS},
         "exit_code": span.exit_code,
         "parent_span_id": None,  # in all rows of that format
     }
@@ -83,16 +74,8 @@ def _foreign_span(span: Span) -> dict[str, Any]:
 def _foreign_step(step: LLMStep) -> dict[str, Any]:
     calls = [(call.name, json_object(call.arguments)) for call in step.tool_calls or ()]
     kept = [{"name": name, "arguments": values} for name, values in calls if values is not None]
-    return {
-        "step_id": step.step_id,
-        "step_number": step.step_number,
-        "model_output": step.model_output,
-        "reasoning_content": step.reasoning_content,
-        "tool_calls": None if step.tool_calls is None or (calls and not kept) else kept,
-        "duration_ms": step.duration_ms,
-        "input_tokens": step.input_tokens,
-        "output_tokens": step.output_tokens,
-    }
+    fields = {name: getattr(step, name) for name in rows.Step.__struct_fields__}
+    return fields | {"tool_calls": None if step.tool_calls is None or (calls and not kept) else kept}
 
 
 def to_trace(row: Any) -> Trace:  # noqa: ANN401 - whatever stood in the line
@@ -137,18 +120,8 @@ def _own_step(step: rows.Step) -> LLMStep:
         ToolCall(call_id=f"call_{step.step_number}_{index}", name=call.name, arguments=json.dumps(call.arguments))
         for index, call in calls
     )
-    return LLMStep(
-        step_id=step.step_id,
-        step_number=step.step_number,
-        model_output=step.model_output,
-        reasoning_content=step.reasoning_content,
-        tool_calls=None if step.tool_calls is None else own,
-        duration_ms=step.duration_ms,
-        input_tokens=step.input_tokens,
-        output_tokens=step.output_tokens,
-        start_ns=None,
-        end_ns=None,
-    )
+    fields = msgspec.structs.asdict(step) | {"tool_calls": None if step.tool_calls is None else own}
+    return LLMStep(**UNTIMED | fields)
 
 
 def _own_spans(spans: tuple[rows.RowSpan, ...], steps: tuple[LLMStep, ...]) -> Iterator[Span]:
@@ -163,18 +136,15 @@ def _own_spans(spans: tuple[rows.RowSpan, ...], steps: tuple[LLMStep, ...]) -> I
 
 def _own_span(span: rows.RowSpan, step: LLMStep | None, call: ToolCall | None) -> Span:
     values = call_arguments(span.tool_input, span.tool_name)
-    return Span(
+    return foreign_span(
+        step,
         span_id=span.span_id,
-        type="TOOL",
         tool_name=span.tool_name,
         tool_input=span.tool_input if values is None else canonical_json(values).decode(),
         tool_output=span.tool_output,
-        start_ns=None,
-        end_ns=None,
         duration_ms=span.duration_ms,
         telemetry=Telemetry(**msgspec.structs.asdict(span.telemetry), method="foreign"),
         exit_code=span.exit_code,
-        parent_span_id=None if step is None else step.step_id,
         call_id=None if call is None else call.call_id,
         status="ok" if span.ran else "not_executed",
     )

@@ -57,6 +57,9 @@ class RowCost(_Lean, frozen=True, kw_only=True, gc=False):
     write_bytes: Int | None = None
 
 
+COSTS = RowCost.__struct_fields__
+
+
 class RowSpan(_Lean, frozen=True, kw_only=True, gc=False):
     """One call; times count from an unknown instant, `tool_input` is a Python repr (see `commands`)."""
 

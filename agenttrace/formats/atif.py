@@ -16,24 +16,16 @@ import msgspec
 from msgspec import UNSET
 
 from agenttrace.errors import DataError
-from agenttrace.formats.conversation import (
-    epoch_ns,
-    iso,
-    json_object,
-    opening,
-    tool_schemas,
-    turns,
-    without_none,
-)
-from agenttrace.formats.foreign import foreign_span, foreign_step
+from agenttrace.formats.conversation import epoch_ns, iso, json_object, opening, tool_schemas, turns, without_none
+from agenttrace.formats.foreign import UNTIMED, foreign_span, foreign_step, text_of
 from agenttrace.formats.patch import as_read, imported, with_patch
-from agenttrace.records import SCHEMA_VERSION, LLMStep, Outcome, Span, ToolCall, Trace, canonical_json, derived_id
+from agenttrace.records import SCHEMA_VERSION, Outcome, ToolCall, Trace, canonical_json, derived_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agenttrace.formats.conversation import Turn
-    from agenttrace.records import RunSpec
+    from agenttrace.records import LLMStep, RunSpec, Span
 
 NAME = "atif"
 SCHEMA = "ATIF-v1.7"
@@ -76,6 +68,11 @@ class _Step(msgspec.Struct):
     metrics: _Metrics | None = None
     extra: dict[str, Any] | None = None
 
+    @property
+    def results(self) -> list[_Result]:
+        """What came back of its calls."""
+        return self.observation.results if self.observation else []
+
 
 class _Agent(msgspec.Struct):
     name: str
@@ -94,19 +91,13 @@ class _Trajectory(msgspec.Struct):
 
 def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> dict[str, Any]:  # noqa: ARG001
     """Return a record as one trajectory; a trajectory that was read before is written again as it was."""
-    found = _trajectory(trace, spec)
-    value = as_read(found, trace, NAME)
-    return value if isinstance(value, dict) else found
-
-
-def _trajectory(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
     steps: list[dict[str, Any]] = [{"source": one.role, "message": one.content} for one in opening(trace, spec)]
     for turn in turns(trace, spec):
         steps.append(_agent_step(turn))
         if turn.reminder is not None:
             steps.append({"source": "user", "message": turn.reminder, "extra": {_AGENT: {"reminder": True}}})
     extra: dict[str, Any] = {} if imported(trace, NAME) else {"extra": {_AGENT: _root_extra(trace)}}
-    return {
+    found = {
         "schema_version": SCHEMA,
         "session_id": trace.trace_id,  # a run of the agent; campaigns have many, and readers join what shares it
         "trajectory_id": trace.trace_id,
@@ -122,6 +113,7 @@ def _trajectory(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
         "final_metrics": _totals(trace, len(steps)),
         **extra,
     }
+    return as_read(found, trace, NAME)
 
 
 def _root_extra(trace: Trace) -> dict[str, Any]:
@@ -219,7 +211,7 @@ def to_trace(value: Any) -> Trace:  # noqa: ANN401 - whatever stood in the file
         found = msgspec.convert(value, _Trajectory)
         root = _extra(found.extra)
         return _own(found, root) if "outcome" in root else _foreign(found, value)
-    except (msgspec.ValidationError, RecursionError, KeyError, TypeError) as error:
+    except (msgspec.ValidationError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"not a trajectory of {SCHEMA}: {error}") from error
 
 
@@ -230,15 +222,16 @@ def _extra(extra: dict[str, Any] | None) -> dict[str, Any]:
 
 def _own(found: _Trajectory, root: dict[str, Any]) -> Trace:
     """Put a record together again from the fields and our extras."""
-    spans = [span for step in found.steps if step.source == "agent" for span in _own_spans(step)]
-    spans += msgspec.convert(root.get("spans", []), list[Span])
+    results = [one for step in found.steps for one in step.results]
+    spans = [{**_extra(one.extra), "type": "TOOL", "tool_output": text_of(one.content)} for one in results]
+    spans += root.get("spans", ())
     places = {span_id: place for place, span_id in enumerate(root["span_order"])}
     fields = {
         **root,
         "trace_id": found.trajectory_id or "",
         "prompt": _prompt(found.steps),
         "model": found.agent.model_name or "",
-        "spans": sorted(spans, key=lambda span: places.get(span.span_id, len(places))),
+        "spans": sorted(spans, key=lambda span: places.get(span.get("span_id"), len(places))),
         "llm_steps": list(_own_steps(found.steps)),
     }
     return msgspec.convert(fields, Trace)
@@ -247,16 +240,11 @@ def _own(found: _Trajectory, root: dict[str, Any]) -> Trace:
 def _own_steps(steps: list[_Step]) -> Iterator[dict[str, Any]]:
     for step, following in zip_longest(steps, steps[1:]):
         if step.source == "agent":
-            rest = {"duration_ms": None, "start_ns": None, "end_ns": None, **_extra(step.extra)}
+            rest = {**UNTIMED, **_extra(step.extra)}
             if "answered" in rest:
-                rest["answered"] = _text(following.message) if rest["answered"] and following is not None else None
+                rest["answered"] = text_of(following.message) if rest["answered"] and following is not None else None
             silent = rest.pop("no_output", False) and not step.message
-            yield {**rest, "model_output": None if silent else _text(step.message), **_said(step)}
-
-
-def _own_spans(step: _Step) -> Iterator[Span]:
-    for result in step.observation.results if step.observation else ():
-        yield msgspec.convert({**_extra(result.extra), "type": "TOOL", "tool_output": _text(result.content)}, Span)
+            yield {**rest, "model_output": None if silent else text_of(step.message), **_said(step)}
 
 
 def _said(step: _Step) -> dict[str, Any]:
@@ -281,11 +269,11 @@ def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
     trace_id = found.trajectory_id or derived_id(NAME, found.session_id or "", _prompt(found.steps))
     agent_steps = [step for step in found.steps if step.source == "agent"]
     steps = tuple(
-        foreign_step(trace_id, number, model_output=_text(step.message) or None, **_said(step))
+        foreign_step(trace_id, number, model_output=text_of(step.message) or None, **_said(step))
         for number, step in enumerate(agent_steps, start=1)
     )
     spans = tuple(span for ours, step in zip(steps, agent_steps, strict=True) for span in _foreign_spans(ours, step))
-    system = [_text(step.message) for step in found.steps if step.source == "system"]
+    system = [text_of(step.message) for step in found.steps if step.source == "system"]
     times = [moment for step in found.steps if (moment := epoch_ns(step.timestamp)) is not None]
     trace = Trace(
         trace_id=trace_id,
@@ -304,14 +292,14 @@ def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
 
 def _foreign_spans(ours: LLMStep, step: _Step) -> Iterator[Span]:
     calls = {call.tool_call_id: call for call in step.tool_calls or ()}
-    for index, result in enumerate(step.observation.results if step.observation else (), start=1):
+    for index, result in enumerate(step.results, start=1):
         call = calls.get(result.source_call_id or "")
         yield foreign_span(
             ours,
             span_id=derived_id(ours.step_id, "result", index),
             tool_name=call.function_name if call else "observation",
             tool_input=canonical_json(call.arguments).decode() if call else "{}",
-            tool_output=_text(result.content),
+            tool_output=text_of(result.content),
             call_id=result.source_call_id,
         )
 
@@ -319,17 +307,4 @@ def _foreign_spans(ours: LLMStep, step: _Step) -> Iterator[Span]:
 def _prompt(steps: list[_Step]) -> str:
     """Return what the user said before the first agent step."""
     before = takewhile(lambda step: step.source != "agent", steps)
-    return "\n\n".join(_text(step.message) for step in before if step.source == "user")
-
-
-def _text(content: Any) -> str:  # noqa: ANN401 - text, parts or nothing
-    """Return content as text; a part that is no text is named in its place."""
-    if isinstance(content, list):
-        return "\n".join(_part(part) for part in content)
-    return content if isinstance(content, str) else "" if content is None else json.dumps(content)
-
-
-def _part(part: Any) -> str:  # noqa: ANN401 - as above
-    if isinstance(part, dict) and isinstance(part.get("text"), str):
-        return str(part["text"])
-    return f"[{part.get('type', 'unknown') if isinstance(part, dict) else 'unknown'}]"
+    return "\n\n".join(text_of(step.message) for step in before if step.source == "user")

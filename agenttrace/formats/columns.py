@@ -50,17 +50,31 @@ _LEADING = {
     "spans": {"run": "int64", "trace_id": "string", "position": "int64"},
 }
 """`file` and `line` say where a trace stands, as far as it is known; `run` joins the tables within one reading."""
-_COMPUTED = {
+_COMPUTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "runs": {
-        "dataset": "string", "task_id": "string", "platform": "string", "cpu": "string", "llm_ms": "double",
-        "tool_ms": "double", "step_count": "int64", "span_count": "int64", "input_tokens": "int64",
-        "output_tokens": "int64", "evaluated_tokens": "int64", "conversation_tokens": "int64",
-        **{f"{kind}_turns": "int64" for kind in KINDS}, "patch_files": "int64", "patch_lines": "int64",
+        "dataset": ("string", attrgetter("known.dataset_name")),
+        "task_id": ("string", lambda one: None if one.known.task_id is None else str(one.known.task_id)),
+        "platform": ("string", attrgetter("machine.platform")),
+        "cpu": ("string", lambda one: one.machine.hardware and one.machine.hardware.cpu),
+        "llm_ms": ("double", lambda one: total(one.trace.llm_steps, "duration_ms")),
+        "tool_ms": ("double", lambda one: total(one.trace.spans, "duration_ms")),
+        "step_count": ("int64", lambda one: len(one.trace.llm_steps)),
+        "span_count": ("int64", lambda one: len(one.trace.spans)),
+        "input_tokens": ("int64", lambda one: total(one.trace.llm_steps, "input_tokens")),
+        "output_tokens": ("int64", lambda one: total(one.trace.llm_steps, "output_tokens")),
+        "evaluated_tokens": ("int64", lambda one: total(one.trace.llm_steps, "timings.prompt_n")),
+        "conversation_tokens": ("int64", lambda one: total(one.trace.llm_steps[-1:], "input_tokens", "output_tokens")),
     },
-    "steps": {"tool_call_count": "int64"},
-    "spans": {"command": "string", "cpu_ms": "double", "output_cut": "bool"},
-}  # fmt: skip
-"""`task_id` is text, whatever it was. Sums are `null` when one part has none: of the steps `llm_ms`, `input_tokens` (a
+    "steps": {"tool_call_count": ("int64", lambda step: len(step.tool_calls or ()))},
+    "spans": {
+        "command": ("string", lambda span: first_word(span.tool_input) if span.tool_name == "bash" else None),
+        "cpu_ms": ("double", lambda span: _cpu_ms(span.telemetry)),
+        "output_cut": ("bool", lambda span: span.stdout and (_cut(span.stdout) or _cut(span.stderr))),
+    },
+}
+"""Column → alias of its Arrow type, and how its value follows from a `TableEntry` (`runs`), a step or a span.
+
+`task_id` is text, whatever it was. Sums are `null` when one part has none: of the steps `llm_ms`, `input_tokens` (a
 context counts again in every step), `output_tokens`, and `evaluated_tokens` (of the input, what was not taken from the
 server's cache); of the spans `tool_ms`. `conversation_tokens` is the last prompt and its completion. `..._turns` count
 turns per kind of observation, where a turn is a block of commands; `patch_files` and `patch_lines` are of the patch,
@@ -68,6 +82,8 @@ where the task is a change of a checkout. `command` is the first word of a bash 
 together; `output_cut` says that some of what the call printed was not kept. In AgentTrace 0.3.0 `start_ns` and `end_ns`
 count from an unknown instant (a monotonic clock): only differences within one trace mean something.
 """
+_OF_TURNS = (*(f"{kind}_turns" for kind in KINDS), "patch_files", "patch_lines")
+"""More of these, of `runs`: counted together, as turns and patches are long."""
 _REPEATED = frozenset(
     {
         "file", "schema_version", "model", "dataset", "task_kind", "run_id", "quantization", "serving_profile", "repo",
@@ -146,12 +162,7 @@ def entry(run: int, file: str, trace: Trace) -> TableEntry:
 
 
 def _told(values: dict[str, Any], kind: Any) -> Any:  # noqa: ANN401 - a structure of that kind
-    try:
-        return msgspec.convert(values, kind)
-    except (msgspec.ValidationError, RecursionError):
-        return kind(
-            **{field.name: _fitting(values.get(field.name), field.type) for field in msgspec.structs.fields(kind)}
-        )
+    return kind(**{field.name: _fitting(values.get(field.name), field.type) for field in msgspec.structs.fields(kind)})
 
 
 def _fitting(value: Any, kind: Any) -> Any:  # noqa: ANN401 - any JSON value
@@ -178,7 +189,8 @@ def kinds(table: str, *, texts: bool = True) -> dict[str, str]:
         texts: with the columns of `LONG` fields.
     """
     fields = {column.name: column.kind for column in _columns(table, texts=texts)}
-    return {**_LEADING[table], **fields, **_COMPUTED[table]}
+    computed = {name: kind for name, (kind, _) in _COMPUTED[table].items()}
+    return {**_LEADING[table], **fields, **computed, **(dict.fromkeys(_OF_TURNS, "int64") if table == "runs" else {})}
 
 
 def schema(table: str, *, texts: bool = True) -> pa.Schema:
@@ -207,7 +219,7 @@ def table(name: str, batch: Sequence[TableEntry], *, texts: bool = True) -> pa.T
 
     shape = schema(name, texts=texts)
     try:
-        values = {"runs": _runs, "steps": _steps, "spans": _spans}[name](batch, texts=texts)
+        values = _values(name, batch, texts=texts)
         return pa.Table.from_arrays([_array(values[field.name], field.type) for field in shape], schema=shape)
     except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
         raise DataError(f"{name}: a value does not fit its column: {error}") from error
@@ -219,7 +231,7 @@ def run_columns(batch: Sequence[TableEntry]) -> dict[str, Any]:
     Raises:
         DataError: a time is none.
     """
-    return _runs(batch, texts=False)
+    return _values("runs", batch, texts=False)
 
 
 def _array(values: Any, kind: pa.DataType) -> pa.Array:  # noqa: ANN401 - a list, or an array
@@ -320,57 +332,35 @@ def _instant(given: datetime | str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _runs(batch: Sequence[TableEntry], *, texts: bool) -> dict[str, Any]:
-    traces, known = [entry.trace for entry in batch], [entry.known for entry in batch]
+def _values(table: str, batch: Sequence[TableEntry], *, texts: bool) -> dict[str, Any]:
+    field = {"steps": "llm_steps", "spans": "spans"}.get(table)
+    parts = [part for one in batch for part in getattr(one.trace, field)] if field else batch
     return {
-        **_read(_columns("runs", texts=texts), batch, absent=texts),
-        "run": [entry.run for entry in batch],
-        "file": [entry.file for entry in batch],
-        "line": [entry.line for entry in batch],
-        "dataset": [one.dataset_name for one in known],
-        "task_id": [None if one.task_id is None else str(one.task_id) for one in known],
-        "platform": [entry.machine.platform for entry in batch],
-        "cpu": [hardware.cpu if (hardware := entry.machine.hardware) else None for entry in batch],
-        "llm_ms": [total(trace.llm_steps, _DURATION) for trace in traces],
-        "tool_ms": [total(trace.spans, _DURATION) for trace in traces],
-        "step_count": [len(trace.llm_steps) for trace in traces],
-        "span_count": [len(trace.spans) for trace in traces],
-        "input_tokens": [total(trace.llm_steps, _INPUT) for trace in traces],
-        "output_tokens": [total(trace.llm_steps, _OUTPUT) for trace in traces],
-        "evaluated_tokens": [total(trace.llm_steps, _EVALUATED) for trace in traces],
-        "conversation_tokens": [_conversation(trace.llm_steps) for trace in traces],
-        **_turns(traces),
+        **_read(_columns(table, texts=texts), parts, absent=texts),
+        **{name: list(map(figure, parts)) for name, (_, figure) in _COMPUTED[table].items()},
+        **(_owners(batch, field) if field else _of_runs(batch)),
     }
 
 
-def _conversation(steps: Sequence[Any]) -> int | None:
-    known = (steps[-1].input_tokens, steps[-1].output_tokens) if steps else (0, 0)
-    return total(known, int)
+def _of_runs(batch: Sequence[TableEntry]) -> dict[str, list[Any]]:
+    turns = [_turns(one.trace) for one in batch]
+    places = {name: list(map(attrgetter(name), batch)) for name in _LEADING["runs"]}
+    return {**places, **{name: [of_run[index] for of_run in turns] for index, name in enumerate(_OF_TURNS)}}
 
 
-def _turns(traces: Sequence[Any]) -> dict[str, list[Any]]:
-    found = [kinds_of_turns(trace) for trace in traces]
-    patches = [trace.outcome and trace.outcome.patch for trace in traces]
-    sizes = [
-        patch_size(patch or "") if isinstance(patch, str) or turns else (None, None)
-        for turns, patch in zip(found, patches, strict=True)
-    ]
-    return {
-        **{f"{kind}_turns": [turns and turns[kind] for turns in found] for kind in KINDS},
-        "patch_files": [files for files, _ in sizes],
-        "patch_lines": [lines for _, lines in sizes],
-    }
+def _turns(trace: Any) -> Sequence[int | None]:  # noqa: ANN401 - a `Trace`, or what has its fields
+    kinds, patch = kinds_of_turns(trace), trace.outcome and trace.outcome.patch
+    sizes = patch_size(patch or "") if isinstance(patch, str) or kinds else (None, None)
+    return *([kinds[kind] for kind in KINDS] if kinds else [None] * len(KINDS)), *sizes
 
 
 _TOO_LARGE = 2**63
-_DURATION, _EVALUATED = attrgetter("duration_ms"), attrgetter("timings.prompt_n")
-_INPUT, _OUTPUT = attrgetter("input_tokens"), attrgetter("output_tokens")
 
 
-def total(parts: Iterable[Any], figure: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - a number or None
-    """Return the sum of a figure, or `None` when one of the parts has none, or no column could hold it."""
+def total(parts: Sequence[Any], *figures: str) -> Any:  # noqa: ANN401 - a number or None
+    """Return the sum of figures, or `None` when one of the parts lacks one, or no column could hold it."""
     try:
-        found = sum(map(figure, parts))
+        found = sum([sum(map(attrgetter(figure), parts)) for figure in figures])
     except (TypeError, AttributeError):  # of `None`, or of what is not there
         return None
     return found if abs(found) < _TOO_LARGE else None
@@ -391,27 +381,10 @@ def _owners(batch: Sequence[TableEntry], field: str) -> dict[str, Any]:
     }
 
 
-def _steps(batch: Sequence[TableEntry], *, texts: bool) -> dict[str, Any]:
-    steps = [step for entry in batch for step in entry.trace.llm_steps]
-    found = _read(_columns("steps", texts=texts), steps, absent=texts) | _owners(batch, "llm_steps")
-    return found | {"tool_call_count": [len(step.tool_calls) if step.tool_calls else 0 for step in steps]}
+def _cpu_ms(cost: Any) -> float | None:  # noqa: ANN401 - a `Telemetry`
+    user, system = cost.user_time_s, cost.system_time_s
+    return None if user is None or system is None else 1000.0 * (user + system)
 
 
-def _spans(batch: Sequence[TableEntry], *, texts: bool) -> dict[str, Any]:
-    spans = [span for entry in batch for span in entry.trace.spans]
-    found = _read(_columns("spans", texts=texts), spans, absent=texts) | _owners(batch, "spans")
-    return found | {
-        "command": [first_word(span.tool_input) if span.tool_name == "bash" else None for span in spans],
-        "cpu_ms": [
-            None if user is None or system is None else 1000 * (user + system)
-            for user, system in zip(found["user_time_s"], found["system_time_s"], strict=True)
-        ],
-        "output_cut": [
-            None if span.stdout is None else _cut(span.stdout) or (span.stderr is not None and _cut(span.stderr))
-            for span in spans
-        ],
-    }
-
-
-def _cut(stream: Any) -> bool:  # noqa: ANN401 - an `Output`
-    return bool(stream.bytes_kept < stream.bytes_total)
+def _cut(stream: Any) -> bool:  # noqa: ANN401 - an `Output`, or `None`
+    return stream is not None and bool(stream.bytes_kept < stream.bytes_total)

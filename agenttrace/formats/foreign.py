@@ -91,28 +91,29 @@ def read_whole(path: Path) -> Iterator[Trace]:
         raise DataError(f"{path}: not JSON: {error}") from error
 
 
+UNTIMED: dict[str, Any] = {"duration_ms": None, "start_ns": None, "end_ns": None}
+"""Times of a generation, of a format that has none."""
+
+
+def text_of(content: Any) -> str:  # noqa: ANN401 - text, parts or nothing
+    """Return the content of a message as text; a part that is no text is named in its place."""
+    if isinstance(content, list):
+        return "\n".join(map(_part, content))
+    return content if isinstance(content, str) else "" if content is None else json.dumps(content)
+
+
+def _part(part: Any) -> str:  # noqa: ANN401 - as above
+    said = part if isinstance(part, dict) else {}
+    return said["text"] if isinstance(said.get("text"), str) else f"[{said.get('type', 'unknown')}]"
+
+
 def foreign_step(trace_id: str, number: int, **known: Any) -> LLMStep:  # noqa: ANN401 - fields of a step
-    """Return a generation of a format that has no times; `known` are the fields that it has."""
-    return LLMStep(
-        step_id=derived_id(trace_id, "step", number),
-        step_number=number,
-        duration_ms=None,
-        start_ns=None,
-        end_ns=None,
-        **known,
-    )
+    """Return a generation of a format that has not all fields; `known` are those that it has."""
+    return LLMStep(**{**UNTIMED, "step_id": derived_id(trace_id, "step", number), "step_number": number, **known})
 
 
-def foreign_span(step: LLMStep, *, exit_code: int = -1, **known: Any) -> Span:  # noqa: ANN401 - fields of a span
-    """Return a call of a generation, of a format that has neither times nor costs; `known` are the fields it has."""
-    return Span(
-        type="TOOL",
-        start_ns=None,
-        end_ns=None,
-        duration_ms=0.0,
-        telemetry=NOT_MEASURED,
-        exit_code=exit_code,
-        parent_span_id=step.step_id,
-        status="ok",
-        **known,
-    )
+def foreign_span(step: LLMStep | None, **known: Any) -> Span:  # noqa: ANN401 - fields of a span
+    """Return a call of a generation likewise: what it does not say of times, costs and ends is not known."""
+    unsaid = {"duration_ms": 0.0, "telemetry": NOT_MEASURED, "exit_code": -1, "status": "ok"}
+    parent = None if step is None else step.step_id
+    return Span(**{**UNTIMED, **unsaid, "type": "TOOL", "parent_span_id": parent, **known})

@@ -17,7 +17,7 @@ from msgspec import UNSET
 from agenttrace.agents.bash_block import blocks
 from agenttrace.errors import DataError
 from agenttrace.formats.conversation import json_object, opening, turns, without_none
-from agenttrace.formats.foreign import foreign_span, foreign_step
+from agenttrace.formats.foreign import foreign_span, foreign_step, text_of
 from agenttrace.formats.patch import as_read, imported, with_patch
 from agenttrace.records import (
     SCHEMA_VERSION,
@@ -77,9 +77,8 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     another tool a block named after the tool, which mini-swe-agent would not run; the answers to all calls of a
     generation are one user message. `submission` is the patch of a checkout, where there is one.
     """
-    found: list[dict[str, Any]] = [{"role": one.role, "content": one.content} for one in opening(trace, spec)]
-    for turn in turns(trace, spec):
-        found += _turn(turn, plain=bool(imported(trace, NAME)))
+    found = [{"role": one.role, "content": one.content} for one in opening(trace, spec)]
+    found += [said for turn in turns(trace, spec) for said in _turn(turn, plain=bool(imported(trace, NAME)))]
     outcome = trace.outcome
     value = {
         "info": {
@@ -99,8 +98,7 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
         "trajectory_format": NAME,
         "instance_id": str(trace.metadata.get("task_name") or trace.trace_id),
     }
-    again = as_read(value, trace, NAME)
-    return again if isinstance(again, dict) else value
+    return as_read(value, trace, NAME)
 
 
 def _config(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
@@ -174,8 +172,8 @@ def to_trace(value: Any) -> Trace:  # noqa: ANN401 - whatever stood in the file
 
 def _trace(found: _File, value: dict[str, Any]) -> Trace:
     rest = list(found.messages)
-    system = _text(rest.pop(0).content) if rest and rest[0].role == "system" else None
-    prompt = _text(rest.pop(0).content) if rest and rest[0].role == "user" else ""
+    system = text_of(rest.pop(0).content) if rest and rest[0].role == "system" else None
+    prompt = text_of(rest.pop(0).content) if rest and rest[0].role == "user" else ""
     info = found.info or _Info()
     trace_id = derived_id(NAME, found.instance_id or "", digest([message.content for message in found.messages]))
     steps, spans = _turns(rest, trace_id)
@@ -183,7 +181,7 @@ def _trace(found: _File, value: dict[str, Any]) -> Trace:
     times = [time for time in given if time is not None and 0 <= time < _YEAR_10000]
     trace = Trace(
         trace_id=trace_id,
-        timestamp_utc=_iso(times[0] if times else 0.0),
+        timestamp_utc=datetime.fromtimestamp(times[0] if times else 0.0, UTC).isoformat(timespec="microseconds"),
         prompt=prompt,
         model=_model(info),
         spans=tuple(spans),
@@ -208,7 +206,7 @@ def _turns(rest: list[_Message], trace_id: str) -> tuple[list[LLMStep], list[Spa
     for message, following in zip_longest(rest, rest[1:]):
         if message.role != "assistant":
             continue
-        answer = _text(following.content) if following is not None and following.role == "user" else None
+        answer = text_of(following.content) if following is not None and following.role == "user" else None
         step = _step(message, answer, len(steps) + 1, trace_id)
         steps.append(step)
         if step.tool_calls and answer is not None:
@@ -217,7 +215,8 @@ def _turns(rest: list[_Message], trace_id: str) -> tuple[list[LLMStep], list[Spa
 
 
 def _step(message: _Message, answer: str | None, number: int, trace_id: str) -> LLMStep:
-    found = blocks(_text(message.content))
+    said = text_of(message.content)
+    found = blocks(said)
     usage = _at(message.extra, "response", "usage") or _at(message.extra, "agenttrace", "usage")
     reasoning = _at(message.extra, "agenttrace", "reasoning_content")
     calls = None
@@ -227,7 +226,7 @@ def _step(message: _Message, answer: str | None, number: int, trace_id: str) -> 
     return foreign_step(
         trace_id,
         number,
-        model_output=_text(message.content) or None,
+        model_output=said or None,
         reasoning_content=reasoning if isinstance(reasoning, str) else None,
         tool_calls=calls,
         input_tokens=_count(usage, "prompt_tokens"),
@@ -265,13 +264,3 @@ def _count(usage: Any, name: str) -> int | None:  # noqa: ANN401 - JSON of anyon
 def _model(info: _Info) -> str:
     name = _at(info.config, "model", "model_name")
     return name if isinstance(name, str) else "unknown"
-
-
-def _text(content: Any) -> str:  # noqa: ANN401 - text or parts
-    if isinstance(content, list):
-        return "\n".join(str(part.get("text", "")) if isinstance(part, dict) else "" for part in content)
-    return content if isinstance(content, str) else ""
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")

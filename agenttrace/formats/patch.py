@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agenttrace.errors import DataError
+
 if TYPE_CHECKING:
     from agenttrace.records import Trace
 
@@ -69,6 +71,13 @@ def with_patch(trace: Trace, written: Json, read: Json) -> Trace:
     return msgspec.structs.replace(trace, environment={**trace.environment, "imported": kept})
 
 
-def as_read(value: dict[str, Json], trace: Trace, name: str) -> Json:
-    """Return what is written of a record as it was read, if it was read from the format of that name."""
-    return patched(value, imported(trace, name).get("patch"))
+def as_read(value: dict[str, Json], trace: Trace, name: str) -> dict[str, Json]:
+    """Return what is written of a record as it was read, if it was read from the format of that name.
+
+    Raises:
+        DataError: what an earlier reading kept has been changed so that no object comes of it.
+    """
+    found = patched(value, imported(trace, name).get("patch"))
+    if not isinstance(found, dict):
+        raise DataError(f"trace {trace.trace_id[:60]!r}: environment.imported.patch makes no row of it")
+    return found
