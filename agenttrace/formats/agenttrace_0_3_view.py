@@ -9,6 +9,7 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3
+from agenttrace.formats.agenttrace_0_3_row import ReleasedRow
 from agenttrace.formats.patch import imported
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ COLUMNS: dict[str, str] = {
 """Column → Arrow type, in the order of the released file."""
 
 _JSON = {"spans_json": "spans", "llm_steps_json": "llm_steps", "metadata_json": "metadata"}
-_KEYS = ("trace_id", "timestamp_utc", "prompt", "model", "spans", "llm_steps", "total_duration_ms", "metadata")
 
 
 def view(row: dict[str, Any], raw_file: str) -> dict[str, Any]:
@@ -47,12 +47,8 @@ def view(row: dict[str, Any], raw_file: str) -> dict[str, Any]:
     Raises:
         DataError: it has another form than such a row.
     """
-    metadata = row.get("metadata")
-    if (
-        not isinstance(metadata, dict)
-        or not isinstance(row.get("spans"), list)
-        or not isinstance(row.get("llm_steps"), list)
-    ):
+    metadata, spans, steps = (row.get(key) for key in ("metadata", "spans", "llm_steps"))
+    if not (isinstance(metadata, dict) and isinstance(spans, list) and isinstance(steps, list)):
         raise DataError(f"the row {row.get('trace_id')!r} has no metadata, spans or steps, as the view needs them")
     task_id = metadata.get("task_id")
     found = {
@@ -61,8 +57,8 @@ def view(row: dict[str, Any], raw_file: str) -> dict[str, Any]:
         "task_id": task_id if isinstance(task_id, int) else None,  # a text has no column
         "run_id": metadata.get("run_id"),
         **{name: json.dumps(row[key]) for name, key in _JSON.items()},
-        "tool_span_count": len(row["spans"]),
-        "llm_step_count": len(row["llm_steps"]),
+        "tool_span_count": len(spans),
+        "llm_step_count": len(steps),
         "raw_file": raw_file,
     }
     return {name: found.get(name) for name in COLUMNS}
@@ -76,7 +72,7 @@ def row_of(found: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         inner = {key: msgspec.json.decode(found[name]) for name, key in _JSON.items()}
-        return {key: inner[key] if key in inner else found[key] for key in _KEYS}
+        return {key: inner[key] if key in inner else found[key] for key in ReleasedRow.__struct_fields__}
     except (KeyError, TypeError, msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise DataError(f"not a row of the AgentTrace 0.3.0 view: {type(error).__name__}: {error}") from error
 

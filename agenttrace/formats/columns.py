@@ -18,6 +18,7 @@ from msgspec import UNSET, Meta, inspect
 
 from agenttrace.errors import DataError
 from agenttrace.formats.commands import KINDS, first_word, kinds_of_turns, patch_size
+from agenttrace.formats.foreign import fitting
 from agenttrace.records import LLMStep, Span, Trace
 
 if TYPE_CHECKING:
@@ -162,14 +163,7 @@ def entry(run: int, file: str, trace: Trace) -> TableEntry:
 
 
 def _told(values: dict[str, Any], kind: Any) -> Any:  # noqa: ANN401 - a structure of that kind
-    return kind(**{field.name: _fitting(values.get(field.name), field.type) for field in msgspec.structs.fields(kind)})
-
-
-def _fitting(value: Any, kind: Any) -> Any:  # noqa: ANN401 - any JSON value
-    try:
-        return msgspec.convert(value, kind)
-    except (msgspec.ValidationError, RecursionError):
-        return None
+    return kind(**{field.name: fitting(values.get(field.name), field.type) for field in msgspec.structs.fields(kind)})
 
 
 class Column(NamedTuple):

@@ -33,19 +33,18 @@ def read(path: Path) -> Iterator[Sourced]:
         DataError: a line is neither; the message names it.
         UsageError: the file cannot be read.
     """
+    spec = None
     if path.suffix == ".parquet":
         from agenttrace.formats import agenttrace_0_3_view  # noqa: PLC0415 - pyarrow
 
-        for trace in agenttrace_0_3_view.read(the_file(path)):
-            yield Sourced(trace, None, path.name)
-        return
-    if path.suffix == ".json":
-        for trace in foreign.read_whole(path):
-            yield Sourced(trace, None, path.name)
-        return
-    beside = run_spec_path(path)
-    spec = read_run_spec(beside) if beside.is_file() else None
-    for trace in _lines(path):
+        traces = agenttrace_0_3_view.read(the_file(path))
+    elif path.suffix == ".json":
+        traces = foreign.read_whole(path)
+    else:
+        beside = run_spec_path(path)
+        spec = read_run_spec(beside) if beside.is_file() else None
+        traces = _lines(path)
+    for trace in traces:
         yield Sourced(trace, spec, path.name)
 
 
@@ -79,12 +78,10 @@ def convert(paths: Sequence[Path], name: str, output: Path) -> dict[str, int]:
         raise UsageError(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
     found = FORMATS[name]
     records = chain.from_iterable(read(path) for path in paths)
-    if found.suffix and output.suffix != found.suffix and found.layout != "files":
+    one_file = found.suffix and found.layout != "files"
+    if one_file and output.suffix != found.suffix:
         raise UsageError(f"--output {output}: a file of the format {name} has a name that ends in {found.suffix}")
-    if found.suffix and found.layout != "files":
-        with new_file(output) as temporary:
-            return _counted(name, records, temporary, output.name)
-    with new_folder(output) as temporary:
+    with (new_file if one_file else new_folder)(output) as temporary:
         return _counted(name, records, temporary, output.name)
 
 

@@ -95,6 +95,14 @@ UNTIMED: dict[str, Any] = {"duration_ms": None, "start_ns": None, "end_ns": None
 """Times of a generation, of a format that has none."""
 
 
+def fitting(value: Any, kind: Any) -> Any:  # noqa: ANN401 - any JSON value, any type
+    """Return a value that others wrote, or `None` where it is not of the type."""
+    try:
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, RecursionError):
+        return None
+
+
 def text_of(content: Any) -> str:  # noqa: ANN401 - text, parts or nothing
     """Return the content of a message as text; a part that is no text is named in its place."""
     if isinstance(content, list):

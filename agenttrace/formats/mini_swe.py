@@ -17,7 +17,7 @@ from msgspec import UNSET
 from agenttrace.agents.bash_block import blocks
 from agenttrace.errors import DataError
 from agenttrace.formats.conversation import json_object, opening, turns, without_none
-from agenttrace.formats.foreign import foreign_span, foreign_step, text_of
+from agenttrace.formats.foreign import fitting, foreign_span, foreign_step, text_of
 from agenttrace.formats.patch import as_read, imported, with_patch
 from agenttrace.records import (
     SCHEMA_VERSION,
@@ -33,6 +33,8 @@ from agenttrace.records import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agenttrace.formats.conversation import Turn
     from agenttrace.records import Ended, RunSpec
 
@@ -118,40 +120,38 @@ def _config(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
     }
 
 
-def _turn(turn: Turn, *, plain: bool) -> list[dict[str, Any]]:
+def _turn(turn: Turn, *, plain: bool) -> Iterator[dict[str, Any]]:
+    """Yield the messages of a turn; `plain` are those of a file that was read, whose extras are in the patch."""
     step = turn.step
     parts = [step.model_output] if step.model_output else []
     shown = blocks(step.model_output or "")
     for call in (step.tool_calls or ()) if step.blocks is UNSET else ():
-        values = json_object(call.arguments) or {}
-        command = values.get("command")
-        is_bash = call.name == "bash" and isinstance(command, str)
-        if not (is_bash and isinstance(command, str) and command.strip() in shown):
-            parts.append(f"```{'bash' if is_bash else call.name}\n{command if is_bash else call.arguments}\n```")
-    said: dict[str, Any] = {"role": "assistant", "content": "\n\n".join(parts)}
-    if step.end_ns is not None:
-        said["timestamp"] = step.end_ns / 1e9
-    if not plain:
-        rest = {"reasoning_content": step.reasoning_content, "usage": _usage(step), "finish_reason": step.finish_reason}
-        said["extra"] = {"agenttrace": without_none(rest)}
-    found = [said]
+        command = (json_object(call.arguments) or {}).get("command") if call.name == "bash" else None
+        if not isinstance(command, str):
+            parts.append(f"```{call.name}\n{call.arguments}\n```")
+        elif command.strip() not in shown:
+            parts.append(f"```bash\n{command}\n```")
+    usage = {"prompt_tokens": step.input_tokens, "completion_tokens": step.output_tokens}
+    rest = {"reasoning_content": step.reasoning_content, "usage": usage, "finish_reason": step.finish_reason}
+    yield _message("assistant", parts, step.end_ns, None if plain else without_none(rest))
     if turn.spans:
-        heard: dict[str, Any] = {"role": "user", "content": "\n\n".join(span.tool_output for span in turn.spans)}
-        if (ended := turn.spans[-1].end_ns) is not None:
-            heard["timestamp"] = ended / 1e9
-        if not plain:
-            left_out = {"tool_output", "stdout", "stderr", "type"}
-            spans = [msgspec.to_builtins(span) for span in turn.spans]
-            calls = [{key: span[key] for key in span if key not in left_out} for span in spans]
-            heard["extra"] = {"agenttrace": {"calls": calls}}
-        found.append(heard)
+        left_out = {"tool_output", "stdout", "stderr", "type"}
+        spans = [msgspec.to_builtins(span) for span in turn.spans]
+        calls = [{key: span[key] for key in span if key not in left_out} for span in spans]
+        outputs = [span.tool_output for span in turn.spans]
+        yield _message("user", outputs, turn.spans[-1].end_ns, None if plain else {"calls": calls})
     if turn.reminder is not None:
-        found.append({"role": "user", "content": turn.reminder})
-    return found
+        yield {"role": "user", "content": turn.reminder}
 
 
-def _usage(step: LLMStep) -> dict[str, int | None]:
-    return {"prompt_tokens": step.input_tokens, "completion_tokens": step.output_tokens}
+def _message(role: str, parts: list[str], end_ns: int | None, extra: dict[str, Any] | None) -> dict[str, Any]:
+    found = {
+        "role": role,
+        "content": "\n\n".join(parts),
+        "timestamp": None if end_ns is None else end_ns / 1e9,
+        "extra": None if extra is None else {"agenttrace": extra},
+    }
+    return without_none(found)
 
 
 def to_trace(value: Any) -> Trace:  # noqa: ANN401 - whatever stood in the file
@@ -177,19 +177,18 @@ def _trace(found: _File, value: dict[str, Any]) -> Trace:
     info = found.info or _Info()
     trace_id = derived_id(NAME, found.instance_id or "", digest([message.content for message in found.messages]))
     steps, spans = _turns(rest, trace_id)
+    model = fitting(_at(info.config, "model", "model_name"), str)
     given = (message.timestamp for message in found.messages)
     times = [time for time in given if time is not None and 0 <= time < _YEAR_10000]
     trace = Trace(
         trace_id=trace_id,
         timestamp_utc=datetime.fromtimestamp(times[0] if times else 0.0, UTC).isoformat(timespec="microseconds"),
         prompt=prompt,
-        model=_model(info),
+        model="unknown" if model is None else model,
         spans=tuple(spans),
         llm_steps=tuple(steps),
         total_duration_ms=(max(times) - min(times)) * 1000 if times else 0.0,
-        metadata=without_none(
-            {"schema_version": SCHEMA_VERSION, "source": NAME, "task_name": found.instance_id},
-        ),
+        metadata=without_none({"schema_version": SCHEMA_VERSION, "source": NAME, "task_name": found.instance_id}),
         environment={"imported": without_none({"format": NAME, "system_prompt": system})},
         outcome=Outcome(
             ended=_ENDED.get(info.exit_status or "", "unknown"),
@@ -227,10 +226,10 @@ def _step(message: _Message, answer: str | None, number: int, trace_id: str) -> 
         trace_id,
         number,
         model_output=said or None,
-        reasoning_content=reasoning if isinstance(reasoning, str) else None,
+        reasoning_content=fitting(reasoning, str),
         tool_calls=calls,
-        input_tokens=_count(usage, "prompt_tokens"),
-        output_tokens=_count(usage, "completion_tokens"),
+        input_tokens=fitting(_at(usage, "prompt_tokens"), int),
+        output_tokens=fitting(_at(usage, "completion_tokens"), int),
         counted_tokens=None,
         blocks=len(found),
         answered=None if calls else answer,
@@ -254,13 +253,3 @@ def _at(value: Any, *keys: str) -> Any:  # noqa: ANN401 - JSON of anyone
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def _count(usage: Any, name: str) -> int | None:  # noqa: ANN401 - JSON of anyone
-    found = _at(usage, name)
-    return found if isinstance(found, int) and not isinstance(found, bool) else None
-
-
-def _model(info: _Info) -> str:
-    name = _at(info.config, "model", "model_name")
-    return name if isinstance(name, str) else "unknown"

@@ -51,20 +51,12 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     Raises:
         OverflowError: a time is none that OTLP can say.
     """
-    resource = {
-        "service.name": "agenttrace",
-        "service.version": trace.metadata.get("collector_version"),
-    }
-    scope = {"name": "agenttrace", "version": str(trace.metadata.get("collector_version") or "")}
+    version = trace.metadata.get("collector_version")
+    resource = {"attributes": encoded({"service.name": "agenttrace", "service.version": version})}
+    scope = {"name": "agenttrace", "version": str(version or "")}
     spans = list(_spans(trace, spec))
-    return {
-        "resourceSpans": [
-            {
-                "resource": {"attributes": encoded(resource)},
-                "scopeSpans": [{"scope": scope, "spans": spans, "schemaUrl": _SCHEMA_URL}],
-            }
-        ]
-    }
+    of_scope = {"scope": scope, "spans": spans, "schemaUrl": _SCHEMA_URL}
+    return {"resourceSpans": [{"resource": resource, "scopeSpans": [of_scope]}]}
 
 
 def trace_id_of(trace: Trace) -> str:
@@ -73,8 +65,7 @@ def trace_id_of(trace: Trace) -> str:
         found = uuid.UUID(trace.trace_id).hex
     except ValueError:
         found = ""
-    usable = found.strip("0") != ""
-    return found if usable else hashlib.sha256(trace.trace_id.encode()).hexdigest()[:32]
+    return found if found.strip("0") else hashlib.sha256(trace.trace_id.encode()).hexdigest()[:32]
 
 
 def span_id_of(trace: Trace, *parts: str | int) -> str:
@@ -175,7 +166,7 @@ def _root(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
         "agenttrace.outcome.ended": outcome.ended,
         "agenttrace.outcome.detail": outcome.detail,
         "agenttrace.outcome.solved": outcome.solved,
-        **{f"agenttrace.outcome.scores.{name}": score for name, score in outcome.scores.items()},
+        **_below("agenttrace.outcome.scores", outcome.scores),
     }
 
 
@@ -212,11 +203,7 @@ def _chat(trace: Trace, turn: Turn, spec: RunSpec | None) -> dict[str, Any]:
         "agenttrace.step_id": step.step_id,
         "agenttrace.step_number": step.step_number,
         "agenttrace.duration_ms": step.duration_ms,
-        **(
-            {f"agenttrace.timings.{name}": value for name, value in msgspec.structs.asdict(step.timings).items()}
-            if step.timings
-            else {}
-        ),
+        **_below("agenttrace.timings", msgspec.structs.asdict(step.timings) if step.timings else {}),
     }
 
 
@@ -244,7 +231,7 @@ def _tool(span: Span) -> dict[str, Any]:
         "agenttrace.duration_ms": span.duration_ms,
         "agenttrace.stdout.bytes_total": span.stdout.bytes_total if span.stdout else None,
         "agenttrace.stderr.bytes_total": span.stderr.bytes_total if span.stderr else None,
-        **{f"agenttrace.telemetry.{name}": value for name, value in cost.items() if value != []},
+        **_below("agenttrace.telemetry", {name: value for name, value in cost.items() if value != []}),
     }
 
 
@@ -256,6 +243,10 @@ def _verdict(judged: Verdict) -> dict[str, Any]:
         "gen_ai.evaluation.explanation": judged.reason,
         "agenttrace.verdict.method": judged.method,
     }
+
+
+def _below(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {f"{name}.{key}": value for key, value in values.items()}
 
 
 def _compact(value: Any) -> str:  # noqa: ANN401 - any JSON value

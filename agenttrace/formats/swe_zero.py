@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from agenttrace.records import Ended, RunSpec, Trace
 
-TRAJECTORY_FORMAT = "mini-swe-agent-1"
 DETAIL_CHARS = 200
 _STOP: dict[Ended, str] = {
     "final_answer": "submitted",
@@ -46,12 +45,13 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     if not isinstance(repo := known.get("repo"), str):
         raise DataError("its metadata names no repository (`repo`)")
     stop = _STOP.get(outcome.ended, "error")
+    broken = "errored" if outcome.ended in INFRASTRUCTURE_ENDS else "incomplete"  # upstream does not tell limits apart
     return {
         "instance_id": str(known.get("task_id") or known.get("task_name") or trace.trace_id),
         "repo": repo,
         "messages": chat,
-        "trajectory_format": TRAJECTORY_FORMAT,
-        "exit_status": exit_status(outcome.ended),
+        "trajectory_format": "mini-swe-agent-1",
+        "exit_status": "Submitted" if outcome.ended == "final_answer" else broken,
         "exit_status_detail": f"{stop}: {outcome.detail}"[:DETAIL_CHARS] if outcome.detail else stop,
         "n_turns": len(trace.llm_steps),
         "n_messages": len(chat),
@@ -78,11 +78,6 @@ def messages(trace: Trace, spec: RunSpec | None) -> list[dict[str, str]]:
     if trace.outcome.ended == "final_answer" and found[-1]["role"] == "user":
         found.pop()
     return found
-
-
-def exit_status(ended: Ended) -> str:
-    """Return `Submitted`, `incomplete` or `errored`: the published sets do not tell the limits apart."""
-    return "Submitted" if ended == "final_answer" else "errored" if ended in INFRASTRUCTURE_ENDS else "incomplete"
 
 
 def schema(name: str) -> pa.Schema:
