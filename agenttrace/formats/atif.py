@@ -19,7 +19,7 @@ from agenttrace.errors import DataError
 from agenttrace.formats.conversation import epoch_ns, iso, json_object, opening, tool_schemas, turns, without_none
 from agenttrace.formats.foreign import UNTIMED, foreign_span, foreign_step, text_of
 from agenttrace.formats.patch import as_read, imported, with_patch
-from agenttrace.records import SCHEMA_VERSION, Outcome, ToolCall, Trace, canonical_json, derived_id
+from agenttrace.records import SCHEMA_VERSION, Outcome, ToolCall, Trace, canonical_json, derived_id, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +66,7 @@ class _Step(msgspec.Struct):
     tool_calls: list[_Call] | None = None
     observation: _Observation | None = None
     metrics: _Metrics | None = None
+    is_copied_context: bool | None = None
     extra: dict[str, Any] | None = None
 
     @property
@@ -200,9 +201,9 @@ def _totals(trace: Trace, steps: int) -> dict[str, Any]:
 def to_trace(value: Any) -> Trace:  # noqa: ANN401 - whatever stood in the file
     """Return a trajectory as a record.
 
-    Of foreign ones: the prompt is the user's text before the first agent step; a call's result joins it by
-    `source_call_id`; what a call cost, how long it took and its exit status are not known (`not-measured`, 0, -1);
-    `outcome.ended` is `unknown`.
+    Of foreign ones: the prompt is the user's text before the first agent step; steps that are copied context are in
+    the patch alone; a call's result joins it by `source_call_id`, and where ids stand twice, calls get others; what a
+    call cost, how long it took and its exit status are not known (`not-measured`, 0, -1); `outcome.ended` is `unknown`.
 
     Raises:
         DataError: it is no trajectory; the message names the field.
@@ -266,18 +267,23 @@ def _own_call(call: _Call) -> ToolCall:
 
 def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
     # Not of the file's whole content: the same trajectory must keep its id when someone adds a note to it.
-    trace_id = found.trajectory_id or derived_id(NAME, found.session_id or "", _prompt(found.steps))
-    agent_steps = [step for step in found.steps if step.source == "agent"]
+    trace_id = found.trajectory_id or derived_id(NAME, found.session_id or "", digest(list(map(_texts, found.steps))))
+    here = [step for step in found.steps if not step.is_copied_context]
+    agent_steps = [step for step in here if step.source == "agent"]
+    ids = [call.tool_call_id for step in agent_steps for call in step.tool_calls or ()]
+    if len(set(ids)) < len(ids):
+        for number, step in enumerate(agent_steps, start=1):
+            _tell_apart(step, number)
     steps = tuple(
         foreign_step(trace_id, number, model_output=text_of(step.message) or None, **_said(step))
         for number, step in enumerate(agent_steps, start=1)
     )
     spans = tuple(span for ours, step in zip(steps, agent_steps, strict=True) for span in _foreign_spans(ours, step))
     system = [text_of(step.message) for step in found.steps if step.source == "system"]
-    times = [moment for step in found.steps if (moment := epoch_ns(step.timestamp)) is not None]
+    times = [moment for step in here if (moment := epoch_ns(step.timestamp)) is not None]
     trace = Trace(
         trace_id=trace_id,
-        timestamp_utc=next((step.timestamp for step in found.steps if step.timestamp), "1970-01-01T00:00:00+00:00"),
+        timestamp_utc=next((step.timestamp for step in here if step.timestamp), "1970-01-01T00:00:00+00:00"),
         prompt=_prompt(found.steps),
         model=found.agent.model_name or "unknown",
         spans=spans,
@@ -288,6 +294,25 @@ def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
         outcome=Outcome(ended="unknown"),
     )
     return with_patch(trace, from_trace(trace), value)
+
+
+def _texts(step: _Step) -> list[Any]:
+    """Return what a step says: what tells two attempts at a task apart."""
+    results = [(result.source_call_id, text_of(result.content)) for result in step.results]
+    calls = list(map(_own_call, step.tool_calls or ()))
+    return [step.source, step.timestamp, text_of(step.message), step.reasoning_content, calls, results]
+
+
+def _tell_apart(step: _Step, number: int) -> None:
+    """Give the calls of a step ids of their own: of results with one id, the k-th is that of the k-th call with it."""
+    named: dict[str, list[str]] = {}
+    for index, call in enumerate(step.tool_calls or (), start=1):
+        own = f"call_{number}_{index}"
+        named.setdefault(call.tool_call_id, []).append(own)
+        call.tool_call_id = own
+    for result in step.results:
+        if waiting := named.get(result.source_call_id or ""):
+            result.source_call_id = waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
 
 def _foreign_spans(ours: LLMStep, step: _Step) -> Iterator[Span]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,7 @@ def read_whole(path: Path) -> Iterator[Trace]:
         raise UsageError(f"cannot read {path}: {why}")
     try:
         with opened(path) as file:
-            raw = parsed(file.read())
+            raw = parsed(file.read().removeprefix(codecs.BOM_UTF8))
         for number, value in enumerate(raw if isinstance(raw, list) else [raw], start=1):
             try:
                 yield to_trace(value)

@@ -25,6 +25,7 @@ from agenttrace.records import (
     LLMStep,
     Outcome,
     Span,
+    SpanStatus,
     ToolCall,
     Trace,
     canonical_json,
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 NAME = "mini-swe-agent-1"
 VERSION = "1.17.5"
 _RETURN_CODE = re.compile(r"<returncode>(-?\d{1,9})</returncode>")
+_KILLED = ("The last command <command>", "</command> timed out and has been killed.")
+"""How a message begins, and what it goes on to say, that answers a command at its time limit."""
 _YEAR_10000 = 253_402_300_800
 """Seconds; what is later is no time."""
 _STATUS: dict[Ended, str] = {
@@ -63,6 +66,13 @@ class _Info(msgspec.Struct):
     exit_status: str | None = None
     submission: str | None = None
     config: dict[str, Any] | None = None
+
+
+class _End(msgspec.Struct):
+    """How a call ended; we say it of each call that we write."""
+
+    status: SpanStatus
+    exit_code: int
 
 
 class _File(msgspec.Struct):
@@ -157,8 +167,9 @@ def _message(role: str, parts: list[str], end_ns: int | None, extra: dict[str, A
 def to_trace(value: Any) -> Trace:  # noqa: ANN401 - whatever stood in the file
     """Return a trajectory as a record; nothing in it is executed.
 
-    A reply with exactly one bash block is a call of `bash`, and the user message after it its result; the exit status
-    is that of `<returncode>`, else unknown (-1). What the messages do not say is `null` or `not-measured`.
+    A reply with exactly one bash block is a call of `bash`, and the user message after it its result. Exit status and
+    end are those that our writing left beside it; else the status is that of `<returncode>` or unknown (-1), the end
+    `timeout` where mini-swe-agent says so. What the messages do not say is `null` or `not-measured`.
 
     Raises:
         DataError: it is no such file; the message names the field.
@@ -175,7 +186,8 @@ def _trace(found: _File, value: dict[str, Any]) -> Trace:
     system = text_of(rest.pop(0).content) if rest and rest[0].role == "system" else None
     prompt = text_of(rest.pop(0).content) if rest and rest[0].role == "user" else ""
     info = found.info or _Info()
-    trace_id = derived_id(NAME, found.instance_id or "", digest([message.content for message in found.messages]))
+    said = [[message.content, message.timestamp] for message in found.messages]
+    trace_id = derived_id(NAME, found.instance_id or "", digest(said))
     steps, spans = _turns(rest, trace_id)
     model = fitting(_at(info.config, "model", "model_name"), str)
     given = (message.timestamp for message in found.messages)
@@ -209,7 +221,18 @@ def _turns(rest: list[_Message], trace_id: str) -> tuple[list[LLMStep], list[Spa
         step = _step(message, answer, len(steps) + 1, trace_id)
         steps.append(step)
         if step.tool_calls and answer is not None:
-            spans.append(_span(answer, step.tool_calls[0], step, trace_id))
+            call = step.tool_calls[0]
+            (end,) = fitting(_at(following.extra, "agenttrace", "calls"), tuple[_End]) or (_end(answer),)
+            span = foreign_span(
+                step,
+                span_id=derived_id(trace_id, call.call_id),
+                tool_name=call.name,
+                tool_input=call.arguments,
+                tool_output=answer,
+                call_id=call.call_id,
+                **msgspec.structs.asdict(end),
+            )
+            spans.append(span)
     return steps, spans
 
 
@@ -236,17 +259,11 @@ def _step(message: _Message, answer: str | None, number: int, trace_id: str) -> 
     )
 
 
-def _span(text: str, call: ToolCall, step: LLMStep, trace_id: str) -> Span:
+def _end(text: str) -> _End:
+    """Return how a command ended, as far as its answer says."""
     code = _RETURN_CODE.search(text[:200])
-    return foreign_span(
-        step,
-        span_id=derived_id(trace_id, call.call_id),
-        tool_name=call.name,
-        tool_input=call.arguments,
-        tool_output=text,
-        exit_code=int(code[1]) if code else -1,
-        call_id=call.call_id,
-    )
+    killed = text.startswith(_KILLED[0]) and _KILLED[1] in text
+    return _End(status="timeout" if killed else "ok", exit_code=int(code[1]) if code else -1)
 
 
 def _at(value: Any, *keys: str) -> Any:  # noqa: ANN401 - JSON of anyone

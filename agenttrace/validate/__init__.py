@@ -5,6 +5,7 @@ The rules are those of every trace, then those of the agent that made it and of 
 
 from __future__ import annotations
 
+import codecs
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,9 @@ class Validation:
             return
         if not line.endswith(b"\n"):
             yield Violation("json", "", "the line is cut off (no line end): collecting again repairs the file")
+        if number == 1 and line.startswith(codecs.BOM_UTF8):
+            yield Violation("json", "", "begins with a byte order mark, which readers pass over: save it without one")
+            line = line.removeprefix(codecs.BOM_UTF8)
         try:
             raw, repeated = parsed(line)
         except (ValueError, RecursionError) as error:

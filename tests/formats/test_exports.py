@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import zipfile
 
 import msgspec
@@ -165,6 +166,83 @@ def test_mini_swe_agent_carries_task_commands_and_results(trace):
     assert as_json(mini_swe.from_trace(found)) == value
 
 
+@pytest.mark.parametrize(
+    ("answer", "ended"),
+    [
+        ("The last command <command>ls -la</command> timed out and has been killed.\nThe output was", ("timeout", -1)),
+        ("<returncode>0</returncode>\nThe last command </command> timed out and has been killed.", ("ok", 0)),
+    ],
+)
+def test_a_command_of_mini_swe_agent_that_was_killed_at_its_time_limit_is_a_timeout(answer, ended):
+    value = json.loads(json.dumps(FOREIGN_MINI))
+    value["messages"][3]["content"] = answer
+    trace = foreign.to_trace(value)
+    assert (trace.spans[0].status, trace.spans[0].exit_code) == ended
+    assert as_json(mini_swe.from_trace(trace)) == value
+
+
+def test_what_we_write_for_mini_swe_agent_says_how_a_call_ended():
+    trace = traces()[0]
+    late = msgspec.structs.replace(trace.spans[0], status="timeout", exit_code=137)
+    written = as_json(mini_swe.from_trace(msgspec.structs.replace(trace, spans=(late, *trace.spans[1:]))))
+    assert (foreign.to_trace(written).spans[0].status, foreign.to_trace(written).spans[0].exit_code) == ("timeout", 137)
+
+
+def test_reading_an_open_fence_with_many_line_feeds_takes_time_by_their_number():
+    value = json.loads(json.dumps(FOREIGN_MINI))
+    value["messages"][2]["content"] = "```bash" + "\n" * 1_000_000
+    before = time.process_time()
+    assert foreign.to_trace(value).llm_steps[0].tool_calls is None
+    assert time.process_time() - before < 10  # by their square, it would take hours
+
+
+def test_copied_context_is_no_generation_and_comes_back():
+    value = json.loads(json.dumps(FOREIGN_ATIF))
+    value["steps"][2] |= {"is_copied_context": True, "timestamp": "2025-01-01T00:00:00Z"}
+    trace = foreign.to_trace(value)
+    assert [(step.step_number, step.model_output) for step in trace.llm_steps] == [(1, "done")]
+    assert (trace.prompt, trace.spans, trace.total_duration_ms) == ("do it\n[image]", (), 0.0)
+    assert trace.timestamp_utc == "2026-01-02T03:04:06Z"
+    assert json.dumps(atif.from_trace(trace)) == json.dumps(value)
+
+
+def test_calls_with_one_id_are_told_apart_and_come_back():
+    call = {"tool_call_id": "call_0", "function_name": "bash"}
+    results = [{"source_call_id": "call_0", "content": text} for text in ("1", "2", "2, too")]
+    step = FOREIGN_ATIF["steps"][2] | {
+        "tool_calls": [call | {"arguments": {"command": "one"}}, call | {"arguments": {"command": "two"}}],
+        "observation": {"results": results},
+    }
+    value = FOREIGN_ATIF | {"steps": [FOREIGN_ATIF["steps"][1], step, step]}
+    trace = foreign.to_trace(as_json(value))
+    one, two = '{"command":"one"}', '{"command":"two"}'
+    found = [(span.tool_input, span.tool_output) for span in trace.spans]
+    assert found == [(one, "1"), (two, "2"), (two, "2, too")] * 2
+    assert [span.call_id for span in trace.spans] == [f"call_{n}" for n in ("1_1", "1_2", "1_2", "2_1", "2_2", "2_2")]
+    assert json.dumps(atif.from_trace(trace)) == json.dumps(value)
+
+
+def test_trajectories_have_an_id_by_what_they_say_and_keep_it_when_a_note_is_added():
+    def ids(value, *changes):
+        found = {foreign.to_trace(value).trace_id}
+        for change in changes:
+            other = json.loads(json.dumps(value))
+            change(other)
+            found.add(foreign.to_trace(other).trace_id)
+        return len(found)
+
+    said = [
+        lambda v: v["steps"][2].update(message="x"),
+        lambda v: v["steps"][4].update(timestamp="2026-01-02T03:04:07Z"),
+        lambda v: v["steps"][2]["observation"]["results"][0].update(content="x"),
+    ]
+    noted = [lambda v: v.update(notes="other"), lambda v: v["steps"][2].update(extra={"note": 1})]
+    assert ids(FOREIGN_ATIF, *said) == 1 + len(said)
+    assert ids(FOREIGN_ATIF, *noted) == 1
+    assert ids(FOREIGN_MINI, lambda v: v["messages"][2].update(timestamp=3.5)) == 2
+    assert ids(FOREIGN_MINI, lambda v: v["messages"][2].update(extra={})) == 1
+
+
 def test_a_session_is_a_header_and_messages_by_the_rules_of_the_hub():
     for trace in [*traces(), hostile()]:
         header, *rest = as_json(session_trace.from_trace(trace, spec()))
@@ -254,6 +332,12 @@ def test_what_is_no_trajectory_is_a_message(tmp_path, text, said):
     (tmp_path / "a.json").write_bytes(text)
     with pytest.raises(DataError, match=said):
         list(read(tmp_path / "a.json"))
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path):
+    for name in ("a.json", "a.jsonl"):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + json.dumps(FOREIGN_ATIF).encode() + b"\n")
+        assert [record.trace for record in read(tmp_path / name)] == [foreign.to_trace(FOREIGN_ATIF)]
 
 
 def test_a_run_spec_is_named_as_one(tmp_path):

@@ -45,6 +45,16 @@ def test_records_of_schema_1_0_have_no_findings_and_no_fields_of_later_ones(rele
     ]
 
 
+def test_a_byte_order_mark_is_a_finding_and_the_record_behind_it_is_checked(rows, record_file):
+    rows[0]["model"] = "another"
+    path = record_file(rows)
+    rest = findings(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    first, *others = findings(path)
+    assert (first.line, first.rule, "byte order mark" in first.message) == (1, "json", True)
+    assert others == rest != []
+
+
 @pytest.mark.parametrize("suffix", [".gz", ".zst"])
 def test_compressed_files_are_checked_as_they_are(rows, record_file, suffix):
     rows[1]["model"] = "another"
