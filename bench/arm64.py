@@ -20,7 +20,6 @@ from agenttrace.fixture.version import released_version
 from agenttrace.host import base as bases
 from agenttrace.host import engine, images, verify_fixture
 from agenttrace.host.compose import ROOT
-from agenttrace.host.rebuild import ALL_TARGETS
 from agenttrace.host.workers import SandboxContainer, sandbox_project
 from agenttrace.show import say
 
@@ -84,10 +83,10 @@ def check(
         raise UsageError(f"the engine runs on {arch}; the images are built for {' and '.join(bases.ARCHITECTURES)}")
     other_arch = next(name for name in bases.ARCHITECTURES if name != arch)
     with emulating(None):
-        own = images.build(targets=ALL_TARGETS)
+        own = images.build(targets=images.ALL_TARGETS)
     with emulating(other_arch):
-        other = images.build(targets=ALL_TARGETS)
-    show(f"images: all {len(ALL_TARGETS)} built for {arch} and {other_arch}")
+        other = images.build(targets=images.ALL_TARGETS)
+    show(f"images: all {len(images.ALL_TARGETS)} built for {arch} and {other_arch}")
     pair = Pair(own=own, other=other, other_arch=other_arch)
     failed = [name for name in only or CHECKS if not _passes(name, pair, show, report)]
     show(f"NOT equal: {', '.join(failed)}" if failed else "nothing that was checked differs")
@@ -125,7 +124,7 @@ def emulating(arch: str | None) -> Iterator[None]:
 
 def environment(pair: Pair) -> Iterator[str]:
     """Packages, wheels and files of every image are the same versions, so the environment digests are equal."""
-    for target in ALL_TARGETS:
+    for target in images.ALL_TARGETS:
         own, other = _parts(pair.own.ids[target]), _parts(pair.other.ids[target])
         for line in difflib.unified_diff(own, other, lineterm="", n=0):
             if not line.startswith(("---", "+++", "@@")):
@@ -217,7 +216,7 @@ def replay(pair: Pair) -> Iterator[str]:
         raise NotCheckedError(str(error)) from error
     with emulating(pair.other_arch):
         for file in files:
-            status = reproduce(file)
+            status, _ = reproduce(file)
             if status != 0:
                 yield f"{file.name}: ended with status {status}; what differs stands above"
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace.campaign.options import Options
 from agenttrace.errors import AgentTraceError
-from agenttrace.host import campaign, compose
+from agenttrace.host import campaign
 from agenttrace.show import say
+from bench import engine_api
 
 if TYPE_CHECKING:
     import subprocess
@@ -132,7 +133,7 @@ class _Collector:
     """
 
     def __init__(self, found: Bed, options: Options, name: str) -> None:
-        self._sdk = compose.client()
+        self._sdk = engine_api.client()
         self._name = f"{found.project}-{name}"
         self.peak = 0
         url = f"http://{found.project}-scripted:8080/v1"
