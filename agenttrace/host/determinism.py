@@ -14,17 +14,16 @@ from agenttrace.campaign.options import like, sampler_of
 from agenttrace.campaign.replay.divergence import TaskVerdict, compare_runs
 from agenttrace.errors import UsageError
 from agenttrace.host import campaign, compose, engine, guard
-from agenttrace.host.replay import write_findings
 from agenttrace.serving import profiles
 from agenttrace.show import say
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from agenttrace.campaign.options import Options
 
-EXIT_DIVERGED = 1
 MAX_RUNS = 1000
 _RUN_ID = "determinism"
 
@@ -38,7 +37,6 @@ class DeterminismRequest(msgspec.Struct, frozen=True, kw_only=True):
         concurrency: tasks run at a time, one group of runs each.
         against: a record file of another machine or another set-up: the first run.
         vary_seed: sample every run with another seed, to see a difference found.
-        json: where the report goes.
         keep: keep the record files also when all runs are equal.
     """
 
@@ -47,7 +45,6 @@ class DeterminismRequest(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: tuple[int, ...] = (1,)
     against: Path | None = None
     vary_seed: bool = False
-    json: Path | None = None
     keep: bool = False
 
     @property
@@ -65,8 +62,8 @@ class DeterminismReport(msgspec.Struct, frozen=True, kw_only=True):
     tasks: list[TaskVerdict]
 
 
-def determinism(request: DeterminismRequest) -> int:
-    """Run everything, print a verdict per task and return the exit status: 0 when all runs of all tasks are equal.
+def determinism(request: DeterminismRequest) -> DeterminismReport:
+    """Run everything, print a verdict per task and return what was found.
 
     Raises:
         AgentTraceError: a run could not be made.
@@ -82,13 +79,11 @@ def determinism(request: DeterminismRequest) -> int:
         raise
     report = _report(request, folder, files)
     _show(report)
-    if request.json is not None:
-        write_findings(request.json, msgspec.json.encode(report))
     if report.passed and not request.keep:
         shutil.rmtree(folder)
     else:
         say(f"the records of all runs: {folder}")
-    return 0 if report.passed else EXIT_DIVERGED
+    return report
 
 
 def _check(request: DeterminismRequest) -> None:
@@ -96,8 +91,6 @@ def _check(request: DeterminismRequest) -> None:
         raise UsageError(f"--repeat {request.repeats}: expected 1 to {MAX_RUNS}")
     if request.repeats * len(request.concurrency) + (request.against is not None) < 2:  # noqa: PLR2004
         raise UsageError("one run has nothing to be compared with: give --repeat 2 or more, or --against FILE")
-    if request.json is not None and not request.json.parent.is_dir():
-        raise UsageError(f"--json {request.json}: the folder does not exist")
     if any(not 1 <= one <= campaign.MAX_WORKERS for one in request.concurrency):
         raise UsageError(f"--concurrency: expected 1 to {campaign.MAX_WORKERS}")
     if request.against is not None:
@@ -184,13 +177,18 @@ def _show(report: DeterminismReport) -> None:
     out.print(table)
     for line in report.inputs[:20]:
         out.print(f"another input (first run / this run): {printable(line)}", markup=False)
-    for one in report.tasks:
-        if one.divergence is not None:
-            place, first, other = map(printable, (_place(one), one.divergence.first, one.divergence.other))
-            runs = f"    run 1: {first}\n    run {one.divergence.run}: {other}"
-            out.print(f"task {one.task_id}, {place}\n{runs}", markup=False)
+    for text in partings(report.tasks):
+        out.print(printable(text), markup=False)
     equal = sum(one.verdict == "equal" for one in report.tasks)
     out.print(f"{equal} of {len(report.tasks)} tasks equal in all {len(report.runs)} runs")
+
+
+def partings(tasks: Sequence[TaskVerdict]) -> Iterator[str]:
+    """Yield for each task whose runs part where they do, and both texts around that place."""
+    for one in tasks:
+        if one.divergence is not None:
+            texts = f"    run 1: {one.divergence.first}\n    run {one.divergence.run}: {one.divergence.other}"
+            yield f"task {one.task_id}, {_place(one)}\n{texts}"
 
 
 def _place(one: TaskVerdict) -> str:

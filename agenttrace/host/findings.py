@@ -232,7 +232,7 @@ def _task_file(source: SourceFile) -> DoctorFinding:
 
 def image_findings() -> list[DoctorFinding]:
     """The base and each image: is it there, was it built from what this checkout holds, what does it consist of."""
-    return [_base(), *(_image(target) for target in (*images.TARGETS, *images.EXTRA_TARGETS))]
+    return [_base(), *(_image(target) for target in images.ALL_TARGETS)]
 
 
 def _base() -> DoctorFinding:

@@ -29,6 +29,7 @@ TARGETS = ("server", "sandbox", "collector")
 """What a campaign needs."""
 EXTRA_TARGETS = ("sandbox-execution-free", "analysis", "rollouts")
 """Built when asked for only."""
+ALL_TARGETS = (*TARGETS, *EXTRA_TARGETS)
 
 _SHARED_INPUTS = ("Dockerfile", ".dockerignore", "docker")
 _INPUTS = {
@@ -76,7 +77,7 @@ def build(*, targets: Sequence[str] = TARGETS) -> ImageSet:
     Safe to cut off at any time and to start again: a name moves to the new image only when that is complete.
 
     Args:
-        targets: some of `TARGETS` and `EXTRA_TARGETS`.
+        targets: some of `ALL_TARGETS`.
 
     Raises:
         UsageError: there is nothing to build on (see `base.decide`).
@@ -138,7 +139,7 @@ def export(target: str, destination: Path) -> None:
     Needs the engine's containerd image store (`EngineInfo.containerd_image_store`).
 
     Args:
-        target: one of `TARGETS` and `EXTRA_TARGETS`.
+        target: one of `ALL_TARGETS`.
         destination: file to write.
 
     Raises:

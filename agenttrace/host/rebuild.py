@@ -22,8 +22,6 @@ from . import engine, images
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-ALL_TARGETS = (*images.TARGETS, *images.EXTRA_TARGETS)
-
 _NO_STORE = (
     "this engine keeps images in its older store, which cannot clamp the time stamps of a build. Put "
     '{"features": {"containerd-snapshotter": true}} into /etc/docker/daemon.json (Docker Desktop: Settings, General, '
@@ -31,14 +29,14 @@ _NO_STORE = (
 )
 
 
-def check_reproducible(targets: Sequence[str] = ALL_TARGETS) -> bool:
+def check_reproducible(targets: Sequence[str] = images.ALL_TARGETS) -> bool:
     """Print for each image whether two builds from scratch have one digest, and return whether all have.
 
     Under an unequal one stands the first difference. Where the base is made here, it is made twice as well. Archives
     lie in the system's folder for temporary files, at most two at a time.
 
     Args:
-        targets: some of `ALL_TARGETS`.
+        targets: some of `images.ALL_TARGETS`.
 
     Raises:
         UsageError: the engine cannot export images with clamped time stamps; the message says what to do.

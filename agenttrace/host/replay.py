@@ -10,38 +10,37 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.campaign.options import like
-from agenttrace.campaign.replay.findings import located, show_findings
+from agenttrace.campaign.replay.divergence import compare_runs
 from agenttrace.campaign.replay.rows import metadata_digest
-from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.errors import DataError, UsageError
 from agenttrace.host import campaign, checkouts, compose, guard, images
-from agenttrace.records import Trace
-from agenttrace.records.compare import record_differences
+from agenttrace.host.determinism import partings
 from agenttrace.show import say
 from agenttrace.store.opening import content, the_file
-from agenttrace.store.read import RecordIndex, read_run_spec, read_traces, run_spec_path
+from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import SWE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from agenttrace.campaign.replay.findings import ReplayFinding
+    from agenttrace.campaign.replay.divergence import TaskVerdict
     from agenttrace.host.checkouts import Places
 
 EXIT_DIFFERS = 1
 
 
-def replay(
-    file: Path, *, workers: int, repeats: int = 1, json: Path | None = None, places: Places | None = None
-) -> int:
-    """Replay a record file and return the exit status: 0 when every trace is byte-identical but for measured fields.
+def replay(file: Path, *, workers: int, repeats: int = 1, places: Places | None = None) -> tuple[int, bytes]:
+    """Replay a record file.
 
     Args:
         file: the record file.
         workers: tasks replayed at a time.
         repeats: how often each trace is replayed.
-        json: where the findings go.
         places: where rows and repositories of tasks over checkouts lie.
+
+    Returns:
+        the exit status, 0 when every trace is byte-identical but for measured fields, and what was found, as JSON.
 
     Raises:
         AgentTraceError: the file, its run spec, its cassette, its tasks or a worker cannot be had.
@@ -49,10 +48,7 @@ def replay(
     if repeats < 1:
         raise UsageError(f"--repeat {repeats}: expected 1 or more")
     words = ["--repeat", str(repeats)]
-    status, found = over_file(the_file(file), "replay", words, workers=workers, places=places)
-    if json is not None and found:
-        write_findings(json, found)
-    return status
+    return over_file(the_file(file), "replay", words, workers=workers, places=places)
 
 
 def reproduce(
@@ -61,18 +57,19 @@ def reproduce(
     workers: int = 1,
     live: bool = False,
     anyway: bool = False,
-    json: Path | None = None,
     places: Places | None = None,
-) -> int:
-    """Make a record file again, or those of the newest release; return the exit status: 0 when all rows are identical.
+) -> tuple[int, bytes]:
+    """Make a record file again, or those of the newest release.
 
     Args:
         file: a record file; `None` for those of the newest release.
         workers: tasks replayed at a time.
         live: collect again with the model instead of replaying.
         anyway: go on although inputs here are not those of the run spec.
-        json: where the findings go.
         places: where rows and repositories of tasks over checkouts lie.
+
+    Returns:
+        the exit status, 0 when all rows are identical, and what was found in each file, as JSON.
 
     Raises:
         AgentTraceError: a file, an input or a worker cannot be had, or an input is not that of the run spec.
@@ -85,25 +82,11 @@ def reproduce(
         found = over_file(records, "reproduce", words, workers=workers, places=places, sandbox=not live)
         status, body = max(found[0], _compare_metadata(records)), msgspec.json.decode(found[1] or b"{}")
         if live and (status == 0 or anyway):
-            status, findings = _live(records, places)
-            body["live"] = msgspec.to_builtins(findings)
+            status, verdicts = _live(records, places)
+            body["live"] = msgspec.to_builtins(verdicts)
         statuses.append(status)
         bodies.append(body)
-    if json is not None:
-        write_findings(json, msgspec.json.encode(bodies))
-    return next(filter(None, statuses), 0)
-
-
-def write_findings(path: Path, found: bytes) -> None:
-    """Write what was found, as JSON to be read; the path may be a pipe.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    try:
-        path.write_bytes(msgspec.json.format(found, indent=2) + b"\n")
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+    return next(filter(None, statuses), 0), msgspec.json.encode(bodies)
 
 
 def over_file(
@@ -194,7 +177,7 @@ def _stored_digest(file: Path) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _live(file: Path, places: Places | None) -> tuple[int, list[ReplayFinding]]:
+def _live(file: Path, places: Places | None) -> tuple[int, list[TaskVerdict]]:
     """Collect the campaign again with the model and compare every byte but the measured fields.
 
     Metadata is left to the comparison of rows, which plans with the run spec's own inputs.
@@ -206,16 +189,9 @@ def _live(file: Path, places: Places | None) -> tuple[int, list[ReplayFinding]]:
     status = campaign.collect(campaign.Request(options=(options,), folder=folder, workers=1, places=places))
     if status:
         return status, []
-    made = {trace.trace_id: trace for trace in read_traces(folder / file.name)}
-    index, findings = RecordIndex(file), []
-    identical = 0
-    for trace_id in index.ids:
-        trace = made.get(trace_id)
-        lines = (index.line(trace_id), b"{}" if trace is None else msgspec.json.encode(trace))
-        differ = [one for one in record_differences(Trace, *lines) if one.field.partition(".")[0] != "metadata"]
-        found = [located(trace_id, None, one, trace) for one in differ]
-        identical += not found
-        findings += found
-    show_findings(findings, say)
-    say(f"live: {identical} of {len(index.ids)} traces byte-identical but for the measured fields; {folder}")
-    return (EXIT_DIFFERS if findings else 0), findings
+    verdicts = compare_runs([file, folder / file.name])
+    for line in partings(verdicts):
+        say(line)
+    equal = sum(one.verdict == "equal" for one in verdicts)
+    say(f"live: {equal} of {len(verdicts)} traces byte-identical but for the measured fields; {folder}")
+    return (0 if equal == len(verdicts) else EXIT_DIFFERS), verdicts

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.errors import UsageError
+from agenttrace.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from agenttrace.campaign.options import Options
@@ -33,6 +33,16 @@ def add_checkouts(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repositories", metavar="URL|FOLDER", help="URL with {repo} in it, or a folder of mirrors (default: GitHub)"
     )
+
+
+def add_again(parser: argparse.ArgumentParser) -> None:
+    """Add how records are made again, and where what was found goes."""
+    workers = min(4, os.cpu_count() or 1)
+    parser.add_argument(
+        "--workers", type=int, default=workers, metavar="W", help="tasks at a time (default: one per core, at most 4)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
+    add_checkouts(parser)
 
 
 def add_campaign(parser: argparse.ArgumentParser, preset: Options, *, datasets: bool) -> None:
@@ -113,11 +123,6 @@ def places(arguments: argparse.Namespace) -> Places:
     return Places(source=Path(source) if on_disk else None, repositories=arguments.repositories)
 
 
-def default_workers() -> int:
-    """Return how many sandboxes are started where nobody says: one per core, at most 4."""
-    return min(4, os.cpu_count() or 1)
-
-
 def check_json(path: Path | None) -> None:
     """Refuse a place where the findings of a long run could not be written at its end.
 
@@ -127,6 +132,22 @@ def check_json(path: Path | None) -> None:
     if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
         what = "a folder; name a file" if path.is_dir() else "its folder is not there, or not writable"
         raise UsageError(f"--json {path}: {what}")
+
+
+def write_json(path: Path | None, found: bytes) -> None:
+    """Write JSON that was found to where `--json` says, to be read; the path may be a pipe.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    import msgspec  # noqa: PLC0415
+
+    if path is None or not found:
+        return
+    try:
+        path.write_bytes(msgspec.json.format(found, indent=2) + b"\n")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _milliseconds(text: str) -> int:

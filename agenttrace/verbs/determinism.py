@@ -26,6 +26,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the campaign several times and say where runs part."""
+    import msgspec  # noqa: PLC0415
+
     from agenttrace.campaign.options import Options  # noqa: PLC0415
     from agenttrace.host import determinism  # noqa: PLC0415
     from agenttrace.host.campaign import Request  # noqa: PLC0415
@@ -37,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ValueError:
         raise UsageError(f"--concurrency {arguments.concurrency}: expected numbers with commas, such as 1,4") from None
     default = 3 if arguments.against is None else 1
-    return determinism.determinism(
+    report = determinism.determinism(
         determinism.DeterminismRequest(
             each=Request(
                 options=(asked.campaign_options(arguments, Options(), arguments.dataset),),
@@ -51,7 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
             concurrency=concurrency,
             against=arguments.against,
             vary_seed=arguments.vary_seed,
-            json=arguments.json,
             keep=arguments.keep,
         )
     )
+    asked.write_json(arguments.json, msgspec.json.encode(report))
+    return 0 if report.passed else 1

@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Build or compare images."""
     from agenttrace.host import engine, images, rebuild  # noqa: PLC0415
 
-    known = (*images.TARGETS, *images.EXTRA_TARGETS)
+    known = images.ALL_TARGETS
     if unknown := [target for target in arguments.targets if target not in known]:
         raise UsageError(f"no image {', '.join(unknown)}; there are {', '.join(known)}")
     everything = arguments.all or arguments.check_reproducible

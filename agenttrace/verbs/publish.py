@@ -55,7 +55,7 @@ def check(arguments: argparse.Namespace) -> None:
         check_name(arguments.upload)
 
 
-def on_host(arguments: argparse.Namespace, words: list[str], verb: str = "publish") -> int:
+def on_host(verb: str, arguments: argparse.Namespace, words: list[str]) -> int:
     """Make the folder and upload it in containers of their own."""
     from agenttrace.host import analysis  # noqa: PLC0415
 

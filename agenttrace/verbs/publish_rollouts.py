@@ -21,10 +21,5 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
 
 
-check = publish.check
+on_host = publish.on_host
 run = publish.run
-
-
-def on_host(arguments: argparse.Namespace, words: list[str]) -> int:
-    """Make the folder and upload it in containers of their own."""
-    return publish.on_host(arguments, words, "publish-rollouts")

@@ -17,7 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--private", action="append", default=[], metavar="TEXT", help="a text that must not be in it")
 
 
-def on_host(arguments: argparse.Namespace, words: list[str]) -> int:
+def on_host(verb: str, arguments: argparse.Namespace, words: list[str]) -> int:
     """Make or check a release in the analysis image, which does not know what is private to this machine."""
     from agenttrace.host import analysis  # noqa: PLC0415
     from agenttrace.verbs.reading import paths_of  # noqa: PLC0415
@@ -25,7 +25,7 @@ def on_host(arguments: argparse.Namespace, words: list[str]) -> int:
 
     private = [] if arguments.verify else [f"--private={one.text}" for one in local_rules()[0]]
     read, written = paths_of(arguments)
-    return analysis.run("release", [*words, *private], read=read, written=written)
+    return analysis.run(verb, [*words, *private], read=read, written=written)
 
 
 def run(arguments: argparse.Namespace) -> int:

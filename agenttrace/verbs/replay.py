@@ -13,10 +13,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file", type=Path, nargs="?", help="a record file, its cassette beside it (default: the newest release)"
     )
-    parser.add_argument("--workers", type=int, metavar="W", help="tasks at a time (default: one per core, at most 4)")
     parser.add_argument("--repeat", type=int, default=1, metavar="R", help="replay every trace R times (default: 1)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
-    asked.add_checkouts(parser)
+    asked.add_again(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -25,7 +23,6 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.host import replay as again  # noqa: PLC0415
 
     asked.check_json(arguments.json)
-    workers = asked.default_workers() if arguments.workers is None else arguments.workers
     files = again.released(compose.ROOT / "datasets") if arguments.file is None else [arguments.file]
     if arguments.json is not None and len(files) > 1:
         raise UsageError(f"--json {arguments.json}: the release holds {len(files)} record files, name one of them")
@@ -33,6 +30,9 @@ def run(arguments: argparse.Namespace) -> int:
     for file in files:
         if arguments.file is None:
             say(f"replaying {file}")
-        more = {"repeats": arguments.repeat, "json": arguments.json, "places": asked.places(arguments)}
-        statuses.append(again.replay(file, workers=workers, **more))
+        status, found = again.replay(
+            file, workers=arguments.workers, repeats=arguments.repeat, places=asked.places(arguments)
+        )
+        asked.write_json(arguments.json, found)
+        statuses.append(status)
     return max(statuses)

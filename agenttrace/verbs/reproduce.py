@@ -11,9 +11,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, nargs="?", help="a record file (default: those of the newest release)")
     parser.add_argument("--live", action="store_true", help="with the model instead of the cassette")
     parser.add_argument("--anyway", action="store_true", help="go on although inputs are not those of the run spec")
-    parser.add_argument("--workers", type=int, metavar="W", help="tasks at a time (default: one per core, at most 4)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
-    asked.add_checkouts(parser)
+    asked.add_again(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -21,11 +19,12 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.host.replay import reproduce  # noqa: PLC0415
 
     asked.check_json(arguments.json)
-    return reproduce(
+    status, found = reproduce(
         arguments.file,
         live=arguments.live,
         anyway=arguments.anyway,
-        workers=asked.default_workers() if arguments.workers is None else arguments.workers,
-        json=arguments.json,
+        workers=arguments.workers,
         places=asked.places(arguments),
     )
+    asked.write_json(arguments.json, found)
+    return status

@@ -65,7 +65,7 @@ def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatc
     argv = [str(RUN), "-o", str(tmp_path / "out"), "--upload", "o/n", option]
     parser = argparse.ArgumentParser()
     module.add(parser)
-    assert module.on_host(parser.parse_args(argv), argv) == 0
+    assert module.on_host("publish", parser.parse_args(argv), argv) == 0
     (_, first, none), (uploading, second, order) = started
     assert first == [*argv, "--make-only"]
     assert none is None
