@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttrace.host import engine, findings
+from agenttrace.host import findings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,30 +17,12 @@ if TYPE_CHECKING:
 
 def run(*, network: bool, json: bool) -> int:
     """Print the page, for people or for programs, and return the exit status."""
-    found = examine(network=network)
+    found = findings.examine(network=network)
     if json:
         print(codec.dumps(as_json(found), indent=2, ensure_ascii=False))  # noqa: T201 - the session's result
     else:
         show(found)
     return exit_code(found)
-
-
-def examine(*, network: bool = False) -> list[DoctorFinding]:
-    """Findings in the order in which a person would mend them.
-
-    Args:
-        network: also ask the registry, the Hub and the places of the task files whether they answer.
-    """
-    found = findings.engine_findings()
-    usable = not exit_code(found)
-    if usable:
-        found += findings.resource_findings(engine.check())
-    found += [*findings.host_findings(), *findings.file_findings(), *findings.settings_findings()]
-    if usable:
-        found += [*findings.image_findings(), *findings.volume_findings()]
-    if network:
-        found += findings.network_findings()
-    return found
 
 
 def exit_code(found: Sequence[DoctorFinding]) -> int:

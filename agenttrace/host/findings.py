@@ -65,6 +65,31 @@ class DoctorFinding(msgspec.Struct, frozen=True, omit_defaults=True):
     blocks: bool = False
 
 
+def examine(*, network: bool = False) -> list[DoctorFinding]:
+    """Findings in the order in which a person would mend them.
+
+    Args:
+        network: also ask the registry, the Hub and the home of the task files whether they answer; none of them is
+            needed once things are here.
+    """
+    found = engine_findings()
+    usable = not any(finding.blocks for finding in found)
+    if usable:  # what the engine's machine offers, a virtual one on macOS
+        info = engine.check()
+        found += [_architecture(info), _processor(), _memory(info), *_disks()]
+    found += [_python(), _records_folder(), _fixture(), _bundled()]
+    found += [_task_file(source) for source in (*sources.NL2BASH, sources.MBPP)]
+    found += settings_findings()
+    if usable:
+        found += [_base(), *map(_image, images.ALL_TARGETS), *volume_findings()]
+    if network:
+        mirror = "put the weights into the models volume another way, or name a mirror in HF_ENDPOINT"
+        elsewhere = f"fetch them elsewhere and name their folder in {sources.MIRROR} (docs/tasks.md)"
+        found += [_registry(), answer("hub", hub.endpoint(), mirror)]
+        found.append(answer("task files", sources.MBPP.url, elsewhere))
+    return found
+
+
 def engine_findings() -> list[DoctorFinding]:
     """The engine with its plugins; blocks where one is missing or too old."""
     try:
@@ -90,11 +115,6 @@ def _cgroup(info: EngineInfo) -> DoctorFinding:
         return DoctorFinding("cgroup", "ok", found)
     advice = "nothing to do: cgroup figures are an extra, and records say which kind they come from (docs/telemetry.md)"
     return DoctorFinding("cgroup", "differs", found, "version 2", advice)
-
-
-def resource_findings(info: EngineInfo) -> list[DoctorFinding]:
-    """What the engine's machine offers, a virtual one on macOS."""
-    return [_architecture(info), _processor(), _memory(info), *_disks()]
 
 
 def _architecture(info: EngineInfo) -> DoctorFinding:
@@ -150,11 +170,6 @@ def _disk(name: str, place: Path) -> DoctorFinding:
     )
 
 
-def host_findings() -> list[DoctorFinding]:
-    """Python here, with the packages that the sessions lock, and the folder for records."""
-    return [_python(), _records_folder()]
-
-
 def _python() -> DoctorFinding:
     locked = (compose.ROOT / "requirements/host.txt").read_text(encoding="utf-8")
     wanted = dict(re.findall(r"^([\w.-]+)==(\S+)", locked, flags=re.MULTILINE))
@@ -180,11 +195,6 @@ def _records_folder() -> DoctorFinding:
         return DoctorFinding("records folder", "ok", str(folder))
     advice = "use a checkout of your own, or name a file with `collect -- --output`"
     return DoctorFinding("records folder", "differs", f"{folder} is not writable", advice=advice)
-
-
-def file_findings() -> list[DoctorFinding]:
-    """What is pinned and lies in this checkout or in the task folder; needs no engine."""
-    return [_fixture(), _bundled(), *(_task_file(source) for source in (*sources.NL2BASH, sources.MBPP))]
 
 
 def _fixture() -> DoctorFinding:
@@ -228,11 +238,6 @@ def _task_file(source: SourceFile) -> DoctorFinding:
         return DoctorFinding(name, "ok", str(path))
     advice = f"remove or replace {path}: as it is, it is refused"
     return DoctorFinding(name, "differs", f"SHA-256 {digest}", source.sha256, advice)
-
-
-def image_findings() -> list[DoctorFinding]:
-    """The base and each image: is it there, was it built from what this checkout holds, what does it consist of."""
-    return [_base(), *(_image(target) for target in images.ALL_TARGETS)]
 
 
 def _base() -> DoctorFinding:
@@ -306,13 +311,6 @@ def _certificates(environ: Mapping[str, str]) -> DoctorFinding:
         found = f"{bundle} holds no certificate"
         return DoctorFinding("certificates", "differs", found, "PEM", advice)
     return DoctorFinding("certificates", "ok", f"{count} in {bundle}")
-
-
-def network_findings() -> list[DoctorFinding]:
-    """Whether registry, Hub and the home of the task files answer; none of them is needed once things are here."""
-    mirror = "put the weights into the models volume another way, or name a mirror in HF_ENDPOINT"
-    elsewhere = f"fetch them elsewhere and name their folder in {sources.MIRROR} (docs/tasks.md)"
-    return [_registry(), answer("hub", hub.endpoint(), mirror), answer("task files", sources.MBPP.url, elsewhere)]
 
 
 def _registry() -> DoctorFinding:
