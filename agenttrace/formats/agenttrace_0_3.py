@@ -16,7 +16,7 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row as rows
-from agenttrace.formats.commands import call_arguments, call_repr
+from agenttrace.formats.commands import call_arguments
 from agenttrace.formats.conversation import json_object
 from agenttrace.formats.foreign import UNTIMED, foreign_span
 from agenttrace.formats.patch import as_read, imported, with_patch
@@ -60,7 +60,7 @@ def _foreign_span(span: Span) -> dict[str, Any]:
         "span_id": span.span_id,
         "type": span.type,
         "tool_name": span.tool_name,
-        "tool_input": call_repr(json_object(span.tool_input) or {}),
+        "tool_input": f"kwargs={json_object(span.tool_input) or {}!r}",
         "tool_output": span.tool_output,
         "start_ns": start,
         "end_ns": start + round(span.duration_ms * 1e6),  # there, duration_ms is this difference

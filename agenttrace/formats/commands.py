@@ -145,8 +145,3 @@ def _is_json(value: dict[str, Any]) -> bool:
     except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError):
         return False
     return found
-
-
-def call_repr(values: dict[str, Any]) -> str:
-    """Return the repr of a call with these keyword arguments."""
-    return f"kwargs={values!r}"

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
-from agenttrace.formats.patch import imported
+from agenttrace.agents.run import string_arguments
+from agenttrace.formats.patch import Json, imported
 from agenttrace.records import BashBlockSpec, OtherAgentSpec, ToolCallingSpec
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from agenttrace.records import LLMStep, RunSpec, Span, ToolCall, Trace
 
-Json = Any
-"""A JSON value as Python has it."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -103,10 +102,8 @@ def _reminder(step: LLMStep, spec: RunSpec | None, *, is_last: bool) -> str | No
 
 def _usable(step: LLMStep) -> bool:
     """Whether the agent carried out the calls of a step; otherwise the reminder followed."""
-    arguments = [json_object(call.arguments) for call in step.tool_calls or ()]
-    return bool(arguments) and all(
-        found is not None and all(isinstance(value, str) for value in found.values()) for found in arguments
-    )
+    calls = step.tool_calls or ()
+    return bool(calls) and all(string_arguments(call.arguments) is not None for call in calls)
 
 
 def system_prompt(trace: Trace, spec: RunSpec | None) -> str | None:

@@ -22,7 +22,7 @@ Json = Any
 def difference(before: Json, after: Json) -> dict[str, Json] | None:
     """Return the patch that makes `after` of `before`; `None` when they are the same, order of keys included."""
     if isinstance(before, dict) and isinstance(after, dict):
-        inner = {key: _member(before, key, value) for key, value in after.items()}
+        inner = {k: difference(before[k], one) if k in before else {"is": one} for k, one in after.items()}
         changed = {key: patch for key, patch in inner.items() if patch is not None}
         if not changed and list(before) == list(after):
             return None
@@ -35,10 +35,6 @@ def difference(before: Json, after: Json) -> dict[str, Json] | None:
         return {"at": changed} if changed else None
     same = type(before) is type(after) and before == after
     return None if same else {"is": after}
-
-
-def _member(before: dict[str, Json], key: str, value: Json) -> dict[str, Json] | None:
-    return difference(before[key], value) if key in before else {"is": value}
 
 
 def patched(value: Json, patch: dict[str, Json] | None) -> Json:

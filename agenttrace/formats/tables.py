@@ -87,19 +87,14 @@ class TableFile:
         """Put facts into the file's own metadata."""
         self._writer.add_key_value_metadata(facts)
 
-    def close(self) -> None:
-        """Write what is left and the file's end."""
-        self._flush()
-        self._writer.close()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
+        """Write what is left, where all went well, and the file's end."""
         if kind is None:
-            self.close()
-        else:
-            self._writer.close()
+            self._flush()
+        self._writer.close()
 
 
 class Shards:
@@ -138,7 +133,7 @@ class Shards:
             DataError: a value does not fit its column.
         """
         if self.rows and self.rows % self._most == 0:
-            self._files[-1].close()
+            self._files[-1].__exit__(None)
             self._files.append(self._next(len(self._files)))
         self._files[-1].add(row, size if self._nested else None)
         self.rows += 1

@@ -222,8 +222,8 @@ def _since(moment_ns: int | None, origin: int) -> float | None:
 def _call(call: ToolCall | None, span: Span | None, origin: int) -> CallView:
     if span is None:
         return CallView(tool=call.name if call else "", input=call.arguments if call else "")
-    # Other formats do not say how a call ended or how long it took; the fields of a record must have some number.
-    unsaid = span.start_ns is None and span.status == "ok" and span.telemetry.method == "not-measured"
+    # Other formats do not say how long a call took, nor all its exit status; the fields of a record must have a number.
+    unsaid = span.start_ns is None and span.telemetry.method == "not-measured"
     return CallView(
         tool=span.tool_name,
         input=span.tool_input,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -87,12 +88,10 @@ def _intervals(trace: Trace) -> Iterator[tuple[str, int | None, int | None]]:
     parents = {step.step_id: step for step in trace.llm_steps}
     timed: dict[str, tuple[LLMStep | Span, ...]] = {"llm_steps": trace.llm_steps, "spans": trace.spans}
     for name, items in timed.items():
-        before: LLMStep | Span | None = None
         for index, item in enumerate(items):
             yield f"{name}[{index}].end_ns", item.start_ns, item.end_ns
-            if before is not None:
-                yield f"{name}[{index}].start_ns", before.start_ns, item.start_ns
-            before = item
+        for index, (before, item) in enumerate(pairwise(items), start=1):
+            yield f"{name}[{index}].start_ns", before.start_ns, item.start_ns
     for index, span in enumerate(trace.spans):
         parent = parents.get(span.parent_span_id or "")
         if parent is not None:
@@ -102,8 +101,7 @@ def _intervals(trace: Trace) -> Iterator[tuple[str, int | None, int | None]]:
 def joins(trace: Trace) -> Iterator[Violation]:
     """Yield spans that do not follow from a proposed call, and calls without a span."""
     proposed = [(step, call) for step in trace.llm_steps for call in step.tool_calls or ()]
-    by_id = {call.call_id: (step, call) for step, call in proposed}
-    place = {call.call_id: index for index, (_, call) in enumerate(proposed)}
+    by_id = {call.call_id: (place, step, call) for place, (step, call) in enumerate(proposed)}
     if len(by_id) < len(proposed):
         yield Violation("joins", "llm_steps", "two proposed calls have the same call_id")
     used: set[str] = set()
@@ -116,13 +114,14 @@ def joins(trace: Trace) -> Iterator[Violation]:
         elif span.call_id not in by_id:
             yield Violation("joins", f"{where}.call_id", f"{span.call_id[:60]!r} was never proposed")
         else:
+            place, step, call = by_id[span.call_id]
             if span.call_id in used:
                 yield Violation("joins", f"{where}.call_id", f"{span.call_id!r} has a span already")
-            if place[span.call_id] < latest:
+            if place < latest:
                 yield Violation("joins", f"{where}.call_id", "stands after the span of a later call")
             used.add(span.call_id)
-            latest = max(latest, place[span.call_id])
-            yield from _joined(where, span, *by_id[span.call_id])
+            latest = max(latest, place)
+            yield from _joined(where, span, step, call)
     yield from _without_span(trace, [call for _, call in proposed if call.call_id not in used])
 
 
@@ -153,11 +152,10 @@ def _value(text: str) -> Any:  # noqa: ANN401 - any JSON value
 
 def counts(trace: Trace) -> Iterator[Violation]:
     """Yield byte counts, exit codes and costs that contradict each other."""
+    for where, output in _outputs(trace):
+        yield from _output(where, output)
     for index, span in enumerate(trace.spans):
         where = f"spans[{index}]"
-        for name, output in (("stdout", span.stdout), ("stderr", span.stderr)):
-            if output is not None:
-                yield from _output(f"{where}.{name}", output)
         yield from _exit(where, span)
         yield from cost(f"{where}.telemetry", span.telemetry)
     limit = trace.metadata.get("max_steps")
@@ -166,6 +164,13 @@ def counts(trace: Trace) -> Iterator[Violation]:
     for index, step in enumerate(trace.llm_steps):
         if min(step.input_tokens or 0, step.output_tokens or 0, step.counted_tokens or 0) < 0:
             yield Violation("counts", f"llm_steps[{index}]", "a number of tokens is negative")
+
+
+def _outputs(trace: Trace) -> Iterator[tuple[str, Output]]:
+    for index, span in enumerate(trace.spans):
+        for name, output in (("stdout", span.stdout), ("stderr", span.stderr)):
+            if output is not None:
+                yield f"spans[{index}].{name}", output
 
 
 def _output(where: str, output: Output) -> Iterator[Violation]:
@@ -199,10 +204,8 @@ def cost(where: str, cost: Telemetry) -> Iterator[Violation]:
         yield Violation("counts", where, "was not measured, but has figures")
     if any(figure is not None and figure < 0 for figure in five):
         yield Violation("counts", where, "a cost is negative")
-    for name, seconds, nanoseconds in (
-        ("user_time_s", cost.user_time_s, cost.cpu_user_ns),
-        ("system_time_s", cost.system_time_s, cost.cpu_system_ns),
-    ):
+    for mode in ("user", "system"):
+        name, seconds, nanoseconds = f"{mode}_time_s", getattr(cost, f"{mode}_time_s"), getattr(cost, f"cpu_{mode}_ns")
         if seconds is not None and nanoseconds is not None and abs(seconds - nanoseconds / 1e9) > 1e-6:  # noqa: PLR2004 - a microsecond
             yield Violation("counts", f"{where}.{name}", f"is {seconds} s beside {nanoseconds} ns")
 
@@ -228,10 +231,7 @@ def outcome(trace: Trace, *, tool_calling: bool = True) -> Iterator[Violation]:
 
 def texts(trace: Trace) -> Iterator[Violation]:
     """Yield outputs without their text, which only records read from another format may lack."""
-    for index, span in enumerate(trace.spans):
-        for name, output in (("stdout", span.stdout), ("stderr", span.stderr)):
-            if output is not None and output.text is None:
-                yield Violation("schema", f"spans[{index}].{name}.text", "is null")
+    yield from (Violation("schema", f"{where}.text", "is null") for where, one in _outputs(trace) if one.text is None)
 
 
 def fields_since_1_1(trace: Trace) -> Iterator[str]:
