@@ -1,9 +1,10 @@
 """The compacted form of a record file: a few kilobytes a record, readable anywhere in the middle.
 
-It is a file that `zstd -d` turns back into JSON Lines. It consists of independent frames, each with whole records of
-one task (or a part of it), then two skippable frames: an index for random access, and the seek table of the Zstandard
-Seekable Format (zstd, contrib/seekable_format, version 0.1.0). The index has 24 bytes a record and is sorted: the 16
-bytes of the id, the number of its frame and its place in the frame (both 32 bits, little endian).
+It is a Zstandard file of a line a record, lean where the record allows it (`agenttrace.store.lean`). It consists of
+independent frames, each with whole records of one task (or a part of it), then two skippable frames: an index for
+random access, and the seek table of the Zstandard Seekable Format (zstd, contrib/seekable_format, version 0.1.0). The
+index has 24 bytes a record and is sorted: the 16 bytes of the id, the number of its frame and its place in the frame
+(both 32 bits, little endian).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import msgspec
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import Record
 from agenttrace.store.jsonl import replacing
+from agenttrace.store.lean import lean, whole
 from agenttrace.store.opening import numbered_lines, opened
 from agenttrace.store.read import DECODE_ERRORS, decode, plain_file
 
@@ -106,7 +108,7 @@ class Compacted:
             raise
 
     def frame(self, number: int) -> bytes:
-        """Return the records of one frame, a line each.
+        """Return the records of one frame, a line each, lean or not.
 
         Raises:
             DataError: the frame is damaged.
@@ -159,7 +161,7 @@ class Compacted:
             raise self._damaged(f"the index names frame {frame} of {self.frames}")
         found = self.frame(frame).splitlines()
         try:
-            return decode(found[place])
+            return decode(whole(found[place]))
         except (IndexError, DataError) as error:
             raise self._damaged(f"frame {frame}, record {place}: {error}") from error
 
@@ -226,6 +228,20 @@ def compact(source: Path, target: Path) -> Compaction:
     )
 
 
+def unpack(source: Path, target: Path) -> None:
+    """Write the lines of a record file of any form to a new one, as they were collected.
+
+    Raises:
+        UsageError: the source cannot be read, or the target is there already.
+        DataError: the source is damaged.
+        StorageError: the target cannot be written.
+    """
+    if target.exists():
+        raise UsageError(f"{target} is there already; name a new file for the lines of {source}")
+    with plain_file(source) as lines, replacing(target) as write:
+        write.writelines(lines)
+
+
 Places = dict[bytes, tuple[tuple[int, int], int, int]]
 
 
@@ -268,12 +284,13 @@ def _write(places: Places, read: BinaryIO, write: BinaryIO) -> int:
         block.clear()
 
     for id_, (order, at, size) in sorted(places.items(), key=lambda item: item[1]):
-        if block and (order[0] != task or sum(map(len, block)) + size > FRAME_BYTES):
+        read.seek(at)
+        line = lean(read.read(size).removesuffix(b"\n") + b"\n")  # a last line may lack its end
+        if block and (order[0] != task or sum(map(len, block)) + len(line) > FRAME_BYTES):
             close()
         task = order[0]
         index.append(_ID.pack(id_, len(table), len(block)))
-        read.seek(at)
-        block.append(read.read(size).removesuffix(b"\n") + b"\n")  # a last line may lack its end
+        block.append(line)
     close()
     entries = b"".join(sorted(index))
     write.write(_HEADER.pack(_INDEX_MAGIC, len(entries)) + entries)

@@ -14,6 +14,7 @@ import msgspec
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import RunSpec, Trace, rollout_1_0
 from agenttrace.store import opening
+from agenttrace.store.lean import whole
 from agenttrace.store.opening import content, numbered_lines, opened, other_kind, released
 
 if TYPE_CHECKING:
@@ -130,7 +131,11 @@ def lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
             chunks = _unzstd(path, file)
         else:
             chunks = iter(lambda: file.read(_CHUNK), b"")
-        yield from _split(chunks, opening.LONGEST_LINE)
+        for number, line in _split(chunks, opening.LONGEST_LINE):
+            try:
+                yield number, line and whole(line)
+            except DataError as error:
+                raise DamagedFileError(f"{path}: line {number}: {error}") from error
 
 
 def _gunzipped(path: Path, file: BinaryIO) -> Iterator[bytes]:

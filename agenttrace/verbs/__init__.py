@@ -50,7 +50,7 @@ VERBS: dict[str, Verb] = {
         "image", "write records in another format; reads ours, AgentTrace 0.3.0, ATIF and mini-swe-agent v1"
     ),
     "compact": Verb(
-        "image", "store records compactly: zstd frames by task with an index; `zstd -d` gives the lines back"
+        "image", "store records compactly, with random access; given a compacted file and a new .jsonl, write its lines"
     ),
     "publish": Verb("image", "validate record files and make the folder to publish: tables, records, schemas, card"),
     "publish-rollouts": Verb(

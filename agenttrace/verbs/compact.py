@@ -1,4 +1,4 @@
-"""`agenttrace compact`: rollouts in a small file with random access."""
+"""`agenttrace compact`: rollouts in a small file with random access, and back."""
 
 import argparse
 from pathlib import Path
@@ -8,14 +8,17 @@ from agenttrace.show import tell
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("file", type=Path, help="rollouts (.jsonl)")
-    parser.add_argument("output", type=Path, help="the compacted file (.jsonl.zst)")
+    parser.add_argument("file", type=Path, help="rollouts (.jsonl), or a compacted file")
+    parser.add_argument("output", type=Path, help="the compacted file (.jsonl.zst), or a new .jsonl for the lines")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the compacted file and say what it saves."""
-    from agenttrace.store.compact import compact  # noqa: PLC0415
+    """Write the compacted file and say what it saves, or the lines of one."""
+    from agenttrace.store.compact import compact, unpack  # noqa: PLC0415
 
+    if arguments.output.suffix == ".jsonl":
+        unpack(arguments.file, arguments.output)
+        return 0
     done = compact(arguments.file, arguments.output)
     tell(
         f"{arguments.output}: {done.records} records in {done.frames} frames, {done.bytes_after:,} of "

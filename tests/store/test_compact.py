@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.store.compact import Compacted, compact, is_compacted
+from agenttrace.store.compact import Compacted, compact, is_compacted, unpack
 from agenttrace.store.read import decode, lines, read_traces
 
 RECORDS = Path(__file__).parents[1] / "data" / "records"
@@ -63,12 +63,14 @@ def test_a_compacted_or_compressed_file_can_be_compacted_again(records):
     assert again.read_bytes() == target.read_bytes()
 
 
-def test_any_decompressor_gives_the_json_lines_back(records):
-    target = records.with_name("run.jsonl.zst")
+def test_the_lines_can_be_had_back(records):
+    target, back = records.with_name("run.jsonl.zst"), records.with_name("back.jsonl")
     compact(records, target)
-    with target.open("rb") as packed:
-        plain = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True).read()
-    assert sorted(plain.splitlines()) == sorted(records.read_bytes().splitlines())
+    unpack(target, back)
+    assert sorted(back.read_bytes().splitlines()) == sorted(records.read_bytes().splitlines())
+    assert [line for _, line in lines(target)] == back.read_bytes().splitlines(keepends=True)
+    with pytest.raises(UsageError, match=r"back\.jsonl is there already"):
+        unpack(target, back)
 
 
 def test_a_last_line_without_its_end_does_not_run_into_the_next_record(tmp_path):
