@@ -8,8 +8,12 @@ link is followed, no attribute, filter or driver of the tree acts.
 
 from __future__ import annotations
 
+import base64
 import os
+import re
+import string
 import tempfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -31,6 +35,10 @@ BINARY = "binary hunks, because a changed file is not UTF-8"
 METHOD = "gold-tree-v1"
 ASPECT = "patch"
 NOT_RUN = "execution-free: tests are not run"
+_SECTION = re.compile(rb"^(?=diff --git )", re.MULTILINE)  # a line of content begins with another letter
+_HEADER = re.compile(rb"diff --git (?s:.*?)\nindex ([0-9a-f]+)\.\.([0-9a-f]+)[^\n]*\n")
+_LINE, _LENGTHS = 52, string.ascii_uppercase + string.ascii_lowercase
+"""Bytes of a line of a binary hunk, and the letters that say how many it has."""
 _DIFF = (
     *("diff-index", "--cached", "--patch", "--binary", "--full-index", "--no-renames", "--no-ext-diff"),
     *("--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/"),
@@ -58,13 +66,43 @@ def diff(tree: Path, changes: Changes) -> tuple[str, str | None]:
         git.run(
             scratch, ["update-index", "--add", "--replace", "-z", "--index-info"], stdin=lines, env=env, cwd=scratch
         )
+        data = git.run(scratch, [*_DIFF, base], env=env, cwd=scratch)
         try:
-            text = git.run(scratch, [*_DIFF, base], env=env, cwd=scratch).decode()
-        except UnicodeDecodeError:  # text in another encoding: as binary hunks the patch still applies
+            text = data.decode()
+        except UnicodeDecodeError:  # text in another encoding: with binary hunks for it the patch still applies
             (scratch / _ATTRIBUTES).write_text("* -diff\n", encoding="ascii")
-            text = git.run(scratch, [*_DIFF, base], env=env, cwd=scratch).decode()
+            binary = git.run(scratch, [*_DIFF, base], env=env, cwd=scratch)
+            sections = zip(_SECTION.split(data)[1:], _SECTION.split(binary)[1:], strict=True)
+            text = "".join(_readable(section) or _readable(other) or _link(section, scratch, env)
+                           for section, other in sections)  # fmt: skip
             notes.append(BINARY)
     return text, "; ".join(notes) or None
+
+
+def _readable(section: bytes) -> str:
+    """Return what a patch says of one file; nothing where that is not UTF-8."""
+    try:
+        return section.decode()
+    except UnicodeDecodeError:
+        return ""
+
+
+def _link(section: bytes, scratch: Path, env: dict[str, str]) -> str:
+    """Return what a patch says of a link, which attributes do not reach, with a binary hunk."""
+    header = _HEADER.match(section)
+    if header is None:
+        raise git.GitError("git wrote a patch that is not one")
+    contents = (git.run(scratch, ["cat-file", "blob", oid.decode()], env=env) if oid.strip(b"0") else b""
+                for oid in (header[2], header[1]))  # fmt: skip
+    return f"{header[0].decode()}GIT binary patch\n{''.join(map(_literal, contents))}"
+
+
+def _literal(data: bytes) -> str:
+    """Return one half of a binary hunk, whose form git documents only in its `diff.c`."""
+    packed = zlib.compress(data)
+    lines = [packed[at : at + _LINE] for at in range(0, len(packed), _LINE)]
+    coded = "".join(f"{_LENGTHS[len(line) - 1]}{base64.b85encode(line, pad=True).decode()}\n" for line in lines)
+    return f"literal {len(data)}\n{coded}\n"
 
 
 def _workshop(pristine: Path, scratch: Path) -> tuple[str, dict[str, str]]:
