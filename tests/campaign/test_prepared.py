@@ -61,6 +61,25 @@ def test_a_repository_that_cannot_be_had_today_makes_no_other_campaign(source):
         _planned(source, offset=2)
 
 
+@pytest.mark.parametrize("kind", ["folder", "url"])
+def test_a_repository_that_the_source_lacks_leaves_its_tasks_out(source, kind):
+    told = []
+    (source.mirror / "octo" / "cat").rename(source.mirror / "elsewhere")
+    places = PreparePlaces(
+        trees=source.trees, cache=source.folder / "cache",
+        repositories=str(source.mirror) if kind == "folder" else f"file://{source.mirror}/{{repo}}",
+    )  # fmt: skip
+    options = SweOptions(source=str(source.file))
+    made = prepare(options, places, told.append)
+    assert [ready.task.instance_id for ready in made.tasks] == ["octo__dog-1"]
+    assert [(one.instance_id, one.repo) for one in made.skipped] == [("octo__cat-1", "octo/cat")]
+    assert any(text.startswith("[1/2] octo__cat-1: left out: ") for text in told)
+    (source.mirror / "octo" / "dog").rename(source.mirror / "else")
+    shutil.rmtree(source.folder / "cache")
+    with pytest.raises(DataError, match="no tree could be made for any of 2 tasks; the first: "):
+        prepare(options, places, told.append)
+
+
 @pytest.fixture(scope="module")
 def bundled(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundled")

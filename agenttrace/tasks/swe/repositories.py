@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 DEFAULT_SOURCE = "https://github.com/{repo}.git"
 
 
+class RepositoryMissingError(git.GitError):
+    """The folder of repositories does not have this one."""
+
+
 class CommitMissingError(git.GitError):
     """The source was reached and does not have the commit."""
 
@@ -30,18 +34,21 @@ def source_of(repo: str, sources: str = DEFAULT_SOURCE) -> str:
             `OWNER__NAME.bundle` (or `NAME` in each place of `OWNER__NAME`).
 
     Raises:
-        UsageError: the folder has no such repository, or `{repo}` is missing.
+        UsageError: there is no such folder, or `{repo}` is missing.
+        RepositoryMissingError: the folder has no such repository.
     """
     if "://" in sources:
         if "{repo}" not in sources:
             raise UsageError(f"repository source {sources}: expected {{repo}} in the URL, as in {DEFAULT_SOURCE}")
         return sources.replace("{repo}", repo)
     folder, flat, name = Path(sources), repo.replace("/", "__"), repo.partition("/")[2]
+    if not folder.is_dir():
+        raise UsageError(f"repository source {folder}: expected a folder of repositories, or a URL with {{repo}} in it")
     names = (repo, f"{repo}.git", flat, f"{flat}.git", f"{flat}.bundle", f"{name}.git", f"{name}.bundle", name)
     for candidate in (folder / one for one in names):
         if candidate.exists():
             return str(candidate.resolve())
-    raise UsageError(f"{folder} has no repository {repo}: expected one of {', '.join(names[:5])} in it")
+    raise RepositoryMissingError(f"{folder} has no repository {repo}: expected one of {', '.join(names[:5])} in it")
 
 
 def ensure(cache: Path, repo: str, commit: str, *, source: str) -> Path:

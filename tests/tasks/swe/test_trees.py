@@ -261,8 +261,10 @@ def test_a_missing_commit_repository_and_source_are_told_apart(upstream, made, t
     upstream.commit({"a": b"1"})
     with pytest.raises(repositories.CommitMissingError, match="has no commit 1111"):
         made("1" * 40)
-    with pytest.raises(UsageError, match=r"has no repository octo/dog"):
+    with pytest.raises(repositories.RepositoryMissingError, match=r"has no repository octo/dog"):
         repositories.source_of("octo/dog", str(tmp_path / "up"))
+    with pytest.raises(UsageError, match="nowhere: expected a folder of repositories"):
+        repositories.source_of("octo/cat", str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match=r"expected \{repo\}"):
         repositories.source_of("octo/dog", "https://example.org/x")
     with pytest.raises(git.GitError, match="fetch"):
