@@ -130,6 +130,14 @@ def test_outputs_are_bags_of_words(agent, gold, similarity):
     assert parts([], [], agent, gold) == (0.33, 0.33, round(0.33 * similarity, 2))
 
 
+def test_outputs_are_compared_as_if_the_roots_lay_where_intercode_has_them():
+    agent, gold = "/testdata/system/a.txt\n/testdata\n", "/testdata/system/b.txt\nls: /testdata/testbed: none\n"
+    published = ic.similarity("/system/a.txt\n/\n", "/system/b.txt\nls: /testbed: none\n")
+    assert parts([], [], agent, gold)[2] == round(0.33 * published, 2)
+    assert ic.similarity(agent, gold) > published + 0.1
+    assert parts([], [], "/testdata\n", "/\n")[2] == 0.33
+
+
 @pytest.mark.parametrize(("differing", "score"), [(0, 0.33), (1, 0.05), (2, 0.0), (9, 0.0)])
 def test_the_state_part_is_the_error_function(differing, score):
     assert ic.state_part(differing) == score
