@@ -1,8 +1,8 @@
 r"""The leak check: looks for host paths, host names, user names and key-like secrets in every text of a record.
 
-Two kinds of rules. **Patterns** hold anywhere and need no knowledge of a machine; `RULES` is the whole list. **Words**
-are what is private to the machine that collected: its host name, the user's name, home folder and checkout; they are
-found only where they are known, so files are best checked on that machine.
+Two kinds of rules. **Patterns** hold anywhere and need no knowledge of a machine; `leak_rules` is the whole list.
+**Words** are what is private to the machine that collected: its host name and ids, the user's name, home folder and
+checkout; they are found only where they are known, so files are best checked on that machine.
 
 Not flagged, because it belongs there: the virtual root `/testdata`, system paths (`/usr/...`, `/root/...`, all exist in
 the sandbox), container ids, the sandbox's user `agent`, and homes of nobody (`/home/user`, `/Users/username`, ...),
@@ -12,85 +12,14 @@ which models make up. E-mail addresses and IP addresses are not looked for: task
 from __future__ import annotations
 
 import functools
-import math
 import re
-from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agenttrace.validate.findings import Violation
+from agenttrace.validate.leak_rules import HEAD, RULES, TOKENS, is_random
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-
-_NOBODY = (
-    r"(?:agent|user|users|username|user_?name|your_?user(?:name)?|your_?name|me|name|example|testuser|shared|public)"
-)
-_B, _E = r"(?<![A-Za-z0-9_])", r"(?![A-Za-z0-9_])"
-
-
-class Rule(NamedTuple):
-    """A pattern, and texts of which one occurs (letters of either case) wherever it matches: a quick first look."""
-
-    pattern: re.Pattern[str]
-    hints: tuple[str, ...]
-
-
-RULES: dict[str, Rule] = {
-    name: Rule(re.compile(pattern), tuple(hints.split()))
-    for name, hints, pattern in (
-        # a person's folder on a host
-        (
-            "host path",
-            r"/home/ /users/ :\ /private/var/ /docker/",
-            (
-                rf"(?<![\w.])/(?:home|Users|export/home)/(?!{_NOBODY}(?![\w.-]))[A-Za-z0-9][\w.-]{{0,63}}"
-                r"|(?i:\b[c-z]:\\{1,4}(?:users|documents and settings)\\{1,4}"
-                rf"(?!{_NOBODY}(?![\w.-]))[\w.-]{{1,64}})"
-                r"|/private/var/folders/\w\w/\w{8,64}|/mnt/[c-z]/Users/[\w.-]{1,64}"
-                r"|/var/lib/docker/(?:overlay2|volumes)/\w{4,64}"
-            ),
-        ),
-        # names that machines give themselves
-        (
-            "host name",
-            "macbook imac mac-mini macmini mac-studio macstudio desktop- laptop- ip-",
-            (
-                r"(?:MacBook|iMac|Mac-?[Mm]ini|Mac-?Studio)[\w-]{0,40}\.(?:local|lan|home)\b"
-                r"|\b(?:DESKTOP-[A-Z0-9]{7}|LAPTOP-[A-Z0-9]{8})\b|\bip-\d{1,3}-\d{1,3}-\d{1,3}-\d{1,3}\b"
-            ),
-        ),
-        (
-            "host name in a private domain",
-            ".corp .localdomain .home.arpa .ec2.internal",
-            r"(?<=[A-Za-z0-9])\.(?:corp|localdomain|home\.arpa|ec2\.internal)\b",
-        ),
-        ("Hugging Face token", "hf_ api_org_", rf"{_B}(?:hf|api_org)_[A-Za-z0-9]{{30,}}{_E}"),
-        ("API key (sk-)", "sk-", rf"{_B}sk-[A-Za-z0-9_-]{{20,}}"),
-        (
-            "GitHub token",
-            "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_",
-            rf"{_B}(?:gh[pousr]_[A-Za-z0-9]{{36,}}|github_pat_[A-Za-z0-9_]{{22,}})",
-        ),
-        ("GitLab token", "glpat-", rf"{_B}glpat-[A-Za-z0-9_-]{{20,}}"),
-        ("AWS key id", "akia asia", rf"{_B}(?:AKIA|ASIA)[A-Z0-9]{{16}}{_E}"),
-        ("Google API key", "aiza", rf"{_B}AIza[A-Za-z0-9_-]{{35}}{_E}"),
-        (
-            "Slack token",
-            "xox hooks.slack",
-            rf"{_B}xox[abeoprs]-[A-Za-z0-9-]{{10,}}|hooks\.slack\.com/services/\w{{8,}}",
-        ),
-        (
-            "package index token",
-            "npm_ pypi-",
-            rf"{_B}(?:npm_[A-Za-z0-9]{{36}}|pypi-AgE[A-Za-z0-9_-]{{20,}}){_E}",
-        ),
-        ("JSON Web Token", "eyj", rf"{_B}eyJ[A-Za-z0-9_-]{{10,}}\.eyJ[A-Za-z0-9_-]{{10,}}\.[A-Za-z0-9_-]{{10,}}"),
-        ("private key", "-----begin", r"-----BEGIN (?:[A-Z]{2,12} ){0,2}PRIVATE KEY-----"),
-        ("bearer token", "authorization", r"(?i:\bauthorization\b.{0,4}\b(?:bearer|basic) )[A-Za-z0-9._~+/=-]{16,}"),
-        ("password in an address", "://", r"://[^\s/:@'\"]{1,64}:[^\s/@'\"]{3,128}@"),
-    )
-}
-"""Name → rule. Every repetition is bounded or followed by nothing, so no text makes them slow."""
 
 ASSIGNED = re.compile(
     r"(?i:(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d)[a-z0-9_]{0,20}[\"']?\s{0,3}[:=]\s{0,3}[\"']?)"
@@ -100,13 +29,15 @@ ASSIGNED = re.compile(
 _ASSIGNED_HINTS = ("key", "secret", "token", "passw")
 _SECRET_NAME = re.compile(r"(?i:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d)[a-z0-9_]{0,20}$")
 _SECRET_VALUE = re.compile(r"[A-Za-z0-9+/_=.-]{20,200}")
-_LEAST_BITS = 3.5
 _COMMON = frozenset(
     {"root", "user", "users", "admin", "agent", "ubuntu", "debian", "runner", "docker", "builder", "test", "tests"}
     | {"guest", "nobody", "localhost", "buildkitsandbox"}
 )
 _SHORTEST = 4
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[nrtbf/\"\\])")
+_RUN = re.compile(r"[A-Za-z0-9+/=_.~@-]{14,}")
+"""What a token is a part of: few stretches of a text are so long."""
+_WORD = re.compile(r"(?<![A-Za-z0-9_])[A-Za-z0-9]")
 _COLOUR = re.compile(r"\x1b\[[0-9;?]{0,20}[A-Za-z]")
 _PLAIN = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
@@ -192,10 +123,17 @@ def masked(text: str) -> str:
 
 
 def _variants(text: str) -> Iterator[str]:
-    """Yield a text, and what it says when it is JSON text or source code with escapes, or coloured for a terminal."""
+    """Yield a text, and what it says when it is JSON text or source code with escapes, or coloured for a terminal.
+
+    A colour may stand between two words, or within one.
+    """
     yield text
-    if "\\" in text or "\x1b" in text:
-        yield _COLOUR.sub(" ", _ESCAPE.sub(_unescaped, text))
+    plain = _ESCAPE.sub(_unescaped, text) if "\\" in text else text
+    if "\x1b" in plain:
+        yield _COLOUR.sub("", plain)
+        plain = _COLOUR.sub(" ", plain)
+    if plain != text:
+        yield plain
 
 
 def _unescaped(match: re.Match[str]) -> str:
@@ -205,28 +143,34 @@ def _unescaped(match: re.Match[str]) -> str:
 
 def _named(where: str, text: str) -> Iterator[tuple[str, str]]:
     """Yield a whole text that is the value of a field with a secret's name."""
-    if _SECRET_VALUE.fullmatch(text) and _names_secret(where.rpartition(".")[2]) and _is_random(text):
+    if _SECRET_VALUE.fullmatch(text) and _names_secret(where.rpartition(".")[2]) and is_random(text):
         yield "secret value", text
+
+
+def _tokens(text: str) -> Iterator[tuple[str, str]]:
+    for run in _RUN.finditer(text):
+        end = run.start()
+        for word in _WORD.finditer(text, run.start(), run.end()):
+            for prefix, token in TOKENS.get(text[word.start() : word.start() + HEAD], ()):
+                if word.start() < end or not text.startswith(prefix, word.start()):
+                    continue
+                found = token.body.match(text, word.start() + len(prefix))
+                if found and (not token.random or is_random(found[0])):
+                    end = found.end()
+                    yield token.kind, text[word.start() : end]
 
 
 def _matches(text: str, words: Sequence[Word]) -> Iterator[tuple[str, str]]:
     lower = text.lower()
     for kind, rule in RULES.items():
         if any(hint in lower for hint in rule.hints):
-            for match in rule.pattern.finditer(text):
+            for match in filter(rule.holds, rule.pattern.finditer(text)):
                 yield kind, match[0]
+    yield from _tokens(text)
     if any(hint in lower for hint in _ASSIGNED_HINTS):
         for match in ASSIGNED.finditer(text):
-            if _is_random(match[1]):
+            if is_random(match[1]):
                 yield "secret value", match[1]
     for word in words:
         for match in word.pattern.finditer(text) if word.text in lower else ():
             yield word.kind, match[0]
-
-
-def _is_random(text: str) -> bool:
-    """Return whether a text has digits, letters and at least 3.5 bits of entropy a character, and is no path."""
-    if not (re.search(r"\d", text) and re.search(r"[A-Za-z]", text)) or text.startswith("/"):
-        return False
-    counts = Counter(text)
-    return -sum(n / len(text) * math.log2(n / len(text)) for n in counts.values()) >= _LEAST_BITS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     import argparse
 
     from agenttrace.validate.leaks import Word
+
+_DISK_ID = re.compile(r"(?:uuid=(?:luks-)?|/by-uuid/)([0-9a-f-]{8,64})(?![\w-])", re.IGNORECASE)
+"""Of the root file system, as a kernel's command line names it."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +64,7 @@ def local_rules() -> tuple[list[Word], list[str]]:
 
 
 def machine_facts() -> dict[str, list[str]]:
-    """Return what is private to this machine: its names, the user's, home folder, checkout and working folder."""
+    """Return what is private to this machine: its names, the user's, folders, and the ids that a tool call can read."""
     import getpass  # noqa: PLC0415
     import socket  # noqa: PLC0415
 
@@ -71,4 +75,19 @@ def machine_facts() -> dict[str, list[str]]:
     host = socket.gethostname()
     folders = {str(Path.home()), str(Path(__file__).resolve().parents[2]), str(Path.cwd())}
     private = sorted(folder for folder in folders if folder.count("/") > 1 and not folder.startswith("/opt/agenttrace"))
-    return {"host name": [host, host.partition(".")[0]], "user name": user, "host path": private}
+    return {
+        "host name": [host, host.partition(".")[0]],
+        "user name": user,
+        "host path": private,
+        "boot id": _text("/proc/sys/kernel/random/boot_id").split(),
+        "machine id": [*_text("/etc/machine-id").split(), *_text("/var/lib/dbus/machine-id").split()],
+        "id of a disk": _DISK_ID.findall(_text("/proc/cmdline")),
+    }
+
+
+def _text(path: str) -> str:
+    """Return a small file of the system, empty where there is none (macOS)."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -11,36 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenttrace.tasks import sources, task_set
+from agenttrace.validate.leak_rules import RULES, TOKENS
 from agenttrace.validate.leaks import _each, leaks, local_words, masked, texts, word
+from agenttrace.verbs.validate import _DISK_ID, machine_facts
+from tests.validate.leak_samples import SAMPLES
 
 DATA = Path(__file__).parents[1] / "data" / "records" / "demo.jsonl"
 
-SECRETS = {
-    "host path": ["/home/alice/project", "/Users/alice.b/x", r"C:\Users\Alice\x", "/var/lib/docker/overlay2/0a1b2c3d"],
-    "host name": ["Alices-MacBook-Pro.local", "DESKTOP-A1B2C3D", "ip-10-0-12-7"],
-    "host name in a private domain": ["build7.eng.corp", "db.ec2.internal"],
-    "Hugging Face token": ["hf_" + "aB3dE" * 7],
-    "API key (sk-)": ["sk-proj-" + "aB3_" * 10],
-    "GitHub token": ["ghp_" + "aB3d" * 9, "github_pat_" + "aB3d" * 9],
-    "GitLab token": ["glpat-" + "aB3d" * 5],
-    "AWS key id": ["AKIA" + "A1B2" * 4],
-    "Google API key": ["AIza" + "aB3dE" * 7],
-    "Slack token": ["xoxb-123456789012-abcdef"],
-    "package index token": ["pypi-AgE" + "aB3d" * 10, "npm_" + "aB3d" * 9],
-    "JSON Web Token": ["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N"],
-    "private key": ["-----BEGIN OPENSSH PRIVATE KEY-----"],
-    "bearer token": ["Authorization: Bearer abcdef0123456789abcdef"],
-    "password in an address": ["https://alice:s3cret-pw@example.org/x"],
-    "secret value": ["API_KEY=q7Zt1LkW0pXv9RbNs4Yd", 'token: "q7Zt1LkW0pXv9RbNs4Yd"'],
-}
-CASES = [(kind, text) for kind, texts_ in SECRETS.items() for text in texts_]
 
-
-@pytest.mark.parametrize(("kind", "text"), CASES)
+@pytest.mark.parametrize(("kind", "text"), SAMPLES)
 def test_each_pattern_is_found_in_any_surrounding(kind, text):
     for value in (
         text,
         f"\x1b[31m{text}\x1b[0m",
+        f"{text[: len(text) // 2]}\x1b[1;31m{text[len(text) // 2 :]}",
         f"see {text}\n",
         {"a": [{"b": f"x='{text}'"}]},
         {f"key {text}": 1},
@@ -49,7 +34,7 @@ def test_each_pattern_is_found_in_any_surrounding(kind, text):
         assert kind in {problem.message.partition(":")[0] for problem in leaks(value)}, value
 
 
-@pytest.mark.parametrize(("kind", "text"), CASES)
+@pytest.mark.parametrize(("kind", "text"), SAMPLES)
 def test_a_finding_never_shows_the_whole(kind, text):
     for problem in leaks({"a": text}):
         assert text not in problem.message.partition(": ")[2]
@@ -64,7 +49,13 @@ def test_a_finding_never_shows_the_whole(kind, text):
         "3f2a9c1b4d5e", "agent@3f2a9c1b4d5e:/testdata$", "threading.local", "java.lang.internal", "sk-learn",
         "the token: a word", "password = input('password')", "git@github.com:owner/repo", "http://server:8080/v1",
         "sha256:57f1fd00f001", "69294d1d-ff0b-5b6e-8287-ab4e037fbaed", "max_tokens: 1024", "user@example.org",
-        "token = 'aaaaaaaaaaaaaaaaaaaaaaaa1'",
+        "token = 'aaaaaaaaaaaaaaaaaaaaaaaa1'", "/mnt/data/report.csv", "/mnt/c/Windows", "curl -u user:password http://x",
+        'curl -u "$USER:$PASS" http://x', "ps -u root:wheel-members", "fw_set_environment_variables_of_all", "sk_buff",
+        "key-value-stores-and-other-databases", "re_compile_pattern", "SG.", "echo $5$6", "http://:8080/",
+        '"auth": "basic"',         '"auth": "aGVsbG8gd29ybGQh"',
+        "machine a login b password $PASSWORD", "src/home/index.html", "/data/homepage/x",
+        "/scratch",
+        "pa-" + "word-" * 9, "AGE-SECRET-KEY-1", "/var/lib/docker", "dapi", "AccountKey=",
     ],
 )  # fmt: skip
 def test_what_belongs_there_is_not_flagged(text):
@@ -116,7 +107,7 @@ def test_every_text_is_looked_at(value):
 
 
 _PIECES = st.sampled_from(
-    [text for _, text in CASES] + ["\\n", "\\u0068f_", "\x1b[1m", "password", " ", "x", "\n", "/home/"]
+    [text for _, text in SAMPLES] + ["\\n", "\\u0068f_", "\x1b[1m", "password", " ", "x", "\n", "/home/"]
 )
 _TEXTS = st.lists(_PIECES, max_size=4).map("".join)
 
@@ -158,3 +149,47 @@ def test_the_users_own_names_are_looked_for(agenttrace, rows, record_file, tmp_p
     path = record_file(rows)
     ended = agenttrace("validate", path, cwd=tmp_path)
     assert "spans[0].tool_output: host path:" in ended.stdout
+
+
+HEADS = sorted(
+    {prefix for tokens in TOKENS.values() for prefix, _ in tokens} | {h for r in RULES.values() for h in r.hints}
+)
+
+
+@pytest.mark.parametrize("joint", ["", "-", "_", "/", " ", ".", ":", "a1B2-"])
+def test_no_text_makes_the_check_slow(joint):
+    """Beginnings of every rule in a row, as long as an observation may be; the bound is far from what is needed."""
+    for head in HEADS:
+        for text in (joint.join([head] * 2000), (head + joint) * 20 + "a1" * 4000 + "_"):
+            began = time.process_time()
+            list(leaks(text))
+            assert time.process_time() - began < 2, (head, joint)
+
+
+def test_every_token_and_every_rule_has_a_sample():
+    kinds = {kind for kind, _ in SAMPLES}
+    assert set(RULES) - kinds <= {"Terraform token", "1Password key"}
+    assert len(kinds & {token.kind for tokens in TOKENS.values() for _, token in tokens}) > 40
+
+
+def test_the_ids_that_a_tool_call_can_read_of_this_machine_are_looked_for(agenttrace, rows, record_file):
+    facts = machine_facts()
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    if not boot.exists():
+        pytest.skip("this system has no boot id to read")
+    assert facts["boot id"] == [boot.read_text().strip()]
+    rows[0]["spans"][0]["tool_output"] = f"boot {boot.read_text()}"
+    ended = agenttrace("validate", record_file(rows))
+    assert "spans[0].tool_output: boot id: " in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "ids"),
+    [
+        ("root=UUID=0a1b2c3d-0000-4000-8000-00000000abcd ro", ["0a1b2c3d-0000-4000-8000-00000000abcd"]),
+        ("root=PARTUUID=0a1b2c3d-02 rd.luks.uuid=luks-0a1b2c3d-1111", ["0a1b2c3d-02", "0a1b2c3d-1111"]),
+        ("console=ttyS0 root=/dev/vda", []),
+    ],
+)
+def test_the_id_of_a_disk_is_read_off_the_kernels_command_line(line, ids):
+    assert _DISK_ID.findall(line) == ids
