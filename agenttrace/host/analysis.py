@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.errors import UsageError
-from agenttrace.host import compose, engine, images, weights
+from agenttrace.host import compose, engine, gitleaks, images, weights
 from agenttrace.host.guard import interrupts_held, stop, terminations_interrupt, uninterrupted
 
 if TYPE_CHECKING:
@@ -82,17 +82,23 @@ def run(
 def publish(verb: str, arguments: argparse.Namespace, words: Sequence[str]) -> int:
     """Exit status of a verb that publishes, in two containers: one reads records, one has the way out and the token.
 
-    The token reaches the second container, which sees the folder alone, on its standard input.
+    The token reaches the second container, which sees the folder alone, on its standard input. In between gitleaks
+    looks at the folder, here.
 
     Args:
         verb: `publish` or `publish-rollouts`.
         arguments: its arguments, checked.
-        words: the same as they were typed.
+        words: the same as they were typed, and what the first container cannot know.
+
+    Raises:
+        DataError: gitleaks found something.
+        AgentTraceError: it failed.
     """
     if arguments.files:
         status = run(verb, [*words, "--make-only"], read=arguments.files, written=[arguments.output])
         if status != 0 or arguments.upload is None:
             return status
+    gitleaks.search([arguments.output, *arguments.files], keep=arguments.keep_findings)
     words = ["--output", str(arguments.output), "--upload", arguments.upload, "--from-host"]
     private = ["--private"] if arguments.private_repository else []
     settings = msgspec.json.encode(weights.host_settings())

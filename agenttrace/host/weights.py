@@ -10,10 +10,11 @@ import msgspec
 
 from agenttrace.errors import UsageError
 from agenttrace.host import base, compose, engine, images
-from agenttrace.models.hub import PASSED_ON, HostSettings
+from agenttrace.models.hub import PASSED_ON, HostSettings, in_clear_text
 from agenttrace.models.pins import stored_name
 from agenttrace.models.reference import ModelRef, expanded, find, locate, mirror_folder, told
 from agenttrace.records import ModelPin
+from agenttrace.show import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,9 +87,12 @@ def fetch(services: compose.Services, ref: ModelRef) -> ModelPin:
 
 def host_settings() -> HostSettings:
     """Return what a container that may reach out needs of this machine; it trusts the usual authorities by itself."""
+    settings = user_settings(os.environ)
+    if "HF_TOKEN" in settings and in_clear_text():
+        say("HF_ENDPOINT is an http:// address: HF_TOKEN crosses the network in clear text; https:// keeps it secret")
     bundle = base.ca_bundle(files=())
     certificates = None if bundle is None else bundle.read_text(encoding="utf-8", errors="replace")
-    return HostSettings(environment=user_settings(os.environ), certificates=certificates)
+    return HostSettings(environment=settings, certificates=certificates)
 
 
 def user_settings(environ: Mapping[str, str]) -> dict[str, str]:

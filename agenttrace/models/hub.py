@@ -117,6 +117,16 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
+def in_clear_text() -> bool:
+    """Return whether what is sent to the endpoint, such as a token, crosses a network unencrypted."""
+    try:
+        parts = urlsplit(endpoint())
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return parts.scheme == "http" and host not in {"localhost", "::1"} and not host.startswith("127.")
+
+
 def _shown_endpoint() -> str:
     """Return the endpoint without any password in it, for messages."""
     try:

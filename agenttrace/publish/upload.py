@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import StorageError, UsageError
-from agenttrace.models.hub import connection_errors
+from agenttrace.models.hub import connection_errors, in_clear_text
 from agenttrace.publish.sums import SUMS, verified
 from agenttrace.records.base import Record
 
@@ -51,8 +51,8 @@ def upload(folder: Path, name: str, *, private: bool) -> Uploaded:
         private: make a repository that is not there private, and refuse a public one; nothing else is changed.
 
     Raises:
-        UsageError: there is no token, it may not write there, the repository is public although a private one is
-            wanted, or the folder is none of ours.
+        UsageError: there is no token, or it would be sent in clear text, or may not write there, the repository is
+            public although a private one is wanted, or the folder is none of ours.
         DataError: a file is not what `SHA256SUMS` says.
         StorageError: the Hub cannot be reached, or refused the commit.
     """
@@ -60,6 +60,11 @@ def upload(folder: Path, name: str, *, private: bool) -> Uploaded:
     token = os.environ.get("HF_TOKEN", "").strip()
     if not token:
         raise UsageError("--upload needs the token of an account that may write there, in the variable HF_TOKEN")
+    if in_clear_text():
+        raise UsageError(
+            "HF_ENDPOINT is an http:// address, and HF_TOKEN, which may write, would cross the network in clear text; "
+            "name an https:// address"
+        )
     paths = [*verified(folder), SUMS]
     return _commit(folder, name, paths, token, private=private)
 

@@ -56,11 +56,13 @@ def check(arguments: argparse.Namespace) -> None:
 
 
 def on_host(verb: str, arguments: argparse.Namespace, words: list[str]) -> int:
-    """Make the folder and upload it in containers of their own."""
+    """Make the folder and upload it in containers of their own, which do not know what is private to this machine."""
     from agenttrace.host import analysis  # noqa: PLC0415
+    from agenttrace.verbs.validate import local_rules  # noqa: PLC0415
 
     check(arguments)
-    return analysis.publish(verb, arguments, words)
+    option = "--private" if verb == "publish" else "--private-text"
+    return analysis.publish(verb, arguments, [*words, *(f"{option}={one.text}" for one in local_rules()[0])])
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -69,9 +71,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.files:
         _make(arguments)
     if arguments.upload is not None and not arguments.make_only:
+        from agenttrace.host import gitleaks  # noqa: PLC0415
         from agenttrace.models.hub import host_settings  # noqa: PLC0415
         from agenttrace.publish.upload import upload  # noqa: PLC0415
 
+        if not arguments.from_host:  # there it has looked already
+            gitleaks.search([arguments.output, *arguments.files], keep=arguments.keep_findings)
         with host_settings(sys.stdin.buffer.read() if arguments.from_host else None):
             done = upload(arguments.output, arguments.upload, private=arguments.private_repository)
         tell(f"{done.url}: {done.added} files, {done.removed} stale ones removed, one commit")

@@ -83,3 +83,22 @@ def test_only_what_a_download_needs_is_handed_over(tmp_path):
 @pytest.mark.parametrize("variable", ["HF_TOKEN_PATH", "HF_HOME", "XDG_CACHE_HOME"])
 def test_a_home_that_nobody_has_holds_no_token(variable):
     assert weights.user_settings({variable: "~nosuch/x"}) == {}
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "told"),
+    [
+        ("http://hub.example", True),
+        ("https://hub.example", False),
+        ("http://127.0.0.1:8", False),
+        ("http://[", False),
+        ("", False),
+    ],
+)
+def test_a_token_that_goes_in_clear_text_is_told(monkeypatch, capsys, endpoint, told):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    weights.host_settings()
+    assert capsys.readouterr().err == ""  # without a token
+    monkeypatch.setenv("HF_TOKEN", "hf_x")
+    weights.host_settings()
+    assert ("HF_TOKEN crosses the network in clear text" in capsys.readouterr().err) is told

@@ -192,6 +192,13 @@ def test_a_refusal_says_why_and_changes_nothing(server, folder, path, status, me
     assert server.files == before
 
 
+def test_a_token_that_may_write_is_not_sent_in_clear_text(server, folder, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.example")
+    with pytest.raises(UsageError, match="in clear text; name an https:// address"):
+        upload(folder, NAME, private=False)
+    assert server.requests == []
+
+
 def test_no_server_no_token_and_offline_mode_are_named(server, folder, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(StorageError, match=r"cannot reach the Hub at http://127\.0\.0\.1:9"):

@@ -10,6 +10,7 @@ import pytest
 
 from agenttrace.verbs import publish, publish_rollouts
 
+ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(__file__).parents[1] / "data" / "records"
 RUN = DATA / "1.0.0" / "rollouts.jsonl"
 
@@ -65,9 +66,14 @@ def test_the_host_gives_records_and_token_to_two_containers(tmp_path, monkeypatc
     argv = [str(RUN), "-o", str(tmp_path / "out"), "--upload", "o/n", option]
     parser = argparse.ArgumentParser()
     module.add(parser)
-    assert module.on_host("publish", parser.parse_args(argv), argv) == 0
+    verb = module.__name__.rpartition(".")[2].replace("_", "-")
+    assert module.on_host(verb, parser.parse_args(argv), argv) == 0
     (_, first, none), (uploading, second, order) = started
-    assert first == [*argv, "--make-only"]
+    private = [word for word in first if word.startswith("--private") and "=" in word]
+    assert first == [*argv, *private, "--make-only"]
+    assert any(word.endswith(f"={str(ROOT).lower()}") for word in private)
+    module.add(reader := argparse.ArgumentParser())
+    assert len(reader.parse_args(first).private) == len(private)
     assert none is None
     assert second == ["--output", str(tmp_path / "out"), "--upload", "o/n", "--from-host", "--private"]
     assert json.loads(order)["environment"]["HF_TOKEN"] == "hf_secret"
