@@ -10,9 +10,12 @@ layout `tables` has `write(records, output)` and does the writing itself.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from agenttrace.records import RunSpec, Trace
 
 
@@ -20,7 +23,7 @@ class Format(NamedTuple):
     """One format.
 
     Attributes:
-        module: what turns records into it.
+        module: what turns records into it; one of this folder is named from here (`.otlp`).
         layout: how its output lies on disk.
         suffix: of a file.
         about: one line for `--help`.
@@ -30,6 +33,10 @@ class Format(NamedTuple):
     layout: Literal["lines", "files", "rows", "tables"]
     suffix: str
     about: str
+
+    def load(self) -> ModuleType:
+        """Return its module, imported when it is needed: some are heavy."""
+        return import_module(self.module, __name__)
 
 
 class Sourced(NamedTuple):
@@ -41,28 +48,22 @@ class Sourced(NamedTuple):
 
 
 FORMATS: dict[str, Format] = {
-    "agenttrace-1.0": Format("agenttrace.formats.foreign", "lines", ".jsonl", "records of this version"),
-    "agenttrace-0.3": Format("agenttrace.formats.agenttrace_0_3", "lines", ".jsonl", "rows of AgentTrace 0.3.0"),
+    "agenttrace-1.0": Format(".foreign", "lines", ".jsonl", "records of this version"),
+    "agenttrace-0.3": Format(".agenttrace_0_3", "lines", ".jsonl", "rows of AgentTrace 0.3.0"),
     "agenttrace-0.3-parquet": Format(
-        "agenttrace.formats.agenttrace_0_3_view", "rows", ".parquet", "the 14-column view of AgentTrace 0.3.0"
+        ".agenttrace_0_3_view", "rows", ".parquet", "the 14-column view of AgentTrace 0.3.0"
     ),
-    "parquet": Format("agenttrace.formats.tables", "tables", "", "a folder of typed tables: runs, steps, spans"),
+    "parquet": Format(".tables", "tables", "", "a folder of typed tables: runs, steps, spans"),
     "records-parquet": Format(
-        "agenttrace.formats.record_rows", "rows", ".parquet", "every field of a record, typed and nested, one row each"
+        ".record_rows", "rows", ".parquet", "every field of a record, typed and nested, one row each"
     ),
-    "atif": Format("agenttrace.formats.atif", "files", ".json", "ATIF v1.7 trajectories (Harbor), one file each"),
-    "session-traces": Format(
-        "agenttrace.formats.session_trace", "files", ".jsonl", "sessions for the Hub's trace viewer, one file each"
-    ),
-    "otlp": Format(
-        "agenttrace.formats.otlp", "lines", ".jsonl", "OpenTelemetry spans as OTLP/JSON, one request a line"
-    ),
-    "mini-swe-agent": Format(
-        "agenttrace.formats.mini_swe", "files", ".traj.json", "mini-swe-agent v1 trajectories, one file each"
-    ),
-    "swe-zero-1k-32k": Format("agenttrace.formats.swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 1k-32k"),
-    "swe-zero-12m": Format("agenttrace.formats.swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 12M"),
-    "inspect": Format("agenttrace.formats.inspect_eval", "tables", ".eval", "one log for Inspect's viewer"),
-    "sharegpt": Format("agenttrace.formats.sharegpt", "lines", ".jsonl", "ShareGPT conversations, one a line"),
+    "atif": Format(".atif", "files", ".json", "ATIF v1.7 trajectories (Harbor), one file each"),
+    "session-traces": Format(".session_trace", "files", ".jsonl", "sessions for the Hub's trace viewer, one file each"),
+    "otlp": Format(".otlp", "lines", ".jsonl", "OpenTelemetry spans as OTLP/JSON, one request a line"),
+    "mini-swe-agent": Format(".mini_swe", "files", ".traj.json", "mini-swe-agent v1 trajectories, one file each"),
+    "swe-zero-1k-32k": Format(".swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 1k-32k"),
+    "swe-zero-12m": Format(".swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 12M"),
+    "inspect": Format(".inspect_eval", "tables", ".eval", "one log for Inspect's viewer"),
+    "sharegpt": Format(".sharegpt", "lines", ".jsonl", "ShareGPT conversations, one a line"),
 }
 """Name → format, in the order in which `--help` lists them."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -87,7 +86,7 @@ def convert(paths: Sequence[Path], name: str, output: Path) -> dict[str, int]:
 
 def _counted(format_: str, records: Iterator[Sourced], target: Path, name: str) -> dict[str, int]:
     found = FORMATS[format_]
-    module = import_module(found.module)
+    module = found.load()
     if found.layout == "tables":
         with _fitting("a record"):
             counts: dict[str, int] = module.write(records, target)

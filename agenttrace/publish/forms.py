@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agenttrace.formats import FORMATS
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import pyarrow as pa
 
     from agenttrace.formats import Sourced
@@ -25,7 +22,7 @@ class FormPart(NamedTuple):
     @property
     def schema(self) -> pa.Schema:
         """The Arrow schema of its rows."""
-        found: pa.Schema = self._module.schema(self.format)
+        found: pa.Schema = FORMATS[self.format].load().schema(self.format)
         return found
 
     def row(self, record: Sourced) -> dict[str, Any]:
@@ -36,12 +33,8 @@ class FormPart(NamedTuple):
         """
         from agenttrace.formats.convert import value_of  # noqa: PLC0415 - this table is read for `--help`
 
-        row: dict[str, Any] = value_of(self._module, record)
+        row: dict[str, Any] = value_of(FORMATS[self.format].load(), record)
         return {**row, "raw_file": f"records/{record.source}"} if "raw_file" in row else row
-
-    @property
-    def _module(self) -> ModuleType:
-        return import_module(FORMATS[self.format].module)
 
 
 class Form(NamedTuple):

@@ -104,7 +104,7 @@ def test_row_groups_are_written_as_rows_come(tmp_path, monkeypatch):
 
 
 def test_a_format_with_a_file_per_record_joins_with_one_line(tmp_path, monkeypatch):
-    monkeypatch.setitem(FORMATS, "one-each", Format("agenttrace.formats.agenttrace_0_3", "files", ".json", ""))
+    monkeypatch.setitem(FORMATS, "one-each", Format(".agenttrace_0_3", "files", ".json", ""))
     assert convert([OURS], "one-each", tmp_path / "o") == {"o": 4}
     assert {path.stem for path in (tmp_path / "o").iterdir()} == {trace.trace_id for trace in traces()}
 
@@ -161,7 +161,7 @@ def test_an_output_that_is_there_is_never_overwritten(tmp_path):
 
 
 def test_hostile_ids_never_become_paths(tmp_path, monkeypatch):
-    monkeypatch.setitem(FORMATS, "one-each", Format("agenttrace.formats.foreign", "files", ".json", ""))
+    monkeypatch.setitem(FORMATS, "one-each", Format(".foreign", "files", ".json", ""))
     row = json.loads(OURS.read_bytes().splitlines()[0])
     (tmp_path / "evil.jsonl").write_text(json.dumps({**row, "trace_id": "../../evil"}) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="cannot be a file name"):
