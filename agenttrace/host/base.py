@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import calendar
-import hashlib
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from agenttrace.errors import UsageError
+from agenttrace.models.fetch import sha256_of
 from agenttrace.models.reference import expanded
 from agenttrace.show import say
 
@@ -196,5 +196,4 @@ def make_root(archive: Path) -> str:
         [*_MMDEBSTRAP, f"--architectures={built_arch()}", SUITE, str(archive), own_mirror()],
         env={**os.environ, "SOURCE_DATE_EPOCH": str(source_date_epoch())},
     )
-    with archive.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(archive)

@@ -26,6 +26,7 @@ from agenttrace.models.gguf import read_facts
 from agenttrace.models.pins import BUNDLED, stored_file
 from agenttrace.models.reference import DEFAULT_CONTEXT, ModelRef, is_complete, is_settled, locate, provisional
 from agenttrace.records import ModelPin, Record
+from agenttrace.store.append import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -353,8 +354,4 @@ def _put_in_place(part: BinaryIO, target: Path) -> None:
     os.fchmod(part.fileno(), 0o644)
     os.fsync(part.fileno())
     Path(part.name).replace(target)
-    descriptor = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(target.parent)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import DataError, UsageError
+from agenttrace.models.fetch import sha256_of
 from agenttrace.records.base import Record
 
 if TYPE_CHECKING:
@@ -25,15 +25,10 @@ class File(Record, frozen=True, kw_only=True):
 def files(folder: Path) -> dict[str, File]:
     """Return path → size and digest of every plain file but the manifest, by path."""
     return {
-        path.relative_to(folder).as_posix(): File(bytes=path.stat().st_size, sha256=_sha256(path))
+        path.relative_to(folder).as_posix(): File(bytes=path.stat().st_size, sha256=sha256_of(path))
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.is_symlink() and path != folder / MANIFEST
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_sums(folder: Path) -> None:
@@ -59,7 +54,7 @@ def verified(folder: Path) -> list[str]:
         path = (folder / name).resolve()
         if not name or not path.is_relative_to(root) or not path.is_file():
             raise DataError(f"{folder / SUMS} lists {name!r}, which is no file of the folder; make the folder again")
-        if _sha256(path) != digest:
+        if sha256_of(path) != digest:
             raise DataError(f"{folder / name} is not what {SUMS} says; make the folder again")
         names.append(name)
     return names
