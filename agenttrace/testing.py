@@ -6,6 +6,7 @@ import http.server
 import json
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -59,6 +60,38 @@ def fails(status: int, message: str) -> dict[str, Any]:
     return {"_status": status, "error": {"code": status, "message": message, "type": "server_error"}}
 
 
+def answers(
+    body: bytes, *, status: int = 200, headers: Mapping[str, str] = _NONE, lacking: int = 0, every_s: float = 0.0
+) -> dict[str, Any]:
+    """Return a scripted answer of any bytes.
+
+    Args:
+        body: as sent.
+        status: of HTTP.
+        headers: beside `Content-Length`.
+        lacking: bytes that are announced and then never come.
+        every_s: pause after each byte.
+    """
+    return {"_status": status, "_headers": headers, "_raw": body, "_lacking": lacking, "_every_s": every_s}
+
+
+def _send(handler: http.server.BaseHTTPRequestHandler, reply: Mapping[str, Any]) -> None:
+    """Send a scripted reply; what is about it and not in it has a name that begins with `_`."""
+    data = reply.get("_raw")
+    if data is None:
+        data = json.dumps({name: value for name, value in reply.items() if name[0] != "_"}).encode()
+    handler.send_response(reply.get("_status", 200))
+    for name, value in {"Content-Type": "application/json", **reply.get("_headers", _NONE)}.items():
+        handler.send_header(name, value)
+    lacking, every_s = reply.get("_lacking", 0), reply.get("_every_s", 0.0)
+    handler.send_header("Content-Length", str(len(data) + lacking))
+    handler.end_headers()
+    handler.close_connection = bool(lacking)
+    for part in [data[at : at + 1] for at in range(len(data))] if every_s else [data]:
+        handler.wfile.write(part)
+        time.sleep(every_s)
+
+
 class _QuietServer(http.server.ThreadingHTTPServer):
     """A server whose clients may be killed under a request."""
 
@@ -88,8 +121,8 @@ class ScriptedServer:
     """An OpenAI-compatible server on a free loopback port; use it as a context.
 
     Args:
-        script: replies in order, or a function from the request's messages to a reply. Replies come from `says` and
-            `fails`; when a list is used up, the server answers 500.
+        script: replies in order, or a function from the request's messages to a reply. Replies come from `says`,
+            `fails` and `answers`; when a list is used up, the server answers 500.
         props: what `/props` answers; there is none by default, as on servers other than llama.cpp's.
         models: the rows of `/v1/models`.
         address: where to listen; port 0 is a free one.
@@ -128,12 +161,13 @@ class ScriptedServer:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each answer, written in two parts, waits 40 ms for the client
 
             def do_GET(self) -> None:
                 if self.path in redirects:
-                    self._answer(302, {}, {"Location": redirects[self.path]})
+                    _send(self, {"_status": 302, "_headers": {"Location": redirects[self.path]}})
                 else:
-                    self._answer(200 if self.path in pages else 404, pages.get(self.path, {}))
+                    _send(self, pages.get(self.path, {"_status": 404}))
 
             def do_POST(self) -> None:
                 length = int(self.headers["Content-Length"])
@@ -144,20 +178,9 @@ class ScriptedServer:
                 body = json.loads(data)
                 if self.path != "/v1/chat/completions":
                     known = _COUNTING.get(counts or "", {}).get(self.path)
-                    self._answer(200 if known else 404, known(body) if known else {})
+                    _send(self, known(body) if known else {"_status": 404})
                     return
-                reply = dict(owner._reply(body, {name.lower(): value for name, value in self.headers.items()}))
-                self._answer(reply.pop("_status", 200), reply, reply.pop("_headers", {}))
-
-            def _answer(self, status: int, body: dict[str, Any], headers: Mapping[str, str] = _NONE) -> None:
-                data = json.dumps({name: value for name, value in body.items() if name[0] != "_"}).encode()
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
+                _send(self, owner._reply(body, {name.lower(): value for name, value in self.headers.items()}))
 
             def log_message(self, *_: object) -> None:
                 """Keep quiet."""

@@ -12,21 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.agents import AgentOptions, Observation
-from agenttrace.agents.run import RunEnd, RunLog
+from agenttrace.agents.run import RunEnd, RunLog, unrunnable
 from agenttrace.records import BashBlockSpec, canonical_json, digest
 from agenttrace.serving.budget import RESERVE_TOKENS
-from agenttrace.serving.model import (
-    ContextFullError,
-    NoReplyError,
-    ProposedCall,
-    RequestRefusedError,
-    UnparsableReplyError,
-)
+from agenttrace.serving.model import NoReplyError, ProposedCall, RequestRefusedError
 
 if TYPE_CHECKING:
     from agenttrace.agents import Shell
     from agenttrace.agents.run import Run, Watch
-    from agenttrace.records import LLMStep
+    from agenttrace.records import LLMStep, Output
     from agenttrace.sandbox.policies import Policy
     from agenttrace.sandbox.reports import CallReport
     from agenttrace.serving.model import Messages, Model
@@ -38,7 +32,10 @@ MARKERS = ("COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT", "MINI_SWE_AGENT_FINAL_OUTPUT
 """A successful command whose output starts with a line that is one of these submits."""
 LEAST_REPLY_TOKENS = 64
 """A turn is not begun with less room than this, as upstream."""
-_REQUEST_ERRORS = (ContextFullError, RequestRefusedError, UnparsableReplyError, NoReplyError)
+KEEP_BYTES = 64 * 1024
+"""Kept of each output stream, head and tail."""
+SUBMISSION_BYTES = 2**20
+"""Kept of those of a command that names a marker: what it submits must be whole."""
 OBSERVATION_CHARS: dict[Observation, int] = {"swe-zero": 8_000, "mini-swe-agent": 10_000}
 """Longest output that is shown whole: of SWE-ZERO, and of mini-swe-agent's `default.yaml` (v1.17.5)."""
 MAX_TURNS = 30
@@ -175,23 +172,24 @@ class BashBlockAgent:
         room = self._spec.max_total_tokens - self._spec.reserve_tokens - counted
         if room < min(LEAST_REPLY_TOKENS, self._spec.max_output_tokens):
             raise RunEnd("token_budget", f"the prompt has {counted} of {self._spec.max_total_tokens} tokens")
-        try:
-            reply = self._model.complete(self._messages, max_tokens=min(self._spec.max_output_tokens, room))
-        except _REQUEST_ERRORS as error:
-            raise RunEnd("model_error", f"{type(error).__name__}: {error}") from error
+        limit = min(self._spec.max_output_tokens, room)
+        reply = self._log.asked(lambda: self._model.complete(self._messages, max_tokens=limit))
         content = reply.content or ""
         self._messages.append({"role": "assistant", "content": content})
         found = blocks(content)
+        said: dict[str, Any] = {"counted_tokens": counted, "blocks": len(found)}
+        if reply.tool_calls:
+            said["ignored_calls"] = tuple(f"{call.name}: {call.arguments}" for call in reply.tool_calls)
         if len(found) == 1:
             self._malformed = 0
             arguments = canonical_json({"command": found[0]}).decode()
             proposed = [ProposedCall(name=TOOL, arguments=arguments)]
-            step = self._log.generated(reply, proposed, counted_tokens=counted, blocks=1, answered=None)
+            step = self._log.generated(reply, proposed, answered=None, **said)
             self._act(found[0], step)
         else:
             self._malformed += 1
             answer = self._spec.format_error_template
-            self._log.generated(reply, (), counted_tokens=counted, blocks=len(found), answered=answer)
+            self._log.generated(reply, (), answered=answer, **said)
             self._answer(answer)
             if self._malformed == self._spec.max_format_errors:
                 raise RunEnd("format_error", f"{self._malformed} replies in a row without exactly one bash block")
@@ -199,30 +197,53 @@ class BashBlockAgent:
     def _counted(self) -> int:
         try:
             return self._model.count(self._messages)
-        except _REQUEST_ERRORS as error:
-            raise RunEnd("model_error", f"the prompt could not be counted: {type(error).__name__}: {error}") from error
+        except (RequestRefusedError, NoReplyError) as error:
+            raise RunEnd("model_error", f"the prompt could not be counted: {error}") from None
 
     def _answer(self, text: str) -> None:
         self._messages.append({"role": "user", "content": text})
 
     def _act(self, command: str, step: LLMStep) -> None:
         (call,) = step.tool_calls or ()
+        refusal = unrunnable(command)
+        if refusal is not None:
+            text = _shown(refusal, -1, self._spec)
+            self._log.not_executed(step, call, text, cut_chars=0)
+            self._answer(text)
+            return
+        keep_bytes = SUBMISSION_BYTES if any(marker in command for marker in MARKERS) else KEEP_BYTES
+        limit_ms = self._spec.call_limit_ms
         report, text = self._log.carry_out(
             step,
             call,
-            lambda: self._shell.call("bash", command, limit_ms=self._spec.call_limit_ms),
+            lambda: self._shell.call("bash", command, limit_ms=limit_ms, keep_bytes=keep_bytes),
             lambda report: dict(zip(("tool_output", "cut_chars"), observe(report, self._spec), strict=True)),
         )
         self._answer(text)
         submission = submitted(report)
         if submission is not None:
-            raise RunEnd("final_answer", answer=submission)
+            lacks = _lacks(report.stdout)
+            raise RunEnd("final_answer", lacks, answer=None if lacks else submission)
 
 
 def submitted(report: CallReport) -> str | None:
     """Return what a submitting command printed after the marker, or `None` when it does not submit."""
     first, _, rest = (report.stdout.text or "").lstrip().partition("\n")
     return rest if report.exit_code == 0 and first.strip() in MARKERS else None
+
+
+def _lacks(output: Output) -> str | None:
+    """Return why a submission is not what the command printed, or `None`."""
+    if output.bytes_kept < output.bytes_total:
+        return f"the submission is not recorded: of its {output.bytes_total} bytes {output.bytes_kept} were kept"
+    return None if output.encoding == "utf-8" else "the submission is not recorded: it is not UTF-8"
+
+
+def _shown(text: str, exit_code: int, spec: BashBlockSpec) -> str:
+    """Return output that is shown whole in the format of the run spec."""
+    if spec.observation_template == "swe-zero":
+        return f"Observation: {text}"
+    return f"<returncode>{exit_code}</returncode>\n<output>\n{text}</output>"
 
 
 def observe(report: CallReport, spec: BashBlockSpec) -> tuple[str, int]:
@@ -240,12 +261,11 @@ def observe(report: CallReport, spec: BashBlockSpec) -> tuple[str, int]:
     limit = spec.observation_max_chars
     cut = max(0, len(text) - limit)
     head, tail = text[: limit // 2], text[len(text) - (limit - limit // 2) :]
-    if spec.observation_template == "swe-zero":
-        shown = f"{head}\n[... {cut} characters elided ...]\n{tail}" if cut else text
-        return f"Observation: {shown}", cut
-    code = f"<returncode>{report.exit_code}</returncode>"
     if not cut:
-        return f"{code}\n<output>\n{text}</output>", 0
+        return _shown(text, report.exit_code, spec), 0
+    if spec.observation_template == "swe-zero":
+        return _shown(f"{head}\n[... {cut} characters elided ...]\n{tail}", report.exit_code, spec), cut
+    code = f"<returncode>{report.exit_code}</returncode>"
     warning = "<warning>\nThe output was too long and its middle is left out; narrow the command down.\n</warning>"
     elided = f"<elided_chars>\n{cut} characters elided\n</elided_chars>"
     parts = (code, warning, f"<output_head>\n{head}\n</output_head>", elided, f"<output_tail>\n{tail}\n</output_tail>")

@@ -19,15 +19,26 @@ from agenttrace.records import (
     canonical_json,
     derived_id,
 )
+from agenttrace.serving.model import (
+    ContextFullError,
+    NoReplyError,
+    Reply,
+    RequestRefusedError,
+    UnparsableReplyError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from agenttrace.records import Ended
     from agenttrace.sandbox.reports import CallReport
-    from agenttrace.serving.model import ProposedCall, Reply
+    from agenttrace.serving.model import ProposedCall
 
     Watch = Callable[[LLMStep | Span], None]
+
+
+UNPARSABLE = "unparsable"
+"""`finish_reason` of a reply that could not be parsed."""
 
 
 class Run(Record, frozen=True, kw_only=True):
@@ -90,6 +101,35 @@ class RunLog:
             elapsed_ns=time.monotonic_ns() - started,
         )
 
+    def asked(self, complete: Callable[[], Reply]) -> Reply:
+        """Return the reply to a request; one that could not be parsed has nothing in it but its `finish_reason`.
+
+        Raises:
+            RunEnd: the conversation is too long (`token_budget`), or there is no reply (`model_error`).
+            ModelServerError: no request to this server can succeed.
+        """
+        start_ns, started = time.time_ns(), time.monotonic_ns()
+        try:
+            return complete()
+        except ContextFullError as error:
+            raise RunEnd("token_budget", str(error)) from None
+        except (RequestRefusedError, NoReplyError) as error:
+            raise RunEnd("model_error", str(error)) from None
+        except UnparsableReplyError as error:
+            return Reply(
+                content=None,
+                reasoning=None,
+                tool_calls=(),
+                finish_reason=UNPARSABLE,
+                input_tokens=None,
+                output_tokens=None,
+                timings=None,
+                start_ns=start_ns,
+                end_ns=time.time_ns(),
+                elapsed_ns=time.monotonic_ns() - started,
+                failed_tries=(str(error),),
+            )
+
     def generated(self, reply: Reply, calls: Iterable[ProposedCall], **more: Any) -> LLMStep:  # noqa: ANN401
         """Record a generation with the calls that are read from it; `more` are fields that not every agent has."""
         number = len(self.steps) + 1
@@ -110,6 +150,7 @@ class RunLog:
             end_ns=reply.end_ns,
             finish_reason=reply.finish_reason,
             timings=reply.timings,
+            failed_tries=reply.failed_tries,
             **more,
         )
         self.steps.append(step)
@@ -168,7 +209,7 @@ class RunLog:
         )
         return report, span.tool_output
 
-    def not_executed(self, step: LLMStep, call: ToolCall, text: str, *, exit_code: int = -1) -> None:
+    def not_executed(self, step: LLMStep, call: ToolCall, text: str, *, exit_code: int = -1, **more: Any) -> None:  # noqa: ANN401
         """Record a call that no process was started for; `text` is what the model reads of it."""
         now = time.time_ns()
         self._append(
@@ -181,10 +222,13 @@ class RunLog:
             end_ns=now,
             duration_ms=0.0,
             telemetry=NO_PROCESS,
+            **more,
         )
 
     def _append(self, step: LLMStep, call: ToolCall, **fields: Any) -> Span:  # noqa: ANN401
-        arguments = string_arguments(call.arguments)
+        arguments = call_arguments(call.arguments)
+        if arguments is not None and not all(isinstance(one, str) for one in arguments.values()):
+            arguments = None
         span = Span(
             span_id=derived_id(self._trace_id, call.call_id),
             type="TOOL",
@@ -199,16 +243,24 @@ class RunLog:
         return span
 
 
-def string_arguments(text: str) -> dict[str, str] | None:
-    """Return the arguments of a call as an object of strings, or `None` when the text is anything else.
+def call_arguments(text: str) -> dict[str, Any] | None:
+    """Return the arguments of a call as an object, or `None` when the text is anything else.
 
-    Text that cannot be encoded (a lone surrogate) is refused, too: no tool and no file could take it.
+    A number, `true` or `false` is its text as generated, however long: every parameter of our tools is a text. Text
+    that cannot be encoded (a lone surrogate) is refused: no tool and no file could take it.
     """
     try:
-        value = json.loads(text)
-        if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        value = json.loads(text, parse_int=str, parse_float=str, parse_constant=str)
+        if not isinstance(value, dict):
             return None
-        "".join([*value, *value.values()]).encode()
+        value = {name: str(item).lower() if isinstance(item, bool) else item for name, item in value.items()}
+        canonical_json(value)
     except (ValueError, RecursionError):
         return None
     return value
+
+
+def unrunnable(code: str) -> str | None:
+    """Return why code cannot be run as it was written, or `None`: no program takes an argument with a NUL in it."""
+    at = code.find("\0")
+    return None if at < 0 else f"Error: not executed: there is a NUL character in it, at position {at}."

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-import time
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from agenttrace.agents import AgentOptions
-from agenttrace.agents.run import RunEnd, RunLog, string_arguments
+from agenttrace.agents.run import UNPARSABLE, RunEnd, RunLog, call_arguments, unrunnable
 from agenttrace.records import ToolCallingSpec
-from agenttrace.serving.model import ContextFullError, NoReplyError, Reply, RequestRefusedError, UnparsableReplyError
 
 if TYPE_CHECKING:
     from agenttrace.agents import Shell
@@ -28,8 +27,13 @@ if TYPE_CHECKING:
 FINAL_ANSWER = "final_answer"
 MAX_STEPS = 10
 CALL_LIMIT_MS = 30_000
+MOST_CALLS = 16
+"""Carried out of one reply."""
 _REMINDER = "Call exactly one tool; end with final_answer."
-
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What the protocol lets be the name of a tool: servers refuse a conversation that holds another."""
+_SHOWN_CHARS = 64
+_TYPES = {"NoneType": "null", "list": "a list", "dict": "an object"}
 
 _KINDS: dict[str, tuple[Literal["bash", "python"], str]] = {
     "bash": ("bash", "command"),
@@ -132,34 +136,27 @@ class ToolCallingAgent:
     def _step(self) -> None:
         if len(self._log.steps) >= self._spec.max_steps:
             raise RunEnd("max_steps", f"no final answer within {self._spec.max_steps} steps")
-        start_ns, started = time.time_ns(), time.monotonic_ns()
-        try:
-            reply = self._model.complete(self._messages)
-        except ContextFullError as error:
-            raise RunEnd("token_budget", str(error)) from None
-        except (RequestRefusedError, NoReplyError) as error:
-            raise RunEnd("model_error", str(error)) from None
-        except UnparsableReplyError as error:
-            self._log.generated(_unparsable(start_ns, time.monotonic_ns() - started), ())
-            self._say("")
-            self._remind(f"the server could not parse the reply: {error}")
-            return
+        reply = self._log.asked(lambda: self._model.complete(self._messages))
         step = self._log.generated(reply, reply.tool_calls)
-        if step.tool_calls and all(string_arguments(call.arguments) is not None for call in step.tool_calls):
+        if not step.tool_calls:
+            self._say(reply.content or "")
+            self._remind("could not be parsed" if reply.finish_reason == UNPARSABLE else "the reply holds no tool call")
+        elif why := next(filter(None, map(self._unsendable, step.tool_calls)), None):
+            self._reject(step, why)
+        else:
             self._format_errors = 0
             self._say_calls(step)
             self._carry_out(step.tool_calls, step)
-        elif step.tool_calls:
-            self._reject(step)
-        else:
-            self._say(reply.content or "")
-            self._remind("the reply holds no tool call")
 
     def _carry_out(self, calls: tuple[ToolCall, ...], step: LLMStep) -> None:
         """Carry out calls in order; when one ends the run, those after it are recorded as not executed."""
         for number, call in enumerate(calls, start=1):
             try:
-                self._call(call, step)
+                if number > MOST_CALLS:
+                    text = f"Error: not executed: of one reply at most {MOST_CALLS} calls are."
+                    self._refuse(call, step, text)
+                else:
+                    self._call(call, step)
             except RunEnd:
                 for rest in calls[number:]:
                     self._log.not_executed(step, rest, "Error: not executed, the run had ended.")
@@ -177,37 +174,64 @@ class ToolCallingAgent:
         self._messages.append({"role": "assistant", "content": step.model_output or "", "tool_calls": calls})
 
     def _remind(self, why: str) -> None:
+        self._count_format_error(why)
+        self._messages.append({"role": "user", "content": self._spec.reminder})
+
+    def _count_format_error(self, why: str) -> None:
         self._format_errors += 1
         if self._format_errors >= self._spec.max_format_errors:
             raise RunEnd(
                 "format_error", f"{self._format_errors} replies in a row without a usable tool call; last: {why}"
             )
-        self._messages.append({"role": "user", "content": self._spec.reminder})
 
-    def _reject(self, step: LLMStep) -> None:
-        """Record calls of a reply in which at least one has malformed arguments: none of them is executed.
+    def _reject(self, step: LLMStep, why: str) -> None:
+        """Record calls of a reply in which at least one has no usable form: none of them is executed.
 
-        The text goes back as plain content, because a server refuses a history with unparsable arguments.
+        The calls go back as plain content, because a server refuses a history with unparsable arguments.
         """
-        for call in step.tool_calls or ():
-            self._log.not_executed(step, call, "Error: the arguments of this call are not a JSON object of strings.")
-        self._say("\n".join(f"{call.name}: {call.arguments}" for call in step.tool_calls or ()))
-        self._remind("malformed tool call arguments")
+        calls, text = step.tool_calls or (), f"Error: not executed: {why}.\n{self._spec.reminder}"
+        for call in calls:
+            self._log.not_executed(step, call, text)
+        self._say("\n".join(f"{call.name}: {call.arguments}" for call in calls))
+        self._count_format_error(why)
+        self._messages.append({"role": "user", "content": text})
+
+    def _unsendable(self, call: ToolCall) -> str | None:
+        """Return why a server would refuse a conversation that holds this call, or `None`."""
+        if not _NAME.fullmatch(call.name):
+            return self._no_tool(call.name)
+        if call_arguments(call.arguments) is None:
+            return f"the arguments of {call.name} are not a JSON object of strings"
+        return None
+
+    def _no_tool(self, name: str) -> str:
+        return f"there is no tool {name[:_SHOWN_CHARS]!r}; the tools are {', '.join(self._parameters)}"
 
     def _call(self, call: ToolCall, step: LLMStep) -> None:
-        arguments = string_arguments(call.arguments) or {}
-        if call.name == FINAL_ANSWER and set(arguments) == {"answer"}:
+        arguments = call_arguments(call.arguments) or {}
+        wrong = self._wrong(call.name, arguments)
+        if wrong is not None:
+            self._refuse(call, step, wrong)
+        elif call.name == FINAL_ANSWER:
             self._log.not_executed(step, call, arguments["answer"], exit_code=0)
             raise RunEnd("final_answer", answer=arguments["answer"])
-        expected = self._parameters.get(call.name)
-        if expected is None:
-            names = ", ".join(self._parameters)
-            text = f"Error: there is no tool {call.name!r}; the tools are {names}."
-        elif set(arguments) != expected:
-            text = f"Error: {call.name} takes exactly {', '.join(sorted(expected))}."
         else:
             self._execute(call, step, arguments)
-            return
+
+    def _wrong(self, name: str, arguments: dict[str, Any]) -> str | None:
+        """Return what is wrong with a call, in the tool's words, or `None`."""
+        expected = self._parameters.get(name)
+        if expected is None:
+            return f"Error: {self._no_tool(name)}."
+        if set(arguments) != expected:
+            return f"Error: {name} takes exactly {', '.join(sorted(expected))}."
+        for parameter, value in arguments.items():
+            if not isinstance(value, str):
+                kind = _TYPES[type(value).__name__]
+                return f"Error: {name}: the argument {parameter!r} must be a string, not {kind}."
+        return None if name == FINAL_ANSWER else unrunnable("".join(arguments.values()))
+
+    def _refuse(self, call: ToolCall, step: LLMStep, text: str) -> None:
         self._log.not_executed(step, call, text)
         self._answer(call, text)
 
@@ -224,22 +248,6 @@ class ToolCallingAgent:
 
     def _answer(self, call: ToolCall, text: str) -> None:
         self._messages.append({"role": "tool", "tool_call_id": call.call_id, "content": text})
-
-
-def _unparsable(start_ns: int, elapsed_ns: int) -> Reply:
-    """Return a generation of which the server kept only that it could not be parsed."""
-    return Reply(
-        content=None,
-        reasoning=None,
-        tool_calls=(),
-        finish_reason="unparsable",
-        input_tokens=None,
-        output_tokens=None,
-        timings=None,
-        start_ns=start_ns,
-        end_ns=time.time_ns(),
-        elapsed_ns=elapsed_ns,
-    )
 
 
 def tool_text(report: CallReport, *, limit_ms: int) -> str:

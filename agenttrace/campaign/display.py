@@ -185,6 +185,8 @@ def closing_table(
     table.add_row("ended", ", ".join(f"{end} {count}" for end, count in ends.most_common()) or "-")
     table.add_row("given up (infrastructure)", str(len(summary.abandoned)))
     table.add_row("model generations", str(sums["steps"]))
+    if summary.failed_tries:
+        table.add_row("requests sent again", str(summary.failed_tries))
     table.add_row("tool calls", str(sums["spans"]))
     table.add_row("tokens in / out", f"{sums['in']:,} / {sums['out']:,}")
     if skipped:

@@ -39,7 +39,7 @@ ATTEMPTS = 3
 BACKOFF_S = (1.0, 4.0)
 """Pauses between the attempts at a task after an infrastructure failure."""
 GIVEN_UP_IN_A_ROW = 3
-"""So many tasks given up one after the other mean that no task can be run at all."""
+"""So many different tasks given up one after the other mean that no task can be run at all."""
 
 
 class Display:
@@ -86,6 +86,7 @@ class Summary(msgspec.Struct, kw_only=True):
         tool_cpu_ns: processor time of the tool calls.
         prepare_ns: time until the trees were ready.
         requests: generations.
+        failed_tries: answers that were no reply, before those generations.
     """
 
     workers: int
@@ -98,6 +99,7 @@ class Summary(msgspec.Struct, kw_only=True):
     tool_cpu_ns: int = 0
     prepare_ns: int = 0
     requests: int = 0
+    failed_tries: int = 0
 
     def add(self, trace: Trace) -> None:
         """Count one appended record."""
@@ -106,6 +108,7 @@ class Summary(msgspec.Struct, kw_only=True):
         self.prepare_ns += round((trace.prepare_ms or 0.0) * 1e6)
         for step in trace.llm_steps:
             self.model_ns += round((step.duration_ms or 0.0) * 1e6)
+            self.failed_tries += len(step.failed_tries or ())
             if step.timings is not None:
                 self.slot_ns += round(((step.timings.prompt_ms or 0.0) + (step.timings.predicted_ms or 0.0)) * 1e6)
         for span in trace.spans:
@@ -200,7 +203,7 @@ class Campaign:
     def _gather(self, log: Log, summary: Summary) -> None:
         """Append results as they come; the only writer of the record file."""
         running = summary.workers
-        in_a_row = 0
+        in_a_row: set[int | str] = set()
         failure: BaseException | None = None
         while running:
             result = self._results.get()
@@ -217,14 +220,14 @@ class Campaign:
                 if result.attempt == ATTEMPTS:
                     log.give_up(result.trace.trace_id)
                     summary.abandoned += (result.task,)
-                    in_a_row += 1
-                    if in_a_row == GIVEN_UP_IN_A_ROW:
+                    in_a_row.add(result.task.task_id)
+                    if len(in_a_row) == GIVEN_UP_IN_A_ROW:
                         failure = failure or _given_up(result.trace.outcome)
                         self._stop.set()
             else:
                 failure = self._append(log, result.trace) or failure
                 self._jobs.settle(result.task)
-                in_a_row = 0
+                in_a_row.clear()
                 summary.add(result.trace)
                 self._display.finished(result.task, result.trace)
         if failure is not None:

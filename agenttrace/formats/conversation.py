@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from agenttrace.agents.run import string_arguments
 from agenttrace.formats.patch import Json, imported
 from agenttrace.records import BashBlockSpec, OtherAgentSpec, ToolCallingSpec
 
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 
     from agenttrace.records import LLMStep, RunSpec, Span, ToolCall, Trace
 
+_REJECTED = "Error: the arguments of this call are not a JSON object of strings."
+"""Says of a call, in records of collectors before the text that was sent was recorded, that the reminder followed."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -87,23 +88,18 @@ def turns(trace: Trace, spec: RunSpec | None = None) -> list[Turn]:
     found: list[Turn] = []
     for number, step in enumerate(trace.llm_steps):
         heard = found[-1].answers if found else opening(trace, spec)
-        found.append(Turn(heard, step, spans[number], _reminder(step, spec, is_last=number == last)))
+        found.append(Turn(heard, step, spans[number], _reminder(step, spans[number], spec, is_last=number == last)))
     return found
 
 
-def _reminder(step: LLMStep, spec: RunSpec | None, *, is_last: bool) -> str | None:
+def _reminder(step: LLMStep, spans: list[Span], spec: RunSpec | None, *, is_last: bool) -> str | None:
     """Return the message that answered a reply without a usable call: recorded, or what the agent says then."""
     if step.answered is not UNSET:
         return step.answered
-    if spec is None or is_last or not isinstance(spec.agent, ToolCallingSpec) or _usable(step):
+    usable = step.tool_calls and not any(span.tool_output == _REJECTED for span in spans)
+    if spec is None or is_last or not isinstance(spec.agent, ToolCallingSpec) or usable:
         return None
     return spec.agent.reminder
-
-
-def _usable(step: LLMStep) -> bool:
-    """Whether the agent carried out the calls of a step; otherwise the reminder followed."""
-    calls = step.tool_calls or ()
-    return bool(calls) and all(string_arguments(call.arguments) is not None for call in calls)
 
 
 def system_prompt(trace: Trace, spec: RunSpec | None) -> str | None:

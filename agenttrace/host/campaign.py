@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.campaign.options import check_options, check_size, served
-from agenttrace.errors import ModelServerError, UsageError
+from agenttrace.errors import UsageError
 from agenttrace.host import checkouts, compose, guard, images, weights
 from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
-from agenttrace.serving.endpoint import api_key, check_base_url
+from agenttrace.serving.endpoint import HOST_NAME, api_key, check_base_url
 from agenttrace.show import say
 from agenttrace.tasks import SWE, check_name, sources, task_set
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from agenttrace.serving.profiles import Profile
 
 EXIT_INCOMPLETE = 4
-HOST_NAME = "host.docker.internal"
-"""How a container calls the machine it runs on; see the service `collector-endpoint`."""
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104 - compared, not listened on
 MAX_WORKERS = 256
 
@@ -189,7 +187,8 @@ def _run(request: Request, at: guard.Engine) -> int:
         name = f"{at.project}-collector-{os.getpid()}-{number}"
         process = start_collector(services, name, request, settled(options, plan, pin))
         statuses.append(guard.follow(process, at, name))
-        _say_end(request, request.folder / plan["file"], statuses[-1])
+        if statuses[-1] == 0:
+            _say_end(request.folder / plan["file"])
         if statuses[-1] not in {0, EXIT_INCOMPLETE}:  # server gone, disk full, Ctrl-C: the next one fares no better
             break
     return next(filter(None, statuses), 0)
@@ -211,15 +210,9 @@ def _planned(request: Request, services: compose.Services) -> tuple[list[dict[st
     return json.loads(text.splitlines()[-1]), pin
 
 
-def _say_end(request: Request, shown: Path, status: int) -> None:
-    if status == 0:
-        say(f"records: {shown}")
-        say(f"look at one: scripts/nox -s show -- {shlex.quote(str(shown))}")
-    if status == ModelServerError.exit_code and request.base_url and _on_this_machine(request.base_url):
-        say(
-            f"the containers reach this machine as {HOST_NAME}: a server here must listen on every interface "
-            "(llama-server --host 0.0.0.0), not on 127.0.0.1 alone"
-        )
+def _say_end(shown: Path) -> None:
+    say(f"records: {shown}")
+    say(f"look at one: scripts/nox -s show -- {shlex.quote(str(shown))}")
 
 
 def settled(options: Options, plan: dict[str, Any], pin: ModelPin | None) -> Options:

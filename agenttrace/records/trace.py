@@ -205,6 +205,9 @@ class LLMStep(Record, frozen=True, kw_only=True):
         counted_tokens: prompt tokens as counted before the request was sent (since 1.1.0).
         blocks: bash blocks in the reply; exactly one is a call (since 1.1.0).
         answered: the message that answered a reply without a call; `None` when nothing did (since 1.1.0).
+        failed_tries: what came instead of a reply before this one did, or why it is `unparsable`: a line for each try,
+            in the server's words; absent where the first try succeeded (since 1.1.0).
+        ignored_calls: `NAME: ARGUMENTS` of each structured call in a reply to an agent that reads none (since 1.1.0).
     """
 
     step_id: str
@@ -222,6 +225,8 @@ class LLMStep(Record, frozen=True, kw_only=True):
     counted_tokens: int | UnsetType | None = UNSET
     blocks: int | UnsetType | None = UNSET
     answered: str | UnsetType | None = UNSET
+    failed_tries: Annotated[tuple[str, ...] | UnsetType | None, MEASURED] = UNSET
+    ignored_calls: tuple[str, ...] | UnsetType | None = UNSET
 
 
 class Verdict(Record, frozen=True, kw_only=True):
@@ -288,7 +293,8 @@ class Outcome(Record, frozen=True, kw_only=True):
     Attributes:
         ended: the stop rule that fired; `unknown` only in records read from a format that does not say.
         detail: one sentence on it, where there is more to say.
-        final_answer: the answer given, if any.
+        final_answer: the answer given, if any; `None` beside `final_answer` where a submission could not be recorded as
+            it was printed: `detail` says why.
         verdicts: one per judged aspect.
         solved: every aspect passed; `None` when none failed but not all could be graded.
         scores: figures of other graders, under their own names; they do not count in `solved`.

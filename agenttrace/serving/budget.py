@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 import msgspec
 
 from agenttrace.serving.endpoint import scrubbed
-from agenttrace.serving.model import RETRY_DELAYS_S, NoReplyError, RequestRefusedError
+from agenttrace.serving.model import RETRY_DELAYS_S, NoReplyError, RequestRefusedError, passing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +31,6 @@ _MESSAGE_OVERHEAD = 32
 _START_OVERHEAD = 256
 """Tokens that a template puts before the first message, at most: dates, default instructions."""
 _TIMEOUT_S = 60.0
-_SERVER_ERROR = 500
 
 T = TypeVar("T")
 
@@ -81,19 +80,14 @@ class Counters:
         api_key: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        import httpx2  # noqa: PLC0415 - heavy; what the openai client speaks through
+        from agenttrace.serving.wire import Wire, WireError  # noqa: PLC0415 - heavy
 
-        self._errors = httpx2.HTTPError
+        self._error = WireError
         self._root = base_url.removesuffix("/v1")
         self._model = model
         self._key = api_key
         self._sleep = sleep
-        self._client = httpx2.Client(
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            timeout=_TIMEOUT_S,
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
-            follow_redirects=False,
-        )
+        self._wire = Wire(api_key)
         self.route: Route = self._detect()
 
     def new(self) -> Counter:
@@ -115,7 +109,7 @@ class Counters:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._wire.close()
 
     def count(self, messages: Messages) -> int:
         """Return the exact count.
@@ -138,7 +132,7 @@ class Counters:
             self.route = route
             try:
                 self.count([{"role": "user", "content": "a"}])
-            except RequestRefusedError:
+            except (RequestRefusedError, NoReplyError):
                 continue
             return route
         return "estimate"
@@ -148,17 +142,16 @@ class Counters:
         data = msgspec.json.encode(body)
         for delay in (*RETRY_DELAYS_S, None):
             try:
-                answer = self._client.post(
-                    f"{self._root}{path}", content=data, headers={"Content-Type": "application/json"}
-                )
-            except self._errors as error:
-                failure = f"{type(error).__name__}: {scrubbed(str(error), self._key)}"
+                answer = self._wire.post(f"{self._root}{path}", data, within_s=_TIMEOUT_S)
+            except self._error as error:
+                failure = scrubbed(str(error), self._key)
             else:
-                if answer.is_success:
-                    return _decoded(answer.content, expected, path)
-                failure = f"HTTP {answer.status_code}"
-                if answer.status_code < _SERVER_ERROR or answer.status_code == 501:  # noqa: PLR2004 - not implemented
-                    raise RequestRefusedError(f"{path}: {failure}: {scrubbed(answer.text[:300], self._key)}")
+                if answer.status < 300:  # noqa: PLR2004 - good
+                    return _decoded(answer.body, expected, path)
+                failure = f"HTTP {answer.status}"
+                if not passing(answer.status):
+                    said = answer.body[:300].decode("utf-8", "replace")
+                    raise RequestRefusedError(f"{path}: {failure}: {scrubbed(said, self._key)}")
             if delay is not None:
                 self._sleep(delay)
         raise NoReplyError(f"the model server does not count a prompt at {path} ({failure})")

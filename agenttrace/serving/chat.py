@@ -1,27 +1,27 @@
-"""The one place that talks to the model server: chat completions over the `openai` client."""
+"""The one place that talks to the model server: chat completions, tried again where that may help."""
 
 from __future__ import annotations
 
 import copy
-import json
-import math
 import re
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from agenttrace.errors import ModelServerError
-from agenttrace.records import Timings
 from agenttrace.serving.budget import EstimatingCounter
 from agenttrace.serving.endpoint import scrubbed
 from agenttrace.serving.model import (
     RETRY_DELAYS_S,
     ContextFullError,
     NoReplyError,
-    ProposedCall,
-    Reply,
     RequestRefusedError,
     UnparsableReplyError,
+    passing,
 )
+from agenttrace.serving.replies import AnswerError, read_reply, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,15 +29,38 @@ if TYPE_CHECKING:
 
     from agenttrace.records import Sampler
     from agenttrace.serving.budget import Counter, Counters
-    from agenttrace.serving.model import Messages
+    from agenttrace.serving.model import Messages, Reply
+    from agenttrace.serving.wire import Answer
 
+_GOOD = 200
 _SERVER_ERROR = 500
-_NOT_OURS = {401, 403, 404}
-"""No request to this endpoint can succeed: wrong key, or not the API."""
-_PASSING = {408, 409, 429}
+_TOO_LARGE = 413
+_TOO_MANY = 429
+_NO_SERVER = frozenset({301, 302, 303, 307, 308, 401, 404, 405})
+"""To the first request of all: a wrong key, a wrong address, or not the API."""
 _UNPARSABLE = re.compile(r"parse|does not match the expected \S+ format", re.IGNORECASE)
 """What llama-server says, in its two ways, of a generation from which it cannot make a reply."""
+_CALL_FAILED = "tool_use_failed"
+"""What Groq says of that."""
+_CONTEXT_FULL = re.compile(
+    r"""
+    exceed_context_size | context_?(length|window)_?exceeded | tokens_limit_reached
+    | context\ (length|window|size|limit)\b.*(exceed|reduce|shorter|maximum\ input|not\ enough|requested|however)
+    | (exceed|longer\ than|greater\ than|too\ large|reached).*\bcontext\ (length|window|size|limit)
+    | maximum\ model\ length | maximum\ allowed\ length | maximum\ (context|prompt|input)\ length
+    | `inputs`.*(must\ be\ <=|must\ have\ less) | (prompt|input|inputs)\ (is|are)?\ ?too\ long
+    | (prompt|input)\ length.*exceed | input\ tokens?\ (count\ )?.*exceed | n_keep.*n_ctx
+    | reduce\ the\ length\ of\ the\ (messages|input|prompt) | too\ many\ tokens | model\ token\ limit
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""What servers say of a conversation that has outgrown them.
+
+llama-server, vLLM (each of its wordings, also where the prompt fits and the prompt with `max_tokens` does not), SGLang,
+LM Studio, TGI, Ollama, LiteLLM, OpenAI, Anthropic, Gemini, Mistral, xAI, Groq.
+"""
 _LONGEST_PAUSE_S = 60.0
+_SHOWN_CHARS = 300
 
 
 def fixed_part(
@@ -75,8 +98,8 @@ class ChatModel:
         base_url: up to and including `/v1`.
         fixed: what is sent with every request; see `fixed_part`.
         counters: count prompts as the server does; without them an estimate does.
-        api_key: sent as the bearer token; it is in no message and no record.
-        timeout_s: limit of one request.
+        api_key: sent as the bearer token; it is taken out of every message and reply.
+        timeout_s: limit of one request, until its answer is whole.
         sleep: waits between two tries (replaceable in tests).
     """
 
@@ -90,16 +113,18 @@ class ChatModel:
         timeout_s: float = 600.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        import openai  # noqa: PLC0415 - half a second that `--help` need not pay
+        from agenttrace.serving.wire import Wire, WireError  # noqa: PLC0415 - heavy
 
-        self._openai = openai
+        self._error = WireError
+        self._wire = Wire(api_key)
         self._key = api_key
-        self._client = openai.OpenAI(base_url=base_url, api_key=api_key or "none", max_retries=0, timeout=timeout_s)
+        self._timeout_s = timeout_s
         self._sleep = sleep
         self._base_url = base_url
         self._counters = counters
         self._counter: Counter = EstimatingCounter()
         self._fixed = fixed
+        self._replied = threading.Event()  # shared by the copies of all traces
 
     def for_trace(self, trace_id: str, *, seed: int) -> Self:  # noqa: ARG002 - for models that know the conversation
         """Return the model as one trace uses it: every request carries `seed`, and its prompts are counted alone."""
@@ -120,131 +145,85 @@ class ChatModel:
     def complete(self, messages: Messages, *, max_tokens: int | None = None) -> Reply:
         """Return the model's reply to a conversation, of at most `max_tokens` (default: the sampler's).
 
-        Connection failures and server errors are tried again with growing pauses (7.5 s in all, longer where the server
-        names a longer one). A request that takes too long is not: it would take as long again.
+        Connection failures, server errors and answers that are no reply are tried again with growing pauses (7.5 s in
+        all, longer where the server names a longer one). A request that takes too long is not: it would take as long
+        again.
 
         Raises:
-            ContextFullError: the prompt is longer than the context.
-            UnparsableReplyError: the server could not parse what the model generated.
+            ContextFullError: the conversation is longer than the context, or than the server takes.
+            UnparsableReplyError: what the model generated could not be parsed.
             RequestRefusedError: the server refuses this request.
             NoReplyError: there was no reply in time, or in no try.
-            ModelServerError: nothing at this address can be used: wrong key, or not the protocol.
+            ModelServerError: the first request of all shows that nothing at this address can be used.
         """
-        failure = ""
+        body = self._body(messages, max_tokens)
+        failed: list[str] = []
         for delay in (*RETRY_DELAYS_S, None):
             pause = delay or 0.0
             try:
-                reply = self._request(messages, max_tokens)
-            except self._openai.APITimeoutError as error:
-                failure = f"no reply within the time limit ({self._scrubbed(error.__cause__ or error)})"
-                if not _connecting(error):
-                    raise NoReplyError(f"the model server at {self._base_url}: {failure}") from None
-            except self._openai.APIStatusError as error:
-                failure = self._sort(error)
-                pause = max(pause, _asked_pause(error.response.headers.get("retry-after")))
-            except self._openai.APIConnectionError as error:
-                failure = f"{type(error).__name__}: {self._scrubbed(error.__cause__ or error)}"
+                reply, pause = self._tried(body, failed, pause)
+            except self._error as error:
+                failed.append(self._shown(str(error)))
+                if error.overdue:
+                    raise NoReplyError(self._without_reply(f"no reply within the time limit: {failed[-1]}")) from None
             else:
-                self._counter.answered(messages, reply)
-                return reply
+                if reply is not None:
+                    self._replied.set()
+                    self._counter.answered(messages, reply)
+                    return msgspec.structs.replace(reply, failed_tries=tuple(failed)) if failed else reply
             if delay is not None:
                 self._sleep(pause)
-        raise NoReplyError(
-            f"the model server at {self._base_url} does not answer after {len(RETRY_DELAYS_S) + 1} tries ({failure})"
-        )
+        raise NoReplyError(self._without_reply(f"does not answer after {len(failed)} tries ({failed[-1]})"))
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._wire.close()
 
-    def _scrubbed(self, value: object) -> str:
-        return scrubbed(str(value), self._key)
+    def _body(self, messages: Messages, max_tokens: int | None) -> bytes:
+        limit = {} if max_tokens is None else {"max_tokens": max_tokens}
+        request = {**self._fixed, **limit, **self._fixed.get("extra_body", {}), "messages": messages}
+        request.pop("extra_body", None)
+        return msgspec.json.encode(request)
 
-    def _sort(self, error: Any) -> str:  # noqa: ANN401 - openai.APIStatusError, imported late
-        text = self._scrubbed(error.message)
-        if "exceed_context_size" in text or "exceeds the available context size" in text:
-            raise ContextFullError(text) from None
-        if error.status_code == _SERVER_ERROR and _UNPARSABLE.search(text):
-            raise UnparsableReplyError(text) from None
-        if error.status_code in _NOT_OURS:
-            raise ModelServerError(f"the model server refuses the request (HTTP {error.status_code}): {text}") from None
-        if error.status_code < _SERVER_ERROR and error.status_code not in _PASSING:
-            raise RequestRefusedError(f"HTTP {error.status_code}: {text}") from None
-        return f"HTTP {error.status_code}: {text}"
-
-    def _request(self, messages: list[dict[str, Any]], max_tokens: int | None) -> Reply:
-        sent = self._fixed if max_tokens is None else {**self._fixed, "max_tokens": max_tokens}
+    def _tried(self, body: bytes, failed: list[str], pause: float) -> tuple[Reply | None, float]:
+        """Return the reply of one try; else note in `failed` what came instead, and return the pause to make."""
         start_ns, started = time.time_ns(), time.monotonic_ns()
-        # As a part of the body that the client leaves alone: it would walk through every message by its type hints,
-        # which costs more than everything else of a request.
-        extra = {**sent["extra_body"], "messages": messages}
-        raw = self._client.chat.completions.with_raw_response.create(**{**sent, "extra_body": extra}, messages=[])
+        answer = self._wire.post(f"{self._base_url}/chat/completions", body, within_s=self._timeout_s)
         elapsed_ns, end_ns = time.monotonic_ns() - started, time.time_ns()
         try:
-            body = json.loads(raw.content)
-            message = body["choices"][0]["message"]
-            usage = body.get("usage")
-            usage = usage if isinstance(usage, dict) else {}
-            calls = tuple(
-                ProposedCall(
-                    name=_text(call["function"]["name"]) or "", arguments=_text(call["function"]["arguments"]) or ""
-                )
-                for call in message.get("tool_calls") or ()
-            )
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise ModelServerError(
-                f"the model server at {self._base_url} answered outside the chat-completions format ({error!r})"
-            ) from error
-        return Reply(
-            content=_text(message.get("content")),
-            reasoning=_text(message.get("reasoning_content")),
-            tool_calls=calls,
-            finish_reason=_text(body["choices"][0].get("finish_reason")),
-            input_tokens=_count(usage.get("prompt_tokens")),
-            output_tokens=_count(usage.get("completion_tokens")),
-            timings=_timings(body.get("timings")),
-            start_ns=start_ns,
-            end_ns=end_ns,
-            elapsed_ns=elapsed_ns,
-        )
+            if answer.status != _GOOD:
+                raise refusal(answer.status, answer.body)
+            reply = read_reply(answer.body, key=self._key, start_ns=start_ns, end_ns=end_ns, elapsed_ns=elapsed_ns)
+        except AnswerError as error:
+            before = f" (before that: {'; '.join(failed)})" if failed else ""
+            failed.append(self._sort(error, before))
+            return None, max(pause, _asked_pause(answer))
+        return reply, 0.0
+
+    def _sort(self, error: AnswerError, before: str) -> str:
+        """Return what an answer says that may be another one next time; raise what will not."""
+        status, shown = error.status, self._shown(error.said)
+        text = f"HTTP {status}: {shown}"
+        if status == _TOO_LARGE or (status != _TOO_MANY and _CONTEXT_FULL.search(error.said)):
+            raise ContextFullError(text + before) from None
+        if (status == _SERVER_ERROR and _UNPARSABLE.search(error.said)) or _CALL_FAILED in error.said:
+            raise UnparsableReplyError(text + before) from None
+        if status in _NO_SERVER and not self._replied.is_set():
+            raise ModelServerError(f"the model server at {self._base_url} refuses the first request: {text}") from None
+        if not passing(status):
+            raise RequestRefusedError(text + before) from None
+        return text
+
+    def _without_reply(self, what: str) -> str:
+        return f"the model server at {self._base_url}: {what}"
+
+    def _shown(self, text: str) -> str:
+        """Return a server's words for a message: without the key, and not all of too many."""
+        said = scrubbed(text, self._key)
+        return said if len(said) <= _SHOWN_CHARS else f"{said[:_SHOWN_CHARS]}…"
 
 
-def _connecting(error: BaseException) -> bool:
-    """Return whether the time ran out before the request was sent: another try then costs little."""
-    return type(error.__cause__).__name__ in {"ConnectTimeout", "PoolTimeout"}
-
-
-def _asked_pause(text: str | None) -> float:
+def _asked_pause(answer: Answer) -> float:
     """Return the pause that a server asks for in `Retry-After`, in seconds; dates and nonsense count as none."""
+    text = answer.headers.get("retry-after")
     return min(float(text), _LONGEST_PAUSE_S) if text and text.isascii() and text.isdigit() else 0.0
-
-
-def _text(value: object) -> str | None:
-    r"""Return text that any JSON writer can encode: a lone surrogate becomes `\udNNN`; an object becomes its JSON."""
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _count(value: object) -> int | None:
-    """Return a number of tokens; what no record could hold counts as not reported."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
-
-
-def _milliseconds(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _timings(row: object) -> Timings | None:
-    if not isinstance(row, dict) or not row:
-        return None
-    return Timings(
-        prompt_n=_count(row.get("prompt_n")),
-        prompt_ms=_milliseconds(row.get("prompt_ms")),
-        predicted_n=_count(row.get("predicted_n")),
-        predicted_ms=_milliseconds(row.get("predicted_ms")),
-        cached_n=_count(row.get("cache_n")),
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import hashlib
 import json
 import os
@@ -16,12 +18,19 @@ from agenttrace.serving.profiles import NOT_REPORTED
 
 if TYPE_CHECKING:
     from agenttrace.records import RunSpec
+    from agenttrace.serving.wire import Wire
 
 KEY_VARIABLES = ("AGENTTRACE_API_KEY", "OPENAI_API_KEY")
+LEAST_KEY_CHARS = 8
 _HEADER_BYTES = 32 * 2**20
 """A GGUF file is its tensors and a header; no tokenizer and template come near this size."""
-_MOST_BYTES = 16 * 2**20
 _GET_S = 10.0
+HOST_NAME = "host.docker.internal"
+"""How a container calls the machine it runs on; see the service `collector-endpoint`."""
+_HINT = (
+    f"; the containers reach this machine as {HOST_NAME}: a server here must listen on every interface "
+    "(llama-server --host 0.0.0.0), not on 127.0.0.1 alone"
+)
 _POLL_S = 0.05
 _SHOWN_CHARS = 300
 _ABSENT = {404, 405, 501}
@@ -60,8 +69,26 @@ def api_key() -> str | None:
 
 
 def scrubbed(text: str, key: str | None) -> str:
-    """Return text without the key, which some servers repeat in their messages."""
-    return text.replace(key, "<API key>") if key else text
+    """Return text without the key, which some servers repeat: as it is, in base64 wherever it begins, in hexadecimal.
+
+    What is shorter than `LEAST_KEY_CHARS` is no secret, and a word that texts may well hold.
+    """
+    if key and len(key) >= LEAST_KEY_CHARS:
+        for form in _forms(key):
+            text = text.replace(form, "<API key>")
+    return text
+
+
+@functools.lru_cache(maxsize=4)
+def _forms(key: str) -> tuple[str, ...]:
+    data = key.encode("utf-8", "surrogateescape")
+    forms = [key, urllib.parse.quote(data, safe=""), json.dumps(key)[1:-1], data.hex(), data.hex().upper()]
+    parts = [data]
+    for before in range(3):  # base64 cuts into threes: only the threes that lie within the key are the same everywhere
+        rest = data[-before % 3 :]
+        parts.append(rest[: len(rest) - len(rest) % 3])
+    encoded = [encode(part).decode() for part in parts for encode in (base64.b64encode, base64.urlsafe_b64encode)]
+    return tuple(dict.fromkeys([*forms, *encoded]))
 
 
 def check_base_url(url: str) -> str:
@@ -86,42 +113,42 @@ def _keys() -> str:
     return " or ".join(KEY_VARIABLES)
 
 
-def _get(url: str, key: str | None) -> dict[str, Any]:
+def _get(wire: Wire, url: str, key: str | None) -> dict[str, Any]:
     """Return the JSON object at an address; empty where the server has none there.
 
-    No redirect is followed: the request carries the key, and another host must not get it.
-
     Raises:
-        httpx2.HTTPError: there is no answer, or it is not a good one.
+        WireError: there is no answer.
+        _StatusError: it is not a good one.
     """
-    import httpx2  # noqa: PLC0415 - heavy; what the openai client speaks through, so proxies and certificates are the same
-
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    body = b""
-    with httpx2.stream("GET", url, headers=headers, timeout=_GET_S, follow_redirects=False) as answer:
-        if answer.status_code in _ABSENT or answer.is_redirect:
-            return {}
-        answer.raise_for_status()
-        for part in answer.iter_bytes():
-            body += part
-            if len(body) > _MOST_BYTES:
-                return {}
+    answer = wire.get(url, within_s=_GET_S)
+    if answer.status in _ABSENT or 300 <= answer.status < 400:  # noqa: PLR2004 - redirects
+        return {}
+    if answer.status >= 400:  # noqa: PLR2004 - errors
+        raise _StatusError(answer.status)
     try:
-        value = json.loads(body)
+        value = json.loads(scrubbed(answer.body.decode(), key))
     except (ValueError, RecursionError):  # vLLM's /health is empty; elsewhere a page for people may stand
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def answers(base_url: str, *, key: str | None = None) -> bool:
-    """Return whether the server answers at all and is not still loading."""
-    import httpx2  # noqa: PLC0415 - heavy
+class _StatusError(Exception):
+    """The server answers with the status of an error."""
 
-    try:
-        _get(f"{base_url.removesuffix('/v1')}/health", key)
-        _get(f"{base_url}/models", key)
-    except httpx2.HTTPError:
-        return False
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+
+
+def answers(base_url: str, *, key: str | None = None) -> bool:
+    """Return whether there is a server at all, whatever it answers."""
+    from agenttrace.serving.wire import Wire, WireError  # noqa: PLC0415 - heavy
+
+    with Wire(key) as wire:
+        try:
+            wire.get(f"{base_url}/models", within_s=_GET_S)
+        except WireError:
+            return False
     return True
 
 
@@ -131,24 +158,24 @@ def wait_until_ready(base_url: str, *, timeout_s: float, key: str | None = None)
     Raises:
         ModelServerError: it did not become ready in time, or refuses the key.
     """
-    import httpx2  # noqa: PLC0415 - heavy
+    from agenttrace.serving.wire import Wire, WireError  # noqa: PLC0415 - heavy
 
     root = base_url.removesuffix("/v1")
     deadline = time.monotonic() + timeout_s
     last = "no answer"
-    while time.monotonic() < deadline:
-        try:
-            _get(f"{root}/health", key)
-            return _facts(_get(f"{root}/props", key), _get(f"{base_url}/models", key))
-        except httpx2.HTTPStatusError as error:  # 503 while loading
-            status = error.response.status_code
-            last = f"HTTP {status}"
-            if status in _KEY_REFUSED:
-                given = "the key is refused" if key else f"a key is needed: set {_keys()}"
-                raise ModelServerError(f"the model server at {base_url}: {last}; {given}") from None
-        except httpx2.HTTPError as error:
-            last = scrubbed(str(error) or type(error).__name__, key)
-        time.sleep(_POLL_S)
+    with Wire(key) as wire:
+        while time.monotonic() < deadline:
+            try:
+                _get(wire, f"{root}/health", key)
+                return _facts(_get(wire, f"{root}/props", key), _get(wire, f"{base_url}/models", key))
+            except _StatusError as error:  # 503 while loading
+                last = str(error)
+                if error.status in _KEY_REFUSED:
+                    given = "the key is refused" if key else f"a key is needed: set {_keys()}"
+                    raise ModelServerError(f"the model server at {base_url}: {last}; {given}") from None
+            except WireError as error:
+                last = scrubbed(str(error), key) + (_HINT if error.unreached and HOST_NAME in base_url else "")
+            time.sleep(_POLL_S)
     raise ModelServerError(f"the model server at {base_url} is not ready after {timeout_s:.0f} s ({last})")
 
 

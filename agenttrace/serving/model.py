@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from msgspec import UNSET, UnsetType
+
 from agenttrace.records import Record, Timings
 
 Messages = list[dict[str, Any]]
 RETRY_DELAYS_S = (0.5, 1.0, 2.0, 4.0)
 """Pauses between the tries of one request that the server did not answer."""
+
+
+_PASSING = frozenset({408, 409, 425, 429})
+_SERVER_ERROR = 500
+_NOT_IMPLEMENTED = 501
+
+
+def passing(status: int) -> bool:
+    """Return whether a request that was answered so may well be answered otherwise when it is sent again."""
+    return status in _PASSING or (status >= _SERVER_ERROR and status != _NOT_IMPLEMENTED)
 
 
 class ProposedCall(Record, frozen=True, kw_only=True):
@@ -19,7 +31,10 @@ class ProposedCall(Record, frozen=True, kw_only=True):
 
 
 class Reply(Record, frozen=True, kw_only=True):
-    """One reply of the model with what the server says of it; times are nanoseconds, wall clock and monotonic."""
+    """One reply of the model with what the server says of it; times are nanoseconds, wall clock and monotonic.
+
+    `failed_tries` says what came instead of a reply before this one did, a line for each try.
+    """
 
     content: str | None
     reasoning: str | None
@@ -31,6 +46,7 @@ class Reply(Record, frozen=True, kw_only=True):
     start_ns: int
     end_ns: int
     elapsed_ns: int
+    failed_tries: tuple[str, ...] | UnsetType = UNSET
 
 
 class ContextFullError(Exception):
@@ -42,7 +58,7 @@ class RequestRefusedError(Exception):
 
 
 class UnparsableReplyError(Exception):
-    """The model generated a tool call that the server itself could not parse."""
+    """The model generated what the server itself could not parse, or what is no message that can be read."""
 
 
 class NoReplyError(Exception):

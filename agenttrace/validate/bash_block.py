@@ -120,7 +120,7 @@ def _counts(turn: CheckedTurn, agent: BashBlockSpec | None) -> Iterator[Violatio
     if span.status in {"lost", "not_executed"} and span.exit_code != -1:
         message = f"is {span.exit_code} of a call that is {span.status}"
         yield Violation("counts", f"{turn.below}.exit_code", message)
-    if span.status != "lost" and (span.stdout is None or span.stderr is None):
+    if span.status not in {"lost", "not_executed"} and (span.stdout is None or span.stderr is None):
         yield Violation("counts", turn.below, "does not say how much was written")
 
 

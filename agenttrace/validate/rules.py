@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
+from agenttrace.agents.run import call_arguments
 from agenttrace.records import INFRASTRUCTURE_ENDS, canonical_json, derived_id, solved
 from agenttrace.validate.findings import Violation
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 CLOCK_SLACK_NS = 1_000_000_000
 """A wall clock may be set back a little while a campaign runs; more than this is reported."""
+_STEP_1_1 = ("counted_tokens", "blocks", "answered", "failed_tries", "ignored_calls")
 _SLACK_MS, _SLACK_SHARE = 5.0, 0.01
 
 
@@ -138,8 +140,16 @@ def _joined(where: str, span: Span, step: LLMStep, call: ToolCall) -> Iterator[V
         )
     if span.tool_name != call.name:
         yield Violation("joins", f"{where}.tool_name", f"is {span.tool_name[:60]!r}, proposed was {call.name[:60]!r}")
-    if span.tool_input != call.arguments and _value(span.tool_input) != _value(call.arguments):
+    if not _same(span.tool_input, call.arguments):
         yield Violation("joins", f"{where}.tool_input", "is not what the proposed call says")
+
+
+def _same(carried_out: str, proposed: str) -> bool:
+    """Return whether two texts are the same arguments, a number that was taken as its text included."""
+    if carried_out == proposed or _value(carried_out) == _value(proposed):
+        return True
+    read = call_arguments(proposed)
+    return read is not None and read == call_arguments(carried_out)
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - any JSON value
@@ -214,7 +224,8 @@ def outcome(trace: Trace, *, tool_calling: bool = True) -> Iterator[Violation]:
     """Yield ends and verdicts that contradict each other or the run; only a tool-calling agent answers by a tool."""
     found = trace.outcome
     if (found.final_answer is not None) != (found.ended == "final_answer"):
-        if tool_calling or found.ended not in INFRASTRUCTURE_ENDS:
+        unrecorded = found.ended == "final_answer" and found.detail is not None
+        if tool_calling or not (unrecorded or found.ended in INFRASTRUCTURE_ENDS):
             message = f"is {found.final_answer!r:.60} although the run ended by {found.ended}"
             yield Violation("outcome", "outcome.final_answer", message)
     elif tool_calling and found.final_answer is not None:
@@ -237,7 +248,7 @@ def texts(trace: Trace) -> Iterator[Violation]:
 def fields_since_1_1(trace: Trace) -> Iterator[str]:
     """Yield the fields that are there and that schema 1.0.0 had not."""
     records: list[tuple[str, object, tuple[str, ...]]] = [
-        *((f"llm_steps[{n}].", one, ("counted_tokens", "blocks", "answered")) for n, one in enumerate(trace.llm_steps)),
+        *((f"llm_steps[{n}].", one, _STEP_1_1) for n, one in enumerate(trace.llm_steps)),
         *((f"spans[{n}].", one, ("cut_chars",)) for n, one in enumerate(trace.spans)),
         ("outcome.", trace.outcome, ("patch", "patch_note")),
         ("", trace, ("prepare_ms",)),

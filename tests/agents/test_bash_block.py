@@ -3,6 +3,7 @@
 import json
 import re
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from agenttrace.agents.bash_block import BashBlockAgent, blocks, observe, submit
 from agenttrace.errors import WorkerLostError
 from agenttrace.records import NO_PROCESS, BashBlockSpec, Output
 from agenttrace.sandbox.reports import CallReport
-from agenttrace.serving.model import Reply, RequestRefusedError
+from agenttrace.serving.model import ContextFullError, Reply, RequestRefusedError, UnparsableReplyError
 
 
 def spec(**fields):
@@ -74,7 +75,7 @@ class Scripted:
             timings=None, start_ns=1, end_ns=2, elapsed_ns=1,
         )  # fmt: skip
 
-    def call(self, kind, command, *, limit_ms):
+    def call(self, kind, command, *, limit_ms, keep_bytes):
         assert (kind, limit_ms) == ("bash", 1000)
         self.commands.append(command)
         return self.shell(command)
@@ -157,6 +158,52 @@ def test_infrastructure_ends_as_error_with_what_was_done_kept():
     assert made.spans[0].status == "lost"
     refused = run(Scripted(block("ls"), RequestRefusedError("too long")))
     assert (refused.outcome.ended, len(refused.steps)) == ("model_error", 1)
+
+
+def unparsable(*replies):
+    return Scripted(*(UnparsableReplyError("broken UTF-8") if reply is None else reply for reply in replies))
+
+
+def test_a_reply_that_the_server_cannot_parse_is_a_malformed_turn():
+    scripted = unparsable(block("ls"), None, block("ls"), None, None, None)
+    made = run(scripted, max_turns=9)
+    assert (made.outcome.ended, len(made.steps)) == ("format_error", 6)
+    assert [step.finish_reason == "unparsable" for step in made.steps] == [False, True, False, True, True, True]
+    assert (made.steps[1].blocks, made.steps[1].answered) == (0, "exactly one block")
+    assert made.steps[1].failed_tries == ("broken UTF-8",)
+    assert scripted.asked[2][0][-2:] == [
+        {"role": "assistant", "content": ""},
+        {"role": "user", "content": "exactly one block"},
+    ]
+
+
+def test_a_context_that_is_full_ends_the_token_budget():
+    made = run(Scripted(block("ls"), ContextFullError("4200 > 4096")))
+    assert (made.outcome.ended, made.outcome.detail, len(made.steps)) == ("token_budget", "4200 > 4096", 1)
+
+
+@pytest.mark.parametrize(
+    ("template", "text"),
+    [("swe-zero", "Observation: {}"), ("mini-swe-agent", "<returncode>-1</returncode>\n<output>\n{}</output>")],
+)
+def test_a_command_with_a_nul_is_not_executed_and_the_model_reads_why(template, text):
+    scripted = Scripted(block("printf 'a\0b'"), SUBMIT, shell=submitting)
+    made = run(scripted, observation_template=template)
+    read = text.format("Error: not executed: there is a NUL character in it, at position 9.")
+    assert (made.spans[0].status, made.spans[0].tool_output) == ("not_executed", read)
+    assert scripted.asked[1][0][-1] == {"role": "user", "content": read}
+    assert len(scripted.commands) == 1
+
+
+def test_a_submission_is_recorded_as_it_was_printed_or_not_at_all():
+    cut = msgspec.structs.replace(submitting("SUBMIT").stdout, bytes_total=2_000_000)
+    other = msgspec.structs.replace(submitting("SUBMIT").stdout, encoding="backslashreplace")
+    for stdout, why in ((cut, "of its 2000000 bytes 43 were kept"), (other, "is not UTF-8")):
+        made = run(
+            Scripted(SUBMIT, shell=lambda _, out=stdout: msgspec.structs.replace(submitting("SUBMIT"), stdout=out))
+        )
+        assert (made.outcome.ended, made.outcome.final_answer) == ("final_answer", None)
+        assert why in made.outcome.detail
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import time
 import msgspec
 import pytest
 
-from agenttrace.agents.tool_calling import ToolCallingAgent, agent_spec, tool_text
+from agenttrace.agents.tool_calling import MOST_CALLS, ToolCallingAgent, agent_spec, tool_text
 from agenttrace.errors import ModelServerError, WorkerLostError
 from agenttrace.records import NO_PROCESS, Output
 from agenttrace.sandbox.reports import CallReport
@@ -109,10 +109,10 @@ def test_two_calls_at_once_are_both_executed_in_order():
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "", "[1]", '"x"', '{"command": 1}', "null", '{"command": "\\ud800"}', "[" * 200_000],
+    ["{", "", "[1]", '"x"', "7", "null", '{"command": "\\ud800"}', "[" * 200_000],
     ids=["cut off", "empty", "list", "text", "number", "null", "lone surrogate", "deeply nested"],
 )
-def test_malformed_arguments_are_a_span_that_was_not_executed_and_the_model_is_reminded(text):
+def test_malformed_arguments_are_a_span_that_was_not_executed_and_the_model_reads_why(text):
     tools = EchoShell()
     result, requests = run([says(calls=[("bash", text)]), answer("x")], tools=tools)
     assert tools.calls == []
@@ -120,8 +120,65 @@ def test_malformed_arguments_are_a_span_that_was_not_executed_and_the_model_is_r
     assert result.spans[0].exit_code == -1
     assert result.spans[0].tool_input == text
     assert "tool_calls" not in requests[1]["messages"][2]
-    assert requests[1]["messages"][3] == {"role": "user", "content": agent_spec().reminder}
+    assert requests[1]["messages"][3] == {"role": "user", "content": result.spans[0].tool_output}
+    assert result.spans[0].tool_output == (
+        f"Error: not executed: the arguments of bash are not a JSON object of strings.\n{agent_spec().reminder}"
+    )
     assert result.outcome.ended == "final_answer"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("42", "42"), ("1.50", "1.50"), ("true", "true"), ("-1e400", "-1e400"), ("7" * 5000, "7" * 5000), ("NaN", "NaN")],
+    ids=["number", "fraction", "boolean", "beyond a float", "5000 digits", "no JSON"],
+)
+def test_a_scalar_is_taken_as_its_text_and_recorded_so(value, text):
+    result, _ = run([says(calls=[("final_answer", f'{{"answer": {value}}}')])])
+    assert (result.outcome.ended, result.outcome.final_answer) == ("final_answer", text)
+    assert result.steps[0].tool_calls[0].arguments == f'{{"answer": {value}}}'
+    assert result.spans[0].tool_input == json.dumps({"answer": text}, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("null", "null"), ('["ls"]', "a list"), ('{"cmd": 1}', "an object")], ids=lambda one: one
+)
+def test_an_argument_of_another_type_is_answered_by_the_tool_itself(value, kind):
+    tools, proposed = EchoShell(), f'{{"command": {value}}}'
+    result, requests = run([says(calls=[("bash", proposed)])] * 4 + [answer("x")], tools=tools)
+    text = f"Error: bash: the argument 'command' must be a string, not {kind}."
+    assert tools.calls == []
+    assert result.outcome.ended == "final_answer"
+    assert result.spans[0].tool_output == text
+    assert result.spans[0].tool_input == proposed
+    assert requests[1]["messages"][3] == {"role": "tool", "tool_call_id": "call_1_1", "content": text}
+
+
+@pytest.mark.parametrize(("tool", "parameter"), [("bash", "command"), ("python_interpreter", "code")])
+def test_code_with_a_nul_is_not_executed_and_the_model_reads_why(tool, parameter):
+    tools = EchoShell()
+    result, requests = run([says(calls=[(tool, json.dumps({parameter: "printf 'a\0b'"}))]), answer("x")], tools=tools)
+    assert tools.calls == []
+    assert result.spans[0].status == "not_executed"
+    assert "NUL character in it, at position 9" in result.spans[0].tool_output
+    assert requests[1]["messages"][3]["content"] == result.spans[0].tool_output
+
+
+def test_of_one_reply_no_more_calls_are_carried_out_than_stated_and_the_others_are_told():
+    tools = EchoShell()
+    result, requests = run([says(calls=[bash(str(n)) for n in range(300)]), answer("x")], tools=tools)
+    assert [code for _, code in tools.calls] == [str(n) for n in range(MOST_CALLS)]
+    answered = [message["content"] for message in requests[1]["messages"][3:]]
+    assert answered == [span.tool_output for span in result.spans[:300]]
+    assert answered[MOST_CALLS] == f"Error: not executed: of one reply at most {MOST_CALLS} calls are."
+    assert {span.status for span in result.spans[MOST_CALLS:]} == {"not_executed"}
+
+
+@pytest.mark.parametrize("name", ["", "functions.bash", "b ash", "x" * 65])
+def test_a_name_that_servers_refuse_in_a_conversation_goes_back_as_text(name):
+    result, requests = run([says(calls=[(name, "{}")]), answer("x")])
+    assert "tool_calls" not in requests[1]["messages"][2]
+    assert f"there is no tool {name[:64]!r}; the tools are bash, " in requests[1]["messages"][3]["content"]
+    assert requests[1]["messages"][3]["content"] == result.spans[0].tool_output
 
 
 def test_text_with_lone_surrogates_is_kept_as_escapes_that_any_file_can_hold():
@@ -285,17 +342,6 @@ def test_each_trace_has_its_seed():
         for seed in (profiles.sampler().seed, 7, 8):
             models.for_trace("trace", seed=seed).complete([{"role": "user", "content": "x"}])
     assert [request["seed"] for request in server.requests] == [profiles.sampler().seed, 7, 8]
-
-
-def test_a_server_outside_the_protocol_is_an_error_with_its_address():
-    with pytest.raises(ModelServerError, match="outside the chat-completions format"):
-        run(lambda _: {"hello": "world"})
-
-
-@pytest.mark.parametrize("message", ["text", ["a"], 3])
-def test_a_message_that_is_no_object_is_outside_the_protocol(message):
-    with pytest.raises(ModelServerError, match="outside the chat-completions format"):
-        run(lambda _: {"choices": [{"message": message}]})
 
 
 @pytest.mark.parametrize("figure", ["12", 10**30, float("nan"), True, [1]])

@@ -22,6 +22,7 @@ ANSWERS = {
     "tool_calling": says(calls=[("final_answer", json.dumps({"answer": "20"}))]),
     "bash_block": says("```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\necho 20\n```"),
 }
+KIND = '{"code": %d, "type": "server_error"}'
 
 
 @pytest.fixture(autouse=True)
@@ -117,6 +118,25 @@ def test_a_wrong_key_stops_the_campaign_at_once(plan, answer, run):
         assert server.count == 1
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_one_refused_prompt_costs_its_attempts_and_no_more(plan, answer, run, status):
+    refused = plan.prompt(plan.tasks[2])
+    script = lambda messages: fails(status, "flagged") if messages[1]["content"] == refused else answer  # noqa: E731
+    with ScriptedServer(script) as server:
+        summary = run(plan, server)
+    assert [task.task_id for task in summary.abandoned] == [2]
+    assert ids(plan.path) == [0, 1, 3, 4, 5]
+    assert {trace.outcome.detail for trace in failures(plan)} == {f"HTTP {status}: flagged " + KIND % status}
+
+
+def test_a_403_to_everything_stops_the_campaign(plan, answer, run):
+    with (
+        ScriptedServer(lambda _: fails(403, "no")) as server,
+        pytest.raises(ModelServerError, match=r"3 tasks in a row .* HTTP 403: no"),
+    ):
+        run(plan, server)
+
+
 def refusing(plan, task_ids, answer):
     """Return a script that refuses every request about these tasks."""
     prompts = {plan.prompt(task) for task in plan.tasks if task.task_id in task_ids}
@@ -171,8 +191,7 @@ def test_a_campaign_over_checkouts_goes_on_with_the_other_tasks(
     with pytest.raises(ModelServerError, match="3 tasks in a row could not be run"):
         session(names)
     assert made() == [("octo__fox-1", index) for index in range(4)]
-    with pytest.raises(ModelServerError, match="3 tasks in a row could not be run"):
-        session(names[:1])
+    session(names[:1])  # four runs in a row, but of one task
     assert sorted(made()) == [(f"octo__{name}-1", index) for name in ("dog", "elk", "fox") for index in range(4)]
     session(())
     assert len(set(made())) == len(made()) == 16

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import httpx2
 import msgspec
 import pytest
 
@@ -118,8 +117,8 @@ def test_a_server_that_never_comes_is_an_error_after_the_time_limit():
 
 
 def test_a_key_that_is_missing_or_wrong_is_said_at_once(monkeypatch):
-    def refuse(url, key):
-        httpx2.Response(401, request=httpx2.Request("GET", url)).raise_for_status()
+    def refuse(*_):
+        raise endpoint._StatusError(401)
 
     monkeypatch.setattr(endpoint, "_get", refuse)
     with pytest.raises(ModelServerError, match="a key is needed: set AGENTTRACE_API_KEY or OPENAI_API_KEY"):

@@ -1,0 +1,278 @@
+"""What a chat-completions server answers, in whichever of its dialects, as a `Reply`: a function of the bytes.
+
+Fields and forms are those of llama.cpp, vLLM, SGLang, Ollama, LM Studio, TGI, OpenRouter, LiteLLM and OpenAI.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+from agenttrace.records import Timings
+from agenttrace.serving.endpoint import scrubbed
+from agenttrace.serving.model import ProposedCall, Reply, UnparsableReplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BAD_GATEWAY = 502
+_BAD_REQUEST = 400
+_LONGEST_MESSAGE = 2000
+_LONGEST_DIGITS = 20
+_EVENT = re.compile(r"\s*(data|event|id|retry)?:")
+_CUT_SHORT = ("length", "content_filter")
+"""Ends at which nothing may be left of a message."""
+
+
+class AnswerError(Exception):
+    """An answer that is no reply.
+
+    Attributes:
+        status: of HTTP, or what the answer's body says it would be.
+        said: the server's words, on one line.
+    """
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(status, said)
+        self.status = status
+        self.said = " ".join(said[:_LONGEST_MESSAGE].split())
+
+
+def refusal(status: int, body: bytes) -> AnswerError:
+    """Return what an answer of a status other than 200 says."""
+    try:
+        found = _decoded(body)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict):
+        return AnswerError(status, _words(found.get("error") or found))
+    return AnswerError(status, body.decode("utf-8", "replace") or "(nothing more)")
+
+
+def read_reply(body: bytes, *, key: str | None = None, start_ns: int, end_ns: int, elapsed_ns: int) -> Reply:
+    """Return the reply that the body of an answer of status 200 holds, the endpoint's key taken out of its texts.
+
+    Raises:
+        AnswerError: it is none: an error that its sender did not give the status of one, or another thing altogether.
+        UnparsableReplyError: it is nested more deeply than can be read.
+    """
+    try:
+        answer = _answer(body)
+        choice = _choice(answer)
+        message = choice["message"]
+        content, thoughts = _parts(message.get("content"))
+        usage = _object(answer.get("usage"))
+        return Reply(
+            content=_text(content or message.get("refusal") or content, key),
+            reasoning=_text(_reasoning(message, thoughts), key),
+            tool_calls=tuple(_calls(message, key)),
+            finish_reason=_text(choice.get("finish_reason"), key),
+            input_tokens=_count(usage.get("prompt_tokens")),
+            output_tokens=_count(usage.get("completion_tokens")),
+            timings=_timings(answer.get("timings")),
+            start_ns=start_ns,
+            end_ns=end_ns,
+            elapsed_ns=elapsed_ns,
+        )
+    except RecursionError:
+        raise UnparsableReplyError("the reply is nested too deeply to be read") from None
+
+
+def _decoded(body: bytes) -> Any:  # noqa: ANN401 - JSON
+    """Return a JSON value; a whole number that no computer counts with stays the text that it is."""
+    text = body.decode("utf-8-sig", "replace")
+    return json.loads(text, strict=False, parse_int=lambda one: one if len(one) > _LONGEST_DIGITS else int(one))
+
+
+def _answer(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of an answer, put together where it came as a stream of events."""
+    text = body.decode("utf-8-sig", "replace")
+    if _EVENT.match(text):
+        return _of_events(text)
+    try:
+        found = _decoded(body)
+    except ValueError as error:
+        what = "nothing" if not text.strip() else text
+        raise AnswerError(_BAD_GATEWAY, f"not the chat-completions format ({error}): {what}") from None
+    if not isinstance(found, dict):
+        raise AnswerError(_BAD_GATEWAY, f"not the chat-completions format: {text}")
+    return found
+
+
+def _choice(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return the first choice of an answer, its message an object."""
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    error = answer.get("error") or choice.get("error")
+    if error:
+        raise AnswerError(_status(error) or _status(answer) or _BAD_GATEWAY, _words(error))
+    if isinstance(choice.get("message"), dict):
+        return choice
+    if choice.get("message") is None and choice.get("finish_reason") in _CUT_SHORT:
+        return choice | {"message": {}}
+    status = _status(answer)
+    if status is not None and not choice:
+        raise AnswerError(status, _words(answer))
+    raise AnswerError(_BAD_GATEWAY, f"not the chat-completions format: {json.dumps(answer)}")
+
+
+def _status(said: Any) -> int | None:  # noqa: ANN401 - JSON
+    """Return the status of HTTP that an error names, if it does."""
+    if not isinstance(said, dict):
+        return None
+    for name in ("code", "status", "status_code", "http_status"):
+        value = said.get(name)
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value[:_LONGEST_DIGITS])
+        if isinstance(value, int) and _BAD_REQUEST <= value < 600:  # noqa: PLR2004 - the statuses of errors
+            return value
+    kind = f"{said.get('type')} {said.get('code')}".lower()
+    if "rate_limit" in kind or "ratelimit" in kind:
+        return 429
+    return _BAD_REQUEST if "invalid_request" in kind or "badrequest" in kind else None
+
+
+def _words(error: Any) -> str:  # noqa: ANN401 - JSON
+    """Return an error's message, and what else it says after that."""
+    if isinstance(error, str):
+        return error
+    if isinstance(error, dict) and isinstance(error.get("message"), str):
+        rest = {name: value for name, value in error.items() if name != "message" and value not in (None, "")}
+        return f"{error['message']} {json.dumps(rest) if rest else ''}".rstrip()
+    return json.dumps(error)
+
+
+def _of_events(text: str) -> dict[str, Any]:
+    """Return the answer whose pieces a stream of events holds (`stream` was not asked for, and came all the same)."""
+    answer: dict[str, Any] = {}
+    message: dict[str, Any] = {}
+    calls: dict[int, dict[str, Any]] = {}
+    finish_reason = None
+    for piece in _pieces(text):
+        answer |= {name: value for name, value in piece.items() if value is not None}
+        choices = piece.get("choices")
+        choice = _object(choices[0]) if isinstance(choices, list) and choices else {}
+        finish_reason = choice.get("finish_reason") or finish_reason
+        if choice.get("error"):
+            answer["error"] = choice["error"]
+        delta = _object(choice.get("delta") or choice.get("message"))
+        for name, value in delta.items():
+            if name == "tool_calls":
+                _add_calls(calls, value)
+            elif isinstance(value, str) and isinstance(message.get(name), str) and name != "role":
+                message[name] += value
+            elif isinstance(value, list) and isinstance(message.get(name), list):
+                message[name] = [*message[name], *value]
+            elif value is not None:
+                message[name] = value
+    if finish_reason is None and "[DONE]" not in text and not answer.get("error"):
+        raise AnswerError(_BAD_GATEWAY, f"a stream of events that breaks off: {text[-_LONGEST_MESSAGE:]}")
+    if calls:
+        message["tool_calls"] = list(calls.values())
+    return answer | {"choices": [{"message": message, "finish_reason": finish_reason}] if message else []}
+
+
+def _pieces(text: str) -> Iterator[dict[str, Any]]:
+    for line in text.splitlines():
+        kind, _, data = line.partition(":")
+        if kind.strip() == "data" and data.strip() not in {"", "[DONE]"}:
+            try:
+                piece = _decoded(data.encode())
+            except ValueError as error:
+                raise AnswerError(_BAD_GATEWAY, f"an event that is no JSON ({error}): {data}") from None
+            if isinstance(piece, dict):
+                yield piece
+
+
+def _add_calls(calls: dict[int, dict[str, Any]], pieces: object) -> None:
+    for piece in pieces if isinstance(pieces, list) else []:
+        if not isinstance(piece, dict):
+            calls[len(calls)] = piece
+            continue
+        at = piece.get("index")
+        at = at if isinstance(at, int) else len(calls)
+        if at not in calls:
+            calls[at] = {**piece, "function": dict(_object(piece.get("function")))}
+            continue
+        whole = calls[at]["function"]
+        for name, value in _object(piece.get("function")).items():
+            whole[name] = whole[name] + value if isinstance(value, str) and isinstance(whole.get(name), str) else value
+
+
+def _parts(content: Any) -> tuple[Any, list[str]]:  # noqa: ANN401 - JSON
+    """Return the visible content and the thinking of a content that comes in parts."""
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        return content, []
+    texts: list[str] = []
+    thoughts: list[str] = []
+    for part in content:
+        said = next((part[name] for name in ("text", "thinking", "reasoning", "refusal") if part.get(name)), None)
+        if isinstance(said, list):
+            said = "".join(str(_object(one).get("text", "")) for one in said)
+        is_thought = str(part.get("type")) in {"thinking", "reasoning"}
+        (thoughts if is_thought else texts).append(said if isinstance(said, str) else json.dumps(part))
+    return "".join(texts), thoughts
+
+
+def _reasoning(message: dict[str, Any], thoughts: list[str]) -> str | None:
+    """Return the thinking of a message, whatever the name it stands under; what stands there twice, once."""
+    details = message.get("reasoning_details")
+    rows = [_object(one) for one in details] if isinstance(details, list) else []
+    joined = "".join(text for row in rows if isinstance(text := row.get("text") or row.get("summary"), str))
+    kept: list[str] = []
+    for value in (message.get("reasoning_content"), message.get("reasoning"), joined, "".join(thoughts)):
+        text = _text(value)
+        if text and not any(text.strip() in one for one in kept):
+            kept = [*(one for one in kept if one.strip() not in text), text]
+    return "\n".join(kept) or None
+
+
+def _calls(message: dict[str, Any], key: str | None) -> Iterator[ProposedCall]:
+    """Yield the calls of a message; one that is not of a known form has the whole of it as its arguments."""
+    calls = message.get("tool_calls") or message.get("function_call") or []
+    for call in calls if isinstance(calls, list) else [calls]:
+        found = _object(call)
+        is_function = found.get("type") in (None, "", "function")
+        function = _object(found.get("function") or found) if is_function else {}
+        name, arguments = function.get("name"), function.get("arguments")
+        if not isinstance(name, str) and arguments is None:
+            other = found.get("custom") or found.get("function") or found
+            name, arguments = _object(other).get("name"), call
+        yield ProposedCall(name=_text(name, key) or "", arguments=_text(arguments, key) or "")
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object, key: str | None = None) -> str | None:
+    r"""Return text that any JSON writer can encode: a lone surrogate becomes `\udNNN`; an object becomes its JSON."""
+    if value is None:
+        return None
+    text = value if isinstance(value, str) else json.dumps(value)
+    return scrubbed(text.encode("utf-8", "backslashreplace").decode("utf-8"), key)
+
+
+def _count(value: object) -> int | None:
+    """Return a number of tokens; what no record could hold counts as not reported."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
+
+
+def _milliseconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _timings(row: object) -> Timings | None:
+    if not isinstance(row, dict) or not row:
+        return None
+    return Timings(
+        prompt_n=_count(row.get("prompt_n")),
+        prompt_ms=_milliseconds(row.get("prompt_ms")),
+        predicted_n=_count(row.get("predicted_n")),
+        predicted_ms=_milliseconds(row.get("predicted_ms")),
+        cached_n=_count(row.get("cache_n")),
+    )

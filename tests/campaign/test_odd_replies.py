@@ -1,0 +1,119 @@
+"""Campaigns of both agents against a server of all kinds of odd replies: every task gets a record that is true."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from agenttrace.campaign import loop
+from agenttrace.campaign.loop import Campaign
+from agenttrace.campaign.options import Options
+from agenttrace.campaign.plan import make_plan, request_part, request_seed, write_run_spec
+from agenttrace.campaign.replay.run import Replay
+from agenttrace.formats import FORMATS
+from agenttrace.formats.convert import convert
+from agenttrace.serving.cassette import CassetteLog, cassette_path
+from agenttrace.serving.tape import Recorder
+from agenttrace.store.jsonl import RecordLog
+from agenttrace.store.read import read_traces
+from agenttrace.tasks import task_set
+from agenttrace.testing import ScriptedServer, says
+from agenttrace.validate import Validation
+from tests.odd_replies import draw
+
+TASKS, ROLLOUTS = 25, 8
+GOOD = {
+    "tool_calling": (
+        says(calls=[("bash", json.dumps({"command": "ls"}))]),
+        says(calls=[("final_answer", json.dumps({"answer": "20"}))]),
+    ),
+    "bash_block": (
+        says("```bash\nls\n```"),
+        says("```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT\necho 20\n```"),
+    ),
+}
+
+
+class Odd:
+    """A script that answers with what is drawn every second time, and remembers what it drew."""
+
+    def __init__(self, agent, seed):
+        self.drawn, self.good, self.served, self.turn = draw(seed), GOOD[agent], [], 0
+
+    def __call__(self, messages):
+        self.turn += 1
+        if self.turn % 2:
+            return self.good[len(messages) > 2]
+        self.served.append(next(self.drawn))
+        return self.served[-1].reply
+
+
+@pytest.fixture(scope="module")
+def sandbox(make_sandbox):
+    return make_sandbox()
+
+
+@pytest.fixture(params=GOOD)
+def plan(tmp_path, request):
+    options = Options(count=TASKS, rollouts=ROLLOUTS, agent=request.param, output="demo.jsonl")
+    return make_plan(options, images={}, folder=tmp_path, now=datetime(2026, 11, 2, tzinfo=UTC))
+
+
+@pytest.fixture
+def campaign(monkeypatch, plan, sandbox, models_of, display):
+    """A finished campaign: its summary, what was drawn, and the requests."""
+    monkeypatch.setattr(loop, "BACKOFF_S", (0.0, 0.0))
+    script = Odd(plan.spec.agent.kind, seed=7)
+    write_run_spec(plan.spec, plan.path)
+    with (
+        ScriptedServer(script) as server,
+        models_of(plan, server) as models,
+        RecordLog(plan.path) as log,
+        CassetteLog(cassette_path(plan.path), run_spec_sha256=plan.spec_sha256, recorded=log.ids) as cassette,
+    ):
+        recorder = Recorder(models, request_part(plan.spec), cassette, log)
+        summary = Campaign(plan, task_set("demo"), recorder, sandbox.connect, {}, display).run(recorder)
+    return summary, script.served, server.requests
+
+
+def answered(requests):
+    """Return, by prompt and seed, what was sent in answer to replies, as the last request of a conversation has it."""
+    return {
+        (request["messages"][1]["content"], request["seed"]): [
+            message["content"] for message in request["messages"][2:] if message["role"] != "assistant"
+        ]
+        for request in requests
+    }
+
+
+@pytest.mark.slow
+def test_every_task_gets_a_record_that_shows_what_was_odd_and_is_true(plan, campaign, sandbox, display, tmp_path):
+    summary, served, requests = campaign
+    records = list(read_traces(plan.path))
+    failures = plan.path.with_suffix(".failures.jsonl")
+    assert (summary.appended, summary.abandoned) == (TASKS * ROLLOUTS, ())
+    assert len(records) == len({trace.trace_id for trace in records}) == TASKS * ROLLOUTS
+    kept = plan.path.read_text() + (failures.read_text() if failures.exists() else "")
+    assert len({one.kind for one in served}) > 50
+    assert [one for one in served if one.mark and one.mark.removeprefix("odd") not in kept] == []
+    assert summary.failed_tries > 50
+    assert list(Validation(plan.path)) == []
+
+    sent = answered(requests)
+    seeds = {plan.trace_id(job): request_seed(plan.spec, job) for job in plan.jobs()}
+    for trace in records:
+        answers = sent[trace.prompt, seeds[trace.trace_id]]
+        early = {step.step_id for step in trace.llm_steps[:-1]}
+        read = {span.tool_output for span in trace.spans if span.parent_span_id in early}
+        assert read <= set(answers)
+        fixed = {getattr(plan.spec.agent, "reminder", ""), getattr(plan.spec.agent, "format_error_template", "")}
+        assert set(answers) - fixed <= {span.tool_output for span in trace.spans}
+
+    for name in FORMATS:
+        if name.startswith("swe-zero"):
+            continue  # it holds tasks over checkouts alone
+        convert([plan.path], name, tmp_path / f"converted-{name}{FORMATS[name].suffix}")
+    found = Replay(plan.path).run(sandbox.connect, display, workers=1, repeats=1)
+    assert (found.identical, found.findings) == (TASKS * ROLLOUTS, ())
