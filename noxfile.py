@@ -77,11 +77,8 @@ BENCHES = {
         "host",
         "Run every reference of the task sets in the sandbox: which are stable, which pass, which are broken.",
     ),
-    "bench-sandbox": ("tests", "Measure calls, resets and limits of the sandbox beside their alternatives."),
-    "bench-collect": (
-        "tests",
-        "Measure a campaign beside a bare load generator, and the resume of a long record file.",
-    ),
+    "bench-sandbox": ("host", "Measure calls, resets and limits of the sandbox beside their alternatives."),
+    "bench-collect": ("host", "Measure a campaign beside a bare load generator, and the resume of a long record file."),
     "bench-rollouts": (
         "host",
         "Measure rollouts beside upstream's way: harness time, rate at full width, bytes stored.",

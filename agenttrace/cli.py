@@ -64,8 +64,8 @@ def _run(name: str, verb: Verb, module: Any, words: list[str], *, session: bool)
 
         read, written = paths_of(arguments)
         return analysis.run(name, words, read=read, written=written)
-    if verb.where == "host" and find_spec("agenttrace.host") is None:
-        raise UsageError("this verb starts containers: run it outside of them")
+    if verb.where == "host" and (find_spec("agenttrace.host") is None or find_spec("docker") is None):
+        raise UsageError("this verb starts containers: run it outside of them, with agenttrace[host] installed")
     from agenttrace.verbs.reading import spare_inputs  # noqa: PLC0415
 
     spare_inputs(arguments)
@@ -93,7 +93,8 @@ def end_with(work: Callable[[], int], *, kept: str | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except OSError as error:
-        status = _tell(unusable(error))
+        engine = sys.modules.get("agenttrace.host.engine")  # where it was used, it knows what the engine's errors mean
+        status = _tell((engine and engine.refusal(error)) or unusable(error))
     sys.exit(status)
 
 

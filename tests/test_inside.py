@@ -74,9 +74,9 @@ def services(monkeypatch):
     """Let the host side start nothing: its containers are noted."""
     made = Services("{}")
     monkeypatch.setattr(compose, "Services", lambda *_: made)
-    monkeypatch.setattr(compose, "ensure_volumes", lambda: None)
+    monkeypatch.setattr(compose, "ensure_volumes", lambda _: None)
     monkeypatch.setattr(campaign, "collector_variables", lambda *_: {})
-    at = guard.Engine(project="p", info=SimpleNamespace(rootless=False), built=SimpleNamespace(ids={}))
+    at = guard.Engine(sdk=None, project="p", info=SimpleNamespace(rootless=False), built=SimpleNamespace(ids={}))
     monkeypatch.setattr(guard, "guarded", lambda **_: nullcontext(at))
     monkeypatch.setattr(guard, "follow", lambda *_: 0)
     return made

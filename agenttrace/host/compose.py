@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
-import re
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import AgentTraceError, UsageError
@@ -20,21 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    import docker
+
 ROOT = base.ROOT
 PROJECT_LABEL = "org.agenttrace.project"
 _EMPTY_SWEEPS = 2
 _PAUSE_S = 0.3
-_SWEEPING_S = 30.0
 _COMPOSE_LABEL = "com.docker.compose.project"
-_CONTAINER = f'{{{{.ID}}}} {{{{.Names}}}} {{{{.State}}}} {{{{.Label "{_COMPOSE_LABEL}"}}}}'
-_KINDS = {
-    "container": (("ps", "--all", "--format", _CONTAINER), ("rm", "--force", "--volumes")),
-    "network": (("network", "ls", "--format", "{{.ID}} {{.Name}}"), ("network", "rm")),
-    "volume": (("volume", "ls", "--format", "{{.Name}} {{.Name}}"), ("volume", "rm")),
-    "image": (("image", "ls", "--format", "{{.ID}} {{.Repository}}:{{.Tag}}"), ("image", "rm", "--force")),
-}
-"""In the order of removal: how things of each kind are listed, and removed."""
-_GONE = re.compile("no such|not found", re.IGNORECASE)
 
 
 def project_name(root: Path = ROOT, *, instance: str | None = None) -> str:
@@ -44,6 +37,26 @@ def project_name(root: Path = ROOT, *, instance: str | None = None) -> str:
     """
     instance = os.environ.get("AGENTTRACE_INSTANCE", "") if instance is None else instance
     return f"agenttrace-{hashlib.sha256(f'{root}{instance}'.encode()).hexdigest()[:8]}"
+
+
+def client() -> docker.DockerClient:
+    """Return an SDK client for the engine that the `docker` command talks to, whatever its context.
+
+    Raises:
+        UsageError: the engine does not answer.
+    """
+    import docker  # noqa: PLC0415 - heavy
+
+    host = os.environ.get("DOCKER_HOST")
+    if not host:
+        shown = engine.run(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], check=False)
+        host = shown.stdout.strip() if shown.returncode == 0 else ""
+    try:
+        found = docker.DockerClient(base_url=host) if host else docker.from_env()
+        found.ping()
+    except (docker.errors.DockerException, OSError) as error:
+        raise UsageError(f"the Docker engine does not answer: {error}; start it and run again") from error
+    return found
 
 
 def clean_environment() -> dict[str, str]:
@@ -157,10 +170,10 @@ def has_models_volume() -> bool:
     return ended.returncode == 0 or "no such volume" not in ended.stderr.lower()
 
 
-def ensure_volumes() -> None:
+def ensure_volumes(sdk: docker.DockerClient) -> None:
     """Create the volumes that outlive campaigns, with the project's label: of weights and of bare repositories."""
     for name in (models_volume(), os.environ.get("AGENTTRACE_REPOSITORIES_VOLUME") or "agenttrace-repositories"):
-        _docker("volume", "create", "--label", base.PROJECT_LABEL, name)  # one that is there stays as it is
+        sdk.volumes.create(name, labels={PROJECT_LABEL: "agenttrace"})  # one that is there stays as it is
 
 
 def image_variables(images: Mapping[str, str]) -> dict[str, str]:
@@ -171,52 +184,41 @@ def image_variables(images: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _docker(*words: str, check: bool = True) -> str:
-    """Return what the engine's client writes.
-
-    Raises:
-        AgentTraceError: it ended with another status than 0 (and `check`).
-    """
-    try:
-        return engine.run(["docker", *words], check=check).stdout
-    except engine.CommandError as error:
-        why = f"the Docker engine refuses, or went away: {error}; what was finished is kept, run it again"
-        raise AgentTraceError(why) from error
-
-
-def _listed(kind: str, label: str) -> list[list[str]]:
-    """Return the things of one kind that carry a label: id, name, and of a container state and compose project."""
-    return [line.split() for line in _docker(*_KINDS[kind][0], "--filter", f"label={label}").splitlines()]
-
-
-def sweep(project: str, *, check: bool = False) -> int:
+def sweep(sdk: docker.DockerClient, project: str) -> int:
     """Remove every container, network and volume of a compose project and return how many there were.
 
     Containers are killed, not stopped: what they hold is either durable already or meant to vanish.
-
-    Args:
-        project: compose project.
-        check: whether something that cannot be removed, or is being removed already, is an error.
     """
-    count = 0
-    for kind in ("container", "network", "volume"):
-        found = [one[0] for one in _listed(kind, f"{_COMPOSE_LABEL}={project}")]
-        if found:
-            _docker(*_KINDS[kind][1], *found, check=check)
-        count += len(found)
-    return count
+    import docker.errors  # noqa: PLC0415
+
+    labels: dict[str, str | list[str] | bool] = {"label": f"{_COMPOSE_LABEL}={project}"}
+    containers = sdk.containers.list(all=True, filters=labels, ignore_removed=True)
+
+    def remove(container: Any) -> None:  # noqa: ANN401 - docker.models.containers.Container
+        with contextlib.suppress(docker.errors.NotFound):
+            try:
+                container.remove(force=True, v=True)
+            except docker.errors.APIError as error:  # "removal already in progress"
+                if error.status_code != 409:  # noqa: PLR2004 - Conflict
+                    raise
+                container.wait(condition="removed", timeout=30)
+
+    if containers:
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(remove, containers))
+    others: list[Any] = [*sdk.networks.list(filters=labels), *sdk.volumes.list(filters=labels)]
+    for other in others:
+        with contextlib.suppress(docker.errors.NotFound):
+            other.remove()
+    return len(containers) + len(others)
 
 
-def sweep_for_good(project: str) -> None:
-    """Remove a compose project, also what the engine is still creating for a client that was cut off.
-
-    Raises:
-        AgentTraceError: something could not be removed for half a minute; the message is the engine's.
-    """
-    deadline, empty = time.monotonic() + _SWEEPING_S, 0
+def sweep_for_good(sdk: docker.DockerClient, project: str) -> None:
+    """Remove a compose project, also what the engine is still creating for a client that was cut off."""
+    empty = 0
     while empty < _EMPTY_SWEEPS:
         time.sleep(_PAUSE_S if empty else 0)
-        empty = 0 if sweep(project, check=time.monotonic() > deadline) else empty + 1
+        empty = 0 if sweep(sdk, project) else empty + 1
 
 
 def clean(report: Callable[[str], None], *, images: bool, everything: bool = False) -> bool:
@@ -229,17 +231,22 @@ def clean(report: Callable[[str], None], *, images: bool, everything: bool = Fal
         images: remove the images as well, not only containers, networks and volumes.
         everything: also remove what a running campaign of another checkout uses.
     """
-    kept = [] if everything else [one[1] for one in _listed("container", PROJECT_LABEL) if _is_busy_elsewhere(*one[2:])]
-    left = [f"container {name} (another checkout's campaign runs; -- --all removes it)" for name in kept]
-    for kind in ("container", "network", "volume", *["image"] * images):
-        for thing, name, *_ in _listed(kind, PROJECT_LABEL):
-            if kind == "container" and name in kept:
-                continue
-            ended = engine.run(["docker", *_KINDS[kind][1], thing], check=False)
-            if ended.returncode == 0:
-                report(f"removed {kind} {name}")
-            elif not _GONE.search(ended.stderr):
-                left.append(f"{kind} {name} ({ended.stderr.strip()})")
+    sdk = client()
+    ours: dict[str, str | list[str] | bool] = {"label": PROJECT_LABEL}
+    containers = sdk.containers.list(all=True, filters=ours, ignore_removed=True)
+    busy = [] if everything else [one for one in containers if one.status == "running" and not _of_this_checkout(one)]
+    things: list[tuple[str, Callable[[], Any]]] = [
+        (f"container {one.name}", functools.partial(one.remove, force=True, v=True))
+        for one in containers
+        if one not in busy
+    ]
+    others: list[Any] = [*sdk.networks.list(filters=ours), *sdk.volumes.list(filters=ours)]
+    things += [(f"{type(one).__name__.lower()} {one.name}", one.remove) for one in others]
+    for image in sdk.images.list(filters=ours) if images else ():
+        name = ", ".join(image.tags) or image.short_id
+        things.append((f"image {name}", functools.partial(sdk.images.remove, str(image.id), force=True)))
+    left = [f"container {one.name} (another checkout's campaign runs; -- --all removes it)" for one in busy]
+    left += [f"{what} ({why})" for what, remove in things if (why := _why_left(remove, f"removed {what}", report))]
     for line in left:
         report(f"left alone: {line}")
     if images:
@@ -247,8 +254,22 @@ def clean(report: Callable[[str], None], *, images: bool, everything: bool = Fal
     return not left
 
 
-def _is_busy_elsewhere(state: str, project: str = "") -> bool:
-    return state == "running" and not project.startswith(project_name())
+def _of_this_checkout(container: Any) -> bool:  # noqa: ANN401 - docker.models.containers.Container
+    return bool(container.labels.get(_COMPOSE_LABEL, "").startswith(project_name()))
+
+
+def _why_left(remove: Callable[[], Any], removed: str, report: Callable[[str], None]) -> str | None:
+    """Remove one thing and return why that could not be; one that is in use does not stop the rest."""
+    import docker.errors  # noqa: PLC0415
+
+    try:
+        remove()
+    except docker.errors.NotFound:
+        return None
+    except docker.errors.APIError as error:
+        return str(error.explanation)
+    report(removed)
+    return None
 
 
 def terminal_size() -> str:

@@ -124,6 +124,14 @@ def check() -> EngineInfo:
     return _info(server, buildx=buildx, compose=compose)
 
 
+def refusal(error: OSError) -> AgentTraceError | None:
+    """Return what the SDK raises when the engine refuses or goes away as ours; `None` for any other error."""
+    if type(error).__module__.partition(".")[0] not in {"docker", "requests"}:
+        return None
+    why = getattr(error, "explanation", None) or error
+    return AgentTraceError(f"the Docker engine refuses, or went away: {why}; what was finished is kept, run it again")
+
+
 def _stream(
     argv: Sequence[str], env: Mapping[str, str] | None, on_line: Callable[[str], None]
 ) -> subprocess.CompletedProcess[str]:

@@ -14,14 +14,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from agenttrace.errors import EXIT_INTERRUPTED, ModelServerError, UsageError
 from agenttrace.host import compose, engine, images
-from agenttrace.show import say
+from agenttrace.show import printable, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -80,11 +81,13 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """An engine that is ready for work of this checkout.
 
     Attributes:
+        sdk: its client.
         project: compose project of everything that is started; swept before and after.
         info: what the engine is.
         built: the images, up to date.
     """
 
+    sdk: Any
     project: str
     info: engine.EngineInfo
     built: images.ImageSet
@@ -106,14 +109,15 @@ def guarded(purpose: str = "", *, targets: Sequence[str] = images.TARGETS) -> It
     with terminations_interrupt(), only_one(compose.ROOT / ".nox" / f"{project}.lock", what=what) as lock:
         info = engine.check()
         built = images.build(targets=targets)
-        compose.ensure_volumes()
+        sdk = compose.client()
+        compose.ensure_volumes(sdk)
         with reaped(project, lock):
-            compose.sweep(project)
+            compose.sweep(sdk, project)
             try:
-                yield Engine(project=project, info=info, built=built)
+                yield Engine(sdk=sdk, project=project, info=info, built=built)
             finally:
                 with uninterrupted():
-                    compose.sweep_for_good(project)
+                    compose.sweep_for_good(sdk, project)
 
 
 @contextlib.contextmanager
@@ -187,54 +191,44 @@ def reaped(project: str, lock: int) -> Iterator[None]:
 def follow(process: subprocess.Popen[bytes], at: Engine, name: str) -> int:
     """Wait for the collector; end it when the user interrupts, nox itself was killed or the model server is gone."""
     parent = os.getppid()
-    server = _server(at)
-    with _ending(server) as gone_for_s:
-        try:
-            while process.poll() is None and os.getppid() == parent:
-                time.sleep(_POLL_S)
-                if gone_for_s() > _NOTICE_S:
-                    stop(process, name)
-                    process.returncode = ModelServerError.exit_code
-        except KeyboardInterrupt:
-            pass
+    server_ended_at = _watch_server(at)
+    try:
+        while process.poll() is None and os.getppid() == parent:
+            time.sleep(_POLL_S)
+            if server_ended_at and time.monotonic() - server_ended_at[0] > _NOTICE_S:
+                stop(process, name)
+                process.returncode = ModelServerError.exit_code
+    except KeyboardInterrupt:
+        pass
     if process.returncode is None:
         with uninterrupted():
             stop(process, name)
         return EXIT_INTERRUPTED
-    if process.returncode == ModelServerError.exit_code and server:
-        _tell_server_log(server)
+    if process.returncode == ModelServerError.exit_code:
+        _tell_server_log(at)
     if process.returncode in {137, -9}:
         say("the collector was killed; every finished record is kept, the same command goes on")
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def _server(at: Engine) -> str:
-    """Return the id of the server's container, if there is one."""
+def _server(at: Engine) -> list[Any]:
+    """Return the server's container, if there is one."""
     labels = [f"com.docker.compose.project={at.project}", "com.docker.compose.service=server"]
-    words = [word for label in labels for word in ("--filter", f"label={label}")]
-    return engine.run(["docker", "ps", "--all", "--quiet", *words], check=False).stdout.strip()
+    return list(at.sdk.containers.list(all=True, filters={"label": labels}, ignore_removed=True))
 
 
-@contextlib.contextmanager
-def _ending(server: str) -> Iterator[Callable[[], float]]:
-    """Yield how long ago a container ended, seconds; the engine of a machine that is measured is not polled."""
-    if not server:
-        yield lambda: 0.0
-        return
-    quiet = subprocess.DEVNULL
-    wait = engine.start(["docker", "wait", server], output=quiet, errors=quiet)
+def _watch_server(at: Engine) -> list[float]:
+    """Return where the time of the server's end will stand; the engine of a machine that is measured is not polled."""
     ended_at: list[float] = []
 
-    def gone_for_s() -> float:
-        if wait.poll() == 0 and not ended_at:  # another status: the engine went away, or the campaign is over
+    def wait(container: Any) -> None:  # noqa: ANN401 - docker.models.containers.Container
+        with contextlib.suppress(Exception):  # the engine went away, or the campaign is over: nothing to notice then
+            container.wait(timeout=None)
             ended_at.append(time.monotonic())
-        return time.monotonic() - ended_at[0] if ended_at else 0.0
 
-    try:
-        yield gone_for_s
-    finally:
-        wait.kill()
-        wait.wait()
+    for container in _server(at):
+        threading.Thread(target=wait, args=(container,), daemon=True).start()
+    return ended_at
 
 
 def stop(process: subprocess.Popen[bytes], name: str) -> None:
@@ -255,18 +249,17 @@ def stop(process: subprocess.Popen[bytes], name: str) -> None:
         process.wait()
 
 
-def _tell_server_log(server: str) -> None:
-    form = "{{.State.Status}} (exit status {{.State.ExitCode}})"
-    state = engine.run(["docker", "inspect", "--format", form, server], check=False).stdout.strip()
-    lines: list[str] = []
-    engine.run(["docker", "logs", "--tail", str(_LOG_LINES), server], on_line=lines.append, check=False)
-    say("\n".join([f"the model server is {state}; its last lines:", *lines]).rstrip())
+def _tell_server_log(at: Engine) -> None:
+    for container in _server(at):
+        state = container.attrs["State"]
+        lines = printable(container.logs(tail=_LOG_LINES).decode(errors="replace").rstrip())
+        say(f"the model server is {state['Status']} (exit status {state['ExitCode']}); its last lines:\n{lines}")
 
 
 def main() -> None:
     """Wait for the byte or the end of file; on the latter remove the project."""
     if sys.stdin.buffer.read(1) != _ALL_WELL:
-        compose.sweep_for_good(sys.argv[1])
+        compose.sweep_for_good(compose.client(), sys.argv[1])
 
 
 if __name__ == "__main__":

@@ -33,13 +33,14 @@ def bring(model: str, *, size: int | None = None, sha256: str | None = None) -> 
     more = variables(ref)
     engine.check()
     built = images.build(targets=("collector",))
-    compose.ensure_volumes()
+    sdk = compose.client()
+    compose.ensure_volumes(sdk)
     project = f"{compose.project_name()}-fetch-{os.getpid()}"
     known = {"AGENTTRACE_COLLECTOR_IMAGE": built.ids["collector"], "AGENTTRACE_TERMINAL": compose.terminal_size()}
     try:
         pin = fetch(compose.Services(project, {**known, **more}), ref)
     finally:
-        compose.sweep_for_good(project)
+        compose.sweep_for_good(sdk, project)
     print("\n".join([f"{stored_name(pin)} in the volume {compose.models_volume()}", *told(pin)]))  # noqa: T201
     return 0
 

@@ -20,7 +20,6 @@ from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import campaign, compose, engine, guard
 from agenttrace.show import say
 from agenttrace.store.read import run_spec_path
-from bench import engine_api
 from bench.campaigns import bare_load, resume
 from bench.campaigns.container_cpu import ContainerCpu
 
@@ -113,7 +112,7 @@ def busy(tasks: int, workers: int | None) -> dict[str, Figures]:
 def _campaign(found: Bed, folder: Path, options: Options) -> Figures:
     cpus = engine.check().cpus
     before = _own_cpu_s()
-    with ContainerCpu(engine_api.client(), found.project) as used:
+    with ContainerCpu(compose.client(), found.project) as used:
         process = campaign.start_collector(
             found.services, f"{found.project}-collector", found.request, options, "--report", "/data/report.json"
         )
@@ -148,7 +147,7 @@ def _bare(found: Bed, folder: Path) -> Figures:
     records = folder / "bench.jsonl"
     code = Path(bare_load.__file__).read_text(encoding="utf-8")
     where = ("/data/bench.jsonl", f"/data/{run_spec_path(records).name}", "server:8080", clients)
-    with ContainerCpu(engine_api.client(), found.project) as used, found.python("bare", code, *where) as process:
+    with ContainerCpu(compose.client(), found.project) as used, found.python("bare", code, *where) as process:
         output, _ = process.communicate(timeout=_LIMIT_S)
     if process.returncode:
         raise AgentTraceError(f"the bare load generator ended with status {process.returncode}")

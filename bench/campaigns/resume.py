@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace.campaign.options import Options
 from agenttrace.errors import AgentTraceError
-from agenttrace.host import campaign
+from agenttrace.host import campaign, compose
 from agenttrace.show import say
-from bench import engine_api
 
 if TYPE_CHECKING:
     import subprocess
@@ -133,7 +132,7 @@ class _Collector:
     """
 
     def __init__(self, found: Bed, options: Options, name: str) -> None:
-        self._sdk = engine_api.client()
+        self._sdk = compose.client()
         self._name = f"{found.project}-{name}"
         self.peak = 0
         url = f"http://{found.project}-scripted:8080/v1"

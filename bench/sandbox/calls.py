@@ -10,10 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import WorkerLostError
-from agenttrace.host import engine
+from agenttrace.host import compose, engine
 from agenttrace.host.workers import SandboxContainer
 from agenttrace.sandbox.client import GRACE_S, Worker
-from bench import engine_api
 from bench.sandbox import collector_client, inside
 from bench.verdict import Row, interleaved, row
 
@@ -137,7 +136,7 @@ def starts(
     project: str, env: Mapping[str, str], template: SandboxContainer, rounds: int, *, desktop: bool
 ) -> list[Row]:
     """From creating a worker's container to its greeting: by the engine, and by compose as in `SandboxContainer`."""
-    sdk = engine_api.client()
+    sdk = compose.client()
 
     def composed() -> list[float]:
         made: list[SandboxContainer] = []

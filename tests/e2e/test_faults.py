@@ -52,7 +52,7 @@ class Sandboxes:
     def close(self):
         for container in self._containers:
             container.close()
-        compose.sweep(self._instance.project)
+        compose.sweep(compose.client(), self._instance.project)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def collected(instance, monkeypatch):
     options = Options(count=4, rollouts=2, run_id="same", output="r.jsonl")
     request = campaign.Request(options=(options,), folder=instance.folder)
     project = compose.project_name()
-    at = guard.Engine(project=project, info=engine.check(), built=images.build())
+    at = guard.Engine(sdk=compose.client(), project=project, info=engine.check(), built=images.build())
     variables = campaign.variables(request, at) | campaign.server_variables(request)
     env = {**compose.clean_environment(), **variables}
     services = compose.Services(project, variables)
@@ -62,7 +62,7 @@ def collected(instance, monkeypatch):
         engine.run(compose.argv(project, *run), env={**env, "AGENTTRACE_DATASETS": str(folder)})
         files.append(folder / "r.jsonl")
     yield files
-    compose.sweep(project)
+    compose.sweep(compose.client(), project)
 
 
 def test_metadata_is_the_same_bytes_on_machines_that_differ_in_name_user_zone_and_processors(collected):

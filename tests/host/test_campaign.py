@@ -6,8 +6,10 @@ import os
 import subprocess
 from pathlib import Path
 
+import docker.errors
 import msgspec
 import pytest
+import requests
 
 from agenttrace.campaign.options import ROLLOUTS, Options
 from agenttrace.cli import main
@@ -211,3 +213,22 @@ def test_a_fault_of_the_kit_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("agenttrace.verbs.clean.run", fault)
     with pytest.raises(OSError, match="Input/output"):
         main(["clean"])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        docker.errors.APIError("400", explanation="no such name"),
+        requests.exceptions.ConnectionError("gone: no such name"),
+    ],
+)
+def test_an_engine_that_refuses_or_goes_away_is_one_message(monkeypatch, capsys, error):
+    def ask(_):
+        raise error
+
+    monkeypatch.setattr("agenttrace.verbs.clean.run", ask)
+    with pytest.raises(SystemExit) as ended:
+        main(["clean"])
+    assert ended.value.code == 1
+    assert "the Docker engine refuses, or went away:" in (said := capsys.readouterr().err)
+    assert "no such name; what was finished is kept" in said

@@ -18,8 +18,9 @@ def swept(tmp_path, monkeypatch):
     monkeypatch.setattr(compose, "ROOT", tmp_path)
     monkeypatch.setattr(engine, "check", lambda: None)
     monkeypatch.setattr(images, "build", lambda **_: SimpleNamespace(names={}))
-    monkeypatch.setattr(compose, "ensure_volumes", lambda: None)
-    monkeypatch.setattr(compose, "sweep", lambda project, **_: found.append(project))
+    monkeypatch.setattr(compose, "client", lambda: None)
+    monkeypatch.setattr(compose, "ensure_volumes", lambda _: None)
+    monkeypatch.setattr(compose, "sweep", lambda _, project: found.append(project))
     return found
 
 
