@@ -71,8 +71,11 @@ class Channel:
         for fd in {reader, writer}:
             os.set_blocking(fd, False)
 
-    def exchange(self, message: dict[str, Any], *, timeout_s: float) -> bytes:
-        """Send a request and return the body of its reply (`ok` or not), at most `timeout_s` later."""
+    def exchange(self, message: dict[str, Any], *, timeout_s: float, patient: bool = False) -> bytes:
+        """Send a request and return the body of its reply (`ok` or not), at most `timeout_s` later.
+
+        With `patient`, that is the longest silence: the worker may say any number of times that it still works.
+        """
         if self.closed:
             raise WorkerLostError(f"worker {self.name} is closed")
         self.number += 1
@@ -80,7 +83,8 @@ class Channel:
         what = f"{message['op']} on worker {self.name}"
         try:
             self._send(frames.encode({"id": self.number} | message), deadline)
-            header = self._receive(frames.HEADER_BYTES, deadline)
+            while (header := self._receive(frames.HEADER_BYTES, deadline)) == frames.WORKING and patient:
+                deadline = time.monotonic() + timeout_s
             return self._receive(frames.body_length(header), deadline)
         except TimeoutError:
             raise WorkerLostError(f"{what}: no reply within {timeout_s:.1f} s; see the worker's log") from None
@@ -176,6 +180,8 @@ class Worker:
     def reset(self, fixture: str, *, clock: str | None = None) -> ResetReport:
         """Make the work tree equal to `fixture` and everything else of earlier calls gone.
 
+        It takes as long as there is something to remove; a worker that is silent for a minute is lost.
+
         Args:
             fixture: its name.
             clock: instant (`2024-05-01T09:00:00Z`) at which the clock of the calls stands until the next reset;
@@ -192,7 +198,7 @@ class Worker:
                     f"worker {self._channel.name} cannot pin the clock ({clock} was asked for); build the images anew"
                 )
             message["clock"] = clock
-        return self._request(message, ResetReport, timeout_s=CONTROL_S)
+        return self._request(message, ResetReport, timeout_s=CONTROL_S, patient=True)
 
     def call(
         self, kind: Literal["bash", "python"], code: str, *, limit_ms: int, keep_bytes: int = KEEP_BYTES
@@ -255,11 +261,11 @@ class Worker:
     ) -> None:
         self.close()
 
-    def _request(self, message: dict[str, Any], expected: type[T], *, timeout_s: float) -> T:
+    def _request(self, message: dict[str, Any], expected: type[T], *, timeout_s: float, patient: bool = False) -> T:
         """One exchange; every reply that is not what was asked for is an error."""
         op, name = message["op"], self._channel.name
         try:
-            body = self._channel.exchange(message, timeout_s=timeout_s)
+            body = self._channel.exchange(message, timeout_s=timeout_s, patient=patient)
             envelope = msgspec.json.decode(body, type=_Envelope)
             if envelope.ok and envelope.id == self._channel.number:
                 return msgspec.json.decode(body, type=expected)

@@ -12,6 +12,13 @@ from agenttrace.errors import UsageError
 FILE = Path(__file__).with_name("policies.toml")
 
 
+class MemoryFileSystem(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Size of a writable tmpfs: bytes of content, and inodes; each of these takes about 1 KiB of kernel memory."""
+
+    bytes: int
+    inodes: int
+
+
 class PolicyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one worker's container may use.
 
@@ -20,18 +27,16 @@ class PolicyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         pids: processes and threads at a time.
         cpus: processors.
         open_files: descriptors of one process.
-        shm_bytes: size of `/dev/shm`.
         file_bytes: largest single file.
-        tmpfs_bytes: size of each other writable memory file system, by where it is mounted.
+        tmpfs: every writable memory file system, by where it is mounted; full, all of them fit into `memory_bytes`.
     """
 
     memory_bytes: int
     pids: int
     cpus: float
     open_files: int
-    shm_bytes: int
     file_bytes: int
-    tmpfs_bytes: dict[str, int]
+    tmpfs: dict[str, MemoryFileSystem]
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

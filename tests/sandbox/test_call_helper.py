@@ -160,9 +160,10 @@ def test_the_sanitized_helper_has_nothing_to_report(sanitized_helper, tmp_path, 
     assert (report["status"], out) == (3 << 8, "hi\n")
     report, _ = call("bash", "-c", "for i in $(seq 30); do sleep 66 & done; setsid sleep 67 & sleep 0.2")
     assert (report["leftover_count"], report["leftover_names"]) == (31, ["sleep"] * 16)
-    code = 'for n in {30..1}; do bash -c "echo n$n > /proc/self/comm; sleep 68; :" & done; sleep 0.5'
+    code = "cd $(mktemp -d); for n in {30..1}; do ln -s $BASH n$n; ./n$n -c 'sleep 68; :' & done; sleep 0.5"
     report, _ = call("bash", "-c", code)
     assert report["leftover_count"] >= 30
+    assert report["leftover_names"][0] == "n1"
     assert report["leftover_names"] == sorted(report["leftover_names"])
     report, _ = call("bash", "-c", "trap '' TERM; while :; do sleep 60; done", limit_ms=150)
     assert (report["timed_out"], report["status"], report["survivors"]) == (True, 9, False)
@@ -211,6 +212,21 @@ def test_a_tool_cannot_kill_the_helper_while_it_cleans_up(worker):
     code = "for i in 1 2 3; do setsid bash -c 'while :; do kill -9 $0; done' $PPID & done 2> /dev/null; sleep 0.1"
     for _ in range(20):
         assert worker.call("bash", code, limit_ms=9000).telemetry.leftover_count == 3
+
+
+@LINUX_ROOT
+@pytest.mark.parametrize("helper", ["c"], indirect=True)
+def test_a_tool_writes_nothing_below_proc_and_all_else_as_before(shell):
+    """It cannot take back that it is the first to die; renaming, and the streams by their names, stay as they are."""
+    found = shell(
+        "for n in 0 500; do echo $n >/proc/self/oom_score_adj; done; cat /proc/self/oom_score_adj;"
+        "mv run.sh docs/deep && ln docs/deep/run.sh . && echo moved >/dev/stdout;"
+        "echo x >/dev/null; exec 3<>docs/read.me; echo y >&3; echo z >/proc/self/fd/3; head -c 2 docs/read.me"
+    )
+    if "denied" not in (found.stderr.text or ""):
+        pytest.skip("this kernel has no Landlock (5.19 or newer, with the module switched on)")
+    assert found.stdout.text == "1000\nmoved\nz\n"
+    assert found.stderr.text.count("Permission denied") == 2
 
 
 def test_the_helper_is_chosen_by_what_runs(compiled_helper, tmp_path):

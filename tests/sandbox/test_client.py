@@ -160,6 +160,22 @@ def test_a_reply_that_trickles_cannot_outlast_the_watchdog(scripted, monkeypatch
     assert time.monotonic() - start < 1.5
 
 
+def test_a_reset_may_take_long_as_long_as_the_worker_says_that_it_works(scripted, monkeypatch):
+    monkeypatch.setattr(client, "CONTROL_S", 0.4)
+    report = {"digest": "d", "restored": 0, "removed": 1, "wall_ns": 1, "recycle_after": False, "tasks_served": 1}
+
+    def works_on(connection, request):
+        for _ in range(4 if request["op"] == "reset" else 1):
+            time.sleep(0.2)
+            connection.sendall(frames.WORKING)
+        answering(**(report | CALL))(connection, request)
+
+    worker = Worker.connect(scripted(works_on))
+    assert worker.reset("x").removed == 1
+    with pytest.raises(WorkerLostError, match="not what was expected"):
+        worker.call("bash", ":", limit_ms=100)  # a call has a limit, whatever the worker says
+
+
 def test_a_refusal_is_a_usage_error_and_the_worker_stays(scripted):
     replies = iter([{"ok": False, "error": {"kind": "bad_request", "message": "no fixture 'x'"}}, {"ok": True}])
     worker = Worker.connect(

@@ -12,7 +12,7 @@ import pytest
 
 from agenttrace.errors import UsageError
 from agenttrace.host import images
-from agenttrace.sandbox.policies import FILE, policies
+from agenttrace.sandbox.policies import FILE, MemoryFileSystem, policies
 from agenttrace.sandbox.runner.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,9 +48,21 @@ def test_the_defaults_of_compose_are_the_limits_of_the_policy(services, name):
     assert int(service["mem_limit"]) == int(service["memswap_limit"]) == limits.memory_bytes
     assert service["pids_limit"] == limits.pids
     assert float(service["cpus"]) == limits.cpus
-    assert int(service["shm_size"]) == limits.shm_bytes
     assert service["ulimits"]["nofile"] == limits.open_files
-    assert {where: size(options["size"]) for where, options in tmpfs(service).items()} == limits.tmpfs_bytes
+    assert {
+        where: MemoryFileSystem(bytes=size(options["size"]), inodes=int(options["nr_inodes"]))
+        for where, options in tmpfs(service).items()
+    } == limits.tmpfs
+
+
+@pytest.mark.parametrize("name", policies())
+def test_what_outlives_the_processes_of_a_call_leaves_room_for_the_reset(services, name):
+    """Full file systems, System V memory: the kernel must not have to kill the runner for what no process holds."""
+    service, limits = services[policies()[name].service], policies()[name].limits
+    kept = sum(one.bytes + one.inodes * 1024 for one in limits.tmpfs.values())
+    kept += int(service["sysctls"]["kernel.shmall"]) * 4096
+    assert kept < limits.memory_bytes - (64 << 20)
+    assert "/dev/shm" in limits.tmpfs
 
 
 def test_every_writable_folder_of_execution_free_is_mounted_noexec(services):
@@ -62,7 +74,19 @@ def test_every_writable_folder_of_execution_free_is_mounted_noexec(services):
 
 def test_both_services_are_hardened_alike(services):
     shell, free = services["sandbox"], services["sandbox-execution-free"]
-    for key in ("read_only", "cap_drop", "cap_add", "security_opt", "network_mode", "ipc", "init", "user", "restart"):
+    for key in (
+        "read_only",
+        "cap_drop",
+        "cap_add",
+        "security_opt",
+        "network_mode",
+        "ipc",
+        "init",
+        "user",
+        "restart",
+        "sysctls",
+        "ulimits",
+    ):
         assert shell[key] == free[key], key
     assert shell["network_mode"] == "none"
     assert shell["cap_drop"] == ["ALL"]

@@ -37,11 +37,11 @@ def pristine(work):
 def test_only_folders_in_which_something_happened_are_listed_again(work, monkeypatch):
     listed = []
     scandir = os.scandir
-    work.reset("wide")
+    work.reset("wide", lambda: None)
     work.settle()
     (Path(work.root) / "d07" / "a").write_text("more")
     monkeypatch.setattr(os, "scandir", lambda path: listed.append(path) or scandir(path))
-    work.reset("wide")
+    work.reset("wide", lambda: None)
     monkeypatch.undo()
     assert sorted(listed) == sorted(
         [
@@ -66,7 +66,7 @@ def test_only_folders_in_which_something_happened_are_listed_again(work, monkeyp
     ids=["extra", "missing", "changed", "replaced", "wrong copy", "time"],
 )
 def test_a_faulty_repair_is_found(work, monkeypatch, stage, fault, says):
-    work.reset("wide")
+    work.reset("wide", lambda: None)
     work.settle()
     folder = Path(work.root) / "d03"
     (folder / "a").unlink()
@@ -79,10 +79,10 @@ def test_a_faulty_repair_is_found(work, monkeypatch, stage, fault, says):
 
     monkeypatch.setattr(restore.WorkTree, stage, faulty)
     with pytest.raises(FatalError, match=says):
-        work.reset("wide")
+        work.reset("wide", lambda: None)
     monkeypatch.undo()
     work.fixture = None
-    work.reset("wide")
+    work.reset("wide", lambda: None)
     assert pristine(work)
 
 
@@ -128,11 +128,11 @@ DAMAGE = {
 @settings(max_examples=60, deadline=None)
 @given(st.dictionaries(st.integers(0, FOLDERS - 1), st.sampled_from(sorted(DAMAGE)), max_size=8))
 def test_whatever_was_done_where_the_whole_tree_is_the_fixture_again(work, damage):
-    work.reset("wide")
+    work.reset("wide", lambda: None)
     work.settle()
     for number, kind in damage.items():
         DAMAGE[kind](Path(work.root) / f"d{number:02}")
     if set(damage.values()) - {"second name", "time of a link"}:
         assert not pristine(work)
-    work.reset("wide")
+    work.reset("wide", lambda: None)
     assert pristine(work)

@@ -115,6 +115,23 @@ def test_removal_reaches_any_depth_and_leaves_targets_of_links(root, tmp_path):
         here = below
     os.close(here)
     assert tree.listing(str(root))[1]
-    assert removal.empty(str(root)) == 3
+    assert removal.empty(str(root), lambda: None) == 3
     assert list(root.iterdir()) == []
     assert (outside / "keep").exists()
+
+
+def test_a_folder_of_many_entries_is_emptied_in_batches(root):
+    wide = root / "a" / "wide"
+    wide.mkdir()
+    for number in range(3 * removal.BATCH):
+        (wide / f"{number}").mkdir() if number % 2 else (wide / f"{number}").touch()
+    batches = []
+    removal.remove(str(root), ["a"], lambda: batches.append(1))
+    assert [path.name for path in root.iterdir() if path.name == "a"] == []
+    assert len(batches) > 3
+
+
+def test_what_cannot_be_removed_is_an_error_and_not_tried_for_ever(root, monkeypatch):
+    monkeypatch.setattr(os, "unlink", lambda *_, **__: (_ for _ in ()).throw(PermissionError(1, "no")))
+    with pytest.raises(PermissionError):
+        removal.empty(str(root), lambda: None)

@@ -14,6 +14,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#if __has_include(<linux/landlock.h>)
+#include <linux/landlock.h>
+#endif
 
 enum { STATUS_FD = 3, OPEN_FILES = 1024, OLDEST_LIMIT = 4096 };
 
@@ -75,6 +78,40 @@ static void die_first(void)
     (void)close(fd);
 }
 
+#if defined SYS_landlock_create_ruleset && defined LANDLOCK_ACCESS_FS_REFER
+static bool allow(long rules, const char *folder, uint64_t access)
+{
+    struct landlock_path_beneath_attr rule = {.allowed_access = access,
+                                              .parent_fd = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC)};
+    bool done = rule.parent_fd >= 0 && syscall(SYS_landlock_add_rule, rules, LANDLOCK_RULE_PATH_BENEATH, &rule, 0U) == 0;
+    (void)close(rule.parent_fd);
+    return done;
+}
+
+/*
+ * The tool opens nothing for writing outside the folders that are there to be written to: not its own oom_score_adj,
+ * which it could set back until the kernel chooses the runner, nor its own memory. A wish: older kernels have no Landlock.
+ */
+static void keep_out_of_proc(const char *cwd)
+{
+    const uint64_t write_file = LANDLOCK_ACCESS_FS_WRITE_FILE, refer = LANDLOCK_ACCESS_FS_REFER;
+    struct landlock_ruleset_attr handled = {.handled_access_fs = write_file | refer};
+    long rules = syscall(SYS_landlock_create_ruleset, &handled, sizeof handled, 0U);
+    if (rules < 0)
+        return;
+    /* Renaming from folder to folder is `refer`, which a ruleset forbids unless it names it. */
+    if (allow(rules, "/", refer) && allow(rules, cwd, write_file) && allow(rules, "/tmp", write_file) &&
+        allow(rules, "/var/tmp", write_file) && allow(rules, "/dev", write_file))
+        (void)syscall(SYS_landlock_restrict_self, rules, 0U);
+    (void)close((int)rules);
+}
+#else
+static void keep_out_of_proc(const char *cwd)
+{
+    (void)cwd;
+}
+#endif
+
 static void enter_cgroup(const char *folder)
 {
     char path[4096];
@@ -111,6 +148,8 @@ static void drop_privileges(const struct job *job)
     }
     if (prctl(PR_SET_NO_NEW_PRIVS, 1L, 0L, 0L, 0L) != 0)
         fail("prctl(PR_SET_NO_NEW_PRIVS)");
+    if (job->switch_user)
+        keep_out_of_proc(job->cwd);
 }
 
 /* Replace this process by the program, found along PATH. */

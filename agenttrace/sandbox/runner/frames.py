@@ -1,6 +1,7 @@
 """Frames of the worker protocol: a 4-byte big-endian length, then that many bytes of a UTF-8 JSON object.
 
-Used by both ends; nothing here knows what the messages mean.
+Used by both ends; nothing here knows what the messages mean. An empty frame before the reply to a reset (`WORKING`)
+says that it goes on.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ VERSION = "1.0.0"
 PROTOCOL = 1
 HEADER_BYTES = 4
 MAX_FRAME_BYTES = 64 * 2**20
-
+WORKING = bytes(HEADER_BYTES)
 
 _ENCODER = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 

@@ -1,72 +1,95 @@
-"""Remove anything a tool can have made: any depth, any name, any mode, and never through a link."""
+"""Remove anything a tool can have made: any depth, any name, any mode, any number, and never through a link.
+
+Memory is bounded: a folder is read and emptied in batches. `tick` is called after each of them.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from itertools import count, islice
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
 
 MAX_DEPTH = 40
+BATCH = 1024
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_token = os.urandom(12).hex()
+_numbers = count()
 
 
-def empty(folder: str) -> int:
-    """Remove everything in `folder`, which itself stays; returns how many top-level entries there were.
+def empty(folder: str, tick: Callable[[], None]) -> int:
+    """Remove everything in `folder`, which itself stays; returns how many entries there were directly in it.
 
     Raises:
         OSError: something could not be removed.
     """
-    root_fd = os.open(folder, _FOLDER)
+    fd, removed = os.open(folder, _FOLDER), 0
     try:
-        names = os.listdir(root_fd)  # noqa: PTH208 -- pathlib has no dir_fd
-        _remove_all(root_fd, names)
+        while found := _pass(fd, None, 0, tick):
+            removed += found
     finally:
-        os.close(root_fd)
-    return len(names)
+        os.close(fd)
+    return removed
 
 
-def remove(root: str, path: str) -> None:
-    """Remove `path` (relative to `root`) and everything below it."""
-    root_fd = os.open(root, _FOLDER)
+def remove(folder: str, names: Iterable[str], tick: Callable[[], None]) -> None:
+    """Remove entries of `folder` and everything below them; raises `OSError` as `empty` does."""
+    fd = os.open(folder, _FOLDER)
     try:
-        parent, _, name = path.rpartition("/")
-        parent_fd = os.open(parent or ".", _FOLDER, dir_fd=root_fd)
-        try:
-            moved = _remove_at(parent_fd, name, root_fd, 0)
-        finally:
-            os.close(parent_fd)
-        _remove_all(root_fd, moved)
+        for name in names:
+            _remove(fd, name, None, 0, tick)
     finally:
-        os.close(root_fd)
+        os.close(fd)
+    tick()
 
 
-def _remove_all(root_fd: int, names: list[str]) -> None:
-    queue = list(names)
-    while queue:
-        queue.extend(_remove_at(root_fd, queue.pop(), root_fd, 0))
+def _pass(folder_fd: int, top_fd: int | None, depth: int, tick: Callable[[], None]) -> int:
+    """Go through a folder and remove what is there; returns how much that was.
+
+    A file system may pass over entries when others are removed meanwhile: the folder is empty when none was found.
+    """
+    found = 0
+    with os.scandir(folder_fd) as entries:
+        while batch := [entry.name for entry in islice(entries, BATCH)]:
+            for name in batch:
+                _remove(folder_fd, name, top_fd, depth, tick)
+            found += len(batch)
+            tick()
+    return found
 
 
-def _remove_at(parent_fd: int, name: str, root_fd: int, depth: int) -> list[str]:
-    """Remove one entry; returns the names, directly below the root, of subtrees that still have to be removed.
+def _remove(parent_fd: int, name: str, top_fd: int | None, depth: int, tick: Callable[[], None]) -> None:
+    """Remove one entry.
 
     A tool can nest folders deeper than a path, the descriptors or the stack reach: a subtree deeper than `MAX_DEPTH`
-    is moved up to the root and removed from there.
+    is moved up into the topmost folder that is being removed (`top_fd`, `None` for that one itself).
     """
-    info = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
-    if not stat.S_ISDIR(info.st_mode):
+    try:
         os.unlink(name, dir_fd=parent_fd)
-        return []
-    if depth >= MAX_DEPTH:
-        moved = f".removal-{os.urandom(12).hex()}"
-        os.rename(name, moved, src_dir_fd=parent_fd, dst_dir_fd=root_fd)
-        return [moved]
+    except (IsADirectoryError, PermissionError):  # the latter elsewhere than on Linux
+        if not stat.S_ISDIR(os.stat(name, dir_fd=parent_fd, follow_symlinks=False).st_mode):
+            raise
+    else:
+        return
+    if top_fd is not None and depth >= MAX_DEPTH:
+        os.rename(name, f".removal-{_token}-{next(_numbers)}", src_dir_fd=parent_fd, dst_dir_fd=top_fd)
+        return
     if os.geteuid() != 0:
         os.chmod(name, 0o700, dir_fd=parent_fd)
     folder_fd = os.open(name, _FOLDER, dir_fd=parent_fd)
-    moved_up = []
     try:
-        for child in os.listdir(folder_fd):  # noqa: PTH208 -- pathlib has no dir_fd
-            moved_up += _remove_at(folder_fd, child, root_fd, depth + 1)
+        while True:
+            found = _pass(folder_fd, folder_fd if top_fd is None else top_fd, depth + 1, tick)
+            try:
+                os.rmdir(name, dir_fd=parent_fd)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY or not found:
+                    raise
+            else:
+                break
     finally:
         os.close(folder_fd)
-    os.rmdir(name, dir_fd=parent_fd)
-    return moved_up

@@ -21,7 +21,7 @@ from .errors import FatalError, RequestError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from .frames import Message
 
@@ -130,8 +130,12 @@ class WorkTree:
         for path in sorted(missing):
             yield path, None
 
-    def reset(self, name: str) -> Message:
+    def reset(self, name: str, tick: Callable[[], None]) -> Message:
         """Make the work tree equal to fixture `name` and check it; returns digest and what was done.
+
+        Args:
+            name: of the fixture.
+            tick: called now and then while much is removed.
 
         Raises:
             RequestError: there is no such fixture.
@@ -144,8 +148,8 @@ class WorkTree:
             if name != self.fixture:
                 self.fixture, self._marks, self._sizes = None, {}, {}
                 self._open_up(self.root)
-                removed = removal.empty(self.root)
-            kept, touched, gone = self._sweep(fixture)
+                removed = removal.empty(self.root, tick)
+            kept, touched, gone = self._sweep(fixture, tick)
             restored = self._refill(fixture, kept, touched)
             self._mend_folders(fixture, touched)
             problem = self._difference(fixture, restored, touched)
@@ -171,38 +175,52 @@ class WorkTree:
         if remaining_ns > 0:
             time.sleep(remaining_ns / 1e9)
 
-    def _sweep(self, fixture: PackedFixture) -> tuple[set[str], dict[str, None], int]:
+    def _sweep(self, fixture: PackedFixture, tick: Callable[[], None]) -> tuple[set[str], dict[str, None], int]:
         """Remove what is unknown or changed; returns the paths kept, the folders to mend and the number removed."""
         self._open_up(self.root)
         kept: set[str] = set()
         touched: dict[str, None] = {"": None}
-        doomed: list[str] = []
-        stack = [""]
+        stack, gone = [""], 0
         marks, keep = self._marks, kept.add
         while stack:
             folder = stack.pop()
             within = f"{folder}/" if folder else ""
+            doomed: list[str] = []
             with os.scandir(f"{self.root}/{folder}") as found:
                 for item in found:
-                    path, info = within + item.name, item.stat(follow_symlinks=False)
-                    mode = info.st_mode
-                    same = marks.get(path) == (info.st_ino, info.st_ctime_ns, mode)
-                    is_folder = stat.S_ISDIR(mode)
-                    if not same:
-                        known = fixture.facts.get(path)
-                        grown = info.st_size > max(_BLOCK, self._sizes.get(path, 0))
-                        if known is None or not is_folder or not stat.S_ISDIR(known[0]) or grown:
-                            doomed.append(path)
-                            touched[folder] = None
+                    path = within + item.name
+                    mark = marks.get(path)  # of each path that the last reset left
+                    if mark is not None:
+                        info = item.stat(follow_symlinks=False)
+                        is_folder = stat.S_ISDIR(info.st_mode)
+                        same = mark == (info.st_ino, info.st_ctime_ns, info.st_mode)
+                        if same or (is_folder and self._mendable(fixture, path, info)):
+                            keep(path)
+                            if not same:
+                                touched[path] = None
+                                self._open_up(item.path)
+                            if is_folder:
+                                stack.append(path)
                             continue
-                        touched[path] = None
-                        self._open_up(item.path)
-                    keep(path)
-                    if is_folder:
-                        stack.append(path)
-        for path in doomed:
-            removal.remove(self.root, path)
-        return kept, touched, len(doomed)
+                    doomed.append(item.name)
+                    if len(doomed) == removal.BATCH:  # in its turn, so that no number of files fills the memory
+                        gone += self._remove(folder, doomed, touched, tick)
+            gone += self._remove(folder, doomed, touched, tick)
+        return kept, touched, gone
+
+    def _mendable(self, fixture: PackedFixture, path: str, folder: os.stat_result) -> bool:
+        """Whether a changed folder may stay: it was one, and did not grow."""
+        return stat.S_ISDIR(fixture.facts[path][0]) and folder.st_size <= max(_BLOCK, self._sizes.get(path, 0))
+
+    def _remove(self, folder: str, doomed: list[str], touched: dict[str, None], tick: Callable[[], None]) -> int:
+        """Remove these entries of a folder and forget them; returns how many there were."""
+        if not doomed:
+            return 0
+        touched[folder] = None
+        removal.remove(f"{self.root}/{folder}", doomed, tick)
+        count = len(doomed)
+        doomed.clear()
+        return count
 
     def _refill(self, fixture: PackedFixture, kept: set[str], touched: dict[str, None]) -> list[str]:
         """Create what is missing; returns its paths and adds folders that need mending to `touched`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
+import time
 
 from . import call, clock, counters, export, frames, launch, leaf, processes, settings, sockets, tree, wipe
 from .errors import FatalError, RequestError
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from .frames import Message
 
 EXIT_LOST = 3
+_WORKING_S = 5.0
 
 
 class WorkerState:
@@ -30,7 +33,10 @@ class WorkerState:
         clock_library: what pins the clock of tools; `None` where this is not possible.
         clock_env: pins it for the calls until the next reset; empty when their clock is the real one.
         hidden_kib: by how much a call's peak RSS starts above what its child saw of itself before `exec`.
+        writing_fd: leads to the client.
     """
+
+    writing_fd: int
 
     def __init__(self, options: settings.Settings) -> None:
         self.settings = options
@@ -81,8 +87,18 @@ class WorkerState:
         if not isinstance(name, str):
             raise RequestError("bad_request", "fixture must be a string")
         clock_env = clock.environment(self.clock_library, request.get("clock"))
-        wipe.everything(self.settings)
-        report = self.tree.reset(name)
+        told_s = time.monotonic()
+
+        def tick() -> None:
+            """Let the client know, now and then, that this goes on: a tool can leave millions of files."""
+            nonlocal told_s
+            if time.monotonic() - told_s > _WORKING_S:
+                told_s = time.monotonic()
+                with contextlib.suppress(OSError):  # the client went away: that is found out at the end
+                    frames.write_all(self.writing_fd, frames.WORKING)
+
+        wipe.everything(self.settings, tick)
+        report = self.tree.reset(name, tick)
         self.clock_env = clock_env
         self.tasks_served += 1
         self.worn = self.worn or self.tasks_served >= self.settings.max_tasks
@@ -114,6 +130,7 @@ class WorkerState:
     def serve(self, receive: Callable[[int], bytes], reading_fd: int, writing_fd: int) -> None:
         """Answer one client until it goes; ends the process when the worker is lost."""
         lost = False
+        self.writing_fd = writing_fd
         try:
             while not lost:
                 try:

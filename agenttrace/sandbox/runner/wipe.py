@@ -10,10 +10,12 @@ from .errors import FatalError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .settings import Settings
 
 
-def everything(settings: Settings) -> None:
+def everything(settings: Settings, tick: Callable[[], None]) -> None:
     """Kill what runs as the tool's user, empty the folders named by `--wipe`, remove its System V objects.
 
     POSIX message queues and shared memory are files: `/dev/mqueue` and `/dev/shm` belong among the folders to wipe.
@@ -27,7 +29,7 @@ def everything(settings: Settings) -> None:
             _system_v(settings)
         for folder in settings.wipe:
             with contextlib.suppress(FileNotFoundError):
-                removal.empty(folder)
+                removal.empty(folder, tick)
     except OSError as error:
         raise FatalError("reset_failed", f"state of earlier calls could not be wiped: {error}") from error
 
