@@ -199,7 +199,9 @@ def test_verbs_over_records_go_through_the_analysis_image_in_a_session_and_run_h
 
     monkeypatch.setattr("agenttrace.host.analysis.run", ran)
     monkeypatch.setattr(module, "run", lambda _: seen.append("here") or 6)
-    more = ["--make-only"] if "publish" in name else []
+    monkeypatch.setattr("agenttrace.verbs.validate.machine_facts", lambda: {"machine id": ["0123456789abcdef"]})
+    private = "--private-text" if name == "publish-rollouts" else "--private"
+    more = [f"{private}=0123456789abcdef", "--make-only"] if "publish" in name else []
     for session, expected, status in ((True, (name, [*words, *more]), 7), (False, "here", 6)):
         with pytest.raises(SystemExit) as ended:
             main([name, *words], session=session)
