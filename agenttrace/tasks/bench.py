@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from agenttrace.errors import UsageError
-from agenttrace.records import StateChange
+from agenttrace.records import StateChange, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from agenttrace.records import SandboxSpec
     from agenttrace.sandbox.client import Worker
@@ -18,6 +18,9 @@ KEEP_BYTES = 1024 * 1024
 MAX_CHANGES = 2000
 UNRECORDED = "the final state is not recorded; it differs too much from the pristine one"
 """Why a state failed whose changes are `None`."""
+
+
+_NAMED = 5
 
 
 class Bench:
@@ -93,6 +96,17 @@ def applied(before: Iterable[TreeEntry], made: Iterable[StateChange]) -> dict[st
         else:
             facts[change.path] = change
     return facts
+
+
+def judged(aspect: str, method: str, problem: str | None) -> Verdict:
+    """Return the verdict on an aspect: it passed unless there is a problem, which is the reason."""
+    return Verdict(aspect=aspect, verdict="failed" if problem else "passed", method=method, reason=problem)
+
+
+def named(paths: Sequence[str]) -> str:
+    """Return the first of some paths, and how many more there are, for a reason."""
+    more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
+    return f"{', '.join(paths[:_NAMED])}{more}"
 
 
 def _as_change(entry: TreeEntry) -> StateChange:

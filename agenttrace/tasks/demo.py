@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.errors import DataError
-from agenttrace.records import DatasetSpec, Verdict
+from agenttrace.records import DatasetSpec
 from agenttrace.tasks import Finished, Judgement, Task, TaskSet
-from agenttrace.tasks.bench import UNRECORDED, applied
+from agenttrace.tasks.bench import UNRECORDED, applied, judged, named
 
 if TYPE_CHECKING:
-    from agenttrace.records import StateChange
+    from agenttrace.records import StateChange, Verdict
     from agenttrace.sandbox.reports import TreeEntry
     from agenttrace.tasks.bench import Bench
 
@@ -35,7 +35,6 @@ STATE_METHOD = "tree-manifest-v1"
 UNRECORDED_METHOD = "tree-manifest-v2"
 """A final state that differs too much to be recorded failed; it was not gradable."""
 _MARKED = re.compile(r"(```+|~~~+)[^\n`]*\n(.+)\n\s*\1|(`+|\*\*|__|[*_])(.+)\3", re.DOTALL)
-_SHOWN = 5
 
 
 class _Row(msgspec.Struct, forbid_unknown_fields=True):
@@ -91,7 +90,7 @@ class DemoTasks(TaskSet):
         """Return the verdicts of `judge`; a final state that differs too much to be recorded failed."""
         if finished.outcome.changes is None:
             answer = _judge_answer(str(task.expect["answer"]), finished.outcome.final_answer)
-            state = Verdict(aspect="state", verdict="failed", method=UNRECORDED_METHOD, reason=UNRECORDED)
+            state = judged("state", UNRECORDED_METHOD, UNRECORDED)
             return Judgement(verdicts=(answer, state))
         before = bench.before()
         after = tuple(applied(before, finished.outcome.changes).values())
@@ -109,14 +108,12 @@ class DemoTasks(TaskSet):
 
 def _judge_answer(expected: str, answer: str | None) -> Verdict:
     if answer is None:
-        return Verdict(aspect="answer", verdict="failed", method=ANSWER_METHOD, reason="no final answer was given")
-    if answer.strip() == expected.strip():
-        return Verdict(aspect="answer", verdict="passed", method=ANSWER_METHOD)
-    if (marked := _MARKED.fullmatch(answer.strip())) and (marked[2] or marked[4]).strip() == expected.strip():
-        return Verdict(aspect="answer", verdict="passed", method=MARKED_METHOD)
-    return Verdict(
-        aspect="answer", verdict="failed", method=ANSWER_METHOD, reason=f"expected {expected!r}, got {answer.strip()!r}"
-    )
+        return judged("answer", ANSWER_METHOD, "no final answer was given")
+    given, wanted = answer.strip(), expected.strip()
+    marked = _MARKED.fullmatch(given)
+    if given != wanted and marked is not None and (marked[2] or marked[4]).strip() == wanted:
+        return judged("answer", MARKED_METHOD, None)
+    return judged("answer", ANSWER_METHOD, None if given == wanted else f"expected {expected!r}, got {given!r}")
 
 
 def _judge_state(changes: dict[str, dict[str, str]], before: tuple[Facts, ...], after: tuple[Facts, ...]) -> Verdict:
@@ -134,15 +131,7 @@ def _judge_state(changes: dict[str, dict[str, str]], before: tuple[Facts, ...], 
         or path not in found
         or any(found[path].get(key) != value for key, value in expected[path].items())
     ]
-    if not wrong:
-        return Verdict(aspect="state", verdict="passed", method=STATE_METHOD)
-    more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-    return Verdict(
-        aspect="state",
-        verdict="failed",
-        method=STATE_METHOD,
-        reason=f"other than expected: {', '.join(wrong[:_SHOWN])}{more}",
-    )
+    return judged("state", STATE_METHOD, f"other than expected: {named(wrong)}" if wrong else None)
 
 
 def _facts(entry: Facts) -> dict[str, str | None]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from agenttrace.records import Output, Record, Span, StateChange, Verdict
-from agenttrace.tasks.bench import UNRECORDED
+from agenttrace.tasks.bench import UNRECORDED, judged, named
 
 if TYPE_CHECKING:
     from agenttrace.sandbox.reports import CallReport
@@ -24,7 +24,6 @@ STDOUT_METHOD = "reference-stdout-v2"
 SORTED_METHOD = "reference-stdout-sorted-lines-v2"
 STATE_METHOD = "reference-state-v1"
 LIMIT_MS = 15_000
-_SHOWN = 5
 
 Grade = Literal["exact", "sorted"]
 
@@ -104,15 +103,11 @@ def verdicts(policy: GradingPolicy, run: Observed, gold: Observed) -> tuple[Verd
     """Return the verdicts `exit_status`, `stdout` and `state` of a run against its reference."""
     stdout_method = SORTED_METHOD if policy.stdout == "sorted" else STDOUT_METHOD
     found = (
-        _verdict("exit_status", EXIT_METHOD, _exit_problem(run, gold)),
-        _verdict("stdout", stdout_method, _stdout_problem(policy, run, gold)),
-        _verdict("state", STATE_METHOD, _state_problem(policy, run, gold)),
+        judged("exit_status", EXIT_METHOD, _exit_problem(run, gold)),
+        judged("stdout", stdout_method, _stdout_problem(policy, run, gold)),
+        judged("state", STATE_METHOD, _state_problem(policy, run, gold)),
     )
     return tuple(_unless_skipped(verdict, policy, gold) for verdict in found)
-
-
-def _verdict(aspect: str, method: str, problem: str | None) -> Verdict:
-    return Verdict(aspect=aspect, verdict="failed" if problem else "passed", method=method, reason=problem)
 
 
 def _unless_skipped(verdict: Verdict, policy: GradingPolicy, gold: Observed) -> Verdict:
@@ -161,10 +156,7 @@ def _state_problem(policy: GradingPolicy, run: Observed, gold: Observed) -> str 
         return UNRECORDED
     ours, theirs = (_facts(policy, changes) for changes in (run.changes, gold.changes or ()))
     wrong = [path for path in sorted({*ours, *theirs}) if ours.get(path) != theirs.get(path)]
-    if not wrong:
-        return None
-    more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-    return f"other than the reference left it: {', '.join(wrong[:_SHOWN])}{more}"
+    return f"other than the reference left it: {named(wrong)}" if wrong else None
 
 
 def _facts(policy: GradingPolicy, changes: tuple[StateChange, ...]) -> dict[str, StateChange]:

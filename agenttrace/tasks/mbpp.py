@@ -6,18 +6,20 @@ call runs in the sandbox: in a new CPython process, with a time limit, candidate
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttrace.records import DatasetSpec, Verdict
+from agenttrace.records import DatasetSpec
 from agenttrace.tasks import Finished, Judgement, Task, TaskSet, sources
 from agenttrace.tasks.answers import binding, candidate
 from agenttrace.tasks.asserts import assertion, run_asserts
+from agenttrace.tasks.bench import judged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from agenttrace.records import Verdict
     from agenttrace.tasks.bench import Bench
 
 FIRST, LAST = 11, 510
@@ -63,11 +65,9 @@ class MBPPTasks(TaskSet):
         code = candidate(finished, task.expect["name"])
         tests = task.expect["asserts"]
         if code is None:
-            problem = f"no code in the run defines {task.expect['name']}"
-            return Judgement(verdicts=tuple(_verdict(number, problem) for number in range(len(tests))))
+            return Judgement(verdicts=verdicts([f"no code in the run defines {task.expect['name']}"] * len(tests)))
         bench.pristine()
-        problems = run_asserts(bench, code, task.expect["setup"], tests)
-        return Judgement(verdicts=tuple(_verdict(number, problem) for number, problem in enumerate(problems)))
+        return Judgement(verdicts=verdicts(run_asserts(bench, code, task.expect["setup"], tests)))
 
 
 def _task(row: _Row) -> Task:
@@ -91,6 +91,6 @@ def _asserted(row: _Row) -> str:
     return next(name for name in called if binding(row.code, name) is not None)
 
 
-def _verdict(number: int, problem: str | None) -> Verdict:
-    state: Any = "failed" if problem else "passed"
-    return Verdict(aspect=f"assert_{number}", verdict=state, method=METHOD, reason=problem)
+def verdicts(problems: Sequence[str | None]) -> tuple[Verdict, ...]:
+    """Return the verdicts on a task's asserts, from what is wrong with each."""
+    return tuple(judged(f"assert_{number}", METHOD, problem) for number, problem in enumerate(problems))

@@ -12,7 +12,7 @@ from agenttrace.records import Record, SandboxSpec, Verdict
 from agenttrace.tasks import gold
 from agenttrace.tasks.asserts import run_asserts
 from agenttrace.tasks.bench import Bench
-from agenttrace.tasks.mbpp import METHOD
+from agenttrace.tasks.mbpp import verdicts
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -122,10 +122,9 @@ def clocks(pinned: str | None, now: datetime) -> tuple[str | None, ...]:
 def run_shell(worker: Worker, sandbox: SandboxSpec, clock: str | None, task: Task) -> ShellRun:
     """Run a task's reference command once."""
     bench = Bench(worker, msgspec.structs.replace(sandbox, clock=clock))
-    bench.before()
-    bench.pristine()
-    report = bench.call("bash", task.expect["gold"], limit_ms=gold.LIMIT_MS)
-    return ShellRun(found=gold.observed(report, bench.changes()), ms=(report.telemetry.wall_ns or 0) / 1e6)
+    start_ns = time.monotonic_ns()
+    found = gold.run_gold(bench, task.expect["gold"])
+    return ShellRun(found=found, ms=(time.monotonic_ns() - start_ns) / 1e6)
 
 
 def shell_check(task: Task, policy: GradingPolicy, runs: tuple[ShellRun, ...]) -> ShellCheck:
@@ -175,10 +174,7 @@ def python_check(task: Task, runs: tuple[PythonRun, ...]) -> PythonCheck:
     reference, another, without = (run.problems for run in runs)
     return PythonCheck(
         task_id=task.task_id,
-        verdicts=tuple(
-            Verdict(aspect=f"assert_{n}", verdict="failed" if problem else "passed", method=METHOD, reason=problem)
-            for n, problem in enumerate(reference)
-        ),
+        verdicts=verdicts(reference),
         differs=tuple(n for n, pair in enumerate(zip(reference, another, strict=True)) if pair[0] != pair[1]),
         passed_without=tuple(n for n, problem in enumerate(without) if problem is None),
         slowest_ms=max(run.ms for run in runs),
