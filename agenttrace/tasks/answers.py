@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import symtable
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from agenttrace.tasks import Finished
 
 _PARSING = threading.Lock()
-_FENCE = re.compile(r"(?:`{3,}|~{3,})[^\n`]*\n?")
+_FENCE = re.compile(r"(?:`{3,}|~{3,})[^\n`]*\n?|</?(?:code|pre)\b[^>\n]*>")
 _INLINE = re.compile(r"(`+)(?=[^`\n])(.+?)(?<!`)\1(?!`)")
 _BEFORE = re.compile(r"(?:[ \t>]|[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t]))*")
 _START = re.compile(r"[ \t]*(?:@|\w+[ \t]*[:=]|(?:async|class|def|for|from|if|import|try|while|with)\b)")
+_WORD = re.compile(r"\[?\w+\]?\s*")
 _ENDS = 8
 """So many fences on from the one that opens a block, its end is looked for: a docstring can hold fences, too."""
 _TRIES = 300
@@ -78,9 +80,24 @@ def code_in(text: str, name: str) -> Iterator[tuple[str, Binding]]:
                 return
             if (how := binding(piece, name)) is not None:
                 made = made or how == "made"
-                yield piece, how
+                yield _without_words(piece), how
         if made:
             return
+
+
+def _without_words(code: str) -> str:
+    """Return code without top-level lines of one word, such as `python` above it or `[DONE]` below it."""
+    lines = code.split("\n")
+    with _PARSING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        body = ast.parse(code).body
+    for node in body:
+        word = node.value if isinstance(node, ast.Expr) else None
+        if isinstance(word, ast.List) and len(word.elts) == 1:
+            word = word.elts[0]
+        if isinstance(word, ast.Name) and node.lineno <= len(lines) and _WORD.fullmatch(lines[node.lineno - 1]):
+            lines[node.lineno - 1] = ""
+    return "\n".join(lines)
 
 
 def _blocks(text: str) -> Iterator[str]:
