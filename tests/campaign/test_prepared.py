@@ -101,3 +101,11 @@ def test_a_patch_that_is_not_all_of_the_change_does_not_pass(bundled, note, verd
     ready, trees = bundled
     found = judge(trees / ready.tree.name, ready.task, ready.task.patch, note, source="bundled")
     assert found.verdict == verdict
+
+
+@pytest.mark.parametrize("patch", ["x", "diff --git a/x b/x\n", "--- a/nowhere\n+++ b/nowhere\n@@ -1 +1 @@\n-a\n+b\n"])
+def test_a_patch_that_does_not_apply_failed(bundled, patch):
+    ready, trees = bundled
+    found = judge(trees / ready.tree.name, ready.task, patch, None, source="bundled")
+    assert found.verdict == "failed"
+    assert found.reason.startswith("the patch does not apply: ")

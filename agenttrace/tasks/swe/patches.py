@@ -15,9 +15,10 @@ import string
 import tempfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from agenttrace.records import Verdict
+from agenttrace.tasks.bench import judged
 from agenttrace.tasks.swe import git
 from agenttrace.tasks.swe.rows import BUNDLED
 
@@ -37,6 +38,8 @@ ASPECT = "patch"
 NOT_RUN = "execution-free: tests are not run"
 _SECTION = re.compile(rb"^(?=diff --git )", re.MULTILINE)  # a line of content begins with another letter
 _HEADER = re.compile(rb"diff --git (?s:.*?)\nindex ([0-9a-f]+)\.\.([0-9a-f]+)[^\n]*\n")
+_UNSEEN = dict.fromkeys([*range(0x200C, 0x2010), *range(0x202A, 0x202F), *range(0x206A, 0x2070), 0xFEFF])
+"""Letters that HFS+ does not see in a name; git refuses such names everywhere (`core.protectHFS`)."""
 _LINE, _LENGTHS = 52, string.ascii_uppercase + string.ascii_lowercase
 """Bytes of a line of a binary hunk, and the letters that say how many it has."""
 _DIFF = (
@@ -124,14 +127,19 @@ def _sorted_out(changes: Changes) -> tuple[list[Changed], list[str]]:
     notes = ["more changed than could be read"] if changes.truncated else []
     kept: list[Changed] = []
     for entry in changes.entries:
-        parts = entry.path.split(b"/")
-        if any(part.lower() == b".git" for part in parts):
+        if _is_of_git(entry):
             notes.append(f"left out: {os.fsdecode(entry.path)!r}, part of a repository")
         elif entry.type in {"file", "symlink"} and entry.content is None:
             notes.append(f"left out: {os.fsdecode(entry.path)!r}, too large")
         else:
             kept.append(entry)
     return kept, [note.encode(errors="backslashreplace").decode() for note in notes]
+
+
+def _is_of_git(entry: Changed) -> bool:
+    """Return whether git takes no such path, as it passes over it without a word: one that some system calls `.git`."""
+    parts = [os.fsdecode(part).translate(_UNSEEN).lower() for part in entry.path.split(b"/")]
+    return ".git" in parts or (entry.type == "symlink" and parts[-1] == ".gitmodules")
 
 
 def _hashed(entries: Sequence[Changed], scratch: Path, env: dict[str, str]) -> list[str]:
@@ -180,20 +188,26 @@ def judge(tree: Path, task: SweTask, patch: str | None, note: str | None, *, sou
         GitError: git failed over our own objects.
     """
     if source != BUNDLED or not task.patch.strip():
-        return _verdict("not_gradable", NOT_RUN)
+        return _not_gradable(NOT_RUN)
     if patch is None:
-        return _verdict("not_gradable", note or "there is no patch")
+        return _not_gradable(note or "there is no patch")
+    return judged(ASPECT, METHOD, _problem(tree, task.patch, patch, note))
+
+
+def _problem(tree: Path, reference: str, patch: str, note: str | None) -> str | None:
     if not patch:
-        return _verdict("failed", "nothing was changed")
+        return "nothing was changed"
     if note not in {None, BINARY}:
-        return _verdict("failed", f"not all that was changed is in the patch: {note}")
-    if applied(tree, patch) != applied(tree, task.patch):
-        return _verdict("failed", "the files differ from those that the reference solution gives")
-    return _verdict("passed", None)
+        return f"not all that was changed is in the patch: {note}"
+    try:
+        made = applied(tree, patch)
+    except git.GitError as error:
+        return f"the patch does not apply: {error}"
+    return None if made == applied(tree, reference) else "the files differ from those that the reference solution gives"
 
 
-def _verdict(verdict: Literal["passed", "failed", "not_gradable"], reason: str | None) -> Verdict:
-    return Verdict(aspect=ASPECT, verdict=verdict, method=METHOD, reason=reason)
+def _not_gradable(reason: str) -> Verdict:
+    return Verdict(aspect=ASPECT, verdict="not_gradable", method=METHOD, reason=reason)
 
 
 def applied(tree: Path, patch: str) -> str:

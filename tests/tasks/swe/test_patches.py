@@ -36,7 +36,7 @@ TREES = st.dictionaries(NAMES, FILES, max_size=6).filter(
 
 def git(folder, *arguments, stdin=b"", **env):
     return subprocess.run(
-        ["git", *arguments], cwd=folder, input=stdin, check=True, capture_output=True,
+        ["git", "-c", "core.protectNTFS=false", *arguments], cwd=folder, input=stdin, check=True, capture_output=True,
         env={**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", **env},
     ).stdout  # fmt: skip
 
@@ -117,6 +117,32 @@ def test_one_file_in_another_encoding_does_not_change_how_the_others_are_shown(t
     assert "-two\n+2\n" in patch
     assert "+gr\u00fcn\n" in patch
     assert patch_size(patch) == (5, 4)
+    assert patches.applied(folder, patch) == tree_of(folder, after, GIT_INDEX_FILE="other")
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        (b".git/config", "100644"), (b"x/.GIT/y", "100644"), (b".g\xe2\x80\x8cit", "100644"),
+        (b".git\xef\xbb\xbf/x", "100644"),
+        (b".gitmodules", "120000"), (b"x/.GitModules", "120000"), (b".gitm\xe2\x80\x8codules", "120000"),
+    ],
+)  # fmt: skip
+def test_what_git_takes_in_no_tree_is_said_to_be_left_out(tmp_path, name, mode):
+    folder = pristine(tmp_path / "tree", {b"k": ("100644", b"k\n")})
+    patch, note = patches.diff(folder, changed({}, {b"k": ("100644", b"2\n"), name: (mode, b"x")}))
+    assert patch.count("diff --git") == 1
+    assert note.startswith("left out: ")
+
+
+@pytest.mark.parametrize(
+    "name", [b"git~1/x", b".gitattributes", b".git ", b".git.", b"a\\..\\b", b"C:x", b".gitignore"]
+)
+def test_names_that_only_look_like_it_are_in(tmp_path, name):
+    folder = pristine(tmp_path / "tree", {b"k": ("100644", b"k\n")})
+    after = {b"k": ("100644", b"k\n"), name: ("100644", b"x")}
+    patch, note = patches.diff(folder, changed({b"k": ("100644", b"k\n")}, after))
+    assert note is None
     assert patches.applied(folder, patch) == tree_of(folder, after, GIT_INDEX_FILE="other")
 
 
