@@ -185,7 +185,7 @@ def workflows(session: nox.Session) -> None:
 def schema(session: nox.Session) -> None:
     """Write the JSON Schemas and docs/schema.md from the types (-- --check: only compare)."""
     _install(session, "host")
-    _python(session, "-m", "agenttrace.records.schema", *session.posargs)
+    _python(session, "-m", "bench.schema", *session.posargs)
 
 
 @nox.session(default=False, tags=["maintenance"])

@@ -130,7 +130,7 @@ def fill(folder: Path, paths: Sequence[Path], settings: PublishSettings, *, rele
     _copy(paths, folder, records=form.flat)
     (folder / "schema").mkdir()
     for kind in schema.KINDS:
-        (folder / "schema" / schema.name(kind)).write_bytes(schema.encoded(kind))
+        shutil.copyfile(schema.FOLDER / schema.name(kind), folder / "schema" / schema.name(kind))
     (folder / "README.md").write_text(card(contents, found, records=form.flat), encoding="utf-8")
     return found
 

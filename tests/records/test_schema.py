@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from agenttrace.errors import DataError
-from agenttrace.records import Record, Trace, schema
-from agenttrace.records.schema import __main__ as command
+from agenttrace.records import Record, Trace
+from bench import schema
+from bench.schema import __main__ as command
 
 DATA = Path(__file__).parents[1] / "data" / "records"
 

@@ -1,19 +1,20 @@
-"""`python -m agenttrace.records.schema`: writes the published schemas and the field reference, or compares them."""
+"""`python -m bench.schema`: writes the published schemas and the field reference, or compares them."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import AgentTraceError, DataError
 from agenttrace.records import SCHEMA_VERSION
-from agenttrace.records.schema import FOLDER, KINDS, check_published, document, encoded, name, undescribed
+from agenttrace.records.schema import FOLDER, KINDS, name
+from bench.schema import check_published, document, encoded, undescribed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 REFERENCE = FOLDER.parents[2] / "docs" / "schema.md"
 _TITLES = {
@@ -84,7 +85,7 @@ def page() -> str:
         "A published shape never changes: another shape is another version. Other formats are in",
         "[formats.md](formats.md); `agenttrace validate` checks files ([validate.md](validate.md)).",
     ]
-    lines += ["", *(FOLDER / "agents.md").read_text(encoding="utf-8").splitlines()]
+    lines += ["", *(Path(__file__).parent / "agents.md").read_text(encoding="utf-8").splitlines()]
     for kind in KINDS:
         lines += ["", f"## {_TITLES.get(kind, kind)}"]
         for struct, schema in _in_order(kind):
