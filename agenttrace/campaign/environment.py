@@ -69,7 +69,7 @@ def observe(facts: ServerFacts, checks: dict[str, str], worker: WorkerInfo) -> d
             "cpu_count_logical": psutil.cpu_count(),
             "memory_total_bytes": psutil.virtual_memory().total,
         },
-        "base_origin": _first_line(IMAGE_DIR / "base-origin"),
+        "base_origin": next((line.strip() for line in _lines(IMAGE_DIR / "base-origin")), None),
         "host": json.loads(os.environ.get("AGENTTRACE_HOST") or "{}"),
         "server_reported": {
             name: NOT_REPORTED if value is None else value for name, value in msgspec.to_builtins(facts).items()
@@ -79,16 +79,17 @@ def observe(facts: ServerFacts, checks: dict[str, str], worker: WorkerInfo) -> d
     }
 
 
-def _cpuinfo(key: str) -> str | None:
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file; none where it cannot be read, as outside the collector's image."""
     try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return None
-    for line in text.splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == key:
-            return value.strip()
-    return None
+        return []
+
+
+def _cpuinfo(key: str) -> str | None:
+    pairs = (line.partition(":") for line in _lines(Path("/proc/cpuinfo")))
+    return next((value.strip() for name, _, value in pairs if name.strip() == key), None)
 
 
 def cpu_model() -> str:
@@ -100,13 +101,6 @@ def cpu_flags() -> list[str] | None:
     """Return the processor's features in the kernel's words, sorted; `None` where the system does not tell."""
     flags = _cpuinfo("flags") or _cpuinfo("Features")
     return None if flags is None else sorted(flags.split())
-
-
-def _first_line(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return None
 
 
 class RecordedFacts(msgspec.Struct):
@@ -174,11 +168,7 @@ def replay_facts(worker: Worker, spec: RunSpec) -> dict[str, Any]:
 
 def _sandbox_parts() -> list[str]:
     """Return what the sandbox's image consists of, a line per package or file; empty outside the collector's image."""
-    try:
-        lines = (IMAGE_DIR / "images" / "sandbox.txt").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    return [line for line in lines if not line.startswith("architecture ")]
+    return [line for line in _lines(IMAGE_DIR / "images" / "sandbox.txt") if not line.startswith("architecture ")]
 
 
 def changed_paths(recorded: Entries, here: Entries) -> dict[str, str]:

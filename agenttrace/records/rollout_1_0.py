@@ -174,7 +174,7 @@ def as_run_spec(spec: RolloutSpec) -> RunSpec:
     """Return the run spec of a rollout file in today's shape; its `digest` is the one that the records name."""
     plan = spec.sampling
     return _ReadSpec(
-        run_id=spec.run_id,
+        **{name: getattr(spec, name) for name in RolloutSpec.__struct_fields__ if name not in {"dataset", "sampling"}},
         dataset=DatasetSpec(
             name=spec.dataset.name,
             split=spec.dataset.split,
@@ -192,14 +192,6 @@ def as_run_spec(spec: RolloutSpec) -> RunSpec:
                 task_ids=plan.instance_ids,
             ),
         ),
-        model=spec.model,
-        serving=spec.serving,
-        sampler=spec.sampler,
-        agent=spec.agent,
-        sandbox=spec.sandbox,
-        images=spec.images,
-        collector_version=spec.collector_version,
-        schema_version=spec.schema_version,
         recorded_digest=digest(spec),
     )
 

@@ -20,8 +20,8 @@ from agenttrace.errors import DataError, UsageError
 from agenttrace.records import Record
 from agenttrace.store.jsonl import replacing
 from agenttrace.store.lean import lean, whole
-from agenttrace.store.opening import numbered_lines, opened
-from agenttrace.store.read import DECODE_ERRORS, decode, plain_file
+from agenttrace.store.opening import opened
+from agenttrace.store.read import DECODE_ERRORS, RecordIndex, decode, plain_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,9 +56,7 @@ class _Metadata(msgspec.Struct):
 class _Key(msgspec.Struct):
     """What orders a record; the second half is of rollout files of schema 1.0.0."""
 
-    trace_id: str | None = None
     metadata: _Metadata = msgspec.field(default_factory=_Metadata)
-    rollout_id: str | None = None
     instance_id: str | None = None
     rollout_index: int = 0
 
@@ -216,16 +214,11 @@ def compact(source: Path, target: Path) -> Compaction:
     """
     if not target.name.endswith(f".jsonl{COMPACTED}"):
         raise UsageError(f"{target}: the name of a compacted file ends in .jsonl{COMPACTED}, by which it is known")
-    with plain_file(source) as lines:
-        places = _places(source, lines)
-        with replacing(target) as write:
-            frames = _write(places, lines, write)
-    return Compaction(
-        records=len(places),
-        frames=frames,
-        bytes_before=sum(size for _, _, size in places.values()),
-        bytes_after=target.stat().st_size,
-    )
+    index = RecordIndex(source)
+    ids = _ordered(index)
+    with replacing(target) as write:
+        frames = _write(ids, index, write)
+    return Compaction(records=len(ids), frames=frames, bytes_before=index.bytes, bytes_after=target.stat().st_size)
 
 
 def unpack(source: Path, target: Path) -> None:
@@ -242,54 +235,45 @@ def unpack(source: Path, target: Path) -> None:
         write.writelines(lines)
 
 
-Places = dict[bytes, tuple[tuple[int, int], int, int]]
-
-
-def _places(source: Path, lines: BinaryIO) -> Places:
-    """Return id → ((task, index), offset, size) of every record."""
+def _ordered(index: RecordIndex) -> list[tuple[int, str]]:
+    """Return (number of its task, id) of every record, in the order of the compacted file."""
     decode_key = msgspec.json.Decoder(_Key).decode
-    found: Places = {}
+    found: list[tuple[int, int, int, str]] = []
     tasks: dict[int | str | None, int] = {}
-    at = 0
-    for number, line in numbered_lines(lines, source):
+    for number, trace_id in enumerate(index.ids, start=1):
         try:
-            key = decode_key(line)
-            name = key.trace_id or key.rollout_id or ""
-            id_ = uuid.UUID(name).bytes
+            uuid.UUID(trace_id)
+            key = decode_key(index.line(trace_id))
         except (*DECODE_ERRORS, ValueError) as error:
-            raise DataError(f"{source}, line {number}: not a record of the kit: {error}") from error
-        if id_ in found:
-            raise DataError(f"{source}, line {number}: trace {name} is there twice")
+            raise DataError(f"{index.path}, line {number}: not a record of the kit: {error}") from error
         task = key.metadata.task_id if key.instance_id is None else key.instance_id
-        index = key.metadata.rollout_index if key.instance_id is None else key.rollout_index
-        found[id_] = ((tasks.setdefault(task, len(tasks)), index), at, len(line))
-        at += len(line)
+        rollout = key.metadata.rollout_index if key.instance_id is None else key.rollout_index
+        found.append((tasks.setdefault(task, len(tasks)), rollout, number, trace_id))
     if not found:
-        raise UsageError(f"{source}: no record in it")
-    return found
+        raise UsageError(f"{index.path}: no record in it")
+    return [(task, trace_id) for task, _, _, trace_id in sorted(found)]
 
 
-def _write(places: Places, read: BinaryIO, write: BinaryIO) -> int:
+def _write(ids: list[tuple[int, str]], records: RecordIndex, write: BinaryIO) -> int:
     import zstandard  # noqa: PLC0415 - heavy
 
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
     table: list[tuple[int, int]] = []
     index: list[bytes] = []
     block: list[bytes] = []
-    task = -1
+    last = -1
 
     def close() -> None:
         text = b"".join(block)
         table.append((write.write(compressor.compress(text)), len(text)))
         block.clear()
 
-    for id_, (order, at, size) in sorted(places.items(), key=lambda item: item[1]):
-        read.seek(at)
-        line = lean(read.read(size).removesuffix(b"\n") + b"\n")  # a last line may lack its end
-        if block and (order[0] != task or sum(map(len, block)) + len(line) > FRAME_BYTES):
+    for task, trace_id in ids:
+        line = lean(records.line(trace_id).removesuffix(b"\n") + b"\n")  # a last line may lack its end
+        if block and (task != last or sum(map(len, block)) + len(line) > FRAME_BYTES):
             close()
-        task = order[0]
-        index.append(_ID.pack(id_, len(table), len(block)))
+        last = task
+        index.append(_ID.pack(uuid.UUID(trace_id).bytes, len(table), len(block)))
         block.append(line)
     close()
     entries = b"".join(sorted(index))

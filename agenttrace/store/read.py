@@ -222,6 +222,10 @@ class RecordIndex:
     """Where each record of a file lies, so that one at a time can be read.
 
     A compressed file is unpacked once, into a temporary file without a name.
+
+    Attributes:
+        path: the file.
+        bytes: in all records, unpacked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -248,6 +252,7 @@ class RecordIndex:
                 raise DataError(f"{path}, line {number}: trace {trace_id} is there twice")
             self._where[trace_id] = (offset, len(line))
             offset += len(line)
+        self.bytes = offset
 
     @property
     def ids(self) -> list[str]:

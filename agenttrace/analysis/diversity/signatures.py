@@ -8,12 +8,13 @@ similarity of two sets, with a standard deviation of about sqrt(J(1-J)/128): 0.0
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     import numpy.typing as npt
 
@@ -31,7 +32,8 @@ def signatures(texts: Iterable[str]) -> Signatures:
 
     A text shorter than 5 bytes is its own shingle, so texts without any command are equal to each other.
     """
-    parts = [_signed(batch) for batch in _batches(texts)]
+    data = (text.encode("utf-8", "surrogatepass").ljust(WIDTH, b"\0") for text in texts)
+    parts = [_signed(batch) for batch in iter(lambda: list(islice(data, _BATCH)), [])]
     return np.concatenate(parts) if parts else np.empty((0, BINS), dtype=np.uint32)
 
 
@@ -45,17 +47,6 @@ def jaccard(one: str, other: str) -> float:
     """Return the exact Jaccard similarity of two texts' shingles."""
     left, right = shingles(one), shingles(other)
     return len(left & right) / len(left | right)
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    for text in texts:
-        batch.append(text.encode("utf-8", "surrogatepass").ljust(WIDTH, b"\0"))
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _signed(batch: Sequence[bytes]) -> Signatures:
