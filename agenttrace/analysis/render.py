@@ -88,17 +88,17 @@ def as_markdown(sections: Iterable[Section]) -> str:
     parts = []
     for section in sections:
         if section.title:
-            parts.append(f"{'#' * section.level} {_escaped(section.title, 200)}\n\n")
-        parts += [f"{_escaped(note, 400)}\n\n" for note in section.notes]
+            parts.append(f"{'#' * section.level} {escaped(section.title, 200)}\n\n")
+        parts += [f"{escaped(note, 400)}\n\n" for note in section.notes]
         if section.rows:
-            head, *rows = ([_escaped(cell) for cell in row] for row in (section.header, *section.rows))
+            head, *rows = ([escaped(cell) for cell in row] for row in (section.header, *section.rows))
             rule = ["---", *["---:"] * (len(head) - 1)]
             parts += [f"| {' | '.join(row)} |\n" for row in (head, rule, *rows)]
             parts.append("\n")
     return "".join(parts).rstrip("\n") + "\n"
 
 
-def _escaped(text: str, limit: int = _WIDEST) -> str:
+def escaped(text: str, limit: int = _WIDEST) -> str:
     """Return a text as Markdown that shows it and does nothing else, on one line."""
     marked = _plain(text, limit).translate(_MARKED)
     return html.escape(_UNDERSCORE.sub(r"\_", marked), quote=False)

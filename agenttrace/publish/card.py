@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
 from agenttrace import __version__
+from agenttrace.analysis.render import as_markdown, escaped
+from agenttrace.analysis.runs import Tally
+from agenttrace.analysis.sections import statistics_sections
 from agenttrace.formats.conversation import in_text
 from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec, Record
 
@@ -24,7 +26,6 @@ TAGS_OF_CHECKOUTS = (
     "llm-agents", "software-engineering", "swe-agent", "agent-trajectories", "execution-free", "agenttrace",
 )  # fmt: skip
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+!|~$-])")
 _SHOWN_TYPE = 60
 """Characters of a column's type that a table has room for."""
 _TOOL_CALLS = (
@@ -45,6 +46,7 @@ _ABOUT = {
     "default": "a task, run once, in the published schema of SWE-ZERO",
     "rollouts": "a task, run once: every field of our record",
 }
+_ROWS = {"steps": "a generation of the model", "spans": "a tool call"}
 _COLUMNS = {
     "default": (),
     "rollouts": (
@@ -86,6 +88,10 @@ class Table(Record, frozen=True, kw_only=True):
     columns: dict[str, str]
 
 
+SOLVED = {True: "solved", False: "not solved", None: "unknown"}
+"""What is said of a record by `outcome.solved`."""
+
+
 class Contents:
     """What the card says of the records, counted while they pass.
 
@@ -102,8 +108,6 @@ class Contents:
     """
 
     def __init__(self, title: str, licence: str, *, release: bool = False, searched: bool = True) -> None:
-        from agenttrace.analysis.runs import Tally  # noqa: PLC0415 - it needs this module
-
         self.title, self.licence, self.release, self.searched = title, licence, release, searched
         self.records = self.demo = 0
         self.groups: dict[tuple[str, str, str], Counter[str]] = {}
@@ -117,8 +121,7 @@ class Contents:
         self.demo += trace.metadata.get("demo") is True
         self.files[record.source] = record.spec
         key = (str(trace.metadata.get("run_id")), str(trace.metadata.get("dataset_name")), trace.model)
-        solved = {True: "solved", False: "not solved", None: "unknown"}[trace.outcome.solved]
-        self.groups.setdefault(key, Counter()).update(["records", solved])
+        self.groups.setdefault(key, Counter()).update(["records", SOLVED[trace.outcome.solved]])
         if in_text(trace, record.spec):
             self.tally.add(trace)
 
@@ -128,29 +131,33 @@ def card(contents: Contents, tables: list[Table], *, records: bool) -> str:
 
     Args:
         contents: what is said of the records.
-        tables: the configurations, the default first.
+        tables: the configurations, the default first; one without rows is none, and the page says so.
         records: whether the record files lie beside.
     """
     found = contents.tally.statistics() if contents.tally.rollouts else None
-    page = ["", f"# {escaped(contents.title)}", "", *_what(contents, found), *_runs(contents)]
-    page += [*_load(tables), *_configurations(tables)]
+    empty = [table for table in tables if not table.rows]
+    tables = [table for table in tables if table.rows]
+    page = ["", f"# {escaped(contents.title, 400)}", "", *_what(contents, found), *_runs(contents)]
+    page += [*_load(tables), *_configurations(tables, empty)]
     for spec in {spec.run_id: spec for spec in contents.files.values() if spec is not None}.values():
         page += _made(spec)
     page += [*_statistics(found), *_files(contents, records=records)]
-    return front_matter(_header(contents, tables, found)) + "\n".join(page) + "\n"
+    return f"---\n{_header(contents, tables, found)}\n---\n" + "\n".join(page) + "\n"
 
 
-def _header(contents: Contents, tables: list[Table], found: Statistics | None) -> dict[str, Any]:
+def _header(contents: Contents, tables: list[Table], found: Statistics | None) -> str:
+    from huggingface_hub import DatasetCardData  # noqa: PLC0415 - heavy
+
     languages = found.languages if found is not None else {}
     tags = TAGS_OF_CHECKOUTS if found is not None else TAGS
-    header: dict[str, Any] = {
-        "pretty_name": contents.title,
-        "license": contents.licence,
-        "language": ["en"],
-        "task_categories": ["text-generation"],
-        "tags": [*tags, *(name for name in languages if name.isascii() and name.isalnum())],
-        "size_categories": [size_category(contents.records)],
-        "configs": [
+    header = DatasetCardData(
+        pretty_name=" ".join(contents.title.split()),
+        license=contents.licence,
+        language=["en"],
+        task_categories=["text-generation"],
+        tags=[*tags, *(name for name in languages if name.isascii() and name.isalnum())],
+        size_categories=[next((name for most, name in _SIZES if contents.records < most), "10M<n<100M")],
+        configs=[
             {
                 "config_name": table.name,
                 **({"default": True} if number == 0 else {}),
@@ -158,13 +165,8 @@ def _header(contents: Contents, tables: list[Table], found: Statistics | None) -
             }
             for number, table in enumerate(tables)
         ],
-    }
-    return {key: value for key, value in header.items() if value}
-
-
-def size_category(rows: int) -> str:
-    """Return the Hub's word for a number of rows."""
-    return next((name for most, name in _SIZES if rows < most), "10M<n<100M")
+    )
+    return str(header.to_yaml())
 
 
 def _what(contents: Contents, found: Statistics | None) -> list[str]:
@@ -218,12 +220,14 @@ def _load(tables: list[Table]) -> list[str]:
     ]
 
 
-def _configurations(tables: list[Table]) -> Iterator[str]:
+def _configurations(tables: list[Table], empty: list[Table]) -> Iterator[str]:
     yield from ("| configuration | a row is | rows | columns |", "|---|---|---:|---:|")
     for table in tables:
         about = _ABOUT[table.name]
         yield f"| `{table.name}` | {about} | {table.rows} | {len(table.columns)} |"
     yield ""
+    for table in empty:
+        yield from (f"No record has {_ROWS.get(table.name, 'a row')}, so there is no configuration `{table.name}`.", "")
     if any(table.name == "spans" for table in tables):
         yield "`trace_id` joins the tables; `call_id` joins a call in `steps.tool_calls_json` to its row in `spans`."
     yield from ('Columns named `..._json` hold JSON text. `null` is "not measured" or "does not apply"; 0 is zero.', "")
@@ -296,12 +300,7 @@ def _model(spec: RunSpec) -> str:
 
 
 def _statistics(found: Statistics | None) -> list[str]:
-    if found is None:
-        return []
-    from agenttrace.analysis.render import as_markdown  # noqa: PLC0415 - as above
-    from agenttrace.analysis.sections import statistics_sections  # noqa: PLC0415
-
-    return ["## Statistics", "", as_markdown(statistics_sections(found)), ""]
+    return [] if found is None else ["## Statistics", "", as_markdown(statistics_sections(found)), ""]
 
 
 def _files(contents: Contents, *, records: bool) -> list[str]:
@@ -331,18 +330,6 @@ def _files(contents: Contents, *, records: bool) -> list[str]:
     ]
 
 
-def escaped(text: str) -> str:
-    """Return a text as Markdown that shows it and does nothing else, on one line."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))[:400]
-
-
 def _code(text: str) -> str:
     """Return a text as Markdown code, with nothing in it that ends it or a cell of a table."""
     return f"`{''.join(char for char in text if char.isprintable() and char not in '`|') or ' '}`"
-
-
-def front_matter(header: dict[str, Any]) -> str:
-    """Return the YAML header of a card, in ASCII: pyyaml misreads some line ends that it writes as they are."""
-    import yaml  # noqa: PLC0415 - not in the host's environment
-
-    return f"---\n{yaml.safe_dump(header, sort_keys=False)}---\n"

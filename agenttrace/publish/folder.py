@@ -16,7 +16,7 @@ from agenttrace.formats.convert import new_folder, read
 from agenttrace.formats.tables import ROWS, Shards
 from agenttrace.publish.card import Contents, Table, card
 from agenttrace.publish.forms import FORMS, OF_AGENT
-from agenttrace.publish.sums import write_sums
+from agenttrace.publish.sums import SUMS, sums
 from agenttrace.records import Record, schema
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -55,7 +55,7 @@ class PublishSettings(Record, frozen=True, kw_only=True):
 def publish(
     paths: Sequence[Path], output: Path, settings: PublishSettings | None = None, *, words: Sequence[Word] = ()
 ) -> dict[str, int]:
-    """Write the folder, whole or not at all, and return how many rows each of its folders has.
+    """Write the folder, whole or not at all, and return how many rows each table has; one without rows is left out.
 
     Layout: `README.md` (the card), Parquet files in the folders of the form; `records/` (the record
     files and run specs, unchanged) or the run specs alone; `schema/`; `SHA256SUMS`. The same records give the same
@@ -83,7 +83,8 @@ def publish(
         _must_be_valid(path, words, leaks=settings.leaks)
     with new_folder(output) as folder:
         made = fill(folder, paths, msgspec.structs.replace(settings, form=name))
-        write_sums(folder)
+        copy(paths, folder, records=FORMS[name].flat)
+        (folder / SUMS).write_text(sums(folder), encoding="utf-8")
     return {table.folder: table.rows for table in made}
 
 
@@ -108,7 +109,7 @@ def check_names(paths: Sequence[Path]) -> None:
 
 
 def fill(folder: Path, paths: Sequence[Path], settings: PublishSettings, *, release: bool = False) -> list[Table]:
-    """Write everything but the digests into an empty folder and return what its tables hold.
+    """Write tables, schemas and card into an empty folder and return what the tables hold.
 
     Args:
         folder: where it goes.
@@ -127,7 +128,6 @@ def fill(folder: Path, paths: Sequence[Path], settings: PublishSettings, *, rele
     found = _tables(form, records, folder, settings.rows_per_shard)
     if not contents.records:
         raise UsageError("there is no record in these files")
-    _copy(paths, folder, records=form.flat)
     (folder / "schema").mkdir()
     for kind in schema.KINDS:
         shutil.copyfile(schema.FOLDER / schema.name(kind), folder / "schema" / schema.name(kind))
@@ -171,11 +171,14 @@ def _tables(form: Form, records: Iterator[Sourced], folder: Path, rows_per_shard
 
 
 def _flat(records: Iterator[Sourced], folder: Path) -> list[Table]:
-    """Write our flat tables, one file each."""
+    """Write our flat tables, one file each; there is none of a table without rows, which `datasets` cannot open."""
     paths = {name: folder / "data" / name / "train-00000-of-00001.parquet" for name in columns.TABLES}
     for path in paths.values():
         path.parent.mkdir(parents=True)
     files = tables.write_to(records, paths)
+    for path in (paths[name] for name, file in files.items() if not file.rows):
+        path.unlink()
+        path.parent.rmdir()
     return [_table(name, f"data/{name}", file) for name, file in files.items()]
 
 
@@ -193,7 +196,7 @@ def _table(name: str, folder: str, written: Shards | TableFile) -> Table:
     return Table(name=name, folder=folder, rows=written.rows, columns=columns)
 
 
-def _copy(paths: Sequence[Path], folder: Path, *, records: bool) -> None:
+def copy(paths: Sequence[Path], folder: Path, *, records: bool) -> None:
     """Copy record files and run specs into `records/`, or the run specs alone into the folder."""
     if records:
         folder /= "records"

@@ -6,9 +6,11 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from agenttrace.campaign.replay.rows import metadata_digest
 from agenttrace.errors import DataError
+from agenttrace.publish.card import SOLVED
 from agenttrace.publish.sums import MANIFEST, File, files
 from agenttrace.records import Record
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
@@ -68,6 +70,9 @@ class Manifest(Record, frozen=True, kw_only=True):
         campaigns: one per record file.
         metadata_sha256: name of a record file → digest over the metadata of its rows (`reproduce` compares it).
         files: path → every file of the release but the manifest itself.
+        agenttrace_version: version of the kit that made tables and card; earlier ones did not say.
+        title: heading of the card.
+        licence: in the card.
     """
 
     format: str
@@ -75,14 +80,18 @@ class Manifest(Record, frozen=True, kw_only=True):
     campaigns: tuple[ReleasedCampaign, ...]
     metadata_sha256: dict[str, str]
     files: dict[str, File]
+    agenttrace_version: str | UnsetType = UNSET
+    title: str | UnsetType = UNSET
+    licence: str | UnsetType = UNSET
 
 
-def manifest(folder: Path, names: Sequence[str]) -> Manifest:
+def manifest(folder: Path, names: Sequence[str], **made: str | UnsetType) -> Manifest:
     """Return the manifest of a release folder.
 
     Args:
         folder: the release.
         names: names of its record files, in order.
+        made: version, title and licence, which the other files do not say.
 
     Raises:
         UsageError: a record file or run spec is not there.
@@ -95,6 +104,7 @@ def manifest(folder: Path, names: Sequence[str]) -> Manifest:
         campaigns=tuple(map(_campaign, records)),
         metadata_sha256={path.name: metadata_digest(path) for path in records},
         files=files(folder),
+        **made,
     )
 
 
@@ -141,11 +151,11 @@ def verdict_lines(records: Path) -> Iterator[bytes]:
 def _campaign(path: Path) -> ReleasedCampaign:
     spec = read_run_spec(run_spec_path(path))
     counts: Counter[str] = Counter()
-    solved = {"solved": 0, "not solved": 0, "unknown": 0}
+    solved = dict.fromkeys(SOLVED.values(), 0)
     commits: dict[str, None] = {}
     for trace in read_traces(path):
         counts.update(records=1, spans=len(trace.spans), llm_steps=len(trace.llm_steps))
-        solved[{True: "solved", False: "not solved", None: "unknown"}[trace.outcome.solved]] += 1
+        solved[SOLVED[trace.outcome.solved]] += 1
         host = trace.environment.get("host")
         if isinstance(host, dict) and isinstance(host.get("git_commit"), str):
             commits[host["git_commit"]] = None

@@ -11,11 +11,13 @@ from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
+from agenttrace import __version__
 from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.formats.convert import new_folder
-from agenttrace.publish.folder import PublishSettings, check_names, fill
+from agenttrace.publish.folder import PublishSettings, check_names, copy, fill
+from agenttrace.publish.forms import FORMS
 from agenttrace.publish.manifest import (
     RECORDS,
     VERDICTS,
@@ -25,7 +27,8 @@ from agenttrace.publish.manifest import (
     read_manifest,
     verdict_lines,
 )
-from agenttrace.publish.sums import MANIFEST, files, write_sums
+from agenttrace.publish.remade import differences
+from agenttrace.publish.sums import MANIFEST, SUMS, files, sums
 from agenttrace.records import Record, RunSpec, Trace, digest
 from agenttrace.serving.cassette import Cassette, cassette_path
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
@@ -33,7 +36,7 @@ from agenttrace.validate import Validation
 from agenttrace.validate.planned import tasks_here
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from agenttrace.serving.cassette import Exchange
@@ -68,28 +71,41 @@ def release(
         StorageError: the folder cannot be written.
     """
     check_names(paths)
+    settings = settings or PublishSettings()
+    title = settings.title or FORMS["traces"].title
     if found := [flaw for path in paths for flaw in flaws(path, words)]:
         lines = "\n  ".join(found)
         raise DataError(f"not fit to be released:\n  {lines}\nNothing was written.")
     with new_folder(output) as folder:
-        fill(folder, paths, msgspec.structs.replace(settings or PublishSettings(), form="traces"), release=True)
+        fill(folder, paths, msgspec.structs.replace(settings, form="traces", title=title), release=True)
+        copy(paths, folder, records=True)
         (folder / VERDICTS).mkdir()
         for path in paths:
             tape = cassette_path(path)
             shutil.copyfile(tape, folder / RECORDS / tape.name)
             (folder / VERDICTS / path.name).write_bytes(b"".join(verdict_lines(path)))
-        write_sums(folder)
-        made = manifest(folder, [path.name for path in paths])
+        (folder / SUMS).write_text(sums(folder), encoding="utf-8")
+        said: dict[str, str | UnsetType] = {
+            "agenttrace_version": __version__,
+            "title": title,
+            "licence": settings.licence,
+        }
+        made = manifest(folder, [path.name for path in paths], **said)
         (folder / MANIFEST).write_bytes(encoded(made))
     return made
 
 
-def verify(folder: Path) -> Iterator[str]:
+def verify(folder: Path, unseen: Callable[[str], None] = lambda _: None) -> Iterator[str]:
     """Yield everything that is wrong with a release, each as `PATH: what`; nothing when it is whole.
 
-    Files are compared with the manifest, the manifest with what the files give, the records with run spec, cassette
-    and verdicts. Nothing outside the folder is read, whatever the manifest names. What is private to this machine is
-    not looked for: it is another one than the one that collected.
+    Files are compared with the manifest, the manifest and `SHA256SUMS` with what the files give, the records with run
+    spec, cassette and verdicts, and tables, schemas and card with what the records give. Nothing outside the folder is
+    read, whatever the manifest names. What is private to this machine is not looked for: it is another one than the one
+    that collected.
+
+    Args:
+        folder: the release.
+        unseen: gets what could not be compared, as `PATH: why`: files that another version of the kit made.
 
     Raises:
         UsageError: there is no such folder.
@@ -112,8 +128,14 @@ def verify(folder: Path) -> Iterator[str]:
     for path in records:
         yield from (f"{RECORDS}/{flaw}" for flaw in flaws(path))
         yield from _verdict_differences(path, folder / VERDICTS / path.name)
-    if stated is not None and records:
-        yield from _manifest_differences(stated, folder, [path.name for path in records])
+    if stated is None or not records:
+        return
+    names = [campaign.records_file.removeprefix(f"{RECORDS}/") for campaign in stated.campaigns]
+    if sorted(names) != [path.name for path in records]:
+        yield f"{MANIFEST}: campaigns are of {names}, the record files are {[path.name for path in records]}"
+        return
+    yield from _manifest_differences(stated, folder, names)
+    yield from differences(stated, folder, names, unseen)
 
 
 def _odd_files(folder: Path) -> Iterator[str]:
@@ -149,14 +171,11 @@ def _verdict_differences(records: Path, verdicts: Path) -> Iterator[str]:
         yield f"{VERDICTS}/{verdicts.name}: is not what the records say"
 
 
-def _manifest_differences(stated: Manifest, folder: Path, records: list[str]) -> Iterator[str]:
-    """Yield what in the manifest is not what the files give."""
-    names = [campaign.records_file.removeprefix(f"{RECORDS}/") for campaign in stated.campaigns]
-    if sorted(names) != records:
-        yield f"{MANIFEST}: campaigns are of {names}, the record files are {records}"
-        return
+def _manifest_differences(stated: Manifest, folder: Path, names: list[str]) -> Iterator[str]:
+    """Yield what in the manifest and the list of digests is not what the files give."""
+    said = {name: getattr(stated, name) for name in ("agenttrace_version", "title", "licence")}
     try:
-        made = manifest(folder, names)
+        made = manifest(folder, names, **said)
     except AgentTraceError:  # a file that cannot be read is named already
         return
     pairs: list[tuple[str, Record, Record]] = [("", stated, made)]
@@ -166,6 +185,8 @@ def _manifest_differences(stated: Manifest, folder: Path, records: list[str]) ->
             left, right = getattr(was, field), getattr(is_, field)
             if left != right and field not in {"campaigns", "files"}:
                 yield f"{MANIFEST}: {name}{field} is {left}, the files give {right}"
+    if (folder / SUMS).is_file() and (folder / SUMS).read_bytes() != sums(folder).encode():
+        yield f"{SUMS}: is not the list of the files"
     if (stated.files == made.files) and (folder / MANIFEST).read_bytes() != encoded(made):
         yield f"{MANIFEST}: is not what the files give, byte for byte"
 

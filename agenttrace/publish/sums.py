@@ -31,10 +31,9 @@ def files(folder: Path) -> dict[str, File]:
     }
 
 
-def write_sums(folder: Path) -> None:
-    """Write `SHA256SUMS` over all files that are in a folder by now."""
-    lines = [f"{file.sha256}  {name}\n" for name, file in files(folder).items()]
-    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+def sums(folder: Path) -> str:
+    """Return what `SHA256SUMS` says of the files of a folder, itself and a manifest left out."""
+    return "".join(f"{file.sha256}  {name}\n" for name, file in files(folder).items() if name != SUMS)
 
 
 def verified(folder: Path) -> list[str]:

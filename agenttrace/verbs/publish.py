@@ -98,4 +98,4 @@ def _make(arguments: argparse.Namespace) -> None:
     )
     words = [*local_rules()[0], *(word("private text", text) for text in arguments.private)]
     for name, count in publish(records_only(arguments.files), arguments.output, settings, words=words).items():
-        tell(f"{arguments.output}/{name}: {count} rows")
+        tell(f"{arguments.output}/{name}: {f'{count} rows' if count else 'no rows, so no such configuration'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.publish.card import escaped, front_matter
+from agenttrace.publish.card import Contents, card
 from agenttrace.publish.folder import PublishSettings, publish
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,46 @@ def test_files_of_one_name_and_files_without_records_are_refused(rows, record_fi
         publish([record_file([], "empty.jsonl")], tmp_path / "out")
 
 
+LOAD = """
+import sys, yaml
+from datasets import load_dataset
+folder = sys.argv[1]
+names = [one["config_name"] for one in yaml.safe_load(open(f"{folder}/README.md").read().split("---")[1])["configs"]]
+whole = [(name, load_dataset(folder, name)["train"].num_rows) for name in names]
+print([(name, rows, load_dataset(folder, name, split="train").num_rows) for name, rows in whole])
+"""
+
+
+@pytest.mark.slow
+def test_a_table_without_rows_is_no_configuration_and_that_is_said(tmp_path, agenttrace):
+    source = tmp_path / "chat.json"
+    source.write_text(
+        json.dumps(
+            {
+                "schema_version": "ATIF-v1.6", "trajectory_id": "33333333-3333-5333-8333-333333333333",
+                "agent": {"name": "a", "version": "1"},
+                "steps": [
+                    {"step_id": 1, "source": "user", "message": "hi"},
+                    {"step_id": 2, "source": "agent", "message": "hello"},
+                ],
+            }
+        )
+    )  # fmt: skip
+    records, folder = tmp_path / "out.jsonl", tmp_path / "out"
+    assert agenttrace("convert", source, "--to", "agenttrace-1.0", "-o", records).returncode == 0
+    ended = agenttrace("publish", records, "-o", folder)
+    assert ended.returncode == 0, ended.stderr
+    assert f"{folder}/data/spans: no rows, so no such configuration" in ended.stdout
+    assert not (folder / "data" / "spans").exists()
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "No record has a tool call, so there is no configuration `spans`." in text
+    assert 'load_dataset("PATH_OR_REPOSITORY", "spans"' not in text
+    env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
+    ended = subprocess.run([sys.executable, "-c", LOAD, folder], capture_output=True, text=True, env=env)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert ended.stdout.strip() == str([("runs", 1, 1), ("steps", 1, 1), ("agenttrace-0.3", 1, 1)])
+
+
 @pytest.mark.slow
 def test_the_readme_line_of_the_documentation_works(folder, tmp_path):
     text = (ROOT / "docs" / "publish.md").read_text(encoding="utf-8")
@@ -98,23 +139,17 @@ def test_the_readme_line_of_the_documentation_works(folder, tmp_path):
     assert "num_rows: 4" in ended.stdout
 
 
-PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.from_regex("[a-z_]{1,8}", fullmatch=True), inner, max_size=3)
-    ),
-)
-
-
-@given(st.dictionaries(st.sampled_from(["a", "b_c", "configs"]), PLAIN, min_size=1))
-def test_yaml_says_what_it_was_given(value):
-    text = front_matter(value)
-    found = yaml.safe_load(text.removeprefix("---\n").removesuffix("---\n"))
-    assert list(found.items()) == list(value.items())
+@given(title=st.text(max_size=40), licence=st.text(max_size=20))
+def test_the_header_says_what_it_was_given(title, licence):
+    contents = Contents(title, licence)
+    found = yaml.safe_load(card(contents, [], records=True).removeprefix("---\n").partition("\n---\n")[0])
+    assert found.get("pretty_name", "") == " ".join(title.split())
+    assert found.get("license", "") == licence
 
 
 def test_names_in_a_card_are_shown_and_do_nothing():
-    assert escaped("[x](http://e)\n<script>|`") == r"\[x\]\(http://e\) \<script\>\|\`"
+    text = card(Contents("[x](e)\n<script>|`", "mit"), [], records=True)
+    assert "\n# \\[x\\](e)\\\\n&lt;script&gt;\\|\\`\n" in text
 
 
 @pytest.mark.parametrize("name", ["a\nb.jsonl", "a\\b.jsonl", "a\x1b.jsonl"])

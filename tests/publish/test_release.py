@@ -9,13 +9,17 @@ import subprocess
 from datetime import UTC, datetime
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from agenttrace import __version__
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import make_plan, request_part
 from agenttrace.errors import DataError, UsageError
 from agenttrace.publish.folder import PublishSettings
 from agenttrace.publish.release import release, verify
+from agenttrace.publish.sums import files, sums
 from agenttrace.serving.cassette import CassetteLog, Exchange, cassette_path
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import run_spec_path
@@ -134,8 +138,6 @@ def test_a_link_is_told_and_not_followed(folder, tmp_path):
 
 def adjusted(folder, name):
     """Make the manifest agree with a changed file, as somebody would who wants it to pass."""
-    from agenttrace.publish.sums import files
-
     path = folder / "manifest.json"
     body = json.loads(path.read_bytes())
     body["files"][name] = {"bytes": files(folder)[name].bytes, "sha256": files(folder)[name].sha256}
@@ -159,6 +161,92 @@ def test_a_change_that_the_manifest_agrees_with_is_told(folder, name, was, is_, 
     found = list(verify(folder))
     assert not any(": its SHA-256" in line or "bytes, released" in line for line in found)
     assert any(told in line for line in found), found
+
+
+SPANS = "data/spans/train-00000-of-00001.parquet"
+RUNS = "data/runs/train-00000-of-00001.parquet"
+
+
+def refitted(folder, **said):
+    """Make list of digests and manifest agree with the files as they are, as somebody would who wants it to pass."""
+    (folder / "SHA256SUMS").write_text(sums(folder))
+    path = folder / "manifest.json"
+    body = {**json.loads(path.read_bytes()), **said}
+    body["files"] = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in files(folder).items()}
+    path.write_text(json.dumps({name: value for name, value in body.items() if value is not None}, indent=2) + "\n")
+
+
+def rewritten(path, change):
+    pq.write_table(change(pq.read_table(path)), path, compression="zstd")
+
+
+def other_text(table):
+    at = table.column_names.index("tool_output")
+    return table.set_column(at, "tool_output", [["something else"] * table.num_rows])
+
+
+def sentence(folder):
+    (folder / "README.md").write_text((folder / "README.md").read_text() + "\n<script>x</script>\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (sentence, "README.md: is not what the records give"),
+        (lambda folder: (folder / "README.md").unlink(), "README.md: is missing"),
+        (lambda folder: shutil.copy(folder / SPANS, folder / RUNS), f"{RUNS}: is not what the records give"),
+        (lambda folder: rewritten(folder / SPANS, other_text), f"{SPANS}: is not what the records give"),
+        (lambda folder: rewritten(folder / SPANS, lambda table: table.slice(1)), f"{SPANS}: is not what"),
+        (lambda folder: (folder / SPANS).write_bytes(b"PAR1"), f"{SPANS}: cannot be read"),
+        (lambda folder: shutil.rmtree(folder / "data/spans"), f"{SPANS}: is missing"),
+        (lambda folder: shutil.copy(folder / SPANS, folder / "data/x.parquet"), "data/x.parquet: is not what"),
+        (lambda folder: (folder / "schema/trace-1.1.0.json").write_text("{}"), "schema/trace-1.1.0.json: is not what"),
+    ],
+)
+def test_what_the_records_do_not_give_is_refused_though_every_digest_fits(folder, change, told):
+    change(folder)
+    refitted(folder)
+    (line,) = verify(folder)
+    assert line.startswith(told)
+
+
+def test_a_list_of_digests_that_leaves_a_file_out_is_refused(folder):
+    lines = (folder / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (folder / "SHA256SUMS").write_text("".join(line for line in lines if "README.md" not in line))
+    adjusted(folder, "SHA256SUMS")
+    assert "SHA256SUMS: is not the list of the files" in list(verify(folder))
+
+
+def test_another_writer_of_parquet_may_have_other_bytes_for_the_same_rows(folder):
+    path = folder / SPANS
+    data = path.read_bytes()
+    version = f"version {pa.__version__}".encode()
+    assert version in data
+    path.write_bytes(data.replace(version, version[:-1] + b"x"))
+    refitted(folder)
+    assert list(verify(folder)) == []
+    rewritten(path, other_text)
+    path.write_bytes(path.read_bytes().replace(version, version[:-1] + b"x"))
+    refitted(folder)
+    assert list(verify(folder)) == [f"{SPANS}: column tool_output is not what the records give"]
+
+
+@pytest.mark.parametrize("version", ["0.0.9", None])
+def test_of_another_version_rows_are_compared_and_the_rest_is_named(folder, version, agenttrace):
+    by = "another agenttrace" if version is None else f"agenttrace {version}"
+    sentence(folder)
+    rewritten(folder / RUNS, lambda table: table.rename_columns(["x", *table.column_names[1:]]))
+    refitted(folder, agenttrace_version=version)
+    unseen = []
+    assert list(verify(folder, unseen.append)) == []
+    assert unseen == [f"README.md: made by {by}, this is {__version__}", f"{RUNS}: columns x"]
+    ended = agenttrace("release", "--verify", folder)
+    assert ended.returncode == 4
+    assert f"{RUNS}: columns x: not compared" in ended.stdout
+    assert "what is not compared may say anything" in ended.stdout
+    rewritten(folder / SPANS, other_text)
+    refitted(folder, agenttrace_version=version)
+    assert list(verify(folder)) == [f"{SPANS}: column tool_output is not what the records give"]
 
 
 def test_a_manifest_with_other_counts_or_another_metadata_digest_is_told(folder):
