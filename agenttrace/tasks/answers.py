@@ -20,6 +20,7 @@ _PARSING = threading.Lock()
 _FENCE = re.compile(r"(?:`{3,}|~{3,})[^\n`]*\n?|</?(?:code|pre)\b[^>\n]*>")
 _INLINE = re.compile(r"(`+)(?=[^`\n])(.+?)(?<!`)\1(?!`)")
 _BEFORE = re.compile(r"(?:[ \t>]|[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t]))*")
+_MARGIN = re.compile(r"^(?:[ \t]*(?:>>>|\.\.\.)(?: |$)|(?:[ \t]*>[ \t]?)+)", re.MULTILINE)
 _START = re.compile(r"[ \t]*(?:@|\w+[ \t]*[:=]|(?:async|class|def|for|from|if|import|try|while|with)\b)")
 _WORD = re.compile(r"\[?\w+\]?\s*")
 _ENDS = 8
@@ -120,13 +121,18 @@ def _unquoted(block: str, before: str) -> str:
 
 
 def _between_prose(text: str, name: str) -> Iterator[str]:
-    """Yield the code from a line that can begin some to the first that is none, within what fences divide."""
-    for part in reversed(_FENCE.split(text)):
+    """Yield the code from a line that can begin some to the first that is none, within what fences divide.
+
+    Then the same without marks of quotation and prompts of an interpreter.
+    """
+    split = reversed(_FENCE.split(text))
+    for part in (form for one in split for form in dict.fromkeys((one, _MARGIN.sub("", one)))):
         lines, done = part.split("\n"), 0
         for first in (number for number, line in enumerate(lines) if _START.match(line)):
             if first < done:  # within code that was looked at: a method is bound in its class
                 continue
-            rest = textwrap.dedent("\n".join(lines[first:])).split("\n")
+            margin = lines[first][: -len(lines[first].lstrip())]
+            rest = [line.removeprefix(margin) for line in lines[first:]]
             while rest and name in (code := "\n".join(rest)):
                 yield code
                 _, wrong = _binding(code, name)

@@ -56,6 +56,11 @@ FORMS = {
         f'{FENCE}python\ndef add(a, b):\n    """Example:\n    {FENCE}\n    add(1, 2)\n    {FENCE}\n    """\n'
         f"    return a + b\n{FENCE}\nBye."
     ),
+    "quotation without a fence": indented(f"So:\n\n{CODE}", "> "),
+    "interpreter": ">>> def add(a, b):\n...     return a + b\n...\n>>> add(1, 2)\n3\n",
+    "interpreter in a fence": f"So:\n{FENCE}pycon\n>>> def add(a, b):\n...     return a + b\n>>> add(1, 2)\n3\n{FENCE}",
+    "ellipsis in it": f"So:\nclass A:\n    ...\n\n{CODE}",
+    "indented in prose": f"So:\n\n{indented(CODE, '    ')}\nThat's it.",
     "prose before": f"The function:\n{CODE}",
     "prose before and after": f"It's this, if you want it:\n\n{CODE}\nIt adds `a` to b; that isn't hard.\nBye.",
     "imports and prose": f"So:\nimport math\nfrom os import path\n\n{CODE}\nI hope that this helps!",
