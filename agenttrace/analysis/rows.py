@@ -25,6 +25,7 @@ from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
 from agenttrace.formats.columns import COMPUTED_FROM, LONG, Count, Duration, Int, Known, Machine, TableEntry
 from agenttrace.records import Trace, rollout_1_0
 from agenttrace.store.opening import released
+from agenttrace.store.read import DECODE_ERRORS
 
 RELEASED_METHOD = "rusage-0.3.0"
 """`method` of spans of AgentTrace 0.3.0: usage of the collector and its children, peak memory of their whole lives."""
@@ -32,7 +33,6 @@ _OURS = b'"outcome":'
 """Only our records have that key; it is near their end, so looking for it from there is quick."""
 _UNSAID = frozenset({"status", "call_id", "environment", "outcome"})
 """What AgentTrace 0.3.0 has no field for."""
-_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 class _Nothing(msgspec.Struct, frozen=True, gc=False):
@@ -56,7 +56,7 @@ def entry(run: int, file: str, number: int, line: bytes, *, texts: bool = False)
         row = _row(line, texts=texts)
         known = row.metadata if isinstance(row.metadata, Known) else msgspec.convert(row.metadata, Known)
         machine = known if row.environment is None else msgspec.convert(row.environment, Machine)
-    except _ERRORS as error:
+    except DECODE_ERRORS as error:
         cut = "" if line.endswith(b"\n") else "; the line is cut off"
         raise DataError(f"not a trace record: {error}{cut}") from None
     return TableEntry(run, file, number, row, known, machine)
@@ -70,7 +70,7 @@ def _row(line: bytes, *, texts: bool) -> Any:  # noqa: ANN401 - a derived struct
         return _released(line, kind)
     try:
         return _checked(_decoder(texts=texts)(line))
-    except (*_ERRORS, DataError):
+    except (*DECODE_ERRORS, DataError):
         if not released(line):
             raise
     return _released(line, kind)

@@ -20,6 +20,7 @@ from agenttrace.errors import DataError
 from agenttrace.formats.commands import KINDS, first_word, kinds_of_turns, patch_size
 from agenttrace.formats.foreign import fitting
 from agenttrace.records import LLMStep, Span, Trace
+from agenttrace.records.compare import bare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -273,16 +274,6 @@ def _flat(shape: inspect.Type, path: tuple[str, ...], named: tuple[str, ...]) ->
             yield Column(name, PLAIN[type(kind)], (*path, field), as_json=False)
         else:
             yield Column(f"{name}_json", "string", (*path, field), as_json=True)
-
-
-def bare(shape: inspect.Type) -> inspect.Type:
-    """Return a type without marks and without `None`."""
-    if isinstance(shape, inspect.Metadata):
-        return bare(shape.type)
-    if isinstance(shape, inspect.UnionType):
-        inner = [item for item in shape.types if not isinstance(item, inspect.NoneType)]
-        return bare(inner[0]) if len(inner) == 1 else shape
-    return shape
 
 
 class _Nothing:

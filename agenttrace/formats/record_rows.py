@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import inspect
 
-from agenttrace.formats.columns import PLAIN, bare
+from agenttrace.formats.columns import PLAIN
 from agenttrace.records import Trace, canonical_json
+from agenttrace.records.compare import bare
 
 if TYPE_CHECKING:
     import pyarrow as pa

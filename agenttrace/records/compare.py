@@ -67,20 +67,18 @@ def _is_measured(shape: inspect.Type) -> bool:
     return isinstance(shape, inspect.Metadata) and (shape.extra_json_schema or {}).items() >= marks.items()
 
 
-def _plain(shape: inspect.Type | None) -> inspect.Type | None:
-    """Return the type without `None` and annotations; `None` where the schema says nothing more."""
+def bare(shape: inspect.Type) -> inspect.Type:
+    """Return a type without marks and without `None`."""
     if isinstance(shape, inspect.Metadata):
-        return _plain(shape.type)
+        return bare(shape.type)
     if isinstance(shape, inspect.UnionType):
-        others = [one for one in shape.types if not isinstance(one, inspect.NoneType)]
-        return _plain(others[0]) if len(others) == 1 else None
+        inner = [item for item in shape.types if not isinstance(item, inspect.NoneType)]
+        return bare(inner[0]) if len(inner) == 1 else shape
     return shape
 
 
 def _item(shape: inspect.Type | None) -> inspect.Type | None:
-    if isinstance(shape, inspect.VarTupleType | inspect.ListType):
-        return _plain(shape.item_type)
-    return None
+    return bare(shape.item_type) if isinstance(shape, inspect.VarTupleType | inspect.ListType) else None
 
 
 def _fields(shape: inspect.Type | None) -> dict[str, inspect.Type]:
@@ -109,7 +107,7 @@ def _members(
             continue  # one side may lack it: an earlier schema, or an agent that does not measure it
         below = f"{path}.{name}" if path else name
         if name in left and name in right:
-            yield from _walk(below, _plain(kind), bytes(left[name]), bytes(right[name]))
+            yield from _walk(below, kind and bare(kind), bytes(left[name]), bytes(right[name]))
         else:
             yield Difference(field=below, recorded=_text(left.get(name)), found=_text(right.get(name)))
     if [name for name in left if name in right] != [name for name in right if name in left]:

@@ -11,7 +11,7 @@ from agenttrace.campaign.replay.findings import ReplayFinding
 from agenttrace.errors import DataError
 from agenttrace.records import Record, canonical_json
 from agenttrace.records.compare import ABSENT
-from agenttrace.store.read import RecordIndex, read_traces
+from agenttrace.store.read import DECODE_ERRORS, RecordIndex, read_traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def _rows(index: RecordIndex) -> Iterator[_Row]:
     for number, trace_id in enumerate(index.ids, start=1):
         try:
             yield msgspec.json.decode(index.line(trace_id), type=_Row)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        except DECODE_ERRORS as error:
             raise DataError(f"{index.path}, line {number}: not a trace record: {error}") from error
 
 
