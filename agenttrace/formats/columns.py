@@ -19,7 +19,7 @@ from msgspec import UNSET, Meta, inspect
 from agenttrace.errors import DataError
 from agenttrace.formats.commands import KINDS, first_word, kinds_of_turns, patch_size
 from agenttrace.formats.foreign import fitting
-from agenttrace.records import LLMStep, Span, Trace
+from agenttrace.records import LONGEST_DURATION, MOST_TOKENS, LLMStep, Span, Trace
 from agenttrace.records.compare import bare
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 """An integer that fits a column; readers take no other."""
-Count = Annotated[int, Meta(ge=0, le=2**40)]
+Count = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
 """A number of tokens; the sum over any line fits a column."""
-Duration = Annotated[float, Meta(ge=0, le=1e15)]
+Duration = Annotated[float, Meta(ge=0, le=LONGEST_DURATION)]
 """Milliseconds or seconds; the sum over any line is finite."""
 TIME = "timestamp"
 """Kind of a column that holds an instant: microseconds, UTC."""

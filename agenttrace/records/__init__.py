@@ -1,6 +1,16 @@
 """The data model: run specs and traces, schema 1.1.0, a superset of AgentTrace 0.3.0."""
 
-from agenttrace.records.base import MEASURED, NAMESPACE, SCHEMA_VERSION, Record, canonical_json, derived_id, digest
+from agenttrace.records.base import (
+    LONGEST_DURATION,
+    MEASURED,
+    MOST_TOKENS,
+    NAMESPACE,
+    SCHEMA_VERSION,
+    Record,
+    canonical_json,
+    derived_id,
+    digest,
+)
 from agenttrace.records.run_spec import (
     AgentSpec,
     BashBlockSpec,
@@ -35,7 +45,9 @@ from agenttrace.records.trace import (
 
 __all__ = [
     "INFRASTRUCTURE_ENDS",
+    "LONGEST_DURATION",
     "MEASURED",
+    "MOST_TOKENS",
     "NAMESPACE",
     "NOT_MEASURED",
     "NO_PROCESS",

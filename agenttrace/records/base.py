@@ -11,7 +11,10 @@ import msgspec
 SCHEMA_VERSION = "1.1.0"
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/agenttrace/")
 """Name space of all UUIDv5 ids of the kit (RFC 9562, section 5.5)."""
-
+LONGEST_DURATION = 1e15
+"""Milliseconds or seconds: what no run takes; the sum over any record is finite."""
+MOST_TOKENS = 2**40
+"""What no record has; the sum over any record fits 63 bits."""
 
 MEASURED = msgspec.Meta(extra_json_schema={"x-measured": True})
 """Marks a field taken from a clock or a counter: two runs of the same inputs may differ in it, and in nothing else.

@@ -27,6 +27,9 @@ DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding JSON of others can raise."""
 _MARK = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n" + _MARK
+_SHORTEST = 64
+"""Bytes. No record of any of our schemas is so short, and no row of AgentTrace 0.3.0."""
+MOST_SHORT = 100_000
 _CHUNK = 1 << 20
 _ZSTD_CHUNK = 4096
 """Compressed bytes handed over at a time. A block of 128 KiB takes four bytes at least, so this bounds a bomb."""
@@ -119,7 +122,8 @@ def lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
 
     Raises:
         UsageError: the file cannot be opened or is of another kind (cassette, Parquet, zip, a folder).
-        DamagedFileError: after the last whole line of a compressed file that is cut off or corrupt.
+        DamagedFileError: after the last whole line of a compressed file that is cut off or corrupt, and where more than
+            `MOST_SHORT` lines are no records: a small compressed file may hold a thousand million of them.
     """
     with opened(path) as file:
         head = file.peek(4)[:4]
@@ -131,7 +135,11 @@ def lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
             chunks = _unzstd(path, file)
         else:
             chunks = iter(lambda: file.read(_CHUNK), b"")
+        short = 0
         for number, line in _split(chunks, opening.LONGEST_LINE):
+            short += line is not None and len(line) < _SHORTEST
+            if short > MOST_SHORT:
+                raise DamagedFileError(f"{path}: {short} lines are too short for a record; the rest was not read")
             try:
                 yield number, line and whole(line)
             except DataError as error:

@@ -112,6 +112,7 @@ class Validation:
         if isinstance(record, Violation):
             yield record
             return
+        yield from rules.sizes(raw)
         for key in unknown_keys(raw, msgspec.to_builtins(record)):
             yield Violation("schema", key, "no such field in this version of the schema")
         if isinstance(record, Trace):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 LEAST_BITS = 3.5
 _LINE = 300
 """Characters of a command line before an option, in which its program is looked for."""
+_HEAD = 2
+"""Characters by which a prefix is looked up."""
 _WORD, _BASE, _HEX, _URL = "[A-Za-z0-9_-]", "[A-Za-z0-9]", "[A-Fa-f0-9]", "[A-Za-z0-9+/=_.-]"
 _TOKENS = f"""
 Groq key | gsk_ | {_BASE}{{40,}}
@@ -113,10 +115,6 @@ age key | AGE-SECRET-KEY-1 | [A-Z0-9]{{40,}}
 """Kind, prefixes, what follows. `?` demands that what follows is random: words of people begin like these prefixes."""
 
 
-HEAD = 2
-"""Characters by which a prefix is looked up."""
-
-
 class Token(NamedTuple):
     """A token that is known by how it begins: its kind, and what follows the prefix; `random`: only if that is."""
 
@@ -131,7 +129,7 @@ def _by_head() -> dict[str, list[tuple[str, Token]]]:
         kind, prefixes, body = line.split(" | ")
         pattern = re.compile(body.removeprefix("?") + r"(?![A-Za-z0-9_])")
         for prefix in prefixes.split():
-            found.setdefault(prefix[:HEAD], []).append((prefix, Token(kind, pattern, body.startswith("?"))))
+            found.setdefault(prefix[:_HEAD], []).append((prefix, Token(kind, pattern, body.startswith("?"))))
     return found
 
 
@@ -253,7 +251,7 @@ RULES: dict[str, Rule] = {
         ("password in an address", "://", r"://[^\s/:@'\"]{0,64}:[^\s/@'\"]{3,128}@"),
         (
             "password of a login",
-            "curl machine",
+            "curl login",
             (
                 rf"(?<!\S)(?:-u|--user)[ =]{{0,2}}['\"]?[^\s:'\"$]{{1,64}}:(?!\$|<|{_PLACEHOLDER})[^\s'\"]{{3,64}}"
                 r"|(?<!\w)machine\s{1,4}\S{1,99}\s{1,8}login\s{1,4}\S{1,64}\s{1,8}password\s{1,4}"

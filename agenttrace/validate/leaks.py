@@ -16,7 +16,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agenttrace.validate.findings import Violation
-from agenttrace.validate.leak_rules import HEAD, RULES, TOKENS, is_random
+from agenttrace.validate.leak_rules import RULES, TOKENS, is_random
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ _SHORTEST = 4
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[nrtbf/\"\\])")
 _RUN = re.compile(r"[A-Za-z0-9+/=_.~@-]{14,}")
 """What a token is a part of: few stretches of a text are so long."""
-_WORD = re.compile(r"(?<![A-Za-z0-9_])[A-Za-z0-9]")
+_HEAD = re.compile(rf"(?<![A-Za-z0-9_])(?:{'|'.join(map(re.escape, TOKENS))})")
 _COLOUR = re.compile(r"\x1b\[[0-9;?]{0,20}[A-Za-z]")
 _PLAIN = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
@@ -150,14 +150,14 @@ def _named(where: str, text: str) -> Iterator[tuple[str, str]]:
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
     for run in _RUN.finditer(text):
         end = run.start()
-        for word in _WORD.finditer(text, run.start(), run.end()):
-            for prefix, token in TOKENS.get(text[word.start() : word.start() + HEAD], ()):
-                if word.start() < end or not text.startswith(prefix, word.start()):
+        for head in _HEAD.finditer(text, run.start(), run.end()):
+            for prefix, token in TOKENS[head[0]]:
+                if head.start() < end or not text.startswith(prefix, head.start()):
                     continue
-                found = token.body.match(text, word.start() + len(prefix))
+                found = token.body.match(text, head.start() + len(prefix))
                 if found and (not token.random or is_random(found[0])):
                     end = found.end()
-                    yield token.kind, text[word.start() : end]
+                    yield token.kind, text[head.start() : end]
 
 
 def _matches(text: str, words: Sequence[Word]) -> Iterator[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from agenttrace.agents.run import call_arguments
-from agenttrace.records import INFRASTRUCTURE_ENDS, canonical_json, derived_id, solved
+from agenttrace.records import (
+    INFRASTRUCTURE_ENDS,
+    LONGEST_DURATION,
+    MOST_TOKENS,
+    canonical_json,
+    derived_id,
+    solved,
+)
 from agenttrace.validate.findings import Violation
 
 if TYPE_CHECKING:
@@ -218,6 +226,28 @@ def cost(where: str, cost: Telemetry) -> Iterator[Violation]:
         name, seconds, nanoseconds = f"{mode}_time_s", getattr(cost, f"{mode}_time_s"), getattr(cost, f"cpu_{mode}_ns")
         if seconds is not None and nanoseconds is not None and abs(seconds - nanoseconds / 1e9) > 1e-6:  # noqa: PLR2004 - a microsecond
             yield Violation("counts", f"{where}.{name}", f"is {seconds} s beside {nanoseconds} ns")
+
+
+def sizes(raw: Any) -> Iterator[Violation]:  # noqa: ANN401 - any JSON value
+    """Yield figures beyond every measure, which tables and exports have no place for; metadata may hold any."""
+    waiting = [("", raw)]
+    while waiting:
+        where, item = waiting.pop()
+        inner = item.items() if isinstance(item, dict) else enumerate(item) if isinstance(item, list) else ()
+        for key, value in inner:
+            at = f"{where}[{key}]" if isinstance(key, int) else f"{where}.{key}".removeprefix(".")
+            if isinstance(value, dict | list):
+                waiting += [] if at in {"metadata", "environment"} else [(at, value)]
+            elif isinstance(value, int | float) and abs(value) > _most(str(key)):
+                yield Violation("counts", at, f"is {value:.3g}, beyond {_most(str(key)):.3g}")
+
+
+def _most(key: str) -> float:
+    if key.endswith(("_ms", "_s")):
+        return LONGEST_DURATION
+    return (
+        MOST_TOKENS if key.endswith(("_tokens", "_n")) else 2**63 - 1 if key.endswith(("_ns", "_bytes")) else math.inf
+    )
 
 
 def outcome(trace: Trace, *, tool_calling: bool = True) -> Iterator[Violation]:

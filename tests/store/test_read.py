@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from agenttrace.store.read import (
     run_spec_path,
     whole_lines,
 )
+from agenttrace.validate import Validation
 
 RECORDS = Path(__file__).parents[1] / "data" / "records"
 TRACES = RECORDS / "demo.jsonl"
@@ -176,3 +178,26 @@ def test_the_index_refuses_a_record_that_is_there_twice_or_none(tmp_path, source
         path.write_bytes(content)
         with pytest.raises(DataError, match=message):
             RecordIndex(path)
+
+
+@pytest.mark.parametrize("line", [b"\n", b"{}\n", b" 1 \n"])
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_a_small_file_of_very_many_lines_keeps_no_reader_busy(tmp_path, line, pack):
+    path = tmp_path / "a.jsonl.x"
+    path.write_bytes(pack(line * 5_000_000))
+    problems = []
+    began = time.process_time()
+    assert list(read_traces(path, problems.append)) == []
+    assert time.process_time() - began < 3
+    assert str(problems[-1]).endswith("100001 lines are too short for a record; the rest was not read")
+    assert problems[-1].line is None
+    with pytest.raises(DataError):
+        list(read_traces(path))
+    assert "too short for a record" in list(Validation(path))[-1].message
+
+
+def test_blank_lines_between_records_are_passed_over(tmp_path):
+    path = tmp_path / "a.jsonl"
+    lines = TRACES.read_bytes().splitlines()
+    path.write_bytes((b"\n" * 20_000).join(lines))
+    assert len(list(read_traces(path))) == len(lines)
