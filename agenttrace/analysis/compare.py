@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from agenttrace.analysis.findings import Comparison, FigureRow
 from agenttrace.analysis.runs import SHARES, TOKENS, Tally
-from agenttrace.analysis.statistics import SMALLEST_N, bootstrap_difference, effective, mcnemar_p, mean, newcombe
+from agenttrace.analysis.statistics import SMALLEST_N, bootstrap_differences, effective, mcnemar_p, mean, newcombe
 from agenttrace.formats.commands import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import pandas as pd
 
@@ -72,43 +72,57 @@ def _alone(one: Tally, other: Tally) -> list[FigureRow]:
         sum(mine[task][0] > its[task][0] for task in tasks) for mine, its in ((first, second), (second, first))
     )
     method = f"McNemar, exact: p = {mcnemar_p(only_a, only_b):.2g}"
-    return [
-        FigureRow(
-            name="tasks passed by that one alone", one=only_a, other=only_b, difference=only_b - only_a, method=method
-        )
-    ]
+    return [_row("tasks passed by that one alone", (only_a, only_b), method=method)]
 
 
-def compare_runs(one: Tally, other: Tally, *, seed: int = 0) -> tuple[FigureRow, ...]:
+def compare_runs(one: Tally, other: Tally) -> tuple[FigureRow, ...]:
     """Return the rows of upstream's table "8K against 32K", those without an interval first.
 
     Shares of traces get Newcombe's interval with effective sizes, since traces of a task resemble each other; means
     and shares of turns get a bootstrap over tasks. See `agenttrace.analysis.statistics`.
     """
     return (
-        _plain("hours from first to last", one.wall_s / 3600, other.wall_s / 3600, percent=False),
-        _plain("tokens, generated (total)", _total(one), _total(other), percent=False),
-        *_rows(one, other, seed=seed),
+        _row("hours from first to last", (run.wall_s / 3600 for run in (one, other))),
+        _row("tokens, generated (total)", map(_total, (one, other))),
+        *_rows(one, other),
     )
 
 
-def _rows(one: Tally, other: Tally, *, shared: bool = False, seed: int = 0) -> list[FigureRow]:
+def _rows(one: Tally, other: Tally, *, shared: bool = False) -> list[FigureRow]:
     """Return the rows of shares and means, kinds of observation only where there are any."""
-
-    def row(name: str, column: str, *, percent: bool = False) -> FigureRow:
-        first, second = one.sums(column), other.sums(column)
-        if shared:
-            tasks = sorted(first.keys() & second.keys())
-            first, second = ({task: sums[task] for task in tasks} for sums in (first, second))
-        elif column in SHARES:
-            return _share(name, first, second)
-        return _mean(name, first, second, least=SMALLEST_N if shared else 2, seed=seed, percent=percent)
-
-    rows = [row(name, name, percent=True) for name in SHARES]
-    rows += [row(f"{name} (mean)", column) for name, column in _MEANS.items()]
+    columns = {name: name for name in SHARES} | {f"{name} (mean)": column for name, column in _MEANS.items()}
     if one.known("useful_turns") or other.known("useful_turns"):
-        rows += [row(f"turns that gave: {kind.replace('_', ' ')}", kind, percent=True) for kind in KINDS]
+        columns |= {f"turns that gave: {kind.replace('_', ' ')}": kind for kind in KINDS}
+    pairs = [(one.sums(column), other.sums(column)) for column in columns.values()]
+    if shared:
+        pairs = [_on_both(*pair) for pair in pairs]
+    drawn = bootstrap_differences(pairs, least=SMALLEST_N if shared else 2)
+    rows = []
+    for (name, column), pair, ends in zip(columns.items(), pairs, drawn, strict=True):
+        by_share = column in SHARES and not shared
+        low_high, method = _newcombe(*pair) if by_share else (ends, _draws(*pair) if ends else "")
+        figures = (mean(sums) if sums else None for sums in pair)
+        rows.append(_row(name, figures, low_high, method, percent=column not in _MEANS.values()))
     return rows
+
+
+def _draws(one: Sums, other: Sums) -> str:
+    return f"bootstrap, same {len(one):,} tasks" if one.keys() == other.keys() else "bootstrap over tasks"
+
+
+def _on_both(one: Sums, other: Sums) -> tuple[Sums, Sums]:
+    tasks = one.keys() & other.keys()
+    first, second = ({task: sums[task] for task in sorted(tasks)} for sums in (one, other))
+    return first, second
+
+
+def _newcombe(one: Sums, other: Sums) -> tuple[tuple[float, float] | None, str]:
+    """Return the interval of a difference of shares and how it was found."""
+    if not (one and other):
+        return None, ""
+    first, second = effective(one), effective(other)
+    ends = newcombe((mean(one) * first, first), (mean(other) * second, second))
+    return ends, f"Newcombe, n = {first:.0f} and {second:.0f}"
 
 
 def compare_diversity(one: Diversity, other: Diversity) -> tuple[FigureRow, ...]:
@@ -119,7 +133,11 @@ def compare_diversity(one: Diversity, other: Diversity) -> tuple[FigureRow, ...]
         "near-duplicate components, within tasks": lambda found: found.within_components,
     }
     return tuple(
-        _plain(name, *(None if (got := read(found)) is None else got / found.rollouts for found in (one, other)))
+        _row(
+            name,
+            (None if (got := read(found)) is None else got / found.rollouts for found in (one, other)),
+            percent=True,
+        )
         for name, read in names.items()
     )
 
@@ -130,37 +148,17 @@ def _total(run: Tally) -> float | None:
     return sum(known) if len(known) == run.rollouts else None
 
 
-def _plain(name: str, first: float | None, second: float | None, *, percent: bool = True) -> FigureRow:
+def _row(
+    name: str,
+    figures: Iterable[float | None],
+    ends: tuple[float, float] | None = None,
+    method: str = "",
+    *,
+    percent: bool = False,
+) -> FigureRow:
+    first, second = figures
     difference = None if first is None or second is None else second - first
-    return FigureRow(name=name, one=first, other=second, difference=difference, percent=percent)
-
-
-def _figures(one: Sums, other: Sums) -> tuple[float | None, float | None]:
-    first, second = (mean(cells) if cells else None for cells in (one, other))
-    return first, second
-
-
-def _share(name: str, one: Sums, other: Sums) -> FigureRow:
-    first, second = _figures(one, other)
-    if first is None or second is None:
-        return _plain(name, first, second)
-    sizes = effective(one), effective(other)
-    low, high = newcombe((first * sizes[0], sizes[0]), (second * sizes[1], sizes[1]))
-    method = f"Newcombe, n = {sizes[0]:.0f} and {sizes[1]:.0f}"
-    return FigureRow(
-        name=name, one=first, other=second, difference=second - first, low=low, high=high, method=method, percent=True
-    )
-
-
-def _mean(name: str, one: Sums, other: Sums, *, least: int, seed: int, percent: bool) -> FigureRow:
-    first, second = _figures(one, other)
-    if first is None or second is None:
-        return _plain(name, first, second, percent=percent)
-    ends = bootstrap_difference(one, other, seed=seed) if min(len(one), len(other)) >= least else None
     low, high = ends or (None, None)
-    same = one.keys() == other.keys()
-    method = "" if ends is None else f"bootstrap, same {len(one):,} tasks" if same else "bootstrap over tasks"
     return FigureRow(
-        name=name, one=first, other=second, difference=second - first, low=low, high=high, method=method,
-        percent=percent,
-    )  # fmt: skip
+        name=name, one=first, other=second, difference=difference, low=low, high=high, method=method, percent=percent
+    )

@@ -55,7 +55,8 @@ def entry(run: int, file: str, number: int, line: bytes, *, texts: bool = False)
     try:
         row = _row(line, texts=texts)
         known = row.metadata if isinstance(row.metadata, Known) else msgspec.convert(row.metadata, Known)
-        machine = known if row.environment is None else msgspec.convert(row.environment, Machine)
+        told = known if row.environment is None else row.environment
+        machine = msgspec.convert(told, Machine, from_attributes=True)
     except DECODE_ERRORS as error:
         cut = "" if line.endswith(b"\n") else "; the line is cut off"
         raise DataError(f"not a trace record: {error}{cut}") from None
@@ -63,17 +64,20 @@ def entry(run: int, file: str, number: int, line: bytes, *, texts: bool = False)
 
 
 def _row(line: bytes, *, texts: bool) -> Any:  # noqa: ANN401 - a derived structure
+    if line.rfind(_OURS) >= 0 or not _older(line):
+        try:
+            return _checked(_decoder(texts=texts)(line))
+        except (*DECODE_ERRORS, DataError):
+            if not _older(line):
+                raise
     kind = _trace(texts=texts)
     if rollout_1_0.is_line(line):
-        return msgspec.convert(rollout_1_0.decode(line), kind, from_attributes=True)
-    if line.rfind(_OURS) < 0 and released(line):
-        return _released(line, kind)
-    try:
-        return _checked(_decoder(texts=texts)(line))
-    except (*DECODE_ERRORS, DataError):
-        if not released(line):
-            raise
+        return msgspec.convert(msgspec.to_builtins(rollout_1_0.decode(line)), kind)
     return _released(line, kind)
+
+
+def _older(line: bytes) -> bool:
+    return rollout_1_0.is_line(line) or released(line) is not None
 
 
 def _checked(row: Any) -> Any:  # noqa: ANN401

@@ -54,7 +54,7 @@ _TEXTS = ("task", "repo", "language", "ended")
 _SECONDS = {"duration_s": "total_duration_ms", "model_s": "llm_ms", "tool_s": "tool_ms"}
 _READ = {"timestamp_utc", "prepare_ms", *_SECONDS.values(), *FIGURES, *_COUNTS, *_TEXTS}
 _UNKNOWN = math.nan
-_BATCH = 20
+_BATCH = 8
 
 Sums = dict[str, list[float]]
 """Task → [sum, count]."""

@@ -22,7 +22,6 @@ Z95 = 1.959963984540054
 SMALLEST_N = 10
 """Fewer pairs give no interval."""
 _TASK_DRAWS = 2_000
-_BLOCK = 1 << 22
 
 
 def floats(values: Iterable[Any]) -> Floats:
@@ -116,37 +115,45 @@ def superiority(values: Iterable[Any], solved: Iterable[Any]) -> Estimate:
     return Estimate(n=n + m, value=delta, low=max(-1.0, delta - half), high=min(1.0, delta + half), note=note)
 
 
-def bootstrap_difference(one: Sums, other: Sums, *, seed: int = 0) -> tuple[float, float] | None:
-    """Return the 95 % interval of the second mean minus the first, whole tasks drawn with replacement.
+def bootstrap_differences(
+    pairs: Sequence[tuple[Sums, Sums]], *, least: int = 2, seed: int = 0
+) -> list[tuple[float, float] | None]:
+    """Return the 95 % interval of the second mean minus the first for each pair, whole tasks drawn with replacement.
 
     Two runs over exactly the same tasks are drawn together (a paired bootstrap), others each on their own. 2,000 draws,
-    percentiles, seeded. `None` with fewer than two tasks: one task says nothing about others.
+    percentiles, seeded; pairs over the same tasks share the draws. `None` with too few tasks: one task says nothing
+    about others.
 
     Args:
-        one: task → (sum, count) of the first run.
-        other: the same of the second.
+        pairs: task → (sum, count) of the first run, and of the second.
+        least: tasks that each run needs, 2 or more.
         seed: of the draws.
     """
-    from scipy.stats import bootstrap  # noqa: PLC0415 - slow to import
+    found: list[tuple[float, float] | None] = [None] * len(pairs)
+    alike: dict[tuple[tuple[str, ...], tuple[str, ...]], list[int]] = {}
+    for place, (one, other) in enumerate(pairs):
+        if min(len(one), len(other)) >= least:
+            alike.setdefault((tuple(sorted(one)), tuple(sorted(other))), []).append(place)
+    for (before, after), places in alike.items():
+        first = np.array([[pairs[place][0][task] for place in places] for task in before])
+        second = np.array([[pairs[place][1][task] for place in places] for task in after])
+        random = np.random.default_rng(seed)
+        if before == after:
+            means = np.split(_drawn_means(random, np.concatenate([first, second], axis=1)), 2, axis=1)
+        else:
+            means = [_drawn_means(random, first), _drawn_means(random, second)]
+        ends = np.percentile(means[1] - means[0], [2.5, 97.5], axis=0)
+        for place, low, high in zip(places, *ends.tolist(), strict=True):
+            found[place] = low, high
+    return found
 
-    first, second = (np.array([sums[task] for task in sorted(sums)], dtype=np.float64) for sums in (one, other))
-    if min(len(first), len(second)) < 2:  # noqa: PLR2004 - see above
-        return None
 
-    def difference(places: NDArray[np.intp], others: NDArray[np.intp] | None = None, *, axis: int = -1) -> Floats:
-        del axis  # always the last
-        return _means(second, places if others is None else others) - _means(first, places)
-
-    drawn = (np.arange(len(first)),) if one.keys() == other.keys() else (np.arange(len(first)), np.arange(len(second)))
-    batch = max(1, _BLOCK // max(len(first), len(second)))
-    found = bootstrap(
-        drawn, difference, n_resamples=_TASK_DRAWS, batch=batch, vectorized=True, method="percentile", rng=seed
-    )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
-
-
-def _means(cells: Floats, drawn: NDArray[np.intp]) -> Floats:
-    sums = cells[drawn].sum(axis=-2)
+def _drawn_means(random: np.random.Generator, cells: Floats) -> Floats:
+    """Return the means of figures over drawn tasks, shape (draws, figures), of cells of shape (tasks, figures, 2)."""
+    tasks = len(cells)
+    flat = cells.reshape(tasks, -1)
+    drawn = (np.bincount(random.integers(0, tasks, tasks), minlength=tasks) for _ in range(_TASK_DRAWS))
+    sums = np.array([times @ flat for times in drawn]).reshape(_TASK_DRAWS, -1, 2)
     found: Floats = sums[..., 0] / sums[..., 1]
     return found
 

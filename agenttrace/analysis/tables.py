@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from agenttrace.formats.columns import TableEntry
 
-_BATCH_ROWS = 2_000
+_BATCH_ROWS = 500
 _BATCH_BYTES = 64 << 20
 KEPT_PROBLEMS = 1_000
 """Problems that a `Source` keeps; every one is counted and handed to `on_problem`."""
@@ -125,7 +125,7 @@ class Reading:
         self.sources: list[Source] = []
 
     def __iter__(self) -> Iterator[dict[str, pa.Table]]:
-        """Yield Arrow tables of at most 2,000 traces or 64 MiB of lines, by name.
+        """Yield Arrow tables of at most 500 traces or 64 MiB of lines, by name.
 
         Raises:
             UsageError: a file cannot be opened or is of another kind.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cache
 from operator import attrgetter
+from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
@@ -52,20 +53,22 @@ _LEADING = {
     "spans": {"run": "int64", "trace_id": "string", "position": "int64"},
 }
 """`file` and `line` say where a trace stands, as far as it is known; `run` joins the tables within one reading."""
+_DURATION, _INPUT, _OUTPUT = map(attrgetter, ("duration_ms", "input_tokens", "output_tokens"))
+_EVALUATED = attrgetter("timings.prompt_n")
 _COMPUTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "runs": {
         "dataset": ("string", attrgetter("known.dataset_name")),
         "task_id": ("string", lambda one: None if one.known.task_id is None else str(one.known.task_id)),
         "platform": ("string", attrgetter("machine.platform")),
         "cpu": ("string", lambda one: one.machine.hardware and one.machine.hardware.cpu),
-        "llm_ms": ("double", lambda one: total(one.trace.llm_steps, "duration_ms")),
-        "tool_ms": ("double", lambda one: total(one.trace.spans, "duration_ms")),
+        "llm_ms": ("double", lambda one: total(one.trace.llm_steps, _DURATION)),
+        "tool_ms": ("double", lambda one: total(one.trace.spans, _DURATION)),
         "step_count": ("int64", lambda one: len(one.trace.llm_steps)),
         "span_count": ("int64", lambda one: len(one.trace.spans)),
-        "input_tokens": ("int64", lambda one: total(one.trace.llm_steps, "input_tokens")),
-        "output_tokens": ("int64", lambda one: total(one.trace.llm_steps, "output_tokens")),
-        "evaluated_tokens": ("int64", lambda one: total(one.trace.llm_steps, "timings.prompt_n")),
-        "conversation_tokens": ("int64", lambda one: total(one.trace.llm_steps[-1:], "input_tokens", "output_tokens")),
+        "input_tokens": ("int64", lambda one: total(one.trace.llm_steps, _INPUT)),
+        "output_tokens": ("int64", lambda one: total(one.trace.llm_steps, _OUTPUT)),
+        "evaluated_tokens": ("int64", lambda one: total(one.trace.llm_steps, _EVALUATED)),
+        "conversation_tokens": ("int64", lambda one: total(one.trace.llm_steps[-1:], _both_tokens)),
     },
     "steps": {"tool_call_count": ("int64", lambda step: len(step.tool_calls or ()))},
     "spans": {
@@ -90,6 +93,7 @@ _REPEATED = frozenset(
     {
         "file", "schema_version", "model", "dataset", "task_kind", "run_id", "quantization", "serving_profile", "repo",
         "language", "platform", "cpu", "ended", "finish_reason", "tool_name", "command", "status", "method",
+        "verdicts_json", "scores_json",
     }
 )  # fmt: skip
 """Columns of texts that repeat: categories of a frame."""
@@ -276,36 +280,42 @@ def _flat(shape: inspect.Type, path: tuple[str, ...], named: tuple[str, ...]) ->
             yield Column(f"{name}_json", "string", (*path, field), as_json=True)
 
 
-class _Nothing:
-    """Stands for a part that is not there: all its fields are unknown."""
+class _Parts:
+    """Parts of records of one type, by columns: a structure is taken apart once, whichever of its fields are wanted."""
 
-    def __getattr__(self, _: str) -> None:
-        return None
+    def __init__(self, parts: Sequence[Any]) -> None:
+        self._unknown = [None] * len(parts)
+        self._values: dict[tuple[str, ...], Sequence[Any]] = {(): parts}
 
+    def values(self, *path: str) -> Sequence[Any]:
+        """Return the values of a field, named by the fields that lead to it; unknown below a part that is not there."""
+        if path not in self._values:
+            owners = self.values(*path[:-1])
+            kinds: set[Any] = {*map(type, owners)} - {NoneType}
+            if not kinds:
+                return self._unknown
+            (kind,) = kinds  # of two, the same place would be another field
+            names = kind.__struct_fields__
+            nothing = (None,) * len(names)
+            rows = (nothing if one is None else msgspec.structs.astuple(one) for one in owners)
+            self._values |= {
+                (*path[:-1], name): values for name, values in zip(names, zip(*rows, strict=True), strict=True)
+            }
+        return self._values[path]
 
-_NOTHING = _Nothing()
-
-
-def _read(columns: Iterable[Column], parts: Sequence[Any], *, absent: bool = False) -> dict[str, list[Any]]:
-    """Return the values of columns that are fields of the parts of records, or of what lies in these.
-
-    With `absent`, a field may be `UNSET`, which is unknown as well.
-    """
-    inner: dict[tuple[str, ...], Sequence[Any]] = {(): parts}
-    found = {}
-    for column in columns:
-        way = column.path[:-1]
-        if way not in inner:
-            inner[way] = [_NOTHING if one is None else one for one in map(attrgetter(".".join(way)), parts)]
-        values = list(map(attrgetter(column.path[-1]), inner[way]))
-        if absent:
-            values = [None if one is UNSET else one for one in values]
-        if column.as_json:
-            values = [None if one is None else msgspec.json.encode(one).decode() for one in values]
-        elif column.kind == TIME:
-            values = list(map(_instant, values))
-        found[column.name] = values
-    return found
+    def read(self, columns: Iterable[Column], *, absent: bool = False) -> dict[str, Sequence[Any]]:
+        """Return the values of columns that are fields; with `absent`, `UNSET` is unknown as well."""
+        found = {}
+        for column in columns:
+            values = self.values(*column.path)
+            if absent:
+                values = [None if one is UNSET else one for one in values]
+            if column.as_json:
+                values = [None if one is None else msgspec.json.encode(one).decode() for one in values]
+            elif column.kind == TIME:
+                values = list(map(_instant, values))
+            found[column.name] = values
+        return found
 
 
 def _instant(given: datetime | str) -> datetime:
@@ -321,7 +331,7 @@ def _values(table: str, batch: Sequence[TableEntry], *, texts: bool) -> dict[str
     field = {"steps": "llm_steps", "spans": "spans"}.get(table)
     parts = [part for one in batch for part in getattr(one.trace, field)] if field else batch
     return {
-        **_read(_columns(table, texts=texts), parts, absent=texts),
+        **_Parts(parts).read(_columns(table, texts=texts), absent=texts),
         **{name: list(map(figure, parts)) for name, (_, figure) in _COMPUTED[table].items()},
         **(_owners(batch, field) if field else _of_runs(batch)),
     }
@@ -342,13 +352,18 @@ def _turns(trace: Any) -> Sequence[int | None]:  # noqa: ANN401 - a `Trace`, or 
 _TOO_LARGE = 2**63
 
 
-def total(parts: Sequence[Any], *figures: str) -> Any:  # noqa: ANN401 - a number or None
-    """Return the sum of figures, or `None` when one of the parts lacks one, or no column could hold it."""
+def total(parts: Sequence[Any], figure: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - a number or None
+    """Return the sum of a figure, or `None` when one of the parts lacks it, or no column could hold it."""
     try:
-        found = sum([sum(map(attrgetter(figure), parts)) for figure in figures])
+        found = sum(map(figure, parts))
     except (TypeError, AttributeError):  # of `None`, or of what is not there
         return None
     return found if abs(found) < _TOO_LARGE else None
+
+
+def _both_tokens(step: Any) -> int:  # noqa: ANN401 - an `LLMStep`
+    tokens: int = step.input_tokens + step.output_tokens
+    return tokens
 
 
 def _owners(batch: Sequence[TableEntry], field: str) -> dict[str, Any]:

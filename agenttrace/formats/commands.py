@@ -56,7 +56,7 @@ def _first_word(tool_input: str) -> str | None:
     return word[:_LONGEST]
 
 
-_remembered = lru_cache(maxsize=16_384)(_first_word)
+_remembered = lru_cache(maxsize=512)(_first_word)
 
 
 def command_of(tool_input: str) -> str | None:

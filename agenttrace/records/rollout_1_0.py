@@ -198,13 +198,19 @@ def as_run_spec(spec: RolloutSpec) -> RunSpec:
 
 def as_trace(rollout: Rollout) -> Trace:
     """Return a line of a rollout file as a trace; `trace_id` is its `rollout_id`."""
+    steps = tuple(_step(rollout.rollout_id, turn) for turn in rollout.turns)
     return Trace(
         trace_id=rollout.rollout_id,
         timestamp_utc=rollout.timestamp_utc,
         prompt=rollout.prompt,
         model=rollout.model,
-        spans=tuple(_span(rollout.rollout_id, turn, turn.execution) for turn in rollout.turns if turn.execution),
-        llm_steps=tuple(_step(rollout.rollout_id, turn) for turn in rollout.turns),
+        spans=tuple(
+            _span(rollout.rollout_id, step, call, turn, turn.execution)
+            for step, turn in zip(steps, rollout.turns, strict=True)
+            for call in step.tool_calls or ()
+            if turn.execution
+        ),
+        llm_steps=steps,
         total_duration_ms=rollout.duration_ms,
         metadata=_metadata(rollout),
         environment=rollout.environment,
@@ -290,24 +296,23 @@ def _end_ns(start_ns: int, duration_ms: float) -> int:
     return start_ns + round(max(-(2.0**62), min(duration_ms * 1e6, 2.0**62)))  # whatever a hostile file says
 
 
-def _span(trace_id: str, turn: RolloutTurn, execution: Execution) -> Span:
-    call_id = f"call_{turn.turn}_1"
+def _span(trace_id: str, step: LLMStep, call: ToolCall, turn: RolloutTurn, execution: Execution) -> Span:
     kept = execution.stdout_bytes + execution.stderr_bytes - execution.lost_bytes
     kept_stdout = max(min(execution.stdout_bytes, _KEPT_BYTES, kept), kept - execution.stderr_bytes)
     executed = execution.status != "lost"
     return Span(
-        span_id=derived_id(trace_id, call_id),
+        span_id=derived_id(trace_id, call.call_id),
         type="TOOL",
-        tool_name="bash",
-        tool_input=canonical_json({"command": execution.command}).decode(),
+        tool_name=call.name,
+        tool_input=call.arguments,
         tool_output=turn.observation or "",
         start_ns=execution.start_ns,
         end_ns=_end_ns(execution.start_ns, execution.duration_ms),
         duration_ms=execution.duration_ms,
         telemetry=execution.telemetry,
         exit_code=execution.exit_code,
-        parent_span_id=derived_id(trace_id, "step", turn.turn),
-        call_id=call_id,
+        parent_span_id=step.step_id,
+        call_id=call.call_id,
         status=execution.status,
         stdout=_output(execution, execution.stdout_bytes, kept_stdout) if executed else None,
         stderr=_output(execution, execution.stderr_bytes, kept - kept_stdout) if executed else None,

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from scipy import stats
 
@@ -203,14 +204,31 @@ def test_rollouts_of_a_task_that_agree_are_worth_one():
 def test_the_bootstrap_is_repeatable_pairs_same_tasks_and_covers_the_normal_interval():
     one = {f"t{at}": [float(at % 7), 1] for at in range(200)}
     other = {name: [cell[0] + 1.0, 1] for name, cell in one.items()}
-    assert intervals.bootstrap_difference(one, other) == pytest.approx((1.0, 1.0))  # every pair differs by exactly one
     unpaired = {f"u{name}": cell for name, cell in other.items()}
-    low, high = intervals.bootstrap_difference(one, unpaired)
-    assert (low, high) == intervals.bootstrap_difference(one, unpaired)
-    assert (low, high) != intervals.bootstrap_difference(one, unpaired, seed=1)
+    pairs = [(one, other), (one, unpaired), ({"t": [1.0, 1]}, one)]
+    paired, apart, alone = intervals.bootstrap_differences(pairs)
+    assert paired == pytest.approx((1.0, 1.0))  # every pair differs by exactly one
+    assert alone is None
+    assert intervals.bootstrap_differences(pairs[1:2]) == [apart]
+    assert intervals.bootstrap_differences(pairs[1:2], seed=1) != [apart]
+    assert intervals.bootstrap_differences(pairs, least=201) == [None] * 3
     error = math.sqrt(2 * stats.tvar([cell[0] for cell in one.values()]) / 200)
-    assert (low, high) == pytest.approx((1 - 1.96 * error, 1 + 1.96 * error), abs=0.06)
-    assert intervals.bootstrap_difference({"t": [1.0, 1]}, one) is None
+    assert apart == pytest.approx((1 - 1.96 * error, 1 + 1.96 * error), abs=0.06)
+
+
+def test_the_bootstrap_gives_the_intervals_of_scipy():
+    one = {f"t{at}": [float(at % 7), 1 + at % 3] for at in range(40)}
+    other = {f"t{at}": [float(at % 5), 2] for at in range(40)}
+    first, second = (np.array([sums[task] for task in sorted(sums)]) for sums in (one, other))
+
+    def difference(places, axis=-1):
+        sums = [cells[places].sum(axis=-2) for cells in (first, second)]
+        return sums[1][..., 0] / sums[1][..., 1] - sums[0][..., 0] / sums[0][..., 1]
+
+    theirs = stats.bootstrap(
+        (np.arange(40),), difference, n_resamples=2_000, vectorized=True, method="percentile", rng=0
+    ).confidence_interval
+    assert intervals.bootstrap_differences([(one, other)]) == [pytest.approx((theirs.low, theirs.high))]
 
 
 def test_the_table_has_differences_and_intervals():
