@@ -13,7 +13,8 @@ from agenttrace.errors import DataError
 from agenttrace.publish.card import SOLVED
 from agenttrace.publish.sums import MANIFEST, File, files
 from agenttrace.records import Record
-from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
+from agenttrace.store.opening import content
+from agenttrace.store.read import DECODE_ERRORS, read_run_spec, read_traces, run_spec_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 FORMAT = "agenttrace-release-1"
 RECORDS = "records"
 VERDICTS = "verdicts"
-_LARGEST = 1 << 26
 
 
 class ReleasedCampaign(Record, frozen=True, kw_only=True):
@@ -117,11 +117,9 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if path.is_symlink() or not path.is_file():
         raise DataError("is missing: no release, or one that lost it")
-    if path.stat().st_size > _LARGEST:
-        raise DataError(f"has more than {_LARGEST} bytes: not read")
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Manifest)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        found = msgspec.json.decode(content(path), type=Manifest)
+    except DECODE_ERRORS as error:
         raise DataError(f"not a manifest of this version: {error}") from error
     if found.format != FORMAT:
         raise DataError(f"has format {found.format!r}, this version reads {FORMAT}")

@@ -7,6 +7,7 @@ ends.
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,6 @@ from agenttrace.publish.manifest import (
 )
 from agenttrace.publish.remade import differences
 from agenttrace.publish.sums import MANIFEST, SUMS, files, sums
-from agenttrace.records import Record, RunSpec, Trace, digest
 from agenttrace.serving.cassette import Cassette, cassette_path
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 from agenttrace.validate import Validation
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from agenttrace.records import Record, RunSpec, Trace
     from agenttrace.serving.cassette import Exchange
     from agenttrace.validate.leaks import Word
 
@@ -213,42 +214,26 @@ def flaws(records: Path, words: Sequence[Word] = ()) -> Iterator[str]:
     if not beside.is_file():
         yield f"{beside.name}: is missing; every record file has its run spec beside it"
         return
+    tape, there, dirty = cassette_path(records), dict[str, _Rollout](), Counter[str]()
     try:
         spec = read_run_spec(beside)
-        traces = {trace.trace_id: _Seen.of(trace) for trace in read_traces(records)}
+        cassette, replies = _on_tape(tape, spec)
+        for trace in read_traces(records):
+            known, host = trace.metadata, trace.environment.get("host")
+            there[trace.trace_id] = (str(known.get("task_id")), known.get("rollout_index"))
+            if isinstance(host, dict) and host.get("git_dirty") is True:
+                dirty[str(host.get("git_commit"))] += 1
+            replies += () if cassette is None or len(replies) > MOST else _replies(cassette, trace)
     except (UsageError, DataError) as error:
         yield str(error).replace(f"{records.parent}/", "")
         return
-    yield from (f"{records.name}: {flaw}" for flaw in _unfinished(spec, [seen.rollout for seen in traces.values()]))
-    yield from (f"{records.name}: {flaw}" for flaw in _changed(list(traces.values())))
-    tape = cassette_path(records)
-    yield from (f"{tape.name}: {flaw}" for flaw in islice(_replies(tape, spec, traces), MOST))
-
-
-class _Seen(msgspec.Struct, frozen=True):
-    """What is kept of a trace while its file is read: task and index; what the model said; the checkout's state.
-
-    `said` is a digest of all replies, in order.
-    """
-
-    rollout: _Rollout
-    said: str
-    commit: Any
-    dirty: Any
-
-    @classmethod
-    def of(cls, trace: Trace) -> _Seen:
-        host = trace.environment.get("host")
-        host = host if isinstance(host, dict) else {}
-        steps = (step for step in trace.llm_steps if step.finish_reason != "unparsable")
-        said = [(step.model_output or "", step.reasoning_content or "", step.output_tokens) for step in steps]
-        known = trace.metadata
-        return cls(
-            (str(known.get("task_id")), known.get("rollout_index")),
-            digest(said),
-            host.get("git_commit"),
-            host.get("git_dirty"),
-        )
+    yield from (f"{records.name}: {flaw}" for flaw in _unfinished(spec, list(there.values())))
+    if dirty:
+        why = f"from a checkout with uncommitted changes (commit {_some(sorted(dirty))})"
+        yield f"{records.name}: {dirty.total()} records were collected {why}"
+    if others := set(cassette.trace_ids if cassette else ()) - set(there):
+        replies.append(f"holds replies of {len(others)} traces without a record ({_some(sorted(others))})")
+    yield from (f"{tape.name}: {flaw}" for flaw in replies[:MOST])
 
 
 def _unfinished(spec: RunSpec, there: list[_Rollout]) -> Iterator[str]:
@@ -281,41 +266,32 @@ def _planned_names(spec: RunSpec) -> dict[_Rollout, str]:
     return {(task_id, index): name for (task_id, name), index in product(tasks, range(dataset.rollouts))}
 
 
-def _changed(traces: list[_Seen]) -> Iterator[str]:
-    dirty = [one for one in traces if one.dirty is True]
-    if dirty:
-        commits = _some(sorted({str(one.commit) for one in dirty}))
-        yield f"{len(dirty)} records were collected from a checkout with uncommitted changes (commit {commits})"
-
-
-def _replies(path: Path, spec: RunSpec, traces: dict[str, _Seen]) -> Iterator[str]:
+def _on_tape(path: Path, spec: RunSpec) -> tuple[Cassette | None, list[str]]:
+    """Return a cassette, where it is one, and what is wrong with it as a whole."""
     try:
         cassette = Cassette(path)
     except UsageError:
-        yield "is missing; without the replies nobody can replay the records"
-        return
+        return None, ["is missing; without the replies nobody can replay the records"]
     except DataError as error:
-        yield str(error).replace(f"{path.parent}/", "")
-        return
-    yield from (str(damage) for damage in cassette.damage)
+        return None, [str(error).replace(f"{path.parent}/", "")]
+    found = [str(damage) for damage in cassette.damage]
     if cassette.end < path.stat().st_size:
-        yield f"the last {path.stat().st_size - cassette.end} bytes are no whole frame (a torn end): collect again"
+        torn = path.stat().st_size - cassette.end
+        found.append(f"the last {torn} bytes are no whole frame (a torn end): collect again")
     if cassette.run_spec_sha256 != spec.digest:
-        yield f"is of another run spec ({cassette.run_spec_sha256}, the run spec beside it is {spec.digest})"
-    there = set(cassette.trace_ids)
-    for trace_id, seen in traces.items():
-        if trace_id not in there:
-            yield f"lacks the replies of trace {trace_id}"
-            continue
-        try:
-            said = digest([_said(turn) for turn in cassette.turns(trace_id) if turn.kind == "reply"])
-        except DataError as error:
-            yield str(error).replace(f"{path.parent}/", "")
-            continue
-        if said != seen.said:
-            yield f"the replies of trace {trace_id} are not those of its record"
-    if others := there - set(traces):
-        yield f"holds replies of {len(others)} traces without a record ({_some(sorted(others))})"
+        found.append(f"is of another run spec ({cassette.run_spec_sha256}, the run spec beside it is {spec.digest})")
+    return cassette, found
+
+
+def _replies(cassette: Cassette, trace: Trace) -> Iterator[str]:
+    """Yield why the replies of a trace are not those of its record."""
+    steps = (step for step in trace.llm_steps if step.finish_reason != "unparsable")
+    said = [(step.model_output or "", step.reasoning_content or "", step.output_tokens) for step in steps]
+    try:
+        if said != [_said(turn) for turn in cassette.turns(trace.trace_id) if turn.kind == "reply"]:
+            yield f"the replies of trace {trace.trace_id} are not those of its record"
+    except DataError as error:
+        yield str(error).removeprefix(f"{cassette.path}: ")
 
 
 def _said(turn: Exchange) -> tuple[str, str, int | None]:

@@ -108,12 +108,13 @@ def _is_ours(path: str) -> bool:
 
 
 def _refused(name: str, status: int, said: str) -> UsageError | StorageError:
-    if status == _UNAUTHORIZED:
-        return UsageError("the Hub does not know the token in HF_TOKEN: make a new one; nothing was uploaded")
-    if status == _FORBIDDEN:
-        return UsageError(f"the token in HF_TOKEN may not write to {name}: give it that right; nothing was uploaded")
-    if status == _NOT_FOUND:
-        return UsageError(f"there is no data set {name} that the token in HF_TOKEN can see; nothing was uploaded")
+    mistakes = {
+        _UNAUTHORIZED: "the Hub does not know the token in HF_TOKEN: make a new one",
+        _FORBIDDEN: f"the token in HF_TOKEN may not write to {name}: give it that right",
+        _NOT_FOUND: f"there is no data set {name} that the token in HF_TOKEN can see",
+    }
+    if status in mistakes:
+        return UsageError(f"{mistakes[status]}; nothing was uploaded")
     if status in {_CONFLICT, _OUTDATED}:
         return StorageError(f"{name} was changed meanwhile; nothing was uploaded, run the same command again")
     return StorageError(f"the Hub refused the upload to {name} with status {status}: {said[:300]}; nothing was changed")

@@ -349,7 +349,7 @@ def test_missing_companions_and_replies_are_refused(campaign, plan, tmp_path):
     refused(campaign, tmp_path, "demo.cassette.zst: is missing")
     with CassetteLog(tape, run_spec_sha256=plan.spec.digest, recorded=IdIndex()) as log:
         log.append("another", ())
-    text = refused(campaign, tmp_path, "lacks the replies of trace")
+    text = refused(campaign, tmp_path, "no replies of trace")
     assert "holds replies of 1 traces without a record (another)" in text
     tape.write_bytes(kept)
     beside.unlink()
