@@ -110,6 +110,8 @@ def _step(step: LLMStep, waiting: dict[str | None, deque[Span]]) -> Iterator[tup
         tokens += f" ({step.counted_tokens} counted)"
     took = "duration unknown" if step.duration_ms is None else f"{step.duration_ms:.1f} ms"
     yield "bold", f"step {step.step_number}  {took}, {tokens}, {step.finish_reason or 'end unknown'}"
+    for failure in step.failed_tries or ():
+        yield "yellow", f"    no reply: {failure}"
     if step.reasoning_content:
         yield from _block("italic dim", "thinks", step.reasoning_content.rstrip("\n"))
     if step.model_output:
@@ -123,6 +125,8 @@ def _step(step: LLMStep, waiting: dict[str | None, deque[Span]]) -> Iterator[tup
         yield from _block("bold cyan", span.tool_name, span.tool_input)
         yield from _block("", "result", span.tool_output)
         yield "dim", f"    {_cost(span)}"
+    for ignored in step.ignored_calls or ():
+        yield from _block("yellow", "calls, which this agent does not read", ignored)
     if step.answered:
         yield from _block("yellow", "answered", step.answered)
 

@@ -132,6 +132,7 @@ class ScriptedServer:
 
     Attributes:
         script: as given; may be replaced.
+        pages: what is answered to a GET, by path; may be changed.
         requests: bodies of the chat requests so far.
         headers: their headers, names in lower case.
         count: how many there were.
@@ -154,8 +155,9 @@ class ScriptedServer:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.count = 0
+        self.pages: dict[str, dict[str, Any]]
         owner = self
-        pages: dict[str, Any] = {"/health": {"status": "ok"}, "/v1/models": {"data": list(models)}}
+        pages = self.pages = {"/health": {"status": "ok"}, "/v1/models": {"data": list(models)}}
         if props is not None:
             pages["/props"] = props
 

@@ -117,3 +117,25 @@ def test_every_task_gets_a_record_that_shows_what_was_odd_and_is_true(plan, camp
         convert([plan.path], name, tmp_path / f"converted-{name}{FORMATS[name].suffix}")
     found = Replay(plan.path).run(sandbox.connect, display, workers=1, repeats=1)
     assert (found.identical, found.findings) == (TASKS * ROLLOUTS, ())
+
+
+@pytest.mark.parametrize(("lines", "whole"), [(30_000, True), (300_000, False)])
+def test_a_submission_of_a_real_command_is_whole_or_absent(tmp_path, sandbox, models_of, display, lines, whole):
+    options = Options(count=1, agent="bash_block", output="demo.jsonl")
+    plan = make_plan(options, images={}, folder=tmp_path, now=datetime(2026, 11, 2, tzinfo=UTC))
+    write_run_spec(plan.spec, plan.path)
+    command = f"echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT; seq -f 'line %.0f' {lines}"
+    with (
+        ScriptedServer([says(f"```bash\n{command}\n```")]) as server,
+        models_of(plan, server) as models,
+        RecordLog(plan.path) as log,
+    ):
+        Campaign(plan, task_set("demo"), models, sandbox.connect, {}, display).run(log)
+    (trace,) = read_traces(plan.path)
+    assert trace.outcome.ended == "final_answer"
+    if whole:
+        assert trace.outcome.final_answer == "".join(f"line {number}\n" for number in range(1, lines + 1))
+    else:
+        assert trace.outcome.final_answer is None
+        assert "the submission is not recorded: of its 3488933 bytes 1048576 were kept" in trace.outcome.detail
+    assert list(Validation(plan.path)) == []

@@ -10,9 +10,8 @@ import pytest
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import make_plan
 from agenttrace.errors import ModelServerError, UsageError
-from agenttrace.serving import endpoint
 from agenttrace.serving.endpoint import answers, check_base_url, check_server, wait_until_ready
-from agenttrace.testing import ScriptedServer
+from agenttrace.testing import ScriptedServer, fails
 
 TEMPLATE = "{{ messages }}"
 
@@ -116,15 +115,35 @@ def test_a_server_that_never_comes_is_an_error_after_the_time_limit():
     assert not answers(url)
 
 
-def test_a_key_that_is_missing_or_wrong_is_said_at_once(monkeypatch):
-    def refuse(*_):
-        raise endpoint._StatusError(401)
+def test_where_a_server_of_this_machine_must_listen_is_said_only_when_none_is_reached():
+    with pytest.raises(ModelServerError, match=r"must listen on every interface \(llama-server --host 0\.0\.0\.0\)"):
+        wait_until_ready("http://host.docker.internal.invalid:9/v1", timeout_s=0.1)
+    with ScriptedServer([], redirects={}) as server:
+        server.pages["/health"] = fails(503, "loading")
+        with pytest.raises(ModelServerError, match=r"not ready after 0 s \(HTTP 503\)$"):
+            wait_until_ready(server.base_url, timeout_s=0.1)
 
-    monkeypatch.setattr(endpoint, "_get", refuse)
-    with pytest.raises(ModelServerError, match="a key is needed: set AGENTTRACE_API_KEY or OPENAI_API_KEY"):
-        wait_until_ready("http://x/v1", timeout_s=60)
-    with pytest.raises(ModelServerError, match="the key is refused") as refusal:
-        wait_until_ready("http://x/v1", timeout_s=60, key="sk-1")
+
+def test_any_answer_is_one_of_a_server_that_is_there():
+    with ScriptedServer([]) as server:
+        for status in (200, 403, 429, 503):
+            server.pages["/v1/models"] = fails(status, "no")
+            assert answers(server.base_url)
+
+
+def test_the_key_is_in_no_fact_that_a_server_reports():
+    with ScriptedServer([], {"build_info": "b1 sk-do-not-show"}, models=[{"id": "m-sk-do-not-show"}]) as server:
+        found = wait_until_ready(server.base_url, timeout_s=5, key="sk-do-not-show")
+    assert (found.build, found.models) == ("b1 <API key>", ("m-<API key>",))
+
+
+def test_a_key_that_is_missing_or_wrong_is_said_at_once():
+    with ScriptedServer([]) as server:
+        server.pages["/v1/models"] = fails(401, "no")
+        with pytest.raises(ModelServerError, match="a key is needed: set AGENTTRACE_API_KEY or OPENAI_API_KEY"):
+            wait_until_ready(server.base_url, timeout_s=60)
+        with pytest.raises(ModelServerError, match="the key is refused") as refusal:
+            wait_until_ready(server.base_url, timeout_s=60, key="sk-1")
     assert "sk-1" not in str(refusal.value)
 
 
