@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from agenttrace.serving.model import Messages, Reply
     from agenttrace.serving.wire import Answer
 
-_GOOD = 200
+_REDIRECTED = 300
 _SERVER_ERROR = 500
 _TOO_LARGE = 413
 _TOO_MANY = 429
@@ -47,10 +47,11 @@ _CONTEXT_FULL = re.compile(
     exceed_context_size | context_?(length|window)_?exceeded | tokens_limit_reached
     | context\ (length|window|size|limit)\b.*(exceed|reduce|shorter|maximum\ input|not\ enough|requested|however)
     | (exceed|longer\ than|greater\ than|too\ large|reached).*\bcontext\ (length|window|size|limit)
-    | maximum\ model\ length | maximum\ allowed\ length | maximum\ (context|prompt|input)\ length
-    | `inputs`.*(must\ be\ <=|must\ have\ less) | (prompt|input|inputs)\ (is|are)?\ ?too\ long
+    | maximum\ (model|allowed|sequence|context|prompt|input)\ length | range\ of\ input\ length | max_?kv_?size
+    | `inputs`.*(must\ be\ <=|must\ have\ less) | (prompt|inputs?|conversation)\ (is|are)?\ ?too\ long
     | (prompt|input)\ length.*exceed | input\ tokens?\ (count\ )?.*exceed | n_keep.*n_ctx
-    | reduce\ the\ length\ of\ the\ (messages|input|prompt) | too\ many\ tokens | model\ token\ limit
+    | reduce\ the\ length\ of\ the\ (messages|input|prompt) | too\ many\ tokens | token\ limit\ exceeded
+    | exceeded\ model\ token\ limit
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -191,7 +192,7 @@ class ChatModel:
         answer = self._wire.post(f"{self._base_url}/chat/completions", body, within_s=self._timeout_s)
         elapsed_ns, end_ns = time.monotonic_ns() - started, time.time_ns()
         try:
-            if answer.status != _GOOD:
+            if answer.status >= _REDIRECTED:
                 raise refusal(answer.status, answer.body)
             reply = read_reply(answer.body, key=self._key, start_ns=start_ns, end_ns=end_ns, elapsed_ns=elapsed_ns)
         except AnswerError as error:

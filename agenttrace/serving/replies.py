@@ -22,6 +22,7 @@ _BAD_REQUEST = 400
 _LONGEST_MESSAGE = 2000
 _LONGEST_DIGITS = 20
 _EVENT = re.compile(r"\s*(data|event|id|retry)?:")
+_THINKING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 _CUT_SHORT = ("length", "content_filter")
 """Ends at which nothing may be left of a message."""
 
@@ -218,11 +219,14 @@ def _parts(content: Any) -> tuple[Any, list[str]]:  # noqa: ANN401 - JSON
 
 def _reasoning(message: dict[str, Any], thoughts: list[str]) -> str | None:
     """Return the thinking of a message, whatever the name it stands under; what stands there twice, once."""
-    details = message.get("reasoning_details")
-    rows = [_object(one) for one in details] if isinstance(details, list) else []
-    joined = "".join(text for row in rows if isinstance(text := row.get("text") or row.get("summary"), str))
+    said = [message.get(name) for name in _THINKING]
+    for name in ("reasoning_details", "thinking_blocks"):
+        rows = message.get(name)
+        found = [_object(row) for row in (rows if isinstance(rows, list) else [rows])]
+        pieces = (row.get("text") or row.get("summary") or row.get("thinking") for row in found)
+        said.append("".join(piece for piece in pieces if isinstance(piece, str)))
     kept: list[str] = []
-    for value in (message.get("reasoning_content"), message.get("reasoning"), joined, "".join(thoughts)):
+    for value in (*said, "".join(thoughts)):
         text = _text(value)
         if text and not any(text.strip() in one for one in kept):
             kept = [*(one for one in kept if one.strip() not in text), text]
