@@ -193,11 +193,7 @@ def test_verbs_over_records_go_through_the_analysis_image_in_a_session_and_run_h
     module, seen = importlib.import_module(module_of(name)), []
     words = LEAST.get(name, ["a.jsonl"])
 
-    def ran(verb, argv, **_):  # what is private to this machine is another thing on each
-        seen.append((verb, [word for word in argv if not word.startswith("--private")]))
-        return 7
-
-    monkeypatch.setattr("agenttrace.host.analysis.run", ran)
+    monkeypatch.setattr("agenttrace.host.analysis.run", lambda verb, argv, **_: seen.append((verb, argv)) or 7)
     monkeypatch.setattr(module, "run", lambda _: seen.append("here") or 6)
     monkeypatch.setattr("agenttrace.verbs.validate.machine_facts", lambda: {"machine id": ["0123456789abcdef"]})
     private = "--private-text" if name == "publish-rollouts" else "--private"

@@ -32,7 +32,7 @@ Tavily key | tvly- | {_WORD}{{20,}}
 Fireworks key | fw_ | ?{_BASE}{{20,60}}
 Together key | tgp_v1_ | {_WORD}{{40,}}
 Cerebras key | csk- | {_BASE}{{40,}}
-LangSmith key | lsv2_pt_ lsv2_sk_ ls__ | [a-f0-9]{{32}}
+LangSmith key | lsv2_pt_ lsv2_sk_ ls__ | {_BASE}{{32}}(?:_{_BASE}{{8,12}})?
 Weights & Biases key | wandb_v1_ | {_WORD}{{40,}}
 Pinecone key | pcsk_ | {_WORD}{{40,}}
 Voyage key | pa- | ?{_WORD}{{43}}

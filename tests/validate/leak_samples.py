@@ -28,7 +28,7 @@ def _tokens():
         ("Replicate token", "r 8_", 37, _LETTERS), ("Perplexity key", "pp lx-", 48, _LETTERS),
         ("Tavily key", "tv ly-", 32, _LETTERS), ("Fireworks key", "f w_", 24, _LETTERS),
         ("Together key", "tgp _v1_", 43, _LETTERS), ("Cerebras key", "cs k-", 48, _LETTERS),
-        ("LangSmith key", "lsv2 _pt_", 32, _HEX), ("Weights & Biases key", "wandb _v1_", 77, _LETTERS),
+        ("LangSmith key", "lsv2 _sk_", 32, _HEX), ("Weights & Biases key", "wandb _v1_", 77, _LETTERS),
         ("Pinecone key", "pc sk_", 69, _LETTERS), ("Voyage key", "p a-", 43, _LETTERS),
         ("Jina key", "ji na_", 60, _LETTERS),
         ("Firecrawl key", "f c-", 32, _HEX), ("Anyscale key", "esec ret_", 26, _LETTERS),
@@ -57,6 +57,7 @@ def _tokens():
         ("age key", "AGE-SEC RET-KEY-1", 58, _CAPITALS),
     ):  # fmt: skip
         yield kind, prefix.replace(" ", "") + made(count, alphabet)
+    yield "LangSmith key", f"lsv2{'_pt_'}{made(32, _HEX)}_{made(10, _HEX)}"
     yield "SendGrid key", f"S{'G.'}{made(22)}.{made(43)}"
     yield "JSON Web Token", f"ey{'J'}{made(18)}.ey{'J'}{made(30)}.{made(43)}"
     yield "Telegram token", f"{_DICE.randrange(10**8, 10**9)}:{'A' * 2}{made(33)}"
