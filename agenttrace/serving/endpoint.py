@@ -161,9 +161,9 @@ def wait_until_ready(base_url: str, *, timeout_s: float, key: str | None = None)
     from agenttrace.serving.wire import Wire, WireError  # noqa: PLC0415 - heavy
 
     root = base_url.removesuffix("/v1")
-    deadline = time.monotonic() + timeout_s
     last = "no answer"
     with Wire(key) as wire:
+        deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             try:
                 _get(wire, f"{root}/health", key)
