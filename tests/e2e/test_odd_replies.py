@@ -13,15 +13,14 @@ from tests.odd_replies import draw
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
-TASKS, ROLLOUTS = 25, 8
 SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 VERBS = {
     "collect": (
-        ("-n", TASKS, "--rollouts", ROLLOUTS, "--dataset", "demo"),
+        ("-n", 25, "--rollouts", 8, "--dataset", "demo"),
         says(calls=[("bash", json.dumps({"command": "ls"}))]),
         says(calls=[("final_answer", json.dumps({"answer": "20"}))]),
     ),
-    "rollouts": (("--rollouts", 2), says("```bash\nls\n```"), says(f"```bash\n{SUBMIT}\n```")),
+    "rollouts": (("--rollouts", 25), says("```bash\nls\n```"), says(f"```bash\n{SUBMIT}\n```")),
 }
 
 
@@ -43,7 +42,7 @@ def test_every_task_gets_a_record_that_shows_what_was_odd(instance, verb):
         ended = instance.run(verb, "scripted/odd-1B", *arguments, *more)
     assert ended.returncode == 0, ended.stderr
     records = list(read_traces(instance.records))
-    assert verb == "rollouts" or len(records) == TASKS * ROLLOUTS
+    assert len({trace.trace_id for trace in records}) == len(records) == 200
     kept = instance.records.read_text() + (instance.failures.read_text() if instance.failures.exists() else "")
     assert [one for one in served if one.mark and one.mark.removeprefix("odd") not in kept] == []
     assert "requests sent again" in ended.stderr
