@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agenttrace.serving.wire import Wire
 
 KEY_VARIABLES = ("AGENTTRACE_API_KEY", "OPENAI_API_KEY")
-LEAST_KEY_CHARS = 8
+LEAST_KEY_CHARS, LEAST_WORD_CHARS = 5, 8
 _HEADER_BYTES = 32 * 2**20
 """A GGUF file is its tensors and a header; no tokenizer and template come near this size."""
 _GET_S = 10.0
@@ -71,9 +71,9 @@ def api_key() -> str | None:
 def scrubbed(text: str, key: str | None) -> str:
     """Return text without the key, which some servers repeat: as it is, in base64 wherever it begins, in hexadecimal.
 
-    What is shorter than `LEAST_KEY_CHARS` is no secret, and a word that texts may well hold.
+    A short word (`EMPTY`, `none`) is no secret, and texts may well hold it.
     """
-    if key and len(key) >= LEAST_KEY_CHARS:
+    if key and len(key) >= (LEAST_WORD_CHARS if key.isalpha() else LEAST_KEY_CHARS):
         for form in _forms(key):
             text = text.replace(form, "<API key>")
     return text
@@ -87,6 +87,7 @@ def _forms(key: str) -> tuple[str, ...]:
     for before in range(3):  # base64 cuts into threes: only the threes that lie within the key are the same everywhere
         rest = data[-before % 3 :]
         parts.append(rest[: len(rest) - len(rest) % 3])
+    parts = [part for part in parts if len(part) >= LEAST_KEY_CHARS]
     encoded = [encode(part).decode() for part in parts for encode in (base64.b64encode, base64.urlsafe_b64encode)]
     return tuple(dict.fromkeys([*forms, *encoded]))
 

@@ -228,6 +228,7 @@ def test_the_key_is_in_no_reply(asked, form):
 
 def test_what_is_too_short_for_a_key_is_left_in_texts():
     assert scrubbed("EMPTY and none", "EMPTY") == "EMPTY and none"
+    assert scrubbed("the key sk-e2e, c2st", "sk-e2e") == "the key <API key>, c2st"
 
 
 @pytest.mark.slow
