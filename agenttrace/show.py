@@ -12,7 +12,9 @@ from agenttrace.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from agenttrace.records import LLMStep, Outcome, Span, Telemetry, Trace
+    from agenttrace.records import LLMStep, Outcome, Span, Telemetry, ToolCall, Trace
+
+    ProposedCall = tuple[ToolCall, Span | None]
 
 _MIB = 1 << 20
 _KEEP = {"\n", "\t"}
@@ -58,14 +60,12 @@ def _lines(trace: Trace) -> Iterator[tuple[str, str]]:
         yield "dim", f"{meta['repo']} at {meta.get('base_commit')}, {meta.get('language')}"
     yield "", ""
     yield from _block("bold cyan", "task", trace.prompt)
-    waiting = by_call(trace.spans)
-    for step in trace.llm_steps:
-        yield from _step(step, waiting)
-    left = {id(span) for spans in waiting.values() for span in spans}
-    for span in trace.spans:
-        if id(span) in left:
-            yield from _block("bold cyan", f"{span.tool_name}, proposed nowhere", span.tool_input)
-            yield from _block("", "result", span.tool_output)
+    steps, stray = joined(trace)
+    for step, calls in steps:
+        yield from _step(step, calls)
+    for span in stray:
+        yield from _block("bold cyan", f"{span.tool_name}, proposed nowhere", span.tool_input)
+        yield from _block("", "result", span.tool_output)
     yield from _end(trace.outcome)
 
 
@@ -77,12 +77,22 @@ def attempt_name(metadata: dict[str, Any]) -> str:
     return "" if name is None else str(name)
 
 
-def by_call(spans: Iterable[Span]) -> dict[str | None, deque[Span]]:
-    """Return the spans of each call id, in order; nothing keeps a foreign record from giving one id twice."""
-    found: dict[str | None, deque[Span]] = {}
-    for span in spans:
-        found.setdefault(span.call_id, deque()).append(span)
-    return found
+def joined(trace: Trace) -> tuple[list[tuple[LLMStep, list[ProposedCall]]], list[Span]]:
+    """Return the steps, each with the calls that it proposed and their spans, and the spans that no step proposed.
+
+    A call takes the first span of its id that is left: nothing keeps a foreign record from giving one id twice.
+    """
+    waiting: dict[str | None, deque[Span]] = {}
+    for span in trace.spans:
+        waiting.setdefault(span.call_id, deque()).append(span)
+
+    def span_of(call: ToolCall) -> Span | None:
+        found = waiting.get(call.call_id)
+        return found.popleft() if found else None
+
+    steps = [(step, [(call, span_of(call)) for call in step.tool_calls or ()]) for step in trace.llm_steps]
+    left = {id(span) for spans in waiting.values() for span in spans}
+    return steps, [span for span in trace.spans if id(span) in left]
 
 
 def _end(outcome: Outcome) -> Iterator[tuple[str, str]]:
@@ -103,7 +113,7 @@ def _end(outcome: Outcome) -> Iterator[tuple[str, str]]:
         yield "dim", f"  {outcome.patch_note}"
 
 
-def _step(step: LLMStep, waiting: dict[str | None, deque[Span]]) -> Iterator[tuple[str, str]]:
+def _step(step: LLMStep, calls: list[ProposedCall]) -> Iterator[tuple[str, str]]:
     tokens = f"{step.input_tokens} -> {step.output_tokens} tokens" if step.output_tokens is not None else "no count"
     yield "", ""
     if step.counted_tokens:
@@ -116,12 +126,10 @@ def _step(step: LLMStep, waiting: dict[str | None, deque[Span]]) -> Iterator[tup
         yield from _block("italic dim", "thinks", step.reasoning_content.rstrip("\n"))
     if step.model_output:
         yield from _block("", "says", step.model_output)
-    for call in step.tool_calls or ():
-        spans = waiting.get(call.call_id)
-        if not spans:
+    for call, span in calls:
+        if span is None:
             yield from _block("yellow", f"proposes {call.name}", call.arguments)
             continue
-        span = spans.popleft()
         yield from _block("bold cyan", span.tool_name, span.tool_input)
         yield from _block("", "result", span.tool_output)
         yield "dim", f"    {_cost(span)}"

@@ -11,8 +11,8 @@ tables.spans.groupby("command")["cpu_ms"].median()
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -210,20 +210,17 @@ def write_parquet(
         StorageError: the tables cannot be written.
     """
     reading = Reading(paths, on_problem, texts=True)
-    drafts = {name: outdir / f".{name}.parquet.part" for name in TABLES}
 
     def facts() -> dict[str, str]:
         return {"agenttrace.partial": str(any(source.partial for source in reading.sources)).lower()}
 
     try:
         outdir.mkdir(parents=True, exist_ok=True)
-        write_batches(reading, drafts, facts)
-        for name, draft in drafts.items():
-            draft.replace(outdir / f"{name}.parquet")
+        with TemporaryDirectory(prefix=".", suffix=".part", dir=outdir, ignore_cleanup_errors=True) as folder:
+            drafts = {name: Path(folder, f"{name}.parquet") for name in TABLES}
+            write_batches(reading, drafts, facts)
+            for draft in drafts.values():
+                draft.replace(outdir / draft.name)
     except OSError as error:
         raise StorageError(f"cannot write tables to {outdir}: {error.strerror or error}") from error
-    finally:
-        for draft in drafts.values():
-            with suppress(OSError):
-                draft.unlink()
     return reading.sources

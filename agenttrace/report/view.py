@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import msgspec
 
 from agenttrace.records import Record
-from agenttrace.show import attempt_name, by_call
+from agenttrace.show import attempt_name, joined
 
 if TYPE_CHECKING:
-    from collections import deque
-
     from agenttrace.records import LLMStep, Outcome, Output, Span, Telemetry, ToolCall, Trace, Verdict
+    from agenttrace.show import ProposedCall
 
 SNIPPET_CHARS = 160
 _NS_PER_MS = 1e6
@@ -137,9 +136,7 @@ def trace_view(trace: Trace) -> TraceView:
     meta, outcome = trace.metadata, trace.outcome
     starts = [*(step.start_ns for step in trace.llm_steps), *(span.start_ns for span in trace.spans)]
     origin = min((start for start in starts if start is not None), default=0)
-    spans = by_call(trace.spans)
-    steps = [_step(step, spans, origin) for step in trace.llm_steps]
-    left = {id(span) for spans_of_call in spans.values() for span in spans_of_call}
+    steps, stray = joined(trace)
     return TraceView(
         id=trace.trace_id,
         format=_format(trace),
@@ -153,8 +150,8 @@ def trace_view(trace: Trace) -> TraceView:
         ms=trace.total_duration_ms,
         prepare_ms=_known(trace.prepare_ms),
         axis="tools" if any(step.start_ns is None for step in trace.llm_steps) else "shared",
-        steps=steps,
-        stray=[_call(None, span, origin) for span in trace.spans if id(span) in left],
+        steps=[_step(step, calls, origin) for step, calls in steps],
+        stray=[_call(None, span, origin) for span in stray],
         ended=outcome.ended,
         detail=outcome.detail,
         answer=_answer(outcome),
@@ -194,14 +191,12 @@ def _answer(outcome: Outcome) -> str | None:
     return None if beside_patch and outcome.final_answer in {"", outcome.patch} else outcome.final_answer
 
 
-def _step(step: LLMStep, spans: dict[str | None, deque[Span]], origin: int) -> StepView:
-    """Return the view of a step; its calls take the first span of their id."""
-    calls = [(call, spans.get(call.call_id)) for call in step.tool_calls or ()]
+def _step(step: LLMStep, calls: list[ProposedCall], origin: int) -> StepView:
     return StepView(
         n=step.step_number,
         thinks=step.reasoning_content,
         says=step.model_output,
-        calls=[_call(call, found.popleft() if found else None, origin) for call, found in calls],
+        calls=[_call(call, span, origin) for call, span in calls],
         start=_since(step.start_ns, origin),
         end=_since(step.end_ns, origin),
         ms=step.duration_ms,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from contextlib import ExitStack
 from html import escape
 from importlib.resources import files
@@ -16,6 +15,7 @@ from agenttrace.records import Record
 from agenttrace.report.index import FIELDS, IndexRow, index_row
 from agenttrace.report.pack import Chunks, Packer, packed
 from agenttrace.report.sources import read_run, read_views
+from agenttrace.store.jsonl import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -148,17 +148,12 @@ def _finish(
     }
     before, between, after = page(title=title, sidecars=bool(sidecars))
     output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_name(f".{output.name}.unfinished")
-    try:
-        with unfinished.open("wb") as file:
-            file.write(before.encode() + _block("index", packed(index)) + between.encode())
-            for number, chunk in enumerate(chunks.held):
-                file.write(_block(f"chunk-{number}", chunk))
-            file.write(after.encode())
+    with replacing(output) as file:
+        file.write(before.encode() + _block("index", packed(index)) + between.encode())
+        for number, chunk in enumerate(chunks.held):
+            file.write(_block(f"chunk-{number}", chunk))
+        file.write(after.encode())
         chunks.publish()
-        os.replace(unfinished, output)  # noqa: PTH105 - replaces on every system
-    finally:
-        unfinished.unlink(missing_ok=True)
     return Written(
         traces=len(rows),
         sources=sources,

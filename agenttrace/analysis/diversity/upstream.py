@@ -73,6 +73,5 @@ def unique(rows: Signatures) -> list[int]:
     for i in range(len(rows)):
         if alive[i]:
             kept.append(i)
-            later = (rows[i] == rows[i + 1 :]).mean(axis=1) if i + 1 < len(rows) else np.empty(0)
-            alive[i + 1 :] &= later < _THRESHOLD
+            alive[i + 1 :] &= (rows[i] == rows[i + 1 :]).mean(axis=1) < _THRESHOLD
     return kept

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from agenttrace.analysis.plots.style import COLOURS, HATCHES, WIDTH, NothingToDraw, label
+from agenttrace.analysis.statistics import floats
 from agenttrace.analysis.summary import MEASURED
 from agenttrace.errors import UsageError
 from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
@@ -38,12 +39,12 @@ def timeline(parts: list[FigurePart], wanted: str | None) -> Figure:
         f"{label(run['dataset'])} {label(run['task_id'])}, {label(run['model'])}, trace {label(run['trace_id'][:8])}"
     )
     own = spans[spans["method"].isin(MEASURED)]
-    at = ((own["start_ns"] + own["end_ns"]) / 2 - first).to_numpy(dtype="float64", na_value=np.nan) / 1e9
+    at = floats((own["start_ns"] + own["end_ns"]) / 2 - first) / 1e9
     for axes, column, scale, name in (
         (cpu, "cpu_ms", 1, "CPU\n(ms)"),
         (memory, "max_rss_bytes", 1 << 20, "peak\n(MiB)"),
     ):
-        values = own[column].to_numpy(dtype="float64", na_value=np.nan) / scale
+        values = floats(own[column]) / scale
         axes.vlines(at, 0, values, color=COLOURS[0], linewidth=1.2)
         axes.plot(at, values, "o", color=COLOURS[0], markersize=4)
         axes.set_ylim(0, 1.25 * float(np.nanmax(values, initial=0.0)) or 1)
@@ -57,8 +58,8 @@ def timeline(parts: list[FigurePart], wanted: str | None) -> Figure:
 
 def _bars(axes: Axes, rows: pd.DataFrame, first: int, lane: int) -> float:
     """Draw one bar per row, with its number or command where they fit; returns the latest end in seconds."""
-    start = (rows["start_ns"] - first).to_numpy(dtype="float64", na_value=np.nan) / 1e9
-    length = rows["duration_ms"].to_numpy(dtype="float64", na_value=np.nan) / 1e3
+    start = floats(rows["start_ns"] - first) / 1e9
+    length = floats(rows["duration_ms"]) / 1e3
     axes.barh(
         [lane] * len(rows), length, left=start, height=0.62, color=COLOURS[lane], hatch=HATCHES[lane],
         edgecolor=COLOURS[lane] if lane else "white", linewidth=0.8,

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from agenttrace.analysis.plots.style import FigurePart
+    from agenttrace.analysis.statistics import Floats
 
 
 def time_split(parts: list[FigurePart]) -> Figure:
@@ -52,8 +53,7 @@ def time_split(parts: list[FigurePart]) -> Figure:
         spent = (("model", model), ("tools", tools), ("rest", max(0.0, total - model - tools)))
         stack(left, row, [(name, value / total) for name, value in spent])
         left.text(0, row - 0.36, f"{part.label}, {amount(total, 'ms')}, n = {len(runs):,}", va="bottom", fontsize=7)
-        percent = np.sort(100 * floats(runs["tool_ms"]) / floats(runs["total_duration_ms"]))
-        _ecdf(right, percent, part)
+        _curve(right, 100 * floats(runs["tool_ms"]) / floats(runs["total_duration_ms"]), part)
     left.set_ylim(len(rows) - 0.5, -0.75)
     left.set_yticks([])
     left.set_xlim(0, 1)
@@ -179,11 +179,11 @@ def _panels(
         largest, smallest = 0.0, np.inf
         for part in parts:
             known = floats(values(part)) / scale
-            known = np.sort(known[known > 0])
+            known = known[known > 0]
             if known.size:
-                _ecdf(axes, known, part)
+                _curve(axes, known, part)
                 drawn += 1
-                largest, smallest = max(largest, known[-1]), min(smallest, known[0])
+                largest, smallest = max(largest, known.max()), min(smallest, known.min())
         axes.set_title(title)
         axes.set_xlabel(title_of_axis)
         if largest:
@@ -200,16 +200,8 @@ def _panels(
     return figure
 
 
-def _ecdf(axes: Axes, ordered: Any, part: FigurePart) -> None:  # noqa: ANN401 - sorted floats
-    height = np.arange(ordered.size + 1) / ordered.size
-    axes.step(
-        np.concatenate([ordered[:1], ordered]),
-        height,
-        where="post",
-        color=COLOURS[part.number],
-        linestyle=LINES[part.number],
-        label=part.label,
-    )
+def _curve(axes: Axes, values: Floats, part: FigurePart) -> None:
+    axes.ecdf(values, color=COLOURS[part.number], linestyle=LINES[part.number], label=part.label)
 
 
 def _shares(axes: Axes, what: str) -> None:
