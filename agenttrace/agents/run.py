@@ -27,6 +27,8 @@ from agenttrace.serving.model import (
     UnparsableReplyError,
 )
 
+LOST = "Error: the sandbox worker died under the call"
+"""What stands for the answer of a call whose worker was lost; no model reads it."""
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -183,7 +185,7 @@ class RunLog:
             self._append(
                 step,
                 call,
-                tool_output=f"Error: {error}",
+                tool_output=LOST,
                 exit_code=-1,
                 status="lost",
                 start_ns=start_ns,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agenttrace.analysis.tables import Source
 from agenttrace.records.base import Record
+from agenttrace.store.coverage import Coverage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,6 +142,7 @@ class Group(Record, frozen=True, kw_only=True):
 
     Attributes:
         solved: of the traces with a verdict and no infrastructure failure.
+        coverage: runs of their campaigns, with and without a record; `None` where a run spec is not there.
         ungraded: traces without a verdict (`solved` is unknown); infrastructure failures excluded.
         tokens_per_solved: tokens in and out of all judged traces, unsolved ones too, per solved one; traces whose
             tokens are not known are left out of both.
@@ -158,6 +160,7 @@ class Group(Record, frozen=True, kw_only=True):
     schemas: tuple[str, ...]
     warnings: tuple[str, ...]
     solved: Share
+    coverage: Coverage | None
     ungraded: int
     infrastructure: int
     tokens_per_solved: float | None
@@ -243,6 +246,7 @@ class Statistics(Record, frozen=True, kw_only=True):
         patch_lines: of the traces with a patch.
         passed: traces judged as passed.
         graded: traces that could be judged.
+        coverage: runs of the campaign, with and without a record; `None` where that is not known.
         submitted_at: as `pass_at`, of submission instead of a verdict: upstream's only figure of that kind.
         pass_at: expected share of tasks with at least one passed trace among k, by k; only where all are graded.
     """
@@ -266,5 +270,6 @@ class Statistics(Record, frozen=True, kw_only=True):
     patch_lines: Distribution
     passed: int
     graded: int
+    coverage: Coverage | None
     submitted_at: dict[int, float]
     pass_at: dict[int, float]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from agenttrace.analysis.diversity import Diversity
     from agenttrace.records import Trace
+    from agenttrace.store.coverage import Coverage
     from agenttrace.store.read import Problem
 
 TOP_WORDS = 15
@@ -66,11 +67,13 @@ class Tally:
     Attributes:
         rollouts: how many there were.
         words: first words of commands.
+        coverage: of their campaign, as far as it is known.
     """
 
     def __init__(self) -> None:
         self.rollouts = 0
         self.words: Counter[str] = Counter()
+        self.coverage: Coverage | None = None
         self._waiting: list[TableEntry] = []
         self._numbers = {name: array("d") for name in FIGURES} | {name: array("f") for name in _COUNTS}
         self._texts: dict[str, list[str | None]] = {name: [] for name in _TEXTS}
@@ -194,6 +197,7 @@ class Tally:
             patch_lines=self.distribution("patch_lines", of=patched or 0),
             passed=int(sum(verdicts)),
             graded=len(verdicts),
+            coverage=self.coverage,
             submitted_at=pass_at(self.sums("Submitted")),
             pass_at=pass_at(self.sums("passed, of those judged")) if len(verdicts) == self.rollouts else {},
         )
@@ -235,12 +239,14 @@ def figures(
             from agenttrace.analysis.diversity import Corpus, commands_of, measure  # noqa: PLC0415 - numpy
 
             corpus = stack.enter_context(Corpus(scratch))
-        for one, _ in Reading([run], _refuse).entries():
+        reading = Reading([run], _refuse)
+        for one, _ in reading.entries():
             if one.trace.outcome and one.trace.outcome.ended in INFRASTRUCTURE_ENDS:
                 continue
             found.add(one)
             if diversity:
                 corpus.add(commands_of(one.trace), task_of(one))
+        found.coverage = reading.sources[0].coverage
         if not found.rollouts:
             raise UsageError(f"{run}: no rollout in it")
         return found, measure(corpus, upstream=upstream) if diversity else None

@@ -79,6 +79,7 @@ def _facts(group: Group) -> Iterator[tuple[str, str]]:
     yield "traces", integer(group.traces)
     yield "tasks", integer(group.tasks)
     yield "solved, of those judged", share(group.solved) if group.solved.n else "not judged"
+    yield "given up, of those planned", UNKNOWN if group.coverage is None else str(group.coverage)
     yield "without a verdict", integer(group.ungraded)
     yield "tokens in and out per solved trace", amount(group.tokens_per_solved, "")
     yield "infrastructure failures", integer(group.infrastructure)
@@ -200,6 +201,7 @@ def _results(found: Statistics) -> list[tuple[str, str]]:
     rows += [
         ("judged", part(found.graded, found.rollouts)),
         ("passed, of those judged", part(found.passed, found.graded) if found.graded else "none judged"),
+        *([] if found.coverage is None else [("given up, of those planned", str(found.coverage))]),
     ]
     rows += [(f"submitted at least once in {k}", percent(value)) for k, value in found.submitted_at.items()]
     return rows + [(f"pass@{k}", percent(value)) for k, value in found.pass_at.items()]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -17,12 +19,13 @@ from agenttrace.formats.commands import KINDS
 from agenttrace.records import INFRASTRUCTURE_ENDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     import pandas as pd
 
     from agenttrace.analysis.findings import Share
     from agenttrace.analysis.tables import Tables
+    from agenttrace.store.coverage import Coverage
 
 By = Literal["file", "model", "dataset", "run_id"]
 UNKNOWN = "(not recorded)"
@@ -40,11 +43,12 @@ def report(tables: Tables, by: By = "file") -> Report:
     """
     parts = grouped(tables, by)
     names = list(parts)
+    covered = {source.file: source.coverage for source in tables.sources}
     return Report(
         by=by,
         partial=tables.partial,
         sources=tuple(tables.sources),
-        groups=tuple(_group(name, *part) for name, part in parts.items()),
+        groups=tuple(_group(name, covered, *part) for name, part in parts.items()),
         comparisons=tuple(compare_groups(names[0], parts[names[0]][0], name, parts[name][0]) for name in names[1:]),
     )
 
@@ -68,7 +72,9 @@ def _with_totals(runs: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _group(name: str, runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> Group:
+def _group(
+    name: str, covered: Mapping[str, Coverage | None], runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame
+) -> Group:
     graded = runs["solved"].dropna()
     measured = timed(runs)
     commands = costs(spans, "command")
@@ -82,6 +88,7 @@ def _group(name: str, runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFra
         schemas=_names(runs["schema_version"]),
         warnings=_warnings(runs, steps, spans),
         solved=share(int(graded.sum()), len(graded)),
+        coverage=_coverage(covered.get(file) for file in runs["file"].unique()),
         ungraded=int((runs["solved"].isna() & ~runs["broken"]).sum()),
         infrastructure=int(runs["broken"].sum()),
         tokens_per_solved=_per_solved(runs),
@@ -99,6 +106,12 @@ def _group(name: str, runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFra
         statuses=_counts(spans["status"]),
         associations=_associations(runs),
     )
+
+
+def _coverage(parts: Iterable[Coverage | None]) -> Coverage | None:
+    known = list(parts)
+    whole = [one for one in known if one is not None]
+    return reduce(add, whole) if known and len(whole) == len(known) else None
 
 
 def _names(column: pd.Series) -> tuple[str, ...]:

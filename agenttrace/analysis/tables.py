@@ -20,6 +20,8 @@ import msgspec
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.formats.columns import TABLES, schema, tables
 from agenttrace.formats.tables import write_batches
+from agenttrace.store.coverage import Coverage, coverage
+from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import Problem, whole_lines
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Source(msgspec.Struct):
         bad_lines: lines that are not in the result.
         damaged: the rest of the file could not be read, so how many traces are missing is not known.
         problems: the first of them (`KEPT_PROBLEMS`).
+        coverage: how much of its campaign it has, once it was read; `None` where its run spec is not there.
     """
 
     file: str
@@ -52,6 +55,7 @@ class Source(msgspec.Struct):
     bad_lines: int = 0
     damaged: bool = False
     problems: list[Problem] = []
+    coverage: Coverage | None = None
 
     @property
     def partial(self) -> bool:
@@ -150,6 +154,7 @@ class Reading:
             source = Source(file=str(path), problems=[])
             self.sources.append(source)
             note = source.noting(self._on_problem)
+            ids = IdIndex()
             for number, line in whole_lines(path, note):
                 try:
                     one = entry(run, source.file, number, line, texts=self._texts)
@@ -158,7 +163,9 @@ class Reading:
                     continue
                 source.rows += 1
                 run += 1
+                ids.add(one.trace.trace_id)
                 yield one, len(line)
+            source.coverage = coverage(path, ids)
 
 
 def load(paths: Iterable[Path | str], *, on_problem: Callable[[Problem], object] | None = None) -> Tables:

@@ -147,6 +147,8 @@ def closing_table(
     solvable: Mapping[int | str, bool],
     slots: int | None = None,
     skipped: int = 0,
+    planned: int,
+    given_up: int,
 ) -> Table:
     """Return the table that ends a session: tasks, ends, cost, and where the time went.
 
@@ -156,6 +158,8 @@ def closing_table(
         solvable: by task id, whether the model is meant to solve the task; those not named are.
         slots: requests that the server works on at a time.
         skipped: tasks of the plan without a tree.
+        planned: runs of the campaign.
+        given_up: of these, in this session and before, for the infrastructure's reasons.
     """
     ends: Counter[str] = Counter()
     sums: Counter[str] = Counter()
@@ -177,13 +181,13 @@ def closing_table(
     table.add_column(justify="right")
     table.add_row("tasks with a record", f"{every} ({summary.appended} of them in this session)")
     table.add_row("solved", f"{sums['solved']} ({_share(sums['solved'], every)})")
+    table.add_row("given up (infrastructure)", f"{given_up} of {planned}")
     if sums["can"] != every:
         shown = f"{sums['solved_can']} of {sums['can']} ({_share(sums['solved_can'], sums['can'])})"
         table.add_row("solved of the solvable", shown)
     if sums["checkouts"]:
         table.add_row("non-empty patch", f"{sums['patched']} ({_share(sums['patched'], every)})")
     table.add_row("ended", ", ".join(f"{end} {count}" for end, count in ends.most_common()) or "-")
-    table.add_row("given up (infrastructure)", str(len(summary.abandoned)))
     table.add_row("model generations", str(sums["steps"]))
     if summary.failed_tries:
         table.add_row("requests sent again", str(summary.failed_tries))

@@ -58,7 +58,8 @@ def _judged(file: Path, sockets: Path, trees: Path | None) -> list[Rejudged]:
         lines = [(line, f"{file}, line {number}") for number, line in enumerate(plain, start=1)]
     for line, where in lines:  # a damaged line ends it now, not after an hour of references
         recorded(line, tasks, where)
-    bench = Bench(WorkerPool(sockets).connect(), spec.sandbox)
+    pool = WorkerPool(sockets)
+    bench = Bench(pool.connect(), spec.sandbox, connect=pool.connect)
     found = [rejudged(line, chosen, tasks, bench, where) for line, where in lines]
     bench.worker.close()
     for one in found:

@@ -24,6 +24,7 @@ from agenttrace.store.jsonl import RecordLog, known_ids
 from agenttrace.store.opening import FAILURES
 from agenttrace.tasks import Finished, Task
 from agenttrace.tasks.bench import Bench
+from agenttrace.tasks.judging import assessed, lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -256,12 +257,13 @@ class Campaign:
         try:
             while not self._stop.is_set() and (task := self._jobs.take(tree)) is not None:
                 tree = task.fixture
+                died = 0
                 for attempt in range(1, ATTEMPTS + 1):
                     worker = worker or self._connect()
-                    trace, usable = self._attempt(task, worker)
-                    if not usable:
-                        worker.close()
-                        worker = None
+                    trace, worker = self._attempt(task, worker)
+                    died += trace.outcome.ended == "sandbox_error" and trace.prepare_ms is not UNSET
+                    if died == ATTEMPTS and (worker := self._working(task)) is not None:
+                        trace = self._taken_down(trace, task)
                     self._results.put(_Result(task=task, trace=trace, attempt=attempt))
                     if trace.outcome.ended not in INFRASTRUCTURE_ENDS or self._stop.is_set():
                         break
@@ -287,17 +289,38 @@ class Campaign:
         if attempt <= len(BACKOFF_S):
             self._stop.wait(BACKOFF_S[attempt - 1])
 
-    def _attempt(self, task: Task, worker: Worker) -> tuple[Trace, bool]:
-        """Run one task once and return its trace, and whether the worker can go on."""
+    def _working(self, task: Task) -> Worker | None:
+        """Return another worker that was seen to work; `None` when it does not, so that calls are not to blame."""
+        worker = self._connect()
+        try:
+            Bench(worker, self._plan.sandbox(task)).check()
+        except WorkerLostError:
+            worker.close()
+            return None
+        return worker
+
+    def _taken_down(self, trace: Trace, task: Task) -> Trace:
+        """Return the trace of a task that took its worker with it in every attempt: that is the model's doing.
+
+        What it says is the same in every replay; the workers' last words are kept with the attempts before it.
+        """
+        call = next((span for span in reversed(trace.spans) if span.status == "lost"), None)
+        what = "the tree that it left" if call is None else f"{call.call_id} ({call.tool_name})"
+        detail = f"{what} took the worker with it in each of {ATTEMPTS} attempts"
+        outcome = self._set.unobserved(Outcome(ended="sandbox_lost", detail=detail), task)
+        return msgspec.structs.replace(trace, outcome=lost(detail).on(outcome))
+
+    def _attempt(self, task: Task, worker: Worker) -> tuple[Trace, Worker | None]:
+        """Run one task once and return its trace, and a worker that can go on, if there is one."""
         trace_id, prompt = self._plan.trace_id(task), self._plan.prompt(task)
         model = self._models.for_trace(trace_id, seed=request_seed(self._spec, task))
         agent = self._agent_kind(self._spec.agent, model, worker, self._display.event)
         run = _empty_run()
         prepare_ms: float | UnsetType = UNSET
-        recycle = False
+        bench = Bench(worker, self._plan.sandbox(task), self._pristine, connect=self._connect)
         started = time.monotonic_ns()
         try:
-            recycle, bench = self._pristine_tree(task, worker)
+            self._make_pristine(task, bench)
             prepare_ms = (time.monotonic_ns() - started) / 1e6
             run = agent.run(trace_id, prompt)
             outcome = self._judged(task, run, bench)
@@ -309,26 +332,25 @@ class Campaign:
             what = str(error) if isinstance(error, AgentTraceError) else f"{type(error).__name__}: {error}"
             # The name of a file can hold bytes that are no text, and a record holds text.
             outcome = Outcome(ended="internal_error", detail=what.encode("utf-8", "backslashreplace").decode())
-        usable = not recycle and not worker.closed and outcome.ended not in {"sandbox_error", "internal_error"}
         trace = self._trace(task, prompt, run, outcome, prepare_ms)
-        return trace, usable and not any(span.status == "oom" for span in run.spans)
+        if bench.worn or bench.worker.closed or outcome.ended in {"sandbox_error", "internal_error"}:
+            bench.worker.close()
+            return trace, None
+        return trace, bench.worker
 
-    def _pristine_tree(self, task: Task, worker: Worker) -> tuple[bool, Bench]:
-        """Make the task's tree; return whether the worker asked to be replaced after it, and the worker as a bench."""
-        sandbox = self._plan.sandbox(task)
-        bench = Bench(worker, sandbox)
-        recycle = bench.pristine().recycle_after
-        if task.fixture is None:  # every task starts from this tree, so it is listed once
-            if self._pristine is None:
-                self._pristine = worker.manifest()
-            bench = Bench(worker, sandbox, self._pristine)
-        return recycle, bench
+    def _make_pristine(self, task: Task, bench: Bench) -> None:
+        """Make the task's tree; the one that every task starts from is listed once."""
+        if task.fixture is not None or self._pristine is not None:
+            bench.pristine()
+        else:
+            self._pristine = bench.before()
 
     def _judged(self, task: Task, run: Run, bench: Bench) -> Outcome:
+        bench.worn = bench.worn or any(span.status == "oom" for span in run.spans)
         if run.outcome.ended in INFRASTRUCTURE_ENDS:
             return run.outcome
         outcome = self._set.observe(run.outcome, task, bench)
-        return self._set.assess(task, Finished(outcome=outcome, spans=run.spans), bench).on(outcome)
+        return assessed(self._set, task, Finished(outcome=outcome, spans=run.spans), bench).on(outcome)
 
     def _trace(self, task: Task, prompt: str, run: Run, outcome: Outcome, prepare_ms: float | UnsetType) -> Trace:
         return Trace(

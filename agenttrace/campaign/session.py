@@ -206,7 +206,14 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     recorder.check()
     slots = spec.serving.slots or facts.slots
     solvable = {task.task_id: task.solvable for task in plan.tasks if not task.solvable}
-    out.print(closing_table(summary, read_traces(plan.path), solvable=solvable, slots=slots, skipped=skipped))
+    failures = plan.path.with_suffix(FAILURES)
+    given_up = len(known_ids(failures, unique=False, without=log.ids)) if failures.exists() else 0
+    out.print(
+        closing_table(
+            summary, read_traces(plan.path), solvable=solvable, slots=slots, skipped=skipped, planned=plan.size,
+            given_up=given_up,
+        )
+    )  # fmt: skip
     if around.report is not None:
         _write_report(around.report, summary, slots)
     kept = plan.path.with_suffix(FAILURES).name

@@ -16,7 +16,16 @@ import msgspec
 from msgspec import UNSET
 
 from agenttrace.errors import DataError
-from agenttrace.formats.conversation import epoch_ns, iso, json_object, opening, tool_schemas, turns, without_none
+from agenttrace.formats.conversation import (
+    epoch_ns,
+    iso,
+    json_object,
+    opening,
+    outcome_of,
+    tool_schemas,
+    turns,
+    without_none,
+)
 from agenttrace.formats.foreign import UNTIMED, foreign_span, foreign_step, text_of
 from agenttrace.formats.patch import as_read, imported, with_patch
 from agenttrace.records import SCHEMA_VERSION, Outcome, ToolCall, Trace, canonical_json, derived_id, digest
@@ -125,7 +134,7 @@ def _root_extra(trace: Trace) -> dict[str, Any]:
             "total_duration_ms": trace.total_duration_ms,
             "metadata": trace.metadata,
             "environment": trace.environment,
-            "outcome": msgspec.to_builtins(trace.outcome),
+            "outcome": outcome_of(trace),
             "span_order": [span.span_id for span in trace.spans],
             "spans": msgspec.to_builtins(strays) or None,
             "prepare_ms": None if trace.prepare_ms is UNSET else trace.prepare_ms,

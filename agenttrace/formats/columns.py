@@ -20,7 +20,7 @@ from msgspec import UNSET, Meta, inspect
 from agenttrace.errors import DataError
 from agenttrace.formats.commands import KINDS, first_word, kinds_of_turns, patch_size
 from agenttrace.formats.foreign import fitting
-from agenttrace.records import LONGEST_DURATION, MOST_TOKENS, LLMStep, Span, Trace
+from agenttrace.records import END_CLASSES, LONGEST_DURATION, MOST_TOKENS, LLMStep, Span, Trace
 from agenttrace.records.compare import bare
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ _EVALUATED = attrgetter("timings.prompt_n")
 _COMPUTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "runs": {
         "dataset": ("string", attrgetter("known.dataset_name")),
+        "end_class": ("string", lambda one: one.trace.outcome and END_CLASSES.get(one.trace.outcome.ended)),
         "task_id": ("string", lambda one: None if one.known.task_id is None else str(one.known.task_id)),
         "platform": ("string", attrgetter("machine.platform")),
         "cpu": ("string", lambda one: one.machine.hardware and one.machine.hardware.cpu),
@@ -79,12 +80,13 @@ _COMPUTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
 }
 """Column → alias of its Arrow type, and how its value follows from a `TableEntry` (`runs`), a step or a span.
 
-`task_id` is text, whatever it was. Sums are `null` when one part has none: of the steps `llm_ms`, `input_tokens` (a
-context counts again in every step), `output_tokens`, and `evaluated_tokens` (of the input, what was not taken from the
-server's cache); of the spans `tool_ms`. `conversation_tokens` is the last prompt and its completion. `..._turns` count
-turns per kind of observation, where a turn is a block of commands; `patch_files` and `patch_lines` are of the patch,
-where the task is a change of a checkout. `command` is the first word of a bash call; `cpu_ms` is user and system time
-together; `output_cut` says that some of what the call printed was not kept. In AgentTrace 0.3.0 `start_ns` and `end_ns`
+`task_id` is text, whatever it was; `end_class` is the class of `ended` (`END_CLASSES`). Sums are `null` when one part
+has none: of the steps `llm_ms`, `input_tokens` (a context counts again in every step), `output_tokens`, and
+`evaluated_tokens` (of the input, what was not taken from the server's cache); of the spans `tool_ms`.
+`conversation_tokens` is the last prompt and its completion. `..._turns` count turns per kind of observation, where a
+turn is a block of commands; `patch_files` and `patch_lines` are of the patch, where the task is a change of a checkout.
+`command` is the first word of a bash call; `cpu_ms` is user and system time together; `output_cut` says that some of
+what the call printed was not kept. In AgentTrace 0.3.0 `start_ns` and `end_ns`
 count from an unknown instant (a monotonic clock): only differences within one trace mean something.
 """
 _OF_TURNS = (*(f"{kind}_turns" for kind in KINDS), "patch_files", "patch_lines")
@@ -92,8 +94,8 @@ _OF_TURNS = (*(f"{kind}_turns" for kind in KINDS), "patch_files", "patch_lines")
 _REPEATED = frozenset(
     {
         "file", "schema_version", "model", "dataset", "task_kind", "run_id", "quantization", "serving_profile", "repo",
-        "language", "platform", "cpu", "ended", "finish_reason", "tool_name", "command", "status", "method",
-        "verdicts_json", "scores_json",
+        "language", "platform", "cpu", "ended", "end_class", "finish_reason", "tool_name", "command", "status",
+        "method", "verdicts_json", "scores_json",
     }
 )  # fmt: skip
 """Columns of texts that repeat: categories of a frame."""

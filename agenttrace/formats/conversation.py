@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
 from agenttrace.formats.patch import Json, imported
-from agenttrace.records import BashBlockSpec, OtherAgentSpec, ToolCallingSpec
+from agenttrace.records import END_CLASSES, BashBlockSpec, OtherAgentSpec, ToolCallingSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -134,6 +134,11 @@ def json_object(text: str) -> dict[str, Json] | None:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def outcome_of(trace: Trace) -> dict[str, Any]:
+    """Return an outcome as formats with room for it carry it: its fields, and what class of end it is."""
+    return {**msgspec.to_builtins(trace.outcome), "end_class": END_CLASSES.get(trace.outcome.ended)}
 
 
 def without_none(value: Mapping[str, Json]) -> dict[str, Json]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.formats.conversation import epoch_ns, iso, json_object, messages, without_none
+from agenttrace.formats.conversation import epoch_ns, iso, json_object, messages, outcome_of, without_none
 from agenttrace.records import derived_id
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _sample(record: Sourced, number: int) -> dict[str, Any]:
             "metadata": {
                 **trace.metadata,
                 "trace_id": trace.trace_id,
-                "outcome": {**msgspec.to_builtins(trace.outcome), "changes": None},
+                "outcome": {**outcome_of(trace), "changes": None},
             },
             "events": list(_events(record, found)),
             "model_usage": {trace.model: usage} if usage["total_tokens"] else {},

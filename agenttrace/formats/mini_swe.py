@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from agenttrace.agents.bash_block import blocks
 from agenttrace.errors import DataError
-from agenttrace.formats.conversation import json_object, opening, turns, without_none
+from agenttrace.formats.conversation import json_object, opening, outcome_of, turns, without_none
 from agenttrace.formats.foreign import fitting, foreign_span, foreign_step, text_of
 from agenttrace.formats.patch import as_read, imported, with_patch
 from agenttrace.records import (
@@ -103,7 +103,7 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
                 "trace_id": trace.trace_id,
                 "timestamp_utc": trace.timestamp_utc,
                 "metadata": trace.metadata,
-                "outcome": msgspec.to_builtins(outcome),
+                "outcome": outcome_of(trace),
             },
         },
         "messages": found,

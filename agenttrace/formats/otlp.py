@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from agenttrace.formats.conversation import epoch_ns, json_object, spoken, system_prompt, tool_schemas, turns
+from agenttrace.records import END_CLASSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,6 +165,7 @@ def _root(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
         "agenttrace.task_id": meta.get("task_id"),
         "agenttrace.total_duration_ms": trace.total_duration_ms,
         "agenttrace.outcome.ended": outcome.ended,
+        "agenttrace.outcome.end_class": END_CLASSES.get(outcome.ended),
         "agenttrace.outcome.detail": outcome.detail,
         "agenttrace.outcome.solved": outcome.solved,
         **_below("agenttrace.outcome.scores", outcome.scores),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.formats.conversation import messages, without_none
+from agenttrace.formats.conversation import messages, outcome_of, without_none
 
 if TYPE_CHECKING:
     from agenttrace.formats.conversation import Message
@@ -31,7 +31,7 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> l
         "agenttrace": {
             "timestamp_utc": trace.timestamp_utc,
             "metadata": trace.metadata,
-            "outcome": {**msgspec.to_builtins(trace.outcome), "changes": None},
+            "outcome": {**outcome_of(trace), "changes": None},
             "calls": [
                 {
                     "call_id": span.call_id,

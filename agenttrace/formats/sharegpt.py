@@ -12,6 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.formats.conversation import in_text, messages, spoken, tool_schemas
+from agenttrace.records import END_CLASSES
 
 if TYPE_CHECKING:
     from agenttrace.formats.conversation import Message
@@ -43,6 +44,7 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
         "tools": json.dumps(tools) if (tools := tool_schemas(spec)) is not None else "",
         "model": trace.model,
         "ended": trace.outcome.ended,
+        "end_class": END_CLASSES.get(trace.outcome.ended),
         "solved": trace.outcome.solved,
     }
 

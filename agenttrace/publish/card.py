@@ -13,6 +13,7 @@ from agenttrace.analysis.runs import Tally
 from agenttrace.analysis.sections import statistics_sections
 from agenttrace.formats.conversation import in_text
 from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec, Record
+from agenttrace.store.coverage import planned_runs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -190,16 +191,24 @@ def _what(contents: Contents, found: Statistics | None) -> list[str]:
 
 
 def _runs(contents: Contents) -> list[str]:
+    planned = {spec.run_id: planned_runs(spec) for spec in contents.files.values() if spec is not None}
     return [
-        "| run | task set | model | records | solved | not solved | unknown |",
-        "|---|---|---|---:|---:|---:|---:|",
+        "| run | task set | model | records | solved | not solved | unknown | given up |",
+        "|---|---|---|---:|---:|---:|---:|---:|",
         *(
             f"| {' | '.join(map(escaped, key))} | {count['records']} | {count['solved']} | {count['not solved']} "
-            f"| {count['unknown']} |"
+            f"| {count['unknown']} | {_given_up(count['records'], planned.get(key[0]))} |"
             for key, count in contents.groups.items()
         ),
         "",
+        "Given up: runs of the plan without a record. Every attempt failed for the infrastructure's reasons, or none",
+        "was made. No figure has them.",
+        "",
     ]
+
+
+def _given_up(records: int, planned: int | None) -> str:
+    return "not known" if planned is None else f"{max(0, planned - records)} of {planned}"
 
 
 def _load(tables: list[Table]) -> list[str]:

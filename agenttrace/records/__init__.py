@@ -25,9 +25,11 @@ from agenttrace.records.run_spec import (
     ToolCallingSpec,
 )
 from agenttrace.records.trace import (
+    END_CLASSES,
     INFRASTRUCTURE_ENDS,
     NO_PROCESS,
     NOT_MEASURED,
+    EndClass,
     Ended,
     LLMStep,
     Outcome,
@@ -44,6 +46,7 @@ from agenttrace.records.trace import (
 )
 
 __all__ = [
+    "END_CLASSES",
     "INFRASTRUCTURE_ENDS",
     "LONGEST_DURATION",
     "MEASURED",
@@ -55,6 +58,7 @@ __all__ = [
     "AgentSpec",
     "BashBlockSpec",
     "DatasetSpec",
+    "EndClass",
     "Ended",
     "LLMStep",
     "ModelPin",

@@ -279,19 +279,33 @@ Ended = Literal[
     "token_budget",
     "format_error",
     "model_error",
+    "sandbox_lost",
     "sandbox_error",
     "internal_error",
     "unknown",
 ]
-INFRASTRUCTURE_ENDS: frozenset[str] = frozenset({"model_error", "sandbox_error", "internal_error"})
-"""Ends that say nothing about the model: the attempt is recorded apart and the task is run again."""
+EndClass = Literal["model", "budget", "infrastructure"]
+END_CLASSES: dict[str, EndClass] = {
+    "final_answer": "model",
+    "format_error": "model",
+    "sandbox_lost": "model",
+    "max_steps": "budget",
+    "token_budget": "budget",
+    "model_error": "infrastructure",
+    "sandbox_error": "infrastructure",
+    "internal_error": "infrastructure",
+}
+"""What ended a run: what the model did, a limit of the run spec, or the machines; of `unknown`, nothing is known."""
+INFRASTRUCTURE_ENDS: frozenset[str] = frozenset(end for end, kind in END_CLASSES.items() if kind == "infrastructure")
+"""Ends that another attempt can differ in: the attempt is recorded apart and the task is run again."""
 
 
 class Outcome(Record, frozen=True, kw_only=True):
     """How a run ended and whether the task was solved.
 
     Attributes:
-        ended: the stop rule that fired; `unknown` only in records read from a format that does not say.
+        ended: the stop rule that fired; `sandbox_lost` when the sandbox worker died under the model's calls in
+            every attempt; `unknown` only in records read from a format that does not say.
         detail: one sentence on it, where there is more to say.
         final_answer: the answer given, if any; `None` beside `final_answer` where a submission could not be recorded as
             it was printed: `detail` says why.

@@ -163,8 +163,13 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
         yield from (line for _, line in numbered_lines(file, path) if line.endswith(b"\n"))
 
 
-def known_ids(path: Path, *, unique: bool = True) -> IdIndex:
+def known_ids(path: Path, *, unique: bool = True, without: IdIndex | None = None) -> IdIndex:
     """Return the record ids of a record file; a torn last line (one without its line end) does not count.
+
+    Args:
+        path: the file.
+        unique: no id may stand there twice.
+        without: ids to leave out.
 
     Raises:
         UsageError: the file cannot be opened.
@@ -179,6 +184,8 @@ def known_ids(path: Path, *, unique: bool = True) -> IdIndex:
                 trace_id = _id(line).trace_id
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise DataError(f"{path}, line {number}: not a trace record ({error}); move the file away") from error
+            if without is not None and trace_id in without:
+                continue
             before = len(ids)
             ids.add(trace_id)
             if unique and len(ids) == before:

@@ -137,6 +137,10 @@ class TaskSet(Protocol):
         """Return an outcome with what the run left behind in the bench's tree: the paths that differ."""
         return msgspec.structs.replace(outcome, changes=bench.changes())
 
+    def unobserved(self, outcome: Outcome, task: Task) -> Outcome:  # noqa: ARG002 - as in `observe`
+        """Return an outcome whose tree was lost, with what stands for it."""
+        return outcome
+
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
         """Return one verdict per aspect of a finished task; may use the bench, whose tree is free by now."""
         ...

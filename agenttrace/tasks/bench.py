@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from agenttrace.errors import UsageError
+from agenttrace.errors import UsageError, WorkerLostError
 from agenttrace.records import StateChange, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from agenttrace.records import SandboxSpec
     from agenttrace.sandbox.client import Worker
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 KEEP_BYTES = 1024 * 1024
 MAX_CHANGES = 2000
+CHECK_MS = 10_000
 UNRECORDED = "the final state is not recorded; it differs too much from the pristine one"
 """Why a state failed whose changes are `None`."""
 
@@ -27,15 +28,39 @@ class Bench:
     """A connected worker and the tree it was given.
 
     Args:
-        worker: nobody else uses it meanwhile.
+        worker: in use, by nobody else.
         spec: fixture, digest and clock.
         before: entries of the pristine tree, where they are known.
+        connect: gives another worker, where one can be had.
+
+    Attributes:
+        worn: it hit its memory, or asked to be replaced; whoever sees more of it than the bench may say so.
     """
 
-    def __init__(self, worker: Worker, spec: SandboxSpec, before: tuple[TreeEntry, ...] | None = None) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        spec: SandboxSpec,
+        before: tuple[TreeEntry, ...] | None = None,
+        connect: Callable[[], Worker] | None = None,
+    ) -> None:
         self.worker = worker
+        self.worn = False
         self._spec = spec
         self._before = before
+        self._connect = connect
+
+    def move(self) -> None:
+        """Go on with another worker, in no particular state.
+
+        Raises:
+            WorkerLostError: there is none.
+        """
+        self.worker.close()
+        if self._connect is None:
+            raise WorkerLostError("the worker is gone, and nobody gives another one")
+        self.worker = self._connect()
+        self.worn = False
 
     def before(self) -> tuple[TreeEntry, ...]:
         """Return the entries of the pristine tree; resets the worker the first time."""
@@ -52,6 +77,7 @@ class Bench:
             WorkerLostError: the worker is gone.
         """
         report = self.worker.reset(self._spec.fixture, clock=self._spec.clock)
+        self.worn = self.worn or report.recycle_after
         if report.digest != self._spec.fixture_version:
             raise UsageError(
                 f"the sandbox has another tree {self._spec.fixture!r} than the run spec "
@@ -60,9 +86,20 @@ class Bench:
             )
         return report
 
+    def check(self) -> None:
+        """See that the worker works.
+
+        Raises:
+            WorkerLostError: it does not.
+        """
+        self.pristine()
+        self.call("bash", ":", limit_ms=CHECK_MS)
+
     def call(self, kind: Literal["bash", "python"], code: str, *, limit_ms: int) -> CallReport:
         """Run code in the tree as it is."""
-        return self.worker.call(kind, code, limit_ms=limit_ms, keep_bytes=KEEP_BYTES)
+        report = self.worker.call(kind, code, limit_ms=limit_ms, keep_bytes=KEEP_BYTES)
+        self.worn = self.worn or report.status == "oom"
+        return report
 
     def changes(self) -> tuple[StateChange, ...] | None:
         """Return how the tree differs from the pristine one."""

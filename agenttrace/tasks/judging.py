@@ -1,4 +1,4 @@
-"""Judges recorded traces again: the outcome of a line is computed anew, every other byte of it stays."""
+"""Judges finished runs, and recorded traces again: then the outcome of a line is new, every other byte of it stays."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttrace.errors import DataError, UsageError
+from agenttrace.errors import DataError, UsageError, WorkerLostError
 from agenttrace.records import INFRASTRUCTURE_ENDS, Outcome, Record, RunSpec, Verdict, solved
 from agenttrace.store.read import decode
-from agenttrace.tasks import Finished, Task, TaskSet
+from agenttrace.tasks import Finished, Judgement, Task, TaskSet
 
 if TYPE_CHECKING:
     from agenttrace.records import Trace
     from agenttrace.tasks.bench import Bench
 
 _Fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+JUDGINGS = 3
+LOST_METHOD = "worker-lost-v1"
+"""Failed: the sandbox worker died of what the model had called or written, each time, and the next one worked."""
 _SHOWN = 40
 _VERSION = re.compile(r"[-_]v\d+\Z")
 
@@ -65,6 +68,30 @@ class Rejudged(Record, frozen=True, kw_only=True):
             for outcome in (old, new)
         ]
         return left[0] != left[1]
+
+
+def assessed(chosen: TaskSet, task: Task, finished: Finished, bench: Bench) -> Judgement:
+    """Return what a task set says of a finished run, from a worker that has seen no harm.
+
+    A judge may run what the model wrote. Where every worker dies of it, and the one after that works, the run failed.
+
+    Raises:
+        WorkerLostError: workers die of something else, or there are none.
+    """
+    if bench.worn:
+        bench.move()
+    for _ in range(JUDGINGS):
+        try:
+            return chosen.assess(task, finished, bench)
+        except WorkerLostError:
+            bench.move()
+    bench.check()
+    return lost(f"judging it took the worker with it, {JUDGINGS} times")
+
+
+def lost(reason: str) -> Judgement:
+    """Return the judgement on a run that took its workers with it."""
+    return Judgement(verdicts=(Verdict(aspect="sandbox", verdict="failed", method=LOST_METHOD, reason=reason),))
 
 
 def matching_set(chosen: TaskSet, spec: RunSpec) -> dict[int | str, Task]:
@@ -119,7 +146,7 @@ def rejudged(
     trace, task = recorded(line, tasks, where)
     old = new = trace.outcome
     if (old.changes is not None or isinstance(old.patch, str)) and old.ended not in INFRASTRUCTURE_ENDS:
-        new = chosen.assess(task, Finished(outcome=old, spans=trace.spans), bench).on(old)
+        new = assessed(chosen, task, Finished(outcome=old, spans=trace.spans), bench).on(old)
     return Rejudged(
         trace_id=trace.trace_id,
         task_id=task.task_id,

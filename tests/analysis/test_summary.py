@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import pytest
 from scipy import stats
 
+from agenttrace.analysis.runs import figures
+from agenttrace.analysis.sections import sections
 from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
 
@@ -262,6 +266,21 @@ def test_infrastructure_failures_never_count_as_the_models(few):
     rest = [line["outcome"]["solved"] for line in lines[3:]]
     assert group.infrastructure == 3
     assert (group.solved.n, group.solved.count) == (17 - rest.count(None), rest.count(True))
+
+
+def test_what_was_given_up_stands_beside_the_solved_rate(tmp_path):
+    records = Path(__file__).parents[2] / "datasets" / "agenttrace-demo" / "records"
+    for path in records.iterdir():
+        shutil.copy(path, tmp_path)
+    (file,) = tmp_path.glob("*.jsonl")
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(b"".join(lines[:-1]))
+    file.with_suffix(".failures.jsonl").write_bytes(lines[-1])
+    (group,) = report(load([file])).groups
+    assert (group.coverage.given_up, group.coverage.planned) == (1, len(lines))
+    shown = [row for section in sections(report(load([file]))) for row in section.rows]
+    assert ("given up, of those planned", f"1 of {len(lines)}") in [tuple(row) for row in shown]
+    assert figures(file, diversity=False)[0].statistics().coverage == group.coverage
 
 
 def test_few_pairs_are_called_too_few(tmp_path):

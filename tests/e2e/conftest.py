@@ -70,7 +70,7 @@ class Instance:
     def argv(self, *arguments):
         return [sys.executable, "-m", "agenttrace.host", "collect", "--output", str(self.records), *arguments]
 
-    def run(self, *arguments, module="agenttrace.host", **more):
+    def run(self, *arguments, module="agenttrace.host", within_s=SESSION_S, **more):
         """Run a session to its end, with `more` in its environment."""
         return subprocess.run(
             [sys.executable, "-m", module, *map(str, arguments)],
@@ -78,7 +78,7 @@ class Instance:
             text=True,
             cwd=ROOT,
             env={**self.env, **more},
-            timeout=SESSION_S,
+            timeout=within_s,
         )
 
     def collect(self, *arguments):

@@ -39,6 +39,7 @@ class Sandboxes:
 
     def __init__(self, instance):
         self._instance = instance
+        self.flags = ()
         self._containers = []
 
     @property
@@ -46,7 +47,7 @@ class Sandboxes:
         return [container.name for container in self._containers]
 
     def connect(self):
-        self._containers.append(SandboxContainer(self._instance.project, self._instance.env))
+        self._containers.append(SandboxContainer(self._instance.project, self._instance.env, *self.flags))
         return self._containers[-1].worker
 
     def close(self):
@@ -137,6 +138,37 @@ def test_a_task_that_loses_every_worker_is_given_up_without_a_record(plan):
     assert [task.task_id for task in summary.abandoned] == [0, 1]
     assert len(display.failures) == 2 * ATTEMPTS
     assert plan.path.read_bytes() == b""
+
+
+SWARM = """
+import os, time
+open("/proc/self/oom_score_adj", "w").write("0")
+for _ in range(235):
+    if os.fork() == 0:
+        held = b"x" * (6 << 20)
+        time.sleep(20)
+        os._exit(0)
+time.sleep(20)
+"""
+
+
+@pytest.mark.timeout(300)
+def test_where_the_kernel_takes_the_runner_the_task_has_its_record_and_the_next_one_runs(plan, sandboxes):
+    """The helper in Python leaves a call its own OOM score, as every kernel without Landlock does."""
+    sandboxes.flags = ("--helper", "python")
+    first = plan.tasks[0].prompt
+
+    def script(messages):
+        if messages[1]["content"] != first:
+            return answer("20")
+        return says(calls=[("python_interpreter", json.dumps({"code": SWARM}))])
+
+    summary = run(plan, script, sandboxes.connect)
+    assert not summary.abandoned
+    swarm, after = read_traces(plan.path)
+    assert (swarm.outcome.ended, swarm.outcome.solved) == ("sandbox_lost", False)
+    assert swarm.outcome.detail == "call_1_1 (python_interpreter) took the worker with it in each of 3 attempts"
+    assert after.outcome.ended == "final_answer"
 
 
 def test_what_a_task_leaves_behind_is_gone_for_the_next_one(plan, sandboxes):

@@ -57,7 +57,20 @@ def test_nothing_gets_through(policy):
             {"native-script", "native-elf", "native-elf-loader", "native-preload", "native-builtin", "native-mounts"},
             id="own programs",
         ),
-        pytest.param("shell", "shm_size: 1g", "resource-quota-tmp", {"resource-quota-tmp"}, id="quota"),
+        pytest.param(
+            "shell",
+            "tmpfs: !override ['/tmp:size=1g', '/var/tmp', '/dev/shm', '/run/call']",
+            "resource-(quota-tmp|tmpfs-inodes)",
+            {"resource-quota-tmp", "resource-tmpfs-inodes"},
+            id="quota",
+        ),
+        pytest.param(
+            "shell",
+            "sysctls: !override {net.ipv4.tcp_max_tw_buckets: 1000}",
+            "leftover-loopback|resource-sysv",
+            {"leftover-loopback", "resource-sysv"},
+            id="what the kernel keeps",
+        ),
     ],
 )
 def test_a_weaker_container_is_told(tmp_path, policy, override, named, caught):
@@ -85,6 +98,15 @@ def test_an_interpreter_that_can_be_run_is_found_by_every_way_in(derived_image, 
     ways = "paths search find awk sed tar env sort pagers git-alias git-settings loader proc-exe copy"
     expected = {f"interpreter-{way}" for way in ways.split()}
     assert {name for name, verdict in verdicts.items() if verdict == "GOT THROUGH"} >= expected
+
+
+def test_a_worker_that_a_swarm_takes_is_told(derived_image):
+    """Without the compiled helper a call can take back that it is the first to die."""
+    images.build(targets=["sandbox"])
+    weak = derived_image(images.name("sandbox"), "rm /opt/agenttrace/call-helper")
+    variables = {"AGENTTRACE_SANDBOX_IMAGE": weak}
+    outcome = report.probe_sandbox(only=["shell"], named="resource-oom-swarm", variables=variables)
+    assert got_through(outcome) == {"resource-oom-swarm"}
 
 
 def test_readable_code_of_the_runner_is_told(derived_image):

@@ -139,6 +139,14 @@ def test_the_readme_line_of_the_documentation_works(folder, tmp_path):
     assert "num_rows: 4" in ended.stdout
 
 
+def test_the_card_says_how_many_planned_runs_have_no_record(rows, record_file, tmp_path):
+    file = record_file(rows[:-1])
+    planned = json.loads(file.with_suffix(".run.json").read_text())["dataset"]["count"]
+    publish([file], tmp_path / "out", PublishSettings(title="Demo"))
+    line = next(line for line in (tmp_path / "out" / "README.md").read_text().splitlines() if "| 3 |" in line)
+    assert line.endswith(f"| {planned - 3} of {planned} |")
+
+
 @given(title=st.text(max_size=40), licence=st.text(max_size=20))
 def test_the_header_says_what_it_was_given(title, licence):
     contents = Contents(title, licence)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import msgspec
 import pytest
 
 from agenttrace.errors import DataError
-from agenttrace.records import Record, Trace
+from agenttrace.records import END_CLASSES, EndClass, Ended, Record, Trace
 from bench import schema
 from bench.schema import __main__ as command
 
@@ -134,6 +134,13 @@ def test_fields_that_not_every_agent_has_may_be_absent_and_null():
         for place in places[struct]:
             place[name] = None
     assert msgspec.convert(row, Trace).llm_steps[0].blocks is None
+
+
+def test_every_end_has_a_class_but_the_unknown():
+    assert {*get_args(Ended)} - {*END_CLASSES} == {"unknown"}
+    assert {*END_CLASSES.values()} == {*get_args(EndClass)}
+    said = (Path(schema.__file__).parent / "agents.md").read_text(encoding="utf-8")
+    assert [end for end, kind in END_CLASSES.items() if f"| `{end}` | {kind} |" not in said] == []
 
 
 @pytest.mark.parametrize("name", ["trace-1.0.0", "run-spec-1.0.0", "rollout-1.0.0", "rollout-spec-1.0.0"])

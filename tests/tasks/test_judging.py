@@ -7,7 +7,8 @@ import pytest
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import DatasetSpec, Outcome, StateChange, Trace, Verdict, solved
-from agenttrace.tasks import judging, task_set
+from agenttrace.tasks import Finished, Judgement, judging, task_set
+from agenttrace.tasks.bench import Bench
 
 CHANGES = (StateChange(path="extra", type="dir", mode="0755"),)
 
@@ -53,6 +54,25 @@ def test_the_recorded_state_is_what_is_judged(demo, judged):
     again = judged(found.after)
     assert not again.differs
     assert again.line == line(demo[2], found.after)
+
+
+def test_nothing_is_judged_in_a_worker_that_is_worn(demo, worker):
+    chosen, _, task = demo
+    seen = []
+
+    class Looking(type(chosen)):
+        def assess(self, task, finished, bench):
+            seen.append((bench.worn, bench.worker is worker))
+            return Judgement(verdicts=())
+
+    def connect():
+        assert worker.closed
+        return "another"
+
+    bench = Bench(worker, None, connect=connect)
+    bench.worn = True
+    judging.assessed(Looking(), task, Finished(outcome=Outcome(ended="final_answer"), spans=()), bench)
+    assert seen == [(False, False)]
 
 
 def verdict(word, method, aspect="a", reason=None):

@@ -93,6 +93,10 @@ class SweTasks(TaskSet):
             patch, note = None, str(error)
         return msgspec.structs.replace(outcome, patch=patch, patch_note=note)
 
+    def unobserved(self, outcome: Outcome, task: Task) -> Outcome:  # noqa: ARG002 - as in every set
+        """Return an outcome without a patch, and why there is none."""
+        return msgspec.structs.replace(outcome, patch=None, patch_note="the sandbox was lost, and the tree with it")
+
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:  # noqa: ARG002 - nothing is run
         """Return the verdict `patch`; see `patches.judge`."""
         found = finished.outcome
