@@ -68,7 +68,7 @@ def records(tmp_path):
     return path
 
 
-HEAVY = ("httpx2", "rich", "docker", "psutil", "asyncio", "pandas", "pyarrow", "huggingface_hub")
+HEAVY = ("openai", "httpx2", "rich", "docker", "psutil", "asyncio", "pandas", "pyarrow", "huggingface_hub")
 
 
 def test_help_imports_nothing_heavy():

@@ -1,4 +1,4 @@
-"""HTTP to a model server: one deadline for a whole answer, a limit of its size, and no redirect followed."""
+"""The `openai` client, bounded: one deadline for a whole answer, a limit of its size, and no redirect followed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import os
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import httpx2
+import openai
 
 from agenttrace import __version__
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 MOST_BYTES = 8 * 2**20
 """Of one answer, unpacked: far more than a model writes, and as Python's objects still less than a collector has."""
 _CONNECT_S = 30.0
+_OF_TRANSFER = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+"""Headers that say of a body what no longer holds when it is unpacked."""
 
 T = TypeVar("T")
 
@@ -45,6 +50,23 @@ class WireError(Exception):
         self.unreached = unreached
 
 
+class _WholeAnswers(httpx2.AsyncClient):
+    """HTTP whose answers are read whole, up to a limit, before the client has them: it bounds no answer of an error."""
+
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:  # noqa: ANN401 - httpx2's own
+        answer = await super().send(request, **{**options, "stream": True})
+        data = bytearray()
+        try:
+            async for part in answer.aiter_bytes():  # unpacks in small pieces
+                data += part
+                if len(data) > MOST_BYTES:
+                    raise WireError(f"the answer has more than {MOST_BYTES >> 20} MiB")
+        finally:
+            await answer.aclose()
+        headers = [(name, value) for name, value in answer.headers.multi_items() if name not in _OF_TRANSFER]
+        return httpx2.Response(answer.status_code, headers=headers, content=bytes(data), request=request)
+
+
 class Wire:
     """Connections to one server, kept open between requests; usable from any thread.
 
@@ -53,17 +75,20 @@ class Wire:
     """
 
     def __init__(self, key: str | None = None) -> None:
-        import httpx2  # noqa: PLC0415 - heavy
-
-        self._httpx = httpx2
-        headers = {"User-Agent": f"agenttrace/{__version__}", "Content-Type": "application/json"}
-        self._client = httpx2.AsyncClient(
-            headers=headers | ({"Authorization": f"Bearer {key}"} if key else {}),
-            timeout=httpx2.Timeout(None, connect=_CONNECT_S),
+        http = _WholeAnswers(
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=None),
             follow_redirects=False,  # the request carries key and conversation, and another host must not get them
         )
-        self._forgotten = weakref.finalize(self, _begin, self._client.aclose)
+        self._client = openai.AsyncOpenAI(
+            api_key=key or "none",
+            base_url="http://model.invalid",  # every request names its whole address
+            default_headers={"User-Agent": f"agenttrace/{__version__}"},
+            timeout=httpx2.Timeout(None, connect=_CONNECT_S),
+            max_retries=0,
+            http_client=http,
+        )
+        self._options: Any = {} if key else {"headers": {"Authorization": openai.omit}}
+        self._forgotten = weakref.finalize(self, _begin, self._client.close)
         self._forgotten.atexit = False
 
     def get(self, url: str, *, within_s: float) -> Answer:
@@ -72,7 +97,7 @@ class Wire:
         Raises:
             WireError: there is none.
         """
-        return self._do("GET", url, None, within_s)
+        return self._do(lambda: self._client.get(url, cast_to=httpx2.Response, options=self._options), within_s)
 
     def post(self, url: str, body: bytes, *, within_s: float) -> Answer:
         """Return the answer to a POST of JSON.
@@ -80,38 +105,40 @@ class Wire:
         Raises:
             WireError: there is none.
         """
-        return self._do("POST", url, body, within_s)
+        how: Any = {"cast_to": httpx2.Response, "content": body, "options": self._options}
+        return self._do(lambda: self._client.post(url, **how), within_s)
 
-    def _do(self, method: str, url: str, body: bytes | None, within_s: float) -> Answer:
+    def _do(self, asked: Callable[[], Coroutine[Any, Any, httpx2.Response]], within_s: float) -> Answer:
         try:
-            return _begin(lambda: self._answered(method, url, body, within_s)).result()
+            return _begin(lambda: _answered(asked, within_s)).result()
         except TimeoutError:
             raise WireError(f"the answer was not whole within {within_s:g} s", overdue=True) from None
-        except (self._httpx.HTTPError, self._httpx.InvalidURL, OSError, ValueError) as error:
-            unreached = isinstance(error, (self._httpx.ConnectError, self._httpx.ConnectTimeout))
-            what = f"{type(error).__name__}: {_first_cause(error)}".removesuffix(": ")
+        except (openai.APIConnectionError, httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
+            below = error.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ else error
+            unreached = isinstance(below, (httpx2.ConnectError, httpx2.ConnectTimeout))
+            what = f"{type(below).__name__}: {_first_cause(below)}".removesuffix(": ")
             raise WireError(what, unreached=unreached) from None
-
-    async def _answered(self, method: str, url: str, body: bytes | None, within_s: float) -> Answer:
-        # A limit for each read would let a server that sends a byte now and then take for ever.
-        async with asyncio.timeout(within_s), self._client.stream(method, url, content=body) as answer:
-            data = bytearray()
-            async for part in answer.aiter_bytes():  # unpacks in small pieces
-                data += part
-                if len(data) > MOST_BYTES:
-                    raise WireError(f"the answer has more than {MOST_BYTES >> 20} MiB")
-            return Answer(answer.status_code, answer.headers, bytes(data))
 
     def close(self) -> None:
         """Close the connections."""
         if self._forgotten.detach():
-            _begin(self._client.aclose).result()
+            _begin(self._client.close).result()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+async def _answered(asked: Callable[[], Coroutine[Any, Any, httpx2.Response]], within_s: float) -> Answer:
+    try:
+        # A limit for each read would let a server that sends a byte now and then take for ever.
+        async with asyncio.timeout(within_s):
+            answer = await asked()
+    except openai.APIStatusError as error:
+        answer = error.response
+    return Answer(answer.status_code, answer.headers, answer.content)
 
 
 def _first_cause(error: BaseException) -> str:

@@ -276,7 +276,7 @@ def test_the_server_is_the_pinned_one(built):
 
 @pytest.mark.docker
 def test_the_collector_runs_as_any_user_with_nothing_writable(built):
-    script = "python -c 'import agenttrace, httpx2, msgspec, psutil, rich, sys; print(sys.version_info[:2])'"
+    script = "python -c 'import agenttrace, httpx2, msgspec, openai, psutil, rich, sys; print(sys.version_info[:2])'"
     ended = inside(built.names["collector"], script, "--read-only", "--user", "12345:12345")
     assert ended.stdout == "(3, 14)\n", ended.stderr
 
