@@ -244,7 +244,20 @@ def _calls(message: dict[str, Any], key: str | None) -> Iterator[ProposedCall]:
         if not isinstance(name, str) and arguments is None:
             other = found.get("custom") or found.get("function") or found
             name, arguments = _object(other).get("name"), call
-        yield ProposedCall(name=_text(name, key) or "", arguments=_text(arguments, key) or "")
+        yield ProposedCall(name=_text(name, key) or "", arguments=_arguments(arguments, key))
+
+
+def _arguments(value: object, key: str | None) -> str:
+    """Return the text of a call's arguments; an escape in it hides no key from those who read what it stands for."""
+    text = _text(value, key) or ""
+    if key and "\\" in text:
+        try:
+            plain = json.dumps(json.loads(text), ensure_ascii=False)
+        except (ValueError, RecursionError):
+            return text
+        if (without := scrubbed(plain, key)) != plain:
+            return _text(without) or ""
+    return text
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import UTC, datetime
 
@@ -14,16 +15,18 @@ from agenttrace.campaign.plan import make_plan, request_part, request_seed, writ
 from agenttrace.campaign.replay.run import Replay
 from agenttrace.formats import FORMATS
 from agenttrace.formats.convert import convert
-from agenttrace.serving.cassette import CassetteLog, cassette_path
+from agenttrace.serving.cassette import Cassette, CassetteLog, cassette_path
+from agenttrace.serving.chat import ChatModel
 from agenttrace.serving.tape import Recorder
 from agenttrace.store.jsonl import RecordLog
 from agenttrace.store.read import read_traces
 from agenttrace.tasks import task_set
-from agenttrace.testing import ScriptedServer, says
+from agenttrace.testing import ScriptedServer, fails, says
 from agenttrace.validate import Validation
 from tests.odd_replies import draw
 
 TASKS, ROLLOUTS = 25, 8
+NOW = datetime(2026, 11, 2, tzinfo=UTC)
 GOOD = {
     "tool_calling": (
         says(calls=[("bash", json.dumps({"command": "ls"}))]),
@@ -58,7 +61,7 @@ def sandbox(make_sandbox):
 @pytest.fixture(params=GOOD)
 def plan(tmp_path, request):
     options = Options(count=TASKS, rollouts=ROLLOUTS, agent=request.param, output="demo.jsonl")
-    return make_plan(options, images={}, folder=tmp_path, now=datetime(2026, 11, 2, tzinfo=UTC))
+    return make_plan(options, images={}, folder=tmp_path, now=NOW)
 
 
 @pytest.fixture
@@ -122,7 +125,7 @@ def test_every_task_gets_a_record_that_shows_what_was_odd_and_is_true(plan, camp
 @pytest.mark.parametrize(("lines", "whole"), [(30_000, True), (300_000, False)])
 def test_a_submission_of_a_real_command_is_whole_or_absent(tmp_path, sandbox, models_of, display, lines, whole):
     options = Options(count=1, agent="bash_block", output="demo.jsonl")
-    plan = make_plan(options, images={}, folder=tmp_path, now=datetime(2026, 11, 2, tzinfo=UTC))
+    plan = make_plan(options, images={}, folder=tmp_path, now=NOW)
     write_run_spec(plan.spec, plan.path)
     command = f"echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT; seq -f 'line %.0f' {lines}"
     with (
@@ -139,3 +142,33 @@ def test_a_submission_of_a_real_command_is_whole_or_absent(tmp_path, sandbox, mo
         assert trace.outcome.final_answer is None
         assert "the submission is not recorded: of its 3488933 bytes 1048576 were kept" in trace.outcome.detail
     assert list(Validation(plan.path)) == []
+
+
+@pytest.mark.parametrize("agent", GOOD)
+def test_a_key_that_the_endpoint_repeats_is_in_no_file(tmp_path, sandbox, display, agent):
+    key = "sk-do-not-show-1234"
+    plan = make_plan(Options(count=1, agent=agent, output="demo.jsonl"), images={}, folder=tmp_path, now=NOW)
+    shown = f"{key} {base64.b64encode(f'Bearer {key}'.encode()).decode()}"
+    command = json.dumps({"command": f"echo {shown}"})
+    script = [
+        fails(502, shown),
+        says(f"{shown}\n```bash\necho {shown}\n```", reasoning=shown, calls=[("bash", command)]),
+        says(shown, calls=[("bash", command.replace("sk-", "\\u0073k-")), (shown, shown)]),
+        GOOD[agent][1],
+        fails(400, shown),
+    ]
+    with (
+        ScriptedServer(script) as server,
+        RecordLog(plan.path) as log,
+        CassetteLog(cassette_path(plan.path), run_spec_sha256=plan.spec_sha256, recorded=log.ids) as cassette,
+    ):
+        models = ChatModel(server.base_url, request_part(plan.spec), api_key=key, sleep=lambda _: None)
+        recorder = Recorder(models, request_part(plan.spec), cassette, log)
+        Campaign(plan, task_set("demo"), recorder, sandbox.connect, {}, display).run(recorder)
+        models.close()
+    (trace,) = read_traces(plan.path)
+    turns = Cassette(cassette_path(plan.path)).turns(trace.trace_id)
+    for text in (plan.path.read_text(), str(turns)):
+        assert text.count("<API key>") >= 6
+        assert key not in text
+        assert shown.split()[1][8:-4] not in text
