@@ -129,7 +129,7 @@ def collect(options_json: str, around: Surroundings) -> int:
     (options,) = _options(options_json)
     gc.disable()  # until the first task: nothing that starting makes is garbage
     plan = _plan(options, around.folder, around.trees)
-    _begin_importing("httpx2")
+    _begin_importing("openai")
     out = console()
     for line in take_in(plan):
         out.print(line)
