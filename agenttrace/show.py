@@ -53,11 +53,18 @@ def transcript(trace: Trace) -> Iterator[tuple[str, str]]:
 
 def _lines(trace: Trace) -> Iterator[tuple[str, str]]:
     meta = trace.metadata
-    yield "bold", f"{meta.get('dataset_name')}/{meta.get('task_id')} {attempt_name(meta)}  {trace.trace_id}"
+    task = "/".join(str(meta[key]) for key in ("dataset_name", "task_id") if meta.get(key) is not None)
+    name = attempt_name(meta)
+    yield (
+        "bold",
+        f"{' '.join(part for part in (task, '' if name == task else name) if part)}  {trace.trace_id}".lstrip(),
+    )
     prepared = f", prepared in {trace.prepare_ms / 1000:.3f} s" if trace.prepare_ms else ""
-    yield "dim", f"{trace.model}, {trace.timestamp_utc}, {trace.total_duration_ms / 1000:.3f} s{prepared}"
+    took = "duration unknown" if trace.total_duration_ms is None else f"{trace.total_duration_ms / 1000:.3f} s"
+    yield "dim", f"{trace.model}, {trace.timestamp_utc or 'time unknown'}, {took}{prepared}"
     if "repo" in meta:
-        yield "dim", f"{meta['repo']} at {meta.get('base_commit')}, {meta.get('language')}"
+        at = f" at {meta['base_commit']}" if meta.get("base_commit") else ""
+        yield "dim", f"{meta['repo']}{at}" + (f", {meta['language']}" if meta.get("language") else "")
     yield "", ""
     yield from _block("bold cyan", "task", trace.prompt)
     steps, stray = joined(trace)
@@ -142,7 +149,9 @@ def _step(step: LLMStep, calls: list[ProposedCall]) -> Iterator[tuple[str, str]]
 def _cost(span: Span) -> str:
     if span.telemetry.method == "no-process":
         return f"[{span.status}, no process]"
-    return f"[{span.status}, {span.duration_ms:.1f} ms, {_figures(span.telemetry)}, {span.telemetry.method}]"
+    took = "" if span.duration_ms is None else f"{span.duration_ms:.1f} ms"
+    parts = (span.status, took, _figures(span.telemetry), span.telemetry.method)
+    return f"[{', '.join(part for part in parts if part)}]"
 
 
 def _figures(telemetry: Telemetry) -> str:

@@ -82,7 +82,8 @@ def compare_runs(one: Tally, other: Tally) -> tuple[FigureRow, ...]:
     and shares of turns get a bootstrap over tasks. See `agenttrace.analysis.statistics`.
     """
     return (
-        _row("hours from first to last", (run.wall_s / 3600 for run in (one, other))),
+        _row("hours from first to last", (run.wall_s and run.wall_s / 3600 for run in (one, other))),
+        *_failures(one, other),
         _row("tokens, generated (total)", map(_total, (one, other))),
         *_rows(one, other),
     )
@@ -140,6 +141,14 @@ def compare_diversity(one: Diversity, other: Diversity) -> tuple[FigureRow, ...]
         )
         for name, read in names.items()
     )
+
+
+def _failures(one: Tally, other: Tally) -> list[FigureRow]:
+    """Return the row on infrastructure failures, of all attempts; none where there were none."""
+    if not (one.left_out or other.left_out):
+        return []
+    shares = (run.left_out / (run.left_out + run.rollouts) for run in (one, other))
+    return [_row("errored: infrastructure failures, left out of all else", shares, percent=True)]
 
 
 def _total(run: Tally) -> float | None:

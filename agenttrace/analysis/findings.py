@@ -233,9 +233,11 @@ class Statistics(Record, frozen=True, kw_only=True):
     """A run in figures.
 
     Attributes:
+        left_out: attempts that ended in an infrastructure failure; they are in no other figure.
         stops: traces per stop rule.
         exit_statuses: the same in the words of the published sets.
-        wall_s: from the start of the first trace to the end of the last, pauses between sessions included.
+        wall_s: from the start of the first trace to the end of the last, pauses between sessions included; `None` where
+            no times are known.
         turns: per trace.
         tokens: per way of counting, per trace.
         observations: turns per kind of observation; none where a turn is not one block of commands.
@@ -252,12 +254,13 @@ class Statistics(Record, frozen=True, kw_only=True):
     """
 
     rollouts: int
+    left_out: int
     tasks: int
     repos: int
     languages: dict[str, int]
     stops: dict[str, int]
     exit_statuses: dict[str, int]
-    wall_s: float
+    wall_s: float | None
     turns: Distribution
     duration_s: Distribution
     tool_s: Distribution

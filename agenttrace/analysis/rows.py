@@ -112,7 +112,7 @@ def _decoder(*, texts: bool) -> Any:  # noqa: ANN401 - a function
 @cache
 def _trace(*, texts: bool) -> Any:  # noqa: ANN401 - a structure
     """Return the structure of a line: that of `Trace`; without texts, its metadata are only what is a column."""
-    given: dict[str, Any] = {"timestamp_utc": datetime}
+    given: dict[str, Any] = {"timestamp_utc": datetime | None}
     if not texts:
         given |= {"metadata": Known, "environment": Machine | None, "tool_calls": tuple[_Nothing, ...] | None}
     return lean(Trace, without=frozenset() if texts else LONG - COMPUTED_FROM, given=given)

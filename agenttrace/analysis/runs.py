@@ -66,12 +66,13 @@ class Tally:
 
     Attributes:
         rollouts: how many there were.
+        left_out: how many ended in an infrastructure failure, and are not among them.
         words: first words of commands.
         coverage: of their campaign, as far as it is known.
     """
 
     def __init__(self) -> None:
-        self.rollouts = 0
+        self.rollouts = self.left_out = 0
         self.words: Counter[str] = Counter()
         self.coverage: Coverage | None = None
         self._waiting: list[TableEntry] = []
@@ -85,8 +86,8 @@ class Tally:
         """Return the tally of some rows of a runs table; it does not have the words of their commands."""
         found = cls()
         found.rollouts = len(runs)
-        named = runs["dataset"].notna() & runs["task_id"].notna()
-        task = (runs["dataset"].astype(str) + " " + runs["task_id"].astype(str)).where(named)
+        dataset = runs["dataset"].astype(object).where(runs["dataset"].notna(), "")
+        task = (dataset.astype(str) + " " + runs["task_id"].astype(str)).where(runs["task_id"].notna())
         columns = {name: column for name, column in runs.assign(task=task).items() if name in _READ}
         found._keep({name: column.astype("object").where(column.notna(), None) for name, column in columns.items()})
         return found
@@ -117,16 +118,17 @@ class Tally:
             kept.extend(_UNKNOWN if value is None else value for value in values[name])
         for name, texts in self._texts.items():
             texts.extend(value and self._seen.setdefault(value, value) for value in values[name])
-        starts = [moment.timestamp() for moment in values["timestamp_utc"]]
-        for start, before_ms, seconds in zip(starts, values["prepare_ms"], values["duration_s"], strict=True):
-            self._first = min(self._first, start - (before_ms or 0) / 1000)
-            self._last = max(self._last, start + seconds)
+        times = zip(values["timestamp_utc"], values["prepare_ms"], values["duration_s"], strict=True)
+        for moment, before_ms, seconds in times:
+            if moment is not None and seconds is not None:
+                self._first = min(self._first, moment.timestamp() - (before_ms or 0) / 1000)
+                self._last = max(self._last, moment.timestamp() + seconds)
 
     @property
-    def wall_s(self) -> float:
+    def wall_s(self) -> float | None:
         """Seconds from the start of the first trace, its tree's preparation included, to the end of the last."""
         self._flush()
-        return max(0.0, self._last - self._first) if self.rollouts else 0.0
+        return max(0.0, self._last - self._first) if self._first < math.inf else None
 
     def _values(self, name: str) -> Iterator[float]:
         """Return a figure or a share of every trace, in file order; not a number is not known."""
@@ -179,6 +181,7 @@ class Tally:
         verdicts = self.known("passed, of those judged")
         return Statistics(
             rollouts=self.rollouts,
+            left_out=self.left_out,
             tasks=len(self.tasks),
             repos=len({*texts["repo"]} - {None}),
             languages=_ordered(Counter(texts["language"])),
@@ -218,12 +221,12 @@ def tally(traces: Iterable[Trace]) -> Tally:
 
 
 def figures(
-    run: Path, *, diversity: bool = True, upstream: bool | None = None, scratch: Path | None = None
+    *run: Path, diversity: bool = True, upstream: bool | None = None, scratch: Path | None = None
 ) -> tuple[Tally, Diversity | None]:
-    """Return the tally of a record file and its diversity, in one pass; infrastructure failures are in neither.
+    """Return the tally of record files and its diversity, in one pass; infrastructure failures are in neither.
 
     Args:
-        run: the file.
+        run: its files.
         diversity: measure it.
         upstream: with upstream's metric (`None`: up to 2,000 traces).
         scratch: where signatures and texts lie meanwhile.
@@ -239,16 +242,18 @@ def figures(
             from agenttrace.analysis.diversity import Corpus, commands_of, measure  # noqa: PLC0415 - numpy
 
             corpus = stack.enter_context(Corpus(scratch))
-        reading = Reading([run], _refuse)
+        reading = Reading(run, _refuse)
         for one, _ in reading.entries():
             if one.trace.outcome and one.trace.outcome.ended in INFRASTRUCTURE_ENDS:
+                found.left_out += 1
                 continue
             found.add(one)
             if diversity:
                 corpus.add(commands_of(one.trace), task_of(one))
-        found.coverage = reading.sources[0].coverage
+        found.coverage = reading.sources[0].coverage if len(run) == 1 else None
         if not found.rollouts:
-            raise UsageError(f"{run}: no rollout in it")
+            why = f" but {found.left_out} that ended in an infrastructure failure" if found.left_out else ""
+            raise UsageError(f"{run[0]}: no rollout in it{why}")
         return found, measure(corpus, upstream=upstream) if diversity else None
 
 

@@ -159,8 +159,11 @@ def statistics_sections(found: Statistics, diversity: Diversity | None = None) -
     n, turns = found.rollouts, sum(found.observations.values())
     languages = ", ".join(f"{name} {count}" for name, count in found.languages.items())
     where = f" in {found.repos} repositories ({languages or 'no language'})" if found.repos else ""
-    took = f"{found.wall_s / 3600:.2f} hours from the start of the first to the end of the last"
-    yield Section(notes=(f"{n} rollouts of {found.tasks} tasks{where}, {took}",))
+    hours = "at unknown times" if found.wall_s is None else f"{found.wall_s / 3600:.2f} hours"
+    took = f"{hours} from the start of the first to the end of the last" if found.wall_s is not None else hours
+    left = f"left out: {part(found.left_out, n + found.left_out)} that ended in an infrastructure failure"
+    about = [f"{n} rollouts of {found.tasks} tasks{where}, {took}", *([left] if found.left_out else [])]
+    yield Section(notes=about)
     spreads = {
         "turns": found.turns, "seconds": found.duration_s, "seconds in tools": found.tool_s,
         "lines of a patch": None if found.patched is None else found.patch_lines,

@@ -269,9 +269,12 @@ def _warnings(runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> t
     unknown = int(steps["output_tokens"].isna().sum())
     if unknown:
         found.append(f"{unknown} of {len(steps)} steps have no token count: their traces have no token total")
-    lost = int((spans["method"] == "not-measured").sum())
+    unmeasured = spans[spans["method"] == "not-measured"]
+    lost = int((unmeasured["status"] == "lost").sum())
     if lost:
         found.append(f"{lost} of {len(spans)} calls were not measured: their worker was lost")
+    if len(unmeasured) > lost:
+        found.append(f"{len(unmeasured) - lost} of {len(spans)} calls were not measured: read from another format")
     over = timed(runs)
     beyond = int(np.sum((over["llm_ms"] + over["tool_ms"]) > over["total_duration_ms"]))
     if beyond:
@@ -288,9 +291,10 @@ def executed(spans: pd.DataFrame) -> pd.Series[bool]:
 
 
 def exit_codes(spans: pd.DataFrame) -> pd.Series[int]:
-    """Return the exit codes of calls that ran, unknown where the worker was lost under the call."""
+    """Return the exit codes of calls that ran, unknown where the worker was lost under the call, or nobody measured."""
     ran = spans[executed(spans)]
-    return ran["exit_code"].mask((ran["status"] == "lost").fillna(value=False).astype(bool))
+    unsaid = (ran["method"] == "not-measured") & (ran["exit_code"] == -1)  # as formats of others were read once
+    return ran["exit_code"].mask(((ran["status"] == "lost") | unsaid).fillna(value=False).astype(bool))
 
 
 def costs(spans: pd.DataFrame, column: str) -> tuple[Cost, ...]:

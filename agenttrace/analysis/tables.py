@@ -11,6 +11,7 @@ tables.spans.groupby("command")["cpu_ms"].median()
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,11 @@ import msgspec
 
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.formats.columns import TABLES, schema, tables
+from agenttrace.formats.reading import record_lines
 from agenttrace.formats.tables import write_batches
 from agenttrace.store.coverage import Coverage, coverage
 from agenttrace.store.ids import IdIndex
-from agenttrace.store.read import Problem, whole_lines
+from agenttrace.store.read import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -155,7 +157,7 @@ class Reading:
             self.sources.append(source)
             note = source.noting(self._on_problem)
             ids = IdIndex()
-            for number, line in whole_lines(path, note):
+            for number, line in record_lines(path, note):
                 try:
                     one = entry(run, source.file, number, line, texts=self._texts)
                 except DataError as error:
@@ -213,7 +215,8 @@ def write_parquet(
     `false`). A file appears under its name when it is whole.
 
     Raises:
-        UsageError: a record file cannot be opened or is of another kind; nothing is written then.
+        UsageError: a record file cannot be opened or is of another kind; nothing is written then, nor where there is
+            not one trace.
         StorageError: the tables cannot be written.
     """
     reading = Reading(paths, on_problem, texts=True)
@@ -221,13 +224,18 @@ def write_parquet(
     def facts() -> dict[str, str]:
         return {"agenttrace.partial": str(any(source.partial for source in reading.sources)).lower()}
 
+    made = not outdir.exists()
     try:
         outdir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=".", suffix=".part", dir=outdir, ignore_cleanup_errors=True) as folder:
             drafts = {name: Path(folder, f"{name}.parquet") for name in TABLES}
             write_batches(reading, drafts, facts)
-            for draft in drafts.values():
+            for draft in drafts.values() if any(source.rows for source in reading.sources) else ():
                 draft.replace(outdir / draft.name)
     except OSError as error:
         raise StorageError(f"cannot write tables to {outdir}: {error.strerror or error}") from error
+    finally:
+        if made:
+            with suppress(OSError):  # not empty: the tables are in it
+                outdir.rmdir()
     return reading.sources

@@ -98,7 +98,7 @@ class CampaignDisplay(Display):
                 self._out.print(
                     f"[{self._done}/{self._total}] {_label(trace, task)}: {_MARKS[trace.outcome.solved]}, "
                     f"{trace.outcome.ended}, {len(trace.llm_steps)} steps, {len(trace.spans)} calls, "
-                    f"{trace.total_duration_ms / 1000:.2f} s, {self._rate()} tok/s, "
+                    f"{(trace.total_duration_ms or 0.0) / 1000:.2f} s, {self._rate()} tok/s, "
                     f"{self._failures} lost, ETA {self._eta()}",
                     markup=True,
                 )

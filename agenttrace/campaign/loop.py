@@ -113,7 +113,7 @@ class Summary(msgspec.Struct, kw_only=True):
             if step.timings is not None:
                 self.slot_ns += round(((step.timings.prompt_ms or 0.0) + (step.timings.predicted_ms or 0.0)) * 1e6)
         for span in trace.spans:
-            self.tools_ns += round(span.duration_ms * 1e6)
+            self.tools_ns += round((span.duration_ms or 0.0) * 1e6)
             self.tool_cpu_ns += (span.telemetry.cpu_user_ns or 0) + (span.telemetry.cpu_system_ns or 0)
 
 

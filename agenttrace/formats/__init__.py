@@ -1,4 +1,4 @@
-"""Formats that records are written as and read from; `FORMATS` lists them, one line each.
+"""Formats that records are written as and read from; `FORMATS` and `READERS` list them, one line each.
 
 A module of layout `lines`, `files` or `rows` has `from_trace(trace, spec, source) -> value` (pure; `spec` is the run
 spec or `None`, `source` the name of the record file) and, when it can be read, `to_trace(value) -> Trace`. A record
@@ -6,14 +6,19 @@ that a format has no place for is a `DataError` that says why. `lines`: one JSON
 `files`: a folder with one file per record; a list is written as JSON Lines, anything else as one JSON text. `rows`: one
 Parquet table, a row per record; the module has `schema(name)`, the Arrow schema of the format of that name. A module of
 layout `tables` has `write(records, output)` and does the writing itself.
+
+The module of a reader has `to_trace(value, source="") -> Trace`, of one JSON value or row; or, where a trace is made of
+all values of a file, `read(values, source) -> Iterator[tuple[int, Trace]]` of (number, value) pairs. `source` is the
+name of the file. What the value does not say is `None` in the record. `DataError` says why a value is none.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import ModuleType
 
     from agenttrace.records import RunSpec, Trace
@@ -39,6 +44,26 @@ class Format(NamedTuple):
         return import_module(self.module, __name__)
 
 
+class Reader(NamedTuple):
+    """One format that is read.
+
+    Attributes:
+        module: as that of a `Format`.
+        about: for people.
+        known: whether a JSON object, or a row of a table, is of this format, by its keys and by what it says of itself.
+        whole: a trace is made of all values of a file.
+    """
+
+    module: str
+    about: str
+    known: Callable[[dict[str, Any]], bool]
+    whole: bool = False
+
+    def load(self) -> ModuleType:
+        """Return its module."""
+        return import_module(self.module, __name__)
+
+
 class Sourced(NamedTuple):
     """A record with where it comes from: its run spec, if there is one, and the name of its file."""
 
@@ -48,7 +73,7 @@ class Sourced(NamedTuple):
 
 
 FORMATS: dict[str, Format] = {
-    "agenttrace-1.0": Format(".foreign", "lines", ".jsonl", "records of this version"),
+    "agenttrace-1.0": Format(".own", "lines", ".jsonl", "records of this version"),
     "agenttrace-0.3": Format(".agenttrace_0_3", "lines", ".jsonl", "rows of AgentTrace 0.3.0"),
     "agenttrace-0.3-parquet": Format(
         ".agenttrace_0_3_view", "rows", ".parquet", "the 14-column view of AgentTrace 0.3.0"
@@ -67,3 +92,38 @@ FORMATS: dict[str, Format] = {
     "sharegpt": Format(".sharegpt", "lines", ".jsonl", "ShareGPT conversations, one a line"),
 }
 """Name → format, in the order in which `--help` lists them."""
+
+
+def _says(key: str, start: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda value: str(value.get(key)).startswith(start)
+
+
+def _has(*keys: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda value: all(key in value for key in keys)
+
+
+def _chat(value: dict[str, Any]) -> bool:
+    return any(isinstance(value.get(key), (list, str)) for key in ("messages", "trajectory", "conversation"))
+
+
+READERS: dict[str, Reader] = {
+    "agenttrace-1.0": Reader(
+        ".own", "records of ours", lambda it: "outcome" in it and ("trace_id" in it or "llm_steps" in it)
+    ),
+    "rollouts-1.0": Reader(".own", "rollouts of ours of schema 1.0.0", _has("rollout_id")),
+    "agenttrace-0.3-parquet": Reader(".agenttrace_0_3_view", "the 0.3.0 Parquet view", _has("spans_json")),
+    "agenttrace-0.3": Reader(
+        ".agenttrace_0_3", "AgentTrace 0.3.0", lambda it: "llm_steps" in it or ("trace_id" in it and "spans" in it)
+    ),
+    "atif": Reader(".atif", "ATIF v1.0 to v1.8 (Harbor)", _says("schema_version", "ATIF-")),
+    "swe-zero": Reader(
+        ".swe_zero",
+        "rows of SWE-ZERO",
+        lambda it: "messages" in it and "info" not in it and "exit_status" in it and "duration_sec" in it,
+    ),
+    "mini-swe-agent": Reader(
+        ".mini_swe", "mini-swe-agent v1 and v2 trajectories", _says("trajectory_format", "mini-swe-agent-1")
+    ),
+    "chat": Reader(".chat_rows", "rows of chat messages (OpenAI's form)", _chat),
+}
+"""Name → reader, in the order in which a value is held against them: the first that knows it reads it."""

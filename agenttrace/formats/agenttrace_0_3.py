@@ -18,7 +18,7 @@ from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row as rows
 from agenttrace.formats.commands import call_arguments
 from agenttrace.formats.conversation import json_object
-from agenttrace.formats.foreign import UNTIMED, foreign_span
+from agenttrace.formats.foreign import NEVER, UNTIMED, foreign_span
 from agenttrace.formats.patch import as_read, imported, with_patch
 from agenttrace.records import NO_PROCESS, LLMStep, Outcome, Telemetry, ToolCall, Trace, canonical_json
 
@@ -43,12 +43,12 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     """
     row = {
         "trace_id": trace.trace_id,
-        "timestamp_utc": trace.timestamp_utc,
+        "timestamp_utc": trace.timestamp_utc or NEVER,
         "prompt": trace.prompt,
         "model": trace.model,
         "spans": [_foreign_span(span) for span in trace.spans if json_object(span.tool_input) is not None],
         "llm_steps": [_foreign_step(step) for step in trace.llm_steps],
-        "total_duration_ms": trace.total_duration_ms,
+        "total_duration_ms": trace.total_duration_ms or 0.0,
         "metadata": rows.compose(trace.metadata, trace.environment, None if imported(trace, NAME) else spec),
     }
     return as_read(row, trace, NAME)
@@ -63,10 +63,10 @@ def _foreign_span(span: Span) -> dict[str, Any]:
         "tool_input": f"kwargs={json_object(span.tool_input) or {}!r}",
         "tool_output": span.tool_output,
         "start_ns": start,
-        "end_ns": start + round(span.duration_ms * 1e6),  # there, duration_ms is this difference
-        "duration_ms": span.duration_ms,
+        "end_ns": start + round((span.duration_ms or 0.0) * 1e6),  # there, duration_ms is this difference
+        "duration_ms": span.duration_ms or 0.0,
         "telemetry": {name: getattr(span.telemetry, name) or getattr(NO_PROCESS, name) for name in rows.COSTS},
-        "exit_code": span.exit_code,
+        "exit_code": -1 if span.exit_code is None else span.exit_code,
         "parent_span_id": None,  # in all rows of that format
     }
 
@@ -78,7 +78,7 @@ def _foreign_step(step: LLMStep) -> dict[str, Any]:
     return fields | {"tool_calls": None if step.tool_calls is None or (calls and not kept) else kept}
 
 
-def to_trace(row: Any) -> Trace:  # noqa: ANN401 - whatever stood in the line
+def to_trace(row: Any, source: str = "") -> Trace:  # noqa: ANN401, ARG001 - whatever stood in the line
     """Return a row as a record; ids, texts and figures are the row's own.
 
     Unknown is `null`: times of steps and spans have no known axis there, steps mostly no duration. Spans are joined to

@@ -13,9 +13,6 @@ from agenttrace.formats.agenttrace_0_3_row import ReleasedRow
 from agenttrace.formats.patch import imported
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     import pyarrow as pa
 
     from agenttrace.records import RunSpec, Trace
@@ -90,28 +87,12 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     return view(agenttrace_0_3.from_trace(trace, spec), raw_file or f"datasets/{source}")
 
 
-def read(path: Path) -> Iterator[Trace]:
-    """Yield the rows of a file of the view as records, in file order.
+def to_trace(value: dict[str, Any], source: str = "") -> Trace:  # noqa: ARG001 - as all formats
+    """Return a row of the view as a record.
 
     Raises:
-        DataError: it is not such a file; the message names the row.
+        DataError: it is none.
     """
-    import pyarrow as pa  # noqa: PLC0415 - heavy
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
-    try:
-        with pq.ParquetFile(path) as file:
-            rows = (found for batch in file.iter_batches(batch_size=100) for found in batch.to_pylist())
-            for number, found in enumerate(rows, start=1):
-                yield _record(path, number, found)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: not a Parquet file that can be read: {error}") from error
-
-
-def _record(path: Path, number: int, found: dict[str, Any]) -> Trace:
-    try:
-        trace = agenttrace_0_3.to_trace(row_of(found))
-    except DataError as error:
-        raise DataError(f"{path}, row {number}: {error}") from error
-    imported = {**trace.environment["imported"], "raw_file": found.get("raw_file")}
-    return msgspec.structs.replace(trace, environment={**trace.environment, "imported": imported})
+    trace = agenttrace_0_3.to_trace(row_of(value))
+    kept = {**trace.environment["imported"], "raw_file": value.get("raw_file")}
+    return msgspec.structs.replace(trace, environment={**trace.environment, "imported": kept})

@@ -207,7 +207,7 @@ def _totals(trace: Trace, steps: int) -> dict[str, Any]:
     )
 
 
-def to_trace(value: Any) -> Trace:  # noqa: ANN401 - whatever stood in the file
+def to_trace(value: Any, source: str = "") -> Trace:  # noqa: ANN401, ARG001 - whatever stood in the file
     """Return a trajectory as a record.
 
     Of foreign ones: the prompt is the user's text before the first agent step; steps that are copied context are in
@@ -292,12 +292,12 @@ def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
     times = [moment for step in here if (moment := epoch_ns(step.timestamp)) is not None]
     trace = Trace(
         trace_id=trace_id,
-        timestamp_utc=next((step.timestamp for step in here if step.timestamp), "1970-01-01T00:00:00+00:00"),
+        timestamp_utc=next((step.timestamp for step in here if step.timestamp), None),
         prompt=_prompt(found.steps),
         model=found.agent.model_name or "unknown",
         spans=spans,
         llm_steps=steps,
-        total_duration_ms=(max(times) - min(times)) / 1e6 if times else 0.0,
+        total_duration_ms=(max(times) - min(times)) / 1e6 if times else None,
         metadata={"schema_version": SCHEMA_VERSION, "source": found.schema_version, "agent": found.agent.name},
         environment={"imported": {"format": NAME, **({"system_prompt": system[0]} if system else {})}},
         outcome=Outcome(ended="unknown"),

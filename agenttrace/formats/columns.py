@@ -15,7 +15,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Meta, inspect
+from msgspec import UNSET, Meta, UnsetType, inspect
 
 from agenttrace.errors import DataError
 from agenttrace.formats.commands import KINDS, first_word, kinds_of_turns, patch_size
@@ -66,8 +66,8 @@ _COMPUTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
         "tool_ms": ("double", lambda one: total(one.trace.spans, _DURATION)),
         "step_count": ("int64", lambda one: len(one.trace.llm_steps)),
         "span_count": ("int64", lambda one: len(one.trace.spans)),
-        "input_tokens": ("int64", lambda one: total(one.trace.llm_steps, _INPUT)),
-        "output_tokens": ("int64", lambda one: total(one.trace.llm_steps, _OUTPUT)),
+        "input_tokens": ("int64", lambda one: _of_run(one.trace, _INPUT)),
+        "output_tokens": ("int64", lambda one: _of_run(one.trace, _OUTPUT)),
         "evaluated_tokens": ("int64", lambda one: total(one.trace.llm_steps, _EVALUATED)),
         "conversation_tokens": ("int64", lambda one: total(one.trace.llm_steps[-1:], _both_tokens)),
     },
@@ -293,13 +293,13 @@ class _Parts:
         """Return the values of a field, named by the fields that lead to it; unknown below a part that is not there."""
         if path not in self._values:
             owners = self.values(*path[:-1])
-            kinds: set[Any] = {*map(type, owners)} - {NoneType}
+            kinds: set[Any] = {*map(type, owners)} - {NoneType, UnsetType}
             if not kinds:
                 return self._unknown
             (kind,) = kinds  # of two, the same place would be another field
             names = kind.__struct_fields__
             nothing = (None,) * len(names)
-            rows = (nothing if one is None else msgspec.structs.astuple(one) for one in owners)
+            rows = (nothing if one is None or one is UNSET else msgspec.structs.astuple(one) for one in owners)
             self._values |= {
                 (*path[:-1], name): values for name, values in zip(names, zip(*rows, strict=True), strict=True)
             }
@@ -320,8 +320,10 @@ class _Parts:
         return found
 
 
-def _instant(given: datetime | str) -> datetime:
+def _instant(given: datetime | str | None) -> datetime | None:
     """Return an instant; a time without an offset is of UTC, never of this machine's time zone."""
+    if given is None:
+        return None
     try:
         moment = given if isinstance(given, datetime) else datetime.fromisoformat(given)
     except ValueError as error:
@@ -347,7 +349,7 @@ def _of_runs(batch: Sequence[TableEntry]) -> dict[str, list[Any]]:
 
 def _turns(trace: Any) -> Sequence[int | None]:  # noqa: ANN401 - a `Trace`, or what has its fields
     kinds, patch = kinds_of_turns(trace), trace.outcome and trace.outcome.patch
-    sizes = patch_size(patch or "") if isinstance(patch, str) or kinds else (None, None)
+    sizes = patch_size(patch) if isinstance(patch, str) else (None, None)
     return *([kinds[kind] for kind in KINDS] if kinds else [None] * len(KINDS)), *sizes
 
 
@@ -361,6 +363,12 @@ def total(parts: Sequence[Any], figure: Callable[[Any], Any]) -> Any:  # noqa: A
     except (TypeError, AttributeError):  # of `None`, or of what is not there
         return None
     return found if abs(found) < _TOO_LARGE else None
+
+
+def _of_run(trace: Any, figure: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - as above
+    """Return the sum of a figure over the steps; else what the format that it was read from says of the whole run."""
+    found = total(trace.llm_steps, figure)
+    return figure(trace.totals) if found is None and trace.totals else found
 
 
 def _both_tokens(step: Any) -> int:  # noqa: ANN401 - an `LLMStep`

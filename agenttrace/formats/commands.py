@@ -83,7 +83,9 @@ def kinds_of_turns(trace: Any) -> dict[str, int] | None:  # noqa: ANN401 - a `Tr
     if not trace.llm_steps or not isinstance(trace.llm_steps[0].blocks, int):
         return None
     spans = {span.parent_span_id: span for span in trace.spans}
-    return {**dict.fromkeys(KINDS, 0), **Counter(_kind(spans.get(step.step_id)) for step in trace.llm_steps)}
+    turns = ((spans.get(step.step_id), step) for step in trace.llm_steps)
+    # Of a call without a span, which only another format leaves, it is not known what it gave.
+    return {**dict.fromkeys(KINDS, 0), **Counter(_kind(span) for span, step in turns if span or not step.tool_calls)}
 
 
 def _kind(span: Any) -> str:  # noqa: ANN401 - a `Span`, or `None`

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.errors import DataError, StorageError, UsageError
-from agenttrace.formats import FORMATS, Sourced, foreign
-from agenttrace.store.opening import the_file
-from agenttrace.store.read import DamagedFileError, decode, read_run_spec, run_spec_path, whole_lines
+from agenttrace.formats import FORMATS, Sourced
+from agenttrace.formats.reading import traces
+from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,45 +24,19 @@ if TYPE_CHECKING:
 
 
 def read(path: Path) -> Iterator[Sourced]:
-    """Yield the records of a file: JSON Lines or one JSON text of any readable format, or the 0.3.0 Parquet view.
-
-    JSON Lines may be compressed with gzip or Zstandard, or compacted.
+    """Yield the records of a file of any readable format (see `reading.records`).
 
     Raises:
-        DataError: a line is neither; the message names it.
-        UsageError: the file cannot be read.
+        DataError: a value is no trace; the message names its place.
+        UsageError: the file cannot be read, or is no file of traces.
     """
-    spec = None
-    if path.suffix == ".parquet":
-        from agenttrace.formats import agenttrace_0_3_view  # noqa: PLC0415 - pyarrow
-
-        traces = agenttrace_0_3_view.read(the_file(path))
-    elif path.suffix == ".json":
-        traces = foreign.read_whole(path)
-    else:
-        beside = run_spec_path(path)
-        spec = read_run_spec(beside) if beside.is_file() else None
-        traces = _lines(path)
-    for trace in traces:
-        yield Sourced(trace, spec, path.name)
-
-
-def _lines(path: Path) -> Iterator[Trace]:
+    beside = run_spec_path(path)
+    spec = read_run_spec(beside) if beside.is_file() else None
     try:
-        for number, line in whole_lines(path):
-            try:
-                yield _record(line)
-            except (msgspec.DecodeError, ValueError, RecursionError, DataError) as error:
-                raise DataError(f"{path}, line {number}: {error}; nothing was written") from error
-    except DamagedFileError as error:
+        for _, trace in traces(path):
+            yield Sourced(trace, spec, path.name)
+    except DataError as error:
         raise DataError(f"{error}; nothing was written") from error
-
-
-def _record(line: bytes) -> Trace:
-    try:
-        return decode(line)
-    except DataError:  # not of ours, or of ours with what only the slower way reads or tells
-        return foreign.to_trace(foreign.parsed(line))
 
 
 def convert(paths: Sequence[Path], name: str, output: Path) -> dict[str, int]:

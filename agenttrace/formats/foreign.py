@@ -1,54 +1,19 @@
-"""Reads one JSON value of whatever format, which says itself what it is; what no other format says is not known."""
+"""What readers of other people's formats share: JSON of anyone, and steps and calls of which not all is known."""
 
 from __future__ import annotations
 
-import codecs
 import json
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from agenttrace.errors import DataError, UsageError
-from agenttrace.records import NOT_MEASURED, LLMStep, Span, Trace, derived_id, rollout_1_0
-from agenttrace.store.opening import opened, other_kind
+from agenttrace.formats.conversation import epoch_ns
+from agenttrace.records import NOT_MEASURED, LLMStep, Span, canonical_json, derived_id
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from agenttrace.records import RunSpec
-
-
-def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> Trace:  # noqa: ARG001 - as all formats
-    """Return a record as it is, what other formats are read into; one of a rollout file says that it was one."""
-    return rollout_1_0.as_imported(trace) if rollout_1_0.is_read(trace) else trace
-
-
-def to_trace(raw: Any) -> Trace:  # noqa: ANN401 - parsed JSON
-    """Return a JSON value as a record: ours of any schema, ATIF, mini-swe-agent v1, else AgentTrace 0.3.0.
-
-    Raises:
-        DataError: it is not what it says it is; the message names the field.
-    """
-    try:
-        if isinstance(raw, dict) and "outcome" in raw:
-            return msgspec.convert(raw, Trace)
-        if isinstance(raw, dict) and "rollout_id" in raw:
-            return rollout_1_0.as_trace(msgspec.convert(raw, rollout_1_0.Rollout))
-    except msgspec.ValidationError as error:
-        raise DataError(str(error)) from error
-    found: Trace = import_module(f"agenttrace.formats.{_module(raw)}").to_trace(raw)
-    return found
-
-
-def _module(raw: Any) -> str:  # noqa: ANN401 - as above
-    said = raw if isinstance(raw, dict) else {}
-    if str(said.get("schema_version", "")).startswith("ATIF-"):
-        return "atif"
-    if str(said.get("trajectory_format", "")).startswith("mini-swe-agent-1"):
-        return "mini_swe"
-    return "agenttrace_0_3"
+_MOST_TOKENS = 2**40
+_MOST = 1e15
+_LATEST_S = 1e11
+"""Seconds (the year 5138); a larger number counts milliseconds."""
 
 
 def parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
@@ -71,27 +36,8 @@ def parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
             raise error from None
 
 
-def read_whole(path: Path) -> Iterator[Trace]:
-    """Yield the records of a `.json` file: one value, or a list of them.
-
-    Raises:
-        DataError: it holds something else.
-        UsageError: it cannot be read, or is a run spec.
-    """
-    if why := other_kind(path, b""):
-        raise UsageError(f"cannot read {path}: {why}")
-    try:
-        with opened(path) as file:
-            raw = parsed(file.read().removeprefix(codecs.BOM_UTF8))
-        for number, value in enumerate(raw if isinstance(raw, list) else [raw], start=1):
-            try:
-                yield to_trace(value)
-            except DataError as error:
-                raise DataError(f"{path}, value {number}: {error}") from error
-    except (msgspec.DecodeError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not JSON: {error}") from error
-
-
+NEVER = "1970-01-01T00:00:00+00:00"
+"""Where another format needs a time and there is none."""
 UNTIMED: dict[str, Any] = {"duration_ms": None, "start_ns": None, "end_ns": None}
 """Times of a generation, of a format that has none."""
 
@@ -116,6 +62,34 @@ def _part(part: Any) -> str:  # noqa: ANN401 - as above
     return said["text"] if isinstance(said.get("text"), str) else f"[{said.get('type', 'unknown')}]"
 
 
+def tokens(value: Any) -> int | None:  # noqa: ANN401 - as above
+    """Return a number of tokens; what is none is not known."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else None
+
+
+def amount(value: Any) -> float | None:  # noqa: ANN401 - as above
+    """Return a number of seconds, milliseconds or dollars likewise."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if number and 0 <= value <= _MOST else None
+
+
+def moment_ns(value: Any) -> int | None:  # noqa: ANN401 - as above
+    """Return a moment likewise, nanoseconds since the Unix epoch: of ISO 8601 text, of seconds or of milliseconds."""
+    if isinstance(value, str):
+        return epoch_ns(value)
+    found = amount(value)
+    if found is None:
+        return None
+    return round(found * 1_000_000) * (1 if found > _LATEST_S else 1000)
+
+
+def json_text(value: Any) -> str:  # noqa: ANN401 - as above
+    """Return the arguments of a call as text: a text as it stands, an object as JSON, nothing as an empty object."""
+    if value is None:
+        return "{}"
+    return value if isinstance(value, str) else canonical_json(value).decode()
+
+
 def foreign_step(trace_id: str, number: int, **known: Any) -> LLMStep:  # noqa: ANN401 - fields of a step
     """Return a generation of a format that has not all fields; `known` are those that it has."""
     return LLMStep(**{**UNTIMED, "step_id": derived_id(trace_id, "step", number), "step_number": number, **known})
@@ -123,6 +97,6 @@ def foreign_step(trace_id: str, number: int, **known: Any) -> LLMStep:  # noqa: 
 
 def foreign_span(step: LLMStep | None, **known: Any) -> Span:  # noqa: ANN401 - fields of a span
     """Return a call of a generation likewise: what it does not say of times, costs and ends is not known."""
-    unsaid = {"duration_ms": 0.0, "telemetry": NOT_MEASURED, "exit_code": -1, "status": "ok"}
+    unsaid = {"telemetry": NOT_MEASURED, "exit_code": None, "status": "ok"}
     parent = None if step is None else step.step_id
     return Span(**{**UNTIMED, **unsaid, "type": "TOOL", "parent_span_id": parent, **known})

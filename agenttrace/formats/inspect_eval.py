@@ -104,7 +104,7 @@ def _sample(record: Sourced, number: int) -> dict[str, Any]:
             },
             "events": list(_events(record, found)),
             "model_usage": {trace.model: usage} if usage["total_tokens"] else {},
-            "total_time": trace.total_duration_ms / 1000,
+            "total_time": None if trace.total_duration_ms is None else trace.total_duration_ms / 1000,
         }
     )
 

@@ -72,7 +72,7 @@ class _End(msgspec.Struct):
     """How a call ended; we say it of each call that we write."""
 
     status: SpanStatus
-    exit_code: int
+    exit_code: int | None
 
 
 class _File(msgspec.Struct):
@@ -164,7 +164,7 @@ def _message(role: str, parts: list[str], end_ns: int | None, extra: dict[str, A
     return without_none(found)
 
 
-def to_trace(value: Any) -> Trace:  # noqa: ANN401 - whatever stood in the file
+def to_trace(value: Any, source: str = "") -> Trace:  # noqa: ANN401, ARG001 - whatever stood in the file
     """Return a trajectory as a record; nothing in it is executed.
 
     A reply with exactly one bash block is a call of `bash`, and the user message after it its result. Exit status and
@@ -194,12 +194,12 @@ def _trace(found: _File, value: dict[str, Any]) -> Trace:
     times = [time for time in given if time is not None and 0 <= time < _YEAR_10000]
     trace = Trace(
         trace_id=trace_id,
-        timestamp_utc=datetime.fromtimestamp(times[0] if times else 0.0, UTC).isoformat(timespec="microseconds"),
+        timestamp_utc=datetime.fromtimestamp(times[0], UTC).isoformat(timespec="microseconds") if times else None,
         prompt=prompt,
         model="unknown" if model is None else model,
         spans=tuple(spans),
         llm_steps=tuple(steps),
-        total_duration_ms=(max(times) - min(times)) * 1000 if times else 0.0,
+        total_duration_ms=(max(times) - min(times)) * 1000 if times else None,
         metadata=without_none({"schema_version": SCHEMA_VERSION, "source": NAME, "task_name": found.instance_id}),
         environment={"imported": without_none({"format": NAME, "system_prompt": system})},
         outcome=Outcome(
@@ -263,7 +263,7 @@ def _end(text: str) -> _End:
     """Return how a command ended, as far as its answer says."""
     code = _RETURN_CODE.search(text[:200])
     killed = text.startswith(_KILLED[0]) and _KILLED[1] in text
-    return _End(status="timeout" if killed else "ok", exit_code=int(code[1]) if code else -1)
+    return _End(status="timeout" if killed else "ok", exit_code=int(code[1]) if code else None)
 
 
 def _at(value: Any, *keys: str) -> Any:  # noqa: ANN401 - JSON of anyone

@@ -92,7 +92,7 @@ def _spans(trace: Trace, spec: RunSpec | None) -> Iterator[dict[str, Any]]:
             call = span_id_of(trace, "call", number, index, span.span_id)
             made = _span(trace, call, f"execute_tool {span.tool_name}", times, _tool(span))
             children.append(made | {"parentSpanId": own})
-    whole = _Times(first, max(cursor, first + round(trace.total_duration_ms * 1e6)), recorded)
+    whole = _Times(first, max(cursor, first + round((trace.total_duration_ms or 0.0) * 1e6)), recorded)
     found = _span(trace, top, f"invoke_agent {trace.model}", whole, _root(trace, spec))
     found["events"] = [
         {"timeUnixNano": str(whole.end), "name": "gen_ai.evaluation.result", "attributes": encoded(_verdict(judged))}

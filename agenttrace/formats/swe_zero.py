@@ -1,4 +1,4 @@
-"""Records in the published schemas of SWE-ZERO, exactly: the 1k and 1k-32k columns, and those of the 12M set.
+"""Records in the published schemas of SWE-ZERO, exactly, and back: the 1k and 1k-32k columns, those of the 12M set.
 
 What fits are records of a bash-block agent over a checkout, with their run spec, which has the system prompt. What
 these schemas cannot carry: executed commands, return codes, telemetry, stop rules, the final observation of a submitted
@@ -12,16 +12,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from agenttrace.errors import DataError
 from agenttrace.formats import conversation
-from agenttrace.records import INFRASTRUCTURE_ENDS
+from agenttrace.formats.dialogue import Dialogue
+from agenttrace.formats.foreign import amount, tokens
+from agenttrace.formats.patch import as_read, with_patch
+from agenttrace.records import INFRASTRUCTURE_ENDS, Outcome, Output, Totals
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from agenttrace.records import Ended, RunSpec, Trace
 
+NAME = "swe-zero"
 DETAIL_CHARS = 200
+_OBSERVATION, _TIMED_OUT = "Observation: ", "[command timed out]"
+_CUT_CHARS = 8000
+"""An observation that is longer was cut."""
 _STOP: dict[Ended, str] = {
     "final_answer": "submitted",
     "max_steps": "turns",
@@ -29,6 +38,27 @@ _STOP: dict[Ended, str] = {
     "format_error": "format",
     "unknown": "unknown",
 }
+_CAUSES: dict[str, Ended] = {"API error": "model_error", "Failed to materialize": "sandbox_error"}
+"""How upstream's text of an error begins, and whose fault that is."""
+
+
+class _Message(msgspec.Struct):
+    role: str
+    content: str | None = None
+
+
+class _Row(msgspec.Struct):
+    """A row, of whichever of the two schemas; figures may be of any type."""
+
+    instance_id: str
+    messages: list[_Message]
+    repo: str | None = None
+    exit_status: str | None = None
+    exit_status_detail: str | None = None
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
+    duration_sec: Any = None
+    model: str | None = None
 
 
 def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> dict[str, Any]:  # noqa: ARG001
@@ -41,12 +71,12 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
         DataError: the record has another conversation than these schemas hold, or not all that they ask for.
     """
     chat = messages(trace, spec)
-    known, outcome = trace.metadata, trace.outcome
+    known, outcome, whole = trace.metadata, trace.outcome, trace.totals or Totals()
     if not isinstance(repo := known.get("repo"), str):
         raise DataError("its metadata names no repository (`repo`)")
     stop = _STOP.get(outcome.ended, "error")
     broken = "errored" if outcome.ended in INFRASTRUCTURE_ENDS else "incomplete"  # upstream does not tell limits apart
-    return {
+    row = {
         "instance_id": str(known.get("task_id") or known.get("task_name") or trace.trace_id),
         "repo": repo,
         "messages": chat,
@@ -55,10 +85,11 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
         "exit_status_detail": f"{stop}: {outcome.detail}"[:DETAIL_CHARS] if outcome.detail else stop,
         "n_turns": len(trace.llm_steps),
         "n_messages": len(chat),
-        "prompt_tokens": sum(step.input_tokens or 0 for step in trace.llm_steps),
-        "completion_tokens": sum(step.output_tokens or 0 for step in trace.llm_steps),
-        "duration_sec": ((trace.prepare_ms or 0.0) + trace.total_duration_ms) / 1000,
+        "prompt_tokens": whole.input_tokens or sum(step.input_tokens or 0 for step in trace.llm_steps),
+        "completion_tokens": whole.output_tokens or sum(step.output_tokens or 0 for step in trace.llm_steps),
+        "duration_sec": ((trace.prepare_ms or 0.0) + (trace.total_duration_ms or 0.0)) / 1000,
     }
+    return as_read(row, trace, NAME)
 
 
 def messages(trace: Trace, spec: RunSpec | None) -> list[dict[str, str]]:
@@ -78,6 +109,73 @@ def messages(trace: Trace, spec: RunSpec | None) -> list[dict[str, str]]:
     if trace.outcome.ended == "final_answer" and found[-1]["role"] == "user":
         found.pop()
     return found
+
+
+def to_trace(value: Any, source: str = "") -> Trace:  # noqa: ANN401, ARG001 - whatever stood in the row; as all formats
+    """Return a row as a record; written in these schemas again, it is as it was.
+
+    The first bash block of a reply is its call, as upstream runs it, and the message after it the observation. Return
+    codes and the times of calls and replies are not in it. What ended with an error counts as one of the machinery.
+
+    Raises:
+        DataError: it is no such row; the message names the field.
+    """
+    try:
+        row = msgspec.convert(value, _Row)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise DataError(f"not a row of SWE-ZERO: {error}") from error
+    talk = Dialogue()
+    for message in row.messages:
+        text = message.content or ""
+        if message.role == "assistant":
+            talk.replied_in_blocks(text, runs_first=True)
+        elif message.role == "system":
+            talk.told(text)
+        elif talk.waits:
+            talk.came_back(text, **_observed(text))
+        else:
+            talk.asked(text)
+    seconds = amount(row.duration_sec)
+    trace = talk.trace(
+        NAME,
+        [row.instance_id, str(row.duration_sec)],
+        outcome=_outcome(row),
+        model=row.model,
+        metadata={"task_id": row.instance_id, "task_name": row.instance_id, "repo": row.repo},
+        total_duration_ms=None if seconds is None else 1000 * seconds,
+        totals=Totals(input_tokens=tokens(row.prompt_tokens), output_tokens=tokens(row.completion_tokens)),
+    )
+    try:
+        written = from_trace(trace)
+    except DataError:  # without a reply, or without a system prompt, there is nothing to write
+        return trace
+    return with_patch(trace, written, {**written, **value})
+
+
+def _observed(text: str) -> dict[str, Any]:
+    """Return what an observation says of its call: that it was stopped, and how much it printed, if it shows all."""
+    stopped = text.endswith(_TIMED_OUT)
+    shown = text.removeprefix(_OBSERVATION).removesuffix(_TIMED_OUT)
+    size = len(shown.encode("utf-8", "surrogatepass"))
+    whole = len(shown) < _CUT_CHARS
+    return {
+        "status": "timeout" if stopped else "ok",
+        "stdout": Output(text=None, bytes_total=size, bytes_kept=size) if whole else None,
+    }
+
+
+def _outcome(row: _Row) -> Outcome:
+    said, detail = row.exit_status or "", row.exit_status_detail or ""
+    if said == "Submitted":
+        return Outcome(ended="final_answer", detail=detail or said)
+    if said == "incomplete":
+        known = {stop: ended for ended, stop in _STOP.items()}
+        return Outcome(ended=known.get(detail.partition(":")[0], "unknown"), detail=detail or said)
+    text = detail or said
+    found: Ended = next((ended for cause, ended in _CAUSES.items() if text.startswith(cause)), "unknown")
+    if found == "unknown" and said == "errored":
+        found = "internal_error"
+    return Outcome(ended=found, detail=": ".join(part for part in (said, detail) if part) or None)
 
 
 def schema(name: str) -> pa.Schema:

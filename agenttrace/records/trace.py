@@ -31,8 +31,9 @@ class Telemetry(Record, frozen=True, kw_only=True):
         read_bytes: bytes fetched from the block layer; 0 when the page cache had them.
         write_bytes: bytes dirtied in the page cache of disk-backed files (4 KiB granularity); 0 on tmpfs.
         method: how the figures were taken: `c-helper`, `python-helper`, `no-process` when the call started no process
-            (its cost is then exactly zero), `not-measured` when the worker was lost with the figures, or `foreign` when
-            another collector measured them, by the rules of its own format.
+            (its cost is then exactly zero), `not-measured` when there are none (the worker was lost with them, or the
+            record was read from a format without any), or `foreign` when another collector measured them, by the rules
+            of its own format.
         wall_ns: monotonic time from before the fork to the exit of the main process.
         cleanup_ns: monotonic time from that exit until every leftover was dead and reaped.
         cpu_user_ns: as `user_time_s`, nanoseconds.
@@ -93,7 +94,7 @@ NOT_MEASURED = Telemetry(
     write_bytes=None,
     method="not-measured",
 )
-"""Telemetry of a call whose worker was lost: what it cost is not known."""
+"""Telemetry of a call of which it is not known what it cost."""
 
 
 class Output(Record, frozen=True, kw_only=True):
@@ -127,9 +128,11 @@ class Span(Record, frozen=True, kw_only=True):
         start_ns: wall clock at the start, nanoseconds since the Unix epoch; `None` only in records read from a format
             that does not say.
         end_ns: wall clock at the end, same axis; `None` as above.
-        duration_ms: `Telemetry.wall_ns` / 1e6 where a process ran; else the collector's own time.
+        duration_ms: `Telemetry.wall_ns` / 1e6 where a process ran; else the collector's own time; `None` only in
+            records read from a format that does not say (since 1.1.0).
         telemetry: what the call cost.
-        exit_code: exit status of the main process; 128 + signal when a signal ended it; -1 when nothing was executed.
+        exit_code: exit status of the main process; 128 + signal when a signal ended it; -1 when nothing was
+            executed; `None` as above.
         parent_span_id: `step_id` of the model generation that proposed the call; `None` only in records read from a
             format without that link, for a call that no generation can be found for.
         call_id: joins the span to `ToolCall.call_id`; `None` as above.
@@ -148,9 +151,9 @@ class Span(Record, frozen=True, kw_only=True):
     tool_output: str
     start_ns: Annotated[int | None, MEASURED]
     end_ns: Annotated[int | None, MEASURED]
-    duration_ms: Annotated[float, MEASURED]
+    duration_ms: Annotated[float | None, MEASURED]
     telemetry: Telemetry
-    exit_code: int
+    exit_code: int | None
     parent_span_id: str | None
     call_id: str | None
     status: SpanStatus
@@ -330,31 +333,50 @@ class Outcome(Record, frozen=True, kw_only=True):
     patch_note: str | UnsetType | None = UNSET
 
 
+class Totals(Record, frozen=True, kw_only=True):
+    """What another format says of a whole run and of none of its steps; `None` where it says nothing.
+
+    Attributes:
+        input_tokens: prompt tokens of all requests; a context counts again in each.
+        output_tokens: generated tokens.
+        cached_tokens: prompt tokens that the server had in its cache, of all requests.
+        cost_usd: what the requests cost, US dollars, by the prices of whoever recorded it.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    cost_usd: float | None = None
+
+
 class Trace(Record, frozen=True, kw_only=True):
     """One task, run once: a line of a record file.
 
     Attributes:
         trace_id: UUIDv5 of (run id, dataset, task id, rollout index): the same task of a run always has the same id.
-        timestamp_utc: start of the run, ISO 8601 with microseconds and offset.
+        timestamp_utc: start of the run, ISO 8601 with microseconds and offset; `None` only in records read from a
+            format that does not say (since 1.1.0).
         prompt: the task's text as the model got it.
         model: name of the model.
         spans: tool calls in order.
         llm_steps: model generations in order.
-        total_duration_ms: monotonic time of the run, reset of the task tree and judging excluded.
+        total_duration_ms: monotonic time of the run, reset of the task tree and judging excluded; `None` as above.
         metadata: a pure function of (run spec, task): no clock, host or measurement in it.
         environment: what was observed of the host, the engine and the server.
         outcome: how it ended.
         prepare_ms: monotonic time until the task's tree was ready (since 1.1.0).
+        totals: figures of the whole run that a format has which it was read from (since 1.1.0).
     """
 
     trace_id: str
-    timestamp_utc: Annotated[str, MEASURED]
+    timestamp_utc: Annotated[str | None, MEASURED]
     prompt: str
     model: str
     spans: tuple[Span, ...]
     llm_steps: tuple[LLMStep, ...]
-    total_duration_ms: Annotated[float, MEASURED]
+    total_duration_ms: Annotated[float | None, MEASURED]
     metadata: dict[str, Any]
     environment: Annotated[dict[str, Any], MEASURED]
     outcome: Outcome
     prepare_ms: Annotated[float | UnsetType | None, MEASURED] = UNSET
+    totals: Totals | UnsetType | None = UNSET

@@ -140,7 +140,7 @@ def trace_view(trace: Trace) -> TraceView:
     return TraceView(
         id=trace.trace_id,
         format=_format(trace),
-        time=trace.timestamp_utc,
+        time=trace.timestamp_utc or "",
         prompt=trace.prompt,
         model=trace.model,
         dataset=_text(meta.get("dataset_name")),

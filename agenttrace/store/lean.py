@@ -99,6 +99,7 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True):
     environment: Raw
     outcome: Raw
     prepare_ms: _Text = UNSET
+    totals: _Text = UNSET
 
 
 class _Lean(msgspec.Struct, forbid_unknown_fields=True):

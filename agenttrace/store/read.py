@@ -51,14 +51,19 @@ class DamagedFileError(DataError):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What could not be read; `line` is `None` when it is the rest of the file."""
+    """What could not be read; `line` is `None` when it is the rest of the file.
+
+    Attributes:
+        unit: what `line` counts: lines, the rows of a table, or the values of a list.
+    """
 
     file: str
     line: int | None
     message: str
+    unit: str = "line"
 
     def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}, line {self.line}"
+        place = self.file if self.line is None else f"{self.file}, {self.unit} {self.line}"
         return f"{place}: {self.message}"
 
 
@@ -125,25 +130,29 @@ def lines(path: Path) -> Iterator[tuple[int, bytes | None]]:
         DamagedFileError: after the last whole line of a compressed file that is cut off or corrupt, and where more than
             `MOST_SHORT` lines are no records: a small compressed file may hold a thousand million of them.
     """
+    short = 0
+    for number, line in _split(plain(path), opening.LONGEST_LINE):
+        short += line is not None and len(line) < _SHORTEST
+        if short > MOST_SHORT:
+            raise DamagedFileError(f"{path}: {short} lines are too short for a record; the rest was not read")
+        try:
+            yield number, line and whole(line)
+        except DataError as error:
+            raise DamagedFileError(f"{path}: line {number}: {error}") from error
+
+
+def plain(path: Path) -> Iterator[bytes]:
+    """Yield the content of a file in plain form, chunk by chunk; errors are those of `lines`."""
     with opened(path) as file:
         head = file.peek(4)[:4]
         if why := other_kind(path, head):
             raise UsageError(f"cannot read {path}: {why}")
         if head.startswith(_GZIP):
-            chunks = _gunzipped(path, file)
+            yield from _gunzipped(path, file)
         elif head.startswith(_ZSTD):
-            chunks = _unzstd(path, file)
+            yield from _unzstd(path, file)
         else:
-            chunks = iter(lambda: file.read(_CHUNK), b"")
-        short = 0
-        for number, line in _split(chunks, opening.LONGEST_LINE):
-            short += line is not None and len(line) < _SHORTEST
-            if short > MOST_SHORT:
-                raise DamagedFileError(f"{path}: {short} lines are too short for a record; the rest was not read")
-            try:
-                yield number, line and whole(line)
-            except DataError as error:
-                raise DamagedFileError(f"{path}: line {number}: {error}") from error
+            yield from iter(lambda: file.read(_CHUNK), b"")
 
 
 def _gunzipped(path: Path, file: BinaryIO) -> Iterator[bytes]:

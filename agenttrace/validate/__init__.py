@@ -24,10 +24,12 @@ from agenttrace.validate.leaks import leaks
 from agenttrace.validate.planned import Planned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from agenttrace.validate.leaks import Word
+
+    NumberedLines = Callable[[Path], Iterator[tuple[int, bytes | None]]]
 
 FOREIGN = "imported"
 """Key of `environment` that says which format a record was read from; its ids are that format's."""
@@ -45,6 +47,7 @@ class Validation:
         path: a record file.
         words: what is private beside the patterns of the leak check.
         allowed: texts that are no leak.
+        read: gives the numbered lines of the file, each a record of ours.
 
     Attributes:
         records: lines that were looked at.
@@ -53,8 +56,10 @@ class Validation:
 
     _plan: Planned
 
-    def __init__(self, path: Path, *, words: Sequence[Word] = (), allowed: Sequence[str] = ()) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, *, words: Sequence[Word] = (), allowed: Sequence[str] = (), read: NumberedLines = lines
+    ) -> None:
+        self.path, self._read = path, read
         self.records = 0
         self.notes: list[str] = []
         self._words, self._allowed = words, allowed
@@ -65,7 +70,7 @@ class Validation:
     def __iter__(self) -> Iterator[Finding]:
         """Yield every finding in file order."""
         try:
-            for number, line in lines(self.path):
+            for number, line in self._read(self.path):
                 if not self.records:
                     self._plan = Planned(self.path)
                 self.records += 1
@@ -128,7 +133,7 @@ class Validation:
         yield from self._version(trace, recorded, foreign=foreign)
         if not self._failures and (first := self._seen.add(trace.trace_id, number)) is not None:
             yield Violation("ids", "trace_id", f"stands in line {first} already")
-        tool_calling = isinstance(spec.agent, ToolCallingSpec) if spec and not foreign else not of_blocks
+        tool_calling = not foreign and (isinstance(spec.agent, ToolCallingSpec) if spec else not of_blocks)
         yield from chain(rules.order(trace), rules.joins(trace), rules.counts(trace))
         yield from rules.outcome(trace, tool_calling=tool_calling)
         if foreign:

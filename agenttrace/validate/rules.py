@@ -66,14 +66,16 @@ def order(trace: Trace) -> Iterator[Violation]:
     for index, step in enumerate(trace.llm_steps):
         if step.step_number != index + 1:
             yield Violation("order", f"llm_steps[{index}].step_number", f"is {step.step_number}, must be {index + 1}")
-    yield from utc(trace.timestamp_utc)
+    if trace.timestamp_utc is not None:
+        yield from utc(trace.timestamp_utc)
     yield from forwards(_intervals(trace))
     items: list[LLMStep | Span] = [*trace.llm_steps, *trace.spans]
     parts = [item.duration_ms or 0.0 for item in items]
-    if trace.total_duration_ms < 0 or (trace.prepare_ms or 0.0) < 0 or any(part < 0 for part in parts):
+    whole = trace.total_duration_ms
+    if (whole or 0.0) < 0 or (trace.prepare_ms or 0.0) < 0 or any(part < 0 for part in parts):
         yield Violation("order", "", "a duration is negative")
-    elif sum(parts) > trace.total_duration_ms * (1 + _SLACK_SHARE) + _SLACK_MS:
-        message = f"is {trace.total_duration_ms:.3f} ms, its steps and spans add up to {sum(parts):.3f} ms"
+    elif whole is not None and sum(parts) > whole * (1 + _SLACK_SHARE) + _SLACK_MS:
+        message = f"is {whole:.3f} ms, its steps and spans add up to {sum(parts):.3f} ms"
         yield Violation("order", "total_duration_ms", message)
 
 
@@ -209,7 +211,7 @@ def _exit(where: str, span: Span) -> Iterator[Violation]:
         yield Violation(
             "counts", f"{where}.exit_code", f"is {span.exit_code}, signal {span.signal} gives {128 + span.signal}"
         )
-    if span.status == "not_executed" and span.exit_code not in {-1, 0}:
+    if span.status == "not_executed" and span.exit_code not in {-1, 0, None}:
         yield Violation("counts", f"{where}.exit_code", f"is {span.exit_code} of a call that was not executed")
 
 
@@ -281,7 +283,7 @@ def fields_since_1_1(trace: Trace) -> Iterator[str]:
         *((f"llm_steps[{n}].", one, _STEP_1_1) for n, one in enumerate(trace.llm_steps)),
         *((f"spans[{n}].", one, ("cut_chars",)) for n, one in enumerate(trace.spans)),
         ("outcome.", trace.outcome, ("patch", "patch_note")),
-        ("", trace, ("prepare_ms",)),
+        ("", trace, ("prepare_ms", "totals")),
     ]
     for where, record, names in records:
         yield from (f"{where}{name}" for name in names if getattr(record, name) is not UNSET)

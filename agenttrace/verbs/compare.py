@@ -3,13 +3,13 @@
 import argparse
 from pathlib import Path
 
-from agenttrace.verbs.reading import deliver
+from agenttrace.verbs.reading import deliver, records_only
 from agenttrace.verbs.stats import add_common, options
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("one", type=Path, metavar="A", help="record file (.jsonl, .jsonl.gz, .jsonl.zst)")
+    parser.add_argument("one", type=Path, metavar="A", help="file of traces, or folder of them")
     parser.add_argument("other", type=Path, metavar="B", help="the run that is compared with A")
     add_common(parser)
 
@@ -21,7 +21,7 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.analysis.sections import compared_section  # noqa: PLC0415
 
     paths = (arguments.one, arguments.other)
-    (one, first), (other, second) = (figures(path, **options(arguments)) for path in paths)
+    (one, first), (other, second) = (figures(*records_only([path]), **options(arguments)) for path in paths)
     rows = compare_runs(one, other) + (compare_diversity(first, second) if first and second else ())
     sizes = (one.rollouts, other.rollouts)
     values = {"runs": [str(path) for path in paths], "rollouts": sizes, "rows": rows}

@@ -10,7 +10,7 @@ from agenttrace.show import tell
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="record files (.jsonl, .json, or the .parquet view)"
+        "files", nargs="+", type=Path, metavar="FILE", help="files of traces, of any readable format; folders of them"
     )
     parser.add_argument("--to", required=True, choices=list(FORMATS), metavar="FORMAT", help=_about())
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT", help="a new file, or a new folder")

@@ -26,7 +26,11 @@ _NAMED = 20
 def add_files(parser: argparse.ArgumentParser, *, strict: bool = True) -> None:
     """Add the record files, and whether one with bad lines makes the verb fail."""
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="record files (.jsonl, .jsonl.gz, .jsonl.zst)"
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="files of traces, of any readable format; folders of them",
     )
     if strict:
         parser.add_argument("--strict", action="store_true", help="exit status 1 when some lines could not be read")
@@ -51,10 +55,17 @@ def add_format(parser: argparse.ArgumentParser) -> None:
 
 
 def records_only(paths: Sequence[Path]) -> list[Path]:
-    """Return the files without those of failed attempts, which a pattern such as `*.jsonl` takes in.
+    """Return the files, those of traces in place of a folder, without those of failed attempts.
 
-    Their attempts would count as the model's. Where nothing but such files is named, they are meant.
+    A pattern such as `*.jsonl` takes these in, and they would count as the model's. Where nothing but such files is
+    named, they are meant.
+
+    Raises:
+        UsageError: a folder holds no file of traces.
     """
+    from agenttrace.formats.reading import files  # noqa: PLC0415
+
+    paths = files(paths, say)
     kept = [path for path in paths if not is_failures(path)]
     if not kept:
         return list(paths)

@@ -17,7 +17,7 @@ WHOLE_ID = 36
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("file", type=Path, help="a record file (.jsonl, .jsonl.gz, .jsonl.zst)")
+    parser.add_argument("file", type=Path, help="a file of traces, or a folder of them")
     parser.add_argument("trace", nargs="?", help="task id, task name or start of a trace id (default: the first trace)")
 
 
@@ -43,11 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _picked(path: Path, named: str | None) -> Trace:
     """Return the named trace; by its whole id it is found in a compacted file without reading the others."""
     from agenttrace.errors import DataError, UsageError  # noqa: PLC0415
+    from agenttrace.formats.reading import traces  # noqa: PLC0415
     from agenttrace.show import pick  # noqa: PLC0415
     from agenttrace.store.compact import COMPACTED, Compacted  # noqa: PLC0415
-    from agenttrace.store.read import read_traces  # noqa: PLC0415
+    from agenttrace.verbs.reading import records_only  # noqa: PLC0415
 
     if named is not None and len(named) == WHOLE_ID and path.suffix == COMPACTED:
         with suppress(DataError, UsageError), Compacted(path) as file:  # else it is compressed, or that is no id of it
             return file.get(named)
-    return pick(read_traces(path), named)
+    return pick((trace for file in records_only([path]) for _, trace in traces(file)), named)

@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from agenttrace.verbs.reading import add_format, deliver
+from agenttrace.verbs.reading import add_format, deliver, records_only
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="record file (.jsonl, .jsonl.gz, .jsonl.zst)")
+    parser.add_argument("run", type=Path, metavar="RUN", help="file of traces, or folder of them")
     add_common(parser)
 
 
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.analysis.runs import figures  # noqa: PLC0415
     from agenttrace.analysis.sections import statistics_sections  # noqa: PLC0415
 
-    tally, diversity = figures(arguments.run, **options(arguments))
+    tally, diversity = figures(*records_only([arguments.run]), **options(arguments))
     found = tally.statistics()
     deliver(arguments, {"statistics": found, "diversity": diversity}, statistics_sections(found, diversity))
     return 0

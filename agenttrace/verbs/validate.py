@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agenttrace.show import tell
 
 if TYPE_CHECKING:
     import argparse
 
+    from agenttrace.validate import Validation
     from agenttrace.validate.leaks import Word
 
 _DISK_ID = re.compile(r"(?:uuid=(?:luks-)?|/by-uuid/)([0-9a-f-]{8,64})(?![\w-])", re.IGNORECASE)
@@ -19,7 +21,7 @@ _DISK_ID = re.compile(r"(?:uuid=(?:luks-)?|/by-uuid/)([0-9a-f-]{8,64})(?![\w-])"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="record files (.jsonl, .gz, .zst)")
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of traces, and folders of them")
     parser.add_argument("--private", action="append", default=[], metavar="TEXT", help="a text that must not be in it")
     parser.add_argument("--allow", action="append", default=[], metavar="TEXT", help="a text that is no leak")
     parser.add_argument("--max", type=int, default=100, metavar="N", help="findings printed (default: %(default)s)")
@@ -28,16 +30,21 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print findings as `FILE:LINE: RULE: FIELD: what is wrong` and return 1 when there is one."""
     from agenttrace.errors import UsageError  # noqa: PLC0415
-    from agenttrace.validate import Validation  # noqa: PLC0415
+    from agenttrace.formats.reading import files  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
 
     if arguments.max < 0 or not all(arguments.private) or not all(arguments.allow):
         raise UsageError("--max: expected 0 or more; --private and --allow: expected a text that is not empty")
     local, common = local_rules()
     words: list[Word] = [*local, *(word("private text", text) for text in arguments.private)]
-    total = records = 0
-    for path in arguments.files:
-        validation = Validation(path, words=words, allowed=arguments.allow)
+    total = 0
+    for path in files(arguments.files, tell):
+        try:
+            validation = _validation(path, words=words, allowed=arguments.allow)
+        except UsageError as error:
+            tell(f"{path}: file: {str(error).removeprefix(f'cannot read {path}: ')}")
+            total += 1
+            continue
         before = total
         for finding in validation:
             total += 1
@@ -45,7 +52,6 @@ def run(arguments: argparse.Namespace) -> int:
                 place = f"{path}:{finding.line}" if finding.line else str(path)
                 parts = (place, finding.rule, finding.where, finding.message)
                 tell(": ".join(part for part in parts if part).replace("\n", "\\n"))
-        records += validation.records
         for note in validation.notes:
             tell(f"{path}: note: {note}")
         tell(f"{path}: {validation.records} lines, {total - before or 'no'} findings")
@@ -54,6 +60,27 @@ def run(arguments: argparse.Namespace) -> int:
     if common:
         tell(f"note: too common to be looked for: {', '.join(common)}")
     return 1 if total else 0
+
+
+def _validation(path: Path, **rules: Any) -> Validation:  # noqa: ANN401 - those of the class
+    """Return the check of a file; of what is no record file, the check of what `convert` makes of it.
+
+    Raises:
+        UsageError: it can be read as nothing.
+    """
+    from agenttrace.errors import DataError  # noqa: PLC0415
+    from agenttrace.formats import READERS  # noqa: PLC0415
+    from agenttrace.formats.reading import kind, record_lines  # noqa: PLC0415
+    from agenttrace.validate import Validation  # noqa: PLC0415
+
+    try:
+        found = kind(path)
+    except DataError:  # the check says what is wrong with it
+        found = None
+    if found is None or found.is_ours:
+        return Validation(path, **rules)
+    tell(f"{path}: note: {READERS[found.format].about}: checked is what `convert` makes of it")
+    return Validation(path, read=partial(record_lines, released=False), **rules)
 
 
 def local_rules() -> tuple[list[Word], list[str]]:

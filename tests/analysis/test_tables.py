@@ -114,7 +114,7 @@ def bad(few, *lines):
     ("line", "says"),
     [
         (b"not json", "not a trace record"),
-        (b"[1, 2]", "Expected `object`"),
+        (b"[1, 2]", "a JSON list is no trace"),
         (b'{"trace_id": 1}', "Expected `str`, got `int` - at `$.trace_id`"),
         (b"\xff\xfe", "not a trace record"),
         (b'{"a":' * 100_000, "not a trace record"),
@@ -276,7 +276,7 @@ def test_parquet_of_a_damaged_file_says_so(tmp_path, few):
 def test_a_failed_writing_leaves_nothing(tmp_path, few):
     with pytest.raises(UsageError):
         tables.write_parquet([few, tmp_path / "none"], tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 PEAK = """

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 
 from agenttrace.errors import DataError
-from agenttrace.formats import FORMATS, atif, foreign, mini_swe, otlp, session_trace, sharegpt
+from agenttrace.formats import FORMATS, atif, mini_swe, otlp, session_trace, sharegpt
 from agenttrace.formats.conversation import messages
 from agenttrace.formats.convert import convert, read
+from agenttrace.formats.reading import to_trace
 from agenttrace.records import Trace
 from agenttrace.validate import Validation
 from tests.formats.hostile import OLD
@@ -61,8 +62,8 @@ def test_the_conversation_is_what_the_model_read_and_wrote():
 @pytest.mark.parametrize("number", range(10))
 def test_a_record_comes_back_from_atif_equal(number):
     trace, spec, _ = records()[number]
-    assert foreign.to_trace(json.loads(json.dumps(atif.from_trace(trace, spec)))) == trace
-    assert foreign.to_trace(json.loads(json.dumps(atif.from_trace(trace)))) == trace
+    assert to_trace(json.loads(json.dumps(atif.from_trace(trace, spec)))) == trace
+    assert to_trace(json.loads(json.dumps(atif.from_trace(trace)))) == trace
 
 
 @pytest.mark.parametrize("number", range(10))
@@ -72,7 +73,7 @@ def test_mini_swe_agent_has_the_messages_as_they_were_and_reads_them_back(number
     assert [(one["role"].replace("user", "tool"), one["content"]) for one in value["messages"]] == [
         (one.role.replace("user", "tool"), one.content) for one in messages(trace, spec)
     ]
-    found = foreign.to_trace(value)
+    found = to_trace(value)
     assert [(step.model_output, step.blocks, step.answered) for step in found.llm_steps] == [
         (step.model_output, step.blocks, step.answered) for step in trace.llm_steps
     ]

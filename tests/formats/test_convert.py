@@ -161,7 +161,7 @@ def test_an_output_that_is_there_is_never_overwritten(tmp_path):
 
 
 def test_hostile_ids_never_become_paths(tmp_path, monkeypatch):
-    monkeypatch.setitem(FORMATS, "one-each", Format(".foreign", "files", ".json", ""))
+    monkeypatch.setitem(FORMATS, "one-each", Format(".own", "files", ".json", ""))
     row = json.loads(OURS.read_bytes().splitlines()[0])
     (tmp_path / "evil.jsonl").write_text(json.dumps({**row, "trace_id": "../../evil"}) + "\n", encoding="utf-8")
     with pytest.raises(DataError, match="cannot be a file name"):
@@ -170,10 +170,10 @@ def test_hostile_ids_never_become_paths(tmp_path, monkeypatch):
 
 def test_a_file_that_is_no_parquet_is_a_message(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(DataError, match="not a Parquet file"):
+    with pytest.raises(UsageError, match="a Parquet file, but not a whole one"):
         list(read(tmp_path / "a.parquet"))
     convert([OURS], "parquet", tmp_path / "t")
-    with pytest.raises(DataError, match=r"row 1: not a row of the AgentTrace 0\.3\.0 view"):
+    with pytest.raises(UsageError, match="row 1: this looks like one of the three tables"):
         list(read(tmp_path / "t" / "spans.parquet"))
 
 

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats import FORMATS, atif, foreign, mini_swe, otlp, session_trace, sharegpt
+from agenttrace.formats import FORMATS, atif, mini_swe, otlp, session_trace, sharegpt
 from agenttrace.formats.conversation import messages, turns
 from agenttrace.formats.convert import convert, read
+from agenttrace.formats.reading import to_trace
 from agenttrace.records import ToolCall
 from tests.formats.hostile import NASTY, OURS, RELEASED, hostile, spec, traces
 
@@ -60,7 +61,7 @@ def test_a_conversation_has_the_prompt_the_tools_results_and_the_reminder():
 @pytest.mark.parametrize("trace", [*traces(), hostile()], ids=lambda trace: trace.trace_id)
 @pytest.mark.parametrize("run_spec", [None, spec()], ids=["alone", "with run spec"])
 def test_a_record_comes_back_from_atif_equal(trace, run_spec):
-    assert foreign.to_trace(as_json(atif.from_trace(trace, run_spec))) == trace
+    assert to_trace(as_json(atif.from_trace(trace, run_spec))) == trace
 
 
 @given(
@@ -99,7 +100,7 @@ FOREIGN_ATIF = {
 
 
 def test_a_foreign_trajectory_is_read_and_written_as_it_was():
-    trace = foreign.to_trace(FOREIGN_ATIF)
+    trace = to_trace(FOREIGN_ATIF)
     assert trace.prompt == "do it\n[image]"
     assert [span.tool_name for span in trace.spans] == ["Read", "observation"]
     assert trace.llm_steps[0].tool_calls[0].arguments == '{"path": "/x", "n": 2}'
@@ -133,11 +134,11 @@ FOREIGN_MINI = {
 
 
 def test_a_mini_swe_agent_trajectory_is_read_and_written_as_it_was():
-    trace = foreign.to_trace(FOREIGN_MINI)
+    trace = to_trace(FOREIGN_MINI)
     assert (trace.prompt, trace.model, trace.outcome.ended) == ("Fix it", "qwen", "final_answer")
     assert [(span.tool_input, span.exit_code) for span in trace.spans] == [
         ('{"command":"ls -la"}', 2),
-        ('{"command":"echo COMPLETE"}', -1),
+        ('{"command":"echo COMPLETE"}', None),
     ]
     assert (trace.llm_steps[0].input_tokens, trace.llm_steps[0].output_tokens) == (11, 3)
     again = msgspec.json.decode(msgspec.json.encode(trace), type=type(trace))
@@ -146,7 +147,7 @@ def test_a_mini_swe_agent_trajectory_is_read_and_written_as_it_was():
 
 def test_a_row_of_messages_without_info_is_read_and_written_as_it_was():
     row = {key: FOREIGN_MINI[key] for key in ("instance_id", "messages", "trajectory_format")} | {"exit_status": "x"}
-    trace = foreign.to_trace(row)
+    trace = to_trace(row)
     assert (len(trace.spans), trace.model, trace.outcome.ended) == (2, "unknown", "unknown")
     written = as_json(mini_swe.from_trace(trace))
     assert json.dumps(written) == json.dumps(row)  # order of keys, too
@@ -155,7 +156,7 @@ def test_a_row_of_messages_without_info_is_read_and_written_as_it_was():
 @pytest.mark.parametrize("trace", [*traces(), hostile()], ids=lambda trace: trace.trace_id)
 def test_mini_swe_agent_carries_task_commands_and_results(trace):
     value = as_json(mini_swe.from_trace(trace, spec()))
-    found = foreign.to_trace(value)
+    found = to_trace(value)
     assert (found.prompt, found.model) == (trace.prompt, trace.model)
     assert len(found.llm_steps) == len(trace.llm_steps)
     heard = "\n".join(span.tool_output for span in found.spans)
@@ -169,14 +170,17 @@ def test_mini_swe_agent_carries_task_commands_and_results(trace):
 @pytest.mark.parametrize(
     ("answer", "ended"),
     [
-        ("The last command <command>ls -la</command> timed out and has been killed.\nThe output was", ("timeout", -1)),
+        (
+            "The last command <command>ls -la</command> timed out and has been killed.\nThe output was",
+            ("timeout", None),
+        ),
         ("<returncode>0</returncode>\nThe last command </command> timed out and has been killed.", ("ok", 0)),
     ],
 )
 def test_a_command_of_mini_swe_agent_that_was_killed_at_its_time_limit_is_a_timeout(answer, ended):
     value = json.loads(json.dumps(FOREIGN_MINI))
     value["messages"][3]["content"] = answer
-    trace = foreign.to_trace(value)
+    trace = to_trace(value)
     assert (trace.spans[0].status, trace.spans[0].exit_code) == ended
     assert as_json(mini_swe.from_trace(trace)) == value
 
@@ -185,21 +189,21 @@ def test_what_we_write_for_mini_swe_agent_says_how_a_call_ended():
     trace = traces()[0]
     late = msgspec.structs.replace(trace.spans[0], status="timeout", exit_code=137)
     written = as_json(mini_swe.from_trace(msgspec.structs.replace(trace, spans=(late, *trace.spans[1:]))))
-    assert (foreign.to_trace(written).spans[0].status, foreign.to_trace(written).spans[0].exit_code) == ("timeout", 137)
+    assert (to_trace(written).spans[0].status, to_trace(written).spans[0].exit_code) == ("timeout", 137)
 
 
 def test_reading_an_open_fence_with_many_line_feeds_takes_time_by_their_number():
     value = json.loads(json.dumps(FOREIGN_MINI))
     value["messages"][2]["content"] = "```bash" + "\n" * 1_000_000
     before = time.process_time()
-    assert foreign.to_trace(value).llm_steps[0].tool_calls is None
+    assert to_trace(value).llm_steps[0].tool_calls is None
     assert time.process_time() - before < 10  # by their square, it would take hours
 
 
 def test_copied_context_is_no_generation_and_comes_back():
     value = json.loads(json.dumps(FOREIGN_ATIF))
     value["steps"][2] |= {"is_copied_context": True, "timestamp": "2025-01-01T00:00:00Z"}
-    trace = foreign.to_trace(value)
+    trace = to_trace(value)
     assert [(step.step_number, step.model_output) for step in trace.llm_steps] == [(1, "done")]
     assert (trace.prompt, trace.spans, trace.total_duration_ms) == ("do it\n[image]", (), 0.0)
     assert trace.timestamp_utc == "2026-01-02T03:04:06Z"
@@ -214,7 +218,7 @@ def test_calls_with_one_id_are_told_apart_and_come_back():
         "observation": {"results": results},
     }
     value = FOREIGN_ATIF | {"steps": [FOREIGN_ATIF["steps"][1], step, step]}
-    trace = foreign.to_trace(as_json(value))
+    trace = to_trace(as_json(value))
     one, two = '{"command":"one"}', '{"command":"two"}'
     found = [(span.tool_input, span.tool_output) for span in trace.spans]
     assert found == [(one, "1"), (two, "2"), (two, "2, too")] * 2
@@ -224,11 +228,11 @@ def test_calls_with_one_id_are_told_apart_and_come_back():
 
 def test_trajectories_have_an_id_by_what_they_say_and_keep_it_when_a_note_is_added():
     def ids(value, *changes):
-        found = {foreign.to_trace(value).trace_id}
+        found = {to_trace(value).trace_id}
         for change in changes:
             other = json.loads(json.dumps(value))
             change(other)
-            found.add(foreign.to_trace(other).trace_id)
+            found.add(to_trace(other).trace_id)
         return len(found)
 
     said = [
@@ -322,22 +326,23 @@ def test_pretty_printed_files_and_lists_and_lines_are_read(tmp_path):
     ("text", "said"),
     [
         (b"{", "not JSON"), (b"[" * 100_000, "not JSON"),
-        (b'{"schema_version": "ATIF-v1.7"}', "value 1: not a trajectory"),
-        (b'{"trajectory_format": "mini-swe-agent-1", "messages": 1}', "value 1: not a trajectory of mini"),
+        (b'{"schema_version": "ATIF-v1.7"}', "line 1: not a trajectory"),
+        (b'{"trajectory_format": "mini-swe-agent-1", "messages": 1}', "line 1: not a trajectory of mini"),
         (b'{"schema_version":"ATIF-v1.7","agent":{"name":"a"},"steps":[],"extra":{"agenttrace":{"outcome":1}}}',
-         "value 1: not a trajectory"), (b"7", "value 1: not a row"), (b'{"a": "\\ud800", "b": NaN}', "not JSON"),
+         "line 1: not a trajectory"), (b"7", "line 1: a JSON number is no trace"),
+        (b'{"a": "\\ud800", "b": NaN}', "not JSON"),
     ],
 )  # fmt: skip
 def test_what_is_no_trajectory_is_a_message(tmp_path, text, said):
     (tmp_path / "a.json").write_bytes(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises((DataError, UsageError), match=said):
         list(read(tmp_path / "a.json"))
 
 
 def test_a_byte_order_mark_is_passed_over(tmp_path):
     for name in ("a.json", "a.jsonl"):
         (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + json.dumps(FOREIGN_ATIF).encode() + b"\n")
-        assert [record.trace for record in read(tmp_path / name)] == [foreign.to_trace(FOREIGN_ATIF)]
+        assert [record.trace for record in read(tmp_path / name)] == [to_trace(FOREIGN_ATIF)]
 
 
 def test_a_run_spec_is_named_as_one(tmp_path):

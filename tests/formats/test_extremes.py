@@ -70,12 +70,13 @@ def test_a_trajectory_whose_clock_is_none_has_no_times(tmp_path, times):
     (tmp_path / "a.json").write_text(json.dumps(value).replace("Infinity", "1e308"))
     convert([tmp_path / "a.json"], "agenttrace-1.0", tmp_path / "o.jsonl")
     (found,) = convert_read(tmp_path / "o.jsonl")
-    assert 0 <= found.trace.total_duration_ms < 1e12
+    took = found.trace.total_duration_ms
+    assert took is None or 0 <= took < 1e12
 
 
 def test_a_clock_beyond_all_numbers_is_one_message_of_the_report(tmp_path):
     (tmp_path / "a.json").write_text(changed("spans.0.start_ns", "1" + "0" * 400, half_a_character=False))
-    with pytest.raises(DataError, match=r"a\.json, value 1: not a trace record"):
+    with pytest.raises(DataError, match=r"a\.json, line 1: int too large"):
         write_report([tmp_path / "a.json"], tmp_path / "r.html")
 
 

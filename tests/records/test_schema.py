@@ -124,15 +124,23 @@ def test_fields_that_not_every_agent_has_may_be_absent_and_null():
     assert later == {
         "Trace.prepare_ms", "Span.cut_chars", "LLMStep.counted_tokens", "LLMStep.blocks", "LLMStep.answered",
             "LLMStep.failed_tries", "LLMStep.ignored_calls",
-        "Outcome.patch", "Outcome.patch_note",
+        "Outcome.patch", "Outcome.patch_note", "Trace.totals", "Totals.input_tokens", "Totals.output_tokens",
+        "Totals.cached_tokens", "Totals.cost_usd",
     }  # fmt: skip
     assert not [field for field in later if field.split(".")[1] in trace[field.split(".")[0]]["required"]]
     row = msgspec.json.decode((DATA / "demo.jsonl").read_bytes().splitlines()[0])
-    for field in later:  # as a tool writes them that fills missing columns
+    row["totals"] = {}
+    for field in sorted(later):  # as a tool writes them that fills missing columns
         struct, _, name = field.partition(".")
-        places = {"Trace": [row], "Span": row["spans"], "LLMStep": row["llm_steps"], "Outcome": [row["outcome"]]}
+        places = {
+            "Trace": [row],
+            "Span": row["spans"],
+            "LLMStep": row["llm_steps"],
+            "Outcome": [row["outcome"]],
+            "Totals": [row["totals"]],
+        }
         for place in places[struct]:
-            place[name] = None
+            place[name] = None if name != "totals" else row["totals"]
     assert msgspec.convert(row, Trace).llm_steps[0].blocks is None
 
 

@@ -64,7 +64,7 @@ def test_what_is_compressed_is_read_by_its_content_whatever_its_name(tmp_path, c
     assert [line for _, line in lines(path)] == [RECORD]
     with pytest.raises(DataError, match="line 1: not a trace record"):
         list(read_traces(path))
-    with pytest.raises(DataError, match="line 1: not a"):
+    with pytest.raises(DataError, match="line 1: an object of no known format"):
         list(read(path))
 
 

@@ -59,12 +59,12 @@ def test_compare_prints_the_table_of_two_runs(agenttrace, runs):
     ("arguments", "status", "message"),
     [
         (("stats", "none.jsonl"), 2, "cannot read none.jsonl"),
-        (("stats", "bad.jsonl"), 1, "bad.jsonl, line 1: not a trace record"),
+        (("stats", "bad.jsonl"), 2, "bad.jsonl: line 1: an object of no known format"),
         (("stats", "empty.jsonl"), 2, "no rollout in it"),
         (("stats", "table.parquet"), 2, "it is a Parquet file"),
-        (("stats", "packed.jsonl.gz"), 1, "packed.jsonl.gz, line 1: not a trace record"),
-        (("stats", "packed.jsonl.zst"), 1, "packed.jsonl.zst, line 1: not a trace record"),
-        (("stats", "."), 2, "it is a folder"),
+        (("stats", "packed.jsonl.gz"), 2, "packed.jsonl.gz: line 1: an object of no known format"),
+        (("stats", "packed.jsonl.zst"), 2, "packed.jsonl.zst: line 1: an object of no known format"),
+        (("stats", "nothing"), 2, "no file of traces in this folder"),
         (("stats", "a.jsonl", "--scratch", "nowhere"), 5, "name a folder with --scratch"),
         (("compact", "a.jsonl", "b.jsonl.zip"), 2, "ends in .jsonl.zst"),
         (("compact", "fifo", "out"), 2, "ends in .jsonl.zst"),
@@ -74,6 +74,7 @@ def test_compare_prints_the_table_of_two_runs(agenttrace, runs):
 )
 def test_a_mistake_is_one_message(agenttrace, runs, tmp_path, arguments, status, message):
     (tmp_path / "bad.jsonl").write_text("{}\n", encoding="utf-8")
+    (tmp_path / "nothing").mkdir()
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "table.parquet").write_bytes(b"PAR1 x")
     (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(b"{}"))

@@ -158,7 +158,8 @@ function callShapes(bar, left, width, tops, most) {
 function statusText(call) {
   if (call.status === null) return null;
   if (call.status === "not_executed") return "not executed";
-  return call.status === "ok" ? `exit ${call.exit}` : `${call.status}, exit ${call.exit}`;
+  const ended = call.exit === null ? "exit unknown" : `exit ${call.exit}`;
+  return call.status === "ok" ? ended : `${call.status}, ${ended}`;
 }
 
 function trouble(call) {
@@ -176,7 +177,7 @@ function barText(bar) {
 function costText(call) {
   if (call.status === null) return "no result recorded";
   if (call.status === "not_executed") return "no process";
-  return [call.status === "ok" ? null : call.status, `exit ${call.exit}`, duration(call.ms), ...costParts(call.cost)].filter(Boolean).join(", ");
+  return [call.status === "ok" ? null : call.status, call.exit === null ? null : `exit ${call.exit}`, duration(call.ms), ...costParts(call.cost)].filter(Boolean).join(", ");
 }
 
 function costParts(cost) {

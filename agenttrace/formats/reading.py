@@ -1,0 +1,356 @@
+"""The door to every file of traces: what it is is told by what stands in it, and its traces come one by one.
+
+JSON Lines, one JSON text, gzip, Zstandard, Parquet, of every format in `READERS`; held at a time is a line, some rows,
+one JSON text, or one session where a file is one.
+"""
+
+from __future__ import annotations
+
+import codecs
+import os
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import msgspec
+
+from agenttrace.errors import DataError, UsageError
+from agenttrace.formats import READERS
+from agenttrace.formats.foreign import parsed
+from agenttrace.records import Trace
+from agenttrace.store.opening import is_failures, opened, other_kind, the_file
+from agenttrace.store.opening import released as is_released
+from agenttrace.store.read import Problem, decode, plain, whole_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from agenttrace.formats import Reader
+
+    OnProblem = Callable[[Problem], object] | None
+
+LARGEST_TEXT = 256 << 20
+"""Bytes of one JSON text, which is held whole; JSON Lines and Parquet may be of any size."""
+OURS = frozenset({"agenttrace-1.0", "rollouts-1.0", "agenttrace-0.3"})
+"""Formats of which a line can be handed on as it stands: each of its readers knows them."""
+_OURS: tuple[bytes, ...] = (b'{"trace_id":', b'{"rollout_id":')
+"""How a line of those mostly begins, and no line of another format."""
+_ROWS = 16
+"""Rows of a Parquet file held at a time."""
+_SUFFIXES = (".jsonl", ".json", ".traj", ".parquet")
+_LOOKS: dict[str, tuple[str, ...]] = {
+    "ShareGPT conversations": ("conversations",),
+    "a run spec": ("run_id", "agent", "dataset"),
+    "predictions without their trajectories": ("model_patch", "instance_id"),
+    "tasks, not runs of them": ("problem_statement", "instance_id"),
+    "an Inspect log": ("eval", "samples"),
+    "a manifest": ("files", "schema_version"),
+    "one of the three tables of `tables`": ("trace_id", "run"),
+}
+"""What is often mistaken for traces → keys that it has."""
+_NAMED_KEYS = 6
+_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
+_Item = tuple[int, Any]
+"""Number of a line, a row or a value, and its content: a line of ours as it stands, else what JSON it is."""
+
+
+def files(paths: Sequence[Path], left_out: Callable[[str], object]) -> list[Path]:
+    """Return the files that are named, and in place of a folder those in it that hold traces, in order of their names.
+
+    Args:
+        paths: files and folders.
+        left_out: called with a line for each file of a folder that ends like one of traces and is none.
+
+    Raises:
+        UsageError: a folder holds no such file.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = list(_inside(path, left_out)) if path.is_dir() else [path]
+        if not inside:
+            raise UsageError(f"{path}: no file of traces in this folder; readable are {readable()}")
+        found += inside
+    return found
+
+
+def _inside(folder: Path, left_out: Callable[[str], object]) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(parent, name)
+            plain = name.removesuffix(".gz").removesuffix(".zst")
+            if name.startswith(".") or not plain.endswith(_SUFFIXES) or is_failures(path) or other_kind(path, b""):
+                continue
+            try:
+                if kind(path):
+                    yield path
+            except (UsageError, DataError) as error:
+                left_out(f"{str(error).removeprefix('cannot read ')}; left out")
+
+
+class FileKind(NamedTuple):
+    """What a file is: the format of its first value, a name of `READERS`, and what its values are in it."""
+
+    format: str
+    unit: Literal["line", "row", "value"]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a record file as the kit writes them."""
+        return self.unit == "line" and self.format in {"agenttrace-1.0", "rollouts-1.0"}
+
+
+def kind(path: Path) -> FileKind | None:
+    """Return what a file is; `None` when it is empty.
+
+    Raises:
+        UsageError: the file cannot be opened, or holds something else; the message says what it looks like.
+        DataError: it is damaged before its first value ends.
+    """
+    unit, items = _items(path, None)
+    first = next(items, None)
+    return None if first is None else FileKind(_reader(path, unit, first)[0], unit)
+
+
+def traces(path: Path, on_problem: OnProblem = None) -> Iterator[tuple[int, Trace]]:
+    """Yield (number of the line, row or value, trace) pairs; arguments and errors are those of `records`."""
+    for number, found in records(path, on_problem):
+        if isinstance(found, Trace):
+            yield number, found
+            continue
+        try:
+            yield number, trace_of(found, path.name)
+        except DataError as error:
+            _complain(Problem(str(path), number, str(error)), on_problem)
+
+
+def record_lines(path: Path, on_problem: OnProblem = None, *, released: bool = True) -> Iterator[tuple[int, bytes]]:
+    """Yield (number, line) pairs: what is not a line of ours is the line that `convert` makes of it.
+
+    Args:
+        path: the file.
+        on_problem: as that of `records`; so are the errors.
+        released: with rows of AgentTrace 0.3.0 as they stand.
+    """
+    for number, found in records(path, on_problem):
+        try:
+            if isinstance(found, bytes) and (released or not is_released(found)):
+                yield number, found
+            else:
+                trace = trace_of(found, path.name) if isinstance(found, bytes) else found
+                yield number, msgspec.json.encode(trace) + b"\n"
+        except (DataError, OverflowError, ValueError) as error:
+            _complain(Problem(str(path), number, f"no record can hold it: {error}"), on_problem)
+
+
+def records(path: Path, on_problem: OnProblem = None) -> Iterator[tuple[int, bytes | Trace]]:
+    """Yield what a file holds, with the number of the line, row or value; lines of formats in `OURS` as they stand.
+
+    Args:
+        path: the file.
+        on_problem: called for what is left out: a value that is no trace, the rest of a damaged file.
+
+    Raises:
+        UsageError: the file cannot be opened or is of another kind, or already its first value is of no known format.
+        DataError: without `on_problem`, what it would be called for; the message names the place.
+    """
+    unit, items = _items(path, on_problem)
+    first = next(items, None)
+    if first is None:
+        return
+    _, reader = _reader(path, unit, first)
+    items = chain([first], items)
+    if reader.whole:
+        try:
+            yield from reader.load().read(items, path.name)
+        except DataError as error:
+            _complain(Problem(str(path), None, str(error), unit), on_problem)
+        return
+    for number, value in items:
+        if isinstance(value, bytes):
+            yield number, value
+            continue
+        try:
+            yield number, to_trace(value, path.name)
+        except DataError as error:
+            _complain(Problem(str(path), number, str(error), unit), on_problem)
+
+
+def to_trace(value: Any, source: str = "") -> Trace:  # noqa: ANN401 - any JSON value
+    """Return a JSON value, of whatever format that has a trace in one, as a record.
+
+    Args:
+        value: parsed JSON, or a row of a table.
+        source: the name of its file.
+
+    Raises:
+        DataError: it is of none, or not what it says it is; the message names the field.
+    """
+    name = format_of(value)
+    if name is None or READERS[name].whole:
+        raise DataError(f"{looks_like(value)}")
+    found: Trace = READERS[name].load().to_trace(value, source)
+    return found
+
+
+def trace_of(line: bytes, source: str = "") -> Trace:
+    """Return the record of a line of a format in `OURS`; raises `DataError` when it is none."""
+    try:
+        return decode(line)
+    except DataError as error:  # 0.3.0, or of ours with what only the slower way reads
+        try:
+            value = parsed(line)
+        except _ERRORS:
+            raise error from None
+        return to_trace(value, source)
+
+
+def format_of(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    """Return the name of the format of a JSON value or a row; `None` when it is of none that is known."""
+    if not isinstance(value, dict):
+        return None
+    return next((name for name, reader in READERS.items() if reader.known(value)), None)
+
+
+def looks_like(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return what a value of no known format is, as far as it can be told."""
+    if not isinstance(value, dict):
+        return f"a JSON {_TYPES.get(type(value), 'value')} is no trace"
+    name = format_of(value)
+    if name is not None:
+        return f"this looks like a part of {READERS[name].about}, which is read as a whole file"
+    for what, keys in _LOOKS.items():
+        if all(key in value for key in keys):
+            return f"this looks like {what}"
+    named = ", ".join(repr(key[:30]) for key in islice(value, _NAMED_KEYS)) or "none"
+    return f"an object of no known format (its keys: {named}{', ...' if len(value) > _NAMED_KEYS else ''})"
+
+
+_TYPES: dict[type, str] = {list: "list", str: "text", int: "number", float: "number", bool: "truth value"}
+
+
+def readable() -> str:
+    """Return the formats that are read, in words."""
+    return ", ".join(reader.about for reader in READERS.values())
+
+
+def _reader(path: Path, unit: str, first: _Item) -> tuple[str, Reader]:
+    number, value = first
+    name = _format_of_line(value) if isinstance(value, bytes) else format_of(value)
+    if name is None:
+        raise UsageError(f"cannot read {path}: {unit} {number}: {looks_like(value)}; readable are {readable()}")
+    return name, READERS[name]
+
+
+def _format_of_line(line: bytes) -> str:
+    try:
+        return format_of(parsed(line)) or "agenttrace-1.0"
+    except _ERRORS:
+        return "agenttrace-1.0"
+
+
+def _items(path: Path, on_problem: OnProblem) -> tuple[Literal["line", "row", "value"], Iterator[_Item]]:
+    """Return how the values of a file are counted, and the values."""
+    with opened(path) as file:
+        head = file.peek(4)[:4]
+    if head == b"PAR1":
+        return "row", _rows(path, on_problem)
+    found = whole_lines(path, on_problem)
+    first = list(islice(found, 2))
+    if _is_one_text([line for _, line in first]):
+        return "value", _values(path)
+    return "line", _of_lines(path, chain(first, found), on_problem)
+
+
+def _is_one_text(first: list[bytes]) -> bool:
+    """Return whether a file is one JSON text over several lines, by its first two: neither is JSON by itself."""
+    if not first or first[0].startswith(_OURS):
+        return False
+    if first[0].strip() in {b"[", b"{"} or _is_list(first[0]):
+        return True
+    return len(first) > 1 and not any(map(_is_json, first))
+
+
+def _is_list(line: bytes) -> bool:
+    return line.startswith((b"[{", b"[ {")) and _is_json(line)
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line, type=msgspec.Raw)
+        parsed(line)
+    except _ERRORS:
+        return False
+    return True
+
+
+def _of_lines(path: Path, found: Iterator[tuple[int, bytes]], on_problem: OnProblem) -> Iterator[_Item]:
+    begins: tuple[bytes, ...] | None = None  # what the first line that can be read decides
+    none: tuple[bytes, ...] = ()
+    for number, line in found:
+        if begins is not None and line.startswith(begins):  # not parsed here: whoever takes it does that
+            yield number, line
+            continue
+        try:
+            value = parsed(line)
+        except _ERRORS as error:
+            _complain(Problem(str(path), number, _not_json(line, error)), on_problem)
+        else:
+            name = format_of(value)
+            ours = name in OURS or (name is None and line.startswith(_OURS))
+            if begins is None:
+                begins = _OURS if ours else none
+            yield number, line if ours else value
+
+
+def _not_json(line: bytes, error: Exception) -> str:
+    torn = "" if line.endswith(b"\n") else "; the line is cut off"
+    return f"not a trace record: not JSON: {error}{torn}"
+
+
+def _values(path: Path) -> Iterator[_Item]:
+    """Yield the value of a file that is one JSON text, or the values of its list."""
+    parts, held = [], 0
+    for part in plain(path):
+        held += len(part)
+        if held > LARGEST_TEXT:
+            raise UsageError(
+                f"cannot read {path}: one JSON text of more than {LARGEST_TEXT >> 20} MiB; write it as JSON Lines, "
+                "such as with: jq -c '.[]'"
+            )
+        parts.append(part)
+    text = b"".join(parts).removeprefix(codecs.BOM_UTF8)
+    try:
+        value = parsed(text)
+    except _ERRORS as error:
+        begins = text.lstrip()[:1] in {b"{", b"["}
+        what = "not JSON, or cut off" if begins else "this looks like text, not like JSON"
+        raise UsageError(f"cannot read {path}: {what}: {error}; readable are {readable()}") from None
+    yield from enumerate(value if isinstance(value, list) else [value], start=1)
+
+
+def _rows(path: Path, on_problem: OnProblem) -> Iterator[_Item]:
+    try:
+        import pyarrow as pa  # noqa: PLC0415 - heavy
+        import pyarrow.parquet as pq  # noqa: PLC0415
+    except ImportError:
+        raise UsageError(
+            f"cannot read {path}: a Parquet file needs the package's analysis extra; convert it first: scripts/nox -s "
+            f"convert -- {path} --to agenttrace-1.0 -o new.jsonl"
+        ) from None
+    try:
+        file = pq.ParquetFile(the_file(path))
+    except (OSError, pa.ArrowException) as error:
+        raise UsageError(f"cannot read {path}: it is a Parquet file, but not a whole one: {error}") from error
+    with file:
+        found = (row for batch in file.iter_batches(batch_size=_ROWS) for row in batch.to_pylist())
+        try:
+            yield from enumerate(found, start=1)
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+            _complain(Problem(str(path), None, f"the rest of the Parquet file cannot be read: {error}"), on_problem)
+
+
+def _complain(problem: Problem, on_problem: OnProblem) -> None:
+    if on_problem is None:
+        raise DataError(str(problem))
+    on_problem(problem)

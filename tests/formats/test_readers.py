@@ -1,0 +1,246 @@
+"""Every readable format, through every verb that reads: it opens, or is refused with one line that says why."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from agenttrace.cli import main
+from agenttrace.errors import DataError, UsageError
+from agenttrace.formats import READERS
+from agenttrace.formats.convert import convert
+from agenttrace.formats.reading import kind, record_lines, traces
+from agenttrace.validate import Validation
+
+DATA = Path(__file__).parents[1] / "data"
+SAMPLES = DATA / "foreign"
+RECORDS = DATA / "records"
+SAMPLE = {
+    "agenttrace-1.0": RECORDS / "demo.jsonl",
+    "rollouts-1.0": RECORDS / "1.0.0" / "rollouts.jsonl",
+    "agenttrace-0.3": RECORDS / "agenttrace-0.3-composed.jsonl",
+    "swe-zero": SAMPLES / "swe-zero-1k-32k.jsonl",
+    "chat": SAMPLES / "chat-rows.jsonl",
+}
+"""Format → a small file of it."""
+VERBS = {
+    "show": ["show", "IN"],
+    "analyze": ["analyze", "IN"],
+    "tables": ["tables", "IN", "--outdir", "OUT"],
+    "stats": ["stats", "IN"],
+    "compare": ["compare", "IN", "IN"],
+    "validate": ["validate", "IN"],
+    "report": ["report", "IN", "-o", "OUT.html"],
+    "convert": ["convert", "IN", "--to", "agenttrace-1.0", "-o", "OUT.jsonl"],
+}
+"""Every verb that reads files of traces → how it is asked."""
+
+
+def ask(verb, source, tmp_path):
+    """The exit status of a verb over a file."""
+    words = [word.replace("OUT", str(tmp_path / "out")).replace("IN", str(source)) for word in VERBS[verb]]
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    return stopped.value.code or 0
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("name", SAMPLE)
+def test_every_verb_opens_every_format(name, verb, tmp_path, capsys):
+    assert ask(verb, SAMPLE[name], tmp_path) == 0, capsys.readouterr()
+    assert kind(SAMPLE[name]).format == name
+
+
+def packed(path, how, tmp_path):
+    """A sample in another container."""
+    data = path.read_bytes()
+    target = tmp_path / f"{path.stem}.{how}"
+    if how == "jsonl.gz":
+        target.write_bytes(gzip.compress(data))
+    elif how == "jsonl.zst":
+        target.write_bytes(zstandard.compress(data))
+    elif how == "json":
+        target.write_text(json.dumps([json.loads(line) for line in data.splitlines()], indent=2), encoding="utf-8")
+    elif how == "parquet":
+        pq.write_table(pa.Table.from_pylist([json.loads(line) for line in data.splitlines()]), target)
+    else:
+        target = tmp_path / "folder"
+        (target / "deep").mkdir(parents=True)
+        shutil.copy(path, target / "deep" / path.name)
+        (target / "notes.json").write_text('{"not": "a trace"}', encoding="utf-8")
+        (target / "README.md").write_text("# none")
+    return target
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("how", ["jsonl.gz", "jsonl.zst", "json", "parquet", "folder"])
+@pytest.mark.parametrize("name", ["swe-zero", "agenttrace-1.0"])
+def test_every_verb_opens_every_container(name, how, verb, tmp_path, capsys):
+    if (name, how) == ("agenttrace-1.0", "parquet"):
+        pytest.skip("records of ours as a table have a form of their own")
+    assert ask(verb, packed(SAMPLE[name], how, tmp_path), tmp_path) == 0, capsys.readouterr().err
+
+
+OTHERS = {
+    "sharegpt.jsonl": ('{"conversations": [{"from": "human", "value": "x"}]}\n', "this looks like ShareGPT"),
+    "predictions.json": ('{"instance_id": "a", "model_patch": ""}', "this looks like predictions"),
+    "odd.jsonl": ('{"a": 1}\n', "an object of no known format (its keys: 'a')"),
+    "list.json": ("[1, 2]", "a JSON list is no trace"),
+    "text.jsonl": ("id,name\n1,b\n", "this looks like text"),
+    "half.json": ('{\n "messages": [\n', "not JSON, or cut off"),
+    "half.parquet": ("PAR1 and no more", "a Parquet file, but not a whole one"),
+    "log.eval": ("PK\x03\x04", "it is a zip file"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("name", OTHERS)
+def test_every_verb_says_what_a_file_is_instead(name, verb, tmp_path, capsys):
+    text, said = OTHERS[name]
+    (tmp_path / name).write_text(text)
+    code = ask(verb, tmp_path / name, tmp_path)
+    out, err = capsys.readouterr()
+    assert code == (1 if verb == "validate" else 2)
+    (line,) = [line for line in (out if verb == "validate" else err).splitlines() if said in line]
+    assert name in line
+    assert verb == "validate" or "readable are" in line or "a zip file" in line or "Parquet" in line
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_line_of_no_known_format_among_others_is_named_and_left_out(tmp_path):
+    text = SAMPLE["swe-zero"].read_text(encoding="utf-8")
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n'.join(text.splitlines(keepends=True)), encoding="utf-8")
+    seen = []
+    assert len(list(traces(tmp_path / "a.jsonl", seen.append))) == 3
+    assert [problem.line for problem in seen] == [2, 4]
+    with pytest.raises(DataError, match=r"a\.jsonl, line 2: an object of no known format"):
+        list(traces(tmp_path / "a.jsonl"))
+
+
+def test_a_table_of_two_kinds_of_file_is_read_by_each(tmp_path):
+    lines = [SAMPLE[name].read_text(encoding="utf-8") for name in ("chat", "swe-zero", "agenttrace-1.0")]
+    (tmp_path / "mixed.jsonl").write_text("".join(lines), encoding="utf-8")
+    kinds = [one.environment.get("imported", {}).get("format") for _, one in traces(tmp_path / "mixed.jsonl")]
+    assert kinds == ["chat"] * 2 + ["swe-zero"] * 3 + [None] * 4
+
+
+def test_a_folder_without_traces_is_refused(tmp_path, capsys):
+    (tmp_path / "notes.json").write_text("{}")
+    assert ask("analyze", tmp_path, tmp_path) == 2
+    assert "no file of traces in this folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLE if name != "agenttrace-0.3"])
+def test_what_convert_makes_passes_validation(name, tmp_path):
+    convert([SAMPLE[name]], "agenttrace-1.0", tmp_path / "ours.jsonl")
+    assert not [found for found in Validation(tmp_path / "ours.jsonl") if found.rule != "leak"]
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLE if name not in {"agenttrace-1.0", "rollouts-1.0"}])
+def test_reading_a_file_is_reading_what_convert_makes_of_it(name, tmp_path):
+    convert([SAMPLE[name]], "agenttrace-1.0", tmp_path / "ours.jsonl")
+    if name != "agenttrace-0.3":
+        assert [line for _, line in record_lines(SAMPLE[name])] == (tmp_path / "ours.jsonl").read_bytes().splitlines(
+            keepends=True
+        )
+    assert [one for _, one in traces(SAMPLE[name])] == [one for _, one in traces(tmp_path / "ours.jsonl")]
+
+
+class TestSweZero:
+    def test_its_figures_are_those_of_the_row(self):
+        done, late, broken = (one for _, one in traces(SAMPLES / "swe-zero-1k-32k.jsonl"))
+        assert [one.metadata["task_id"] for one in (done, late, broken)] == [
+            "octo__repo-1", "octo__repo-1", "octo__repo-2"
+        ]  # fmt: skip
+        assert [one.total_duration_ms for one in (done, late, broken)] == [12_500, 33_250, 500]
+        assert (done.totals.input_tokens, done.totals.output_tokens) == (2400, 96)
+        assert [one.outcome.ended for one in (done, late, broken)] == ["final_answer", "unknown", "model_error"]
+        assert broken.outcome.detail == "errored: API error at turn 0: HTTP 400"
+
+    def test_the_first_block_is_the_call_and_nothing_unknown_is_a_number(self):
+        _, done = next(traces(SAMPLES / "swe-zero-1k-32k.jsonl"))
+        first, second = done.spans
+        assert (first.tool_input, first.tool_output) == ('{"command":"ls"}', "Observation: loop.sh\n")
+        assert (first.exit_code, first.duration_ms, done.timestamp_utc) == (None, None, None)
+        assert (first.stdout.bytes_total, second.stdout.bytes_total) == (8, 0)
+        assert [step.blocks for step in done.llm_steps] == [2, 0, 1, 1]
+        assert done.llm_steps[1].answered.startswith("Please always")
+
+    def test_a_stopped_command_is_a_timeout(self):
+        _, late = list(traces(SAMPLES / "swe-zero-1k-32k.jsonl"))[1]
+        assert late.spans[0].status == "timeout"
+
+    @pytest.mark.parametrize("form", ["swe-zero-1k-32k", "swe-zero-12m"])
+    def test_written_again_it_is_as_it_was(self, form, tmp_path):
+        rows = [json.loads(line) for line in (SAMPLES / f"{form}.jsonl").read_text(encoding="utf-8").splitlines()]
+        rows = [row for row in rows if row["exit_status"] != "errored"]
+        (tmp_path / "in.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+        convert([tmp_path / "in.jsonl"], form, tmp_path / "out.parquet")
+        assert pq.read_table(tmp_path / "out.parquet").to_pylist() == rows
+        assert [one for _, one in traces(tmp_path / "out.parquet")] == [one for _, one in traces(tmp_path / "in.jsonl")]
+
+    def test_errored_rollouts_are_counted(self, tmp_path, capsys):
+        ask("stats", SAMPLES / "swe-zero-1k-32k.jsonl", tmp_path)
+        assert "left out: 1 (33.3 %) that ended in an infrastructure failure" in capsys.readouterr().out
+        ask("compare", SAMPLES / "swe-zero-1k-32k.jsonl", tmp_path)
+        assert "errored: infrastructure failures" in capsys.readouterr().out
+
+
+class TestChatRows:
+    def test_results_join_their_calls_by_id_and_a_repeated_id_by_order(self):
+        _, trace = next(traces(SAMPLES / "chat-rows.jsonl"))
+        assert [(span.tool_input, span.tool_output) for span in trace.spans] == [
+            ('{"command": "ls"}', "loop.sh"), ('{"command": "cat loop.sh"}', "echo 1"), ('{"message": "done"}', "")
+        ]  # fmt: skip
+        assert [span.parent_span_id for span in trace.spans] == [
+            trace.llm_steps[0].step_id, trace.llm_steps[0].step_id, trace.llm_steps[1].step_id
+        ]  # fmt: skip
+        assert (trace.model, trace.outcome.solved, trace.outcome.detail) == ("qwen", True, "submit")
+        assert trace.llm_steps[0].reasoning_content == "two at once"
+        assert trace.outcome.patch.startswith("diff --git")
+
+    def test_what_a_user_says_later_stands_after_the_reply(self):
+        _, trace = list(traces(SAMPLES / "chat-rows.jsonl"))[1]
+        assert trace.prompt == "Which file?\n[image_url]"
+        assert trace.llm_steps[0].answered == "The loop."
+
+    @pytest.mark.parametrize(
+        ("row", "said"),
+        [
+            ({"messages": 1, "trajectory": []}, "its messages are no list"),
+            ({"messages": [{"content": "x"}]}, "message 1 has no role"),
+            ({"messages": "not json"}, "not a row of chat messages"),
+            ({"messages": ["x"]}, "message 1 has no role"),
+        ],
+    )
+    def test_what_is_none_is_one_message(self, row, said, tmp_path):
+        (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+        with pytest.raises((DataError, UsageError), match=said):
+            list(traces(tmp_path / "a.jsonl"))
+
+    def test_ten_thousand_calls_in_a_turn_take_time_by_their_number(self, tmp_path):
+        calls = [{"id": "same", "function": {"name": "bash", "arguments": "{}"}} for _ in range(10_000)]
+        results = [{"role": "tool", "tool_call_id": "same", "content": str(number)} for number in range(10_000)]
+        messages = [{"role": "assistant", "content": "", "tool_calls": calls}, *results]
+        (tmp_path / "a.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+        ((_, trace),) = traces(tmp_path / "a.jsonl")
+        assert [span.tool_output for span in trace.spans] == [str(number) for number in range(10_000)]
+        assert len({span.call_id for span in trace.spans}) == 10_000
+
+
+def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"messages": [{"role": "user", "content": "\\ud800"}]}\n')
+    ((_, trace),) = traces(tmp_path / "a.jsonl")
+    assert trace.prompt == "\N{REPLACEMENT CHARACTER}"
+
+
+def test_every_reader_has_its_module_and_what_it_needs():
+    for name, reader in READERS.items():
+        assert callable(getattr(reader.load(), "read" if reader.whole else "to_trace")), name
