@@ -94,15 +94,18 @@ def _rows(one: Tally, other: Tally, *, shared: bool = False) -> list[FigureRow]:
     columns = {name: name for name in SHARES} | {f"{name} (mean)": column for name, column in _MEANS.items()}
     if one.known("useful_turns") or other.known("useful_turns"):
         columns |= {f"turns that gave: {kind.replace('_', ' ')}": kind for kind in KINDS}
-    pairs = [(one.sums(column), other.sums(column)) for column in columns.values()]
-    if shared:
-        pairs = [_on_both(*pair) for pair in pairs]
-    drawn = bootstrap_differences(pairs, least=SMALLEST_N if shared else 2)
+
+    def sums(column: str) -> tuple[Sums, Sums]:  # asked for twice: those of all columns are too large to keep
+        pair = one.sums(column), other.sums(column)
+        return _on_both(*pair) if shared else pair
+
+    drawn = bootstrap_differences(map(sums, columns.values()), least=SMALLEST_N if shared else 2)
     rows = []
-    for (name, column), pair, ends in zip(columns.items(), pairs, drawn, strict=True):
+    for (name, column), ends in zip(columns.items(), drawn, strict=True):
+        pair = sums(column)
         by_share = column in SHARES and not shared
         low_high, method = _newcombe(*pair) if by_share else (ends, _draws(*pair) if ends else "")
-        figures = (mean(sums) if sums else None for sums in pair)
+        figures = (mean(cells) if cells else None for cells in pair)
         rows.append(_row(name, figures, low_high, method, percent=column not in _MEANS.values()))
     return rows
 

@@ -116,7 +116,7 @@ def superiority(values: Iterable[Any], solved: Iterable[Any]) -> Estimate:
 
 
 def bootstrap_differences(
-    pairs: Sequence[tuple[Sums, Sums]], *, least: int = 2, seed: int = 0
+    pairs: Iterable[tuple[Sums, Sums]], *, least: int = 2, seed: int = 0
 ) -> list[tuple[float, float] | None]:
     """Return the 95 % interval of the second mean minus the first for each pair, whole tasks drawn with replacement.
 
@@ -129,21 +129,22 @@ def bootstrap_differences(
         least: tasks that each run needs, 2 or more.
         seed: of the draws.
     """
-    found: list[tuple[float, float] | None] = [None] * len(pairs)
-    alike: dict[tuple[tuple[str, ...], tuple[str, ...]], list[int]] = {}
-    for place, (one, other) in enumerate(pairs):
-        if min(len(one), len(other)) >= least:
-            alike.setdefault((tuple(sorted(one)), tuple(sorted(other))), []).append(place)
-    for (before, after), places in alike.items():
-        first = np.array([[pairs[place][0][task] for place in places] for task in before])
-        second = np.array([[pairs[place][1][task] for place in places] for task in after])
+    found: list[tuple[float, float] | None] = []
+    alike: dict[tuple[tuple[str, ...], ...], list[tuple[int, Floats, Floats]]] = {}
+    for place, pair in enumerate(pairs):
+        found.append(None)
+        if min(map(len, pair)) >= least:
+            one, other = (np.array([sums[task] for task in sorted(sums)]) for sums in pair)
+            alike.setdefault(tuple(tuple(sorted(sums)) for sums in pair), []).append((place, one, other))
+    for (before, after), figures in alike.items():
+        first, second = (np.stack([figure[side] for figure in figures], axis=1) for side in (1, 2))
         random = np.random.default_rng(seed)
         if before == after:
             means = np.split(_drawn_means(random, np.concatenate([first, second], axis=1)), 2, axis=1)
         else:
             means = [_drawn_means(random, first), _drawn_means(random, second)]
         ends = np.percentile(means[1] - means[0], [2.5, 97.5], axis=0)
-        for place, low, high in zip(places, *ends.tolist(), strict=True):
+        for (place, _, _), low, high in zip(figures, *ends.tolist(), strict=True):
             found[place] = low, high
     return found
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from agenttrace.formats.columns import TableEntry
 
-_BATCH_ROWS = 500
-_BATCH_BYTES = 64 << 20
+_BATCH_BYTES = 2 << 20
+"""Of lines. Larger batches take no less time: what Python collects meanwhile grows with them."""
 KEPT_PROBLEMS = 1_000
 """Problems that a `Source` keeps; every one is counted and handed to `on_problem`."""
 
@@ -131,7 +131,7 @@ class Reading:
         self.sources: list[Source] = []
 
     def __iter__(self) -> Iterator[dict[str, pa.Table]]:
-        """Yield Arrow tables of at most 500 traces or 64 MiB of lines, by name.
+        """Yield Arrow tables of about 2 MiB of lines, or one longer line, by name.
 
         Raises:
             UsageError: a file cannot be opened or is of another kind.
@@ -141,7 +141,7 @@ class Reading:
         for one, size in self.entries():
             batch.append(one)
             held += size
-            if len(batch) >= _BATCH_ROWS or held >= _BATCH_BYTES:
+            if held >= _BATCH_BYTES:
                 yield tables(batch, texts=self._texts)
                 batch, held = [], 0
         if batch:

@@ -95,7 +95,8 @@ def _kind(span: Any) -> str:  # noqa: ANN401 - a `Span`, or `None`
         return "timeout"
     if span.exit_code == NOT_FOUND:
         return "not_found"
-    return "useful" if any(stream and stream.bytes_total for stream in (span.stdout, span.stderr)) else "empty"
+    printed = (span.stdout and span.stdout.bytes_total) or (span.stderr and span.stderr.bytes_total)
+    return "useful" if printed else "empty"
 
 
 def patch_size(patch: str) -> tuple[int, int]:
