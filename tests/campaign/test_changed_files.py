@@ -147,6 +147,7 @@ def test_a_rescue_of_something_else_is_named_and_left_alone(source, ready, colle
     assert (rescue.read_bytes(), (ready / "run.jsonl").read_bytes()) == (text, before)
 
 
+@pytest.mark.slow
 def test_a_campaign_that_is_already_whole_takes_in_what_lies_beside_it(source, ready, collect):
     with ScriptedServer(lambda _: DONE) as server:
         assert collect(server.base_url).returncode == 0

@@ -155,6 +155,7 @@ def campaign(mortal, models_of, folder, tasks, script, count=1):
         return plan.path, Campaign(plan, tasks, models, mortal.connect, {}, Display()).run(log)
 
 
+@pytest.mark.slow
 def test_a_run_whose_judge_loses_its_worker_is_judged_again_in_another(mortal, models_of, tmp_path):
     mortal.lives = 1
     path, _ = campaign(mortal, models_of, tmp_path, Running(), lambda _: answer(DEADLY))

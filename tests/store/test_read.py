@@ -180,6 +180,7 @@ def test_the_index_refuses_a_record_that_is_there_twice_or_none(tmp_path, source
             RecordIndex(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", [b"\n", b"{}\n", b" 1 \n"])
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
 def test_a_small_file_of_very_many_lines_keeps_no_reader_busy(tmp_path, line, pack):

@@ -121,6 +121,7 @@ def test_a_block_is_taken_as_it_stands():
     assert found(textwrap.indent(f"{FENCE}\n{CODE}{FENCE}", "  ")) == CODE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [FENCE + "\nadd = (\n", "add:\n", "- " * 9 + "add\n", "> " + FENCE + "add\n", "`add`", "if add:\n",

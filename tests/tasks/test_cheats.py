@@ -17,6 +17,7 @@ CHEATS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHEATS)
 def test_no_assert_passes(make_bench, name):
     bench = make_bench("empty")

@@ -156,6 +156,7 @@ HEADS = sorted(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("joint", ["", "-", "_", "/", " ", ".", ":", "a1B2-"])
 def test_no_text_makes_the_check_slow(joint):
     """Beginnings of every rule in a row, as long as an observation may be; the bound is far from what is needed."""
