@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from agenttrace.records import LLMStep, Outcome, Span, Telemetry, ToolCall, Trace
 
-    ProposedCall = tuple[ToolCall, Span | None]
+    ProposedCall = tuple[ToolCall | None, Span | None]
 
 _MIB = 1 << 20
 _KEEP = {"\n", "\t"}
@@ -55,13 +55,12 @@ def _lines(trace: Trace) -> Iterator[tuple[str, str]]:
     meta = trace.metadata
     task = "/".join(str(meta[key]) for key in ("dataset_name", "task_id") if meta.get(key) is not None)
     name = attempt_name(meta)
-    yield (
-        "bold",
-        f"{' '.join(part for part in (task, '' if name == task else name) if part)}  {trace.trace_id}".lstrip(),
-    )
+    named = [task, *([name] if name != task else [])]
+    yield "bold", f"{' '.join(filter(None, named))}  {trace.trace_id}".lstrip()
     prepared = f", prepared in {trace.prepare_ms / 1000:.3f} s" if trace.prepare_ms else ""
     took = "duration unknown" if trace.total_duration_ms is None else f"{trace.total_duration_ms / 1000:.3f} s"
-    yield "dim", f"{trace.model}, {trace.timestamp_utc or 'time unknown'}, {took}{prepared}"
+    cost = f", {trace.totals.cost_usd:.4f} USD" if trace.totals and trace.totals.cost_usd is not None else ""
+    yield "dim", f"{trace.model}, {trace.timestamp_utc or 'time unknown'}, {took}{prepared}{cost}"
     if "repo" in meta:
         at = f" at {meta['base_commit']}" if meta.get("base_commit") else ""
         yield "dim", f"{meta['repo']}{at}" + (f", {meta['language']}" if meta.get("language") else "")
@@ -87,7 +86,8 @@ def attempt_name(metadata: dict[str, Any]) -> str:
 def joined(trace: Trace) -> tuple[list[tuple[LLMStep, list[ProposedCall]]], list[Span]]:
     """Return the steps, each with the calls that it proposed and their spans, and the spans that no step proposed.
 
-    A call takes the first span of its id that is left: nothing keeps a foreign record from giving one id twice.
+    A call takes the first span of its id that is left: nothing keeps a foreign record from giving one id twice. A span
+    without an id, which only a foreign record has, stands after the calls of its step, as one of them.
     """
     waiting: dict[str | None, deque[Span]] = {}
     for span in trace.spans:
@@ -97,7 +97,14 @@ def joined(trace: Trace) -> tuple[list[tuple[LLMStep, list[ProposedCall]]], list
         found = waiting.get(call.call_id)
         return found.popleft() if found else None
 
-    steps = [(step, [(call, span_of(call)) for call in step.tool_calls or ()]) for step in trace.llm_steps]
+    unnamed: dict[str | None, list[ProposedCall]] = {step.step_id: [] for step in trace.llm_steps}
+    for span in (without_id := waiting.pop(None, ())):
+        unnamed.get(span.parent_span_id, []).append((None, span))
+    waiting[None] = deque(span for span in without_id if span.parent_span_id not in unnamed)
+    steps = [
+        (step, [*((call, span_of(call)) for call in step.tool_calls or ()), *unnamed[step.step_id]])
+        for step in trace.llm_steps
+    ]
     left = {id(span) for spans in waiting.values() for span in spans}
     return steps, [span for span in trace.spans if id(span) in left]
 
@@ -134,8 +141,9 @@ def _step(step: LLMStep, calls: list[ProposedCall]) -> Iterator[tuple[str, str]]
     if step.model_output:
         yield from _block("", "says", step.model_output)
     for call, span in calls:
-        if span is None:
+        if call is not None and span is None:
             yield from _block("yellow", f"proposes {call.name}", call.arguments)
+        if span is None:
             continue
         yield from _block("bold cyan", span.tool_name, span.tool_input)
         yield from _block("", "result", span.tool_output)

@@ -122,7 +122,7 @@ READERS: dict[str, Reader] = {
         lambda it: "messages" in it and "info" not in it and "exit_status" in it and "duration_sec" in it,
     ),
     "mini-swe-agent": Reader(
-        ".mini_swe", "mini-swe-agent v1 and v2 trajectories", _says("trajectory_format", "mini-swe-agent-1")
+        ".mini_swe_read", "mini-swe-agent v1 and v2 trajectories", _says("trajectory_format", "mini-swe-agent-1")
     ),
     "chat": Reader(".chat_rows", "rows of chat messages (OpenAI's form)", _chat),
 }

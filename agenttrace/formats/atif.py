@@ -13,7 +13,7 @@ from itertools import takewhile, zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from agenttrace.errors import DataError
 from agenttrace.formats.conversation import (
@@ -26,9 +26,19 @@ from agenttrace.formats.conversation import (
     turns,
     without_none,
 )
-from agenttrace.formats.foreign import UNTIMED, foreign_span, foreign_step, text_of
+from agenttrace.formats.foreign import UNTIMED, amount, foreign_span, foreign_step, text_of, tokens
 from agenttrace.formats.patch import as_read, imported, with_patch
-from agenttrace.records import SCHEMA_VERSION, Outcome, ToolCall, Trace, canonical_json, derived_id, digest
+from agenttrace.records import (
+    SCHEMA_VERSION,
+    Outcome,
+    Timings,
+    ToolCall,
+    Totals,
+    Trace,
+    canonical_json,
+    derived_id,
+    digest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +75,15 @@ class _Observation(msgspec.Struct):
 class _Metrics(msgspec.Struct):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    cached_tokens: Any = None
+    cost_usd: Any = None
+
+
+class _FinalMetrics(msgspec.Struct):
+    total_prompt_tokens: Any = None
+    total_completion_tokens: Any = None
+    total_cached_tokens: Any = None
+    total_cost_usd: Any = None
 
 
 class _Step(msgspec.Struct):
@@ -75,8 +94,14 @@ class _Step(msgspec.Struct):
     tool_calls: list[_Call] | None = None
     observation: _Observation | None = None
     metrics: _Metrics | None = None
+    llm_call_count: Any = None
     is_copied_context: bool | None = None
     extra: dict[str, Any] | None = None
+
+    @property
+    def generates(self) -> bool:
+        """Whether a model was asked; since v1.7 a step can say that none was."""
+        return self.source == "agent" and self.llm_call_count != 0
 
     @property
     def results(self) -> list[_Result]:
@@ -96,6 +121,7 @@ class _Trajectory(msgspec.Struct):
     steps: list[_Step]
     session_id: str | None = None
     trajectory_id: str | None = None
+    final_metrics: _FinalMetrics | None = None
     extra: dict[str, Any] | None = None
 
 
@@ -283,11 +309,16 @@ def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
     if len(set(ids)) < len(ids):
         for number, step in enumerate(agent_steps, start=1):
             _tell_apart(step, number)
+    asked = [step for step in agent_steps if step.generates]
     steps = tuple(
-        foreign_step(trace_id, number, model_output=text_of(step.message) or None, **_said(step))
-        for number, step in enumerate(agent_steps, start=1)
+        foreign_step(trace_id, number, model_output=text_of(step.message) or None, **_said(step), timings=_cached(step))
+        for number, step in enumerate(asked, start=1)
     )
-    spans = tuple(span for ours, step in zip(steps, agent_steps, strict=True) for span in _foreign_spans(ours, step))
+    of_step = {id(step): ours for ours, step in zip(steps, asked, strict=True)}
+    places = enumerate(agent_steps, start=1)
+    spans = tuple(
+        span for place, step in places for span in _foreign_spans(trace_id, place, of_step.get(id(step)), step)
+    )
     system = [text_of(step.message) for step in found.steps if step.source == "system"]
     times = [moment for step in here if (moment := epoch_ns(step.timestamp)) is not None]
     trace = Trace(
@@ -301,8 +332,28 @@ def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
         metadata={"schema_version": SCHEMA_VERSION, "source": found.schema_version, "agent": found.agent.name},
         environment={"imported": {"format": NAME, **({"system_prompt": system[0]} if system else {})}},
         outcome=Outcome(ended="unknown"),
+        totals=_foreign_totals(found),
     )
     return with_patch(trace, from_trace(trace), value)
+
+
+def _cached(step: _Step) -> Timings | None:
+    found = tokens(step.metrics.cached_tokens) if step.metrics else None
+    return None if found is None else Timings(cached_n=found)
+
+
+def _foreign_totals(found: _Trajectory) -> Totals | UnsetType:
+    """Return what is said of the whole run, the cost also where only its steps have one."""
+    said = found.final_metrics or _FinalMetrics()
+    each = [cost for step in found.steps if step.metrics and (cost := amount(step.metrics.cost_usd)) is not None]
+    cost = amount(said.total_cost_usd)
+    totals = Totals(
+        input_tokens=tokens(said.total_prompt_tokens),
+        output_tokens=tokens(said.total_completion_tokens),
+        cached_tokens=tokens(said.total_cached_tokens),
+        cost_usd=sum(each) if cost is None and each else cost,
+    )
+    return UNSET if totals == Totals() else totals
 
 
 def _texts(step: _Step) -> list[Any]:
@@ -324,17 +375,19 @@ def _tell_apart(step: _Step, number: int) -> None:
             result.source_call_id = waiting.pop(0) if len(waiting) > 1 else waiting[0]
 
 
-def _foreign_spans(ours: LLMStep, step: _Step) -> Iterator[Span]:
+def _foreign_spans(trace_id: str, place: int, ours: LLMStep | None, step: _Step) -> Iterator[Span]:
+    """Yield the results of a step; one that names no call is that of the only call, where there is one."""
     calls = {call.tool_call_id: call for call in step.tool_calls or ()}
+    alone = next(iter(calls.values())) if len(calls) == len(step.results) == 1 else None
     for index, result in enumerate(step.results, start=1):
-        call = calls.get(result.source_call_id or "")
+        call = calls.get(result.source_call_id or "") or (alone if result.source_call_id is None else None)
         yield foreign_span(
             ours,
-            span_id=derived_id(ours.step_id, "result", index),
+            span_id=derived_id(ours.step_id if ours else f"{trace_id} {place}", "result", index),
             tool_name=call.function_name if call else "observation",
             tool_input=canonical_json(call.arguments).decode() if call else "{}",
             tool_output=text_of(result.content),
-            call_id=result.source_call_id,
+            call_id=call.tool_call_id if ours and call else None,
         )
 
 

@@ -12,6 +12,7 @@ from agenttrace.records import NOT_MEASURED, LLMStep, Span, canonical_json, deri
 
 _MOST_TOKENS = 2**40
 _MOST = 1e15
+_MOST_NS = 2**63
 _LATEST_S = 1e11
 """Seconds (the year 5138); a larger number counts milliseconds."""
 
@@ -75,12 +76,14 @@ def amount(value: Any) -> float | None:  # noqa: ANN401 - as above
 
 def moment_ns(value: Any) -> int | None:  # noqa: ANN401 - as above
     """Return a moment likewise, nanoseconds since the Unix epoch: of ISO 8601 text, of seconds or of milliseconds."""
+    number = amount(value)
     if isinstance(value, str):
-        return epoch_ns(value)
-    found = amount(value)
-    if found is None:
+        found = epoch_ns(value)
+    elif number is None:
         return None
-    return round(found * 1_000_000) * (1 if found > _LATEST_S else 1000)
+    else:
+        found = round(number * 1_000_000) * (1 if number > _LATEST_S else 1000)
+    return found if found is not None and 0 <= found < _MOST_NS else None
 
 
 def json_text(value: Any) -> str:  # noqa: ANN401 - as above

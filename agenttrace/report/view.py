@@ -99,7 +99,7 @@ class TraceView(Record, frozen=True, kw_only=True):
         axis: `shared` when generations and calls have times on one axis, `tools` when only calls have.
         stray: calls that no step proposed.
         patch: the change that the run made, as a diff; `patch_note` says why there is none, or what it leaves out.
-        facts: the record's metadata, environment and scores, and of a checkout where it is from, shown as they are.
+        facts: the record's metadata, environment, scores, totals and, of a checkout, where it is from.
     """
 
     id: str
@@ -164,6 +164,7 @@ def trace_view(trace: Trace) -> TraceView:
             "metadata": meta,
             "environment": trace.environment,
             "scores": outcome.scores,
+            "totals": msgspec.to_builtins(trace.totals) if trace.totals else {},
         },
     )
 

@@ -14,9 +14,9 @@ import zstandard
 
 from agenttrace.cli import main
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats import READERS
+from agenttrace.formats import READERS, atif, mini_swe
 from agenttrace.formats.convert import convert
-from agenttrace.formats.reading import kind, record_lines, traces
+from agenttrace.formats.reading import kind, record_lines, to_trace, traces
 from agenttrace.validate import Validation
 
 DATA = Path(__file__).parents[1] / "data"
@@ -27,6 +27,8 @@ SAMPLE = {
     "rollouts-1.0": RECORDS / "1.0.0" / "rollouts.jsonl",
     "agenttrace-0.3": RECORDS / "agenttrace-0.3-composed.jsonl",
     "swe-zero": SAMPLES / "swe-zero-1k-32k.jsonl",
+    "mini-swe-agent": SAMPLES / "mini-swe-agent-2.traj.json",
+    "atif": SAMPLES / "atif-1.8.json",
     "chat": SAMPLES / "chat-rows.jsonl",
 }
 """Format → a small file of it."""
@@ -244,3 +246,81 @@ def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path):
 def test_every_reader_has_its_module_and_what_it_needs():
     for name, reader in READERS.items():
         assert callable(getattr(reader.load(), "read" if reader.whole else "to_trace")), name
+
+
+class TestMiniSweAgent:
+    PATH = SAMPLES / "mini-swe-agent-2.traj.json"
+
+    def test_calls_beside_the_text_have_their_results_and_return_codes(self):
+        ((_, trace),) = traces(self.PATH)
+        assert [(json.loads(span.tool_input)["command"], span.status, span.exit_code) for span in trace.spans] == [
+            ("ls", "ok", 0), ("cat none", "ok", 1), ("sleep 60", "timeout", None)
+        ]  # fmt: skip
+        assert [span.stdout.bytes_total for span in trace.spans] == [8, 37, 0]
+
+    def test_a_reply_that_was_refused_is_a_step_with_what_answered_it(self):
+        ((_, trace),) = traces(self.PATH)
+        assert [step.model_output for step in trace.llm_steps] == [
+            "I look at two files.", "Let me think.", None, "Done."
+        ]  # fmt: skip
+        assert trace.llm_steps[1].answered == "No tool calls found in the response."
+
+    def test_times_tokens_cost_and_ends_are_those_of_the_file(self):
+        ((_, trace),) = traces(self.PATH)
+        first = trace.llm_steps[0]
+        assert (first.reasoning_content, first.finish_reason) == ("both at once", "tool_calls")
+        assert [step.timings.cached_n for step in trace.llm_steps] == [0, 100, 160, 180]
+        assert [step.duration_ms for step in trace.llm_steps] == [None, 2000, 2000, 2000]
+        assert [span.duration_ms for span in trace.spans] == [None, None, 30_000]
+        assert (trace.total_duration_ms, trace.totals.cost_usd) == (37_000, 0.03)
+        assert trace.timestamp_utc == "2026-11-28T21:06:42.000000+00:00"
+
+    def test_written_again_it_is_as_it_was(self):
+        ((_, trace),) = traces(self.PATH)
+        assert mini_swe.from_trace(trace) == json.loads(self.PATH.read_text(encoding="utf-8"))
+
+    def test_replies_of_the_other_api_are_read(self):
+        items = [
+            {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+            {"type": "message", "content": [{"type": "output_text", "text": "I look."}]},
+            {"type": "function_call", "call_id": "c", "name": "bash", "arguments": '{"command": "ls"}'},
+        ]
+        messages = [
+            {"role": "system", "content": "S"},
+            {"role": "user", "content": "U"},
+            {"object": "response", "output": items, "extra": {"response": {"usage": {"input_tokens": 3}}}},
+            {"type": "function_call_output", "call_id": "c", "output": "a", "extra": {"returncode": 0}},
+        ]
+        trace = to_trace({"messages": messages, "trajectory_format": "mini-swe-agent-1.1"})
+        (step,) = trace.llm_steps
+        assert (step.model_output, step.reasoning_content, step.input_tokens) == ("I look.", "hm", 3)
+        assert [(span.tool_output, span.exit_code, span.call_id) for span in trace.spans] == [("a", 0, "call_1_1")]
+
+
+class TestAtif:
+    PATH = SAMPLES / "atif-1.8.json"
+
+    def test_results_that_name_no_call_stand_in_their_step(self, tmp_path, capsys):
+        ((_, trace),) = traces(self.PATH)
+        assert [(span.tool_name, span.call_id) for span in trace.spans] == [
+            ("observation", None), ("bash_command", None), ("mark_task_complete", "c4")
+        ]  # fmt: skip
+        ask("show", self.PATH, tmp_path)
+        printed = capsys.readouterr().out
+        assert printed.index("loop.sh\n") < printed.index("step 2")
+        assert printed.count("proposed nowhere") == 1  # of the step in which no model was asked
+
+    def test_a_step_without_a_model_call_is_no_generation(self):
+        ((_, trace),) = traces(self.PATH)
+        assert [step.model_output for step in trace.llm_steps] == ["I look.", "I am done."]
+        assert trace.spans[1].parent_span_id is None
+
+    def test_cost_and_cached_tokens_are_those_of_the_file(self):
+        ((_, trace),) = traces(self.PATH)
+        assert [step.timings.cached_n for step in trace.llm_steps] == [60, 100]
+        assert (trace.totals.cost_usd, trace.totals.cached_tokens) == (0.02, 160)
+        assert (trace.spans[0].exit_code, trace.spans[0].duration_ms) == (None, None)
+
+    def test_written_again_it_is_as_it_was(self):
+        ((_, trace),) = traces(self.PATH)
+        assert atif.from_trace(trace) == json.loads(self.PATH.read_text(encoding="utf-8"))

@@ -40,7 +40,7 @@ function drawTrace(row, trace) {
 function traceHead(row, trace) {
   const others = report.rows.filter((other) => other !== row && other.dataset === row.dataset && other.task === row.task && row.task !== "");
   const figures = [
-    ["Time", duration(trace.ms)], ...(trace.prepare_ms === null ? [] : [["Prepared in", duration(trace.prepare_ms)]]), ["Steps", count(row.steps)], ["Calls", count(row.calls)],
+    ["Time", duration(trace.ms)], ...(trace.facts.totals?.cost_usd == null ? [] : [["Cost", `${trace.facts.totals.cost_usd.toFixed(4)} USD`]]), ...(trace.prepare_ms === null ? [] : [["Prepared in", duration(trace.prepare_ms)]]), ["Steps", count(row.steps)], ["Calls", count(row.calls)],
     ["Tokens in / out", `${count(row.tokens_in)} / ${count(row.tokens_out)}`], ["CPU", duration(row.cpu_ms)],
     ["Peak memory", size(row.peak)], ["Disk read / written", `${size(row.read)} / ${size(row.write)}`],
   ];
@@ -153,7 +153,7 @@ function facts(row, trace, run) {
   const show = (name, value) => (value && Object.keys(value).length ? fold(name, () => block(JSON.stringify(value, null, 2), "code")) : null);
   return h("section", { class: "facts" }, h("h2", {}, "Record"),
     h("p", { class: "soft" }, `${report.files[row.file].name}, ${trace.format}${trace.axis === "shared" ? "" : "; its generations have no times, so the timeline shows the calls alone, from the first one on"}`),
-    show("Repository", trace.facts.repository), show("Metadata", trace.facts.metadata), show("Environment", trace.facts.environment), show("Scores", trace.facts.scores), show("Run spec", run));
+    show("Repository", trace.facts.repository), show("Metadata", trace.facts.metadata), show("Environment", trace.facts.environment), show("Scores", trace.facts.scores), show("Totals", trace.facts.totals), show("Run spec", run));
 }
 
 function goToStep(number, call) {

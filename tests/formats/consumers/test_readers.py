@@ -16,6 +16,7 @@ pytest.importorskip("harbor", reason="scripts/nox -s formats-check installs Harb
 
 from agenttrace.formats import atif, mini_swe
 from agenttrace.formats.convert import convert, read
+from agenttrace.formats.reading import to_trace
 from tests.formats.hostile import OLD, OURS, hostile, spec, traces
 
 
@@ -148,7 +149,7 @@ def test_mini_swe_agent_writes_what_is_read_back(tmp_path, monkeypatch):
     status, result = agent.run("the task")
     save_traj(agent, tmp_path / "a.traj.json", exit_status=status, result=result, print_path=False)
     value = json.loads((tmp_path / "a.traj.json").read_text(encoding="utf-8"))
-    trace = mini_swe.to_trace(value)
+    trace = to_trace(value)
     assert (trace.outcome.ended, trace.outcome.final_answer) == ("final_answer", "done\n")
     assert "the task" in trace.prompt
     assert json.loads(trace.spans[0].tool_input) == {"command": "echo one two"}
