@@ -1,6 +1,7 @@
 """The battery as data, and how answers are judged."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -44,8 +45,15 @@ def test_no_probe_takes_silence_for_success_or_for_refusal():
 def test_every_group_of_attacks_is_there():
     assert {probe.group for probe in battery()} == {
         "network", "files", "proc", "leftover", "survivor", "signal", "privilege", "write", "resource", "tree",
-        "interpreter", "native",
+        "interpreter", "native", "escape", "exfiltration", "discovery", "persistence", "lateral",
     }  # fmt: skip
+
+
+def test_the_scenarios_of_others_stand_in_the_documentation():
+    said = (Path(__file__).parents[2] / "docs" / "sandbox.md").read_text(encoding="utf-8")
+    groups = ("escape", "exfiltration", "discovery", "persistence", "lateral")
+    named = re.findall(rf"`((?:{'|'.join(groups)})-[a-z-]+)`", said)
+    assert {*named} == {probe.name for probe in battery() if probe.group in groups}
 
 
 @pytest.mark.parametrize("arch", ["amd64", "arm64"])

@@ -10,7 +10,7 @@ from agenttrace.host import images
 from agenttrace.probes import report
 from agenttrace.sandbox.policies import policies
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(600), pytest.mark.usefixtures("engine")]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(1200), pytest.mark.usefixtures("engine")]
 
 
 def got_through(outcome):
@@ -49,6 +49,13 @@ def test_nothing_gets_through(policy):
             "files-(engine|collector)",
             {"files-engine-socket", "files-collector"},
             id="files of the host",
+        ),
+        pytest.param(
+            "shell",
+            "volumes: ['/etc:/host', '/dev/null:/run/podman.sock']",
+            "escape-(docker|writable|runc)",
+            {"escape-docker-socket", "escape-writable-host-path"},
+            id="folders of the host",
         ),
         pytest.param(
             "execution_free",
