@@ -24,7 +24,7 @@ from agenttrace.formats.reading import record_lines
 from agenttrace.formats.tables import write_batches
 from agenttrace.store.coverage import Coverage, coverage
 from agenttrace.store.ids import IdIndex
-from agenttrace.store.read import Problem
+from agenttrace.store.read import Problem, run_spec_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -156,7 +156,7 @@ class Reading:
             source = Source(file=str(path), problems=[])
             self.sources.append(source)
             note = source.noting(self._on_problem)
-            ids = IdIndex()
+            ids = IdIndex() if run_spec_path(path).is_file() else None  # without a plan nobody asks for them
             for number, line in record_lines(path, note):
                 try:
                     one = entry(run, source.file, number, line, texts=self._texts)
@@ -165,9 +165,10 @@ class Reading:
                     continue
                 source.rows += 1
                 run += 1
-                ids.add(one.trace.trace_id)
+                if ids is not None:
+                    ids.add(one.trace.trace_id)
                 yield one, len(line)
-            source.coverage = coverage(path, ids)
+            source.coverage = None if ids is None else coverage(path, ids)
 
 
 def load(paths: Iterable[Path | str], *, on_problem: Callable[[Problem], object] | None = None) -> Tables:
