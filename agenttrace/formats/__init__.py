@@ -102,10 +102,17 @@ def _has(*keys: str) -> Callable[[dict[str, Any]], bool]:
     return lambda value: all(key in value for key in keys)
 
 
+def _swe_agent(value: dict[str, Any]) -> bool:
+    turns = value.get("trajectory")
+    first = turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], dict) else {}
+    return "action" in first or "text" in first or (turns == [] and "history" in value)
+
+
 def _chat(value: dict[str, Any]) -> bool:
     return any(isinstance(value.get(key), (list, str)) for key in ("messages", "trajectory", "conversation"))
 
 
+_CODEX = frozenset({"session_meta", "turn_context", "response_item", "event_msg"})
 READERS: dict[str, Reader] = {
     "agenttrace-1.0": Reader(
         ".own", "records of ours", lambda it: "outcome" in it and ("trace_id" in it or "llm_steps" in it)
@@ -124,6 +131,20 @@ READERS: dict[str, Reader] = {
     "mini-swe-agent": Reader(
         ".mini_swe_read", "mini-swe-agent v1 and v2 trajectories", _says("trajectory_format", "mini-swe-agent-1")
     ),
+    "claude-code": Reader(
+        ".claude_code",
+        "sessions of Claude Code",
+        lambda it: "type" in it and ("sessionId" in it or "leafUuid" in it or it["type"] == "file-history-snapshot"),
+        whole=True,
+    ),
+    "codex": Reader(
+        ".codex",
+        "sessions of Codex",
+        lambda it: it.get("type") in _CODEX or ("instructions" in it and "id" in it and "timestamp" in it),
+        whole=True,
+    ),
+    "pi": Reader(".pi", "sessions of Pi and the Hub's session traces", _says("type", "session"), whole=True),
+    "swe-agent": Reader(".swe_agent", "SWE-agent trajectories (.traj, nebius rows)", _swe_agent),
     "chat": Reader(".chat_rows", "rows of chat messages (OpenAI's form)", _chat),
 }
 """Name → reader, in the order in which a value is held against them: the first that knows it reads it."""

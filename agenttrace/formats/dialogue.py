@@ -100,6 +100,11 @@ class Dialogue:
         self._note(known)
         self._steps.append({"model_output": text or None, "tool_calls": tuple(own) or None, **_UNSAID, **known})
 
+    def amend(self, **known: Any) -> None:  # noqa: ANN401 - fields
+        """Take what is only later said of the last reply, where nothing was yet."""
+        if self._steps:
+            self._steps[-1] |= {name: one for name, one in known.items() if self._steps[-1].get(name) is None}
+
     def replied_in_blocks(self, text: str, *, runs_first: bool, **known: Any) -> None:  # noqa: ANN401 - fields
         """Take a reply whose call is a bash block in its text: the only one, or the first of several."""
         found = blocks(text)

@@ -63,6 +63,13 @@ def _part(part: Any) -> str:  # noqa: ANN401 - as above
     return said["text"] if isinstance(said.get("text"), str) else f"[{said.get('type', 'unknown')}]"
 
 
+def at(value: Any, *keys: str) -> Any:  # noqa: ANN401 - as above
+    """Return what stands in objects within objects; `None` where there is none."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
 def tokens(value: Any) -> int | None:  # noqa: ANN401 - as above
     """Return a number of tokens; what is none is not known."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else None
@@ -84,6 +91,13 @@ def moment_ns(value: Any) -> int | None:  # noqa: ANN401 - as above
     else:
         found = round(number * 1_000_000) * (1 if number > _LATEST_S else 1000)
     return found if found is not None and 0 <= found < _MOST_NS else None
+
+
+def between(before: int | None, after: int | None) -> dict[str, Any]:
+    """Return the times of what began at a moment and ended at another, as far as they are known and in order."""
+    if before is None or after is None or after < before:
+        return {"end_ns": after}
+    return {"start_ns": before, "end_ns": after, "duration_ms": (after - before) / 1e6}
 
 
 def json_text(value: Any) -> str:  # noqa: ANN401 - as above

@@ -15,7 +15,7 @@ import msgspec
 from agenttrace.errors import DataError
 from agenttrace.formats.chat_rows import calls_of
 from agenttrace.formats.dialogue import Called, Dialogue
-from agenttrace.formats.foreign import amount, fitting, json_text, moment_ns, text_of, tokens
+from agenttrace.formats.foreign import amount, at, between, fitting, json_text, moment_ns, text_of, tokens
 from agenttrace.formats.mini_swe import ENDS, NAME, from_trace
 from agenttrace.formats.patch import with_patch
 from agenttrace.records import Outcome, Output, SpanStatus, Timings, Totals, Trace, derived_id, digest
@@ -167,7 +167,7 @@ class _Listener:
         self.talk.asked(text_of(message.content))
 
     def _reply(self, message: _Message, moment: int | None) -> None:
-        facts = _facts(message) | self._since(moment)
+        facts = _facts(message) | between(self._before_ns, moment)
         if message.object == "response":
             text, thought, calls = _items(message.output)
             self._calls = len(calls)
@@ -185,14 +185,8 @@ class _Listener:
         (end,) = fitting(message.fact("agenttrace", "calls"), tuple[_End]) or (_end(message, text),)
         called = fitting(message.tool_call_id or message.call_id, str)
         # Results of several calls are stamped together, when the last has ended.
-        times = self._since(moment) if self._calls == 1 else {"end_ns": moment}
+        times = between(self._before_ns, moment) if self._calls == 1 else {"end_ns": moment}
         self.talk.came_back(text, called, stdout=_printed(message), **msgspec.structs.asdict(end), **times)
-
-    def _since(self, moment: int | None) -> dict[str, Any]:
-        before = self._before_ns
-        if before is None or moment is None or moment < before:
-            return {"end_ns": moment}
-        return {"start_ns": before, "end_ns": moment, "duration_ms": (moment - before) / 1e6}
 
 
 def _facts(message: _Message) -> dict[str, Any]:
@@ -257,10 +251,3 @@ def _printed(message: _Message) -> Output | None:
     raw = message.fact("raw_output")
     size = len(raw.encode("utf-8", "surrogatepass")) if isinstance(raw, str) else None
     return None if size is None else Output(text=None, bytes_total=size, bytes_kept=size)
-
-
-def at(value: Any, *keys: str) -> Any:  # noqa: ANN401 - JSON of anyone
-    """Return what stands in objects within objects; `None` where there is none."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value

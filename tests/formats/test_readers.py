@@ -29,6 +29,10 @@ SAMPLE = {
     "swe-zero": SAMPLES / "swe-zero-1k-32k.jsonl",
     "mini-swe-agent": SAMPLES / "mini-swe-agent-2.traj.json",
     "atif": SAMPLES / "atif-1.8.json",
+    "swe-agent": SAMPLES / "octo__repo-1.traj",
+    "claude-code": SAMPLES / "claude-code.jsonl",
+    "codex": SAMPLES / "codex.jsonl",
+    "pi": SAMPLES / "pi.jsonl",
     "chat": SAMPLES / "chat-rows.jsonl",
 }
 """Format → a small file of it."""
@@ -324,3 +328,108 @@ class TestAtif:
     def test_written_again_it_is_as_it_was(self):
         ((_, trace),) = traces(self.PATH)
         assert atif.from_trace(trace) == json.loads(self.PATH.read_text(encoding="utf-8"))
+
+
+class TestSweAgent:
+    def test_a_traj_file_has_actions_observations_times_and_cost(self):
+        ((_, trace),) = traces(SAMPLES / "octo__repo-1.traj")
+        assert [(json.loads(span.tool_input)["command"], span.status, span.duration_ms) for span in trace.spans] == [
+            ("ls -F", "ok", 250), ("sleep 60", "timeout", 30_500), ("submit", "ok", 500)
+        ]  # fmt: skip
+        assert (trace.prompt, trace.metadata["task_id"], trace.model) == ("Fix the loop.", "octo__repo-1", "qwen")
+        assert trace.llm_steps[1].answered == "Your output was not formatted correctly."
+        assert (trace.totals.cost_usd, trace.totals.input_tokens) == (0.12, 900)
+        assert (trace.outcome.ended, trace.outcome.patch[:10]) == ("final_answer", "diff --git")
+        assert trace.environment["imported"]["system_prompt"] == "SETTING: a shell."
+
+    def test_a_row_has_its_commands_in_the_last_block_of_a_reply(self):
+        ((_, trace),) = traces(SAMPLES / "swe-agent-rows.jsonl")
+        assert [(span.tool_input, span.tool_output[:7]) for span in trace.spans] == [('{"command":"ls -F"}', "loop.sh")]
+        assert [len(step.tool_calls) for step in trace.llm_steps] == [1, 1]
+        assert (trace.outcome.solved, trace.model) == (True, "swe-agent-llama-70b")
+
+    @pytest.mark.parametrize("turns", [[{"action": 1}], [{"text": "x"}], [{"text": 1, "role": "ai"}]])
+    def test_odd_turns_are_a_message(self, turns):
+        with pytest.raises(DataError, match="not a trajectory of SWE-agent"):
+            to_trace({"trajectory": turns})
+
+
+class TestClaudeCode:
+    def test_blocks_of_one_message_are_one_reply_although_results_stand_between(self):
+        (_, trace), _ = traces(SAMPLES / "claude-code.jsonl")
+        first, second = trace.llm_steps
+        assert (first.reasoning_content, first.model_output) == ("Two things at once.", "I look.")
+        assert (first.input_tokens, first.output_tokens, first.timings.cached_n) == (100, 25, 70)
+        assert (first.finish_reason, first.duration_ms) == ("tool_use", 5000)
+        assert [(span.tool_name, span.exit_code) for span in trace.spans] == [("Bash", None), ("Bash", 1)]
+        assert {span.parent_span_id for span in trace.spans} == {first.step_id}
+        assert second.model_output == "It is fixed."
+        assert (trace.prompt, trace.model) == ("Fix the loop.", "claude-sonnet-4-5")
+
+    def test_a_side_chain_is_a_record_of_its_own(self):
+        _, (number, trace) = traces(SAMPLES / "claude-code.jsonl")
+        assert (number, trace.prompt, trace.metadata["agent_id"]) == (9, "Look for other loops.", "agent-1")
+        assert [step.model_output for step in trace.llm_steps] == ["There is none."]
+
+    def test_a_session_that_is_still_written_is_partial(self, tmp_path):
+        text = (SAMPLES / "claude-code.jsonl").read_bytes()
+        (tmp_path / "a.jsonl").write_bytes(text + b'{"type": "user", "mess')
+        seen = []
+        assert len(list(traces(tmp_path / "a.jsonl", seen.append))) == 2
+        assert [problem.line for problem in seen] == [13]
+
+    def test_a_file_without_a_message_is_named(self, tmp_path):
+        (tmp_path / "a.jsonl").write_text('{"type": "summary", "summary": "x", "leafUuid": "y"}\n')
+        with pytest.raises(DataError, match="no message in this session"):
+            list(traces(tmp_path / "a.jsonl"))
+
+
+class TestCodex:
+    def test_exit_codes_and_times_of_commands_are_those_of_the_text(self):
+        ((_, trace),) = traces(SAMPLES / "codex.jsonl")
+        assert [(span.tool_name, span.exit_code, span.duration_ms) for span in trace.spans] == [
+            ("shell", 0, 100), ("exec_command", 1, 250), ("apply_patch", None, None)
+        ]  # fmt: skip
+        assert trace.spans[0].tool_output == "loop.sh\n"
+
+    def test_what_came_at_once_is_one_reply_and_has_its_tokens(self):
+        ((_, trace),) = traces(SAMPLES / "codex.jsonl")
+        assert [len(step.tool_calls or ()) for step in trace.llm_steps] == [2, 1, 0]
+        assert [step.input_tokens for step in trace.llm_steps] == [100, 150, None]
+        assert (trace.llm_steps[0].timings.cached_n, trace.llm_steps[0].duration_ms) == (60, 2000)
+        assert trace.prompt.endswith("Fix the loop.")
+        assert (trace.model, trace.environment["imported"]["system_prompt"]) == ("gpt-5-codex", "You are Codex.")
+
+
+class TestPi:
+    def test_the_branch_that_ends_with_the_last_entry_is_the_session(self):
+        ((_, trace),) = traces(SAMPLES / "pi.jsonl")
+        assert [step.model_output for step in trace.llm_steps] == ["I look.", "It is fixed."]
+        assert [span.tool_output for span in trace.spans] == ["loop.sh\n", "cat: none\n\nCommand exited with code 1"]
+        assert (trace.llm_steps[0].input_tokens, trace.totals.cost_usd) == (100, 0.02)
+
+    def test_what_is_written_for_the_hub_is_read(self, tmp_path):
+        convert([RECORDS / "demo.jsonl"], "session-traces", tmp_path / "out")
+        ours = {one.trace_id: one for _, one in traces(RECORDS / "demo.jsonl")}
+        for path in (tmp_path / "out").iterdir():
+            ((_, read),) = traces(path)
+            one = ours[path.stem]
+            assert [span.tool_output for span in read.spans] == [span.tool_output for span in one.spans]
+            assert [step.model_output or "" for step in read.llm_steps] == [
+                step.model_output or "" for step in one.llm_steps
+            ]
+
+    def test_entries_that_point_at_each_other_end(self, tmp_path):
+        lines = [
+            {"type": "session", "id": "s"},
+            {
+                "type": "message",
+                "id": "a",
+                "parentId": "b",
+                "message": {"role": "user", "content": "x", "timestamp": 1},
+            },
+            {"type": "message", "id": "b", "parentId": "a", "message": {"role": "assistant", "content": "y"}},
+        ]
+        (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        ((_, trace),) = traces(tmp_path / "a.jsonl")
+        assert (trace.prompt, len(trace.llm_steps)) == ("x", 1)

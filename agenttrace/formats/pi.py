@@ -1,0 +1,110 @@
+"""Sessions of the Pi coding agent, and session traces of the Hub that have their form or its simple one, read.
+
+A header, then an entry a line; entries are a tree, of which the branch that ends with the last one is the session.
+Sources: `packages/coding-agent/docs/session.md` of badlogic/pi-mono (version 3), the Hub's page on session traces.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agenttrace.errors import DataError
+from agenttrace.formats.chat_rows import calls_of
+from agenttrace.formats.dialogue import STRAY, Called, Dialogue
+from agenttrace.formats.foreign import amount, at, between, fitting, json_text, moment_ns, text_of, tokens
+from agenttrace.records import Outcome, Timings, Totals, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+NAME = "pi"
+_SUMMARIES = frozenset({"compaction", "branch_summary"})
+
+
+def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, Trace]]:
+    """Yield the session of a file.
+
+    Raises:
+        DataError: no message stands in it.
+    """
+    entries = [(number, value) for number, value in values if isinstance(value, dict)]
+    header = next((value for _, value in entries if value.get("type") == "session"), {})
+    talk, model, cost, before = Dialogue(), None, 0.0, None
+    for value in _branch([value for _, value in entries]):
+        message = value.get("message")
+        if value.get("type") in _SUMMARIES:
+            talk.asked(text_of(value.get("summary")))
+        elif value.get("type") == "custom_message":
+            talk.asked(text_of(value.get("content")))
+        elif isinstance(message, dict):
+            moment = moment_ns(message.get("timestamp") or value.get("timestamp"))
+            _hear(talk, message, before, moment)
+            model = model or fitting(message.get("model"), str)
+            cost += amount(at(message, "usage", "cost", "total")) or 0.0
+            before = moment
+    if not talk.begun and not talk.times:
+        raise DataError("no message in this session")
+    name = fitting(header.get("id"), str) or source
+    yield (
+        entries[0][0],
+        talk.trace(
+            NAME,
+            [name],
+            outcome=Outcome(ended="unknown"),
+            model=model,
+            metadata={"session_id": name, "agent": fitting(header.get("harness"), str)},
+            totals=Totals(cost_usd=cost or None),
+        ),
+    )
+
+
+def _branch(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries from the root to the last one; all of them where they are no tree."""
+    by_id = {one["id"]: one for one in entries if isinstance(one.get("id"), str) and one.get("type") != "session"}
+    last = next((one for one in reversed(entries) if one.get("id") in by_id and "parentId" in one), None)
+    if last is None:
+        return entries
+    found = []
+    while last is not None:
+        found.append(last)
+        last = by_id.pop(last["id"], None) and by_id.get(last.get("parentId"))  # popped: a circle ends, too
+    return found[::-1]
+
+
+def _hear(talk: Dialogue, message: dict[str, Any], before: int | None, moment: int | None) -> None:
+    role, content = message.get("role"), message.get("content")
+    if role == "assistant":
+        _say(talk, message, before, moment)
+    elif role in {"toolResult", "tool"}:
+        name = fitting(message.get("toolName"), str) or STRAY
+        talk.came_back(text_of(content), fitting(message.get("toolCallId"), str), name, end_ns=moment)
+    elif role == "bashExecution":  # by the user, shown to the model
+        talk.asked(f"$ {message.get('command')}\n{text_of(message.get('output'))}")
+    elif role == "system":
+        talk.told(text_of(content))
+    else:
+        talk.asked(text_of(content) if content is not None else text_of(message.get("summary")))
+
+
+def _say(talk: Dialogue, message: dict[str, Any], before: int | None, moment: int | None) -> None:
+    content = message.get("content")
+    blocks = [one for one in (content if isinstance(content, list) else ()) if isinstance(one, dict)]
+    thoughts = [text for one in blocks if isinstance(text := one.get("thinking"), str)]
+    calls = [
+        Called(fitting(one.get("id"), str), fitting(one.get("name"), str) or "unknown", json_text(one.get("arguments")))
+        for one in blocks
+        if one.get("type") == "toolCall"
+    ]
+    texts = [one for one in blocks if one.get("type") not in {"thinking", "toolCall"}]
+    usage = message.get("usage")
+    given = [tokens(at(usage, kind)) for kind in ("input", "cacheRead", "cacheWrite")]
+    talk.replied(
+        text_of(texts) if blocks else text_of(content),
+        calls or calls_of({"tool_calls": message.get("toolCalls")}),
+        reasoning_content="\n".join(thoughts) or fitting(message.get("reasoningContent"), str),
+        input_tokens=sum(one or 0 for one in given) if given[0] is not None else None,
+        output_tokens=tokens(at(usage, "output")),
+        finish_reason=fitting(message.get("stopReason"), str),
+        timings=None if given[1] is None else Timings(cached_n=given[1]),
+        **between(before, moment),
+    )
