@@ -131,6 +131,9 @@ READERS: dict[str, Reader] = {
     "mini-swe-agent": Reader(
         ".mini_swe_read", "mini-swe-agent v1 and v2 trajectories", _says("trajectory_format", "mini-swe-agent-1")
     ),
+    "otlp": Reader(
+        ".otlp_read", "OpenTelemetry spans (OTLP/JSON; GenAI, OpenInference)", _has("resourceSpans"), whole=True
+    ),
     "claude-code": Reader(
         ".claude_code",
         "sessions of Claude Code",

@@ -71,6 +71,13 @@ class Dialogue:
             self._open.popleft()
         return bool(self._open)
 
+    def awaits(self, call_id: str) -> bool:
+        """Whether a call with an id of the file has no result yet."""
+        waiting = self._waiting.get(call_id, deque())
+        while waiting and waiting[0][2].call_id in self._answered:
+            waiting.popleft()
+        return bool(waiting)
+
     def told(self, text: str) -> None:
         """Take a system prompt; of several, the first is the record's, and later ones are what the model was told."""
         if self.system is None and not self._steps:
@@ -123,8 +130,7 @@ class Dialogue:
         if call_id is None:
             found = self._open.popleft() if self.waits else None
         else:
-            waiting = self._waiting.get(call_id)
-            found = waiting.popleft() if waiting else None
+            found = self._waiting[call_id].popleft() if self.awaits(call_id) else None
         if found is not None:
             self._answered.add(found[2].call_id)
         return found

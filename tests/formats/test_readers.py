@@ -30,6 +30,7 @@ SAMPLE = {
     "mini-swe-agent": SAMPLES / "mini-swe-agent-2.traj.json",
     "atif": SAMPLES / "atif-1.8.json",
     "swe-agent": SAMPLES / "octo__repo-1.traj",
+    "otlp": SAMPLES / "otlp.jsonl",
     "claude-code": SAMPLES / "claude-code.jsonl",
     "codex": SAMPLES / "codex.jsonl",
     "pi": SAMPLES / "pi.jsonl",
@@ -433,3 +434,61 @@ class TestPi:
         (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         ((_, trace),) = traces(tmp_path / "a.jsonl")
         assert (trace.prompt, len(trace.llm_steps)) == ("x", 1)
+
+
+class TestOtlp:
+    def test_spans_of_a_trace_are_gathered_from_all_requests(self):
+        (_, trace), _ = traces(SAMPLES / "otlp.jsonl")
+        first, second = trace.llm_steps
+        assert (first.reasoning_content, first.timings.cached_n, first.duration_ms) == ("two at once", 60, 2000)
+        assert second.model_output == "It is fixed."
+        assert [(span.tool_output, span.exit_code, span.duration_ms) for span in trace.spans] == [
+            ("loop.sh", 0, 1000), ("cat: none", None, None)
+        ]  # fmt: skip
+        assert (trace.prompt, trace.total_duration_ms, trace.metadata["agent"]) == ("Fix the loop.", 7000, "fixer")
+
+    def test_openinference_is_read_and_a_result_counts_once(self):
+        _, (_, trace) = traces(SAMPLES / "otlp.jsonl")
+        assert [(span.tool_name, span.tool_input, span.tool_output) for span in trace.spans] == [
+            ("find", '{"q": "loop"}', "loop.sh")
+        ]  # fmt: skip
+        assert (trace.environment["imported"]["system_prompt"], trace.llm_steps[0].input_tokens) == (
+            "You are an agent.", 30
+        )  # fmt: skip
+
+    def test_what_we_write_is_read_back(self, tmp_path):
+        convert([RECORDS / "demo.jsonl"], "otlp", tmp_path / "spans.jsonl")
+        for (_, read), (_, ours) in zip(traces(tmp_path / "spans.jsonl"), traces(RECORDS / "demo.jsonl"), strict=True):
+            assert (read.trace_id, read.prompt, read.model) == (ours.trace_id, ours.prompt, ours.model)
+            assert [(span.tool_output, span.exit_code) for span in read.spans] == [
+                (span.tool_output, None if span.status == "not_executed" else span.exit_code) for span in ours.spans
+            ]
+            assert [step.input_tokens for step in read.llm_steps] == [step.input_tokens for step in ours.llm_steps]
+            assert [step.start_ns for step in read.llm_steps] == [step.start_ns for step in ours.llm_steps]
+
+    @pytest.mark.parametrize(
+        "spans",
+        [
+            1, [1], [{"attributes": 1}], [{"attributes": [{"key": "openinference.span.kind", "value": {}}]}],
+            [{"startTimeUnixNano": "9" * 400, "attributes": [{"key": "a", "value": {"intValue": "9" * 5000}}]}],
+        ],
+    )  # fmt: skip
+    def test_odd_spans_are_one_message(self, spans, tmp_path):
+        request = {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
+        (tmp_path / "a.jsonl").write_text(json.dumps(request) + "\n")
+        with pytest.raises(DataError, match="no span of a model or a tool"):
+            list(traces(tmp_path / "a.jsonl"))
+
+    def test_deeply_named_and_nested_attributes_end(self, tmp_path):
+        deep = {"stringValue": "x"}
+        for _ in range(300):
+            deep = {"arrayValue": {"values": [deep]}}
+        pairs = [
+            {"key": "gen_ai.operation.name", "value": {"stringValue": "chat"}},
+            {"key": "llm.output_messages." + "0." * 50_000, "value": {"stringValue": "x"}},
+            {"key": "gen_ai.output.messages", "value": deep},
+        ]
+        request = {"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "t", "attributes": pairs}]}]}]}
+        (tmp_path / "a.jsonl").write_text(json.dumps(request) + "\n")
+        ((_, trace),) = traces(tmp_path / "a.jsonl")
+        assert len(trace.llm_steps) == 1

@@ -1,0 +1,312 @@
+"""OpenTelemetry spans of agents, read from OTLP/JSON: GenAI conventions and OpenInference, one record a trace.
+
+A span of a model is a reply, one of a tool its result; what else there is (agents, chains, retrievers) only names the
+run. Where a result has no span, it is taken from the messages of the next request. Sources: OTLP 1.x (JSON encoding),
+OpenTelemetry's GenAI conventions 1.36 to 1.41, OpenInference's specification.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from agenttrace.errors import DataError
+from agenttrace.formats.dialogue import STRAY, Called, Dialogue
+from agenttrace.formats.foreign import at, between, fitting, json_text, parsed, text_of, tokens
+from agenttrace.records import Outcome, Timings, Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from agenttrace.records import SpanStatus
+
+NAME = "otlp"
+MOST_SPANS = 200_000
+"""Spans of a file that are held; those of a trace may lie anywhere in it."""
+_MODEL = frozenset({"chat", "text_completion", "generate_content"})
+_TOOL = "execute_tool"
+_CALL = ("gen_ai.tool.call.id", "tool_call.id", "tool.id")
+_DEEPEST = 12
+"""Parts of the name of an attribute that is a path."""
+_MOST_NS = 2**63
+_FAILED = 2
+"""Status code of a span: error."""
+_STATUSES: dict[str, SpanStatus] = {"timeout": "timeout", "oom": "oom", "lost": "lost"}
+
+
+class _Said(NamedTuple):
+    """A message of either convention."""
+
+    role: str
+    text: str
+    thought: str | None
+    calls: list[Called]
+    results: list[tuple[str | None, str]]
+
+
+class _Span(NamedTuple):
+    number: int
+    trace: str
+    start: int | None
+    end: int | None
+    parent: str
+    facts: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """`model`, `tool` or nothing of both."""
+        kind, operation = self.facts.get("openinference.span.kind"), self.facts.get("gen_ai.operation.name")
+        if kind == "LLM" or operation in _MODEL:
+            return "model"
+        return "tool" if kind == "TOOL" or operation == _TOOL else ""
+
+    def first(self, *names: str) -> Any:  # noqa: ANN401 - an attribute of any kind
+        """Return the first of some attributes that is there."""
+        return next((self.facts[name] for name in names if self.facts.get(name) is not None), None)
+
+    @property
+    def times(self) -> dict[str, Any]:
+        """When it was and how long."""
+        return between(self.start, self.end)
+
+
+def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, Trace]]:  # noqa: ARG001 - as all formats
+    """Yield the traces of a file's export requests, in the order in which they begin in it.
+
+    Raises:
+        DataError: it has more spans than can be held, or none of a model or a tool.
+    """
+    found: dict[str, list[_Span]] = {}
+    held = 0
+    for number, value in values:
+        try:
+            for span in _spans(number, value):
+                found.setdefault(span.trace, []).append(span)
+                held += 1
+                if held > MOST_SPANS:
+                    raise DataError(f"more than {MOST_SPANS:,} spans in one file: split it by trace")
+        except RecursionError as error:
+            raise DataError(f"request {number}: nested too deeply") from error
+    traces = 0
+    for name, spans in found.items():
+        if any(span.kind for span in spans):
+            traces += 1
+            yield spans[0].number, _trace(name, spans)
+    if not traces:
+        raise DataError("no span of a model or a tool by OpenTelemetry's or OpenInference's conventions")
+
+
+def _spans(number: int, value: Any) -> Iterator[_Span]:  # noqa: ANN401 - JSON of anyone
+    for resource in _listed(value, "resourceSpans"):
+        for scope in _listed(resource, "scopeSpans"):
+            for span in _listed(scope, "spans"):
+                facts = _attributes(at(span, "attributes"))
+                if at(span, "status", "code") in {_FAILED, "STATUS_CODE_ERROR"}:
+                    facts.setdefault("error.type", text_of(at(span, "status", "message")) or "error")
+                start, end = (_nanoseconds(at(span, f"{name}TimeUnixNano")) for name in ("start", "end"))
+                yield _Span(number, str(at(span, "traceId")), start, end, str(at(span, "parentSpanId") or ""), facts)
+
+
+def _listed(value: Any, key: str) -> list[Any]:  # noqa: ANN401 - as above
+    found = at(value, key)
+    return found if isinstance(found, list) else []
+
+
+def _nanoseconds(value: Any) -> int | None:  # noqa: ANN401 - as above
+    found = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20 else value  # noqa: PLR2004 - digits of 2**63
+    return found if isinstance(found, int) and 0 < found < _MOST_NS else None
+
+
+def _attributes(given: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
+    pairs = given if isinstance(given, list) else []
+    return {str(at(pair, "key")): _value(at(pair, "value")) for pair in pairs}
+
+
+def _value(value: Any) -> Any:  # noqa: ANN401 - as above
+    """Return an attribute as a JSON value."""
+    if not isinstance(value, dict) or not value:
+        return None
+    kind, inner = next(iter(value.items()))
+    if kind == "arrayValue":
+        return [_value(one) for one in _listed(inner, "values")]
+    if kind == "kvlistValue":
+        return _attributes(at(inner, "values"))
+    if kind == "intValue":
+        return fitting(inner, int) if not isinstance(inner, str) else _integer(inner)
+    return inner
+
+
+def _integer(text: str) -> int | None:
+    digits = text.removeprefix("-")
+    return int(text) if digits.isascii() and digits.isdigit() and len(digits) < 20 else None  # noqa: PLR2004
+
+
+def _trace(name: str, spans: list[_Span]) -> Trace:
+    ordered = sorted(spans, key=lambda span: (span.start or 0, span.number))
+    with_span = {str(span.first(*_CALL)) for span in ordered if span.kind == "tool"}
+    talk, model = Dialogue(), None
+    talk.times += [moment for span in spans for moment in (span.start, span.end) if moment is not None]
+    for span in ordered:
+        if span.kind == "model":
+            _hear(talk, span, with_span)
+            _say(talk, span)
+            model = model or fitting(span.first("gen_ai.response.model", "gen_ai.request.model", "llm.model_name"), str)
+        elif span.kind == "tool":
+            _return(talk, span)
+    roots = [span for span in ordered if not span.parent] or ordered
+    task = roots[0].first("agenttrace.task_id")
+    session = next((one for span in ordered if (one := span.first("gen_ai.conversation.id", "session.id"))), None)
+    failed = roots[0].first("error.type")
+    return talk.trace(
+        NAME,
+        [name],
+        trace_id=_uuid(name),
+        outcome=Outcome(ended="unknown", detail=None if failed is None else str(failed)),
+        model=model,
+        metadata={
+            "session_id": None if session is None else str(session),
+            "agent": fitting(roots[0].first("gen_ai.agent.name", "agent.name"), str),
+            "task_id": task if isinstance(task, (int, str)) and not isinstance(task, bool) else None,
+        },
+    )
+
+
+def _uuid(name: str) -> str | None:
+    try:
+        return str(UUID(hex=name)) if len(name) == 32 else None  # noqa: PLR2004 - hexadecimal digits
+    except ValueError:
+        return None
+
+
+def _hear(talk: Dialogue, span: _Span, with_span: set[str]) -> None:
+    """Take what a request has after the last reply in it: all of it at the first, then what is new."""
+    system = _json(span.first("gen_ai.system_instructions"))
+    if system is not None and not talk.begun and talk.system is None:
+        talk.told(_text(system))
+    given = _messages(span, "input")
+    if not given and not talk.begun and (text := span.first("input.value")) is not None:
+        talk.asked(text_of(text))
+    last = max((place for place, one in enumerate(given) if one.role == "assistant"), default=-1) if talk.begun else -1
+    for one in given[last + 1 :]:
+        for called, text in one.results:
+            if talk.waits if called is None else called not in with_span and talk.awaits(called):
+                talk.came_back(text, called)
+        if one.role in {"system", "developer"}:
+            if not talk.begun and talk.system is None:
+                talk.told(one.text)
+        elif one.role == "assistant":
+            talk.replied(one.text, one.calls, reasoning_content=one.thought)  # from before what was recorded
+        elif one.text:
+            talk.asked(one.text)
+
+
+def _say(talk: Dialogue, span: _Span) -> None:
+    replies = _messages(span, "output") or [_Said("assistant", text_of(span.first("output.value")), None, [], [])]
+    reasons = span.first("gen_ai.response.finish_reasons", "llm.finish_reason")
+    cached = tokens(span.first("gen_ai.usage.cache_read.input_tokens", "llm.token_count.prompt_details.cache_read"))
+    talk.replied(
+        "\n".join(one.text for one in replies if one.text),
+        [call for one in replies for call in one.calls],
+        reasoning_content="\n".join(one.thought for one in replies if one.thought) or None,
+        input_tokens=tokens(span.first("gen_ai.usage.input_tokens", "llm.token_count.prompt")),
+        output_tokens=tokens(span.first("gen_ai.usage.output_tokens", "llm.token_count.completion")),
+        finish_reason=fitting(reasons[0] if isinstance(reasons, list) and reasons else reasons, str),
+        timings=None if cached is None else Timings(cached_n=cached),
+        **span.times,
+    )
+
+
+def _return(talk: Dialogue, span: _Span) -> None:
+    called = fitting(span.first(*_CALL), str)
+    name = fitting(span.first("gen_ai.tool.name", "tool.name"), str) or STRAY
+    talk.came_back(
+        text_of(span.first("gen_ai.tool.call.result", "output.value")),
+        called,
+        name,
+        tool_input=json_text(span.first("gen_ai.tool.call.arguments", "input.value", "tool.parameters")),
+        exit_code=fitting(span.first("process.exit.code"), int),
+        status=_STATUSES.get(str(span.first("error.type")), "ok"),
+        **span.times,
+    )
+
+
+def _messages(span: _Span, side: str) -> list[_Said]:
+    """Return the messages of one side of a request, of whichever convention the span has."""
+    given = _json(span.first(f"gen_ai.{side}.messages"))
+    if isinstance(given, list):
+        return [_of_parts(one) for one in given if isinstance(one, dict)]
+    tree: dict[str, Any] = {}
+    start = f"llm.{side}_messages."
+    for name, value in span.facts.items():
+        path = name.removeprefix(start).split(".") if name.startswith(start) else []
+        if 0 < len(path) <= _DEEPEST:
+            _put(tree, path, value)
+    return [_of_openinference(at(one, "message")) for _, one in sorted(tree.items(), key=lambda item: _place(item[0]))]
+
+
+def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:  # noqa: ANN401 - an attribute of any kind
+    for part in path[:-1]:
+        inner = tree.setdefault(part, {})
+        if not isinstance(inner, dict):
+            return
+        tree = inner
+    tree.setdefault(path[-1], value)
+
+
+def _place(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004
+
+
+def _in_order(tree: Any) -> list[Any]:  # noqa: ANN401 - as above
+    return [one for _, one in sorted(tree.items(), key=lambda item: _place(item[0]))] if isinstance(tree, dict) else []
+
+
+def _of_openinference(found: Any) -> _Said:  # noqa: ANN401 - as above
+    role = str(at(found, "role") or "user")
+    parts = [at(one, "message_content", "text") for one in _in_order(at(found, "contents"))]
+    text = text_of(at(found, "content")) or "\n".join(part for part in parts if isinstance(part, str))
+    calls = []
+    for one in _in_order(at(found, "tool_calls")):
+        name = fitting(at(one, "tool_call", "function", "name"), str) or "unknown"
+        arguments = json_text(at(one, "tool_call", "function", "arguments"))
+        calls.append(Called(fitting(at(one, "tool_call", "id"), str), name, arguments))
+    if role == "tool":
+        return _Said(role, "", None, [], [(fitting(at(found, "tool_call_id"), str), text)])
+    return _Said(role, text, None, calls, [])
+
+
+def _of_parts(message: dict[str, Any]) -> _Said:
+    said = _Said(str(message.get("role") or "user"), "", None, [], [])
+    texts, thoughts = [], []
+    for part in _listed(message, "parts"):
+        kind = at(part, "type")
+        if kind == "tool_call":
+            name = fitting(part.get("name"), str) or "unknown"
+            said.calls.append(Called(fitting(part.get("id"), str), name, json_text(part.get("arguments"))))
+        elif kind == "tool_call_response":
+            back = part.get("response", part.get("result"))
+            said.results.append((fitting(part.get("id"), str), text_of(back)))
+        elif kind in {"reasoning", "thinking"}:
+            thoughts.append(text_of(part.get("content")))
+        else:
+            texts.append(text_of(part["content"]) if at(part, "content") is not None else text_of([part]))
+    texts += [text_of(message["content"])] if message.get("content") is not None and not texts else []
+    return said._replace(text="\n".join(texts), thought="\n".join(thoughts) or None)
+
+
+def _text(value: Any) -> str:  # noqa: ANN401 - as above
+    """Return system instructions, a text or a list of parts, as text."""
+    parts = value if isinstance(value, list) else [value]
+    return "\n".join(text_of(at(part, "content") if isinstance(part, dict) else part) for part in parts)
+
+
+def _json(value: Any) -> Any:  # noqa: ANN401 - as above
+    """Return what JSON text holds; other values, and other text, as they are."""
+    if not isinstance(value, str) or value[:1] not in {"[", "{"}:
+        return value
+    try:
+        return parsed(value.encode("utf-8", "replace"))
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return value
