@@ -47,6 +47,8 @@ SHARES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "passed, of those judged": ("solved", bool),
 }
 """Shares of traces: name → a column and what must hold of it, where it is known."""
+_BY_A_RULE = "stopped by"
+"""How the names of those begin that only a record which says its rule can be part of."""
 FIGURES = ("step_count", "span_count", "duration_s", "model_s", "tool_s", *TOKENS.values(), "patch_lines")
 """Columns that statistics and comparisons sum up, times in seconds."""
 _COUNTS = (*(f"{kind}_turns" for kind in KINDS), "patch_files", "submitted_files", "solved")
@@ -137,7 +139,8 @@ class Tally:
             return iter(self._numbers[name])
         column, test = SHARES[name]
         if column in self._texts:
-            return (_UNKNOWN if text is None else test(text) for text in self._texts[column])
+            unsaid = {None, "unknown"} if name.startswith(_BY_A_RULE) else {None}
+            return (_UNKNOWN if text in unsaid else test(text) for text in self._texts[column])
         return (_UNKNOWN if math.isnan(value) else test(value) for value in self._numbers[column])
 
     @property

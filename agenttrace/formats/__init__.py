@@ -114,6 +114,9 @@ def _chat(value: dict[str, Any]) -> bool:
 
 _CODEX = frozenset({"session_meta", "turn_context", "response_item", "event_msg"})
 READERS: dict[str, Reader] = {
+    "records-parquet": Reader(
+        ".record_rows", "records of ours as a table (records-parquet)", _has("metadata_json", "llm_steps")
+    ),
     "agenttrace-1.0": Reader(
         ".own", "records of ours", lambda it: "outcome" in it and ("trace_id" in it or "llm_steps" in it)
     ),

@@ -311,7 +311,7 @@ def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
             _tell_apart(step, number)
     asked = [step for step in agent_steps if step.generates]
     steps = tuple(
-        foreign_step(trace_id, number, model_output=text_of(step.message) or None, **_said(step), timings=_cached(step))
+        foreign_step(trace_id, number, model_output=text_of(step.message) or None, **_counted(step))
         for number, step in enumerate(asked, start=1)
     )
     of_step = {id(step): ours for ours, step in zip(steps, asked, strict=True)}
@@ -337,9 +337,12 @@ def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
     return with_patch(trace, from_trace(trace), value)
 
 
-def _cached(step: _Step) -> Timings | None:
-    found = tokens(step.metrics.cached_tokens) if step.metrics else None
-    return None if found is None else Timings(cached_n=found)
+def _counted(step: _Step) -> dict[str, Any]:
+    """Return what a generation of others says, as far as its counts are some."""
+    metrics = step.metrics or _Metrics()
+    cached = tokens(metrics.cached_tokens)
+    counts = {"input_tokens": tokens(metrics.prompt_tokens), "output_tokens": tokens(metrics.completion_tokens)}
+    return {**_said(step), **counts, "timings": None if cached is None else Timings(cached_n=cached)}
 
 
 def _foreign_totals(found: _Trajectory) -> Totals | UnsetType:

@@ -54,7 +54,7 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
         if not isinstance(value, dict):
             continue
         facts |= {key: one for key in ("sessionId", "version", "gitBranch") if isinstance(one := value.get(key), str)}
-        if value.get("type") in {"user", "assistant"} and isinstance(value.get("message"), dict):
+        if str(value.get("type")) in {"user", "assistant"} and isinstance(value.get("message"), dict):
             entry = _Entry(number, value["type"], value["message"], moment_ns(value.get("timestamp")), value)
             chains.setdefault(_chain(value, chain_of), []).append(entry)
     if not any(chains.values()):

@@ -14,7 +14,18 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.formats.dialogue import Called, Dialogue
-from agenttrace.formats.foreign import amount, at, between, fitting, json_text, moment_ns, parsed, text_of, tokens
+from agenttrace.formats.foreign import (
+    amount,
+    at,
+    between,
+    exit_status,
+    fitting,
+    json_text,
+    moment_ns,
+    parsed,
+    text_of,
+    tokens,
+)
 from agenttrace.records import Outcome, Timings, Trace, canonical_json
 
 if TYPE_CHECKING:
@@ -67,7 +78,7 @@ class _Session:
             self.talk.told(text)
 
     def _event(self, item: dict[str, Any]) -> None:
-        kind = item.get("type")
+        kind = str(item.get("type"))
         if kind == "token_count" and isinstance(usage := at(item, "info", "last_token_usage"), dict):
             cached = tokens(usage.get("cached_input_tokens"))
             self._usage = {
@@ -82,7 +93,7 @@ class _Session:
             self.ended = f"{kind}: {text_of(item.get('message') or item.get('reason'))}"
 
     def _item(self, item: dict[str, Any], moment: int | None) -> None:
-        kind, role = item.get("type"), item.get("role")
+        kind, role = str(item.get("type")), item.get("role")
         if kind in _RESULTS:
             self.flush()
             self._result(item.get("output"), fitting(item.get("call_id"), str), moment)
@@ -107,7 +118,7 @@ class _Session:
     def _result(self, output: Any, called: str | None, moment: int | None) -> None:  # noqa: ANN401 - JSON of anyone
         given = _parsed(output) if isinstance(output, str) else output
         text = text_of(at(given, "output") or at(given, "content")) if isinstance(given, dict) else text_of(output)
-        code = fitting(at(given, "metadata", "exit_code"), int)
+        code = exit_status(at(given, "metadata", "exit_code"))
         took = amount(at(given, "metadata", "duration_seconds"))
         if code is None and (found := _EXIT.search(text[:_HEAD])):
             code = int(found[1])

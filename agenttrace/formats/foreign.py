@@ -12,6 +12,7 @@ from agenttrace.records import NOT_MEASURED, LLMStep, Span, canonical_json, deri
 
 _MOST_TOKENS = 2**40
 _MOST = 1e15
+_MOST_STATUS = 2**32
 _MOST_NS = 2**63
 _LATEST_S = 1e11
 """Seconds (the year 5138); a larger number counts milliseconds."""
@@ -73,6 +74,11 @@ def at(value: Any, *keys: str) -> Any:  # noqa: ANN401 - as above
 def tokens(value: Any) -> int | None:  # noqa: ANN401 - as above
     """Return a number of tokens; what is none is not known."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else None
+
+
+def exit_status(value: Any) -> int | None:  # noqa: ANN401 - as above
+    """Return the exit status of a call likewise."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST_STATUS else None
 
 
 def amount(value: Any) -> float | None:  # noqa: ANN401 - as above

@@ -15,7 +15,7 @@ import msgspec
 from agenttrace.errors import DataError
 from agenttrace.formats.chat_rows import calls_of
 from agenttrace.formats.dialogue import Called, Dialogue
-from agenttrace.formats.foreign import amount, at, between, fitting, json_text, moment_ns, text_of, tokens
+from agenttrace.formats.foreign import amount, at, between, exit_status, fitting, json_text, moment_ns, text_of, tokens
 from agenttrace.formats.mini_swe import ENDS, NAME, from_trace
 from agenttrace.formats.patch import with_patch
 from agenttrace.records import Outcome, Output, SpanStatus, Timings, Totals, Trace, derived_id, digest
@@ -234,7 +234,7 @@ def _items(output: Any) -> tuple[str, str | None, list[Called]]:  # noqa: ANN401
 def _end(message: _Message, text: str) -> _End:
     """Return how a command ended, as far as its answer says."""
     if message.extra is not None and "returncode" in message.extra:
-        code, why = fitting(message.extra["returncode"], int), str(message.extra.get("exception_info") or "")
+        code, why = exit_status(message.extra["returncode"]), str(message.extra.get("exception_info") or "")
         if not why:
             return _End(status="ok", exit_code=code)
         if why == "action was not executed":

@@ -14,7 +14,7 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.formats.dialogue import STRAY, Called, Dialogue
-from agenttrace.formats.foreign import at, between, fitting, json_text, parsed, text_of, tokens
+from agenttrace.formats.foreign import at, between, exit_status, fitting, json_text, parsed, text_of, tokens
 from agenttrace.records import Outcome, Timings, Trace
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class _Span(NamedTuple):
     @property
     def kind(self) -> str:
         """`model`, `tool` or nothing of both."""
-        kind, operation = self.facts.get("openinference.span.kind"), self.facts.get("gen_ai.operation.name")
+        kind, operation = (str(self.facts.get(name)) for name in ("openinference.span.kind", "gen_ai.operation.name"))
         if kind == "LLM" or operation in _MODEL:
             return "model"
         return "tool" if kind == "TOOL" or operation == _TOOL else ""
@@ -116,7 +116,7 @@ def _listed(value: Any, key: str) -> list[Any]:  # noqa: ANN401 - as above
 
 def _nanoseconds(value: Any) -> int | None:  # noqa: ANN401 - as above
     found = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20 else value  # noqa: PLR2004 - digits of 2**63
-    return found if isinstance(found, int) and 0 < found < _MOST_NS else None
+    return found if isinstance(found, int) and not isinstance(found, bool) and 0 < found < _MOST_NS else None
 
 
 def _attributes(given: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
@@ -226,7 +226,7 @@ def _return(talk: Dialogue, span: _Span) -> None:
         called,
         name,
         tool_input=json_text(span.first("gen_ai.tool.call.arguments", "input.value", "tool.parameters")),
-        exit_code=fitting(span.first("process.exit.code"), int),
+        exit_code=exit_status(span.first("process.exit.code")),
         status=_STATUSES.get(str(span.first("error.type")), "ok"),
         **span.times,
     )

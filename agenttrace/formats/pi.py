@@ -32,7 +32,7 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
     talk, model, cost, before = Dialogue(), None, 0.0, None
     for value in _branch([value for _, value in entries]):
         message = value.get("message")
-        if value.get("type") in _SUMMARIES:
+        if str(value.get("type")) in _SUMMARIES:
             talk.asked(text_of(value.get("summary")))
         elif value.get("type") == "custom_message":
             talk.asked(text_of(value.get("content")))
@@ -61,18 +61,18 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
 def _branch(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the entries from the root to the last one; all of them where they are no tree."""
     by_id = {one["id"]: one for one in entries if isinstance(one.get("id"), str) and one.get("type") != "session"}
-    last = next((one for one in reversed(entries) if one.get("id") in by_id and "parentId" in one), None)
+    last = next((one for one in reversed(entries) if str(one.get("id")) in by_id and "parentId" in one), None)
     if last is None:
         return entries
     found = []
     while last is not None:
         found.append(last)
-        last = by_id.pop(last["id"], None) and by_id.get(last.get("parentId"))  # popped: a circle ends, too
+        last = by_id.pop(last["id"], None) and by_id.get(str(last.get("parentId")))  # popped: a circle ends, too
     return found[::-1]
 
 
 def _hear(talk: Dialogue, message: dict[str, Any], before: int | None, moment: int | None) -> None:
-    role, content = message.get("role"), message.get("content")
+    role, content = str(message.get("role")), message.get("content")
     if role == "assistant":
         _say(talk, message, before, moment)
     elif role in {"toolResult", "tool"}:
@@ -95,7 +95,7 @@ def _say(talk: Dialogue, message: dict[str, Any], before: int | None, moment: in
         for one in blocks
         if one.get("type") == "toolCall"
     ]
-    texts = [one for one in blocks if one.get("type") not in {"thinking", "toolCall"}]
+    texts = [one for one in blocks if str(one.get("type")) not in {"thinking", "toolCall"}]
     usage = message.get("usage")
     given = [tokens(at(usage, kind)) for kind in ("input", "cacheRead", "cacheWrite")]
     talk.replied(

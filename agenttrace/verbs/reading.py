@@ -124,7 +124,7 @@ class Complaints:
                 say(f"{source.file}: PARTIAL: {source.bad_lines} bad lines{rest} left out, {source.rows} traces read")
         if not any(source.rows for source in sources):
             names = ", ".join(source.file for source in sources)
-            raise DataError(f"{names}: no trace to read; expected JSON Lines with one record a line")
+            raise DataError(f"{names}: no trace to read")
         return any(source.partial for source in sources)
 
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
+import random
 import shutil
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from agenttrace.analysis.rows import entry
 from agenttrace.cli import main
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import READERS, atif, mini_swe
 from agenttrace.formats.convert import convert
 from agenttrace.formats.reading import kind, record_lines, to_trace, traces
+from agenttrace.report.view import trace_view
+from agenttrace.show import transcript
 from agenttrace.validate import Validation
 
 DATA = Path(__file__).parents[1] / "data"
@@ -90,9 +96,11 @@ def packed(path, how, tmp_path):
 @pytest.mark.parametrize("how", ["jsonl.gz", "jsonl.zst", "json", "parquet", "folder"])
 @pytest.mark.parametrize("name", ["swe-zero", "agenttrace-1.0"])
 def test_every_verb_opens_every_container(name, how, verb, tmp_path, capsys):
-    if (name, how) == ("agenttrace-1.0", "parquet"):
-        pytest.skip("records of ours as a table have a form of their own")
-    assert ask(verb, packed(SAMPLE[name], how, tmp_path), tmp_path) == 0, capsys.readouterr().err
+    if (name, how) == ("agenttrace-1.0", "parquet"):  # records of ours as a table have a form of their own
+        convert([SAMPLE[name]], "records-parquet", source := tmp_path / "records.parquet")
+    else:
+        source = packed(SAMPLE[name], how, tmp_path)
+    assert ask(verb, source, tmp_path) == 0, capsys.readouterr().err
 
 
 OTHERS = {
@@ -240,6 +248,62 @@ class TestChatRows:
         ((_, trace),) = traces(tmp_path / "a.jsonl")
         assert [span.tool_output for span in trace.spans] == [str(number) for number in range(10_000)]
         assert len({span.call_id for span in trace.spans}) == 10_000
+
+
+def test_a_table_of_our_records_is_read_as_they_were(tmp_path):
+    convert([SAMPLE["agenttrace-1.0"]], "records-parquet", tmp_path / "a.parquet")
+    assert kind(tmp_path / "a.parquet") == ("records-parquet", "row")
+    assert [one for _, one in traces(tmp_path / "a.parquet")] == [one for _, one in traces(SAMPLE["agenttrace-1.0"])]
+
+
+def test_a_table_of_rollouts_is_read_but_for_what_is_null_and_not_absent(tmp_path):
+    convert([SAMPLE["rollouts-1.0"]], "records-parquet", tmp_path / "a.parquet")
+    for (_, read), (_, ours) in zip(traces(tmp_path / "a.parquet"), traces(SAMPLE["rollouts-1.0"]), strict=True):
+        assert (read.trace_id, read.spans, read.outcome.patch) == (ours.trace_id, ours.spans, ours.outcome.patch)
+        assert [step.blocks for step in read.llm_steps] == [step.blocks for step in ours.llm_steps]
+
+
+ODD = (None, 1, -1, 0, 2**70, 1e308, 1.5, "x", "", [], {}, [[]], [1], {"a": 1}, True, "9" * 50, ["x", {"type": "text"}])
+
+
+def places(value, path=()):
+    """Every place in a JSON value."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, one in inner for place in places(one, (*path, key)))]
+
+
+def changed(value, path, odd):
+    """The value with something else at a place."""
+    if not path:
+        return odd
+    found = copy.deepcopy(value)
+    owner = found
+    for key in path[:-1]:
+        owner = owner[key]
+    owner[path[-1]] = odd
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLE if SAMPLE[name].is_relative_to(SAMPLES)])
+def test_odd_values_anywhere_are_a_record_or_one_message(name):
+    text = SAMPLE[name].read_text(encoding="utf-8")
+    values = [json.loads(text)] if text.startswith("{\n") else [json.loads(line) for line in text.splitlines()]
+    root = values if READERS[name].whole else values[0]
+    chance = random.Random(name)
+    refused, paths = 0, places(root)[1:]
+    for path in chance.sample(paths, min(60, len(paths))):
+        for odd in chance.sample(ODD, 3):
+            value = changed(root, path, odd)
+            try:
+                reader = READERS[name].load()
+                whole = reader.read(enumerate(value, 1), "a.jsonl") if READERS[name].whole else [(1, to_trace(value))]
+                for _, trace in whole:
+                    entry(0, "a.jsonl", 1, msgspec.json.encode(trace) + b"\n")
+                    list(transcript(trace))
+                    assert trace_view(trace).calls is not None
+            except DataError:
+                refused += 1
+    assert refused < 3 * min(60, len(paths))
 
 
 def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path):
