@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from agenttrace.agents import agent_kind
-from agenttrace.agents.run import Run
+from agenttrace.agents.run import UNPARSABLE, Run
 from agenttrace.campaign.plan import request_seed
 from agenttrace.campaign.queue import Queue
 from agenttrace.errors import AgentTraceError, ModelServerError, UsageError, WorkerLostError
@@ -109,7 +109,8 @@ class Summary(msgspec.Struct, kw_only=True):
         self.prepare_ns += round((trace.prepare_ms or 0.0) * 1e6)
         for step in trace.llm_steps:
             self.model_ns += round((step.duration_ms or 0.0) * 1e6)
-            self.failed_tries += len(step.failed_tries or ())
+            if step.finish_reason != UNPARSABLE:  # of such a reply, why: it is not sent again
+                self.failed_tries += len(step.failed_tries or ())
             if step.timings is not None:
                 self.slot_ns += round(((step.timings.prompt_ms or 0.0) + (step.timings.predicted_ms or 0.0)) * 1e6)
         for span in trace.spans:
