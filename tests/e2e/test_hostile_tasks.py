@@ -49,38 +49,74 @@ while made < 500_000 and time.monotonic() - start < 27:
     made += 50_000
 print("made", made)
 """
-CALLS = (
-    [SWARM],
-    [FILES.replace("FOLDER", repr(folder)) for folder in ("/tmp", "/var/tmp", "/dev/shm")],
-    [LINKS.replace("START", str(number)) for number in range(4)],
-)
+BASH_SWARM = """
+echo 0 >/proc/self/oom_score_adj
+exec 3< <(sleep 20)
+for ((i = 0; i < 235; i++)); do { printf -v x %012000000d 0; read -r -u 3; } & done 2>/dev/null
+wait
+"""
+BASH_FILES = """
+for d in /tmp /testdata; do
+    n=0
+    while : >$d/f$n; do n=$((n + 1)); done
+    echo "$d held $n"
+done
+"""
+SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 
 
-PARTS: dict[str, int] = {}
+def python(code):
+    return says(calls=[("python_interpreter", json.dumps({"code": code}))])
 
 
-def script(messages):
-    """Play one part a task: it makes its calls, then answers; the tasks are told apart by what they ask."""
-    part = PARTS.setdefault(messages[1]["content"], len(PARTS))
-    calls, done = CALLS[part % len(CALLS)], sum(message["role"] == "tool" for message in messages)
-    if part >= len(CALLS) or done == len(calls):
-        return says(calls=[("final_answer", json.dumps({"answer": "20"}))])
-    return says(calls=[("python_interpreter", json.dumps({"code": calls[done]}))])
+def bash(code):
+    return says(f"```bash\n{code.strip()}\n```")
+
+
+def playing(parts, end):
+    """Return a script: each task, told apart by what it asks, makes the calls of one of the parts; then it ends."""
+    tasks = {}
+
+    def script(messages):
+        part = tasks.setdefault(messages[1]["content"], len(tasks))
+        calls, done = parts[part] if part < len(parts) else (), len(messages) // 2 - 1
+        return calls[done] if done < len(calls) else end
+
+    return script
+
+
+def campaign(instance, script, verb, *arguments):
+    with ScriptedServer(script, address=("0.0.0.0", 0)) as server:
+        url = server.base_url.replace("127.0.0.1", "localhost")
+        more = ("--base-url", url, "--output", instance.records)
+        ended = instance.run(verb, "scripted/hostile-1B", *arguments, *more, within_s=1500)
+    assert ended.returncode == 0, ended.stderr
+    assert not instance.failures.exists()
+    assert [one.rule for one in Validation(instance.records)] == []
+    assert "given up (infrastructure)" in ended.stderr
+    return list(read_traces(instance.records))
 
 
 def test_a_swarm_a_million_files_and_two_million_links_each_end_their_own_call_alone(instance):
-    with ScriptedServer(script, address=("0.0.0.0", 0)) as server:
-        url = server.base_url.replace("127.0.0.1", "localhost")
-        arguments = ("collect", "scripted/hostile-1B", "--dataset", "demo", "-n", 4, "--base-url", url)
-        ended = instance.run(*arguments, "--output", instance.records, within_s=1500)
-    traces = list(read_traces(instance.records))
-    assert ended.returncode == 0, ended.stderr
+    parts = (
+        [python(SWARM)],
+        [python(FILES.replace("FOLDER", repr(folder))) for folder in ("/tmp", "/var/tmp", "/dev/shm")],
+        [python(LINKS.replace("START", str(number))) for number in range(4)],
+    )
+    end = says(calls=[("final_answer", json.dumps({"answer": "20"}))])
+    traces = campaign(instance, playing(parts, end), "collect", "--dataset", "demo", "-n", 4)
     assert [trace.outcome.ended for trace in traces] == ["final_answer"] * 4
-    assert not instance.failures.exists()
     swarm, files, links, after = traces
     assert [span.status for span in swarm.spans] == ["oom", "not_executed"]
     assert all("No space left on device" in span.stdout.text for span in files.spans[:-1])
     assert {span.status for span in links.spans} <= {"ok", "timeout", "not_executed"}
     assert after.prepare_ms > 0
-    assert [one.rule for one in Validation(instance.records)] == []
-    assert "given up (infrastructure)" in ended.stderr
+
+
+def test_nor_does_any_of_it_end_a_task_over_a_checkout(instance):
+    parts = ([bash(BASH_SWARM)], [bash(BASH_FILES)])
+    traces = campaign(instance, playing(parts, bash(SUBMIT)), "rollouts", "--rollouts", 1, "--sampler", "greedy")
+    assert {trace.outcome.ended for trace in traces} == {"final_answer"}
+    by_status = [[span.status for span in trace.spans] for trace in traces]
+    assert by_status[:3] == [["oom", "ok"], ["ok", "ok"], ["ok"]]
+    assert traces[1].spans[0].stderr.text.count("No space left on device") == 2

@@ -1,8 +1,8 @@
 """The two helpers behind one interface: which one to use, how it is started, what it reported.
 
 `c` is the compiled one (../helper/call_helper.c): started without copying this process, and so small that it hides
-nothing of a call's memory. `python` is a fork of this process (helper.py): slower, and its size is a floor under every
-peak.
+nothing of a call's memory. `python` is a fork of this process (helper.py): slower, its size is a floor under every
+peak, and a call can take back that it dies first when memory runs out.
 """
 
 from __future__ import annotations
