@@ -147,6 +147,7 @@ class Group(Record, frozen=True, kw_only=True):
         tokens_per_solved: tokens in and out of all judged traces, unsolved ones too, per solved one; traces whose
             tokens are not known are left out of both.
         infrastructure: traces that the machine ended, not the model.
+        cost_usd: of the traces that say what they cost (`priced`); `None` where none does.
         time: parts of the traces whose steps and spans were all measured (`timed` of `traces`).
         commands: the most frequent ones; `other_commands` counts calls of the rest.
     """
@@ -164,6 +165,8 @@ class Group(Record, frozen=True, kw_only=True):
     ungraded: int
     infrastructure: int
     tokens_per_solved: float | None
+    cost_usd: float | None
+    priced: int
     ended: tuple[Count, ...]
     aspects: tuple[Aspect, ...]
     timed: int

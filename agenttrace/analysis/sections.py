@@ -83,6 +83,8 @@ def _facts(group: Group) -> Iterator[tuple[str, str]]:
     yield "without a verdict", integer(group.ungraded)
     yield "tokens in and out per solved trace", amount(group.tokens_per_solved, "")
     yield "infrastructure failures", integer(group.infrastructure)
+    if group.cost_usd is not None:
+        yield f"US dollars, of {group.priced} traces that say", f"{group.cost_usd:.4f}"
 
 
 def _time(group: Group) -> Section:

@@ -92,6 +92,8 @@ def _group(
         ungraded=int((runs["solved"].isna() & ~runs["broken"]).sum()),
         infrastructure=int(runs["broken"].sum()),
         tokens_per_solved=_per_solved(runs),
+        cost_usd=float(runs["cost_usd"].sum()) if runs["cost_usd"].notna().any() else None,
+        priced=int(runs["cost_usd"].notna().sum()),
         ended=_counts(runs["ended"]),
         aspects=_aspects(runs["verdicts_json"]),
         timed=len(measured),

@@ -10,6 +10,7 @@ The form of a row (keys, order, types) is that of the released rows and of the t
 from __future__ import annotations
 
 import json
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -126,12 +127,16 @@ def _own_step(step: rows.Step) -> LLMStep:
 
 def _own_spans(spans: tuple[rows.RowSpan, ...], steps: tuple[LLMStep, ...]) -> Iterator[Span]:
     proposed = [(step, call) for step in steps for call in step.tool_calls or ()]
+    places: dict[str, deque[int]] = {}
+    for place, (_, call) in enumerate(proposed):
+        places.setdefault(call.name, deque()).append(place)
     at = 0
     for span in spans:
-        place = next((place for place in range(at, len(proposed)) if proposed[place][1].name == span.tool_name), None)
-        step, call = (None, None) if place is None else proposed[place]
-        at = at if place is None else place + 1
-        yield _own_span(span, step, call)
+        left = places.get(span.tool_name, deque())
+        while left and left[0] < at:
+            left.popleft()
+        at = left[0] + 1 if left else at
+        yield _own_span(span, *(proposed[left[0]] if left else (None, None)))
 
 
 def _own_span(span: rows.RowSpan, step: LLMStep | None, call: ToolCall | None) -> Span:

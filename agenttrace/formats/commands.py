@@ -16,8 +16,15 @@ from typing import Any
 
 import msgspec
 
-_WORD = re.compile(r"\s*(?:[A-Za-z_]\w*=(?:'[^']*'|\"[^\"]*\"|[^\s'\"])*\s+)*([^\s;|&<>(){}'\"`$]+)")
-"""Skips leading assignments (`LC_ALL=C sort`); the word ends where the shell's grammar ends it."""
+_BEFORE = r"[\s;&|({!]*"
+"""What may stand before a command: groups, and the end of another that only assigned."""
+_ASSIGNS = re.compile(_BEFORE + r"[A-Za-z_]\w*(?:\[[^\]\s]*\])?\+?=")
+_WORD = re.compile(_BEFORE + r"([^\s;|&<>(){}'\"`$]+)")
+"""Ends where the shell's grammar ends it."""
+_PLAIN = re.compile(r"[^\s;&|()'\"`\\]+|\\.", re.DOTALL)
+_QUOTED = re.compile(r"'[^']*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`", re.DOTALL)
+_LOOKED_AT = 4096
+"""Characters of a command in which its first word is looked for."""
 _LONGEST = 40
 _SHORT = 400
 NOT_FOUND = 127
@@ -48,12 +55,32 @@ def first_word(tool_input: str) -> str | None:
 
 
 def _first_word(tool_input: str) -> str | None:
-    command = command_of(tool_input)
-    found = None if command is None else _WORD.match(command[:4096])
+    command = (command_of(tool_input) or "")[:_LOOKED_AT]
+    at = 0
+    while assigned := _ASSIGNS.match(command, at):
+        at = _after_value(command, assigned.end())
+    found = _WORD.match(command, at)
     if found is None:
         return None
     word = found[1].rstrip("/").rsplit("/", 1)[-1] or found[1]
     return word[:_LONGEST]
+
+
+def _after_value(command: str, at: int) -> int:
+    """Return where the value of an assignment ends, which may be a list, or hold commands of its own."""
+    depth = 0
+    while at < len(command):
+        char = command[at]
+        if found := _QUOTED.match(command, at) or _PLAIN.match(command, at):
+            at = found.end()
+        elif char == "(" or (char == ")" and depth):
+            depth += 1 if char == "(" else -1
+            at += 1
+        elif depth or char in "'\"`":  # a quotation that does not end is no quotation
+            at += 1
+        else:
+            break
+    return at
 
 
 _remembered = lru_cache(maxsize=512)(_first_word)

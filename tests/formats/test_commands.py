@@ -15,8 +15,11 @@ from agenttrace.formats.commands import first_word
     ("command", "word"),
     [
         ("ls -la", "ls"), ("  find . | wc", "find"), ("LC_ALL=C sort x", "sort"), ("A='b c' B=\"d\" /bin/du -s", "du"),
-        ("cd /x && ls", "cd"), ("ls;pwd", "ls"), ("(cd x; ls)", None), ("", None), ("   ", None), ("$(which ls)", None),
-        ("echo>x", "echo"), ("./run.sh", "run.sh"), ("/", "/"), ("A=1", "A=1"), ("x" * 100, "x" * 40),
+        ("cd /x && ls", "cd"), ("ls;pwd", "ls"), ("(cd x; ls)", "cd"), ("", None), ("   ", None), ("$(which ls)", None),
+        ("echo>x", "echo"), ("./run.sh", "run.sh"), ("/", "/"), ("A=1", None), ("x" * 100, "x" * 40),
+        ("x=$(date +%s); ls", "ls"), ("n=`wc -l < f`; echo $n", "echo"), ("arr=(1 2 3); ls", "ls"), ("{ ls; }", "ls"),
+        ("x=$(echo $(ls)) y='a b' cat f", "cat"), ("FOO=bar\nls -la", "ls"), ("! grep x f", "grep"), ("x='open", None),
+        ("a[1]=2 ls", "ls"), ("x+=1 ls", "ls"),
     ],
 )  # fmt: skip
 def test_first_word(command, word):
