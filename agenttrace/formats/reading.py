@@ -163,7 +163,7 @@ def records(path: Path, on_problem: OnProblem = None) -> Iterator[tuple[int, byt
     if reader.whole:
         try:
             yield from reader.load().read(items, path.name)
-        except DataError as error:
+        except (DataError, RecursionError) as error:
             _complain(Problem(str(path), None, str(error), unit), on_problem)
         return
     for number, value in items:
@@ -172,7 +172,7 @@ def records(path: Path, on_problem: OnProblem = None) -> Iterator[tuple[int, byt
             continue
         try:
             yield number, to_trace(value, path.name)
-        except DataError as error:
+        except (DataError, RecursionError) as error:
             _complain(Problem(str(path), number, str(error), unit), on_problem)
 
 

@@ -46,9 +46,7 @@ VERBS: dict[str, Verb] = {
     ),
     "compare": Verb("image", "compare two runs: every figure of both, the difference and its interval (95 percent)"),
     "validate": Verb("here", "check record files: schema, ids, joins, counts, metadata, leaks; 1 where one is wrong"),
-    "convert": Verb(
-        "image", "write records in another format; reads ours, AgentTrace 0.3.0, ATIF and mini-swe-agent v1"
-    ),
+    "convert": Verb("image", "write traces of any readable format in another; docs/formats.md lists what is read"),
     "compact": Verb(
         "image", "store records compactly, with random access; given a compacted file and a new .jsonl, write its lines"
     ),

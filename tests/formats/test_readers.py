@@ -7,6 +7,7 @@ import gzip
 import json
 import random
 import shutil
+import sys
 from pathlib import Path
 
 import msgspec
@@ -304,6 +305,27 @@ def test_odd_values_anywhere_are_a_record_or_one_message(name):
             except DataError:
                 refused += 1
     assert refused < 3 * min(60, len(paths))
+
+
+@pytest.mark.parametrize("depth", [300, 800, 5000])
+@pytest.mark.parametrize("verb", ["show", "validate", "convert", "analyze"])
+def test_nesting_that_no_reader_can_follow_is_one_message(verb, depth, tmp_path, capsys):
+    deep = "[" * depth + "]" * depth
+    line = f'{{"type": "user", "sessionId": "s", "message": {{"role": "user", "content": {{"a": {deep}}}}}}}\n'
+    (tmp_path / "a.jsonl").write_text(line * 2)
+    status = ask(verb, tmp_path / "a.jsonl", tmp_path)
+    out, err = capsys.readouterr()
+    assert (status in {0, 1, 2}, "Traceback" in out + err) == (True, False)
+    assert status == 0 or "a.jsonl" in out + err
+
+
+def test_a_parquet_file_without_pyarrow_says_what_to_do(tmp_path, monkeypatch):
+    pq.write_table(pa.table({"messages": ["[]"]}), tmp_path / "a.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(
+        UsageError, match=r"needs the package's analysis extra; convert it first: scripts/nox -s convert"
+    ):
+        list(traces(tmp_path / "a.parquet"))
 
 
 def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path):
