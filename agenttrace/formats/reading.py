@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     OnProblem = Callable[[Problem], object] | None
 
 LARGEST_TEXT = 256 << 20
-"""Bytes of one JSON text, which is held whole; JSON Lines and Parquet may be of any size."""
+"""Bytes of one JSON text, or of a file that is one session, which are held whole; all else may be of any size."""
 OURS = frozenset({"agenttrace-1.0", "rollouts-1.0", "agenttrace-0.3"})
 """Formats of which a line can be handed on as it stands: each of its readers knows them."""
 _OURS: tuple[bytes, ...] = (b'{"trace_id":', b'{"rollout_id":')
@@ -287,7 +287,11 @@ def _is_json(line: bytes) -> bool:
 def _of_lines(path: Path, found: Iterator[tuple[int, bytes]], on_problem: OnProblem) -> Iterator[_Item]:
     begins: tuple[bytes, ...] | None = None  # what the first line that can be read decides
     none: tuple[bytes, ...] = ()
+    held, most = 0, float("inf")
     for number, line in found:
+        held += len(line)
+        if held > most:
+            raise UsageError(f"cannot read {path}: one session of more than {LARGEST_TEXT >> 20} MiB; split the file")
         if begins is not None and line.startswith(begins):  # not parsed here: whoever takes it does that
             yield number, line
             continue
@@ -300,6 +304,7 @@ def _of_lines(path: Path, found: Iterator[tuple[int, bytes]], on_problem: OnProb
             ours = name in OURS or (name is None and line.startswith(_OURS))
             if begins is None:
                 begins = _OURS if ours else none
+                most = LARGEST_TEXT if name is not None and READERS[name].whole else most
             yield number, line if ours else value
 
 

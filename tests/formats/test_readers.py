@@ -19,7 +19,7 @@ import zstandard
 from agenttrace.analysis.rows import entry
 from agenttrace.cli import main
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats import READERS, atif, mini_swe
+from agenttrace.formats import READERS, atif, mini_swe, reading
 from agenttrace.formats.convert import convert
 from agenttrace.formats.reading import kind, record_lines, to_trace, traces
 from agenttrace.report.view import trace_view
@@ -317,6 +317,14 @@ def test_nesting_that_no_reader_can_follow_is_one_message(verb, depth, tmp_path,
     out, err = capsys.readouterr()
     assert (status in {0, 1, 2}, "Traceback" in out + err) == (True, False)
     assert status == 0 or "a.jsonl" in out + err
+
+
+@pytest.mark.parametrize("name", ["claude-code", "codex", "pi", "otlp"])
+def test_a_session_beyond_all_measure_is_refused(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "LARGEST_TEXT", SAMPLE[name].stat().st_size - 1)
+    with pytest.raises(UsageError, match=r"one session of more than .* split the file"):
+        list(traces(SAMPLE[name]))
+    assert list(traces(SAMPLE["swe-zero"]))
 
 
 def test_a_parquet_file_without_pyarrow_says_what_to_do(tmp_path, monkeypatch):
