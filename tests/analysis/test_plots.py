@@ -16,6 +16,8 @@ from agenttrace.analysis.plots.style import SETTINGS, label, labels
 from agenttrace.analysis.tables import load
 from agenttrace.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 NAMES = {"time-split", "durations", "tokens", "tools", "exit-codes", "commands", "outcomes", "success-cost", "timeline"}
 DRAW = """
 import sys

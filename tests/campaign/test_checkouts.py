@@ -10,6 +10,8 @@ from agenttrace.tasks import task_set
 from agenttrace.testing import ScriptedServer, says
 from agenttrace.validate import Validation
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_rollout_of_the_plan_becomes_a_record_with_its_patch(source, sandbox, server, collect):
     prepared = source.prepare()

@@ -25,6 +25,7 @@ def test_the_tree_is_the_fixture_to_the_nanosecond(workplace, worker):
     assert (root.st_mtime_ns, root.st_mode, root.st_uid) == (fixture.st_mtime_ns, fixture.st_mode, workplace.uid)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [

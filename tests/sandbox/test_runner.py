@@ -106,6 +106,7 @@ def test_broken_pipes_end_quietly(shell):
     assert shell("yes | head -1; echo ${PIPESTATUS[0]}").stdout.text == "y\n141\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "latest_s"),
     [
@@ -123,6 +124,7 @@ def test_a_timeout_ends_everything(shell, code, latest_s):
     assert "sleep" not in own_processes(shell)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "name"),
     [

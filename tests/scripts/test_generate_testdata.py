@@ -13,6 +13,8 @@ from agenttrace.fixture.build import load
 from agenttrace.fixture.version import released_version
 from agenttrace.sandbox.runner import tree
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts/generate-testdata.py"
 UMASKS = (0o000, 0o022, 0o077)

@@ -17,6 +17,8 @@ from agenttrace.store.read import read_traces
 from agenttrace.testing import says
 from agenttrace.validate import Validation
 
+pytestmark = pytest.mark.slow
+
 BLOCK = "THOUGHT: so\n```bash\n{}\n```"
 COMMANDS = ("cat *.* | head -20; uname", "echo x > new; ls", "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT; echo 7")
 KINDS = [(dataset, agent) for agent in ("tool_calling", "bash_block") for dataset in ("demo", "swe")]
