@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from agenttrace.tasks import Finished
 
 _PARSING = threading.Lock()
-_FENCE = re.compile(r"(?:`{3,}|~{3,})[^\n`]*\n?|</?(?:code|pre)\b[^>\n]*>")
+_FENCE = re.compile(
+    r"(?:`{3,}|~{3,})[^\n`]*\n?|</?(?:code|pre|think(?:ing)?|answer|solution|python|s)\b[^>\n]*>|<\|[a-z_]{1,30}\|>"
+)
+"""Markdown's fences, and the tags and tokens of a template that divide an answer like them."""
 _INLINE = re.compile(r"(`+)(?=[^`\n])(.+?)(?<!`)\1(?!`)")
 _BEFORE = re.compile(r"(?:[ \t>]|[-*+](?=[ \t])|\d{1,9}[.)](?=[ \t]))*")
 _MARGIN = re.compile(r"^(?:[ \t]*(?:>>>|\.\.\.)(?: |$)|(?:[ \t]*>[ \t]?)+)", re.MULTILINE)
@@ -28,20 +31,21 @@ _ENDS = 8
 _TRIES = 300
 """Of one text no more pieces than this are parsed."""
 
-Binding = Literal["made", "imported"]
+Binding = Literal["made", "declared", "imported"]
+"""`declared` is a function without a body: `def f(x): ...`."""
 
 
 def candidate(finished: Finished, name: str) -> str | None:
     """Return the last code of a run that binds `name` at its top level: in the final answer or a Python call.
 
-    Code that makes the name goes before code that imports it, as an example of its use does.
+    Code that makes the name goes before code that only shows its signature or imports it, as an example does.
     """
-    imported = None
-    for code, binding in _found(finished, name):
-        if binding == "made":
+    found: dict[Binding, str] = {}
+    for code, how in _found(finished, name):
+        if how == "made":
             return code
-        imported = imported or code
-    return imported
+        found.setdefault(how, code)
+    return found.get("declared") or found.get("imported")
 
 
 def binding(code: str, name: str) -> Binding | None:
@@ -70,6 +74,7 @@ def code_in(text: str, name: str) -> Iterator[tuple[str, Binding]]:
     That is the text itself where it is code; else what stands between two fences, or one fence and an end of the text,
     in a list or a quotation, too; else code between lines of prose; else code in one line between backticks.
     """
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")  # as Python reads code
     tries = 0
     for pieces in (_blocks(text), _between_prose(text, name), (match[2] for match in _INLINE.finditer(text))):
         made = False
@@ -89,10 +94,7 @@ def code_in(text: str, name: str) -> Iterator[tuple[str, Binding]]:
 def _without_words(code: str) -> str:
     """Return code without top-level lines of one word, such as `python` above it or `[DONE]` below it."""
     lines = code.split("\n")
-    with _PARSING, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        body = ast.parse(code).body
-    for node in body:
+    for node in _statements(code):
         word = node.value if isinstance(node, ast.Expr) else None
         if isinstance(word, ast.List) and len(word.elts) == 1:
             word = word.elts[0]
@@ -153,4 +155,22 @@ def _binding(code: str, name: str) -> tuple[Binding | None, int | None]:
         return None, error.lineno
     except (KeyError, ValueError, RecursionError, MemoryError, OverflowError):
         return None, None
-    return ("made" if found.is_assigned() else "imported" if found.is_imported() else None), None
+    if not found.is_assigned():
+        return ("imported" if found.is_imported() else None), None
+    return ("declared" if _is_signature(code, name) else "made"), None
+
+
+def _is_signature(code: str, name: str) -> bool:
+    """Return whether each function of that name at the top level does nothing, and there is one."""
+    bodies = [node.body for node in _statements(code) if isinstance(node, ast.FunctionDef) and node.name == name]
+    return bool(bodies) and all(
+        isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+        for body in bodies
+        for node in body
+    )
+
+
+def _statements(code: str) -> list[ast.stmt]:
+    with _PARSING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(code).body

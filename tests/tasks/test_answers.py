@@ -44,6 +44,17 @@ FORMS = {
     "odd language": f'{FENCE} {{.python title="a b" #x}}\n{CODE}{FENCE}',
     "unclosed, then another": f"{FENCE}python\nx = 1\n\n{FENCE}python\n{CODE}{FENCE}",
     "carriage returns": f"Here:\n{FENCE}python\n{CODE}{FENCE}\nBye.\n".replace("\n", "\r\n"),
+    "carriage returns alone": f"Here:\n{FENCE}python\n{CODE}{FENCE}\nBye.\n".replace("\n", "\r"),
+    "byte order mark": f"\ufeff{CODE}",
+    "behind thinking in the same line": f"<think>def add(a, b): return a?</think>{CODE}",
+    "behind thinking with code": f"<think>{FENCE}\ndef add(a, b):\n    return a\n{FENCE}</think>\n\n{CODE}",
+    "tag in the same line": f"<answer>{CODE}</answer>",
+    "token of a template": f"<|channel|>final<|message|>{CODE}<|im_end|>",
+    "end of a sequence": f"{CODE.rstrip()}</s>",
+    "tag in its text": f'{FENCE}python\ndef add(a, b):\n    """<answer>"""\n    return a + b\n{FENCE}',
+    "signature after it": (
+        f"{FENCE}python\n{CODE}{FENCE}\nIts head: `def add(a, b): ...`\n{FENCE}\ndef add(a, b): pass\n{FENCE}"
+    ),
     "list": f"1. Code:\n\n{indented(f'{FENCE}python{chr(10)}{CODE}{FENCE}', '   ')}\n2. Done.",
     "list, at the mark": f"- {FENCE}python\n{indented(f'{CODE}{FENCE}', '  ')}",
     "list, code at the left": f"1) {FENCE}python\n{CODE}{FENCE}",
@@ -137,5 +148,7 @@ def test_how_a_name_is_bound():
     assert binding("from m import f as add", "add") == "imported"
     assert binding("import add.more", "add") == "imported"
     assert binding(CODE, "add") == "made"
+    assert binding('def add(a):\n    """Adds."""\n    ...', "add") == "declared"
+    assert binding("def add(a): ...\n" + CODE, "add") == "made"
     assert binding("add(1)", "add") is None
     assert binding("(" * 100_000, "add") is None
