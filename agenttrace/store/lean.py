@@ -122,7 +122,7 @@ _Original = _variant(_Record, spans=GenericAlias(list, _KINDS["span"]), llm_step
 _original = msgspec.json.Decoder(_Original).decode
 _lean = msgspec.json.Decoder(_Lean).decode
 _encode = msgspec.json.Encoder().encode
-_ERRORS = (msgspec.MsgspecError, ValueError, TypeError, LookupError, ArithmeticError, RecursionError)
+_ERRORS = (msgspec.MsgspecError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 
 
 def lean(line: bytes) -> bytes:

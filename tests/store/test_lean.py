@@ -102,6 +102,15 @@ def test_a_lean_line_that_someone_changed_is_read_or_refused(number, data):
     )
 
 
+@pytest.mark.parametrize("name", ["call.arguments", "step.model_output"])
+def test_a_text_that_is_said_to_be_absent_is_damage(name):
+    row = json.loads(b"{" + lean(collected()[0]).removeprefix(NOTICE + FORM))
+    count = len(row["counts"]["call"]) if name.startswith("step") else sum(row["counts"]["call"])
+    row["texts"][name] = [1] * count
+    with pytest.raises(DataError, match="its compacted form is damaged"):
+        whole(NOTICE + FORM + json.dumps(row).encode()[1:] + b"\n")
+
+
 @pytest.mark.parametrize(
     ("counts", "kind"),
     [
