@@ -141,7 +141,10 @@ def verify(folder: Path, unseen: Callable[[str], None] = lambda _: None) -> Iter
 
 def _odd_files(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        if not path.name.isprintable():
+            name = ascii(path.relative_to(folder).as_posix())
+            yield f"{name}: has a name that no list of digests can hold"
+        elif path.is_symlink() or not (path.is_file() or path.is_dir()):
             yield f"{path.relative_to(folder).as_posix()}: is neither a file nor a folder"
 
 

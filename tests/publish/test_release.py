@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from datetime import UTC, datetime
@@ -134,6 +135,14 @@ def test_a_link_is_told_and_not_followed(folder, tmp_path):
     shutil.move(folder / "records/demo.jsonl", outside)
     (folder / "records/demo.jsonl").symlink_to(outside)
     assert list(verify(folder)) == ["records/demo.jsonl: is neither a file nor a folder"]
+
+
+@pytest.mark.parametrize("name", [b"data/\xff.txt", b"data/a\nb", b"data/\x1b[2J"])
+def test_a_file_whose_name_no_list_can_hold_is_told(folder, name):
+    (folder / os.fsdecode(name)).write_bytes(b"x")
+    (found,) = verify(folder)
+    assert found.isprintable()
+    assert found.endswith("has a name that no list of digests can hold")
 
 
 def adjusted(folder, name):
