@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LEAST_BITS = 3.5
+_LEAST_LETTERS = 3
 _LINE = 300
 """Characters of a command line before an option, in which its program is looked for."""
 _HEAD = 2
@@ -45,7 +46,7 @@ Daytona key | dtn_ | [a-f0-9]{{60,}}
 ElevenLabs key | sk_ | [a-f0-9]{{48}}
 Amazon Bedrock key | ABSK bedrock-api-key- | {_URL}{{90,}}
 Hugging Face token | hf_ api_org_ | {_BASE}{{30,}}
-API key (sk-) | sk- | {_WORD}{{20,}}
+API key (sk-) | sk- | (?=[A-Za-z_-]{{0,200}}\\d){_WORD}{{20,}}
 GitHub token | ghp_ gho_ ghu_ ghs_ ghr_ | {_BASE}{{36,}}
 GitHub token | github_pat_ | [A-Za-z0-9_]{{22,}}
 GitLab token | glpat- gldt- glrt- glptt- glcbt- glft- glimt- glagent- glsoat- gloas- glffct- | [A-Za-z0-9_.-]{{20,}}
@@ -149,9 +150,14 @@ class Rule(NamedTuple):
     holds: Callable[[re.Match[str]], bool] = lambda _: True
 
 
+def is_placeholder(text: str) -> bool:
+    """Return whether a text is what documentation writes for a key: `xxxx...`, or one that ends in `EXAMPLE`."""
+    return len(set(text)) < _LEAST_LETTERS or "EXAMPLE" in text
+
+
 def is_random(text: str) -> bool:
     """Return whether a text has digits, letters and at least 3.5 bits of entropy a character, and is no path."""
-    if not (re.search(r"\d", text) and re.search(r"[A-Za-z]", text)) or text.startswith("/"):
+    if not (re.search(r"\d", text) and re.search(r"[A-Za-z]", text)) or text.startswith("/") or is_placeholder(text):
         return False
     counts = Counter(text)
     return -sum(n / len(text) * math.log2(n / len(text)) for n in counts.values()) >= LEAST_BITS
@@ -172,7 +178,8 @@ def _is_curls(match: re.Match[str]) -> bool:
 
 
 _NOBODY = (
-    r"(?:agent|user|users|username|user_?name|your_?user(?:name)?|your_?name|me|name|example|testuser|shared|public)"
+    r"(?:agent|user|users|username|user_?name|your_?user(?:name)?|your_?name|me|name|example|testuser|shared|public"
+    r"|runner|ubuntu|ec2-user|vagrant|vscode|node|jovyan|linuxbrew)"
 )
 _PERSON = rf"(?!{_NOBODY}(?![\w.-]))[A-Za-z0-9][\w.-]{{0,63}}"
 _DISKS = (
@@ -229,6 +236,7 @@ RULES: dict[str, Rule] = {
             r"(?<=[A-Za-z0-9])\.(?:corp|localdomain|home\.arpa|ec2\.internal)\b",
         ),
         ("Slack token", "hooks.slack", r"hooks\.slack\.com/services/\w{8,}"),
+        ("Discord webhook", "/api/webhooks/", r"discord(?:app)?\.com/api/webhooks/\d{15,20}/[\w-]{60,}"),
         ("Telegram token", ":aa", r"(?<!\d)\d{8,10}:AA[A-Za-z0-9_-]{33}(?![\w-])"),
         ("Terraform token", ".atlasv1.", r"\b[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,}"),
         ("1Password key", "a3-", r"\bA3-[A-Z0-9]{6}-[A-Z0-9-]{26,28}(?![\w-])"),
@@ -247,8 +255,12 @@ RULES: dict[str, Rule] = {
             "-----begin putty-user",
             r"-----BEGIN (?:[A-Z0-9]{2,12} ){0,2}PRIVATE KEY(?: BLOCK)?-----|PuTTY-User-Key-File-\d",
         ),
-        ("bearer token", "authorization", r"(?i:\bauthorization\b.{0,4}\b(?:bearer|basic) )[A-Za-z0-9._~+/=-]{16,}"),
-        ("password in an address", "://", r"://[^\s/:@'\"]{0,64}:[^\s/@'\"]{3,128}@"),
+        (
+            "bearer token",
+            "authorization",
+            r"(?i:\bauthorization\b.{0,4}\b(?:bearer|basic|token|api-?key) )[A-Za-z0-9._~+/=-]{16,}",
+        ),
+        ("password in an address", "://", rf"://[^\s/:@'\"]{{0,64}}:(?!(?i:{_PLACEHOLDER})@)[^\s/@'\"]{{3,128}}@"),
         (
             "password of a login",
             "curl login",

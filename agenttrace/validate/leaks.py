@@ -5,8 +5,9 @@ Two kinds of rules. **Patterns** hold anywhere and need no knowledge of a machin
 checkout; they are found only where they are known, so files are best checked on that machine.
 
 Not flagged, because it belongs there: the virtual root `/testdata`, system paths (`/usr/...`, `/root/...`, all exist in
-the sandbox), container ids, the sandbox's user `agent`, and homes of nobody (`/home/user`, `/Users/username`, ...),
-which models make up. E-mail addresses and IP addresses are not looked for: task data is full of them.
+the sandbox), container ids, the sandbox's user `agent`, and homes of nobody (`/home/user`, `/home/runner`,
+...), which models make up or images come with, and what documentation writes for a key. E-mail
+addresses and IP addresses are not looked for: task data is full of them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agenttrace.validate.findings import Violation
-from agenttrace.validate.leak_rules import RULES, TOKENS, is_random
+from agenttrace.validate.leak_rules import RULES, TOKENS, is_placeholder, is_random
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -34,11 +35,15 @@ _COMMON = frozenset(
     | {"guest", "nobody", "localhost", "buildkitsandbox"}
 )
 _SHORTEST = 4
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[nrtbf/\"\\])")
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[nrtbf/\"\\])|%([0-9a-fA-F]{2})")
+_LEVELS = 3
+"""Texts hold JSON that holds source code: so many times over, escapes are taken for what they stand for."""
 _RUN = re.compile(r"[A-Za-z0-9+/=_.~@-]{14,}")
 """What a token is a part of: few stretches of a text are so long."""
 _HEAD = re.compile(rf"(?<![A-Za-z0-9_])(?:{'|'.join(map(re.escape, TOKENS))})")
-_COLOUR = re.compile(r"\x1b\[[0-9;?]{0,20}[A-Za-z]")
+_COLOUR = re.compile(r"\x1b\[[0-9;:?]{0,20}[A-Za-z]")
+_IDENTIFIER = re.compile(r"(?=\w+[.-]|[^\W_]+_)(?:[A-Za-z]+\d{0,2}|\d{1,2})(?:[._-](?:[A-Za-z]+\d{0,2}|\d{1,2})?)*")
+"""A dotted name, or words with dashes: what code gives to something called a key."""
 _PLAIN = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 
 
@@ -123,22 +128,27 @@ def masked(text: str) -> str:
 
 
 def _variants(text: str) -> Iterator[str]:
-    """Yield a text, and what it says when it is JSON text or source code with escapes, or coloured for a terminal.
+    """Yield a text, and what it says when it is JSON text, source code or an address with escapes, or coloured.
 
     A colour may stand between two words, or within one.
     """
     yield text
-    plain = _ESCAPE.sub(_unescaped, text) if "\\" in text else text
-    if "\x1b" in plain:
-        yield _COLOUR.sub("", plain)
-        plain = _COLOUR.sub(" ", plain)
-    if plain != text:
+    for _ in range(_LEVELS):
+        plain = _ESCAPE.sub(_unescaped, text) if "\\" in text or "%" in text else text
+        if "\x1b" in plain:
+            yield _COLOUR.sub("", plain)
+            plain = _COLOUR.sub(" ", plain)
+        if plain == text:
+            return
         yield plain
+        text = plain
 
 
 def _unescaped(match: re.Match[str]) -> str:
-    code = match[1]
-    return chr(int(code[1:], 16)) if code[0] == "u" else _PLAIN.get(code, code)
+    code = match[1] or f"x{match[2]}"
+    if code[0] == "x" and code[1] > "7":  # a byte of some letter, or of none
+        return "\ufffd"
+    return chr(int(code[1:], 16)) if code[0] in "ux" else _PLAIN.get(code, code)
 
 
 def _named(where: str, text: str) -> Iterator[tuple[str, str]]:
@@ -155,7 +165,7 @@ def _tokens(text: str) -> Iterator[tuple[str, str]]:
                 if head.start() < end or not text.startswith(prefix, head.start()):
                     continue
                 found = token.body.match(text, head.start() + len(prefix))
-                if found and (not token.random or is_random(found[0])):
+                if found and not is_placeholder(found[0]) and (not token.random or is_random(found[0])):
                     end = found.end()
                     yield token.kind, text[head.start() : end]
 
@@ -169,7 +179,7 @@ def _matches(text: str, words: Sequence[Word]) -> Iterator[tuple[str, str]]:
     yield from _tokens(text)
     if any(hint in lower for hint in _ASSIGNED_HINTS):
         for match in ASSIGNED.finditer(text):
-            if is_random(match[1]):
+            if is_random(match[1]) and not _IDENTIFIER.fullmatch(match[1]):
                 yield "secret value", match[1]
     for word in words:
         for match in word.pattern.finditer(text) if word.text in lower else ():

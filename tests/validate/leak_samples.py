@@ -82,6 +82,8 @@ def _secrets():
     yield "password of a login", f"curl https://example.org --user 'robot:{made(12)}'"
     yield "Azure key", f"DefaultEndpointsProtocol=https;AccountKey={made(86)}=="
     yield "Slack token", f"https://hooks.slack.com/services/T{made(8)}/B{made(8)}/{made(24)}"
+    yield "Discord webhook", f"https://discord.com/api/webhooks/{'1234567890' * 2}/{made(68)}"
+    yield "bearer token", f"Authorization: token {made(40)}"
     yield "secret value", f"API_KEY={made(24)}"
     yield "secret value", f'token: "{made(24)}"'
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ def test_each_pattern_is_found_in_any_surrounding(kind, text):
         {"a": [{"b": f"x='{text}'"}]},
         {f"key {text}": 1},
         json.dumps({"code": f"\n{text}"}),
+        json.dumps({"code": json.dumps(json.dumps(f"\n{text}\n"))}),
+        f"https://example.org/?key%3D{urllib.parse.quote(text, safe='')}",
+        f"b'\\xff{text}'",
     ):
         assert kind in {problem.message.partition(":")[0] for problem in leaks(value)}, value
 
@@ -55,6 +59,10 @@ def test_a_finding_never_shows_the_whole(kind, text):
         '"auth": "basic"',         '"auth": "aGVsbG8gd29ybGQh"',
         "machine a login b password $PASSWORD", "src/home/index.html", "/data/homepage/x",
         "/scratch",
+        "AKIAIOSFODNN7EXAMPLE", "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "hf_" + "x" * 34,
+        "OPENAI_API_KEY=sk-your-api-key-goes-here", "ghp_" + "X" * 36, ".sk-loading-indicator-spinner-wrapper",
+        "https://user:password@example.org", "postgres://USER:PASS@db", "/home/runner/work", "/home/ubuntu/x",
+        "password = get_password_from_environment_v2()", "secret_key = settings.SECRET_KEY_FALLBACKS_1", "100%25%2F",
         "pa-" + "word-" * 9, "AGE-SECRET-KEY-1", "/var/lib/docker", "dapi", "AccountKey=",
     ],
 )  # fmt: skip
