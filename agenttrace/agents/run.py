@@ -94,7 +94,8 @@ class RunLog:
         except AgentTraceError:
             raise
         except Exception as error:  # noqa: BLE001 - one task's fault never ends the campaign, and keeps what it has done
-            outcome = Outcome(ended="internal_error", detail=f"{type(error).__name__}: {error}")
+            what = f"{type(error).__name__}: {error}"  # it may name a file by bytes that are no text
+            outcome = Outcome(ended="internal_error", detail=what.encode("utf-8", "backslashreplace").decode())
         return Run(
             steps=tuple(self.steps),
             spans=tuple(self.spans),

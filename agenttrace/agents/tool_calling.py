@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import math
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from agenttrace.agents import AgentOptions
 from agenttrace.agents.run import UNPARSABLE, RunEnd, RunLog, call_arguments, unrunnable
-from agenttrace.records import ToolCallingSpec
+from agenttrace.records import ToolCallingSpec, canonical_json
 
 if TYPE_CHECKING:
     from agenttrace.agents import Shell
@@ -168,7 +169,7 @@ class ToolCallingAgent:
     def _say_calls(self, step: LLMStep) -> None:
         """Put the proposed calls into the conversation; earlier reasoning is not fed back, as upstream."""
         calls = [
-            {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": _sent(call)}}
             for call in step.tool_calls or ()
         ]
         self._messages.append({"role": "assistant", "content": step.model_output or "", "tool_calls": calls})
@@ -248,6 +249,20 @@ class ToolCallingAgent:
 
     def _answer(self, call: ToolCall, text: str) -> None:
         self._messages.append({"role": "tool", "tool_call_id": call.call_id, "content": text})
+
+
+def _sent(call: ToolCall) -> str:
+    """Return usable arguments as every server reads them: a number that is not JSON or no double is its text."""
+
+    def checked(number: str) -> None:
+        if not math.isfinite(float(number)):
+            raise ValueError(number)
+
+    try:
+        json.loads(call.arguments, parse_int=checked, parse_float=checked, parse_constant=checked)
+    except ValueError:
+        return canonical_json(call_arguments(call.arguments)).decode()
+    return call.arguments
 
 
 def tool_text(report: CallReport, *, limit_ms: int) -> str:

@@ -123,7 +123,7 @@ class CampaignDisplay(Display):
 
     def _rate(self) -> str:
         """Tokens per second of generation, as the server measured it; prompt processing is not in it."""
-        return f"{self._tokens / (self._generated_ms / 1000):,.0f}" if self._generated_ms else "-"
+        return f"{self._tokens / self._generated_ms * 1000:,.0f}" if self._generated_ms else "-"
 
     def _refresh(self) -> None:
         rates = f"{self._solved} solved, {self._failures} lost, {self._calls} calls, {self._rate()} tok/s"

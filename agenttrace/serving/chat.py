@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 _REDIRECTED = 300
 _SERVER_ERROR = 500
 _TOO_LARGE = 413
-_TOO_MANY = 429
+_NOT_OF_LENGTH = frozenset({401, 402, 403, 429, 503, 529})
+"""Quotas and load are told of in the same words: tokens, limits, exceeded."""
 _NO_SERVER = frozenset({301, 302, 303, 307, 308, 401, 404, 405})
 """To the first request of all: a wrong key, a wrong address, or not the API."""
 _UNPARSABLE = re.compile(r"parse|does not match the expected \S+ format", re.IGNORECASE)
@@ -205,9 +206,10 @@ class ChatModel:
         """Return what an answer says that may be another one next time; raise what will not."""
         status, shown = error.status, self._shown(error.said)
         text = f"HTTP {status}: {shown}"
-        if status == _TOO_LARGE or (status != _TOO_MANY and _CONTEXT_FULL.search(error.said)):
+        said = error.said if error.is_error else ""
+        if status == _TOO_LARGE or (status not in _NOT_OF_LENGTH and _CONTEXT_FULL.search(said)):
             raise ContextFullError(text + before) from None
-        if (status == _SERVER_ERROR and _UNPARSABLE.search(error.said)) or _CALL_FAILED in error.said:
+        if (status == _SERVER_ERROR and _UNPARSABLE.search(said)) or _CALL_FAILED in said:
             raise UnparsableReplyError(text + before) from None
         if status in _NO_SERVER and not self._replied.is_set():
             raise ModelServerError(f"the model server at {self._base_url} refuses the first request: {text}") from None

@@ -6,7 +6,6 @@ Fields and forms are those of llama.cpp, vLLM, SGLang, Ollama, LM Studio, TGI, O
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,10 @@ _BAD_GATEWAY = 502
 _BAD_REQUEST = 400
 _LONGEST_MESSAGE = 2000
 _LONGEST_DIGITS = 20
+_MOST_TOKENS, _MOST_MS = 1 << 40, 1e12
 _EVENT = re.compile(r"\s*(data|event|id|retry)?:")
+_LINE_END = re.compile(r"\r\n|\n|\r")
+"""Of a stream of events; what else ends a line elsewhere may stand within its JSON."""
 _THINKING = ("reasoning_content", "reasoning", "reasoning_text", "thinking")
 _CUT_SHORT = ("length", "content_filter")
 """Ends at which nothing may be left of a message."""
@@ -32,13 +34,19 @@ class AnswerError(Exception):
 
     Attributes:
         status: of HTTP, or what the answer's body says it would be.
-        said: the server's words, on one line.
+        said: the server's words, on one line, which any JSON writer can encode.
+        is_error: they are about an error; else they may be the model's, and mean nothing.
     """
 
-    def __init__(self, status: int, said: str) -> None:
+    def __init__(self, status: int, said: str, *, is_error: bool = True) -> None:
         super().__init__(status, said)
         self.status = status
-        self.said = " ".join(said[:_LONGEST_MESSAGE].split())
+        self.said = _text(" ".join(said[:_LONGEST_MESSAGE].split())) or ""
+        self.is_error = is_error
+
+
+def _no_reply(said: str) -> AnswerError:
+    return AnswerError(_BAD_GATEWAY, said, is_error=False)
 
 
 def refusal(status: int, body: bytes) -> AnswerError:
@@ -96,9 +104,9 @@ def _answer(body: bytes) -> dict[str, Any]:
         found = _decoded(body)
     except ValueError as error:
         what = "nothing" if not text.strip() else text
-        raise AnswerError(_BAD_GATEWAY, f"not the chat-completions format ({error}): {what}") from None
+        raise _no_reply(f"not the chat-completions format ({error}): {what}") from None
     if not isinstance(found, dict):
-        raise AnswerError(_BAD_GATEWAY, f"not the chat-completions format: {text}")
+        raise _no_reply(f"not the chat-completions format: {text}")
     return found
 
 
@@ -116,7 +124,7 @@ def _choice(answer: dict[str, Any]) -> dict[str, Any]:
     status = _status(answer)
     if status is not None and not choice:
         raise AnswerError(status, _words(answer))
-    raise AnswerError(_BAD_GATEWAY, f"not the chat-completions format: {json.dumps(answer)}")
+    raise _no_reply(f"not the chat-completions format: {json.dumps(answer)}")
 
 
 def _status(said: Any) -> int | None:  # noqa: ANN401 - JSON
@@ -169,29 +177,27 @@ def _of_events(text: str) -> dict[str, Any]:
             elif value is not None:
                 message[name] = value
     if finish_reason is None and "[DONE]" not in text and not answer.get("error"):
-        raise AnswerError(_BAD_GATEWAY, f"a stream of events that breaks off: {text[-_LONGEST_MESSAGE:]}")
+        raise _no_reply(f"a stream of events that breaks off: {text[-_LONGEST_MESSAGE:]}")
     if calls:
         message["tool_calls"] = list(calls.values())
     return answer | {"choices": [{"message": message, "finish_reason": finish_reason}] if message else []}
 
 
 def _pieces(text: str) -> Iterator[dict[str, Any]]:
-    for line in text.splitlines():
+    for line in _LINE_END.split(text):
         kind, _, data = line.partition(":")
         if kind.strip() == "data" and data.strip() not in {"", "[DONE]"}:
             try:
                 piece = _decoded(data.encode())
             except ValueError as error:
-                raise AnswerError(_BAD_GATEWAY, f"an event that is no JSON ({error}): {data}") from None
+                raise _no_reply(f"an event that is no JSON ({error}): {data}") from None
             if isinstance(piece, dict):
                 yield piece
 
 
 def _add_calls(calls: dict[int, dict[str, Any]], pieces: object) -> None:
-    for piece in pieces if isinstance(pieces, list) else []:
-        if not isinstance(piece, dict):
-            calls[len(calls)] = piece
-            continue
+    for any_piece in pieces if isinstance(pieces, list) else []:
+        piece = any_piece if isinstance(any_piece, dict) else {"function": {"arguments": json.dumps(any_piece)}}
         at = piece.get("index")
         at = at if isinstance(at, int) else len(calls)
         if at not in calls:
@@ -204,17 +210,27 @@ def _add_calls(calls: dict[int, dict[str, Any]], pieces: object) -> None:
 
 def _parts(content: Any) -> tuple[Any, list[str]]:  # noqa: ANN401 - JSON
     """Return the visible content and the thinking of a content that comes in parts."""
-    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+    if not isinstance(content, list):
         return content, []
     texts: list[str] = []
     thoughts: list[str] = []
     for part in content:
-        said = next((part[name] for name in ("text", "thinking", "reasoning", "refusal") if part.get(name)), None)
-        if isinstance(said, list):
-            said = "".join(str(_object(one).get("text", "")) for one in said)
-        is_thought = str(part.get("type")) in {"thinking", "reasoning"}
-        (thoughts if is_thought else texts).append(said if isinstance(said, str) else json.dumps(part))
+        is_thought = str(_object(part).get("type")) in {"thinking", "reasoning"}
+        said = _said(part, ("text", "thinking", "reasoning", "refusal"))
+        (thoughts if is_thought else texts).append(json.dumps(part) if said is None else said)
     return "".join(texts), thoughts
+
+
+def _said(part: Any, names: tuple[str, ...]) -> str | None:  # noqa: ANN401 - JSON
+    """Return the text of a part, itself in parts or not, under the first of these names that has any; else `None`."""
+    if isinstance(part, str):
+        return part
+    if isinstance(part, list):
+        return "".join(_said(one, names) or "" for one in part)
+    if not isinstance(part, dict):
+        return None
+    found = [said for name in names if (said := _said(part.get(name), names)) is not None]
+    return max(found, key=bool, default=None)
 
 
 def _reasoning(message: dict[str, Any], thoughts: list[str]) -> str | None:
@@ -222,9 +238,7 @@ def _reasoning(message: dict[str, Any], thoughts: list[str]) -> str | None:
     said = [message.get(name) for name in _THINKING]
     for name in ("reasoning_details", "thinking_blocks"):
         rows = message.get(name)
-        found = [_object(row) for row in (rows if isinstance(rows, list) else [rows])]
-        pieces = (row.get("text") or row.get("summary") or row.get("thinking") for row in found)
-        said.append("".join(piece for piece in pieces if isinstance(piece, str)))
+        said.append(_said(rows, ("text", "summary", "thinking", "content")))
     kept: list[str] = []
     for value in (*said, "".join(thoughts)):
         text = _text(value)
@@ -273,14 +287,15 @@ def _text(value: object, key: str | None = None) -> str | None:
 
 
 def _count(value: object) -> int | None:
-    """Return a number of tokens; what no record could hold counts as not reported."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63 else None
+    """Return a number of tokens; what no context holds counts as not reported."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_TOKENS else None
 
 
 def _milliseconds(value: object) -> float | None:
+    """Return a duration; one that no request takes counts as not reported."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    return value if math.isfinite(value) else None
+    return value if 0 <= value < _MOST_MS else None
 
 
 def _timings(row: object) -> Timings | None:

@@ -140,6 +140,17 @@ def test_a_scalar_is_taken_as_its_text_and_recorded_so(value, text):
 
 
 @pytest.mark.parametrize(
+    ("value", "sent"), [("NaN", '"NaN"'), ("-1e400", '"-1e400"'), ("7" * 5000, f'"{"7" * 5000}"'), ("1.50", "1.50")]
+)
+def test_a_number_that_servers_cannot_read_goes_back_as_its_text(value, sent):
+    tools = EchoShell()
+    result, requests = run([says(calls=[("bash", f'{{"command":{value}}}')]), answer("x")], tools=tools)
+    assert tools.calls == [("bash", value)]
+    assert result.steps[0].tool_calls[0].arguments == f'{{"command":{value}}}'
+    assert requests[1]["messages"][2]["tool_calls"][0]["function"]["arguments"] == f'{{"command":{sent}}}'
+
+
+@pytest.mark.parametrize(
     ("value", "kind"), [("null", "null"), ('["ls"]', "a list"), ('{"cmd": 1}', "an object")], ids=lambda one: one
 )
 def test_an_argument_of_another_type_is_answered_by_the_tool_itself(value, kind):

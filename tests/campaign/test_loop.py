@@ -89,6 +89,22 @@ def test_a_task_whose_requests_fail_is_recorded_apart_and_run_again_by_the_next_
     assert ids(plan.path) == [0, 1, 3, 4, 5, 2]
 
 
+def test_figures_and_words_that_no_record_could_hold_end_nothing(plan, answer, run):
+    poisoned = plan.prompt(plan.tasks[2])
+    huge = {
+        **answer,
+        "usage": {"prompt_tokens": 2**63 - 1, "completion_tokens": 2**63 - 1},
+        "timings": {"prompt_ms": 1e308, "predicted_ms": -5.0},
+    }
+    with ScriptedServer(lambda m: fails(400, "no \ud800") if m[1]["content"] == poisoned else huge) as server:
+        summary = run(plan, server)
+    assert (summary.appended, [task.task_id for task in summary.abandoned]) == (5, [2])
+    assert {
+        (step.input_tokens, step.timings.prompt_ms) for one in read_traces(plan.path) for step in one.llm_steps
+    } == {(None, None)}
+    assert all("no \\ud800" in trace.outcome.detail for trace in failures(plan))
+
+
 def test_a_server_that_is_gone_stops_the_campaign_and_the_attempt_is_kept_apart(plan, answer, run):
     with ScriptedServer(lambda _: answer) as server:
         server.script = lambda messages: (

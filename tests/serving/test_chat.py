@@ -55,6 +55,10 @@ def asked():
         {"reasoning": "I think.", "reasoning_details": [{"text": "I "}, {"text": "think."}]},
         {"reasoning_details": [{"type": "reasoning.summary", "summary": "I think."}, None, {"text": None}]},
         {"reasoning_details": {"text": "I think."}},
+        {"reasoning_details": "I think."},
+        {"reasoning_details": ["I ", "think."]},
+        {"reasoning_details": [{"summary": [{"type": "summary_text", "text": "I think."}]}, {"text": 5}]},
+        {"content": [{"type": "thinking", "thinking": ["I ", "think."]}, {"type": "text", "text": ""}]},
         {"thinking_blocks": [{"type": "thinking", "thinking": "I think."}]},
         {"thinking": "I think."},
         {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "I think."}]}]},
@@ -95,6 +99,44 @@ def test_a_stream_of_events_that_was_not_asked_for_is_put_together(asked):
     reply, count, _ = asked([answers(events("think"))])
     assert (reply.reasoning, reply.finish_reason, reply.input_tokens, count) == ("so think", "tool_calls", 10, 1)
     assert [(call.name, call.arguments) for call in reply.tool_calls] == [("bash", '{"command":"ls"}')]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [([{"type": "text", "text": ""}], None), (["a", {"type": "text", "text": "b"}], "ab"), ([{"x": 1}], '{"x": 1}')],
+    ids=["empty", "texts", "unknown"],
+)
+def test_content_in_parts_is_their_text(asked, content, text):
+    reply, _, _ = asked([message(content=content)])
+    assert (reply.content or None, reply.reasoning) == (text, None)
+
+
+def test_what_ends_a_line_elsewhere_ends_none_in_a_stream_of_events(asked):
+    delta = {"content": "a\u2028b\x85c", "tool_calls": ["x", {"index": 0, "function": {"name": "bash"}}]}
+    piece = json.dumps({"choices": [{"delta": delta, "finish_reason": "stop"}]}, ensure_ascii=False)
+    reply, _, _ = asked([answers(f"data: {piece}\r\n\r\ndata: [DONE]\r\n".encode())])
+    assert reply.content == "a\u2028b\x85c"
+    assert [(call.name, call.arguments) for call in reply.tool_calls] == [("bash", '"x"')]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {"choices": [{"message": "the prompt is too long", "finish_reason": "stop"}]},
+        {"choices": [{"text": "failed with tool_use_failed", "finish_reason": "stop"}]},
+        answers(b'data: {"choices": [{"delta": {"content": "context window exceeded"}}]}\n'),
+        fails(503, "too many tokens are asked for at present"),
+    ],
+    ids=["message", "text", "stream", "load"],
+)
+def test_words_about_length_that_are_the_models_or_about_load_end_no_conversation(asked, reply):
+    assert asked([reply, says("x")])[0].content == "x"
+
+
+@pytest.mark.parametrize("status", [402, 403])
+def test_a_used_up_quota_is_no_full_context(asked, status):
+    with pytest.raises(RequestRefusedError, match="token limit exceeded"):
+        asked([fails(status, "monthly token limit exceeded")])
 
 
 @pytest.mark.parametrize("kind", odd_replies.AGAIN)
