@@ -43,7 +43,10 @@ class Coverage(Record, frozen=True, kw_only=True):
 
 
 def coverage(records: Path, recorded: IdIndex) -> Coverage | None:
-    """Return how much of its campaign a record file has; `None` where no run spec lies beside it.
+    """Return how much of its campaign a record file has; `None` where the files beside it do not say.
+
+    They do not without a run spec, with a file of failures that cannot be read, or when there are more runs than the
+    campaign planned: then the files are not of one campaign.
 
     Args:
         records: the file; it is not read.
@@ -57,6 +60,8 @@ def coverage(records: Path, recorded: IdIndex) -> Coverage | None:
         planned = planned_runs(read_run_spec(beside))
         given_up = len(known_ids(failures, unique=False, without=recorded)) if failures.exists() else 0
     except AgentTraceError:  # whoever reads those files tells what is wrong with them
+        return None
+    if len(recorded) + given_up > planned:
         return None
     return Coverage(planned=planned, recorded=len(recorded), given_up=given_up)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -46,6 +47,12 @@ def test_a_whole_campaign_has_given_up_nothing(campaign):
     file, lines = campaign
     file.write_bytes(b"".join(lines))
     assert str(coverage(file, known_ids(file))) == f"0 of {len(lines)}"
+
+
+def test_failures_of_another_campaign_are_not_counted(campaign):
+    file, lines = campaign
+    failures(file, [re.sub(b'"trace_id":"[0-9a-f]{8}', b'"trace_id":"00000000', line) for line in lines])
+    assert coverage(file, known_ids(file)) is None
 
 
 def test_without_its_run_spec_nothing_is_known(campaign):
