@@ -28,7 +28,7 @@ _SCALARS = (bool, int, float, str, type(None))
 # Results go to a copy of standard output under a random word, and what the candidate prints goes nowhere: an accident
 # is no result. A number of another kind is sent as the equal `float` or `int`, else as it is no literal.
 _PROGRAM = """
-import collections.abc, json, numbers, os, sys, types
+import collections, collections.abc, json, numbers, os, sys, types
 out = os.fdopen(os.dup(1), "w")
 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 work = json.loads({work!r})
@@ -39,7 +39,9 @@ def literal(value):
         return value
     if isinstance(value, collections.abc.Mapping):
         return {{"dict": [[literal(key), literal(one)] for key, one in value.items()]}}
-    for name, kind in (("list", list), ("tuple", tuple), ("set", collections.abc.Set)):
+    if isinstance(value, collections.UserString):
+        return str(value)
+    for name, kind in (("list", (list, collections.UserList)), ("tuple", tuple), ("set", collections.abc.Set)):
         if isinstance(value, kind):
             return {{name: [literal(one) for one in value]}}
     if isinstance(value, numbers.Number):

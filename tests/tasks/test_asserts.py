@@ -97,6 +97,7 @@ def test_what_the_candidate_writes_among_the_results_is_not_one(run):
         ("collections.Counter('aab')", "{'a': 2, 'b': 1}"), ("collections.OrderedDict(a=1)", "{'a': 1}"),
         ("types.MappingProxyType({'a': 1})", "{'a': 1}"), ("collections.namedtuple('P', 'x y')(1, 2)", "(1, 2)"),
         ("enum.IntEnum('E', 'A').A", "1"), ("fractions.Fraction(1, 2)", "0.5"), ("decimal.Decimal(3)", "3"),
+        ("collections.UserList([(1, 2)])", "[(1, 2)]"), ("collections.UserString('ab')", "'ab'"),
         ("complex(2, 0)", "2"), ("decimal.Decimal(10 ** 30 + 1)", "1000000000000000000000000000001"),
     ],
 )  # fmt: skip
