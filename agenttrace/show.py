@@ -102,7 +102,7 @@ def joined(trace: Trace) -> tuple[list[tuple[LLMStep, list[ProposedCall]]], list
         unnamed.get(span.parent_span_id, []).append((None, span))
     waiting[None] = deque(span for span in without_id if span.parent_span_id not in unnamed)
     steps = [
-        (step, [*((call, span_of(call)) for call in step.tool_calls or ()), *unnamed[step.step_id]])
+        (step, [*((call, span_of(call)) for call in step.tool_calls or ()), *unnamed.pop(step.step_id, ())])
         for step in trace.llm_steps
     ]
     left = {id(span) for spans in waiting.values() for span in spans}

@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from agenttrace.errors import UsageError
-from agenttrace.show import pick, transcript
+from agenttrace.show import joined, pick, transcript
 from agenttrace.store.compact import compact
 from agenttrace.store.read import read_traces
 from agenttrace.verbs.show import run
@@ -33,6 +33,14 @@ def test_every_call_is_shown_although_ids_come_twice_or_belong_to_no_step():
     for shown in (*(span.tool_output for span in spans), "again", "proposed by nobody", "without an id"):
         assert text.count(f"| {shown}\n") == 1
     assert text.count("proposed nowhere") == 2  # the one without an id stands in its step
+
+
+def test_calls_without_an_id_stand_once_although_many_steps_share_one():
+    trace = next(trace for trace in synthetic.traces(synthetic.Campaign(tasks=20)) if trace.spans)
+    steps = tuple(changed(trace.llm_steps[0], step_number=n, tool_calls=None) for n in range(1, 3001))
+    span = changed(trace.spans[0], call_id=None, parent_span_id=steps[0].step_id)
+    shown, stray = joined(changed(trace, llm_steps=steps, spans=(span,) * 3000))
+    assert ([len(calls) for _, calls in shown], stray) == ([3000] + [0] * 2999, [])
 
 
 def test_a_trace_over_a_checkout_is_shown_with_what_only_it_has():

@@ -81,7 +81,14 @@ def endless():
     steps[0] = changed(steps[0], tool_calls=tuple(changed(call, call_id=f"c{n}") for n in range(MANY)))
     ids = [*(f"c{n}" for n in range(MANY)), *(None for _ in range(MANY))]
     spans = (
-        changed(trace.spans[0], call_id=one, start_ns=start + n * 10**6, end_ns=start + n * 10**6 + 9, exit_code=n % 2)
+        changed(
+            trace.spans[0],
+            call_id=one,
+            parent_span_id=trace.spans[0].parent_span_id if one else None,
+            start_ns=start + n * 10**6,
+            end_ns=start + n * 10**6 + 9,
+            exit_code=n % 2,
+        )
         for n, one in enumerate(ids)
     )
     return changed(trace, llm_steps=tuple(steps), spans=tuple(spans))
