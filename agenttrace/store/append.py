@@ -60,6 +60,7 @@ class AppendOnly:
         self.changed: ChangedFileError | None = None
         self._lacking = lacking
         self._rescue: AppendOnly | None = None
+        self._rescue_start = 0
         self._kept: deque[bytes] = deque()
         self._kept_bytes = 0
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
@@ -123,7 +124,7 @@ class AppendOnly:
             StorageError: the file is another one, and there can be no rescue.
         """
         self.look()
-        if self._rescue is not None:
+        if self.changed is not None and self._rescue is not None:
             self._rescue.append(data)
             return
         try:
@@ -131,10 +132,10 @@ class AppendOnly:
             while written < len(data):
                 written += os.write(self._descriptor, data[written:])
             os.fsync(self._descriptor)
-        except OSError:
+            self._end += len(data)
+        except BaseException:  # an interrupt, too: what it leaves would look like another program's
             os.ftruncate(self._descriptor, self._end)
             raise
-        self._end += len(data)
         self._kept.append(data)
         self._kept_bytes += len(data)
         while self._kept_bytes > KEPT_BYTES:
@@ -162,7 +163,10 @@ class AppendOnly:
         target = rescued_path(self.path)
         why = f"{self.path} {what} while a campaign wrote to it, so the campaign stops"
         try:
-            self._rescue = AppendOnly(target)
+            if self._rescue is None:
+                self._rescue = AppendOnly(target)
+                self._rescue_start = self._rescue.size
+            self._rescue.cut(self._rescue_start)  # an earlier try may have been interrupted or found no room
             for batch in _batches(self._lacking(self._pieces())):
                 self._rescue.append(batch)
         except (OSError, AgentTraceError) as error:

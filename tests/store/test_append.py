@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 
@@ -123,6 +124,47 @@ def test_an_error_that_ends_the_session_is_told_beside_the_change(path):
     rescued_path(path).unlink()
     with pytest.raises(ChangedFileError, match=r"^[^\n]*was removed"):
         session(KeyboardInterrupt())
+
+
+def session(path, *changes):
+    """Append two records, with these changes before the second."""
+    with RecordLog(path) as log:
+        log.append("a", Row(trace_id="a"))
+        for change in changes:
+            change(path)
+        log.append("b", Row(trace_id="b"))
+
+
+@pytest.fixture
+def once(monkeypatch):
+    """Return a function that makes the next piece that is made durable raise an error."""
+
+    def prepare(error):
+        def raising(_):
+            monkeypatch.undo()
+            raise error
+
+        def change(_):
+            monkeypatch.setattr(append, "sync_folder", lambda _: None)
+            monkeypatch.setattr(os, "fsync", raising)
+
+        return change
+
+    return prepare
+
+
+def test_an_interrupt_while_a_piece_is_made_durable_is_no_change_of_the_file(path, once):
+    with pytest.raises(KeyboardInterrupt):
+        session(path, once(KeyboardInterrupt()))
+    assert ids(path) == ["a"]
+    assert not rescued_path(path).exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "no room")], ids=["interrupt", "no room"])
+def test_a_rescue_that_did_not_get_to_its_end_is_made_anew(path, once, error):
+    with pytest.raises(ChangedFileError, match="was removed"):
+        session(path, os.unlink, once(error))
+    assert ids(rescued_path(path)) == ["a"]
 
 
 def test_who_appends_nothing_may_have_the_file_replaced(path):
