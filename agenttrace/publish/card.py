@@ -153,7 +153,7 @@ def _header(contents: Contents, tables: list[Table], found: Statistics | None) -
     tags = TAGS_OF_CHECKOUTS if found is not None else TAGS
     header = DatasetCardData(
         pretty_name=" ".join(contents.title.split()),
-        license=contents.licence,
+        license=" ".join(contents.licence.split()),
         language=["en"],
         task_categories=["text-generation"],
         tags=[*tags, *(name for name in languages if name.isascii() and name.isalnum())],

@@ -152,7 +152,7 @@ def test_the_header_says_what_it_was_given(title, licence):
     contents = Contents(title, licence)
     found = yaml.safe_load(card(contents, [], records=True).removeprefix("---\n").partition("\n---\n")[0])
     assert found.get("pretty_name", "") == " ".join(title.split())
-    assert found.get("license", "") == licence
+    assert found.get("license", "") == " ".join(licence.split())
 
 
 def test_names_in_a_card_are_shown_and_do_nothing():
