@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from typing import Any
 
 import msgspec
@@ -14,17 +16,26 @@ _MOST_TOKENS = 2**40
 _MOST = 1e15
 _MOST_STATUS = 2**32
 _MOST_NS = 2**63
+_LONG = re.compile(rb"\d{19}")
 _LATEST_S = 1e11
 """Seconds (the year 5138); a larger number counts milliseconds."""
 
 
 def parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
-    """Return parsed JSON; what no UTF-8 text can hold (half of a surrogate pair) becomes U+FFFD.
+    """Return parsed JSON as a record can hold it.
+
+    What no UTF-8 text can hold (half of a surrogate pair) becomes U+FFFD, an integer of more than 64 bits a float, or
+    text beyond those.
 
     Raises:
         msgspec.DecodeError: it is no JSON; `NaN` and `Infinity` are not.
         RecursionError: it is nested too deeply.
     """
+    found = _decoded(text)
+    return _bounded(found) if _LONG.search(text) else found
+
+
+def _decoded(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
@@ -36,6 +47,16 @@ def parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
             return json.loads(found.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
         except ValueError:
             raise error from None
+
+
+def _bounded(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    if isinstance(value, dict):
+        return {key: _bounded(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_bounded(one) for one in value]
+    if isinstance(value, int) and not -_MOST_NS <= value < 2 * _MOST_NS:
+        return float(value) if abs(value) < sys.float_info.max else str(value)
+    return value
 
 
 NEVER = "1970-01-01T00:00:00+00:00"

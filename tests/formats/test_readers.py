@@ -586,3 +586,13 @@ class TestOtlp:
         (tmp_path / "a.jsonl").write_text(json.dumps(request) + "\n")
         ((_, trace),) = traces(tmp_path / "a.jsonl")
         assert len(trace.llm_steps) == 1
+
+
+@pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809", "1" + "0" * 30, "9" * 400])
+def test_an_integer_that_no_record_can_hold_leaves_one_that_validates(number, tmp_path):
+    run = json.loads(SAMPLE["atif"].read_bytes())
+    run["steps"][0]["step_id"] = run["extra_number"] = "NUMBER"
+    source, out = tmp_path / "in.json", tmp_path / "out.jsonl"
+    source.write_text(json.dumps(run).replace('"NUMBER"', number))
+    convert([source], "agenttrace-1.0", out)
+    assert list(Validation(out)) == []
