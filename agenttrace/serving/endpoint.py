@@ -186,14 +186,14 @@ def _facts(props: dict[str, Any], models: dict[str, Any]) -> ServerFacts:
     listed = [row for row in _as(list, models.get("data")) or [] if isinstance(row, dict)]
     first = listed[0] if len(listed) == 1 else {}
     meta = _as(dict, first.get("meta")) or {}
-    names = tuple(_without_folder(row["id"]) for row in listed if _as(str, row.get("id")))
+    names = tuple(_without_folder(name) for row in listed if (name := _as(str, row.get("id"))))
     generation = _as(dict, props.get("default_generation_settings")) or {}
     return ServerFacts(
         build=_as(str, props.get("build_info")),
         models=names or None,
         context_length=_as(int, generation.get("n_ctx")) or _as(int, first.get("max_model_len")),
         slots=_as(int, props.get("total_slots")),
-        chat_template_sha256=hashlib.sha256(template.encode("utf-8", "replace")).hexdigest() if template else None,
+        chat_template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
         quantization=_as(str, meta.get("ftype")) or _as(str, props.get("model_ftype")),
         weights_bytes=_as(int, meta.get("size")),
         n_params=_as(int, meta.get("n_params")),
@@ -207,7 +207,10 @@ def _without_folder(name: str) -> str:
 
 
 def _as(kind: type, value: Any) -> Any:  # noqa: ANN401 - JSON
-    return value if isinstance(value, kind) and not isinstance(value, bool) else None
+    """Return a value of that type which a record can hold; any other counts as not reported."""
+    if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and not 0 <= value < 1 << 63):
+        return None
+    return value.encode("utf-8", "backslashreplace").decode() if kind is str else value
 
 
 def check_server(facts: ServerFacts, spec: RunSpec) -> dict[str, str]:

@@ -107,6 +107,13 @@ def test_reports_of_the_wrong_type_count_as_none(spec):
     assert not any(value for value in msgspec.to_builtins(found).values())
 
 
+def test_reports_that_no_record_could_hold_count_as_none_or_are_spelled_out():
+    row = {"id": "m\ud800", "meta": {"size": -1, "n_params": 10**30, "n_ctx_train": 1 << 63, "ftype": "Q8"}}
+    found = facts({"build_info": "b\ud800", "total_slots": -4}, [row])
+    assert (found.models, found.build, found.quantization) == (("m\\ud800",), "b\\ud800", "Q8")
+    assert (found.slots, found.weights_bytes, found.n_params, found.n_ctx_train) == (None, None, None, None)
+
+
 def test_a_server_that_never_comes_is_an_error_after_the_time_limit():
     with ScriptedServer([]) as server:
         url = server.base_url
