@@ -353,7 +353,7 @@ class CassetteLog:
             StorageError: as `append`.
         """
         there = Cassette(rescue, verified=False)
-        if there.damage or there.run_spec_sha256 != self._run_spec_sha256:
+        if there.damage or there.run_spec_sha256 not in {None, self._run_spec_sha256}:  # `None`: a kill left no frame
             what = there.damage[0] if there.damage else "it is of another run spec"
             raise DataError(f"{rescue} cannot be taken in: {what}; move it away")
         with opened(rescue) as file:

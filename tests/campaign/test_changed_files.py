@@ -148,16 +148,19 @@ def test_a_rescue_of_something_else_is_named_and_left_alone(source, ready, colle
 
 
 @pytest.mark.slow
-def test_a_campaign_that_is_already_whole_takes_in_what_lies_beside_it(source, ready, collect):
+@pytest.mark.parametrize("begun", [0, 9])
+def test_a_campaign_that_is_already_whole_takes_in_what_lies_beside_it(source, ready, collect, begun):
     with ScriptedServer(lambda _: DONE) as server:
         assert collect(server.base_url).returncode == 0
         path = ready / "run.jsonl"
         first, second = path.read_bytes().splitlines(keepends=True)
         path.write_bytes(first)
         (ready / "run.rescued.jsonl").write_bytes(first + second + b'{"torn')
+        (ready / "run.rescued.cassette.zst").write_bytes((ready / "run.cassette.zst").read_bytes()[:begun])
         ended = collect(server.base_url)
     assert ended.returncode == 0, ended.stderr
     assert "took in 1 records of run.rescued.jsonl" in ended.stderr
+    whole(ready, source)
     assert "nothing to do" in ended.stderr
     assert path.read_bytes() == first + second
     whole(ready, source)
