@@ -149,7 +149,8 @@ def collect(options_json: str, around: Surroundings) -> int:
             with CassetteLog(cassette_path(plan.path), run_spec_sha256=plan.spec_sha256, recorded=log.ids) as cassette:
                 return _run(plan, log, cassette, out, around, done)
         except BaseException:
-            _leave_nothing_empty(plan, cassette_too=not earlier)
+            if not log.ids:  # what was recorded may be in a file that somebody removed, and is rescued only after this
+                _leave_nothing_empty(plan, cassette_too=not earlier)
             raise
 
 

@@ -208,9 +208,11 @@ def _without_folder(name: str) -> str:
 
 def _as(kind: type, value: Any) -> Any:  # noqa: ANN401 - JSON
     """Return a value of that type which a record can hold; any other counts as not reported."""
-    if not isinstance(value, kind) or isinstance(value, bool) or (kind is int and not 0 <= value < 1 << 63):
+    if isinstance(value, str) and kind is str:
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, int) and (isinstance(value, bool) or not 0 <= value < 1 << 63):
         return None
-    return value.encode("utf-8", "backslashreplace").decode() if kind is str else value
+    return value if isinstance(value, kind) else None
 
 
 def check_server(facts: ServerFacts, spec: RunSpec) -> dict[str, str]:

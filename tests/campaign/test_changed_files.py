@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import signal
+import subprocess
 import threading
+import time
 
 import pytest
 
@@ -100,6 +105,31 @@ def test_a_campaign_stops_at_a_changed_file_and_the_next_session_has_it_whole(so
     whole(ready, source)
     kept = {trace.trace_id for trace in read_traces(ready / "run.jsonl")}
     assert finished <= kept
+
+
+@pytest.mark.slow
+def test_an_interrupt_right_after_the_records_were_removed_leaves_what_the_next_session_needs(
+    source, ready, argv, sandbox, collect
+):
+    def script(_):
+        answered.append(1)
+        if len(answered) == 4:
+            (ready / "run.jsonl").unlink()
+            os.kill(running.pid, signal.SIGINT)
+            time.sleep(1)  # so that no record is appended between
+        return DONE
+
+    answered = []
+    with ScriptedServer(script) as server:
+        running = subprocess.Popen(
+            argv(source, sandbox, server.base_url, rollouts=3), stderr=subprocess.PIPE, text=True
+        )
+        said = running.communicate(timeout=60)[1]
+        again = collect(server.base_url, rollouts=3)
+    assert (running.returncode, "run.jsonl was removed" in said) == (5, True), said
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"took in [23] records of run.rescued.jsonl", again.stderr)  # the third may be on its way
+    whole(ready, source)
 
 
 def readable(path):
