@@ -146,7 +146,7 @@ READERS: dict[str, Reader] = {
     "codex": Reader(
         ".codex",
         "sessions of Codex",
-        lambda it: it.get("type") in _CODEX or ("instructions" in it and "id" in it and "timestamp" in it),
+        lambda it: str(it.get("type")) in _CODEX or ("instructions" in it and "id" in it and "timestamp" in it),
         whole=True,
     ),
     "pi": Reader(".pi", "sessions of Pi and the Hub's session traces", _says("type", "session"), whole=True),

@@ -596,3 +596,14 @@ def test_an_integer_that_no_record_can_hold_leaves_one_that_validates(number, tm
     source.write_text(json.dumps(run).replace('"NUMBER"', number))
     convert([source], "agenttrace-1.0", out)
     assert list(Validation(out)) == []
+
+
+@pytest.mark.parametrize("kind", [[], {}, [{"type": "text"}], None, 5])
+@pytest.mark.parametrize("name", ["pi", "codex", "claude-code"])
+def test_an_event_whose_type_is_no_text_is_passed_over(name, kind, tmp_path):
+    lines = SAMPLE[name].read_text().splitlines()
+    lines.insert(1, json.dumps({"type": kind}))
+    source, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    source.write_text("\n".join(lines) + "\n")
+    convert([source], "agenttrace-1.0", out)
+    assert list(Validation(out)) == []
