@@ -162,8 +162,9 @@ class _Listener:
         refused = at(message.fact("response"), "choices")
         if message.fact("interrupt_type") == "FormatError" and isinstance(refused, list) and refused:
             # v2 keeps a reply that it cannot use only beside what answers it.
-            reply = _Message(**{"extra": message.extra, **(fitting(at(refused[0], "message"), dict[str, Any]) or {})})
-            self._reply(reply, moment)
+            said = fitting(at(refused[0], "message"), dict[str, Any]) or {}
+            reply = fitting({"extra": message.extra, **said}, _Message)
+            self._reply(reply or _Message(extra=message.extra), moment)
         self.talk.asked(text_of(message.content))
 
     def _reply(self, message: _Message, moment: int | None) -> None:

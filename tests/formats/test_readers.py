@@ -607,3 +607,14 @@ def test_an_event_whose_type_is_no_text_is_passed_over(name, kind, tmp_path):
     source.write_text("\n".join(lines) + "\n")
     convert([source], "agenttrace-1.0", out)
     assert list(Validation(out)) == []
+
+
+@pytest.mark.parametrize("more", [{"refusal": None, "provider_specific_fields": {}}, {"role": 5}, {"content": 7}])
+def test_a_refused_reply_of_any_server_is_read(more, tmp_path):
+    run = json.loads(SAMPLE["mini-swe-agent"].read_bytes())
+    refused = [one for one in run["messages"] if (one.get("extra") or {}).get("interrupt_type") == "FormatError"]
+    refused[0]["extra"]["response"]["choices"][0]["message"] |= more
+    source, out = tmp_path / "in.traj.json", tmp_path / "out.jsonl"
+    source.write_text(json.dumps(run))
+    convert([source], "agenttrace-1.0", out)
+    assert list(Validation(out)) == []
