@@ -101,7 +101,7 @@ def test_every_task_gets_a_record_that_shows_what_was_odd_and_is_true(plan, camp
     kept = plan.path.read_text() + (failures.read_text() if failures.exists() else "")
     assert len({one.kind for one in served}) > 50
     assert [one for one in served if one.mark and one.mark.removeprefix("odd") not in kept] == []
-    assert summary.failed_tries > 50
+    assert summary.failed_tries > 40
     assert list(Validation(plan.path)) == []
 
     sent = answered(requests)
