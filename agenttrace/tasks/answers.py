@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import json
 import re
 import symtable
@@ -55,8 +56,9 @@ def binding(code: str, name: str) -> Binding | None:
 
 def _found(finished: Finished, name: str) -> Iterator[tuple[str, Binding]]:
     """Yield the code that binds the name, the last first."""
-    if finished.outcome.final_answer is not None:
-        yield from code_in(finished.outcome.final_answer, name)
+    answer = finished.outcome.final_answer
+    if answer is not None:
+        yield from ((_with_what_it_needs(code, answer), how) for code, how in code_in(answer, name))
     for span in reversed(finished.spans):
         if span.tool_name == "python_interpreter" and span.status != "not_executed":
             try:
@@ -74,7 +76,7 @@ def code_in(text: str, name: str) -> Iterator[tuple[str, Binding]]:
     That is the text itself where it is code; else what stands between two fences, or one fence and an end of the text,
     in a list or a quotation, too; else code between lines of prose; else code in one line between backticks.
     """
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")  # as Python reads code
+    text = _as_python_reads(text)
     tries = 0
     for pieces in (_blocks(text), _between_prose(text, name), (match[2] for match in _INLINE.finditer(text))):
         made = False
@@ -89,6 +91,38 @@ def code_in(text: str, name: str) -> Iterator[tuple[str, Binding]]:
                 yield _without_words(piece), how
         if made:
             return
+
+
+def _with_what_it_needs(code: str, text: str) -> str:
+    """Return code below what stands between other fences of its text and binds what it uses and does not bind."""
+    needed, pieces = _unbound(code), [code]
+    for block in reversed(_FENCE.split(_as_python_reads(text))):
+        piece = textwrap.dedent(block)
+        if needed and any(name in piece and binding(piece, name) is not None for name in needed):
+            pieces.append(_without_words(piece))
+            needed = {name for name in needed | _unbound(piece) if binding(piece, name) is None}
+    return "\n".join(reversed(pieces))
+
+
+def _unbound(code: str) -> set[str]:
+    """Return the names that code takes from its top level and does not bind there."""
+    with _PARSING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        top = symtable.symtable(code, "<candidate>", "exec")
+    used: set[str] = set()
+    tables = [top]
+    while tables:
+        table = tables.pop()
+        tables += table.get_children()
+        used |= {
+            one.get_name() for one in table.get_symbols() if one.is_referenced() and (table is top or one.is_global())
+        }
+    bound = {one.get_name() for one in top.get_symbols() if one.is_assigned() or one.is_imported()}
+    return used - bound - set(dir(builtins))
+
+
+def _as_python_reads(text: str) -> str:
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _without_words(code: str) -> str:

@@ -31,6 +31,11 @@ def indented(text, mark):
 
 
 FORMS = {
+    "an import in a block of its own": f"{FENCE}python\nimport operator\n{FENCE}\nThen:\n{FENCE}python\n"
+    f"def add(a, b):\n    return operator.add(a, b)\n{FENCE}",
+    "helpers in blocks before and after": f"{FENCE}\nfrom operator import add as plus\n{FENCE}\nand\n{FENCE}\n"
+    f"def add(a, b):\n    return sum_of((a, b))\n{FENCE}\nwith\n{FENCE}\n"
+    f"def sum_of(both):\n    return plus(*both)\n{FENCE}\nso\n{FENCE}\nassert add(1, 2) == 4\n{FENCE}",
     "alone": CODE,
     "alone, indented": indented(CODE, "    "),
     "closing fence only": f"{CODE}{FENCE}",
