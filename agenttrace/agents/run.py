@@ -27,8 +27,6 @@ from agenttrace.serving.model import (
     UnparsableReplyError,
 )
 
-LOST = "Error: the sandbox worker died under the call"
-"""What stands for the answer of a call whose worker was lost; no model reads it."""
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -39,6 +37,8 @@ if TYPE_CHECKING:
     Watch = Callable[[LLMStep | Span], None]
 
 
+LOST = "Error: the sandbox worker died under the call"
+"""What stands for the answer of a call whose worker was lost; no model reads it."""
 UNPARSABLE = "unparsable"
 """`finish_reason` of a reply that could not be parsed."""
 

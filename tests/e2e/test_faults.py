@@ -20,6 +20,7 @@ from agenttrace.store.jsonl import RecordLog
 from agenttrace.store.read import read_traces
 from agenttrace.tasks import task_set
 from agenttrace.testing import ScriptedServer, says
+from tests.e2e.test_hostile_tasks import SWARM
 
 pytestmark = pytest.mark.docker
 
@@ -138,18 +139,6 @@ def test_a_task_that_loses_every_worker_is_given_up_without_a_record(plan):
     assert [task.task_id for task in summary.abandoned] == [0, 1]
     assert len(display.failures) == 2 * ATTEMPTS
     assert plan.path.read_bytes() == b""
-
-
-SWARM = """
-import os, time
-open("/proc/self/oom_score_adj", "w").write("0")
-for _ in range(235):
-    if os.fork() == 0:
-        held = b"x" * (6 << 20)
-        time.sleep(20)
-        os._exit(0)
-time.sleep(20)
-"""
 
 
 @pytest.mark.timeout(300)
