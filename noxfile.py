@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
+import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import nox
+from nox.command import CommandFailed
 
 ROOT = Path(__file__).parent
 sys.path.insert(0, str(ROOT))
@@ -20,6 +26,12 @@ nox.options.sessions = ["collect"]
 
 # Time for a campaign to stop its collector and to remove its containers after Ctrl-C.
 STOP_S = 60.0
+_OF_OURS: dict[str, Any] = {
+    "interrupt_timeout": STOP_S,
+    "terminate_timeout": STOP_S,
+    "stderr": None,  # its own, not standard output
+    "env": {"PYTHONPATH": str(ROOT)},
+}
 CANNOT_EMULATE = 3
 
 
@@ -40,14 +52,7 @@ def _install(session: nox.Session, *names: str) -> None:
 def _python(session: nox.Session, *arguments: str) -> None:
     """Run this checkout's code where the command was typed, so that relative paths mean what they say there."""
     with session.chdir(session.invoked_from):
-        session.run(
-            "python",
-            "-P",
-            *arguments,
-            interrupt_timeout=STOP_S,
-            terminate_timeout=STOP_S,
-            env={"PYTHONPATH": str(ROOT)},
-        )
+        session.run("python", "-P", *arguments, **_OF_OURS)
 
 
 def _bench(session: nox.Session, name: str, needs: str = "host") -> None:
@@ -56,53 +61,61 @@ def _bench(session: nox.Session, name: str, needs: str = "host") -> None:
     _python(session, "-m", "bench", name, *session.posargs)
 
 
-def _verb(name: str, verb: Verb) -> None:
-    """Make the session of a verb of the command line."""
+def _of_verbs() -> Path:
+    """Return the Python of the one environment that all verbs share, made once per state of its lock file.
 
-    @nox.session(name=name, tags=["run"])
+    It gets its name when it is complete: a run that is cut off leaves nothing that looks usable, and of two at once the
+    second takes what the first has made.
+    """
+    lock = ROOT / "requirements" / "host.txt"
+    state = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
+    folder = ROOT / ".nox" / "verbs"
+    found = folder / state
+    if not (found / "bin" / "python").exists():
+        sys.stderr.write("agenttrace: setting up what the verbs need in .nox/verbs\n")
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix="new-", ignore_cleanup_errors=True) as work:
+            new = Path(work, "venv")
+            install = ["-m", "pip", "install", "-qq", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
+            for words in ([sys.executable, "-m", "venv", new], [new / "bin/python", *install, "--requirement", lock]):
+                if status := subprocess.run(words, check=False, stdout=sys.stderr).returncode:  # noqa: S603 - our own
+                    raise SystemExit(status)
+            with contextlib.suppress(OSError):
+                new.rename(found)
+    return found / "bin" / "python"
+
+
+def _verb(name: str, verb: Verb) -> None:
+    """Make the session of a verb of the command line; it ends with the verb's own exit status."""
+
+    @nox.session(name=name, tags=[verb.group], venv_backend="none")
     def session(session: nox.Session) -> None:
-        _install(session, "host")
-        _python(session, "-m", "agenttrace.host", name, *session.posargs)
+        words = (str(_of_verbs()), "-P", "-m", "agenttrace.host", name, *session.posargs)
+        with session.chdir(session.invoked_from):
+            try:
+                session.run(*words, external=True, **_OF_OURS)
+            except CommandFailed as failed:
+                raise SystemExit(failed.return_code) from None
 
     session.__doc__ = verb.help
 
 
+class _WithoutVerbs(logging.Filter):
+    """Leaves out what nox says of a verb, which says itself how it goes and ends; not what goes wrong in here."""
+
+    of_verb = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a line is shown."""
+        began = re.fullmatch(r"Running session (\S+)", record.getMessage())
+        if began:
+            self.of_verb = began[1] in VERBS
+        return bool(record.exc_info) or not self.of_verb
+
+
+logging.getLogger("nox").addFilter(_WithoutVerbs())
 for _name, _one in VERBS.items():
     _verb(_name, _one)
-
-
-BENCHES = {
-    "telemetry-check": ("host", "Run known loads through real sandbox workers and check their figures."),
-    "tasks-check": (
-        "host",
-        "Run every reference of the task sets in the sandbox: which are stable, which pass, which are broken.",
-    ),
-    "bench-sandbox": ("host", "Measure calls, resets and limits of the sandbox beside their alternatives."),
-    "bench-collect": ("host", "Measure a campaign beside a bare load generator, and the resume of a long record file."),
-    "bench-rollouts": (
-        "host",
-        "Measure rollouts beside upstream's way: harness time, rate at full width, bytes stored.",
-    ),
-    "bench-analysis": ("tests", "Measure reading and analysing a million spans beside pandas, and report pages."),
-    "bench-diversity": ("bench", "Measure signatures and near-duplicates beside datasketch and upstream's MD5."),
-    "budget-check": ("host", "Compare counted prompts with the server's count on random conversations."),
-    "crash-check": ("tests", "Kill campaigns at random instants and count what their records lost."),
-}
-"""Session of `bench/` → what it needs installed, what it does; `-- --help` has the options of each."""
-
-
-def _measure(name: str, needs: str, what: str) -> None:
-    """Make the session of a bench or check."""
-
-    @nox.session(name=name, default=False, tags=["measure"])
-    def session(session: nox.Session) -> None:
-        _bench(session, name, needs)
-
-    session.__doc__ = what
-
-
-for _name, (_needs, _what) in BENCHES.items():
-    _measure(_name, _needs, _what)
 
 
 @nox.session(default=False, tags=["check"])
@@ -181,9 +194,43 @@ def workflows(session: nox.Session) -> None:
     session.run("zizmor", "--offline", "--persona", "pedantic", ".github/workflows", *session.posargs)
 
 
+BENCHES = {
+    "telemetry-check": ("host", "Run known loads through real sandbox workers and check their figures."),
+    "tasks-check": (
+        "host",
+        "Run every reference of the task sets in the sandbox: which are stable, which pass, which are broken.",
+    ),
+    "bench-sandbox": ("host", "Measure calls, resets and limits of the sandbox beside their alternatives."),
+    "bench-collect": ("host", "Measure a campaign beside a bare load generator, and the resume of a long record file."),
+    "bench-rollouts": (
+        "host",
+        "Measure rollouts beside upstream's way: harness time, rate at full width, bytes stored.",
+    ),
+    "bench-analysis": ("tests", "Measure reading and analysing a million spans beside pandas, and report pages."),
+    "bench-diversity": ("bench", "Measure signatures and near-duplicates beside datasketch and upstream's MD5."),
+    "budget-check": ("host", "Compare counted prompts with the server's count on random conversations."),
+    "crash-check": ("tests", "Kill campaigns at random instants and count what their records lost."),
+}
+"""Session of `bench/` → what it needs installed, what it does; `-- --help` has the options of each."""
+
+
+def _measure(name: str, needs: str, what: str) -> None:
+    """Make the session of a bench or check."""
+
+    @nox.session(name=name, default=False, tags=["measure"])
+    def session(session: nox.Session) -> None:
+        _bench(session, name, needs)
+
+    session.__doc__ = what
+
+
+for _name, (_needs, _what) in BENCHES.items():
+    _measure(_name, _needs, _what)
+
+
 @nox.session(default=False, tags=["maintenance"])
 def schema(session: nox.Session) -> None:
-    """Write the JSON Schemas and docs/schema.md from the types (-- --check: only compare)."""
+    """Write the JSON Schemas, docs/schema.md and the README's table of verbs (-- --check: only compare)."""
     _install(session, "host")
     _python(session, "-m", "bench.schema", *session.posargs)
 

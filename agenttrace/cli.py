@@ -11,9 +11,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agenttrace import __version__
-from agenttrace.errors import EXIT_INTERRUPTED, AgentTraceError, UsageError, unusable
+from agenttrace.errors import EXIT_INTERRUPTED, AgentTraceError, UsageError, did_you_mean, unusable
 from agenttrace.show import escape_what_no_terminal_here_shows, say
-from agenttrace.verbs import VERBS, module_of
+from agenttrace.verbs import GROUPS, VERBS, module_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,25 +29,31 @@ def main(argv: list[str] | None = None, *, session: bool = False) -> NoReturn:
         session: a nox session runs it: verbs that read records then run in the analysis image.
     """
     given = sys.argv[1:] if argv is None else argv
-    name = given[0] if given else ""
+    name = given[0] if given else "--help"
     if name not in VERBS:
-        _overview().parse_args(given or ["--help"])
-        sys.exit(2)  # pragma: no cover - the parser has ended it
+        _overview(name)
     verb, module = VERBS[name], import_module(module_of(name))
     end_with(lambda: _run(name, verb, module, given[1:], session=session), kept=verb.kept)
 
 
-def _overview() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="agenttrace",
-        description="Collect and read traces of a tool-using model in which every tool call carries OS telemetry.",
-        epilog="`agenttrace VERB --help` has the options of each.",
-    )
-    parser.add_argument("--version", action="version", version=f"agenttrace {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for name, verb in VERBS.items():
-        verbs.add_parser(name, help=verb.help)
-    return parser
+def _overview(word: str) -> NoReturn:
+    """End with the version, with the verbs by group, or with what may have been meant by a word that is no verb."""
+    if word == "--version":
+        print(f"agenttrace {__version__}")  # noqa: T201 - what was asked for
+        sys.exit(0)
+    if word not in {"-h", "--help"}:
+        say(f"there is no verb {word!r}{did_you_mean(word, VERBS)}; agenttrace --help lists them")
+        sys.exit(2)
+    lines = [
+        "usage: agenttrace VERB [ARGUMENTS]   (agenttrace VERB --help: the options of each; --version)",
+        "",
+        "Collect and read traces of a tool-using model in which every tool call carries OS telemetry.",
+    ]
+    for group, purpose in GROUPS.items():
+        lines += ["", f"{group}: {purpose}"]
+        lines += [f"    {name:18}{verb.help}" for name, verb in VERBS.items() if verb.group == group]
+    print("\n".join(lines))  # noqa: T201 - likewise
+    sys.exit(0)
 
 
 def _run(name: str, verb: Verb, module: Any, words: list[str], *, session: bool) -> int:  # noqa: ANN401 - a module

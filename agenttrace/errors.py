@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 EXIT_INTERRUPTED = 130
 """Exit status of what Ctrl-C or SIGTERM ended: 128 and the number of SIGINT, as shells have it."""
@@ -56,3 +60,13 @@ def unusable(error: OSError) -> AgentTraceError:
         raise error
     kind = StorageError if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS} else UsageError
     return kind(f"cannot use {str(error.filename)[:300]}: {error.strerror}")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question with the known word that is most like `word`, to end a message with, or nothing."""
+    import difflib  # noqa: PLC0415 - only who mistyped waits for it
+
+    plain = {one.casefold(): one for one in known}
+    like = difflib.get_close_matches(word.casefold(), plain, n=1, cutoff=0.6)
+    like = like or [one for one in plain if word and one.rpartition("/")[2] == word.casefold()]
+    return f" (did you mean {plain[like[0]]}?)" if like else ""

@@ -176,7 +176,12 @@ def test_the_overview_names_every_verb(agenttrace):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [(["nothing"], "invalid choice: 'nothing'"), (["show"], "required: file"), (["collect", "-n", "x"], "invalid int")],
+    [
+        (["nothing"], "there is no verb 'nothing'"),
+        (["shwo"], "did you mean show?"),
+        (["show"], "required: file"),
+        (["collect", "-n", "x"], "invalid int"),
+    ],
 )
 def test_a_verb_or_argument_that_is_none_is_a_message(agenttrace, words, message):
     ended = agenttrace(*words)

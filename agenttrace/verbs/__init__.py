@@ -1,77 +1,145 @@
 """The verbs of the command line: one table, and a module each with `add(parser)` and `run(arguments)`.
 
 The module of `publish-rollouts` is `agenttrace.verbs.publish_rollouts`; it imports what is heavy inside `run`. The same
-table makes the nox sessions.
+table makes the nox sessions, the overview of `--help`, the completion of shells and the README's table.
 """
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+Group = Literal["make", "look", "publish", "reproduce", "keep"]
+
 
 class Verb(NamedTuple):
     """A verb.
 
     Attributes:
+        group: what it is for; a key of `GROUPS`.
         where: `host` (on the user's machine, with its Docker engine), `image` (in the analysis image when a session
-            runs it, right here with the package's `analysis` extra) or `here` (anywhere, without Docker).
-        help: one line.
+            runs it, right here otherwise) or `here` (anywhere, without Docker).
+        help: one line: what a user gets.
+        page: where the documents explain it.
         kept: what an interrupt leaves and what to do next.
     """
 
+    group: Group
     where: Literal["host", "image", "here"]
     help: str
+    page: str
     kept: str | None = None
 
+
+GROUPS: dict[Group, str] = {
+    "make": "collect traces and rollouts",
+    "look": "read what was recorded, yours or others'",
+    "publish": "check, convert and hand on",
+    "reproduce": "make it again and compare",
+    "keep": "the machine and the kit on it",
+}
+"""What the verbs of a group are for, in the order in which they are listed."""
 
 _RECORDS_KEPT = "every finished record is kept, the same command goes on"
 
 VERBS: dict[str, Verb] = {
-    "collect": Verb("host", "run a model on a task set and write one trace per task; resumes", _RECORDS_KEPT),
-    "rollouts": Verb("host", "the same with a preset: execution-free coding rollouts over checkouts", _RECORDS_KEPT),
+    "collect": Verb(
+        "make",
+        "host",
+        "traces of a model at work on a task set, one record a task; resumes",
+        "collect.md",
+        _RECORDS_KEPT,
+    ),
+    "rollouts": Verb(
+        "make",
+        "host",
+        "coding rollouts over checkouts of repositories, without code execution",
+        "rollouts.md",
+        _RECORDS_KEPT,
+    ),
     "fetch": Verb(
-        "host", "bring a model's weights into the models volume", "what has come is kept, the same command goes on"
+        "make",
+        "host",
+        "a model's weights in the models volume, verified; collect does it by itself",
+        "models.md",
+        "what has come is kept, the same command goes on",
     ),
-    "show": Verb("here", "print one trace as a readable transcript with the cost of each call"),
-    "report": Verb("image", "write record files as one page that opens in any browser, without network"),
+    "show": Verb("look", "here", "one trace as a readable transcript, with the cost of each call", "collect.md"),
+    "report": Verb(
+        "look", "image", "record files as one page for a browser: list, search, timelines, comparison", "report.md"
+    ),
     "analyze": Verb(
-        "image", "analyse record files: outcomes, time, tokens, cost per tool and command; several are compared"
+        "look", "image", "outcomes, time, tokens, cost per tool and command; several files are compared", "analysis.md"
     ),
-    "plots": Verb("image", "draw record files: PDF, SVG and PNG, the same bytes for the same input"),
+    "plots": Verb(
+        "look", "image", "figures for print: PDF, SVG and PNG, the same bytes for the same input", "analysis.md"
+    ),
     "tables": Verb(
-        "image", "write record files as three flat typed tables: runs.parquet, steps.parquet, spans.parquet"
+        "look", "image", "three flat typed tables: runs.parquet, steps.parquet, spans.parquet", "examples.md"
     ),
     "stats": Verb(
-        "image", "figures of a run: how tasks ended, turns, tokens, observations, commands, patches, diversity"
+        "look",
+        "image",
+        "figures of a run with several attempts at a task: ends, tokens, commands, diversity",
+        "analysis.md",
     ),
-    "compare": Verb("image", "compare two runs: every figure of both, the difference and its interval (95 percent)"),
-    "validate": Verb("here", "check record files: schema, ids, joins, counts, metadata, leaks; 1 where one is wrong"),
-    "convert": Verb("image", "write traces of any readable format in another; docs/formats.md lists what is read"),
-    "compact": Verb(
-        "image", "store records compactly, with random access; given a compacted file and a new .jsonl, write its lines"
+    "compare": Verb(
+        "look", "image", "two runs in one table: every figure, the difference and its interval", "analysis.md"
     ),
-    "publish": Verb("image", "validate record files and make the folder to publish: tables, records, schemas, card"),
+    "validate": Verb(
+        "publish", "here", "every fault of record files: schema, ids, joins, counts, metadata, leaks", "validate.md"
+    ),
+    "convert": Verb("publish", "image", "traces of any readable format, written in another", "formats.md"),
+    "compact": Verb("publish", "image", "records in a few kilobytes each, with random access; and back", "formats.md"),
+    "publish": Verb(
+        "publish",
+        "image",
+        "a folder that load_dataset opens: tables, records, schemas, card; or its upload",
+        "publish.md",
+    ),
     "publish-rollouts": Verb(
-        "image", "make the folder of rollouts to publish (SWE-ZERO's or mini-swe-agent's form), or upload it"
+        "publish", "image", "the same in the form of SWE-ZERO, under its earlier name", "publish.md"
     ),
     "release": Verb(
-        "image", "make a release of finished campaigns: published folder, cassettes, verdicts, manifest; or check one"
+        "publish",
+        "image",
+        "a release that others can reproduce: folder, cassettes, verdicts, manifest; or its check",
+        "publish.md",
     ),
-    "replay": Verb("host", "run a record file again from its cassette, without a model, and compare every byte"),
+    "replay": Verb(
+        "reproduce",
+        "host",
+        "a record file run again from its cassette, without a model, compared by the byte",
+        "reproducibility.md",
+    ),
     "reproduce": Verb(
-        "host", "plan a released file again here and compare ids, prompts, order and metadata byte for byte"
+        "reproduce",
+        "host",
+        "a released file planned again here: ids, prompts, order and metadata compared",
+        "reproducibility.md",
     ),
-    "determinism": Verb("host", "run a campaign several times, with a new server each, and compare trajectories"),
-    "judge": Verb("host", "compute the verdicts of a record file again; changes nothing else"),
+    "determinism": Verb(
+        "reproduce",
+        "host",
+        "whether runs of one campaign part, and where: several, a new server each",
+        "reproducibility.md",
+    ),
+    "judge": Verb(
+        "reproduce", "host", "the verdicts of a record file, computed again; nothing else changes", "tasks.md"
+    ),
+    "doctor": Verb("keep", "here", "what this machine has, what is pinned, what differs and what to do", "images.md"),
+    "images": Verb("keep", "host", "the images, built where out of date, and their environment digests", "images.md"),
     "verify-fixture": Verb(
-        "host", "compare the NL2Bash fixture in testdata/, in the sandbox image and in a worker after a reset"
+        "keep",
+        "host",
+        "whether the NL2Bash fixture is the same in testdata/, in the image and after a reset",
+        "fixture.md",
     ),
-    "probe-sandbox": Verb("host", "attack the sandbox in named ways, under both policies, and say what held"),
-    "images": Verb("host", "build the images that are out of date and print their environment digests"),
-    "doctor": Verb("here", "say what this machine has, what is pinned, what differs and what to do"),
-    "clean": Verb("host", "remove everything of the kit from the engine; record files stay"),
+    "probe-sandbox": Verb(
+        "keep", "host", "the sandbox attacked in named ways, under both policies, and what held", "sandbox.md"
+    ),
+    "clean": Verb("keep", "host", "an engine without anything of the kit; record files stay", "collect.md"),
 }
-"""In the order in which `agenttrace --help` lists them."""
+"""By group, in the order in which they are listed."""
 
 WRITTEN = ("output", "outdir", "json")
 """Names of arguments that are paths to write; every other path among a verb's arguments is read."""

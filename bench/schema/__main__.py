@@ -1,4 +1,4 @@
-"""`python -m bench.schema`: writes the published schemas and the field reference, or compares them."""
+"""`python -m bench.schema`: writes or compares the published schemas, the field reference, the table of verbs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from agenttrace.errors import AgentTraceError, DataError
 from agenttrace.records import SCHEMA_VERSION
 from agenttrace.records.schema import FOLDER, KINDS, name
 from bench.schema import check_published, document, encoded, undescribed
+from bench.verb_table import with_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REFERENCE = FOLDER.parents[2] / "docs" / "schema.md"
+README = FOLDER.parents[2] / "README.md"
 _TITLES = {
     "trace": "Records (`NAME.jsonl`, one `Trace` a line)",
     "run-spec": "Run specs (`NAME.run.json`)",
@@ -25,7 +27,9 @@ _TITLES = {
 
 def main(argv: list[str] | None = None) -> int:
     """Write what is out of date and return the exit status; with `--check` write nothing."""
-    parser = argparse.ArgumentParser(prog="nox -s schema --", description="Write the JSON Schemas and docs/schema.md.")
+    parser = argparse.ArgumentParser(
+        prog="nox -s schema --", description="Write the JSON Schemas, docs/schema.md and the README's table of verbs."
+    )
     parser.add_argument(
         "--check", action="store_true", help="only compare; exit status 1 when something is out of date"
     )
@@ -39,7 +43,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def files() -> dict[Path, bytes]:
     """Return every generated file with the content it must have."""
-    return {**{FOLDER / name(kind): encoded(kind) for kind in KINDS}, REFERENCE: page().encode()}
+    readme = with_table(README.read_text(encoding="utf-8")).encode()
+    return {**{FOLDER / name(kind): encoded(kind) for kind in KINDS}, REFERENCE: page().encode(), README: readme}
 
 
 def _stale() -> int:
@@ -47,7 +52,7 @@ def _stale() -> int:
         check_published(kind)
     stale = [path for path, content in files().items() if not path.is_file() or path.read_bytes() != content]
     for path in stale:
-        print(f"{path} is not what the types say: write it with `nox -s schema`")  # noqa: T201
+        print(f"{path} is not what it is made from: write it with `nox -s schema`")  # noqa: T201
     return 1 if stale else 0
 
 
