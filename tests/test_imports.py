@@ -30,7 +30,7 @@ LAYERS = (
     ("host",),
     ("probes",),
     ("verbs",),
-    ("cli", "inside", "testing"),
+    ("api", "cli", "inside", "testing"),
 )
 """Rooms from the bottom to the top; a room imports what is below it, or beside it in its layer."""
 ENTRY_POINTS = {"agenttrace.__main__", "agenttrace.host.__main__"}

@@ -1,12 +1,4 @@
-"""Record files as three flat typed tables (runs, steps, spans): pandas frames or Parquet, streaming.
-
-```python
-from agenttrace.analysis.tables import load
-
-tables = load(["a.jsonl", "b.jsonl.zst"])
-tables.spans.groupby("command")["cpu_ms"].median()
-```
-"""
+"""Record files as three flat typed tables (runs, steps, spans): pandas frames or Parquet, streaming (docs/api.md)."""
 
 from __future__ import annotations
 
@@ -24,15 +16,17 @@ from agenttrace.formats.reading import record_lines
 from agenttrace.formats.tables import write_batches
 from agenttrace.store.coverage import Coverage, coverage
 from agenttrace.store.ids import IdIndex
+from agenttrace.store.opening import as_paths
 from agenttrace.store.read import Problem, run_spec_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     import pandas as pd
     import pyarrow as pa
 
     from agenttrace.formats.columns import TableEntry
+    from agenttrace.store.opening import Paths
 
 _BATCH_BYTES = 2 << 20
 """Of lines. Larger batches take no less time: what Python collects meanwhile grows with them."""
@@ -108,19 +102,19 @@ class Reading:
     """
 
     def __init__(
-        self, paths: Iterable[Path | str], on_problem: Callable[[Problem], object] | None = None, *, texts: bool = False
+        self, paths: Paths, on_problem: Callable[[Problem], object] | None = None, *, texts: bool = False
     ) -> None:
         """Remember what to read; nothing is opened yet.
 
         Args:
-            paths: record files.
+            paths: record files, or one.
             on_problem: called for every line that cannot be read.
             texts: with all columns, for Parquet; else with those of the frames.
 
         Raises:
             UsageError: no file, or the same file twice.
         """
-        self._paths = [Path(path) for path in paths]
+        self._paths = as_paths(paths)
         if not self._paths:
             raise UsageError("no record file was given")
         seen = [os.path.realpath(path) for path in self._paths]  # `resolve` gives up on a loop of links
@@ -171,14 +165,14 @@ class Reading:
             source.coverage = None if ids is None else coverage(path, ids)
 
 
-def load(paths: Iterable[Path | str], *, on_problem: Callable[[Problem], object] | None = None) -> Tables:
+def load(paths: Paths, *, on_problem: Callable[[Problem], object] | None = None) -> Tables:
     """Return the tables of record files as pandas frames.
 
     Integers with unknown values are `Int64`, truth values `boolean`, repeated names `category`: an unknown value is
     `pd.NA` (`NaN` in floats), never 0.
 
     Args:
-        paths: files of schema 1.x or AgentTrace 0.3.0, plain, gzip or Zstandard, mixed as they come.
+        paths: a file or several, of any readable format, plain, gzip or Zstandard, mixed as they come.
         on_problem: called for every line that cannot be read, in order.
 
     Raises:
@@ -207,9 +201,7 @@ def frame(table: pa.Table) -> pd.DataFrame:
     return found
 
 
-def write_parquet(
-    paths: Iterable[Path | str], outdir: Path, *, on_problem: Callable[[Problem], object] | None = None
-) -> list[Source]:
+def write_parquet(paths: Paths, outdir: Path, *, on_problem: Callable[[Problem], object] | None = None) -> list[Source]:
     """Write `runs.parquet`, `steps.parquet`, `spans.parquet` batch by batch; returns what became of each file.
 
     Whether something is missing stands in each file's key-value metadata, too (`agenttrace.partial`: `true` or

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import os
+from glob import glob, has_magic
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -38,6 +39,8 @@ _OURS: tuple[bytes, ...] = (b'{"trace_id":', b'{"rollout_id":')
 _ROWS = 16
 """Rows of a Parquet file held at a time."""
 _SUFFIXES = (".jsonl", ".json", ".traj", ".parquet")
+_PUBLISHED = frozenset({"data", "records"})
+"""Folders of a published data set or release: its tables and verdicts say again what its records hold."""
 _LOOKS: dict[str, tuple[str, ...]] = {
     "ShareGPT conversations": ("conversations",),
     "a run spec": ("run_id", "agent", "dataset"),
@@ -57,15 +60,17 @@ _Item = tuple[int, Any]
 def files(paths: Sequence[Path], left_out: Callable[[str], object]) -> list[Path]:
     """Return the files that are named, and in place of a folder those in it that hold traces, in order of their names.
 
+    Of a published folder these are its records.
+
     Args:
-        paths: files and folders.
+        paths: files, folders, and patterns such as `runs/*.jsonl` (`**` is any depth), which no shell has expanded.
         left_out: called with a line for each file of a folder that ends like one of traces and is none.
 
     Raises:
-        UsageError: a folder holds no such file.
+        UsageError: a folder holds no such file, or a pattern fits nothing.
     """
     found: list[Path] = []
-    for path in paths:
+    for path in chain.from_iterable(map(_matching, paths)):
         inside = list(_inside(path, left_out)) if path.is_dir() else [path]
         if not inside:
             raise UsageError(f"{path}: no file of traces in this folder; readable are {readable()}")
@@ -73,10 +78,22 @@ def files(paths: Sequence[Path], left_out: Callable[[str], object]) -> list[Path
     return found
 
 
+def _matching(path: Path) -> list[Path]:
+    if os.path.lexists(path) or not has_magic(str(path)):
+        return [path]
+    found = sorted(map(Path, glob(str(path), recursive=True)))  # noqa: PTH207 - `Path.glob` takes no absolute one
+    if not found:
+        raise UsageError(f"{path}: no file fits this pattern")
+    return found
+
+
 def _inside(folder: Path, left_out: Callable[[str], object]) -> Iterator[Path]:
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
+        published = {*folders} >= _PUBLISHED
+        if published:
+            folders[:] = ["records"]
+        for name in () if published else sorted(names):
             path = Path(parent, name)
             plain = name.removesuffix(".gz").removesuffix(".zst")
             if name.startswith(".") or not plain.endswith(_SUFFIXES) or is_failures(path) or other_kind(path, b""):

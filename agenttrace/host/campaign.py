@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import urllib.parse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -70,8 +70,20 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         return find(self.options[0].model, size=self.size, sha256=self.sha256)
 
 
-def collect(request: Request) -> int:
-    """Run campaigns one after the other and return the exit status; whatever happens, nothing stays on the engine.
+class CampaignsEnd(NamedTuple):
+    """How campaigns ended.
+
+    Attributes:
+        status: the first exit status that is not 0.
+        files: the record file of each, in the order of their options; the last may not be there yet.
+    """
+
+    status: int
+    files: tuple[Path, ...]
+
+
+def collect(request: Request) -> CampaignsEnd:
+    """Run campaigns one after the other; whatever happens, nothing stays on the engine.
 
     Raises:
         AgentTraceError: with the reason, after the clean-up.
@@ -158,12 +170,13 @@ def collector_variables(folder: Path, workers: int, at: guard.Engine) -> dict[st
     }
 
 
-def _run(request: Request, at: guard.Engine) -> int:
-    """Run what is left of every campaign and return the first status that is not 0."""
+def _run(request: Request, at: guard.Engine) -> CampaignsEnd:
+    """Run what is left of every campaign."""
     known = variables(request, at)
     services = compose.Services(at.project, known)
     sandbox = checkouts.SANDBOX if request.over_checkouts else "sandbox"
     plans, pin = _planned(request, services)
+    files = tuple(request.folder / plan["file"] for plan in plans)
     for plan in plans:
         shown = request.folder / plan["file"]
         for line in plan["said"]:
@@ -174,7 +187,7 @@ def _run(request: Request, at: guard.Engine) -> int:
             say(f"nothing to do: all {plan['tasks']} tasks have a record in {shown}")
     left = [(options, plan) for options, plan in zip(request.options, plans, strict=True) if plan["todo"]]
     if not left:
-        return 0
+        return CampaignsEnd(0, files)
     if request.base_url is None:
         if is_complete(request.reference()):
             weights.fetch(services, request.reference())
@@ -191,7 +204,7 @@ def _run(request: Request, at: guard.Engine) -> int:
             _say_end(request.folder / plan["file"])
         if statuses[-1] not in {0, EXIT_INCOMPLETE}:  # server gone, disk full, Ctrl-C: the next one fares no better
             break
-    return next(filter(None, statuses), 0)
+    return CampaignsEnd(next(filter(None, statuses), 0), files)
 
 
 def _planned(request: Request, services: compose.Services) -> tuple[list[dict[str, Any]], ModelPin | None]:

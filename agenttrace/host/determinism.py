@@ -112,7 +112,7 @@ def _runs(request: DeterminismRequest, folder: Path) -> list[Path]:
             more = {"seed": sampler_of(options).seed + len(files)} if request.vary_seed else {}
             one = msgspec.structs.replace(options, output=file.name, **more)
             asked = msgspec.structs.replace(request.each, options=(one,), folder=folder, workers=workers)
-            status = campaign.collect(asked)
+            status = campaign.collect(asked).status
             if status not in {0, campaign.EXIT_INCOMPLETE}:  # a task without a record gets the verdict `missing`
                 raise compose.EndedError(f"{file.name} did not come to its end", status)
             files.append(file)

@@ -186,7 +186,7 @@ def _live(file: Path, places: Places | None) -> tuple[int, list[TaskVerdict]]:
     folder = compose.ROOT / "datasets" / f"reproduce_{stamp}"
     folder.mkdir(parents=True)
     options = msgspec.structs.replace(like(read_run_spec(run_spec_path(file))), output=file.name)
-    status = campaign.collect(campaign.Request(options=(options,), folder=folder, workers=1, places=places))
+    status = campaign.collect(campaign.Request(options=(options,), folder=folder, workers=1, places=places)).status
     if status:
         return status, []
     verdicts = compare_runs([file, folder / file.name])

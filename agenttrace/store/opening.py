@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 import re
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
     from typing import BinaryIO
+
+    Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
 LONGEST_LINE = 64 << 20
 """Bytes. A record holds two output streams of 64 KiB for each of some ten calls; this is far beyond."""
@@ -30,6 +32,11 @@ _BESIDE = {
 }
 _RELEASED = re.compile(rb'"schema_version"\s*:\s*"0\.3\.0"')
 _OTHERS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "a zip file"}
+
+
+def as_paths(paths: Paths) -> list[Path]:
+    """Return paths as a list; one alone, a text among them, is a list of one."""
+    return [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
 
 
 def opened(path: Path) -> io.BufferedReader:

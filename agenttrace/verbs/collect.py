@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
     from agenttrace.campaign.options import Options
+    from agenttrace.host.campaign import Request
 
 
 def add(parser: argparse.ArgumentParser, preset: Options | None = None) -> None:
@@ -33,8 +34,19 @@ def add(parser: argparse.ArgumentParser, preset: Options | None = None) -> None:
 
 def run(arguments: argparse.Namespace, preset: Options | None = None) -> int:
     """Run the campaign, or several, one after the other."""
+    from agenttrace.host.campaign import collect  # noqa: PLC0415
+
+    return collect(request(arguments, preset)).status
+
+
+def request(arguments: argparse.Namespace, preset: Options | None = None) -> Request:
+    """Return what the arguments of this verb ask for.
+
+    Raises:
+        UsageError: there is no folder for records, and none can be made.
+    """
     from agenttrace.campaign.options import Options  # noqa: PLC0415
-    from agenttrace.host.campaign import Request, collect  # noqa: PLC0415
+    from agenttrace.host.campaign import Request  # noqa: PLC0415
     from agenttrace.host.compose import ROOT  # noqa: PLC0415
     from agenttrace.models import pins  # noqa: PLC0415
 
@@ -47,14 +59,12 @@ def run(arguments: argparse.Namespace, preset: Options | None = None) -> int:
             raise UsageError(f"cannot make the folder for records {folder}: {error.strerror}") from error
     names = arguments.dataset or (["demo"] if arguments.model == pins.DEFAULT_MODEL else ["mbpp", "nl2bash"])
     names = [names] if isinstance(names, str) else names
-    return collect(
-        Request(
-            options=tuple(asked.campaign_options(arguments, preset or Options(), name) for name in names),
-            folder=folder,
-            workers=arguments.workers,
-            base_url=arguments.base_url,
-            size=arguments.size,
-            sha256=arguments.sha256,
-            places=asked.places(arguments),
-        )
+    return Request(
+        options=tuple(asked.campaign_options(arguments, preset or Options(), name) for name in names),
+        folder=folder,
+        workers=arguments.workers,
+        base_url=arguments.base_url,
+        size=arguments.size,
+        sha256=arguments.sha256,
+        places=asked.places(arguments),
     )

@@ -116,7 +116,7 @@ def test_digest_and_size_are_of_weights_that_are_fetched(tmp_path):
 )
 def test_the_bundled_model_runs_demo_and_any_other_both_released_sets(monkeypatch, arguments, expected):
     seen = []
-    monkeypatch.setattr(campaign, "collect", lambda request: seen.append(request) or 0)
+    monkeypatch.setattr(campaign, "collect", lambda request: seen.append(request) or campaign.CampaignsEnd(0, ()))
     with pytest.raises(SystemExit):
         main(["collect", *arguments])
     assert [options.dataset for options in seen[0].options] == expected

@@ -158,7 +158,7 @@ def test_rows_of_a_file_of_ones_own_are_asked_for_before_anything_is_built(tmp_p
 def test_runs_are_those_of_the_file_that_is_compared_with_and_asked_for_as_collect_would(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(compose, "ROOT", tmp_path)
-    monkeypatch.setattr(campaign, "collect", lambda request: seen.append(request) or 3)
+    monkeypatch.setattr(campaign, "collect", lambda request: seen.append(request) or campaign.CampaignsEnd(3, ()))
     places = Places(repositories="https://example.org/{repo}")
     each = campaign.Request(options=(Options(count=2),), folder=tmp_path, size=1, sha256="a" * 64, places=places)
     asked = DeterminismRequest(each=each, against=KEPT)

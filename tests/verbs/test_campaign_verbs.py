@@ -50,7 +50,7 @@ def words():
 def asked(monkeypatch, *argv):
     """Return the request that a command line becomes."""
     seen = []
-    monkeypatch.setattr(campaign, "collect", lambda request: seen.append(request) or 0)
+    monkeypatch.setattr(campaign, "collect", lambda request: seen.append(request) or campaign.CampaignsEnd(0, ()))
     equal = determinism.DeterminismReport(passed=True, runs=[], inputs=[], tasks=[])
     monkeypatch.setattr(determinism, "determinism", lambda request: seen.append(request.each) or equal)
     with pytest.raises(SystemExit) as ended:
