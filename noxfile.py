@@ -166,6 +166,15 @@ def formats_check(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *names, env={"PYTHONPATH": str(ROOT)})
 
 
+@nox.session(default=False, tags=["check"])
+def docs(session: nox.Session) -> None:
+    """Build the documentation as a site in site/, strictly: a broken link or anchor fails; without Docker."""
+    _install(session, "docs")
+    session.run(
+        "sphinx-build", "--fresh-env", "--fail-on-warning", "--keep-going", "--quiet", "docs", "site", *session.posargs
+    )
+
+
 @nox.session(tags=["check"])
 def lint(session: nox.Session) -> None:
     """Check the code with ruff."""
@@ -241,7 +250,7 @@ def lock(session: nox.Session) -> None:
     session.install("uv==0.13.8")
     for name in (
         *("collector", "analysis", "host", "lint", "nox", "tests"),
-        *("telemetry", "bench", "formats", "workflows"),
+        *("telemetry", "bench", "formats", "workflows", "docs"),
     ):
         session.run(
             "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes",
