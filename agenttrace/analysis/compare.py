@@ -24,6 +24,7 @@ _MEANS = {
     "seconds of the model": "model_s",
     "seconds in tools": "tool_s",
     **{f"tokens, {name}": column for name, column in TOKENS.items()},
+    "US dollars": "cost_usd",
 }
 _PASSED = "passed, of those judged"
 
@@ -58,7 +59,7 @@ def _notes(one: Tally, other: Tally, shared: int) -> list[str]:
     if shared and unpaired:
         found.append(f"{unpaired} tasks are in one of the two only and left out here")
     if None in one.tasks | other.tasks:
-        found.append("traces without a task id are left out here")
+        found.append("traces without a task's name are left out here")
     return found
 
 
@@ -73,6 +74,14 @@ def _alone(one: Tally, other: Tally) -> list[FigureRow]:
     )
     method = f"McNemar, exact: p = {mcnemar_p(only_a, only_b):.2g}"
     return [_row("tasks passed by that one alone", (only_a, only_b), method=method)]
+
+
+def task_notes(one: Tally, other: Tally) -> tuple[str, ...]:
+    """Return what to beware of where two runs are not of the same tasks."""
+    shared, unpaired = len(one.tasks & other.tasks), len(one.tasks ^ other.tasks)
+    if not shared:
+        return ("the two have no task in common: what differs may be the tasks",)
+    return (f"{shared:,} tasks are in both, {unpaired:,} in one of the two only",) if unpaired else ()
 
 
 def compare_runs(one: Tally, other: Tally) -> tuple[FigureRow, ...]:

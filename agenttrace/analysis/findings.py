@@ -147,7 +147,8 @@ class Group(Record, frozen=True, kw_only=True):
         tokens_per_solved: tokens in and out of all judged traces, unsolved ones too, per solved one; traces whose
             tokens are not known are left out of both.
         infrastructure: traces that the machine ended, not the model.
-        cost_usd: of the traces that say what they cost (`priced`); `None` where none does.
+        cost_usd: of traces whose file says what they cost, or that a table of prices can price.
+        cost_sources: which of the two, `given` or `computed`.
         time: parts of the traces whose steps and spans were all measured (`timed` of `traces`).
         commands: the most frequent ones; `other_commands` counts calls of the rest.
     """
@@ -165,8 +166,8 @@ class Group(Record, frozen=True, kw_only=True):
     ungraded: int
     infrastructure: int
     tokens_per_solved: float | None
-    cost_usd: float | None
-    priced: int
+    cost_usd: Distribution
+    cost_sources: tuple[Count, ...]
     ended: tuple[Count, ...]
     aspects: tuple[Aspect, ...]
     timed: int
@@ -249,6 +250,8 @@ class Statistics(Record, frozen=True, kw_only=True):
         patched: traces with a patch that changes something; `None` where no task is a change of a checkout.
         submitted_with_patch: of those, the submitted ones.
         patch_lines: of the traces with a patch.
+        cost_usd: per trace, where its file says it or a table of prices gives it.
+        cost_sources: how many of them are `given`, how many `computed`.
         passed: traces judged as passed.
         graded: traces that could be judged.
         coverage: runs of the campaign, with and without a record; `None` where that is not known.
@@ -274,6 +277,8 @@ class Statistics(Record, frozen=True, kw_only=True):
     patched: int | None
     submitted_with_patch: int | None
     patch_lines: Distribution
+    cost_usd: Distribution
+    cost_sources: dict[str, int]
     passed: int
     graded: int
     coverage: Coverage | None

@@ -22,7 +22,9 @@ from msgspec import NODEFAULT, UnsetType
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row as release
 from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
-from agenttrace.formats.columns import COMPUTED_FROM, LONG, Count, Duration, Int, Known, Machine, TableEntry
+from agenttrace.formats.columns import COMPUTED_FROM, LONG
+from agenttrace.formats.entries import Count, Duration, Int, Known, Machine, TableEntry
+from agenttrace.formats.prices import Prices, sold
 from agenttrace.records import Trace, rollout_1_0
 from agenttrace.store.opening import released
 from agenttrace.store.read import DECODE_ERRORS
@@ -39,7 +41,9 @@ class _Nothing(msgspec.Struct, frozen=True, gc=False):
     """An object of which only the presence counts."""
 
 
-def entry(run: int, file: str, number: int, line: bytes, *, texts: bool = False) -> TableEntry:
+def entry(
+    run: int, file: str, number: int, line: bytes, *, texts: bool = False, prices: Prices | None = None
+) -> TableEntry:
     """Return the record of a line: of schema 1.x, a rollout of 1.0.0, or a row of AgentTrace 0.3.0.
 
     Args:
@@ -48,6 +52,7 @@ def entry(run: int, file: str, number: int, line: bytes, *, texts: bool = False)
         number: of the line.
         line: the record as it stands in its file.
         texts: with the fields of `columns.LONG`.
+        prices: by which it is priced where it does not say what it cost (`None`: those of the package).
 
     Raises:
         DataError: it is none; the message says what is wrong with which field.
@@ -60,7 +65,7 @@ def entry(run: int, file: str, number: int, line: bytes, *, texts: bool = False)
     except DECODE_ERRORS as error:
         cut = "" if line.endswith(b"\n") else "; the line is cut off"
         raise DataError(f"not a trace record: {error}{cut}") from None
-    return TableEntry(run, file, number, row, known, machine)
+    return TableEntry(run, file, number, row, known, machine, (prices or sold()).bill(row, known.serving_engine))
 
 
 def _row(line: bytes, *, texts: bool) -> Any:  # noqa: ANN401 - a derived structure

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from agenttrace.analysis.findings import Distribution, Statistics
 from agenttrace.analysis.tables import Reading
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats.columns import TableEntry, entry, run_columns
+from agenttrace.formats.columns import run_columns
 from agenttrace.formats.commands import KINDS, first_word
+from agenttrace.formats.entries import TableEntry, entry
 from agenttrace.records import INFRASTRUCTURE_ENDS
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from agenttrace.analysis.diversity import Diversity
+    from agenttrace.formats.prices import Prices
     from agenttrace.records import Trace
     from agenttrace.store.coverage import Coverage
     from agenttrace.store.read import Problem
@@ -49,11 +51,11 @@ SHARES: dict[str, tuple[str, Callable[[Any], bool]]] = {
 """Shares of traces: name → a column and what must hold of it, where it is known."""
 _BY_A_RULE = "stopped by"
 """How the names of those begin that only a record which says its rule can be part of."""
-FIGURES = ("step_count", "span_count", "duration_s", "model_s", "tool_s", *TOKENS.values(), "patch_lines")
-"""Columns that statistics and comparisons sum up, times in seconds."""
+FIGURES = ("step_count", "span_count", "duration_s", "model_s", "tool_s", *TOKENS.values(), "patch_lines", "cost_usd")
+"""Columns that statistics and comparisons sum up, times in seconds, cost in US dollars."""
 _COUNTS = (*(f"{kind}_turns" for kind in KINDS), "patch_files", "submitted_files", "solved")
 """Small counts, exact in four bytes."""
-_TEXTS = ("task", "repo", "language", "ended")
+_TEXTS = ("task", "repo", "language", "ended", "cost_source")
 _SECONDS = {"duration_s": "total_duration_ms", "model_s": "llm_ms", "tool_s": "tool_ms"}
 _READ = {"timestamp_utc", "prepare_ms", *_SECONDS.values(), *FIGURES, *_COUNTS, *_TEXTS}
 _UNKNOWN = math.nan
@@ -88,9 +90,7 @@ class Tally:
         """Return the tally of some rows of a runs table; it does not have the words of their commands."""
         found = cls()
         found.rollouts = len(runs)
-        dataset = runs["dataset"].astype(object).where(runs["dataset"].notna(), "")
-        task = (dataset.astype(str) + " " + runs["task_id"].astype(str)).where(runs["task_id"].notna())
-        columns = {name: column for name, column in runs.assign(task=task).items() if name in _READ}
+        columns = {name: column for name, column in runs.items() if name in _READ}
         found._keep({name: column.astype("object").where(column.notna(), None) for name, column in columns.items()})
         return found
 
@@ -201,6 +201,8 @@ class Tally:
             patched=patched,
             submitted_with_patch=self._part("submitted with a patch"),
             patch_lines=self.distribution("patch_lines", of=patched or 0),
+            cost_usd=self.distribution("cost_usd"),
+            cost_sources=_ordered(Counter(texts["cost_source"])),
             passed=int(sum(verdicts)),
             graded=len(verdicts),
             coverage=self.coverage,
@@ -210,9 +212,8 @@ class Tally:
 
 
 def task_of(one: TableEntry) -> str:
-    """Return the name of a trace's task, by which attempts at it are known: with its data set where it is a number."""
-    task = one.known.task_id
-    return task if isinstance(task, str) else f"{one.known.dataset_name} {one.trace.trace_id if task is None else task}"
+    """Return the name of a trace's task, by which attempts at it are known; without one it is a task of its own."""
+    return one.task or one.trace.trace_id
 
 
 def tally(traces: Iterable[Trace]) -> Tally:
@@ -224,7 +225,11 @@ def tally(traces: Iterable[Trace]) -> Tally:
 
 
 def figures(
-    *run: Path, diversity: bool = True, upstream: bool | None = None, scratch: Path | None = None
+    *run: Path,
+    diversity: bool = True,
+    upstream: bool | None = None,
+    scratch: Path | None = None,
+    prices: Prices | None = None,
 ) -> tuple[Tally, Diversity | None]:
     """Return the tally of record files and its diversity, in one pass; infrastructure failures are in neither.
 
@@ -233,6 +238,7 @@ def figures(
         diversity: measure it.
         upstream: with upstream's metric (`None`: up to 2,000 traces).
         scratch: where signatures and texts lie meanwhile.
+        prices: as those of `Reading`.
 
     Raises:
         UsageError: the file cannot be read, or holds no trace that counts.
@@ -245,7 +251,7 @@ def figures(
             from agenttrace.analysis.diversity import Corpus, commands_of, measure  # noqa: PLC0415 - numpy
 
             corpus = stack.enter_context(Corpus(scratch))
-        reading = Reading(run, _refuse)
+        reading = Reading(run, _refuse, prices=prices)
         for one, _ in reading.entries():
             if one.trace.outcome and one.trace.outcome.ended in INFRASTRUCTURE_ENDS:
                 found.left_out += 1

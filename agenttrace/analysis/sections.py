@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
 
 _INTERVAL = ("95 % interval", "by")
+_SMALL = 0.1
 _TOKENS = {
     "generated": "sum of the completions",
     "conversation": "last prompt and its completion: each token of the conversation once",
@@ -83,8 +84,15 @@ def _facts(group: Group) -> Iterator[tuple[str, str]]:
     yield "without a verdict", integer(group.ungraded)
     yield "tokens in and out per solved trace", amount(group.tokens_per_solved, "")
     yield "infrastructure failures", integer(group.infrastructure)
-    if group.cost_usd is not None:
-        yield f"US dollars, of {group.priced} traces that say", f"{group.cost_usd:.4f}"
+    yield "US dollars", _dollars(group.cost_usd, {one.name or "": one.count for one in group.cost_sources})
+
+
+def _dollars(cost: Distribution, sources: dict[str, int]) -> str:
+    """Return what traces cost, over how many of them it is known, and how."""
+    if not cost.n:
+        return "not known"
+    how = ", ".join(f"{count} {name}" for name, count in sources.items())
+    return f"{cost.total:,.4f}, {cost.mean:,.4f} a trace ({how}{f', {cost.missing} not known' if cost.missing else ''})"
 
 
 def _time(group: Group) -> Section:
@@ -175,6 +183,7 @@ def statistics_sections(found: Statistics, diversity: Diversity | None = None) -
     tables = {
         ("ended", "rollouts"): _parts(ended, n),
         ("per rollout", "mean, median, least to most"): [(name, _spread(one)) for name, one in spreads.items() if one],
+        ("cost", "US dollars"): [("all rollouts", _dollars(found.cost_usd, found.cost_sources))],
         ("tokens", "total, mean, median"): [(name, _token_counts(one)) for name, one in found.tokens.items()],
         ("observation", "turns"): _parts(observed, turns),
         ("first word", "commands"): _parts(dict(found.first_words), found.commands),
@@ -230,10 +239,16 @@ def _diversity(found: Diversity) -> list[tuple[str, str]]:
     return [(name, value) for name, value in rows.items() if isinstance(value, str)]
 
 
-def compared_section(names: tuple[str, str], sizes: tuple[int, int], rows: Iterable[FigureRow]) -> Section:
-    """Return the table of two runs."""
+def compared_section(
+    names: tuple[str, str], sizes: tuple[int, int], rows: Iterable[FigureRow], notes: Iterable[str] = ()
+) -> Section:
+    """Return the table of two runs, with what to beware of."""
     rollouts = ("rollouts", *map(integer, sizes), f"{sizes[1] - sizes[0]:+}", "", "")
-    return Section(header=("", *names, "difference", *_INTERVAL), rows=(rollouts, *map(_compared, rows)))
+    return Section(
+        header=("", *names, "difference", *_INTERVAL),
+        rows=(rollouts, *map(_compared, rows)),
+        notes=[f"Note: {one}." for one in notes],
+    )
 
 
 def _compared(row: FigureRow) -> tuple[str, ...]:
@@ -245,10 +260,15 @@ def _compared(row: FigureRow) -> tuple[str, ...]:
 def _either(row: FigureRow, value: float | None) -> str:
     if value is None:
         return "not known"
-    return percent(value) if row.percent else f"{value:,.2f}"
+    return percent(value) if row.percent else _digits(value, "")
 
 
 def _signed(row: FigureRow, value: float | None) -> str:
     if value is None:
         return ""
-    return f"{100 * value:+.1f}" if row.percent else f"{value:+,.2f}"
+    return f"{100 * value:+.1f}" if row.percent else _digits(value, "+")
+
+
+def _digits(value: float, sign: str) -> str:
+    """Return a figure with two digits after the point, or two that are not 0: a rollout may cost a tenth of a cent."""
+    return f"{value:{sign},.2f}" if not value or abs(value) >= _SMALL else f"{value:{sign}.2g}"

@@ -81,7 +81,7 @@ def _group(
     return Group(
         name=name,
         traces=len(runs),
-        tasks=len(runs[["dataset", "task_id"]].drop_duplicates()),
+        tasks=runs["task"].nunique() + int(runs["task"].isna().sum()),
         repeated=int(runs["trace_id"].duplicated().sum()),
         models=_names(runs["model"]),
         datasets=_names(runs["dataset"]),
@@ -92,8 +92,8 @@ def _group(
         ungraded=int((runs["solved"].isna() & ~runs["broken"]).sum()),
         infrastructure=int(runs["broken"].sum()),
         tokens_per_solved=_per_solved(runs),
-        cost_usd=float(runs["cost_usd"].sum()) if runs["cost_usd"].notna().any() else None,
-        priced=int(runs["cost_usd"].notna().sum()),
+        cost_usd=distribution(runs["cost_usd"]),
+        cost_sources=_counts(runs["cost_source"].dropna()),
         ended=_counts(runs["ended"]),
         aspects=_aspects(runs["verdicts_json"]),
         timed=len(measured),
@@ -261,8 +261,7 @@ def _warnings(runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> t
         )
     if runs["trace_id"].duplicated().any():
         found.append("some trace ids occur more than once: those traces count more than once")
-    attempts = len(runs.dropna(subset=["task_id"]))
-    tasks = len(runs[["dataset", "task_id"]].dropna(subset=["task_id"]).drop_duplicates())
+    attempts, tasks = int(runs["task"].notna().sum()), runs["task"].nunique()
     if attempts > tasks:
         of = "one task" if tasks == 1 else f"{tasks} tasks"
         found.append(

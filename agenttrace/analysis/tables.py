@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from agenttrace.formats.columns import TableEntry
+    from agenttrace.formats.entries import TableEntry
+    from agenttrace.formats.prices import Prices
     from agenttrace.store.opening import Paths
 
 _BATCH_BYTES = 2 << 20
@@ -102,14 +103,16 @@ class Reading:
     """
 
     def __init__(
-        self, paths: Paths, on_problem: Callable[[Problem], object] | None = None, *, texts: bool = False
-    ) -> None:
+        self, paths: Paths, on_problem: Callable[[Problem], object] | None = None, *,
+        texts: bool = False, prices: Prices | None = None,
+    ) -> None:  # fmt: skip
         """Remember what to read; nothing is opened yet.
 
         Args:
             paths: record files, or one.
             on_problem: called for every line that cannot be read.
             texts: with all columns, for Parquet; else with those of the frames.
+            prices: by which traces are priced that do not say what they cost (`None`: those of the package).
 
         Raises:
             UsageError: no file, or the same file twice.
@@ -121,7 +124,7 @@ class Reading:
         for number, path in enumerate(self._paths):
             if seen[number] in seen[:number]:
                 raise UsageError(f"{path} is given twice; every trace would count double")
-        self._on_problem, self._texts = on_problem, texts
+        self._on_problem, self._texts, self._prices = on_problem, texts, prices
         self.sources: list[Source] = []
 
     def __iter__(self) -> Iterator[dict[str, pa.Table]]:
@@ -153,7 +156,7 @@ class Reading:
             ids = IdIndex() if run_spec_path(path).is_file() else None  # without a plan nobody asks for them
             for number, line in record_lines(path, note):
                 try:
-                    one = entry(run, source.file, number, line, texts=self._texts)
+                    one = entry(run, source.file, number, line, texts=self._texts, prices=self._prices)
                 except DataError as error:
                     note(Problem(source.file, number, str(error)))
                     continue
@@ -165,7 +168,9 @@ class Reading:
             source.coverage = None if ids is None else coverage(path, ids)
 
 
-def load(paths: Paths, *, on_problem: Callable[[Problem], object] | None = None) -> Tables:
+def load(
+    paths: Paths, *, on_problem: Callable[[Problem], object] | None = None, prices: Prices | None = None
+) -> Tables:
     """Return the tables of record files as pandas frames.
 
     Integers with unknown values are `Int64`, truth values `boolean`, repeated names `category`: an unknown value is
@@ -174,13 +179,14 @@ def load(paths: Paths, *, on_problem: Callable[[Problem], object] | None = None)
     Args:
         paths: a file or several, of any readable format, plain, gzip or Zstandard, mixed as they come.
         on_problem: called for every line that cannot be read, in order.
+        prices: as those of `Reading`.
 
     Raises:
         UsageError: a file cannot be opened or is of another kind.
     """
     import pyarrow as pa  # noqa: PLC0415
 
-    reading = Reading(paths, on_problem)
+    reading = Reading(paths, on_problem, prices=prices)
     parts = {name: [schema(name, texts=False).empty_table()] for name in TABLES}
     for batch in reading:
         for name, table in batch.items():
@@ -201,7 +207,10 @@ def frame(table: pa.Table) -> pd.DataFrame:
     return found
 
 
-def write_parquet(paths: Paths, outdir: Path, *, on_problem: Callable[[Problem], object] | None = None) -> list[Source]:
+def write_parquet(
+    paths: Paths, outdir: Path, *, on_problem: Callable[[Problem], object] | None = None,
+    prices: Prices | None = None,
+) -> list[Source]:  # fmt: skip
     """Write `runs.parquet`, `steps.parquet`, `spans.parquet` batch by batch; returns what became of each file.
 
     Whether something is missing stands in each file's key-value metadata, too (`agenttrace.partial`: `true` or
@@ -212,7 +221,7 @@ def write_parquet(paths: Paths, outdir: Path, *, on_problem: Callable[[Problem],
             not one trace.
         StorageError: the tables cannot be written.
     """
-    reading = Reading(paths, on_problem, texts=True)
+    reading = Reading(paths, on_problem, texts=True, prices=prices)
 
     def facts() -> dict[str, str]:
         return {"agenttrace.partial": str(any(source.partial for source in reading.sources)).lower()}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.errors import DataError
-from agenttrace.formats.columns import Count, Duration, Int  # noqa: TC001 - msgspec resolves them
+from agenttrace.formats.entries import Count, Duration, Int  # noqa: TC001 - msgspec resolves them
 from agenttrace.records import SCHEMA_VERSION
 
 if TYPE_CHECKING:

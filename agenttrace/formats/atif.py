@@ -323,7 +323,7 @@ def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
     times = [moment for step in here if (moment := epoch_ns(step.timestamp)) is not None]
     trace = Trace(
         trace_id=trace_id,
-        timestamp_utc=next((step.timestamp for step in here if step.timestamp), None),
+        timestamp_utc=iso(min(times)) if times else None,
         prompt=_prompt(found.steps),
         model=found.agent.model_name or "unknown",
         spans=spans,

@@ -12,15 +12,15 @@ from datetime import UTC, datetime
 from functools import cache
 from operator import attrgetter
 from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType, inspect
+from msgspec import UNSET, UnsetType, inspect
 
 from agenttrace.errors import DataError
 from agenttrace.formats.commands import KINDS, first_word, kinds_of_turns, patch_size
-from agenttrace.formats.foreign import fitting
-from agenttrace.records import END_CLASSES, LONGEST_DURATION, MOST_TOKENS, LLMStep, Span, Trace
+from agenttrace.formats.entries import Known
+from agenttrace.records import END_CLASSES, LLMStep, Span, Trace
 from agenttrace.records.compare import bare
 
 if TYPE_CHECKING:
@@ -28,12 +28,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
-"""An integer that fits a column; readers take no other."""
-Count = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
-"""A number of tokens; the sum over any line fits a column."""
-Duration = Annotated[float, Meta(ge=0, le=LONGEST_DURATION)]
-"""Milliseconds or seconds; the sum over any line is finite."""
+    from agenttrace.formats.entries import TableEntry
+
 TIME = "timestamp"
 """Kind of a column that holds an instant: microseconds, UTC."""
 TABLES = ("runs", "steps", "spans")
@@ -60,6 +56,12 @@ _COMPUTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
         "dataset": ("string", attrgetter("known.dataset_name")),
         "end_class": ("string", lambda one: one.trace.outcome and END_CLASSES.get(one.trace.outcome.ended)),
         "task_id": ("string", lambda one: None if one.known.task_id is None else str(one.known.task_id)),
+        "task": ("string", attrgetter("task")),
+        "cost_usd": ("double", attrgetter("bill.usd")),
+        "cost_source": ("string", attrgetter("bill.source")),
+        "imported_from": ("string", attrgetter("machine.source.format")),
+        "imported_sha256": ("string", attrgetter("machine.source.sha256")),
+        "license": ("string", attrgetter("machine.source.license")),
         "platform": ("string", attrgetter("machine.platform")),
         "cpu": ("string", lambda one: one.machine.hardware and one.machine.hardware.cpu),
         "llm_ms": ("double", lambda one: total(one.trace.llm_steps, _DURATION)),
@@ -80,14 +82,16 @@ _COMPUTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
 }
 """Column → alias of its Arrow type, and how its value follows from a `TableEntry` (`runs`), a step or a span.
 
-`task_id` is text, whatever it was; `end_class` is the class of `ended` (`END_CLASSES`). Sums are `null` when one part
-has none: of the steps `llm_ms`, `input_tokens` (a context counts again in every step), `output_tokens`, and
-`evaluated_tokens` (of the input, what was not taken from the server's cache); of the spans `tool_ms`.
-`conversation_tokens` is the last prompt and its completion. `..._turns` count turns per kind of observation, where a
-turn is a block of commands; `patch_files` and `patch_lines` are of the patch, where the task is a change of a checkout.
-`command` is the first word of a bash call; `cpu_ms` is user and system time together; `output_cut` says that some of
-what the call printed was not kept. In AgentTrace 0.3.0 `start_ns` and `end_ns`
-count from an unknown instant (a monotonic clock): only differences within one trace mean something.
+`task_id` is text, whatever it was; `task` is the name by which attempts at one task are known, whoever made them;
+`cost_source` says whether the trace's file gives `cost_usd` or a table of prices does (`prices`); `imported_...` and
+`license` are of what was read from another format. `end_class` is the class of `ended` (`END_CLASSES`). Sums are
+`null` when one part has none: of the steps `llm_ms`, `input_tokens` (a context counts again in every step),
+`output_tokens`, and `evaluated_tokens` (of the input, what was not taken from the server's cache); of the spans
+`tool_ms`. `conversation_tokens` is the last prompt and its completion. `..._turns` count turns per kind of
+observation, where a turn is a block of commands; `patch_files` and `patch_lines` are of the patch, where the task is
+a change of a checkout. `command` is the first word of a bash call; `cpu_ms` is user and system time together;
+`output_cut` says that some of what the call printed was not kept. In AgentTrace 0.3.0 `start_ns` and `end_ns` count
+from an unknown instant (a monotonic clock): only differences within one trace mean something.
 """
 _OF_TURNS = (*(f"{kind}_turns" for kind in KINDS), "patch_files", "patch_lines")
 """More of these, of `runs`: counted together, as turns and patches are long."""
@@ -95,7 +99,8 @@ _REPEATED = frozenset(
     {
         "file", "schema_version", "model", "dataset", "task_kind", "run_id", "quantization", "serving_profile", "repo",
         "language", "platform", "cpu", "ended", "end_class", "finish_reason", "tool_name", "command", "status",
-        "method", "verdicts_json", "scores_json",
+        "method", "verdicts_json", "scores_json", "cost_source", "imported_from", "imported_sha256",
+        "license", "serving_engine",
     }
 )  # fmt: skip
 """Columns of texts that repeat: categories of a frame."""
@@ -107,70 +112,6 @@ PLAIN: dict[type[inspect.Type], str] = {
     inspect.LiteralType: "string",
 }
 """Type of a field → alias of the Arrow type of its column."""
-
-
-class Hardware(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The machine, where it was recorded."""
-
-    cpu: str | None = None
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What `Trace.environment` says of the machine; AgentTrace 0.3.0 has the same keys in its metadata."""
-
-    platform: str | None = None
-    hardware: Hardware | None = None
-
-
-class Known(Machine, frozen=True, kw_only=True, gc=False):
-    """What `Trace.metadata` says of a run and its task, as columns."""
-
-    schema_version: str | None = None
-    run_id: str | None = None
-    dataset_name: str | None = None
-    task_id: Int | str | None = None
-    task_name: str | None = None
-    task_kind: str | None = None
-    rollout_index: Int | None = None
-    repo: str | None = None
-    language: str | None = None
-    quantization: str | None = None
-    demo: bool | None = None
-    synthetic: bool | None = None
-    serving_profile: str | None = None
-    seed: Int | None = None
-    temperature: float | None = None
-    max_steps: Int | None = None
-
-
-class TableEntry(msgspec.Struct, frozen=True, gc=False):
-    """A record and where it came from.
-
-    Attributes:
-        run: its number in this reading.
-        file: where it stands.
-        line: in which line of it, where that is known.
-        trace: a `Trace`, or a structure with fields of the same names.
-        known: what its metadata says.
-        machine: what its environment says.
-    """
-
-    run: int
-    file: str
-    line: int | None
-    trace: Any
-    known: Known
-    machine: Machine
-
-
-def entry(run: int, file: str, trace: Trace) -> TableEntry:
-    """Return a record as an entry; what its metadata holds in another type than its column is unknown there."""
-    known, machine = _told(trace.metadata, Known), _told(trace.environment, Machine)
-    return TableEntry(run, file, None, trace, known, machine)
-
-
-def _told(values: dict[str, Any], kind: Any) -> Any:  # noqa: ANN401 - a structure of that kind
-    return kind(**{field.name: fitting(values.get(field.name), field.type) for field in msgspec.structs.fields(kind)})
 
 
 class Column(NamedTuple):

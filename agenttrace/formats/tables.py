@@ -10,7 +10,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats.columns import TABLES, entry, schema, tables
+from agenttrace.formats.columns import TABLES, schema, tables
+from agenttrace.formats.entries import entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

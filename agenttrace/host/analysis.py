@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.errors import UsageError
+from agenttrace.formats.prices import VARIABLE
 from agenttrace.host import compose, engine, gitleaks, images, weights
 from agenttrace.host.guard import interrupts_held, stop, terminations_interrupt, uninterrupted
 
@@ -60,7 +61,7 @@ def run(
         "--env",
         f"COLUMNS={shutil.get_terminal_size((120, 40)).columns}",
     ]
-    words += ["--env", "TMPDIR=/run/home"]
+    words += ["--env", "TMPDIR=/run/home", "--env", VARIABLE]
     words += ["--network", "none"] if order is None else ["--interactive", "--env", "HF_HUB_OFFLINE="]
     if sys.stdout.isatty() and order is None:
         words += ["--tty"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
+from agenttrace.formats.prices import sold
 from agenttrace.records import Record
 from agenttrace.show import attempt_name, joined
 
@@ -164,9 +165,16 @@ def trace_view(trace: Trace) -> TraceView:
             "metadata": meta,
             "environment": trace.environment,
             "scores": outcome.scores,
-            "totals": msgspec.to_builtins(trace.totals) if trace.totals else {},
+            "totals": _totals(trace),
         },
     )
+
+
+def _totals(trace: Trace) -> dict[str, Any]:
+    """Return the figures of the whole run, with what it cost by a table of prices where its file does not say."""
+    found = msgspec.to_builtins(trace.totals) if trace.totals else {}
+    bill = sold().bill(trace, _text(trace.metadata.get("serving_engine")) or None)
+    return found if bill.usd is None else {**found, "cost_usd": bill.usd, "cost_source": bill.source}
 
 
 def _format(trace: Trace) -> str:

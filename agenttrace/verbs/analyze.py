@@ -2,7 +2,7 @@
 
 import argparse
 
-from agenttrace.verbs.reading import add_files, add_format, add_groups, deliver, load_or_stop
+from agenttrace.verbs.reading import add_files, add_format, add_groups, add_prices, deliver, load_or_stop
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -10,6 +10,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_files(parser)
     add_groups(parser, "what makes a group; the first is compared with each other one")
     add_format(parser)
+    add_prices(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -17,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.analysis.sections import sections  # noqa: PLC0415
     from agenttrace.analysis.summary import report  # noqa: PLC0415
 
-    tables = load_or_stop(arguments.files)
+    tables = load_or_stop(arguments.files, arguments.prices)
     found = report(tables, by=arguments.by)
     deliver(arguments, found, sections(found))
     return 1 if arguments.strict and tables.partial else 0

@@ -16,7 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print or write the table."""
-    from agenttrace.analysis.compare import compare_diversity, compare_runs  # noqa: PLC0415
+    from agenttrace.analysis.compare import compare_diversity, compare_runs, task_notes  # noqa: PLC0415
     from agenttrace.analysis.runs import figures  # noqa: PLC0415
     from agenttrace.analysis.sections import compared_section  # noqa: PLC0415
 
@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     (one, first), (other, second) = (figures(*records_only([path]), **options(arguments)) for path in paths)
     rows = compare_runs(one, other) + (compare_diversity(first, second) if first and second else ())
     sizes = (one.rollouts, other.rollouts)
-    values = {"runs": [str(path) for path in paths], "rollouts": sizes, "rows": rows}
-    deliver(arguments, values, [compared_section((paths[0].name, paths[1].name), sizes, rows)])
+    notes = task_notes(one, other)
+    values = {"runs": [str(path) for path in paths], "rollouts": sizes, "notes": notes, "rows": rows}
+    deliver(arguments, values, [compared_section((paths[0].name, paths[1].name), sizes, rows, notes)])
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,6 +53,17 @@ def add_format(parser: argparse.ArgumentParser) -> None:
         "--format", choices=["text", "markdown", "json"], default="text", help="what is printed (default: %(default)s)"
     )
     parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+
+
+def add_prices(parser: argparse.ArgumentParser) -> None:
+    """Add the table of prices by which traces are priced that do not say what they cost."""
+    from agenttrace.formats.prices import VARIABLE  # noqa: PLC0415
+
+    named = os.environ.get(VARIABLE)
+    parser.add_argument(
+        "--prices", type=Path, metavar="FILE", default=Path(named) if named else None,
+        help=f"TOML table of prices, looked at before the package's own ({VARIABLE} names one, too)",
+    )  # fmt: skip
 
 
 def records_only(paths: Sequence[Path]) -> list[Path]:
@@ -128,17 +140,22 @@ class Complaints:
         return any(source.partial for source in sources)
 
 
-def load_or_stop(paths: Sequence[Path]) -> Tables:
+def load_or_stop(paths: Sequence[Path], prices: Path | None = None) -> Tables:
     """Return the tables of record files, what is bad in them named on standard error.
 
+    Args:
+        paths: the files.
+        prices: a table of prices, where the user has one.
+
     Raises:
-        DataError: there is not one trace.
+        DataError: there is not one trace, or the table of prices is none.
         UsageError: a file cannot be opened or is of another kind.
     """
     from agenttrace.analysis.tables import load  # noqa: PLC0415
+    from agenttrace.formats.prices import read_prices  # noqa: PLC0415
 
     complaints = Complaints()
-    tables = load(records_only(paths), on_problem=complaints)
+    tables = load(records_only(paths), on_problem=complaints, prices=read_prices(prices))
     complaints.close(tables.sources)
     return tables
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from agenttrace.verbs.reading import add_format, deliver, records_only
+from agenttrace.verbs.reading import add_format, add_prices, deliver, records_only
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Add what `stats` and `compare` share."""
     add_format(parser)
+    add_prices(parser)
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
     parser.add_argument("--no-diversity", action="store_true", help="leave out diversity, which takes longest")
     parser.add_argument(
@@ -30,8 +31,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what the arguments ask of `figures`."""
-    return {"diversity": not arguments.no_diversity, "upstream": arguments.upstream, "scratch": arguments.outdir}
+    """Return what the arguments ask of `figures`; raises `DataError` where their table of prices is none."""
+    from agenttrace.formats.prices import read_prices  # noqa: PLC0415
+
+    diversity = {"diversity": not arguments.no_diversity, "upstream": arguments.upstream, "scratch": arguments.outdir}
+    return {**diversity, "prices": read_prices(arguments.prices)}
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -4,21 +4,24 @@ import argparse
 from pathlib import Path
 
 from agenttrace.show import say
-from agenttrace.verbs.reading import Complaints, add_files, records_only
+from agenttrace.verbs.reading import Complaints, add_files, add_prices, records_only
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     add_files(parser)
     parser.add_argument("--outdir", type=Path, required=True, metavar="FOLDER", help="where the tables go")
+    add_prices(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the tables and say what they hold."""
     from agenttrace.analysis.tables import write_parquet  # noqa: PLC0415
+    from agenttrace.formats.prices import read_prices  # noqa: PLC0415
 
-    complaints = Complaints()
-    sources = write_parquet(records_only(arguments.files), arguments.outdir, on_problem=complaints)
+    prices, complaints = read_prices(arguments.prices), Complaints()
+    files = records_only(arguments.files)
+    sources = write_parquet(files, arguments.outdir, on_problem=complaints, prices=prices)
     partial = complaints.close(sources)
     for source in sources:
         say(f"{source.file}: {source.rows} traces" + (" (PARTIAL)" if source.partial else ""))

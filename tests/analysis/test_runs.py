@@ -17,8 +17,9 @@ from agenttrace.analysis.render import as_markdown, as_text
 from agenttrace.analysis.runs import figures, pass_at, tally
 from agenttrace.analysis.sections import compared_section, statistics_sections
 from agenttrace.errors import DataError
-from agenttrace.formats.columns import entry, run_columns
+from agenttrace.formats.columns import run_columns
 from agenttrace.formats.commands import KINDS, patch_size
+from agenttrace.formats.entries import entry
 from agenttrace.records import Verdict, rollout_1_0
 from agenttrace.records.trace import Timings
 

@@ -206,7 +206,7 @@ def test_copied_context_is_no_generation_and_comes_back():
     trace = to_trace(value)
     assert [(step.step_number, step.model_output) for step in trace.llm_steps] == [(1, "done")]
     assert (trace.prompt, trace.spans, trace.total_duration_ms) == ("do it\n[image]", (), 0.0)
-    assert trace.timestamp_utc == "2026-01-02T03:04:06Z"
+    assert trace.timestamp_utc == "2026-01-02T03:04:06.000000+00:00"
     assert json.dumps(atif.from_trace(trace)) == json.dumps(value)
 
 

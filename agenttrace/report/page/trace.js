@@ -40,7 +40,7 @@ function drawTrace(row, trace) {
 function traceHead(row, trace) {
   const others = report.rows.filter((other) => other !== row && other.dataset === row.dataset && other.task === row.task && row.task !== "");
   const figures = [
-    ["Time", duration(trace.ms)], ...(trace.facts.totals?.cost_usd == null ? [] : [["Cost", `${trace.facts.totals.cost_usd.toFixed(4)} USD`]]), ...(trace.prepare_ms === null ? [] : [["Prepared in", duration(trace.prepare_ms)]]), ["Steps", count(row.steps)], ["Calls", count(row.calls)],
+    ["Time", duration(trace.ms)], ...(trace.facts.totals?.cost_usd == null ? [] : [["Cost", `${trace.facts.totals.cost_usd.toFixed(4)} USD (${trace.facts.totals.cost_source ?? "given"})`]]), ...(trace.prepare_ms === null ? [] : [["Prepared in", duration(trace.prepare_ms)]]), ["Steps", count(row.steps)], ["Calls", count(row.calls)],
     ["Tokens in / out", `${count(row.tokens_in)} / ${count(row.tokens_out)}`], ["CPU", duration(row.cpu_ms)],
     ["Peak memory", size(row.peak)], ["Disk read / written", `${size(row.read)} / ${size(row.write)}`],
   ];

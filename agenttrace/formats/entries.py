@@ -1,0 +1,118 @@
+"""A record and where it came from, as the tables take it: what its metadata and environment say, and what it cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from agenttrace.formats.foreign import fitting
+from agenttrace.formats.prices import UNKNOWN, Bill, sold
+from agenttrace.records import LONGEST_DURATION, MOST_TOKENS
+
+if TYPE_CHECKING:
+    from agenttrace.records import Trace
+
+Int = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+"""An integer that fits a column; readers take no other."""
+Count = Annotated[int, Meta(ge=0, le=MOST_TOKENS)]
+"""A number of tokens; the sum over any line fits a column."""
+Duration = Annotated[float, Meta(ge=0, le=LONGEST_DURATION)]
+"""Milliseconds or seconds; the sum over any line is finite."""
+
+
+class Hardware(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The machine, where it was recorded."""
+
+    cpu: str | None = None
+
+
+class ImportSource(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a record was read from: the format, the file, its digest, the licence of what is in it."""
+
+    format: str | None = None
+    file: str | None = None
+    sha256: str | None = None
+    license: str | None = None
+
+
+_OURS = ImportSource()
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The machine, as `Trace.environment` has it, and the metadata of AgentTrace 0.3.0."""
+
+    platform: str | None = None
+    hardware: Hardware | None = None
+
+
+class Machine(Host, frozen=True, kw_only=True, gc=False):
+    """What `Trace.environment` says of the machine and of where the record is from."""
+
+    imported: ImportSource | None = None
+
+    @property
+    def source(self) -> ImportSource:
+        """What the record was read from; without any content where it is of ours."""
+        return self.imported or _OURS
+
+
+class Known(Host, frozen=True, kw_only=True, gc=False):
+    """What `Trace.metadata` says of a run and its task, as columns."""
+
+    schema_version: str | None = None
+    run_id: str | None = None
+    dataset_name: str | None = None
+    task_id: Int | str | None = None
+    task_name: str | None = None
+    task_kind: str | None = None
+    rollout_index: Int | None = None
+    repo: str | None = None
+    language: str | None = None
+    quantization: str | None = None
+    demo: bool | None = None
+    synthetic: bool | None = None
+    serving_engine: str | None = None
+    serving_profile: str | None = None
+    seed: Int | None = None
+    temperature: float | None = None
+    max_steps: Int | None = None
+
+
+class TableEntry(msgspec.Struct, frozen=True, gc=False):
+    """A record and where it came from.
+
+    Attributes:
+        run: its number in this reading.
+        file: where it stands.
+        line: in which line of it, where that is known.
+        trace: a `Trace`, or a structure with fields of the same names.
+        known: what its metadata says.
+        machine: what its environment says.
+        bill: what it cost.
+    """
+
+    run: int
+    file: str
+    line: int | None
+    trace: Any
+    known: Known
+    machine: Machine
+    bill: Bill = UNKNOWN
+
+    @property
+    def task(self) -> str | None:
+        """The name by which attempts at one task are known, whoever made them; of a number, with its data set."""
+        task, name = self.known.task_id, self.known.task_name
+        return f"{self.known.dataset_name} {task}" if isinstance(task, int) else task or name or None
+
+
+def entry(run: int, file: str, trace: Trace) -> TableEntry:
+    """Return a record as an entry; what its metadata holds in another type than its column is unknown there."""
+    known, machine = _told(trace.metadata, Known), _told(trace.environment, Machine)
+    return TableEntry(run, file, None, trace, known, machine, sold().bill(trace, known.serving_engine))
+
+
+def _told(values: dict[str, Any], kind: Any) -> Any:  # noqa: ANN401 - a structure of that kind
+    return kind(**{field.name: fitting(values.get(field.name), field.type) for field in msgspec.structs.fields(kind)})
