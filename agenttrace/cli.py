@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from importlib import import_module
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from agenttrace import __version__
 from agenttrace.errors import EXIT_INTERRUPTED, AgentTraceError, UsageError, did_you_mean, unusable
-from agenttrace.show import escape_what_no_terminal_here_shows, say
+from agenttrace.show import complain, escape_what_no_terminal_here_shows, hush, say
 from agenttrace.verbs import GROUPS, VERBS, module_of
+from agenttrace.verbs.output import STDOUT, with_json_apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +44,7 @@ def _overview(word: str) -> NoReturn:
         print(f"agenttrace {__version__}")  # noqa: T201 - what was asked for
         sys.exit(0)
     if word not in {"-h", "--help"}:
-        say(f"there is no verb {word!r}{did_you_mean(word, VERBS)}; agenttrace --help lists them")
+        complain(f"there is no verb {word!r}{did_you_mean(word, VERBS)}; agenttrace --help lists them")
         sys.exit(2)
     lines = [
         "usage: agenttrace VERB [ARGUMENTS]   (agenttrace VERB --help: the options of each; --version)",
@@ -56,12 +58,32 @@ def _overview(word: str) -> NoReturn:
     sys.exit(0)
 
 
+class VerbParser(argparse.ArgumentParser):
+    """Says what is wrong with the words after a verb in one line, with what may have been meant."""
+
+    def __init__(self, prog: str, description: str) -> None:
+        super().__init__(prog=prog, description=description, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        """End with that line."""
+        if unknown := re.fullmatch(r"unrecognized arguments: (.*)", message, re.DOTALL):
+            words = unknown[1].split()
+            options = [word for word in words if word.startswith("-")]
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            message = f"there is no option {options[0]}" if options else f"unexpected: {' '.join(words)}"
+            message += did_you_mean(options[0].partition("=")[0], known) if options else ""
+        elif choice := re.match(r".*invalid choice: '?([^'\s]*)'? \(choose from (.*)\)", message, re.DOTALL):
+            message += did_you_mean(choice[1], re.findall(r"[^',\s]+", choice[2]))
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
 def _run(name: str, verb: Verb, module: Any, words: list[str], *, session: bool) -> int:  # noqa: ANN401 - a module
-    parser = argparse.ArgumentParser(
-        prog=f"nox -s {name} --" if session else f"agenttrace {name}", description=verb.help
-    )
+    parser = VerbParser(f"nox -s {name} --" if session else f"agenttrace {name}", verb.help)
     module.add(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the result, and what is wrong")
+    words = with_json_apart(words)
     arguments = parser.parse_args(words)
+    hush(quiet=arguments.quiet, results=getattr(arguments, "json", None) == STDOUT)
     if session and verb.where == "image":
         if hasattr(module, "on_host"):
             return int(module.on_host(name, arguments, words))
@@ -70,8 +92,8 @@ def _run(name: str, verb: Verb, module: Any, words: list[str], *, session: bool)
 
         read, written = paths_of(arguments)
         return analysis.run(name, words, read=read, written=written)
-    if verb.where == "host" and (find_spec("agenttrace.host") is None or find_spec("docker") is None):
-        raise UsageError("this verb starts containers: run it outside of them, with agenttrace[host] installed")
+    if verb.where == "host" and find_spec("agenttrace.host") is None:
+        raise UsageError("this verb starts containers: run it outside of them")
     from agenttrace.verbs.reading import spare_inputs  # noqa: PLC0415
 
     spare_inputs(arguments)
@@ -105,7 +127,7 @@ def end_with(work: Callable[[], int], *, kept: str | None = None) -> NoReturn:
 
 
 def _tell(error: AgentTraceError) -> int:
-    say(_shown(str(error)))
+    complain(_shown(str(error)))
     return error.exit_code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -188,14 +189,40 @@ def printable(text: str) -> str:
     )
 
 
+QUIET = "AGENTTRACE_QUIET"
+"""Set where nothing but results and errors is printed; containers of the kit are given it, too."""
+
+
+class _Hushed:
+    quiet = False
+    results = False
+
+
+def hush(*, quiet: bool, results: bool) -> None:
+    """Print what goes on (`say`) no more, or lines of results (`tell`), such as where JSON takes their place."""
+    _Hushed.quiet, _Hushed.results = quiet, results
+
+
+def is_quiet() -> bool:
+    """Return whether nothing but results and errors is printed."""
+    return _Hushed.quiet or bool(os.environ.get(QUIET))
+
+
 def say(text: str) -> None:
-    """Print one line on standard error, with nothing in it that could drive a terminal."""
+    """Print one line of what goes on on standard error, with nothing in it that could drive a terminal."""
+    if not is_quiet():
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """Print one line of what is wrong on standard error, likewise, whoever wants it quiet."""
     print(f"agenttrace: {printable(text)}", file=sys.stderr, flush=True)  # noqa: T201 - for people
 
 
 def tell(text: str) -> None:
     """Print one line of a result on standard output, likewise."""
-    sys.stdout.write(f"{printable(text)}\n")
+    if not _Hushed.results:
+        sys.stdout.write(f"{printable(text)}\n")
 
 
 def escape_what_no_terminal_here_shows() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agenttrace.cli import end_with
-from agenttrace.verbs.asked import check_json
+from agenttrace.verbs.output import check_json
 
 BENCHES = {
     "telemetry-check": ("bench.sandbox.telemetry_check", "check"),

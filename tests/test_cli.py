@@ -222,11 +222,11 @@ def test_only_verbs_that_need_more_than_that_image_say_what_they_do_on_the_host(
 
 
 def test_a_verb_that_starts_containers_says_so_where_it_cannot(monkeypatch, capsys):
-    monkeypatch.setattr("agenttrace.cli.find_spec", lambda name: None if name == "docker" else name)
+    monkeypatch.setattr("agenttrace.cli.find_spec", lambda name: None if name == "agenttrace.host" else name)
     with pytest.raises(SystemExit) as ended:
         main(["judge", "a.jsonl"])
     assert ended.value.code == 2
-    assert "run it outside of them, with agenttrace[host] installed" in capsys.readouterr().err
+    assert "this verb starts containers: run it outside of them" in capsys.readouterr().err
 
 
 def test_printable_keeps_text_and_shows_the_rest():

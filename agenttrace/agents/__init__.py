@@ -6,7 +6,9 @@ An agent knows no server and no worker, only `Model` and `Shell`. `AGENTS` names
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+
+from msgspec import Meta
 
 from agenttrace.errors import UsageError
 from agenttrace.records import Record
@@ -32,19 +34,54 @@ Observation = Literal["swe-zero", "mini-swe-agent"]
 class AgentOptions(Record, frozen=True, kw_only=True):
     """What people may choose of an agent; `None` is the agent's own default, and an agent ignores what it has not.
 
-    Attributes:
-        max_steps: generations per task.
-        call_limit_ms: limit of one tool call.
-        max_output_tokens: of one generation.
-        max_total_tokens: of one conversation.
-        observation: form of what a command printed.
+    A field with a description is an option of the command line (`agenttrace.verbs.asked`), within these bounds.
     """
 
-    max_steps: int | None = None
-    call_limit_ms: int | None = None
-    max_output_tokens: int | None = None
-    max_total_tokens: int | None = None
-    observation: Observation = "swe-zero"
+    max_steps: Annotated[
+        int | None,
+        Meta(
+            description="generations per task",
+            extra={"least": 1, "most": 1000, "metavar": "N", "also": ("--max-turns",)},
+        ),
+    ] = None
+    call_limit_ms: Annotated[
+        int | None,
+        Meta(
+            description="seconds per tool call (default: 30)",
+            extra={"least": 1, "most": 3_600_000, "metavar": "S", "flag": "--call-limit"},
+        ),
+    ] = None
+    max_output_tokens: Annotated[
+        int | None,
+        Meta(
+            description="of one generation (default: the sampler's or the agent's)",
+            extra={
+                "least": 1,
+                "most": 1_000_000,
+                "metavar": "N",
+                "group": "sampling",
+                "flag": "--max-tokens",
+                "also": ("--max-output-tokens",),
+            },
+        ),
+    ] = None
+    max_total_tokens: Annotated[
+        int | None,
+        Meta(
+            description="of a conversation, for agents with a budget (default: the context)",
+            extra={"least": 256, "metavar": "N"},
+        ),
+    ] = None
+    observation: Annotated[
+        Observation, Meta(description="form of what a command printed, for the bash-block agent (default: %(default)s)")
+    ] = "swe-zero"
+    system_prompt: Annotated[
+        str | None,
+        Meta(
+            description="a file whose text is the first message, instead of the agent's own",
+            extra={"metavar": "FILE"},
+        ),
+    ] = None
 
 
 class Shell(Protocol):

@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+
 from agenttrace.agents import AgentOptions, Observation
 from agenttrace.agents.run import RunEnd, RunLog, unrunnable
 from agenttrace.records import BashBlockSpec, canonical_json, digest
@@ -107,7 +109,7 @@ class BashBlockAgent:
         commands = policy.commands if isinstance(policy.commands, str) else ", ".join(policy.commands)
         return BashBlockSpec(
             version=VERSION,
-            system_template=filled(_template(f"system{about}"), {"commands": commands}),
+            system_template=options.system_prompt or filled(_template(f"system{about}"), {"commands": commands}),
             instance_template=_template(f"task{about}"),
             observation_template=options.observation,
             format_error_template=_template("format_error"),
@@ -118,6 +120,7 @@ class BashBlockAgent:
             reserve_tokens=RESERVE_TOKENS,
             observation_max_chars=OBSERVATION_CHARS[options.observation],
             call_limit_ms=options.call_limit_ms or CALL_LIMIT_MS,
+            system_prompt_from="given" if options.system_prompt else UNSET,
         )
 
     @staticmethod
@@ -129,6 +132,7 @@ class BashBlockAgent:
             max_output_tokens=spec.max_output_tokens,
             max_total_tokens=spec.max_total_tokens,
             observation=spec.observation_template,
+            system_prompt=None if spec.system_prompt_from is UNSET else spec.system_template,
         )
 
     @staticmethod

@@ -12,9 +12,12 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
+from msgspec import UNSET
+
 from agenttrace.agents import AgentOptions
 from agenttrace.agents.run import UNPARSABLE, RunEnd, RunLog, call_arguments, unrunnable
-from agenttrace.records import ToolCallingSpec, canonical_json
+from agenttrace.records import ToolCallingSpec, canonical_json, digest
 
 if TYPE_CHECKING:
     from agenttrace.agents import Shell
@@ -96,16 +99,20 @@ class ToolCallingAgent:
     ) -> ToolCallingSpec:
         """Return the agent's part of a run spec; tools that the policy cannot serve are left out."""
         del context_length, checkout
-        return agent_spec(
+        own = agent_spec(
             max_steps=options.max_steps or MAX_STEPS,
             call_limit_ms=options.call_limit_ms or CALL_LIMIT_MS,
             python="python" in policy.kinds,
         )
+        if options.system_prompt is None:
+            return own
+        return msgspec.structs.replace(own, system_prompt=options.system_prompt, system_prompt_from="given")
 
     @staticmethod
     def options(spec: ToolCallingSpec) -> AgentOptions:
         """Return the options that give this spec again."""
-        return AgentOptions(max_steps=spec.max_steps, call_limit_ms=spec.call_limit_ms)
+        given = None if spec.system_prompt_from is UNSET else spec.system_prompt
+        return AgentOptions(max_steps=spec.max_steps, call_limit_ms=spec.call_limit_ms, system_prompt=given)
 
     @staticmethod
     def prompt(spec: ToolCallingSpec, task: Task) -> str:
@@ -115,8 +122,10 @@ class ToolCallingAgent:
 
     @staticmethod
     def metadata(spec: ToolCallingSpec) -> dict[str, Any]:
-        """Return `tool_choice` and `max_steps`."""
-        return {"tool_choice": spec.tool_choice, "max_steps": spec.max_steps}
+        """Return `tool_choice`, `max_steps`, and of a prompt that was given its digest."""
+        own = spec.system_prompt_from is UNSET
+        prompt = {} if own else {"prompt_sha256": digest([spec.system_prompt])}
+        return {"tool_choice": spec.tool_choice, "max_steps": spec.max_steps, **prompt}
 
     def run(self, trace_id: str, prompt: str) -> Run:
         """Return everything that happened on one task.

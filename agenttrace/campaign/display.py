@@ -16,7 +16,7 @@ from rich.table import Table
 
 from agenttrace.campaign.loop import Display
 from agenttrace.records import LLMStep, Span, Trace
-from agenttrace.show import printable
+from agenttrace.show import is_quiet, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,8 +35,10 @@ def console() -> Console:
     """
     width, _, height = os.environ.get("AGENTTRACE_TERMINAL", "").partition("x")
     if width.isdigit() and height.isdigit():
-        return Console(stderr=True, force_terminal=True, width=int(width), height=int(height), highlight=False)
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+        return Console(
+            stderr=True, force_terminal=True, width=int(width), height=int(height), highlight=False, quiet=is_quiet()
+        )
+    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=is_quiet())
 
 
 def _share(part: float, whole: float) -> str:

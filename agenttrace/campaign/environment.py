@@ -72,7 +72,9 @@ def observe(facts: ServerFacts, checks: dict[str, str], worker: WorkerInfo) -> d
         "base_origin": next((line.strip() for line in _lines(IMAGE_DIR / "base-origin")), None),
         "host": json.loads(os.environ.get("AGENTTRACE_HOST") or "{}"),
         "server_reported": {
-            name: NOT_REPORTED if value is None else value for name, value in msgspec.to_builtins(facts).items()
+            name: NOT_REPORTED if value is None else value
+            for name, value in msgspec.to_builtins(facts).items()
+            if name != "can_switch_thinking"  # it is only asked for
         },
         "server_checks": checks,
         "worker_reported": msgspec.to_builtins(worker),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Meta
 
-from agenttrace.agents import AgentOptions, agent_kind
+from agenttrace.agents import AGENTS, AgentOptions, agent_kind
 from agenttrace.errors import UsageError
 from agenttrace.models import pins
 from agenttrace.records import ModelPin  # noqa: TC001 - msgspec reads it
@@ -19,41 +19,35 @@ from agenttrace.tasks import SWE, set_name
 from agenttrace.tasks.swe.prepare import SweOptions
 
 if TYPE_CHECKING:
-    from agenttrace.records import RunSpec, Sampler, ServingSpec
+    from agenttrace.records import Record, RunSpec, Sampler, ServingSpec
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
-_HOTTEST = 2.0
-"""The protocol's limit."""
+_TOP_P = "+top_p-"
+"""What follows the name of a sampler whose `top_p` is another."""
 _MOST_RECORDS = 10_000_000
 _SWE_ZERO_TEMPERATURE = 1.0
 """Sent for a model without a recommended sampler: several runs of one task are to differ."""
 
 
+GROUPS = {
+    "model": "the model",
+    "tasks": "the tasks",
+    "checkouts": "tasks over checkouts of repositories",
+    "sampling": "how tokens are chosen",
+    "agent": "the agent",
+}
+"""Group of a described field (`agent` where it names none) → its heading on the command line."""
+
+
 class Options(AgentOptions, frozen=True, kw_only=True):
     """What a user asks for; everything else is pinned. What may be chosen of the agent is in `AgentOptions`.
 
+    A field with a description is an option of the command line (`agenttrace.verbs.asked`), within these bounds.
+
     Attributes:
-        model: name of a pinned model, or of one that the endpoint serves.
         pin: what `model` turned out to be, where no table of this package names it.
-        dataset: name of one task set.
-        agent: name of the agent; `None` is the one that the task set is made for.
-        profile: serving profile.
-        sampler: `greedy` or `recommended`; where nothing is recommended that is SWE-ZERO's temperature of 1.
-        temperature: instead of the sampler's; tokens are then drawn from all.
-        seed: instead of the sampler's, and of the draw of tasks.
-        context: context length in tokens instead of the pinned one.
         external: the model is served by an endpoint that somebody else started.
-        offset: first task.
-        count: number of tasks; `None` is all that follow.
-        rollouts: how often each task is run.
-        source: where tasks over checkouts come from; see `agenttrace.tasks.swe.rows.open_source`.
-        split: of that data set.
-        languages: only tasks in one of these; empty is all.
-        hidden_tests: lay the hidden tests into the trees.
-        repos: repositories to draw; `None` is all.
-        per_repo: tasks of each; `None` is all.
-        run_id: name of the campaign; trace ids derive from it.
         output: file name of the records.
         fresh: start a new campaign although one could be resumed.
         stamp: start of the whole campaign (`20261102T030405Z`), in the names of all its files.
@@ -62,26 +56,125 @@ class Options(AgentOptions, frozen=True, kw_only=True):
     model: str = pins.DEFAULT_MODEL
     pin: ModelPin | None = None
     dataset: str = "demo"
-    agent: str | None = None
-    profile: str = profiles.DEFAULT_PROFILE
-    sampler: str = profiles.DEFAULT_SAMPLER
-    temperature: float | None = None
-    seed: int | None = None
-    context: int | None = None
     external: bool = False
-    offset: int = 0
-    count: int | None = None
-    rollouts: int = 1
-    source: str = SweOptions().source
-    split: str = SweOptions().split
-    languages: tuple[str, ...] = ()
-    hidden_tests: bool = False
-    repos: int | None = None
-    per_repo: int | None = None
-    run_id: str | None = None
     output: str | None = None
     fresh: bool = False
     stamp: str | None = None
+    agent: Annotated[str | None, Meta(description="default: that of the task set", extra={"choices": AGENTS})] = None
+    offset: Annotated[
+        int,
+        Meta(
+            description="first task (default: %(default)s)",
+            extra={"least": 0, "most": _MOST_RECORDS, "group": "tasks", "metavar": "K"},
+        ),
+    ] = 0
+    count: Annotated[
+        int | None,
+        Meta(
+            description="number of tasks (default: all)",
+            extra={"least": 1, "most": _MOST_RECORDS, "group": "tasks", "metavar": "N", "flag": "-n"},
+        ),
+    ] = None
+    rollouts: Annotated[
+        int,
+        Meta(
+            description="runs of each task (default: %(default)s)",
+            extra={"least": 1, "most": 100_000, "group": "tasks", "metavar": "R"},
+        ),
+    ] = 1
+    run_id: Annotated[
+        str | None,
+        Meta(
+            description="name of the campaign; trace ids derive from it (default: made from model, date and data set)",
+            extra={"group": "tasks", "metavar": "ID"},
+        ),
+    ] = None
+    profile: Annotated[
+        str,
+        Meta(
+            description="how the model is served: {choices} (default: %(default)s)",
+            extra={"group": "model", "metavar": "P", "choices": profiles.profile_names()},
+        ),
+    ] = profiles.DEFAULT_PROFILE
+    sampler: Annotated[
+        str,
+        Meta(
+            description="greedy, or what the model's makers recommend (default: %(default)s)",
+            extra={"group": "sampling", "choices": profiles.SAMPLERS},
+        ),
+    ] = profiles.DEFAULT_SAMPLER
+    temperature: Annotated[
+        float | None,
+        Meta(
+            description="instead of the sampler's; tokens are then drawn from all (SWE-ZERO: 1.0)",
+            extra={"least": 0, "most": 2, "group": "sampling", "metavar": "T"},
+        ),
+    ] = None
+    top_p: Annotated[
+        float | None,
+        Meta(
+            description="share of the likeliest tokens to draw from, instead of the sampler's",
+            extra={"least": 0, "most": 1, "group": "sampling", "metavar": "P"},
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        Meta(
+            description="of sampling, and of the draw of tasks (default: the sampler's)",
+            extra={"least": 0, "most": 2**31 - 1, "group": "sampling", "metavar": "N"},
+        ),
+    ] = None
+    thinking: Annotated[
+        Literal["on", "off"] | int | None,
+        Meta(
+            description="let the model think, or not, or for at most N tokens, where its chat template has a switch "
+            "for it (default: the template's own)",
+            extra={"least": 1, "most": 1_000_000, "group": "sampling", "metavar": "on|off|N"},
+        ),
+    ] = None
+    context: Annotated[
+        int | None,
+        Meta(
+            description="context length (default: the model's pin)",
+            extra={"least": 1024, "most": 10_000_000, "group": "model", "metavar": "N"},
+        ),
+    ] = None
+    source: Annotated[
+        str,
+        Meta(
+            description="of tasks over checkouts: bundled, a .jsonl or .parquet file, a folder of them, or "
+            "OWNER/NAME@REVISION of the Hub (default: bundled)",
+            extra={"group": "checkouts", "metavar": "ROWS"},
+        ),
+    ] = SweOptions().source
+    split: Annotated[
+        str,
+        Meta(
+            description="of a data set on the Hub (default: %(default)s)",
+            extra={"group": "checkouts", "metavar": "NAME"},
+        ),
+    ] = SweOptions().split
+    languages: Annotated[
+        tuple[str, ...],
+        Meta(description="only tasks whose rows name one", extra={"group": "checkouts", "metavar": "NAME"}),
+    ] = ()
+    hidden_tests: Annotated[
+        bool, Meta(description="lay the hidden tests into the trees, as SWE-ZERO", extra={"group": "checkouts"})
+    ] = False
+    repos: Annotated[
+        int | None,
+        Meta(
+            description="repositories to draw (default: all)",
+            extra={"least": 1, "most": _MOST_RECORDS, "group": "checkouts", "metavar": "N"},
+        ),
+    ] = None
+    per_repo: Annotated[
+        int | None,
+        Meta(
+            description="tasks of each (default: all)",
+            extra={"least": 1, "most": _MOST_RECORDS, "group": "checkouts", "metavar": "N"},
+        ),
+    ] = None
 
     @property
     def of_checkouts(self) -> SweOptions:
@@ -103,21 +196,14 @@ def check_options(options: Options) -> None:
         UsageError: names the option, what was given and what is possible.
     """
     context = served(options)[0].context_length
-    for name, value, least, most in (
-        ("--max-steps", options.max_steps, 1, 1000),
-        ("--call-limit", options.call_limit_ms, 1, 3_600_000),
-        ("--rollouts", options.rollouts, 1, 100_000),
-        ("--context", options.context, 1024, 10_000_000),
-        ("--seed", options.seed, 0, 2**31 - 1),
-        ("--repos", options.repos, 1, _MOST_RECORDS),
-        ("--per-repo", options.per_repo, 1, _MOST_RECORDS),
-        ("--max-output-tokens", options.max_output_tokens, 1, 1_000_000),
-        ("--max-total-tokens", options.max_total_tokens, 256, context),
-    ):
-        if value is not None and not least <= value <= most:
-            raise UsageError(f"{name}: {value} is outside {least} to {most}{' ms' if 'limit' in name else ''}")
-    if options.temperature is not None and not 0 <= options.temperature <= _HOTTEST:
-        raise UsageError(f"--temperature {options.temperature}: expected 0 to {_HOTTEST:g}")
+    for name, meta in described(Options).items():
+        value = getattr(options, name)
+        extra: dict[str, Any] = meta.extra or {}
+        most = context if name == "max_total_tokens" else extra.get("most")
+        if isinstance(value, int | float) and most is not None and not extra["least"] <= value <= most:
+            raise UsageError(f"{flag_of(name, meta)}: {value} is outside {extra['least']} to {most}{_unit(name)}")
+    if options.thinking is not None and served(options)[0].demo:
+        raise UsageError("--thinking: the bundled models think as they were trained to; their template has no switch")
     if options.run_id is not None and not _RUN_ID.fullmatch(options.run_id):
         raise UsageError(
             f"run id {options.run_id!r}: expected letters, digits, dots, dashes, underscores (at most 100)"
@@ -133,6 +219,22 @@ def check_options(options: Options) -> None:
     if options.agent is not None:
         agent_kind(options.agent)
     sampler_of(options)
+
+
+def described(kind: type[Record]) -> dict[str, Meta]:
+    """Return the fields of a structure that have a description: those that a user may give."""
+    hints = get_type_hints(kind, include_extras=True)
+    found = {name: getattr(hints[name], "__metadata__", ()) for name in kind.__struct_fields__}
+    return {name: meta[0] for name, meta in found.items() if meta}
+
+
+def flag_of(name: str, meta: Meta) -> str:
+    """Return how a field is called on the command line."""
+    return str((meta.extra or {}).get("flag", f"--{name.replace('_', '-')}"))
+
+
+def _unit(name: str) -> str:
+    return " ms" if name.endswith("_ms") else ""
 
 
 def check_size(tasks: int, rollouts: int) -> None:
@@ -173,17 +275,22 @@ def sampler_of(options: Options) -> Sampler:
         found = msgspec.structs.replace(found, seed=options.seed)
     if options.max_output_tokens is not None:
         found = msgspec.structs.replace(found, max_tokens=options.max_output_tokens)
-    if temperature is None:
+    if options.thinking is not None:
+        found = msgspec.structs.replace(found, thinking=options.thinking)
+    if temperature is not None:
+        # As SWE-ZERO sends it: a temperature, and nothing else that narrows the choice (top_k 0 is llama-server's off).
+        found = msgspec.structs.replace(
+            found, name=f"temperature-{temperature:g}", temperature=temperature, top_p=1.0, top_k=0
+        )
+    if options.top_p is None:
         return found
-    # As SWE-ZERO sends it: a temperature and nothing else that narrows the choice (top_k 0 is llama-server's "off").
-    return msgspec.structs.replace(
-        found, name=f"temperature-{temperature:g}", temperature=temperature, top_p=1.0, top_k=0
-    )
+    return msgspec.structs.replace(found, name=f"{found.name}{_TOP_P}{options.top_p:g}", top_p=options.top_p)
 
 
 def like(spec: RunSpec) -> Options:
     """Return the options that plan the campaign of a run spec again, as far as options shape it."""
-    recommended = spec.sampler.name == profiles.recommended(spec.model.name)
+    name, changed, _ = spec.sampler.name.partition(_TOP_P)
+    recommended = name == profiles.recommended(spec.model.name)
     chosen = "recommended" if recommended else profiles.DEFAULT_SAMPLER
     named = profiles.sampler(chosen, model=spec.model.name)
     agent = msgspec.structs.asdict(agent_kind(spec.agent.kind).options(spec.agent))
@@ -210,7 +317,9 @@ def like(spec: RunSpec) -> Options:
         agent=spec.agent.kind,
         profile=spec.serving.profile,
         sampler=chosen,
-        temperature=None if spec.sampler.name == named.name else spec.sampler.temperature,
+        temperature=None if name == named.name else spec.sampler.temperature,
+        top_p=spec.sampler.top_p if changed else None,
+        thinking=None if spec.sampler.thinking is UNSET else spec.sampler.thinking,
         seed=None if spec.sampler.seed == named.seed and not drawn_as_sampled else spec.sampler.seed,
         context=spec.model.context_length,
         external=spec.serving.engine == "external",

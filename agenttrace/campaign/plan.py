@@ -211,6 +211,7 @@ def metadata(spec: RunSpec, task: Task, *, spec_sha256: str) -> dict[str, Any]:
         "sampler": spec.sampler.name,
         "seed": request_seed(spec, task),
         "temperature": spec.sampler.temperature,
+        **({} if spec.sampler.thinking is UNSET else {"thinking": spec.sampler.thinking}),
         "prompt_sanitization_version": spec.dataset.prompt_sanitization_version,
         "sandbox_policy": spec.sandbox.policy,
         "sandbox_clock": spec.sandbox.clock,

@@ -183,7 +183,8 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     facts = wait_until_ready(around.base_url, timeout_s=patience_s(spec.serving), key=key)
     checks = check_server(facts, spec)
     tell_checks(checks, out)
-    counters = _counters(spec, facts, around, out)
+    fixed = request_part(spec)
+    counters = _counters(spec, facts, around, out, template=fixed["extra_body"].get("chat_template_kwargs"))
     pool = WorkerPool(around.sockets)
     first = pool.connect()
     check_worker(first.info, spec)
@@ -192,7 +193,6 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
         environment["token_count"] = counters.route
     cassette.note(replay_facts(first, spec))
     pool.give_back(first)
-    fixed = request_part(spec)
     models = ChatModel(around.base_url, fixed, counters=counters, api_key=key)
     recorder = Recorder(models, fixed, cassette, log)
 
@@ -239,7 +239,9 @@ def _write_skipped(plan: Plan, skipped: tuple[Record, ...]) -> int:
     return len(skipped)
 
 
-def _counters(spec: RunSpec, facts: ServerFacts, around: Surroundings, out: Console) -> Counters | None:
+def _counters(
+    spec: RunSpec, facts: ServerFacts, around: Surroundings, out: Console, *, template: dict[str, Any] | None
+) -> Counters | None:
     """Return what counts prompts, where the agent asks for that.
 
     Raises:
@@ -252,7 +254,7 @@ def _counters(spec: RunSpec, facts: ServerFacts, around: Surroundings, out: Cons
     room = facts.context_length
     if isinstance(spec.agent, BashBlockSpec) and room is not None and spec.agent.max_total_tokens > room:
         raise UsageError(f"--max-total-tokens {spec.agent.max_total_tokens}: the server has room for {room} tokens")
-    found = Counters(around.base_url, model=spec.model.name, api_key=around.key)
+    found = Counters(around.base_url, model=spec.model.name, template=template, api_key=around.key)
     out.print(f"prompt tokens are counted by: {found.route}")
     return found
 

@@ -16,7 +16,7 @@ from agenttrace.host import checkouts, compose, guard, images, weights
 from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import HOST_NAME, api_key, check_base_url
-from agenttrace.show import say
+from agenttrace.show import is_quiet, say
 from agenttrace.tasks import SWE, check_name, sources, task_set
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ def collector_variables(folder: Path, workers: int, at: guard.Engine) -> dict[st
         "AGENTTRACE_TASKS": _task_files(),
         "AGENTTRACE_HOST": compose.host_facts(at.info, at.built.base_origin),
         "AGENTTRACE_TERMINAL": compose.terminal_size(),
+        "AGENTTRACE_QUIET": "1" if is_quiet() else "",
         "AGENTTRACE_WORKERS": str(workers),
     }
 

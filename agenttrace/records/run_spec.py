@@ -55,6 +55,10 @@ class Sampler(Record, frozen=True, kw_only=True):
     """Sampling settings sent with every request; `seed` makes any temperature repeatable on one machine type.
 
     A rollout other than the first is sampled with `seed` plus its index.
+
+    Attributes:
+        thinking: what the chat template is told: `on`, `off`, or how many tokens it may take (since 1.1.0); absent
+            where nothing is said, and the template's own default holds.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Sampler(Record, frozen=True, kw_only=True):
     min_p: float
     seed: int
     max_tokens: int
+    thinking: Literal["on", "off"] | int | UnsetType = UNSET
 
 
 class ServingSpec(Record, frozen=True, kw_only=True):
@@ -101,6 +106,7 @@ class ToolCallingSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="
         call_limit_ms: time limit of one tool call.
         keep_bytes: bytes kept of each output stream, head and tail.
         reminder: the message after a reply without a tool call.
+        system_prompt_from: `given`: a text of the user's (since 1.1.0); absent for the agent's own.
     """
 
     version: int
@@ -112,6 +118,7 @@ class ToolCallingSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="
     call_limit_ms: int
     keep_bytes: int
     reminder: str
+    system_prompt_from: Literal["given"] | UnsetType = UNSET
 
     @property
     def kind(self) -> str:
@@ -135,6 +142,7 @@ class BashBlockSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="ba
         reserve_tokens: kept free of `max_total_tokens`.
         observation_max_chars: longer output is cut in the middle.
         call_limit_ms: time limit of one command.
+        system_prompt_from: `given`: the first message is the user's (since 1.1.0); absent for the agent's own.
     """
 
     version: int
@@ -149,6 +157,7 @@ class BashBlockSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="ba
     reserve_tokens: int
     observation_max_chars: int
     call_limit_ms: int
+    system_prompt_from: Literal["given"] | UnsetType = UNSET
 
     @property
     def kind(self) -> str:

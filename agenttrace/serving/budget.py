@@ -65,6 +65,7 @@ class Counters:
     Args:
         base_url: up to and including `/v1`.
         model: name under which the server knows it.
+        template: arguments of the chat template that every request carries.
         api_key: sent as the bearer token.
         sleep: waits between two tries (replaceable in tests).
 
@@ -77,6 +78,7 @@ class Counters:
         base_url: str,
         *,
         model: str,
+        template: dict[str, Any] | None = None,
         api_key: str | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -85,6 +87,7 @@ class Counters:
         self._error = WireError
         self._root = base_url.removesuffix("/v1")
         self._model = model
+        self._template = {} if template is None else {"chat_template_kwargs": template}
         self._key = api_key
         self._sleep = sleep
         self._wire = Wire(api_key)
@@ -118,7 +121,7 @@ class Counters:
             NoReplyError: the server does not answer, although it was asked again.
             RequestRefusedError: it refuses to count this conversation.
         """
-        body: dict[str, Any] = {"model": self._model, "messages": messages}
+        body: dict[str, Any] = {"model": self._model, "messages": messages, **self._template}
         if self.route == "vllm":
             return self._post("/tokenize", {**body, "add_generation_prompt": True}, _Count).count
         prompt = self._post("/apply-template", body, _Prompt).prompt

@@ -9,10 +9,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
 from agenttrace.errors import ModelServerError
 from agenttrace.serving.budget import EstimatingCounter
-from agenttrace.serving.endpoint import scrubbed
+from agenttrace.serving.endpoint import THINKING_SWITCH, scrubbed
 from agenttrace.serving.model import (
     RETRY_DELAYS_S,
     ContextFullError,
@@ -89,8 +90,21 @@ def fixed_part(
         "top_p": sampler.top_p,
         "seed": sampler.seed,
         "max_tokens": sampler.max_tokens,
-        "extra_body": {"top_k": sampler.top_k, "min_p": sampler.min_p, "cache_prompt": cache_prompt},
+        "extra_body": {
+            "top_k": sampler.top_k,
+            "min_p": sampler.min_p,
+            "cache_prompt": cache_prompt,
+            **_thinking(sampler),
+        },
     }
+
+
+def _thinking(sampler: Sampler) -> dict[str, Any]:
+    """Return what tells the template of llama-server or vLLM whether a model thinks; a budget is llama-server's."""
+    if sampler.thinking is UNSET:
+        return {}
+    switch = {"chat_template_kwargs": {THINKING_SWITCH: sampler.thinking != "off"}}
+    return switch if isinstance(sampler.thinking, str) else {**switch, "thinking_budget_tokens": sampler.thinking}
 
 
 class ChatModel:

@@ -12,6 +12,8 @@ import time
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+
 from agenttrace.errors import ModelServerError, UsageError
 from agenttrace.records import Record
 from agenttrace.serving.profiles import NOT_REPORTED
@@ -31,6 +33,8 @@ _HINT = (
     f"; the containers reach this machine as {HOST_NAME}: a server here must listen on every interface "
     "(llama-server --host 0.0.0.0), not on 127.0.0.1 alone"
 )
+THINKING_SWITCH = "enable_thinking"
+"""Argument by which chat templates (of Qwen3, DeepSeek, GLM and more) let a model think or not."""
 _POLL_S = 0.05
 _SHOWN_CHARS = 300
 _ABSENT = {404, 405, 501}
@@ -46,6 +50,7 @@ class ServerFacts(Record, frozen=True, kw_only=True):
         context_length: tokens of one slot (`/props`), or `max_model_len` (`/v1/models` of vLLM).
         slots: requests it works on at a time.
         chat_template_sha256: over the template's UTF-8 text.
+        can_switch_thinking: whether the template reads `THINKING_SWITCH`.
         quantization: of the weights.
         weights_bytes: size of the tensors.
         n_params: parameters.
@@ -57,6 +62,7 @@ class ServerFacts(Record, frozen=True, kw_only=True):
     context_length: int | None
     slots: int | None
     chat_template_sha256: str | None
+    can_switch_thinking: bool | None
     quantization: str | None
     weights_bytes: int | None
     n_params: int | None
@@ -194,6 +200,7 @@ def _facts(props: dict[str, Any], models: dict[str, Any]) -> ServerFacts:
         context_length=_as(int, generation.get("n_ctx")) or _as(int, first.get("max_model_len")),
         slots=_as(int, props.get("total_slots")),
         chat_template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
+        can_switch_thinking=THINKING_SWITCH in template if template else None,
         quantization=_as(str, meta.get("ftype")) or _as(str, props.get("model_ftype")),
         weights_bytes=_as(int, meta.get("size")),
         n_params=_as(int, meta.get("n_params")),
@@ -242,6 +249,8 @@ def check_server(facts: ServerFacts, spec: RunSpec) -> dict[str, str]:
     ]
     if wrong:
         raise UsageError("this is not the server of the run spec: " + "; ".join(wrong))
+    if spec.sampler.thinking is not UNSET and facts.can_switch_thinking is False:
+        raise UsageError(f"--thinking: the chat template of {pin.name} has no switch for it ({THINKING_SWITCH})")
     return found
 
 

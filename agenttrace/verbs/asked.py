@@ -5,31 +5,41 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from agenttrace.errors import StorageError, UsageError
+import msgspec
+
+from agenttrace.campaign.options import GROUPS, Options, described, flag_of
+from agenttrace.errors import UsageError
+from agenttrace.store.opening import content
+from agenttrace.tasks import TASK_SETS
+from agenttrace.verbs.output import add_json
 
 if TYPE_CHECKING:
-    from agenttrace.campaign.options import Options
+    from collections.abc import Callable
+
+    from msgspec import Meta
+
     from agenttrace.host.checkouts import Places
 
+    Arguments = argparse._ActionsContainer  # noqa: SLF001 - parsers and their groups
+
+_LONGEST_PROMPT = 1 << 20
+"""Bytes of a text of the user's own that every conversation begins with."""
 MODEL = "a pinned name, REPO@REVISION:FILE.gguf of the Hub, a .gguf file, or what the endpoint serves"
 
 
-def add_weights(parser: argparse.ArgumentParser) -> None:
+def add_weights(parser: Arguments) -> None:
     """Add what is said of weights that no table pins."""
     parser.add_argument("--size", type=int, metavar="BYTES", help="bytes that a model without a pin must have")
     parser.add_argument("--sha256", metavar="HEX", help="digest that it must have")
 
 
-def add_checkouts(parser: argparse.ArgumentParser) -> None:
+def add_checkouts(parser: Arguments, *, source: bool = True) -> None:
     """Add where tasks over checkouts come from."""
-    parser.add_argument(
-        "--source",
-        metavar="ROWS",
-        help="of tasks over checkouts: bundled, a .jsonl or .parquet file, a folder of them, or OWNER/NAME@REVISION of "
-        "the Hub (default: bundled)",
-    )
+    if source:
+        _add_field(parser, "source", described(Options)["source"], None)
     parser.add_argument(
         "--repositories", metavar="URL|FOLDER", help="URL with {repo} in it, or a folder of mirrors (default: GitHub)"
     )
@@ -41,70 +51,62 @@ def add_again(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, default=workers, metavar="W", help="tasks at a time (default: one per core, at most 4)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found")
+    add_json(parser)
     add_checkouts(parser)
 
 
 def add_campaign(parser: argparse.ArgumentParser, preset: Options, *, datasets: bool) -> None:
-    """Add the options of a campaign with the defaults of a preset; their names are those of `Options`.
+    """Add the options of a campaign, the described fields of `Options`, with the defaults of a preset.
 
     Args:
         parser: gets them.
         preset: gives the defaults.
         datasets: whether several task sets can be named, a file each.
     """
-    from agenttrace.agents import AGENTS, Observation  # noqa: PLC0415
-    from agenttrace.serving import profiles  # noqa: PLC0415
-    from agenttrace.tasks import TASK_SETS  # noqa: PLC0415
-
     parser.add_argument("model", nargs="?", default=preset.model, help=f"{MODEL} (default: %(default)s)")
-    add_weights(parser)
-    parser.add_argument("--base-url", metavar="URL", help="an endpoint that runs already; no server is started")
+    groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
+    add_weights(groups["model"])
+    groups["model"].add_argument(
+        "--base-url", metavar="URL", help="an endpoint that runs already; no server is started"
+    )
     several = {"action": "extend", "nargs": "+", "default": None} if datasets else {"default": preset.dataset}
     default = "mbpp nl2bash; bundled model: demo" if datasets else preset.dataset
-    parser.add_argument(
+    groups["tasks"].add_argument(
         "--dataset", metavar="SET", help=f"task sets: {', '.join(TASK_SETS)} (default: {default})", **several
     )
-    parser.add_argument("--agent", choices=[*AGENTS], default=preset.agent, help="default: that of the task set")
-    for name, kind, metavar, text in (
-        ("offset", int, "K", "first task (default: 0)"),
-        ("rollouts", int, "R", f"runs of each task (default: {preset.rollouts})"),
-        ("profile", str, "P", f"serving profile: {', '.join(profiles.profile_names())} (default: {preset.profile})"),
-        ("sampler", str, "S", f"{' or '.join(profiles.SAMPLERS)} by the model's makers (default: {preset.sampler})"),
-        ("temperature", float, "T", "instead of the sampler's (SWE-ZERO: 1.0)"),
-        ("seed", int, "N", "of sampling, and of the draw of tasks (default: the sampler's)"),
-        ("context", int, "N", "context length (default: the model's pin)"),
-        ("max_output_tokens", int, "N", "of one generation (default: the sampler's or the agent's)"),
-        ("max_total_tokens", int, "N", "of a conversation, for agents with a budget (default: the context)"),
-        ("split", str, "NAME", f"of a data set on the Hub (default: {preset.split})"),
-        ("repos", int, "N", "repositories to draw (default: all)"),
-        ("per_repo", int, "N", "tasks of each (default: all)"),
-        ("run_id", str, "ID", "name of the campaign (default: made from model, date and data set)"),
-    ):
-        flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=kind, metavar=metavar, default=getattr(preset, name), help=text)
-    parser.add_argument("-n", dest="count", type=int, metavar="N", help="number of tasks (default: all)")
-    parser.add_argument(
-        "--max-steps", "--max-turns", dest="max_steps", type=int, metavar="N", help="generations per task"
-    )
-    parser.add_argument(
-        "--call-limit", dest="call_limit_ms", type=_milliseconds, metavar="S", help="seconds per call (default: 30)"
-    )
-    parser.add_argument(
-        "--observation",
-        choices=Observation.__args__,  # type: ignore[attr-defined]
-        default=preset.observation,
-        help="form of what a command printed, for the bash-block agent (default: %(default)s)",
-    )
-    parser.add_argument("--languages", nargs="+", default=(), metavar="NAME", help="only tasks whose rows name one")
-    parser.add_argument("--hidden-tests", action="store_true", help="lay the hidden tests into the trees, as SWE-ZERO")
-    add_checkouts(parser)
+    for name, meta in described(Options).items():
+        _add_field(groups[(meta.extra or {}).get("group", "agent")], name, meta, getattr(preset, name))
+    add_checkouts(groups["checkouts"], source=False)
+
+
+def _add_field(parser: Arguments, name: str, meta: Meta, default: object) -> None:
+    """Add a described field; other spellings of it are understood and not shown."""
+    extra = meta.extra or {}
+    kind, choices = _kind(get_type_hints(Options)[name])
+    choices = extra.get("choices", choices)
+    words: dict[str, Any] = {"dest": name, "default": default, "help": meta.description}
+    if kind is bool:
+        words["action"] = "store_true"
+    else:
+        words |= {"type": _READ.get(name, kind), "metavar": extra.get("metavar"), "choices": choices and [*choices]}
+        words |= {"nargs": "+"} if name == "languages" else {}
+    if choices and words.get("metavar"):
+        words["help"] = str(meta.description).format(choices=", ".join(choices))
+    parser.add_argument(flag_of(name, meta), **words)
+    for spelling in extra.get("also", ()):
+        parser.add_argument(spelling, **words | {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS})
+
+
+def _kind(hint: Any) -> tuple[Callable[[str], Any], tuple[str, ...] | None]:  # noqa: ANN401 - a type
+    """Return what reads an argument of a type, and the only values that a `Literal` has."""
+    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
+    if get_origin(hint) is Literal:
+        return str, get_args(hint)
+    return (str if kinds[0] not in {bool, int, float} else kinds[0]), None
 
 
 def campaign_options(arguments: argparse.Namespace, preset: Options, dataset: str) -> Options:
     """Return what the arguments of `add_campaign` ask for."""
-    import msgspec  # noqa: PLC0415
-
     given: dict[str, Any] = {name: value for name, value in vars(arguments).items() if name in preset.__struct_fields__}
     given["dataset"] = dataset
     given["output"] = given["output"].name if given.get("output") else None
@@ -123,35 +125,36 @@ def places(arguments: argparse.Namespace) -> Places:
     return Places(source=Path(source) if on_disk else None, repositories=arguments.repositories)
 
 
-def check_json(path: Path | None) -> None:
-    """Refuse a place where the findings of a long run could not be written at its end.
-
-    Raises:
-        UsageError: says what is wrong with it.
-    """
-    if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
-        what = "a folder; name a file" if path.is_dir() else "its folder is not there, or not writable"
-        raise UsageError(f"--json {path}: {what}")
-
-
-def write_json(path: Path | None, found: bytes) -> None:
-    """Write JSON that was found to where `--json` says, to be read; the path may be a pipe.
-
-    Raises:
-        StorageError: it cannot be written.
-    """
-    import msgspec  # noqa: PLC0415
-
-    if path is None or not found:
-        return
-    try:
-        path.write_bytes(msgspec.json.format(found, indent=2) + b"\n")
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from error
-
-
 def _milliseconds(text: str) -> int:
     try:
         return round(float(text) * 1000)
     except (ValueError, OverflowError):  # not a number, or not a finite one
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of seconds") from None
+
+
+def _thinking(text: str) -> str | int:
+    if text in {"on", "off"}:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected on, off, or a number of tokens") from None
+
+
+def _text_of(path: str) -> str:
+    """Return the text of a file as it is sent: without line feeds at its end."""
+    try:
+        text = content(Path(path), most=_LONGEST_PROMPT).decode().rstrip("\n")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: not UTF-8 text") from None
+    if not text.strip():
+        raise UsageError(f"{path}: holds no text")
+    return text
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    "call_limit_ms": _milliseconds,
+    "thinking": _thinking,
+    "system_prompt": _text_of,
+}
+"""Field → what makes its value of an argument, where that is not its type."""

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from agenttrace.errors import UsageError
-from agenttrace.verbs import asked
+from agenttrace.verbs import asked, output
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.host.campaign import Request  # noqa: PLC0415
     from agenttrace.host.compose import ROOT  # noqa: PLC0415
 
-    asked.check_json(arguments.json)
+    output.check_json(arguments.json)
     try:
         concurrency = tuple(int(text) for text in arguments.concurrency.split(","))
     except ValueError:
@@ -56,5 +56,5 @@ def run(arguments: argparse.Namespace) -> int:
             keep=arguments.keep,
         )
     )
-    asked.write_json(arguments.json, msgspec.json.encode(report))
+    output.write_json(arguments.json, msgspec.json.encode(report))
     return 0 if report.passed else 1

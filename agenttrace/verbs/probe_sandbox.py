@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from agenttrace.verbs import asked
+from agenttrace.verbs import output
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Try every probe; 1 when one got through or was not really tried."""
     from agenttrace.probes import report  # noqa: PLC0415
 
-    asked.check_json(arguments.json)
+    output.check_json(arguments.json)
     outcome = report.probe_sandbox(only=arguments.policy or (), named=arguments.named)
     report.show(outcome)
     if arguments.json is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agenttrace.errors import UsageError
 from agenttrace.show import say
-from agenttrace.verbs import asked
+from agenttrace.verbs import asked, output
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.host import compose  # noqa: PLC0415
     from agenttrace.host import replay as again  # noqa: PLC0415
 
-    asked.check_json(arguments.json)
+    output.check_json(arguments.json)
     files = again.released(compose.ROOT / "datasets") if arguments.file is None else [arguments.file]
     if arguments.json is not None and len(files) > 1:
         raise UsageError(f"--json {arguments.json}: the release holds {len(files)} record files, name one of them")
@@ -33,6 +33,6 @@ def run(arguments: argparse.Namespace) -> int:
         status, found = again.replay(
             file, workers=arguments.workers, repeats=arguments.repeat, places=asked.places(arguments)
         )
-        asked.write_json(arguments.json, found)
+        output.write_json(arguments.json, found)
         statuses.append(status)
     return max(statuses)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from agenttrace.verbs import asked
+from agenttrace.verbs import asked, output
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Make one file again, or those of the newest release."""
     from agenttrace.host.replay import reproduce  # noqa: PLC0415
 
-    asked.check_json(arguments.json)
+    output.check_json(arguments.json)
     status, found = reproduce(
         arguments.file,
         live=arguments.live,
@@ -26,5 +26,5 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         places=asked.places(arguments),
     )
-    asked.write_json(arguments.json, found)
+    output.write_json(arguments.json, found)
     return status

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from agenttrace.campaign.options import ROLLOUTS, Options, like, sampler_of
-from agenttrace.campaign.plan import make_plan, write_run_spec
+from agenttrace.campaign.plan import make_plan, request_part, write_run_spec
 from agenttrace.errors import UsageError
 from agenttrace.records import RunSpec, canonical_json
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -103,7 +103,7 @@ def test_unreadable_run_specs_of_others_do_not_disturb(tmp_path):
         ({"max_steps": 0}, "--max-steps: 0 is outside 1 to 1000"),
         ({"call_limit_ms": 10**15}, "--call-limit"),
         ({"agent": "none"}, "unknown agent 'none'; known: tool_calling, bash_block"),
-        ({"temperature": 3.0}, "--temperature 3.0: expected 0 to 2"),
+        ({"temperature": 3.0}, "--temperature: 3.0 is outside 0 to 2"),
         ({"max_total_tokens": 10**6}, "--max-total-tokens"),
     ],
 )
@@ -244,9 +244,40 @@ def test_runs_of_a_task_differ_whatever_the_model():
         {"profile": "throughput", "max_steps": 3, "call_limit_ms": 5000},
         {"temperature": 0.0},
         {"model": "Qwen/Qwen3-0.6B", "sampler": "recommended"},
+        {"model": "Qwen/Qwen3-0.6B", "sampler": "recommended", "top_p": 0.5, "thinking": 256},
+        {"model": "Qwen/Qwen3-0.6B", "temperature": 0.7, "top_p": 0.9, "thinking": "off", "agent": "bash_block"},
+        {"system_prompt": "Be brief.", "top_p": 0.5},
+        {"system_prompt": "Be brief.", "agent": "bash_block"},
         {"model": "Qwen/Qwen3-0.6B", "temperature": 0.6, "max_output_tokens": 8192, "agent": "bash_block"},
     ],
 )
 def test_a_run_spec_is_planned_again_from_itself(tmp_path, options):
     made = plan(tmp_path, run_id="run-1", **options)
     assert make_plan(like(made.spec), images=IMAGES, folder=tmp_path, now=NOW).spec == made.spec
+
+
+def test_thinking_and_top_p_are_in_every_request_and_a_prompt_of_the_users_is_the_first_message(tmp_path):
+    asked = {"model": "Qwen/Qwen3-0.6B", "top_p": 0.9, "thinking": 512, "system_prompt": "Be brief."}
+    made = plan(tmp_path, **asked)
+    assert request_part(made.spec)["top_p"] == 0.9
+    extra = request_part(made.spec)["extra_body"]
+    assert (extra["chat_template_kwargs"], extra["thinking_budget_tokens"]) == ({"enable_thinking": True}, 512)
+    off = request_part(plan(tmp_path, **asked | {"thinking": "off"}).spec)["extra_body"]
+    assert (off["chat_template_kwargs"], "thinking_budget_tokens" in off) == ({"enable_thinking": False}, False)
+    assert made.spec.agent.system_prompt == "Be brief."
+    meta = made.metadata(made.tasks[0])
+    assert (meta["sampler"], meta["thinking"]) == ("greedy+top_p-0.9", 512)
+    assert (
+        meta["prompt_sha256"]
+        != plan(tmp_path, **asked | {"system_prompt": "Be."}).metadata(made.tasks[0])["prompt_sha256"]
+    )
+
+
+def test_what_nobody_asked_for_is_in_no_run_spec_request_or_record(tmp_path):
+    made = plan(tmp_path)
+    assert not {"thinking", "system_prompt_from"} & {
+        *msgspec.to_builtins(made.spec.sampler),
+        *msgspec.to_builtins(made.spec.agent),
+    }
+    assert "chat_template_kwargs" not in request_part(made.spec)["extra_body"]
+    assert not {"thinking", "prompt_sha256"} & {*made.metadata(made.tasks[0])}

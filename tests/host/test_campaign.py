@@ -46,7 +46,7 @@ def collect(tmp_path, *datasets, workers=None, base_url=None, **options):
         ({"workers": 257}, "--workers 257: expected 1 to 256"),
         ({"rollouts": -1}, "--rollouts"),
         ({"agent": "planner"}, "unknown agent 'planner'; known: tool_calling, bash_block"),
-        ({"temperature": 2.1}, "--temperature 2.1: expected 0 to 2"),
+        ({"temperature": 2.1}, "--temperature: 2.1 is outside 0 to 2"),
         ({"sampler": "hot"}, "unknown sampler"),
         ({"profile": "fast"}, "known: reproducible, throughput"),
         ({"base_url": "localhost"}, "expected an address such as"),
@@ -193,7 +193,7 @@ def test_seconds_are_a_number(capsys, value):
 def test_where_findings_cannot_go_is_said_before_the_work(tmp_path, capsys):
     for place in (tmp_path, tmp_path / "no" / "x.json"):
         with pytest.raises(SystemExit) as ended:
-            main(["replay", "x.jsonl", "--json", str(place)])
+            main(["replay", "x.jsonl", f"--json={place}"])
         assert ended.value.code == 2
         assert f"--json {place}" in capsys.readouterr().err
 

@@ -180,3 +180,14 @@ def test_an_address_that_cannot_be_one_is_refused(url, message):
 
 def test_a_slash_at_the_end_of_an_address_does_no_harm():
     assert check_base_url("http://host:1/v1/") == "http://host:1/v1"
+
+
+@pytest.mark.parametrize(("template", "refused"), [(TEMPLATE, True), ("{{ enable_thinking }}", False), (None, False)])
+def test_thinking_is_asked_for_only_where_the_template_has_a_switch_for_it(make_spec, template, refused):
+    spec = make_spec(model="some/model", external=True, thinking="off")
+    found = facts({} if template is None else {"chat_template": template})
+    if refused:
+        with pytest.raises(UsageError, match="--thinking: the chat template of some/model has no switch"):
+            check_server(found, spec)
+    else:
+        check_server(found, spec)
