@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET
@@ -24,10 +25,13 @@ TASK_SETS: dict[str, str] = {
     "mbpp": "agenttrace.tasks.mbpp:MBPPTasks",
     "nl2bash": "agenttrace.tasks.nl2bash:NL2BashTasks",
     "swe": "agenttrace.tasks.swe.task_set:SweTasks",
+    "own": "agenttrace.tasks.own.task_set:OwnTasks",
 }
 """Name of a task set → what makes it; only the chosen one is loaded."""
 SWE = "swe"
 """The set whose tasks are drawn from checkouts of repositories; in a run spec it stands under its source's own name."""
+OWN = "own"
+"""The sets that users write: `own:SHA256` of each; in a run spec it stands under its own name."""
 
 
 class Task(Record, frozen=True, kw_only=True):
@@ -94,6 +98,7 @@ class TaskSet(Protocol):
         clock: instant at which the clock of the tools stands; `None` is the real clock.
         policy: of the sandbox that its tools run in.
         agent: that works on it unless another one is asked for.
+        brings_trees: the trees of its tasks are none of the image's fixtures.
     """
 
     whole: DatasetSpec
@@ -102,6 +107,7 @@ class TaskSet(Protocol):
     clock: str | None = None
     policy: str = "shell"
     agent: str = "tool_calling"
+    brings_trees: bool = False
 
     def spec(self, *, offset: int = 0, count: int | None = None) -> DatasetSpec:
         """Return what a run spec says of this set and the chosen range."""
@@ -133,6 +139,10 @@ class TaskSet(Protocol):
         """Return the digest of the fixture, or what stands for those of the tasks' own trees."""
         return fixture_version(self.fixture)
 
+    def packed(self) -> bytes | None:
+        """Return what must lie beside records of the set for others to judge and replay them; `None` is nothing."""
+        return None
+
     def observe(self, outcome: Outcome, task: Task, bench: Bench) -> Outcome:  # noqa: ARG002 - the bench knows the tree
         """Return an outcome with what the run left behind in the bench's tree: the paths that differ."""
         return msgspec.structs.replace(outcome, changes=bench.changes())
@@ -151,17 +161,19 @@ def task_set(name: str, *, trees: Path | None = None) -> TaskSet:
 
     Args:
         name: of the set.
-        trees: folder of prepared tasks, for the set that needs one.
+        trees: folder of prepared tasks, for the sets that need one.
 
     Raises:
         UsageError: there is none.
         SourceError: its files cannot be had, or are not the pinned ones.
     """
     check_name(name)
-    module, _, attribute = TASK_SETS[name].partition(":")
+    kind, _, sha256 = name.partition(":")
+    module, _, attribute = TASK_SETS[kind].partition(":")
     made = getattr(import_module(module), attribute)
-    found: TaskSet = made(trees) if name == SWE else made()
-    return found
+    if kind == OWN:
+        return cast("TaskSet", made.in_folder(trees, sha256))
+    return cast("TaskSet", made(trees) if name == SWE else made())
 
 
 def check_name(name: str) -> None:
@@ -170,10 +182,16 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: names those that there are.
     """
-    if name not in TASK_SETS:
-        raise UsageError(f"unknown data set {name!r}; known: {', '.join(TASK_SETS)}")
+    kind, _, sha256 = name.partition(":")
+    if kind not in TASK_SETS or (kind == OWN) != bool(sha256):
+        names = [one for one in TASK_SETS if one != OWN]
+        near = difflib.get_close_matches(name, names, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"unknown data set {name!r}; known: {', '.join(names)}, or the path of your own{meant}")
 
 
 def set_name(dataset: DatasetSpec) -> str:
-    """Return the name in `TASK_SETS` of the set that a run spec describes."""
+    """Return the name by which `task_set` knows the set that a run spec describes."""
+    if dataset.source == OWN:
+        return f"{OWN}:{dataset.sha256}"
     return dataset.name if dataset.sampling is UNSET else SWE

@@ -89,7 +89,7 @@ class DemoTasks(TaskSet):
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
         """Return the verdicts of `judge`; a final state that differs too much to be recorded failed."""
         if finished.outcome.changes is None:
-            answer = _judge_answer(str(task.expect["answer"]), finished.outcome.final_answer)
+            answer = judge_answer(str(task.expect["answer"]), finished.outcome.final_answer)
             state = judged("state", UNRECORDED_METHOD, UNRECORDED)
             return Judgement(verdicts=(answer, state))
         before = bench.before()
@@ -101,19 +101,20 @@ class DemoTasks(TaskSet):
     ) -> tuple[Verdict, ...]:
         """Return the verdicts `answer` (equal after stripping blanks) and `state` (exactly the expected changes)."""
         return (
-            _judge_answer(str(task.expect["answer"]), answer),
+            judge_answer(str(task.expect["answer"]), answer),
             _judge_state(task.expect.get("changes", {}), before, after),
         )
 
 
-def _judge_answer(expected: str, answer: str | None) -> Verdict:
+def judge_answer(expected: str, answer: str | None, *, aspect: str = "answer") -> Verdict:
+    """Return the verdict on an answer that must be a text, but for blanks and marks of Markdown around the whole."""
     if answer is None:
-        return judged("answer", ANSWER_METHOD, "no final answer was given")
+        return judged(aspect, ANSWER_METHOD, "no final answer was given")
     given, wanted = answer.strip(), expected.strip()
     marked = _MARKED.fullmatch(given)
     if given != wanted and marked is not None and (marked[2] or marked[4]).strip() == wanted:
-        return judged("answer", MARKED_METHOD, None)
-    return judged("answer", ANSWER_METHOD, None if given == wanted else f"expected {expected!r}, got {given!r}")
+        return judged(aspect, MARKED_METHOD, None)
+    return judged(aspect, ANSWER_METHOD, None if given == wanted else f"expected {expected!r}, got {given!r}")
 
 
 def _judge_state(changes: dict[str, dict[str, str]], before: tuple[Facts, ...], after: tuple[Facts, ...]) -> Verdict:

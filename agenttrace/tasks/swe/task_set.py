@@ -47,6 +47,7 @@ class SweTasks(TaskSet):
     policy = "execution_free"
     agent = "bash_block"
     fixture = "checkout"
+    brings_trees = True
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or TREES
