@@ -52,8 +52,12 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--options", default="{}", help="as JSON (see agenttrace.tasks.swe.prepare.SweOptions)")
     prepare.add_argument("--cache", type=Path, default=Path("/repositories"), help="bare repositories")
     prepare.add_argument("--repositories", metavar="URL|FOLDER", help="where repositories come from")
-    for one in (collect, plan, replay, again, judge, prepare):
-        one.add_argument("--trees", type=Path, default=Path("/trees"), help="prepared tasks over checkouts")
+    lay_out = verb("lay-out", _lay_out, "make the trees of a packed task set, which is read on standard input")
+    check = verb("check-tasks", _check_tasks, "try the gold commands of a task set that was laid out, as JSON")
+    check.add_argument("sha256", help="of the set")
+    check.add_argument("--sockets", type=Path, default=Path("/run/agenttrace"), help="where sandbox workers listen")
+    for one in (collect, plan, replay, again, judge, prepare, lay_out, check):
+        one.add_argument("--trees", type=Path, default=Path("/trees"), help="prepared tasks that bring trees")
     fetch = verb("fetch", _fetch, "bring a model into the models folder and verify it")
     fetch.add_argument(
         "model", help="a pinned name, REPO@REVISION:FILE.gguf of the Hub, or a .gguf file; from the host: JSON"
@@ -166,6 +170,23 @@ def _prepare(arguments: argparse.Namespace) -> int:
     with host_settings(sys.stdin.buffer.read() if arguments.from_host else None):
         prepared = prepare(options, places, say)
     print(json.dumps({"tasks": len(prepared.tasks), "skipped": len(prepared.skipped)}))  # noqa: T201
+    return 0
+
+
+def _lay_out(arguments: argparse.Namespace) -> int:
+    from agenttrace.tasks.own.task_set import lay_out  # noqa: PLC0415
+
+    lay_out(sys.stdin.buffer.read(), arguments.trees)
+    return 0
+
+
+def _check_tasks(arguments: argparse.Namespace) -> int:
+    import msgspec  # noqa: PLC0415
+
+    from agenttrace.campaign.try_tasks import try_tasks  # noqa: PLC0415
+
+    found = try_tasks(arguments.sha256, sockets=arguments.sockets, trees=arguments.trees)
+    print(msgspec.json.encode(found).decode())  # noqa: T201 - the verb's result
     return 0
 
 

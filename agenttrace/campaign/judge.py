@@ -60,7 +60,7 @@ def _judged(file: Path, sockets: Path, trees: Path | None) -> list[Rejudged]:
         recorded(line, tasks, where)
     pool = WorkerPool(sockets)
     bench = Bench(pool.connect(), spec.sandbox, connect=pool.connect)
-    found = [rejudged(line, chosen, tasks, bench, where) for line, where in lines]
+    found = [rejudged(line, chosen, tasks, bench, where, sandbox=spec.sandbox) for line, where in lines]
     bench.worker.close()
     for one in found:
         _tell(one)

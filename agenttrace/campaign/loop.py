@@ -157,7 +157,7 @@ class Campaign:
         self._environment = environment
         self._display = display
         self._server_answers = server_answers
-        self._pristine: tuple[TreeEntry, ...] | None = None
+        self._pristine: dict[str | None, tuple[TreeEntry, ...]] = {}
         self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._failures: RecordLog | None = None
@@ -318,7 +318,7 @@ class Campaign:
         agent = self._agent_kind(self._spec.agent, model, worker, self._display.event)
         run = _empty_run()
         prepare_ms: float | UnsetType = UNSET
-        bench = Bench(worker, self._plan.sandbox(task), self._pristine, connect=self._connect)
+        bench = Bench(worker, self._plan.sandbox(task), self._pristine.get(task.fixture), connect=self._connect)
         started = time.monotonic_ns()
         try:
             self._make_pristine(task, bench)
@@ -340,11 +340,11 @@ class Campaign:
         return trace, bench.worker
 
     def _make_pristine(self, task: Task, bench: Bench) -> None:
-        """Make the task's tree; the one that every task starts from is listed once."""
-        if task.fixture is not None or self._pristine is not None:
+        """Make the task's tree; each is listed once, but for checkouts, of which there may be thousands."""
+        if self._spec.dataset.sampling is not UNSET or task.fixture in self._pristine:
             bench.pristine()
         else:
-            self._pristine = bench.before()
+            self._pristine[task.fixture] = bench.before()
 
     def _judged(self, task: Task, run: Run, bench: Bench) -> Outcome:
         bench.worn = bench.worn or any(span.status == "oom" for span in run.spans)

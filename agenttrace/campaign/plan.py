@@ -84,12 +84,8 @@ class Plan(Record, frozen=True, kw_only=True):
         return metadata(self.spec, task, spec_sha256=self.spec_sha256)
 
     def sandbox(self, task: Task) -> SandboxSpec:
-        """Return where the task's tools run: the run spec's sandbox, with the task's own tree where it has one."""
-        if task.fixture is None:
-            return self.spec.sandbox
-        return msgspec.structs.replace(
-            self.spec.sandbox, fixture=task.fixture, fixture_version=task.fixture_digest or ""
-        )
+        """Return where the task's tools run."""
+        return task.sandbox(self.spec.sandbox)
 
 
 def make_plan(

@@ -30,6 +30,7 @@ from agenttrace.store.jsonl import RecordLog, known_ids, write_whole
 from agenttrace.store.opening import FAILURES
 from agenttrace.store.read import read_traces, run_spec_path
 from agenttrace.tasks import set_name, task_set
+from agenttrace.tasks.own.loading import sidecar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,7 +161,7 @@ def _leave_nothing_empty(plan: Plan, *, cassette_too: bool) -> None:
     kept = (failures, *map(rescued_path, (plan.path, failures, cassette_path(plan.path))))
     if plan.resumes or any(path.exists() for path in kept) or (plan.path.exists() and plan.path.stat().st_size):
         return
-    for path in (plan.path, run_spec_path(plan.path), _skipped_path(plan)):
+    for path in (plan.path, run_spec_path(plan.path), _skipped_path(plan), sidecar(plan.path)):
         path.unlink(missing_ok=True)
     if cassette_too:
         cassette_path(plan.path).unlink(missing_ok=True)
@@ -179,6 +180,8 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
 
     spec, key = plan.spec, around.key
     tasks = task_set(set_name(spec.dataset), trees=around.trees)
+    if (packed := tasks.packed()) is not None:
+        write_whole(sidecar(plan.path), packed)
     skipped = _write_skipped(plan, getattr(tasks, "skipped", ()))
     facts = wait_until_ready(around.base_url, timeout_s=patience_s(spec.serving), key=key)
     checks = check_server(facts, spec)

@@ -12,12 +12,13 @@ import msgspec
 
 from agenttrace.campaign.options import check_options, check_size, served
 from agenttrace.errors import UsageError
-from agenttrace.host import checkouts, compose, guard, images, weights
+from agenttrace.host import checkouts, compose, guard, images, own, weights
 from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import HOST_NAME, api_key, check_base_url
 from agenttrace.show import is_quiet, say
-from agenttrace.tasks import SWE, check_name, sources, task_set
+from agenttrace.tasks import OWN, SWE, check_name, sources, task_set
+from agenttrace.tasks.own.task_set import OwnTasks
 
 if TYPE_CHECKING:
     import subprocess
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from agenttrace.models.reference import ModelRef
     from agenttrace.records import ModelPin
     from agenttrace.serving.profiles import Profile
+    from agenttrace.tasks.own.loading import OwnSet
 
 EXIT_INCOMPLETE = 4
 _LOOPBACK = {"localhost", "127.0.0.1", "::1", "0.0.0.0"}  # noqa: S104 - compared, not listened on
@@ -45,6 +47,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         size: bytes that a model without a pin must have.
         sha256: digest that it must have.
         places: where the rows and repositories of tasks over checkouts lie, where they are on this machine.
+        sets: task sets of the user's own that options name by their digest.
     """
 
     options: tuple[Options, ...]
@@ -54,6 +57,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None = None
     sha256: str | None = None
     places: Places | None = None
+    sets: tuple[OwnSet, ...] = ()
 
     @property
     def over_checkouts(self) -> bool:
@@ -88,6 +92,8 @@ def collect(request: Request) -> CampaignsEnd:
     Raises:
         AgentTraceError: with the reason, after the clean-up.
     """
+    options, sets = own.named(request.options)
+    request = msgspec.structs.replace(request, options=options, sets=(*request.sets, *sets))
     _check(request)
     targets = checkouts.TARGETS if request.over_checkouts else images.TARGETS
     with guard.guarded(targets=targets) as at:
@@ -108,7 +114,8 @@ def _check(request: Request) -> None:
         checkouts.check(request.places)
         return
     for options in request.options:  # last, because it may have to download the task files
-        tasks = task_set(options.dataset).tasks(offset=options.offset, count=options.count)
+        found = next((OwnTasks(one) for one in request.sets if options.dataset == f"{OWN}:{one.sha256}"), None)
+        tasks = (found or task_set(options.dataset)).tasks(offset=options.offset, count=options.count)
         check_size(len(tasks), options.rollouts)
 
 
@@ -176,6 +183,7 @@ def _run(request: Request, at: guard.Engine) -> CampaignsEnd:
     known = variables(request, at)
     services = compose.Services(at.project, known)
     sandbox = checkouts.SANDBOX if request.over_checkouts else "sandbox"
+    own.lay_out(services, request.sets)
     plans, pin = _planned(request, services)
     files = tuple(request.folder / plan["file"] for plan in plans)
     for plan in plans:

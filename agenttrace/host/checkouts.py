@@ -27,9 +27,11 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         source: file or folder on this machine that holds the rows, when it is one.
         repositories: URL with `{repo}`, or a folder of this machine; `None` is GitHub, or the bundled repositories.
+        tasks: a task set of somebody's own that does not lie beside its records.
     """
 
     source: Path | None = None
+    tasks: Path | None = None
     repositories: str | None = None
 
     @property

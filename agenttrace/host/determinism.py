@@ -13,7 +13,7 @@ from agenttrace.campaign.environment import input_differences
 from agenttrace.campaign.options import like, sampler_of
 from agenttrace.campaign.replay.divergence import TaskVerdict, compare_runs
 from agenttrace.errors import UsageError
-from agenttrace.host import campaign, compose, engine, guard
+from agenttrace.host import campaign, compose, engine, guard, own
 from agenttrace.serving import profiles
 from agenttrace.show import say
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -101,6 +101,7 @@ def _runs(request: DeterminismRequest, folder: Path) -> list[Path]:
     """Make every run and return the record files, that of another machine first."""
     files = [] if request.against is None else [request.against]
     options = request.options
+    sets = () if request.against is None else own.of_records(request.against)
     options = msgspec.structs.replace(options, run_id=options.run_id or _RUN_ID)
     slots = profiles.profile(options.profile).slots
     for workers in request.concurrency:
@@ -111,7 +112,7 @@ def _runs(request: DeterminismRequest, folder: Path) -> list[Path]:
             say(f"run {number} of {request.repeats} with {workers} workers, server started anew")
             more = {"seed": sampler_of(options).seed + len(files)} if request.vary_seed else {}
             one = msgspec.structs.replace(options, output=file.name, **more)
-            asked = msgspec.structs.replace(request.each, options=(one,), folder=folder, workers=workers)
+            asked = msgspec.structs.replace(request.each, options=(one,), folder=folder, workers=workers, sets=sets)
             status = campaign.collect(asked).status
             if status not in {0, campaign.EXIT_INCOMPLETE}:  # a task without a record gets the verdict `missing`
                 raise compose.EndedError(f"{file.name} did not come to its end", status)

@@ -13,7 +13,7 @@ from agenttrace.campaign.options import like
 from agenttrace.campaign.replay.divergence import compare_runs
 from agenttrace.campaign.replay.rows import metadata_digest
 from agenttrace.errors import DataError, UsageError
-from agenttrace.host import campaign, checkouts, compose, guard, images
+from agenttrace.host import campaign, checkouts, compose, guard, images, own
 from agenttrace.host.determinism import partings
 from agenttrace.show import say
 from agenttrace.store.opening import content, the_file
@@ -111,6 +111,7 @@ def over_file(
     options = like(read_run_spec(run_spec_path(file)))
     over_checkouts = options.dataset == SWE
     checkouts.check(places)
+    sets = own.of_records(file, places)
     if options.source.startswith("file:") and (places is None or places.source is None):
         raise UsageError(f"{file.name}: its tasks are rows of {options.source.removeprefix('file:')}; name --source")
     with guard.guarded(targets=checkouts.TARGETS if over_checkouts else images.TARGETS) as at:
@@ -118,6 +119,7 @@ def over_file(
         services = compose.Services(at.project, {**variables, **checkouts.variables(places)})
         if over_checkouts:
             checkouts.prepare(services, options.of_checkouts, places)
+        own.lay_out(services, sets)
         if sandbox:
             services.up(checkouts.SANDBOX if over_checkouts else "sandbox")
         name = f"{at.project}-collector-{os.getpid()}"
@@ -186,7 +188,10 @@ def _live(file: Path, places: Places | None) -> tuple[int, list[TaskVerdict]]:
     folder = compose.ROOT / "datasets" / f"reproduce_{stamp}"
     folder.mkdir(parents=True)
     options = msgspec.structs.replace(like(read_run_spec(run_spec_path(file))), output=file.name)
-    status = campaign.collect(campaign.Request(options=(options,), folder=folder, workers=1, places=places)).status
+    sets = own.of_records(file, places)
+    status = campaign.collect(
+        campaign.Request(options=(options,), folder=folder, workers=1, places=places, sets=sets)
+    ).status
     if status:
         return status, []
     verdicts = compare_runs([file, folder / file.name])

@@ -20,6 +20,7 @@ from agenttrace.publish.sums import SUMS, sums
 from agenttrace.records import Record, schema
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_run_spec, run_spec_path
+from agenttrace.tasks.own.loading import sidecar
 from agenttrace.validate import Validation
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _table(name: str, folder: str, written: Shards | TableFile) -> Table:
 
 
 def copy(paths: Sequence[Path], folder: Path, *, records: bool) -> None:
-    """Copy record files and run specs into `records/`, or the run specs alone into the folder."""
+    """Copy record files and what lies beside them into `records/`, or all but the records into the folder itself."""
     if records:
         folder /= "records"
         folder.mkdir()
@@ -205,5 +206,6 @@ def copy(paths: Sequence[Path], folder: Path, *, records: bool) -> None:
         if records:
             shutil.copyfile(path, folder / path.name)
         beside = run_spec_path(path)
-        if beside.is_file():
-            shutil.copyfile(beside, folder / beside.name)
+        for one in (beside, sidecar(path)):
+            if one.is_file():
+                shutil.copyfile(one, folder / one.name)

@@ -32,6 +32,8 @@ from agenttrace.publish.remade import differences
 from agenttrace.publish.sums import MANIFEST, SUMS, files, sums
 from agenttrace.serving.cassette import Cassette, cassette_path
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
+from agenttrace.tasks import OWN
+from agenttrace.tasks.own.loading import sidecar
 from agenttrace.validate import Validation
 from agenttrace.validate.planned import tasks_here
 
@@ -217,6 +219,7 @@ def flaws(records: Path, words: Sequence[Word] = ()) -> Iterator[str]:
     if not beside.is_file():
         yield f"{beside.name}: is missing; every record file has its run spec beside it"
         return
+    yield from _without_tasks(records)
     tape, there, dirty = cassette_path(records), dict[str, _Rollout](), Counter[str]()
     try:
         spec = read_run_spec(beside)
@@ -230,7 +233,7 @@ def flaws(records: Path, words: Sequence[Word] = ()) -> Iterator[str]:
     except (UsageError, DataError) as error:
         yield str(error).replace(f"{records.parent}/", "")
         return
-    yield from (f"{records.name}: {flaw}" for flaw in _unfinished(spec, list(there.values())))
+    yield from (f"{records.name}: {flaw}" for flaw in _unfinished(spec, list(there.values()), beside))
     if dirty:
         why = f"from a checkout with uncommitted changes (commit {_some(sorted(dirty))})"
         yield f"{records.name}: {dirty.total()} records were collected {why}"
@@ -239,13 +242,23 @@ def flaws(records: Path, words: Sequence[Word] = ()) -> Iterator[str]:
     yield from (f"{tape.name}: {flaw}" for flaw in replies[:MOST])
 
 
-def _unfinished(spec: RunSpec, there: list[_Rollout]) -> Iterator[str]:
+def _without_tasks(records: Path) -> Iterator[str]:
+    """Yield that a set of somebody's own is missing; that another one lies there, the validation says."""
+    try:
+        dataset = read_run_spec(run_spec_path(records)).dataset
+    except (UsageError, DataError):  # told below
+        return
+    if dataset.source == OWN and not (path := sidecar(records)).is_file():
+        yield f"{path.name}: is missing; without its tasks nobody can judge or replay the records"
+
+
+def _unfinished(spec: RunSpec, there: list[_Rollout], beside: Path) -> Iterator[str]:
     if not there:
         yield "holds no record"
         return
     known = set(there)
     wanted = spec.dataset.count * spec.dataset.rollouts
-    names = _planned_names(spec) if wanted <= _MOST_NAMED else {}
+    names = _planned_names(spec, beside) if wanted <= _MOST_NAMED else {}
     missing = [name for rollout, name in names.items() if rollout not in known]
     if missing or len(there) < wanted:
         count = max(len(missing), wanted - len(there))
@@ -255,7 +268,7 @@ def _unfinished(spec: RunSpec, there: list[_Rollout]) -> Iterator[str]:
         yield f"{len(there)} records, but the run spec has {wanted} tasks"
 
 
-def _planned_names(spec: RunSpec) -> dict[_Rollout, str]:
+def _planned_names(spec: RunSpec, beside: Path) -> dict[_Rollout, str]:
     """Return what a run spec plans, with the name of its task; empty where its task files are not at hand."""
     dataset = spec.dataset
     if dataset.sampling is not UNSET:
@@ -263,7 +276,7 @@ def _planned_names(spec: RunSpec) -> dict[_Rollout, str]:
         tasks = [(name, f"task {name}") for name in drawn]
     else:
         try:
-            tasks = [(str(task.task_id), f"task {task.task_id} {task.name}") for task in tasks_here(dataset)]
+            tasks = [(str(task.task_id), f"task {task.task_id} {task.name}") for task in tasks_here(dataset, beside)]
         except AgentTraceError:
             return {}
     return {(task_id, index): name for (task_id, name), index in product(tasks, range(dataset.rollouts))}

@@ -103,8 +103,8 @@ def _commit(folder: Path, name: str, paths: list[str], token: str, *, private: b
 
 
 def _is_ours(path: str) -> bool:
-    """Return whether a file of the repository is one of this kit's: in a folder of ours, or a run spec beside them."""
-    return path.startswith(OURS) or ("/" not in path and path.endswith(".run.json"))
+    """Return whether a file of the repository is one of this kit's: in a folder of ours, or beside them by its name."""
+    return path.startswith(OURS) or ("/" not in path and path.endswith((".run.json", ".tasks.tar")))
 
 
 def _refused(name: str, status: int, said: str) -> UsageError | StorageError:

@@ -29,6 +29,7 @@ FAILURES = ".failures.jsonl"
 _BESIDE = {
     ".cassette.zst": "a cassette",
     ".run.json": "a run spec",
+    ".tasks.tar": "a task set",
 }
 _RELEASED = re.compile(rb'"schema_version"\s*:\s*"0\.3\.0"')
 _OTHERS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "a zip file"}

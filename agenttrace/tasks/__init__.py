@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET
 
-from agenttrace.errors import UsageError
+from agenttrace.errors import UsageError, did_you_mean
 from agenttrace.fixture.version import fixture_version
 from agenttrace.records import DatasetSpec, Outcome, Record, Span, Verdict, solved
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from agenttrace.records import SandboxSpec
     from agenttrace.tasks.bench import Bench
 
 T = TypeVar("T")
@@ -62,6 +62,12 @@ class Task(Record, frozen=True, kw_only=True):
     facts: dict[str, Any] = msgspec.field(default_factory=dict)
     fixture: str | None = None
     fixture_digest: str | None = None
+
+    def sandbox(self, spec: SandboxSpec) -> SandboxSpec:
+        """Return where its tools run: the run spec's sandbox, with the task's own tree where it has one."""
+        if self.fixture is None:
+            return spec
+        return msgspec.structs.replace(spec, fixture=self.fixture, fixture_version=self.fixture_digest or "")
 
 
 class Finished(Record, frozen=True, kw_only=True):
@@ -185,9 +191,8 @@ def check_name(name: str) -> None:
     kind, _, sha256 = name.partition(":")
     if kind not in TASK_SETS or (kind == OWN) != bool(sha256):
         names = [one for one in TASK_SETS if one != OWN]
-        near = difflib.get_close_matches(name, names, n=1)
-        meant = f"; did you mean {near[0]}?" if near else ""
-        raise UsageError(f"unknown data set {name!r}; known: {', '.join(names)}, or the path of your own{meant}")
+        known = f"known: {', '.join(names)}, or the path of a set of your own"
+        raise UsageError(f"unknown data set {name!r}; {known}{did_you_mean(name, names)}")
 
 
 def set_name(dataset: DatasetSpec) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agenttrace.records import SandboxSpec
     from agenttrace.sandbox.client import Worker
     from agenttrace.sandbox.reports import CallReport, Changes, ResetReport, Tree, TreeEntry
+    from agenttrace.tasks import Task
 
 KEEP_BYTES = 1024 * 1024
 MAX_CHANGES = 2000
@@ -49,6 +50,11 @@ class Bench:
         self._spec = spec
         self._before = before
         self._connect = connect
+
+    def turn_to(self, task: Task, sandbox: SandboxSpec) -> None:
+        """Go on over the tree that a task starts from; `sandbox` is that of the run spec."""
+        if (spec := task.sandbox(sandbox)) != self._spec:
+            self._spec, self._before = spec, None
 
     def move(self) -> None:
         """Go on with another worker, in no particular state.

@@ -13,7 +13,7 @@ from agenttrace.store.read import decode
 from agenttrace.tasks import Finished, Judgement, Task, TaskSet
 
 if TYPE_CHECKING:
-    from agenttrace.records import Trace
+    from agenttrace.records import SandboxSpec, Trace
     from agenttrace.tasks.bench import Bench
 
 _Fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -134,10 +134,17 @@ def recorded(line: bytes, tasks: dict[int | str, Task], where: str) -> tuple[Tra
 
 
 def rejudged(
-    line: bytes, chosen: TaskSet, tasks: dict[int | str, Task], bench: Bench, where: str = "a line"
+    line: bytes,
+    chosen: TaskSet,
+    tasks: dict[int | str, Task],
+    bench: Bench,
+    where: str = "a line",
+    *,
+    sandbox: SandboxSpec | None = None,
 ) -> Rejudged:
     """Return a record's line with verdicts, `solved` and scores computed anew.
 
+    The bench turns to the task's own tree where `sandbox`, that of the run spec, is given.
     A run whose final state is not recorded, and one that the infrastructure ended, stays as it is.
 
     Raises:
@@ -146,6 +153,8 @@ def rejudged(
     trace, task = recorded(line, tasks, where)
     old = new = trace.outcome
     if (old.changes is not None or isinstance(old.patch, str)) and old.ended not in INFRASTRUCTURE_ENDS:
+        if sandbox is not None:
+            bench.turn_to(task, sandbox)
         new = assessed(chosen, task, Finished(outcome=old, spans=trace.spans), bench).on(old)
     return Rejudged(
         trace_id=trace.trace_id,

@@ -12,7 +12,10 @@ from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.records import RunSpec, SamplingPlan, canonical_json, digest, rollout_1_0
 from agenttrace.store.opening import content
 from agenttrace.store.read import read_run_spec, run_spec_path
-from agenttrace.tasks import Task, sources, task_set
+from agenttrace.tasks import OWN, Task, sources, task_set
+from agenttrace.tasks.own.loading import load as load_own
+from agenttrace.tasks.own.loading import sidecar
+from agenttrace.tasks.own.task_set import OwnTasks
 from agenttrace.tasks.swe.rows import BUNDLED, SweTask, load
 from agenttrace.tasks.swe.task_set import task_of
 from agenttrace.validate.checkouts import OF_THE_TASK
@@ -63,18 +66,18 @@ class Planned:
         self._known: dict[int | str, Any] = {}
         self._agent: AgentKind | None = None
         if self.spec is not None:
-            self._tasks(self.spec.dataset, beside.name)
+            self._tasks(self.spec.dataset, beside)
             try:
                 self._agent = agent_kind(self.spec.agent.kind)
             except UsageError as error:  # somebody else's
                 self.notes.append(f"{error}: prompts and metadata were not checked")
 
-    def _tasks(self, dataset: DatasetSpec, where: str) -> None:
-        """Find the tasks of the run: of a set whose files are here, or the bundled checkouts."""
+    def _tasks(self, dataset: DatasetSpec, beside: Path) -> None:
+        """Find the tasks of the run: of a set whose files are here or beside it, or of the bundled checkouts."""
         if isinstance(dataset.sampling, SamplingPlan):
             self._drawn = frozenset(dataset.sampling.task_ids)
             if len(self._drawn) < len(dataset.sampling.task_ids):
-                message = f"{where}: a task stands there twice"
+                message = f"{beside.name}: a task stands there twice"
                 self.problems.append(Violation("plan", "dataset.sampling.task_ids", message))
             if dataset.source == BUNDLED:
                 source, rows = load(BUNDLED)
@@ -83,7 +86,9 @@ class Planned:
                 self.notes.append(f"the tasks of {dataset.source} are not here: problem statements were not compared")
         else:
             try:
-                self._known = {task.task_id: task for task in tasks_here(dataset)}
+                self._known = {task.task_id: task for task in tasks_here(dataset, beside)}
+            except OtherSetError as error:
+                self.problems.append(Violation("plan", "dataset.sha256", str(error)))
             except AgentTraceError as error:
                 self.notes.append(f"{error}: tasks are taken from the records' words")
 
@@ -143,12 +148,29 @@ class Planned:
         return msgspec.structs.replace(task, rollout=index)
 
 
-def tasks_here(dataset: DatasetSpec) -> Sequence[Task]:
+class OtherSetError(DataError):
+    """What lies beside a run spec as its task set is another one."""
+
+
+def tasks_here(dataset: DatasetSpec, beside: Path) -> Sequence[Task]:
     """Return the tasks of a run as its task set makes them here; nothing is downloaded.
 
+    Args:
+        dataset: of its run spec.
+        beside: the run spec or the record file: a set of somebody's own lies there.
+
     Raises:
+        OtherSetError: another set lies there.
         AgentTraceError: they are not here, or others are.
     """
+    if dataset.source == OWN:
+        path = sidecar(beside)
+        if not path.is_file():
+            raise UsageError(f"no task set ({path.name}) beside it")
+        own = OwnTasks(load_own(path))
+        if own.spec().sha256 != dataset.sha256:
+            raise OtherSetError(f"{path.name} is another task set than the run spec names")
+        return own.tasks(offset=dataset.offset, count=dataset.count)
     if not all((sources.folder() / source.path).is_file() for source in _FILES.get(dataset.name, ())):
         raise UsageError(f"the task files of {dataset.name} are not here")
     found = task_set(dataset.name)

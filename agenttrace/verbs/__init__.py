@@ -56,6 +56,12 @@ VERBS: dict[str, Verb] = {
         "rollouts.md",
         _RECORDS_KEPT,
     ),
+    "tasks": Verb(
+        "make",
+        "host",
+        "a task set of your own: an example to begin with, and its check before a model is asked",
+        "own-tasks.md",
+    ),
     "fetch": Verb(
         "make",
         "host",

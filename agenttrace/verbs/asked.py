@@ -13,7 +13,7 @@ import msgspec
 from agenttrace.campaign.options import GROUPS, Options, described, flag_of
 from agenttrace.errors import UsageError
 from agenttrace.store.opening import content
-from agenttrace.tasks import TASK_SETS
+from agenttrace.tasks import OWN, TASK_SETS
 from agenttrace.verbs.output import add_json
 
 if TYPE_CHECKING:
@@ -45,6 +45,13 @@ def add_checkouts(parser: Arguments, *, source: bool = True) -> None:
     )
 
 
+def add_tasks(parser: argparse.ArgumentParser) -> None:
+    """Add where a task set of somebody's own lies."""
+    parser.add_argument(
+        "--tasks", type=Path, metavar="PATH", help="a task set of one's own that does not lie beside its records"
+    )
+
+
 def add_again(parser: argparse.ArgumentParser) -> None:
     """Add how records are made again, and where what was found goes."""
     workers = min(4, os.cpu_count() or 1)
@@ -53,6 +60,7 @@ def add_again(parser: argparse.ArgumentParser) -> None:
     )
     add_json(parser)
     add_checkouts(parser)
+    add_tasks(parser)
 
 
 def add_campaign(parser: argparse.ArgumentParser, preset: Options, *, datasets: bool) -> None:
@@ -70,9 +78,10 @@ def add_campaign(parser: argparse.ArgumentParser, preset: Options, *, datasets: 
         "--base-url", metavar="URL", help="an endpoint that runs already; no server is started"
     )
     several = {"action": "extend", "nargs": "+", "default": None} if datasets else {"default": preset.dataset}
+    named = ", ".join(name for name in TASK_SETS if name != OWN)
     default = "mbpp nl2bash; bundled model: demo" if datasets else preset.dataset
     groups["tasks"].add_argument(
-        "--dataset", metavar="SET", help=f"task sets: {', '.join(TASK_SETS)} (default: {default})", **several
+        "--dataset", metavar="SET", help=f"task sets: {named}, or paths of your own (default: {default})", **several
     )
     for name, meta in described(Options).items():
         _add_field(groups[(meta.extra or {}).get("group", "agent")], name, meta, getattr(preset, name))
@@ -122,7 +131,11 @@ def places(arguments: argparse.Namespace) -> Places:
 
     source = arguments.source
     on_disk = source not in {None, "bundled"} and os.path.lexists(source)
-    return Places(source=Path(source) if on_disk else None, repositories=arguments.repositories)
+    return Places(
+        source=Path(source) if on_disk else None,
+        repositories=arguments.repositories,
+        tasks=getattr(arguments, "tasks", None),
+    )
 
 
 def _milliseconds(text: str) -> int:

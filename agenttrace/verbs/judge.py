@@ -11,6 +11,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, help="a record file (.jsonl), its run spec beside it")
     parser.add_argument("--check", action="store_true", help="only compare; exit status 1 when a verdict differs")
     asked.add_checkouts(parser)
+    asked.add_tasks(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from agenttrace.serving.chat import ChatModel
 from agenttrace.serving.tape import Recorder
 from agenttrace.store.jsonl import RecordLog
 from agenttrace.tasks import task_set
+from agenttrace.tasks.own.loading import sidecar
 from agenttrace.tasks.swe.prepare import PreparePlaces, prepare
 from agenttrace.testing import ScriptedServer, says
 
@@ -183,6 +184,8 @@ def record():
             cassette.note(facts)
             recorder = Recorder(models, request_part(plan.spec), cassette, log)
             tasks = task_set(options.dataset, trees=trees)
+            if (packed := tasks.packed()) is not None:
+                sidecar(plan.path).write_bytes(packed)
             summary = Campaign(plan, tasks, recorder, sandbox.connect, {}, Display()).run(recorder)
         assert not summary.abandoned
         return plan.path

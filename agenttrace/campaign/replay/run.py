@@ -123,7 +123,7 @@ class Replay:
         if worker.info.environment_digest is not None:
             images["sandbox"] = worker.info.environment_digest
         fixture = worker.info.fixtures.get(spec.sandbox.fixture, "none")
-        if spec.dataset.sampling is not UNSET:  # every task brings a tree of its own, whose digest is in its metadata
+        if self._set.brings_trees:  # the digest of a task's own is in its metadata
             fixture = self._set.fixture_version()
         return msgspec.structs.replace(
             spec,

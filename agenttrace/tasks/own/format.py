@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from agenttrace.errors import did_you_mean
 from agenttrace.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     Path = tuple[str | int, ...]
     Complain = Callable[[Path, str], None]
@@ -152,18 +152,13 @@ class OwnTask(Record, frozen=True, kw_only=True):
     gold_answer: str | None = None
 
 
-def meant(word: str, known: Iterable[str]) -> str:
-    """Return the words that name what was meant, where something is like it."""
-    found = difflib.get_close_matches(word, [*known], n=1)
-    return f"; did you mean {found[0]}?" if found else ""
-
-
 def keys(found: Mapping[str, Any], known: Mapping[str, Key], path: Path, what: str, complain: Complain) -> None:
     """Complain of every key that does not exist, and of every value that is not what it must be."""
     for name, value in found.items():
         if name not in known:
             complain(
-                (*path, name), f"{what}: unknown key {_quoted(name)}{meant(name, known)} (known: {', '.join(known)})"
+                (*path, name),
+                f"{what}: unknown key {_quoted(name)}{did_you_mean(name, known)} (known: {', '.join(known)})",
             )
         elif not known[name].holds(value):
             why = _pattern_problem(value) if known[name] is PATTERN else f"expected {known[name].expected}"
@@ -211,7 +206,9 @@ def _checks(found: list[Any], of: Mapping[str, Any], path: Path, what: str, comp
             continue
         kind = one.get("kind")
         if not isinstance(kind, str) or kind not in CHECKS:
-            said = "kind is missing" if kind is None else f"unknown kind {_quoted(kind)}{meant(str(kind), CHECKS)}"
+            said = (
+                "kind is missing" if kind is None else f"unknown kind {_quoted(kind)}{did_you_mean(str(kind), CHECKS)}"
+            )
             complain((*where, "kind"), f"{which}: {said} (known: {', '.join(CHECKS)})")
             continue
         _check(kind, one, where, which, complain)

@@ -23,8 +23,7 @@ import msgspec
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import Record
 from agenttrace.store.opening import content
-from agenttrace.store.read import run_spec_path
-from agenttrace.tasks import TASK_SETS
+from agenttrace.tasks import OWN, TASK_SETS
 from agenttrace.tasks.own import format as own_format
 from agenttrace.tasks.own import positions, tree
 from agenttrace.tasks.own.format import OwnTask  # noqa: TC001 - msgspec reads it
@@ -104,15 +103,18 @@ def _add(
 
 
 def is_path(name: str) -> bool:
-    """Return whether what was given as a task set is a place on disk and no name."""
-    return "/" in name or os.sep in name or name in {".", ".."} or Path(name).suffix in {".toml", ".jsonl", ".tar"}
+    """Return whether what was given as a task set is a place on disk and no name of one."""
+    if name in TASK_SETS or name.startswith(f"{OWN}:"):
+        return False
+    return "/" in name or os.sep in name or Path(name).suffix in {".toml", ".jsonl", ".tar"} or Path(name).exists()
 
 
 def sidecar(records: Path) -> Path:
-    """Return where the packed task set of a record file lies: beside it."""
-    beside = run_spec_path(records)
-    name = beside.name.removesuffix(".run.json").removesuffix(".failures")
-    return beside.with_name(f"{name}{SIDECAR}")
+    """Return where the packed task set of a record file, or of a run spec, lies: beside it."""
+    name = records.name
+    for suffix in (".gz", ".zst", ".jsonl", ".run.json", ".failures"):
+        name = name.removesuffix(suffix)
+    return records.with_name(f"{name}{SIDECAR}")
 
 
 def load(path: Path) -> OwnSet:
