@@ -20,7 +20,7 @@ from agenttrace.publish.sums import SUMS, sums
 from agenttrace.records import Record, schema
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_run_spec, run_spec_path
-from agenttrace.tasks.own.loading import sidecar
+from agenttrace.tasks.own.loading import load, sidecar
 from agenttrace.validate import Validation
 
 if TYPE_CHECKING:
@@ -206,6 +206,7 @@ def copy(paths: Sequence[Path], folder: Path, *, records: bool) -> None:
         if records:
             shutil.copyfile(path, folder / path.name)
         beside = run_spec_path(path)
-        for one in (beside, sidecar(path)):
-            if one.is_file():
-                shutil.copyfile(one, folder / one.name)
+        if beside.is_file():
+            shutil.copyfile(beside, folder / beside.name)
+        if (own := sidecar(path)).is_file():  # packed anew: what else stands in that file was not searched
+            (folder / own.name).write_bytes(load(own).packed())

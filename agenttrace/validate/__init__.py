@@ -172,6 +172,8 @@ class Validation:
         yield from self._plan.problems
         if self._plan.spec is not None:
             yield from leaks(msgspec.to_builtins(self._plan.spec), self._words, self._allowed)
+        if self._plan.own is not None:
+            yield from leaks(self._plan.own.texts(), self._words, self._allowed)
 
     def _unchecked(self) -> list[str]:
         """Return what was not checked, and why."""

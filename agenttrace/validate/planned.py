@@ -40,11 +40,13 @@ class Planned:
         spec: the run spec beside the file; `None` when there is none, or it cannot be read.
         problems: what is wrong with the run spec itself.
         notes: what could not be checked, and why.
+        own: the task set of somebody's own that lies beside it.
     """
 
     def __init__(self, path: Path) -> None:
         """Read what lies beside a record file; nothing is downloaded."""
         self.spec: RunSpec | None = None
+        self.own: OwnTasks | None = None
         self.problems: list[Violation] = []
         self.notes: list[str] = []
         self._digest = ""
@@ -86,6 +88,7 @@ class Planned:
                 self.notes.append(f"the tasks of {dataset.source} are not here: problem statements were not compared")
         else:
             try:
+                self.own = own_tasks(dataset, beside) if dataset.source == OWN else None
                 self._known = {task.task_id: task for task in tasks_here(dataset, beside)}
             except OtherSetError as error:
                 self.problems.append(Violation("plan", "dataset.sha256", str(error)))
@@ -149,7 +152,26 @@ class Planned:
 
 
 class OtherSetError(DataError):
-    """What lies beside a run spec as its task set is another one."""
+    """What lies beside a run spec as its task set is another one, or none."""
+
+
+def own_tasks(dataset: DatasetSpec, beside: Path) -> OwnTasks:
+    """Return the task set of somebody's own that lies beside a run spec or record file.
+
+    Raises:
+        OtherSetError: another one lies there, or what is none.
+        UsageError: none does.
+    """
+    path = sidecar(beside)
+    if not path.is_file():
+        raise UsageError(f"no task set ({path.name}) beside it")
+    try:
+        found = load_own(path)
+    except AgentTraceError as error:
+        raise OtherSetError(str(error).replace(f"{path.parent}/", "")) from error
+    if found.sha256 != dataset.sha256:
+        raise OtherSetError(f"{path.name} is another task set than the run spec names")
+    return OwnTasks(found)
 
 
 def tasks_here(dataset: DatasetSpec, beside: Path) -> Sequence[Task]:
@@ -160,17 +182,10 @@ def tasks_here(dataset: DatasetSpec, beside: Path) -> Sequence[Task]:
         beside: the run spec or the record file: a set of somebody's own lies there.
 
     Raises:
-        OtherSetError: another set lies there.
         AgentTraceError: they are not here, or others are.
     """
     if dataset.source == OWN:
-        path = sidecar(beside)
-        if not path.is_file():
-            raise UsageError(f"no task set ({path.name}) beside it")
-        own = OwnTasks(load_own(path))
-        if own.spec().sha256 != dataset.sha256:
-            raise OtherSetError(f"{path.name} is another task set than the run spec names")
-        return own.tasks(offset=dataset.offset, count=dataset.count)
+        return own_tasks(dataset, beside).tasks(offset=dataset.offset, count=dataset.count)
     if not all((sources.folder() / source.path).is_file() for source in _FILES.get(dataset.name, ())):
         raise UsageError(f"the task files of {dataset.name} are not here")
     found = task_set(dataset.name)

@@ -1,4 +1,4 @@
-"""The example of a task set, run by a scripted model on a real runner of this host: collected, judged again, replayed."""
+"""The example of a task set, run by a scripted model on a real runner of this host: judged, replayed, planned again."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROUTES = {
     "total": ("echo 302 > data/total.txt; sleep 60 & ", "done"),
     "regular files": ("find . -type f | wc -l", "**2**"),
 }
-"""What the scripted model does about a prompt that holds the word, and answers; one thing too many for the `.tmp` files."""
+"""What the scripted model does and answers where the prompt holds the word; one thing too many for the `.tmp` files."""
 
 
 def route(messages):

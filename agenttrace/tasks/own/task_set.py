@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from agenttrace.errors import UsageError
 from agenttrace.fixture.version import fixture_version
@@ -66,6 +67,15 @@ class OwnTasks(TaskSet):
     def packed(self) -> bytes:
         """Return the set as it lies beside its records."""
         return self._set.packed()
+
+    def texts(self) -> dict[str, Any]:
+        """Return everything in it that can be read, by the name of the file."""
+        files = {
+            f"{tree_name(digest)}/{entry.path}": f"{entry.content.decode('utf-8', 'replace')}\n{entry.target}"
+            for digest, tree in self._set.trees.items()
+            for entry in tree.entries
+        }
+        return {"tasks.jsonl": [json.loads(line) for line in self._set.canonical.splitlines()], **files}
 
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
         """Return a verdict for each check of the task."""
