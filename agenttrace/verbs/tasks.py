@@ -15,18 +15,22 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    verbs = parser.add_subparsers(dest="what", metavar="new|check", required=True)
-    new = verbs.add_parser("new", help="write an example, which works as it is, into a new folder")
-    new.add_argument("folder", metavar="NAME", type=Path, help="folder that is made; its name is that of the set")
-    check = verbs.add_parser("check", help="name every mistake of a set, then try its gold commands in the sandbox")
-    check.add_argument("path", metavar="PATH", type=Path, help="folder or file of the set")
-    check.add_argument("--read-only", action="store_true", help="start nothing: only read and check the files")
+    parser.add_argument(
+        "what",
+        choices=["new", "check"],
+        help="new: write an example, which works as it is; check: name every mistake of a set, then try its gold "
+        "commands in the sandbox",
+    )
+    parser.add_argument(
+        "path", metavar="PATH", type=Path, help="new: a folder that is made; check: a set's folder or file"
+    )
+    parser.add_argument("--read-only", action="store_true", help="check: start nothing, only read the files")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the example, or check a set; 1 where checks do not do what they should."""
     if arguments.what == "new":
-        return _new(arguments.folder)
+        return _new(arguments.path)
     from agenttrace.tasks.own.loading import load  # noqa: PLC0415
 
     found = load(arguments.path)
