@@ -160,7 +160,7 @@ def telemetry(session: nox.Session) -> None:
 
 @nox.session(name="formats-check", tags=["check"])
 def formats_check(session: nox.Session) -> None:
-    """Open exports with their readers: Harbor, Inspect, mini-swe-agent, Phoenix's client; without Docker."""
+    """Open exports with their newest readers, such as Harbor, Inspect, mini-swe-agent and the Hub's; without Docker."""
     _install(session, "formats", "formats-bare")
     names = session.posargs or ["tests/formats/consumers"]
     session.run("python", "-m", "pytest", *names, env={"PYTHONPATH": str(ROOT)})

@@ -84,8 +84,14 @@ FORMATS: dict[str, Format] = {
     ),
     "atif": Format(".atif", "files", ".json", "ATIF v1.7 trajectories (Harbor), one file each"),
     "session-traces": Format(".session_trace", "files", ".jsonl", "sessions for the Hub's trace viewer, one file each"),
+    "session-traces-parquet": Format(
+        ".session_rows", "rows", ".parquet", "the columns that `datasets` makes of such sessions, one row each"
+    ),
     "otlp": Format(".otlp", "lines", ".jsonl", "OpenTelemetry spans as OTLP/JSON, one request a line"),
     "mini-swe-agent": Format(".mini_swe", "files", ".traj.json", "mini-swe-agent v1 trajectories, one file each"),
+    "mini-swe-agent-1.1": Format(
+        ".mini_swe_1_1", "files", ".traj.json", "mini-swe-agent v2 trajectories (native calls), one file each"
+    ),
     "swe-zero-1k-32k": Format(".swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 1k-32k"),
     "swe-zero-12m": Format(".swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 12M"),
     "inspect": Format(".inspect_eval", "tables", ".eval", "one log for Inspect's viewer"),
@@ -116,6 +122,9 @@ _CODEX = frozenset({"session_meta", "turn_context", "response_item", "event_msg"
 READERS: dict[str, Reader] = {
     "records-parquet": Reader(
         ".record_rows", "records of ours as a table (records-parquet)", _has("metadata_json", "llm_steps")
+    ),
+    "session-traces-parquet": Reader(
+        ".session_rows", "session traces as rows of a table", _has("harness", "session_id", "trace")
     ),
     "agenttrace-1.0": Reader(
         ".own", "records of ours", lambda it: "outcome" in it and ("trace_id" in it or "llm_steps" in it)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import ModuleType
 
+    from agenttrace.formats import Format
     from agenttrace.records import Trace
 
 
@@ -79,11 +80,20 @@ def _counted(format_: str, records: Iterator[Sourced], target: Path, name: str) 
                 file.write(_text(module, record) + b"\n")
         return {name: number}
     for number, record in enumerate(records, start=1):  # noqa: B007
-        path = target / f"{_file_name(record.trace)}{found.suffix}"
-        if path.exists():
-            raise DataError(f"trace id {record.trace.trace_id!r} comes twice, and {name} has one file for each")
-        path.write_bytes(_text(module, record) + b"\n")
+        write_file(found, record, target)
     return {name: number}
+
+
+def write_file(found: Format, record: Sourced, folder: Path) -> None:
+    """Write a record as the file that it is in a format of one file per record.
+
+    Raises:
+        DataError: it cannot be written, or its id cannot be the name of a file, or is that of one written before.
+    """
+    path = folder / f"{_file_name(record.trace)}{found.suffix}"
+    if path.exists():
+        raise DataError(f"trace id {record.trace.trace_id!r} comes twice, and there is one file for each")
+    path.write_bytes(_text(found.load(), record) + b"\n")
 
 
 def value_of(module: ModuleType, record: Sourced) -> Any:  # noqa: ANN401 - of any format

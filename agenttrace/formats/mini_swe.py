@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from agenttrace.formats.conversation import Turn
-    from agenttrace.records import Ended, RunSpec
+    from agenttrace.records import Ended, RunSpec, Span
 
 NAME = "mini-swe-agent-1"
 VERSION = "1.17.5"
@@ -50,26 +50,34 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     """
     found = [{"role": one.role, "content": one.content} for one in opening(trace, spec)]
     found += [said for turn in turns(trace, spec) for said in _turn(turn, plain=bool(imported(trace, NAME)))]
+    return as_read(trajectory(trace, spec, found, NAME, VERSION), trace, NAME)
+
+
+def trajectory(
+    trace: Trace, spec: RunSpec | None, messages: list[dict[str, Any]], name: str, version: str
+) -> dict[str, Any]:
+    """Return a file of either form: what `info` says of a run, around its messages."""
     outcome = trace.outcome
-    value = {
+    paid = None if trace.totals is UNSET or trace.totals is None else trace.totals.cost_usd
+    return {
         "info": {
             "exit_status": _STATUS.get(outcome.ended, outcome.ended),
             "submission": (outcome.patch if outcome.ended == "final_answer" else "") or outcome.final_answer or "",
-            "model_stats": {"instance_cost": 0.0, "api_calls": len(trace.llm_steps)},
-            "mini_version": VERSION,
+            "model_stats": {"instance_cost": paid or 0.0, "api_calls": len(trace.llm_steps)},
+            "mini_version": version,
             "config": _config(trace, spec),
             "agenttrace": {
                 "trace_id": trace.trace_id,
                 "timestamp_utc": trace.timestamp_utc,
+                "total_duration_ms": trace.total_duration_ms,
                 "metadata": trace.metadata,
                 "outcome": outcome_of(trace),
             },
         },
-        "messages": found,
-        "trajectory_format": NAME,
+        "messages": messages,
+        "trajectory_format": name,
         "instance_id": str(trace.metadata.get("task_name") or trace.trace_id),
     }
-    return as_read(value, trace, NAME)
 
 
 def _config(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
@@ -104,13 +112,17 @@ def _turn(turn: Turn, *, plain: bool) -> Iterator[dict[str, Any]]:
     rest = {"reasoning_content": step.reasoning_content, "usage": usage, "finish_reason": step.finish_reason}
     yield _message("assistant", parts, step.end_ns, None if plain else without_none(rest))
     if turn.spans:
-        left_out = {"tool_output", "stdout", "stderr", "type"}
-        spans = [msgspec.to_builtins(span) for span in turn.spans]
-        calls = [{key: span[key] for key in span if key not in left_out} for span in spans]
+        calls = [call_facts(span) for span in turn.spans]
         outputs = [span.tool_output for span in turn.spans]
         yield _message("user", outputs, turn.spans[-1].end_ns, None if plain else {"calls": calls})
     if turn.reminder is not None:
         yield {"role": "user", "content": turn.reminder}
+
+
+def call_facts(span: Span) -> dict[str, Any]:
+    """Return what is said of a call beside its text: how it ended and what it cost."""
+    left_out = {"tool_output", "stdout", "stderr", "type"}
+    return {key: one for key, one in msgspec.to_builtins(span).items() if key not in left_out}
 
 
 def _message(role: str, parts: list[str], end_ns: int | None, extra: dict[str, Any] | None) -> dict[str, Any]:

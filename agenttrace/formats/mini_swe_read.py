@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from agenttrace.errors import DataError
 from agenttrace.formats.chat_rows import calls_of
@@ -18,7 +19,7 @@ from agenttrace.formats.dialogue import Called, Dialogue
 from agenttrace.formats.foreign import amount, at, between, exit_status, fitting, json_text, moment_ns, text_of, tokens
 from agenttrace.formats.mini_swe import ENDS, NAME, from_trace
 from agenttrace.formats.patch import with_patch
-from agenttrace.records import Outcome, Output, SpanStatus, Timings, Totals, Trace, derived_id, digest
+from agenttrace.records import Outcome, Output, SpanStatus, Telemetry, Timings, Totals, Trace, derived_id, digest
 
 _RETURN_CODE = re.compile(r"<returncode>(-?\d{1,9})</returncode>")
 _KILLED = ("The last command <command>", "</command> timed out and has been killed.")
@@ -57,13 +58,34 @@ class _Info(msgspec.Struct):
     submission: str | None = None
     config: dict[str, Any] | None = None
     model_stats: dict[str, Any] | None = None
+    agenttrace: Any = None
+
+
+class _Ours(msgspec.Struct):
+    """What our writing says of a run."""
+
+    trace_id: str | UnsetType = UNSET
+    timestamp_utc: str | UnsetType | None = UNSET
+    total_duration_ms: float | UnsetType | None = UNSET
+    outcome: Outcome | UnsetType = UNSET
+    metadata: dict[str, Any] = {}
 
 
 class _End(msgspec.Struct):
-    """How a call ended; we say it of each call that we write."""
+    """How a call ended; we say it of each call that we write, and what it cost."""
 
     status: SpanStatus
     exit_code: int | None
+    signal: int | UnsetType | None = UNSET
+    telemetry: Telemetry | UnsetType = UNSET
+    start_ns: int | UnsetType | None = UNSET
+    end_ns: int | UnsetType | None = UNSET
+    duration_ms: float | UnsetType | None = UNSET
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """The fields of a span that it has."""
+        return {name: one for name, one in msgspec.structs.asdict(self).items() if one is not UNSET}
 
 
 class _File(msgspec.Struct):
@@ -98,13 +120,16 @@ def _trace(found: _File, value: dict[str, Any], source: str) -> Trace:
     listener = _Listener(in_text=not _calls_tools(found))
     for message in found.messages:
         listener.hear(message)
+    ours = fitting(info.agenttrace, _Ours) or _Ours()
+    known = {name: getattr(ours, name) for name in ("timestamp_utc", "total_duration_ms")}
     trace = listener.talk.trace(
         NAME,
         [],
-        trace_id=derived_id(NAME, found.instance_id or "", digest(said)),
-        outcome=_outcome(info),
+        trace_id=derived_id(NAME, found.instance_id or "", digest(said)) if ours.trace_id is UNSET else ours.trace_id,
+        outcome=_outcome(info) if ours.outcome is UNSET else ours.outcome,
         model=fitting(at(info.config, "model", "model_name"), str),
-        metadata={"source": found.trajectory_format, "task_id": task, "task_name": task},
+        metadata={"task_id": task, "task_name": task, **ours.metadata, "source": found.trajectory_format},
+        **{name: one for name, one in known.items() if one is not UNSET},
         totals=Totals(cost_usd=amount(at(info.model_stats, "instance_cost")) or listener.cost_usd or None),
     )
     return with_patch(trace, from_trace(trace), value)
@@ -187,7 +212,7 @@ class _Listener:
         called = fitting(message.tool_call_id or message.call_id, str)
         # Results of several calls are stamped together, when the last has ended.
         times = between(self._before_ns, moment) if self._calls == 1 else {"end_ns": moment}
-        self.talk.came_back(text, called, stdout=_printed(message), **msgspec.structs.asdict(end), **times)
+        self.talk.came_back(text, called, stdout=_printed(message), **{**times, **end.known})
 
 
 def _facts(message: _Message) -> dict[str, Any]:

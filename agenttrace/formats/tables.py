@@ -42,6 +42,7 @@ class TableFile:
 
         self.schema = schema
         self.rows = 0
+        self._stored = _stored(schema)
         self._path = path
         self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_statistics=True)
         self._waiting: list[dict[str, Any]] = []
@@ -74,7 +75,8 @@ class TableFile:
 
         if self._waiting:
             try:
-                self._tables.append(pa.Table.from_pylist(self._waiting, schema=self.schema))
+                table = pa.Table.from_pylist(self._waiting, schema=self._stored)
+                self._tables.append(table if self._stored is self.schema else table.cast(self.schema))
             except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
                 raise DataError(f"{self._path.name}: a value does not fit its column: {error}") from error
         if self._tables:
@@ -96,6 +98,17 @@ class TableFile:
         if kind is None:
             self._flush()
         self._writer.close()
+
+
+def _stored(schema: pa.Schema) -> pa.Schema:
+    """Return a schema with the types that hold columns of JSON, as pyarrow makes no column of such from rows."""
+    import pyarrow as pa  # noqa: PLC0415 - heavy
+
+    json, texts = pa.json_(), pa.list_(pa.json_())
+    if not {json, texts} & {*schema.types}:
+        return schema
+    kinds = {json: pa.string(), texts: pa.list_(pa.string())}
+    return pa.schema([(field.name, kinds.get(field.type, field.type)) for field in schema])
 
 
 class Shards:

@@ -12,6 +12,7 @@ from agenttrace.analysis.render import as_markdown, escaped
 from agenttrace.analysis.runs import Tally
 from agenttrace.analysis.sections import statistics_sections
 from agenttrace.formats.conversation import in_text
+from agenttrace.publish.forms import MOST_SESSIONS, SESSIONS
 from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec, Record
 from agenttrace.store.coverage import planned_runs
 
@@ -44,6 +45,7 @@ _ABOUT = {
     "steps": "a generation of the model: text, reasoning, proposed calls, tokens, timings",
     "spans": "a tool call: input, output, exit code, telemetry",
     "agenttrace-0.3": "a task, run once, in the 14 columns of AgentTrace 0.3.0",
+    "sessions": "a task, run once: its messages as `datasets` reads agent traces, `trace` is its session file",
     "default": "a task, run once, in the published schema of SWE-ZERO",
     "rollouts": "a task, run once: every field of our record",
 }
@@ -71,6 +73,11 @@ _MEANING = {
     "completion_tokens": "sum of the generated tokens; 0 where not reported",
     "duration_sec": "seconds, preparation of the tree included",
 }
+_SESSIONS = (
+    f"- `{SESSIONS}/`: a file for the Hub's trace viewer of each of the first {MOST_SESSIONS:,} records; click one,",
+    f'  or open all with `load_dataset("PATH_OR_REPOSITORY", data_dir="{SESSIONS}")` (needs `teich`).',
+    f"  The configuration `{SESSIONS}` has the same of every record.",
+)
 _RELEASE = (
     "- `records/NAME.cassette.zst`: every request to the model and what came of it: with it the campaign runs again",
     "  without the model (`nox -s replay -- records/NAME.jsonl` in a checkout of agenttrace).",
@@ -321,6 +328,7 @@ def _files(contents: Contents, *, records: bool) -> list[str]:
             f"  spec: {told}.",
             *(f"  - {_code(name)}" for name in contents.files),
             *(_RELEASE if contents.release else ()),
+            *_SESSIONS,
         ]
     else:
         lines += [f"- The run spec (`*.run.json`): {told}."]

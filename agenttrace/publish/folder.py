@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats import columns, tables
-from agenttrace.formats.convert import new_folder, read
+from agenttrace.formats import FORMATS, columns, tables
+from agenttrace.formats.convert import new_folder, read, write_file
 from agenttrace.formats.tables import ROWS, Shards
 from agenttrace.publish.card import Contents, Table, card
-from agenttrace.publish.forms import FORMS, OF_AGENT
+from agenttrace.publish.forms import FORMS, MOST_SESSIONS, OF_AGENT, SESSIONS
 from agenttrace.publish.sums import SUMS, sums
 from agenttrace.records import Record, schema
 from agenttrace.store.ids import IdIndex
@@ -59,7 +59,8 @@ def publish(
     """Write the folder, whole or not at all, and return how many rows each table has; one without rows is left out.
 
     Layout: `README.md` (the card), Parquet files in the folders of the form; `records/` (the record
-    files and run specs, unchanged) or the run specs alone; `schema/`; `SHA256SUMS`. The same records give the same
+    files and run specs, unchanged) and `sessions/` (of the first `MOST_SESSIONS` records, a file for the Hub's trace
+    viewer each) or the run specs alone; `schema/`; `SHA256SUMS`. The same records give the same
     bytes.
 
     Args:
@@ -165,10 +166,10 @@ def _tables(form: Form, records: Iterator[Sourced], folder: Path, rows_per_shard
             part: stack.enter_context(Shards(folder / part.folder, part.schema, rows_per_shard=rows_per_shard))
             for part in form.parts
         }
-        passing = _added(records, shards)
+        passing = _added(_written(records, folder / SESSIONS) if form.flat else records, shards)
         flat = _flat(passing, folder) if form.flat else []
         deque(passing, maxlen=0)
-    return flat + [_table(part.config, part.folder, one) for part, one in shards.items()]
+    return [_table(part.config, part.folder, one) for part, one in shards.items()] + flat
 
 
 def _flat(records: Iterator[Sourced], folder: Path) -> list[Table]:
@@ -181,6 +182,16 @@ def _flat(records: Iterator[Sourced], folder: Path) -> list[Table]:
         path.unlink()
         path.parent.rmdir()
     return [_table(name, f"data/{name}", file) for name, file in files.items()]
+
+
+def _written(records: Iterator[Sourced], folder: Path) -> Iterator[Sourced]:
+    """Yield records; the first of them are written as session files."""
+    folder.mkdir()
+    found = FORMATS["session-traces"]
+    for number, record in enumerate(records):
+        if number < MOST_SESSIONS:
+            write_file(found, record, folder)
+        yield record
 
 
 def _added(records: Iterator[Sourced], shards: dict[FormPart, Shards]) -> Iterator[Sourced]:

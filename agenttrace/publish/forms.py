@@ -43,8 +43,9 @@ class Form(NamedTuple):
     Attributes:
         about: one line for `--help`.
         parts: configurations with a row a record; the first is the one that `datasets` opens.
-        flat: our flat tables come before them, one configuration each, and the record files lie in `records/` as they
-            were collected, each with its run spec; else the run specs alone lie in the folder.
+        flat: our flat tables come after them, one configuration each, the record files lie in `records/` as they were
+            collected, each with its run spec, and session files in `SESSIONS`; else the run specs alone lie in the
+            folder.
         title: heading of the card where none is given.
     """
 
@@ -54,11 +55,18 @@ class Form(NamedTuple):
     title: str = "Execution-free coding rollouts"
 
 
+SESSIONS = "sessions"
+"""Folder of session files, one a record."""
+MOST_SESSIONS = 1000
+"""How many there are; of more records only the rows of the configuration hold them, as many files slow a hub."""
 _OWN = FormPart("rollouts", "rollouts", "records-parquet")
 FORMS: dict[str, Form] = {
     "traces": Form(
-        "tables of runs, generations and tool calls, the 0.3.0 view, and the record files",
-        (FormPart("agenttrace-0.3", "data/agenttrace-0.3", "agenttrace-0.3-parquet"),),
+        "tables of runs, generations and tool calls, the 0.3.0 view, sessions, and the record files",
+        (
+            FormPart("agenttrace-0.3", "data/agenttrace-0.3", "agenttrace-0.3-parquet"),
+            FormPart("sessions", "data/sessions", "session-traces-parquet"),
+        ),
         flat=True,
         title="Agent traces with OS telemetry",
     ),

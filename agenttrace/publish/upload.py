@@ -14,7 +14,7 @@ from agenttrace.records.base import Record
 if TYPE_CHECKING:
     from pathlib import Path
 
-OURS = ("data/", "rollouts/", "trajectories/", "records/", "schema/")
+OURS = ("data/", "rollouts/", "trajectories/", "records/", "sessions/", "schema/")
 """Folders of the repository that hold this kit's files: what is in them and no longer in the folder is removed."""
 REVISION = "main"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")

@@ -12,14 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats import FORMATS, atif, mini_swe, otlp, session_trace, sharegpt
+from agenttrace.formats import FORMATS, atif, mini_swe, otlp, session_rows, session_trace, sharegpt
 from agenttrace.formats.conversation import messages, turns
 from agenttrace.formats.convert import convert, read
 from agenttrace.formats.reading import to_trace
 from agenttrace.records import ToolCall
 from tests.formats.hostile import NASTY, OURS, RELEASED, hostile, spec, traces
 
-NEW = ("atif", "session-traces", "otlp", "mini-swe-agent", "inspect", "sharegpt")
+NEW = (
+    "atif",
+    "session-traces",
+    "session-traces-parquet",
+    "otlp",
+    "mini-swe-agent",
+    "mini-swe-agent-1.1",
+    "inspect",
+    "sharegpt",
+)
 
 
 def as_json(value):
@@ -247,27 +256,56 @@ def test_trajectories_have_an_id_by_what_they_say_and_keep_it_when_a_note_is_add
     assert ids(FOREIGN_MINI, lambda v: v["messages"][2].update(extra={})) == 1
 
 
-def test_a_session_is_a_header_and_messages_by_the_rules_of_the_hub():
+def test_a_session_is_a_header_and_a_chain_of_entries_by_the_rules_of_pi():
     for trace in [*traces(), hostile()]:
         header, *rest = as_json(session_trace.from_trace(trace, spec()))
-        assert (header["type"], header["harness"], header["id"]) == ("session", "agenttrace", trace.trace_id)
-        proposed = set()
-        for line in rest:
-            message = line["message"]
-            assert line["type"] == "message"
-            assert message["role"] in {"system", "user", "assistant", "tool"}
-            assert isinstance(message["content"], str)
-            assert set(message) <= {
-                "role", "content", "reasoningContent", "toolCalls", "toolCallId", "timestamp", "model",
-            }  # fmt: skip
-            for call in message.get("toolCalls", []):
-                assert isinstance(call["function"]["arguments"], str)
-                proposed.add(call["id"])
-            if message["role"] == "tool" and trace.trace_id != "hostile-1":
-                assert message["toolCallId"] in proposed
-    first = as_json(session_trace.from_trace(traces()[0]))
-    assert first[0]["agenttrace"]["calls"][0]["telemetry"]["max_rss_bytes"] == 3571712
-    assert first[2]["message"]["timestamp"] == 1795264057684
+        assert (header["type"], header["version"], header["harness"]) == ("session", 3, "agenttrace")
+        assert header["id"] == trace.trace_id
+        assert [line["parentId"] for line in rest] == [None, *(line["id"] for line in rest[:-1])]
+        assert [line["type"] for line in rest[:4]] == ["session_info", "model_change", "custom", "message"]
+        said = [line["message"] for line in rest if line["type"] == "message"]
+        assert [one["role"].replace("toolResult", "tool") for one in said] == [
+            one.role for one in messages(trace, spec())
+        ]
+        calls = [part["id"] for one in said if one["role"] == "assistant" for part in one["content"] if "id" in part]
+        results = [one["toolCallId"] for one in said if one["role"] == "toolResult"]
+        assert len(calls) == sum(len(step.tool_calls or ()) for step in trace.llm_steps)
+        assert len(results) == len(trace.spans)
+        assert trace.trace_id == "hostile-1" or set(results) <= set(calls)
+        usage = [one["usage"] for one in said if one["role"] == "assistant" and "usage" in one]
+        assert sum(one["totalTokens"] for one in usage) == sum(
+            (step.input_tokens or 0) + (step.output_tokens or 0) for step in trace.llm_steps
+        )
+
+
+def test_a_session_comes_back_with_what_its_calls_cost(tmp_path):
+    convert([OURS], "session-traces", tmp_path / "o")
+    for trace in traces():
+        (record,) = read(tmp_path / "o" / f"{trace.trace_id}.jsonl")
+        found = record.trace
+        for name in ("telemetry", "exit_code", "status", "start_ns", "end_ns", "duration_ms", "call_id", "tool_output"):
+            assert [getattr(span, name) for span in found.spans] == [getattr(span, name) for span in trace.spans], name
+        for name in ("input_tokens", "output_tokens", "timings", "finish_reason", "start_ns", "duration_ms"):
+            assert [getattr(one, name) for one in found.llm_steps] == [getattr(one, name) for one in trace.llm_steps]
+        assert (found.trace_id, found.timestamp_utc, found.total_duration_ms) == (
+            trace.trace_id, trace.timestamp_utc, trace.total_duration_ms
+        )  # fmt: skip
+        assert found.outcome == msgspec.structs.replace(trace.outcome, changes=None)
+
+
+def test_a_session_of_ours_whose_header_is_anything_is_read(tmp_path):
+    lines = as_json(session_trace.from_trace(traces()[0], spec()))
+    for odd in (None, [], {"outcome": 1}, {"metadata": {"a": 1}, "total_duration_ms": "x"}, {"metadata": []}):
+        lines[0]["agenttrace"] = odd
+        (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        (record,) = read(tmp_path / "a.jsonl")
+        assert len(record.trace.spans) == len(traces()[0].spans)
+    assert session_rows.to_trace(session_rows.from_trace(traces()[0])).spans[0] == msgspec.structs.replace(
+        traces()[0].spans[0], stdout=None, stderr=None
+    )
+    for text in (None, 1, "{", '"{"', '"{}"', "[]", '{"type": "session"}'):
+        with pytest.raises(DataError):
+            session_rows.to_trace({"trace": text, "harness": "x", "session_id": "y"})
 
 
 def test_sharegpt_alternates_ends_with_the_model_and_opens_with_datasets(tmp_path):

@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.server
 import json
-import os
 import threading
 
-import msgspec
 import pytest
 
 # They stand in the session's own environment alone; elsewhere this file says so and tests nothing.
-pytest.importorskip("harbor", reason="scripts/nox -s formats-check installs Harbor, Inspect and mini-swe-agent")
+pytest.importorskip("harbor", reason="scripts/nox -s formats-check installs Harbor, Inspect and Phoenix's client")
 
-from agenttrace.formats import atif, mini_swe
+from agenttrace.formats import atif
 from agenttrace.formats.convert import convert, read
-from agenttrace.formats.reading import to_trace
-from tests.formats.hostile import OLD, OURS, hostile, spec, traces
-
-
-@pytest.fixture
-def records(tmp_path):
-    path = tmp_path / "in" / "all.jsonl"
-    path.parent.mkdir()
-    path.write_bytes(OURS.read_bytes() + msgspec.json.encode(hostile()) + b"\n")
-    path.with_suffix(".run.json").write_bytes(msgspec.json.encode(spec()))
-    return path
+from tests.formats.hostile import OLD, spec, traces
 
 
 def test_harbors_validator_takes_every_trajectory(records, tmp_path):
@@ -106,52 +93,3 @@ def test_inspect_reads_the_log_its_summaries_and_every_sample(records, tmp_path)
     assert tools[0].metadata["agenttrace"]["telemetry"]["max_rss_bytes"] == span.telemetry.max_rss_bytes
     assert [message.role for message in sample.messages][:4] == ["system", "user", "assistant", "tool"]
     assert sample.messages[3].text == span.tool_output
-
-
-def test_mini_swe_agents_inspector_shows_the_steps(records, tmp_path, monkeypatch):
-    monkeypatch.setitem(os.environ, "MSWEA_GLOBAL_CONFIG_DIR", str(tmp_path / "config"))
-    from minisweagent.run.inspector import TrajectoryInspector
-
-    convert([records, OLD], "mini-swe-agent", tmp_path / "o")
-    files = sorted((tmp_path / "o").glob("*.traj.json"))
-    assert len(files) == 15
-
-    async def walk():
-        app = TrajectoryInspector(files)
-        async with app.run_test() as pilot:
-            shown = []
-            for _ in files:
-                assert app.n_steps > 1
-                shown += [message["content"] for step in app.steps for message in step]
-                for _ in range(app.n_steps):
-                    await pilot.press("l")
-                await pilot.press("L")
-            return shown
-
-    shown = asyncio.run(walk())
-    for trace in [*traces(), *(record.trace for record in read(OLD))]:
-        assert trace.prompt in shown
-        assert any(trace.spans[0].tool_output in text for text in shown)
-
-
-def test_mini_swe_agent_writes_what_is_read_back(tmp_path, monkeypatch):
-    monkeypatch.setitem(os.environ, "MSWEA_GLOBAL_CONFIG_DIR", str(tmp_path / "config"))
-    from minisweagent.agents.default import DefaultAgent
-    from minisweagent.environments.local import LocalEnvironment
-    from minisweagent.models.test_models import DeterministicModel
-    from minisweagent.run.utils.save import save_traj
-
-    outputs = [
-        "look\n```bash\necho one two\n```",
-        "```bash\necho COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT; echo done\n```",
-    ]
-    agent = DefaultAgent(DeterministicModel(outputs=outputs), LocalEnvironment())
-    status, result = agent.run("the task")
-    save_traj(agent, tmp_path / "a.traj.json", exit_status=status, result=result, print_path=False)
-    value = json.loads((tmp_path / "a.traj.json").read_text(encoding="utf-8"))
-    trace = to_trace(value)
-    assert (trace.outcome.ended, trace.outcome.final_answer) == ("final_answer", "done\n")
-    assert "the task" in trace.prompt
-    assert json.loads(trace.spans[0].tool_input) == {"command": "echo one two"}
-    assert "one two" in trace.spans[0].tool_output
-    assert json.loads(json.dumps(mini_swe.from_trace(trace))) == value
