@@ -100,12 +100,17 @@ class Collected(NamedTuple):
 
 
 class CampaignOptions(TypedDict, total=False):
-    """What may be asked of a campaign, with the defaults of the verb; described in `agenttrace.campaign.options`."""
+    """What may be asked of a campaign, with the defaults of the verb; described in `agenttrace.campaign.options`.
+
+    `system_prompt` is the text itself.
+    """
 
     agent: str | None
     profile: str
     sampler: str
     temperature: float | None
+    top_p: float | None
+    thinking: Literal["on", "off"] | int | None
     seed: int | None
     context: int | None
     offset: int
@@ -123,6 +128,7 @@ class CampaignOptions(TypedDict, total=False):
     max_output_tokens: int | None
     max_total_tokens: int | None
     observation: Literal["swe-zero", "mini-swe-agent"]
+    system_prompt: str | None
     fresh: bool
     workers: int | None
     base_url: str | None

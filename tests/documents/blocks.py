@@ -84,6 +84,7 @@ def inline(document):
 def commands(script):
     """The simple commands of a script, as lists of words: assignments and words of the shell left out."""
     found = []
+    script = re.sub(r"<<'?(\w+)'?(.*?)\n.*?^\1$", r"\2", script, flags=re.MULTILINE | re.DOTALL)
     for line in script.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
         lexer.whitespace_split = True

@@ -15,7 +15,21 @@ from agenttrace.verbs import VERBS, module_of
 from tests.documents.blocks import DOCUMENTS, NEEDS, ROOT, asked_of_nox, blocks, commands, inline, sessions, shown
 
 OF_OTHERS = {
-    *("brew", "cd", "colima", "curl", "docker", "git", "llama-quantize", "mkdir", "nohup", "pip", "pipx", "podman"),
+    *(
+        "brew",
+        "cat",
+        "cd",
+        "colima",
+        "curl",
+        "docker",
+        "git",
+        "llama-quantize",
+        "mkdir",
+        "nohup",
+        "pip",
+        "pipx",
+        "podman",
+    ),
     *("printf", "python", "python3", "read", "sudo", "tar", "uv"),
 }
 
@@ -138,6 +152,9 @@ def test_a_script_is_cut_into_its_commands():
       x # why
     cd there && scripts/nox -s report | cat
     while read -r a; do printf %s "$a"; done < b
+    cat > x <<'END' | tee y
+not a command
+END
     """
     assert commands(script) == [
         ["nox", "-s", "show", "--", "a b", "x"],
@@ -146,4 +163,6 @@ def test_a_script_is_cut_into_its_commands():
         ["cat"],
         ["read", "-r", "a"],
         ["printf", "%s", "$a"],
+        ["cat", ">", "x"],
+        ["tee", "y"],
     ]
