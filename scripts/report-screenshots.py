@@ -1,6 +1,6 @@
 """Makes the pictures of docs/report.md: a report of the given record files, looked at in a real Chromium.
 
-    python scripts/report-screenshots.py RECORDS... --trace ID --compare ID,ID
+    python scripts/report-screenshots.py RECORDS... --trace ID --rollout ID --compare ID,ID
 
 Needs what the tests need (`scripts/nox -s tests` installs it). Pictures are 1280 pixels wide, the phone's 390.
 """
@@ -30,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("records", nargs="+", type=Path)
     parser.add_argument("--trace", required=True, help="id of a trace with several calls")
+    parser.add_argument("--rollout", required=True, help="id of a trace over a checkout")
     parser.add_argument("--compare", required=True, help="ID,ID")
     arguments = parser.parse_args()
     if missing := browser.missing():
@@ -40,13 +41,15 @@ def main() -> None:
         write_report(arguments.records, page)
         url = page.as_uri()
         trace, compare = f"{url}#trace={arguments.trace}", f"{url}#compare={arguments.compare}"
-        picture(chromium, url, "report-list")
+        rollout = f"{url}#trace={arguments.rollout}"
+        picture(chromium, url, "report-overview", size=(1280, 1100))
+        picture(chromium, f"{url}#list", "report-list")
         picture(chromium, trace, "report-trace")
-        picture(chromium, trace, "report-dark", dark=True, step=1)
+        picture(chromium, rollout, "report-dark", dark=True)
         picture(chromium, trace, "report-timeline", clip="#timeline")
         picture(chromium, compare, "report-compare")
-        picture(chromium, url, "report-phone-list", size=(390, 780))
-        picture(chromium, trace, "report-phone-trace", size=(390, 780))
+        picture(chromium, f"{url}#list&group=task", "report-phone-list", size=(390, 780))
+        picture(chromium, rollout, "report-phone-trace", size=(390, 780))
 
 
 def picture(
@@ -56,7 +59,6 @@ def picture(
     *,
     size: tuple[int, int] = (1280, 800),
     dark: bool = False,
-    step: int = 0,
     clip: str | None = None,
 ) -> None:
     """Write one picture: the window, or with `clip` one element of it with its first tool call pointed at."""
@@ -66,9 +68,6 @@ def picture(
     page: Page = context.new_page()
     page.goto(url)
     page.wait_for_selector("body[data-ready]", state="attached")
-    if step:
-        page.keyboard.press("j")
-        page.keyboard.press("r")
     if clip:
         page.locator(f"{clip} .bar.tools .whole").first.hover()
         page.locator(clip).screenshot(path=IMAGES / f"{name}.png")

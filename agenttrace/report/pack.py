@@ -1,4 +1,8 @@
-"""Packs views into chunks of compressed JSON that a script or a data block of a page can hold, and keeps the chunks."""
+"""Packs views and records into chunks that a script or a data block of a page can hold, and keeps the chunks.
+
+Unpacked, a chunk is lines: the view of a trace as JSON, then its record as it stands in its file. A record right behind
+its view costs little: most of its text has just been there.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +23,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-CHUNK_BYTES = 256 << 10
-"""JSON bytes after which a chunk is full: small enough to unpack in a few milliseconds, large enough to pack well."""
+    from agenttrace.report.sources import Shown
+
+CHUNK_BYTES = 384 << 10
+"""Bytes after which a chunk is full: small enough to unpack in a few milliseconds, large enough to pack well."""
 SIDECAR_BYTES = 4_000_000
 """Size after which a data file is full."""
 _SIDECAR = re.compile(r"\d{3,}\.js")
@@ -38,17 +44,26 @@ def packed(value: Any) -> bytes:  # noqa: ANN401 - any JSON-like value
     return _pack(_encode(value))
 
 
-def _pack(json: bytes) -> bytes:
-    # zlib's own gzip header has neither a time nor a name.
+def squeezed(data: bytes) -> bytes:
+    """Return gzip of the bytes, the same each time: zlib's own header has neither a time nor a name."""
     squeeze = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-    return base64.b64encode(squeeze.compress(json) + squeeze.flush())
+    return squeeze.compress(data) + squeeze.flush()
+
+
+def _pack(data: bytes) -> bytes:
+    return base64.b64encode(squeezed(data))
+
+
+def entry(shown: Shown) -> bytes:
+    """Return the lines of one trace in a chunk."""
+    return _encode(shown.view) + b"\n" + shown.line + b"\n"
 
 
 class Packer:
-    """Fills chunks with values and compresses full ones in threads; use it as a context.
+    """Fills chunks with traces and compresses full ones in threads; use it as a context.
 
     Attributes:
-        chunk: number of the chunk that the next value goes to, from 0.
+        chunk: number of the chunk that the next trace goes to, from 0.
         place: its position there, from 0.
     """
 
@@ -60,9 +75,9 @@ class Packer:
         self._threads = ThreadPoolExecutor(os.cpu_count())
         self._waiting: deque[Future[bytes]] = deque()
 
-    def add(self, value: Any) -> None:  # noqa: ANN401 - any JSON-like value
-        """Put a value at (`chunk`, `place`)."""
-        part = _encode(value)
+    def add(self, shown: Shown) -> None:
+        """Put a trace at (`chunk`, `place`)."""
+        part = entry(shown)
         self._parts.append(part)
         self._size += len(part)
         self.place += 1
@@ -70,8 +85,7 @@ class Packer:
             self._close()
 
     def _close(self) -> None:
-        json = b"[" + b",".join(self._parts) + b"]"
-        self._waiting.append(self._threads.submit(_pack, json))
+        self._waiting.append(self._threads.submit(_pack, b"".join(self._parts)))
         self._parts, self._size = [], 0
         self.chunk, self.place = self.chunk + 1, 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -19,25 +19,43 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read_views(path: Path, on_problem: Callable[[Problem], object] | None = None) -> Iterator[TraceView]:
-    """Yield a view of every record of a file, in file order; arguments and errors are those of `reading.records`."""
+class Shown(NamedTuple):
+    """A record as the page has it.
+
+    Attributes:
+        line: its record without the line's end.
+        original: whether that line stands so in the file; else it is what `convert` makes of it.
+    """
+
+    view: TraceView
+    line: bytes
+    original: bool
+
+
+def read_views(path: Path, on_problem: Callable[[Problem], object] | None = None) -> Iterator[Shown]:
+    """Yield every record of a file, in file order; arguments and errors are those of `reading.records`."""
     for number, found in records(path, on_problem):
         try:
-            view = trace_view(found) if isinstance(found, Trace) else _view(found)
-        except (DataError, OverflowError) as error:
+            shown = shown_trace(found) if isinstance(found, Trace) else shown_line(found)
+        except (DataError, OverflowError, ValueError) as error:
             problem = Problem(str(path), number, str(error))
             if on_problem is None:
                 raise DataError(str(problem)) from error
             on_problem(problem)
         else:
-            yield view
+            yield shown
 
 
-def _view(line: bytes) -> TraceView:
-    """Return the view of a line of ours, of any version; raises `DataError` when it is none."""
-    if released(line):
-        return release_view(agenttrace_0_3_row.decode(line))
-    return trace_view(trace_of(line))
+def shown_trace(trace: Trace) -> Shown:
+    """Return what the page has of a record that was read from another format."""
+    return Shown(trace_view(trace), msgspec.json.encode(trace), original=False)
+
+
+def shown_line(line: bytes) -> Shown:
+    """Return what the page has of a line of ours, of any version; raises `DataError` when it is none."""
+    view = release_view(agenttrace_0_3_row.decode(line)) if released(line) else trace_view(trace_of(line))
+    line.decode()  # what a reader passes over can be no text, and a page holds nothing else
+    return Shown(view, line.removesuffix(b"\n"), original=True)
 
 
 def release_view(row: agenttrace_0_3_row.ReleasedRow) -> TraceView:

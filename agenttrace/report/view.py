@@ -65,6 +65,11 @@ class CallView(Record, frozen=True, kw_only=True):
     cost: CallCost | None = None
     cut: dict[str, tuple[int, int]] = msgspec.field(default_factory=dict)
 
+    @property
+    def failed(self) -> bool:
+        """Whether it ran and did not end well."""
+        return self.status not in {None, "not_executed"} and (bool(self.exit) or self.status != "ok")
+
 
 class StepView(Record, frozen=True, kw_only=True):
     """One generation of the model with the calls it proposed.
@@ -96,6 +101,7 @@ class TraceView(Record, frozen=True, kw_only=True):
     Attributes:
         format: what the record was written in, for the reader of the page.
         name: of the task; where that is its id, which of its rollouts this is.
+        attempt: which rollout of its task in its run, from 0.
         prepare_ms: what it took until the task's tree was ready, before the run.
         axis: `shared` when generations and calls have times on one axis, `tools` when only calls have.
         stray: calls that no step proposed.
@@ -111,6 +117,7 @@ class TraceView(Record, frozen=True, kw_only=True):
     dataset: str
     task: str
     name: str
+    attempt: int | None = None
     run: str
     ms: float | None
     prepare_ms: float | None = None
@@ -147,6 +154,7 @@ def trace_view(trace: Trace) -> TraceView:
         dataset=_text(meta.get("dataset_name")),
         task=_text(meta.get("task_id")),
         name=attempt_name(meta),
+        attempt=_number(meta.get("rollout_index")),
         run=_text(meta.get("run_id")),
         ms=trace.total_duration_ms,
         prepare_ms=_known(trace.prepare_ms),
@@ -187,6 +195,10 @@ def _format(trace: Trace) -> str:
 def _text(value: object) -> str:
     """Return a metadata value as text; what is absent is empty."""
     return "" if value is None else str(value)
+
+
+def _number(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _known(value: _Value | msgspec.UnsetType | None) -> _Value | None:

@@ -58,7 +58,11 @@ def test_a_rollout_is_read_as_it_went(opened):
         assert "Prepared in\n2.50 s" in page.inner_text(".figures")
         page.click(".facts summary:has-text('Repository')")
         page.locator(".facts", has_text="octo/cat").wait_for()
-        assert page.locator(".others a").all_inner_texts() == ["compare with rollout 1", "compare with rollout 2"]
+        chips = [text.replace("\n", "") for text in page.locator(".others .chip").all_text_contents()]
+        assert chips == [
+            "compare with ✓rollout 1 · 1.23 s, solved",
+            "compare with ✓rollout 2 · 1.23 s, solved",
+        ]
         page.click(".setting summary")
         page.locator(".setting", has_text="You work in a shell.").wait_for()
         show(page, f"#trace={second.trace_id}")

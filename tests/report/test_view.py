@@ -134,7 +134,7 @@ def test_a_trace_over_a_checkout_has_the_same_view(tmp_path):
     ]
     path = tmp_path / "r.jsonl"
     path.write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
-    first, second = read_views(path)
+    first, second = (shown.view for shown in read_views(path))
     assert (first.task, first.name, first.solved, second.ended) == ("octo__cat-1", "rollout 0", True, "max_steps")
     assert [len(step.calls) for step in first.steps] == [1, 0, 1]
     call = first.steps[2].calls[0]
@@ -158,7 +158,7 @@ def test_what_only_a_checkout_has_is_absent_elsewhere():
 
 @pytest.mark.parametrize("name", ["rollouts.jsonl", "rollouts-compacted.jsonl.zst"])
 def test_rollout_files_of_1_0_have_the_view_of_a_trace(name):
-    views = list(read_views(KEPT / name))
+    views = [shown.view for shown in read_views(KEPT / name)]
     assert views == [trace_view(trace) for trace in read_traces(KEPT / name)]
     assert all(view.patch is not None and view.ended == "final_answer" for view in views)
     assert all(call.output for view in views for call in view.calls)

@@ -25,8 +25,18 @@ def records(tmp_path):
     return path
 
 
+def text_of(data):
+    return gzip.decompress(base64.b64decode(data))
+
+
 def unpacked(data):
-    return json.loads(gzip.decompress(base64.b64decode(data)))
+    return json.loads(text_of(data))
+
+
+def entries(data):
+    """The (view, record line) pairs of a chunk."""
+    lines = text_of(data).split(b"\n")
+    return [(json.loads(view), line) for view, line in zip(lines[::2], lines[1::2], strict=False)]
 
 
 def blocks(html):
@@ -41,7 +51,8 @@ def test_the_page_holds_every_trace_where_its_index_says(records, tmp_path):
     assert done.traces == len(rows) == 61
     assert (done.sidecars, index["sidecars"]) == (0, [])
     for row in rows:
-        assert unpacked(found[f"chunk-{row['chunk']}"])[row["place"]]["id"] == row["id"]
+        view, line = entries(found[f"chunk-{row['chunk']}"])[row["place"]]
+        assert view["id"] == row["id"] == json.loads(line)["trace_id"]
 
 
 def test_nothing_of_a_record_stands_in_the_page_as_it_is(records, tmp_path):
@@ -80,7 +91,7 @@ def test_large_sets_go_to_data_files_and_leave_nothing_unfinished(records, tmp_p
         head = re.match(r'agenttraceReport\((\d+), "([0-9a-f]{16})", \[', text)
         assert (int(head[1]), head[2]) == (number, sidecar["digest"])
         chunks += re.findall(r'^"([A-Za-z0-9+/=]+)",?$', text, re.MULTILINE)
-    assert sum(len(unpacked(chunk)) for chunk in chunks) == 61
+    assert sum(len(entries(chunk)) for chunk in chunks) == 61
     small = tmp_path / "small.jsonl"
     synthetic.write(small, traces(1))
     (tmp_path / "r.data" / "007.js").write_text("someone else's")

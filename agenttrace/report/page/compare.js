@@ -2,18 +2,26 @@
 
 const CONTEXT_LINES = 3;
 const SHOWN_LINES = 30;
+const SHOWN_RUNS = 60;
 const SHOWN_COLUMNS = 600;
 
 async function showCompare(route) {
-  const rows = route.compare.map((reference) => {
-    const row = findRow(reference);
-    if (!row) throw new Error(`No trace ${reference} is in this report.`);
-    return row;
-  });
+  const rows = comparedRows(route.compare);
   const [left, right] = await Promise.all(rows.map(loadTrace));
   drawCompare(rows, left, right);
   document.title = `Compare – ${byId("title").textContent}`;
   window.scrollTo(0, 0);
+}
+
+// The two rows that an address names; one id alone, or twice, is the first and the second trace of that id.
+function comparedRows(references) {
+  if (references.length > 2 || !references.length) throw new Error(`A comparison is of two traces, and this address names ${count(references.length)}: write #compare=ID,ID.`);
+  const [left, right] = references;
+  const first = findRow(left);
+  if (right !== undefined && right !== left) return [first, findRow(right)];
+  const second = byKey.get(`${first.id}@2`);
+  if (!second || second === first) throw new Error(`This address names one trace, ${first.key}, and no second one here has its id: write #compare=ID,ID, or mark two in the list.`);
+  return [first, second];
 }
 
 function drawCompare(rows, left, right) {
@@ -21,7 +29,7 @@ function drawCompare(rows, left, right) {
   const first = all.find((pair) => !pair.same);
   replace(byId("compare"),
     h("header", { class: "head" },
-      h("p", { class: "way" }, h("a", { href: listFragment() }, "All traces"), " / compare"),
+      h("p", { class: "way" }, h("a", { href: linkList() }, "All traces"), " / compare"),
       h("h1", { tabindex: "-1" }, "Two traces side by side"),
       verdictOfComparison(first)),
     h("div", { class: "pair titles" }, [[rows[0], left], [rows[1], right]].map(([row, trace], side) => sideTitle(row, trace, side))),
@@ -50,7 +58,7 @@ function sideTitle(row, trace, side) {
   const figures = [duration(trace.ms), plural(row.steps, "step"), plural(row.calls, "call"), `${count(row.tokens_out)} tokens`, `CPU ${duration(row.cpu_ms)}`, `peak ${size(row.peak)}`];
   return h("div", { class: "side-title" },
     h("h2", {}, h("span", { class: "letter" }, "AB"[side]), h("a", { href: linkTrace(row) }, h("bdi", {}, taskName(row))), " ", outcomeBadge(trace.solved)),
-    h("p", { class: "soft" }, h("bdi", {}, trace.model), " · ", report.files[row.file].name, " · ", h("code", {}, row.key)),
+    h("p", { class: "soft" }, h("bdi", {}, trace.model), " · ", h("bdi", { title: runText(row.runKey) }, row.runKey), " · ", h("code", {}, row.key), " ", copyButton("id of the trace", row.id, "Copy id")),
     h("p", {}, figures.join(" · ")));
 }
 
@@ -81,45 +89,59 @@ function differentPair(pair, isFirst) {
     h("div", { class: "pair" }, side(pair.left, pair.right, "A"), side(pair.right, pair.left, "B")));
 }
 
-// The lines around the difference, the different ones marked, with a way to the whole text.
+// The lines that differ with some around them, in each its words that differ, and a way to the whole text.
 function differenceBlock(part, other) {
   if (!other) return block(part.text, part.kind ?? "prose");
   const mine = part.text.split("\n");
   const theirs = other.text.split("\n");
-  let head = 0;
-  while (head < mine.length && head < theirs.length && mine[head] === theirs[head]) head += 1;
-  let tail = 0;
-  while (tail < mine.length - head && tail < theirs.length - head && mine.at(-1 - tail) === theirs.at(-1 - tail)) tail += 1;
-  const column = head < theirs.length - tail ? (firstDifference(mine[head] ?? "", theirs[head])?.column ?? 1) : 1;
   const box = h("div", { class: `text ${part.kind ?? "prose"}`, dir: "auto" });
-  const line = (text, kind) => h("pre", { class: kind }, clipped(text, 0) || " ");
-  const skipped = (number) => (number > 0 ? h("p", { class: "skipped" }, `… ${plural(number, "equal line")}`) : null);
-  const from = Math.max(0, head - CONTEXT_LINES);
-  const changed = mine.slice(head, mine.length - tail);
+  const runs = lineRuns(mine, theirs);
+  const shown = runs.slice(0, SHOWN_RUNS);
   put(box, [
-    skipped(from), mine.slice(from, head).map((text) => line(text, "context")),
-    changed.slice(0, SHOWN_LINES).map((text, at) => h("pre", { class: "changed" }, at === 0 ? markedLine(text, column) : clipped(text, 0) || " ")),
-    changed.length ? null : h("p", { class: "skipped" }, "(these lines are missing here)"),
-    changed.length > SHOWN_LINES ? h("p", { class: "skipped" }, `… ${plural(changed.length - SHOWN_LINES, "different line")} more`) : null,
-    mine.slice(mine.length - tail, mine.length - tail + CONTEXT_LINES).map((text) => line(text, "context")),
-    skipped(tail - CONTEXT_LINES),
+    shown.map((run, at) => (run.same ? equalLines(mine.slice(...run.left), at > 0, at < runs.length - 1) : changedLines(mine.slice(...run.left), theirs.slice(...run.right)))),
+    runs.length > shown.length ? h("p", { class: "skipped" }, `… ${plural(runs.length - shown.length, "part")} more`) : null,
     part.text.length > 400 || mine.length > 8 ? fold("Whole text", () => block(part.text, part.kind ?? "prose")) : null,
   ]);
   return box;
 }
 
-function clipped(text, from) {
-  const start = from > SHOWN_COLUMNS / 2 ? from - 100 : 0;
-  const end = start + SHOWN_COLUMNS;
-  return `${start ? "… " : ""}${text.slice(start, end)}${end < text.length ? ` … (${count(text.length - end)} more)` : ""}`;
+// Of lines that are equal, those next to what differs before and after them.
+function equalLines(lines, after, before) {
+  const line = (text) => h("pre", { class: "context" }, clipped([{ text, changed: false }]));
+  const head = after ? CONTEXT_LINES : 0;
+  const tail = before ? CONTEXT_LINES : 0;
+  if (lines.length <= head + tail + 1) return lines.map(line);
+  const skipped = h("p", { class: "skipped" }, `… ${plural(lines.length - head - tail, "equal line")}`);
+  return [lines.slice(0, head).map(line), skipped, lines.slice(lines.length - tail).map(line)];
 }
 
-// A line with a mark on the first character that differs; at its end when the other goes on.
-function markedLine(text, column) {
-  const at = Array.from(text).slice(0, column - 1).join("").length;
-  const start = at > SHOWN_COLUMNS / 2 ? at - 100 : 0;
-  const char = Array.from(text.slice(at, at + 2))[0] ?? "";
-  return [start ? "… " : null, text.slice(start, at), h("mark", { title: "the first character that differs" }, char || " "), clipped(text.slice(at + char.length), 0)];
+function changedLines(mine, theirs) {
+  if (!mine.length) return h("p", { class: "skipped" }, `(${plural(theirs.length, "line")} missing here)`);
+  const lines = segmentLines(wordSegments(mine.join("\n"), theirs.join("\n")));
+  return [
+    lines.slice(0, SHOWN_LINES).map((segments) => h("pre", { class: "changed" }, clipped(segments))),
+    lines.length > SHOWN_LINES ? h("p", { class: "skipped" }, `… ${plural(lines.length - SHOWN_LINES, "different line")} more`) : null,
+  ];
+}
+
+// The segments of a line; of a long one what lies around its first change.
+function clipped(segments) {
+  const length = segments.reduce((total, one) => total + one.text.length, 0);
+  if (!length) return " ";
+  let first = 0;
+  for (const one of segments) {
+    if (one.changed) break;
+    first += one.text.length;
+  }
+  const start = length > SHOWN_COLUMNS && first < length && first > SHOWN_COLUMNS / 2 ? first - 100 : 0;
+  const end = start + SHOWN_COLUMNS;
+  let at = 0;
+  const shown = segments.map(({ text, changed }) => {
+    const part = text.slice(Math.max(0, start - at), Math.max(0, end - at));
+    at += text.length;
+    return part && (changed ? h("mark", {}, part) : part);
+  });
+  return [start ? "… " : null, shown.filter(Boolean), length > end ? ` … (${count(length - end)} more)` : null];
 }
 
 function metadataTable(left, right) {

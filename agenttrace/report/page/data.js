@@ -1,10 +1,11 @@
 // The traces: an index of short rows, and chunks that are unpacked when something of them is needed.
 
-const KEPT_CHUNKS = 24;
+const KEPT_CHUNKS = 32;
 const KEPT_SIDECARS = 4;
 
-let report = { rows: [], files: [], folder: "", sidecars: [], chunkCount: 0 };
+let report = { rows: [], files: [], fields: [], folder: "", sidecars: [], chunkCount: 0 };
 const byKey = new Map();
+const timesSeen = new Map();
 const chunkCache = new Map();
 const sidecarCache = new Map();
 const sidecarWaiting = new Map();
@@ -14,41 +15,68 @@ async function unpack(base64) {
   const bytes = new Uint8Array(binary.length);
   for (let at = 0; at < binary.length; at += 1) bytes[at] = binary.charCodeAt(at);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return JSON.parse(await new Response(stream).text());
+  return new Response(stream).text();
 }
 
-// Reads the index. A row's key is its trace id; from the second trace of that id on, `ID@2`, `ID@3`, ...
 async function openReport() {
-  const index = await unpack(byId("index").textContent);
-  const seen = new Map();
-  report = { ...index, chunkCount: 0 };
-  report.rows = index.rows.map((values, number) => {
-    const row = Object.fromEntries(index.fields.map((field, at) => [field, values[at]]));
-    const times = (seen.get(row.id) ?? 0) + 1;
-    seen.set(row.id, times);
+  const index = followed ? await askRows() : JSON.parse(await unpack(byId("index").textContent));
+  report = { ...report, ...index, rows: [] };
+  addRows(index.rows);
+}
+
+// Takes rows in. A row's key is its trace id; from the second trace of that id on, `ID@2`, `ID@3`, ...
+function addRows(found) {
+  for (const values of found) {
+    const row = Object.fromEntries(report.fields.map((field, at) => [field, values[at]]));
+    const times = (timesSeen.get(row.id) ?? 0) + 1;
+    timesSeen.set(row.id, times);
     row.key = times === 1 ? row.id : `${row.id}@${times}`;
-    row.number = number;
-    row.text = `${row.key} ${taskName(row)} ${row.model} ${row.prompt}`.toLowerCase();
+    row.number = report.rows.length;
+    row.tools = row.by_tool.map(([name]) => name);
     byKey.set(row.key, row);
     report.chunkCount = Math.max(report.chunkCount, row.chunk + 1);
-    return row;
-  });
+    report.rows.push(row);
+  }
+  nameRuns();
+}
+
+function forgetRows() {
+  report.rows = [];
+  report.chunkCount = 0;
+  for (const kept of [byKey, timesSeen, chunkCache, chunkTexts]) kept.clear();
 }
 
 // The row that a reference names: a key, or the start of exactly one.
 function findRow(reference) {
   const row = byKey.get(reference);
-  if (row || reference.length < 4) return row;
-  const found = report.rows.filter((candidate) => candidate.key.startsWith(reference));
-  return found.length === 1 ? found[0] : undefined;
+  if (row) return row;
+  const found = reference.length < 4 ? [] : report.rows.filter((candidate) => candidate.key.startsWith(reference));
+  if (found.length > 1) throw new Error(`${count(found.length)} traces begin with ${reference}: give more of the id.`);
+  if (!found.length) throw new Error(`No trace ${reference} is in this report.`);
+  return found[0];
 }
 
 async function loadTrace(row) {
-  return (await loadChunk(row.chunk))[row.place];
+  const entry = await loadEntry(row);
+  entry.trace ??= JSON.parse(entry.view);
+  return entry.trace;
 }
 
-function loadChunk(number) {
-  return remembered(chunkCache, KEPT_CHUNKS, number, async () => unpack(await packedChunk(number)));
+// The record of a trace: the line as it stands in its file, or as `convert` writes it where the file is of another format.
+async function loadLine(row) {
+  return (await loadEntry(row)).line;
+}
+
+async function loadEntry(row) {
+  const entry = (await remembered(chunkCache, KEPT_CHUNKS, row.chunk, () => unpackedChunk(row.chunk)))[row.place];
+  if (!entry) throw new Error("The data of this trace is not complete. Write the report again.");
+  return entry;
+}
+
+// A chunk is lines: a view as JSON, then its record.
+async function unpackedChunk(number) {
+  const lines = (followed ? await askChunk(number) : await unpack(await packedChunk(number))).split("\n");
+  return Array.from({ length: lines.length >> 1 }, (_, at) => ({ view: lines[2 * at], line: lines[2 * at + 1] }));
 }
 
 // The value of a key, made once; only the values used last are kept, and no failure is.

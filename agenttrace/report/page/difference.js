@@ -2,21 +2,23 @@
 
 // A trace as parts with names, in order; parts of two traces belong together when their keys are equal.
 function parts(trace) {
+  const prefix = commonPrefix(trace);
   const found = [{ key: "0 task", label: "Task", text: trace.prompt, rank: [0, 0] }];
   for (const [at, step] of trace.steps.entries()) {
     const name = `Step ${at + 1}`;
     let rank = 0;
-    const add = (what, text, kind) => {
-      if (text !== null) found.push({ key: `${at + 1} ${what}`, label: `${name} · ${what}`, text: String(text), kind, step: step.n, rank: [at + 1, rank] });
+    // `text` is what is shown, `exact` what is compared: a command stands in its call, and not in the reply as well.
+    const add = (what, text, kind, exact = text) => {
+      if (text !== null) found.push({ key: `${at + 1} ${what}`, label: `${name} · ${what}`, text: String(text), exact: String(exact), kind, step: step.n, rank: [at + 1, rank] });
       rank += 1;
     };
     add("reasoning", step.thinks);
-    add("reply", step.says);
+    add("reply", step.says === null ? null : ownWords(step), "prose", step.says);
     for (const [number, call] of step.calls.entries()) {
       const which = step.calls.length > 1 ? ` ${number + 1}` : "";
       add(`call${which}`, `${call.tool}\n${pretty(call.input)}`, "code");
       add(`exit${which}`, statusText(call));
-      add(`output${which}`, call.output, "code");
+      add(`output${which}`, call.output === null ? null : outputText(call, prefix), "code", call.output);
     }
     add("answered", step.told, "code");
   }
@@ -42,8 +44,14 @@ function pairs(left, right) {
   const keys = [...new Set([...mine.keys(), ...theirs.keys()])];
   return keys
     .map((key) => ({ left: mine.get(key) ?? null, right: theirs.get(key) ?? null }))
-    .map((pair) => ({ ...pair, same: pair.left?.text === pair.right?.text, label: (pair.left ?? pair.right).label, rank: (pair.left ?? pair.right).rank }))
+    .map((pair) => ({ ...pair, same: exactText(pair.left) === exactText(pair.right), label: (pair.left ?? pair.right).label, rank: (pair.left ?? pair.right).rank }))
+    // Where only what is not shown differs, all is shown.
+    .map((pair) => (!pair.same && pair.left && pair.left.text === pair.right?.text ? { ...pair, left: { ...pair.left, text: pair.left.exact }, right: { ...pair.right, text: pair.right.exact } } : pair))
     .sort((one, other) => one.rank[0] - other.rank[0] || one.rank[1] - other.rank[1]);
+}
+
+function exactText(part) {
+  return part?.exact ?? part?.text;
 }
 
 // The first place where two texts differ, counted from 1; null when they are equal.

@@ -1,9 +1,11 @@
-// Which rows the list shows, and in which order.
+// Which rows are looked at, and in which order.
 
 const MOST_CHOICES = 300;
 const filters = Object.fromEntries(FILTERS.map((name) => [name, ""]));
 
 const FACETS = {
+  run: { label: "Run", values: (row) => [row.runKey], matches: (row, value) => row.runKey === value },
+  file: { label: "File", values: (row) => [fileName(row)], matches: (row, value) => fileName(row) === value, offered: () => report.filesTell },
   dataset: { label: "Data set", values: (row) => [row.dataset], matches: (row, value) => row.dataset === value },
   model: { label: "Model", values: (row) => [row.model], matches: (row, value) => row.model === value },
   outcome: {
@@ -11,6 +13,11 @@ const FACETS = {
     values: (row) => [outcomeOf(row.solved), row.ended ? `ended: ${row.ended}` : null],
     matches: (row, value) => outcomeOf(row.solved) === value || `ended: ${row.ended}` === value,
     shown: (value) => OUTCOMES[value]?.label ?? value,
+  },
+  verdict: {
+    label: "Verdict",
+    values: (row) => row.verdicts.map(verdictText),
+    matches: (row, value) => row.verdicts.some((verdict) => verdictText(verdict) === value),
   },
   tool: { label: "Tool", values: (row) => row.tools, matches: (row, value) => row.tools.includes(value) },
   exit: {
@@ -21,6 +28,14 @@ const FACETS = {
     order: (left, right) => (Number(left) || 0) - (Number(right) || 0),
   },
 };
+
+function fileName(row) {
+  return report.files[row.file].name;
+}
+
+function verdictText([aspect, verdict]) {
+  return `${aspect}: ${verdict.replaceAll("_", " ")}`;
+}
 
 // Values of a facet with the number of traces that have them.
 function facetCounts(name) {
@@ -42,7 +57,9 @@ function passesFacets(row) {
 
 const SORTS = {
   outcome: (row) => ({ solved: 0, failed: 1, unknown: 2 })[outcomeOf(row.solved)],
-  task: (row) => taskName(row),
+  task: (row) => taskMain(row),
+  run: (row) => row.runKey,
+  file: fileName,
   model: (row) => row.model,
   steps: (row) => row.steps,
   calls: (row) => row.calls,

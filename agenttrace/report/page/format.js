@@ -33,6 +33,15 @@ function size(bytes) {
   return `${digits(value)} ${units[unit]}`;
 }
 
+function share(part, whole) {
+  return whole ? `${((100 * part) / whole).toFixed(1)} %` : DASH;
+}
+
+function money(usd) {
+  if (usd === null || usd === undefined) return DASH;
+  return `${usd.toFixed(usd < 10 ? 4 : 2)} USD`;
+}
+
 // A time stamp without its fraction of a second.
 function instant(text) {
   return text.replace("T", " ").replace(/\.\d+/, "").replace("+00:00", " UTC");
@@ -59,8 +68,4 @@ function outcomeOf(solved) {
 function outcomeBadge(solved) {
   const outcome = OUTCOMES[outcomeOf(solved)];
   return h("span", { class: `badge ${outcome.class}` }, h("span", { "aria-hidden": "true" }, outcome.glyph), " ", outcome.label);
-}
-
-function taskName(row) {
-  return [[row.dataset, row.task].filter(Boolean).join("/"), row.name].filter(Boolean).join(" ") || row.id;
 }

@@ -7,10 +7,14 @@ const KEYS = [
   { view: "list", keys: ["PageUp"], shown: "PgUp", text: "a page up", run: () => moveInList(-pageRows()) },
   { view: "list", keys: ["Home", "g"], shown: "g Home", text: "first trace", run: () => moveInList(-Infinity) },
   { view: "list", keys: ["End", "G"], shown: "G End", text: "last trace", run: () => moveInList(Infinity) },
-  { view: "list", keys: ["Enter", "o"], shown: "Enter", text: "open the trace", run: () => list.rows[list.current] && go(linkTrace(list.rows[list.current])) },
-  { view: "list", keys: ["c"], shown: "c", text: "mark for comparison; with two marked, C compares", run: () => list.rows[list.current] && toggleMark(list.rows[list.current]) },
+  { view: "list", keys: ["Enter", "o"], shown: "Enter", text: "open the trace, or the group", run: () => openCurrent() },
+  { view: "list", keys: ["c"], shown: "c", text: "mark the trace; with two marked, C compares", run: () => list.items[list.current]?.row && toggleMark(list.items[list.current].row) },
+  { view: "list", keys: ["ArrowRight", "ArrowLeft"], shown: "← →", text: "close or open a group", run: (key) => groupKey(key === "ArrowRight") },
+  { view: "list", keys: ["s"], shown: "s", text: "group by task, or no longer", run: () => groupByTask() },
+  { view: "list", keys: ["e"], shown: "e", text: "open or close all groups", run: () => toggleAllGroups() },
   { view: "list", keys: ["C"], run: () => list.marked.length === 2 && go(linkCompare(...list.marked)) },
   { view: "list", keys: ["x"], shown: "x", text: "clear search and filters", run: () => clearFilters() },
+  { view: "overview", keys: ["x"], run: () => clearFilters() },
   { view: "trace", keys: ["j"], shown: "j", text: "next step", run: () => moveStep(1) },
   { view: "trace", keys: ["k"], shown: "k", text: "previous step", run: () => moveStep(-1) },
   { view: "trace", keys: ["n"], shown: "n", text: "next trace", run: () => moveTrace(1) },
@@ -19,7 +23,8 @@ const KEYS = [
   { view: "trace", keys: ["l"], shown: "l", text: "to the timeline; arrow keys move on it", run: () => document.querySelector("#timeline .bar[tabindex='0']")?.focus() },
   { view: "compare", keys: ["f"], shown: "f", text: "to the first difference", run: () => jumpToDifference() },
   { view: "", keys: ["/"], shown: "/", text: "search", run: () => toSearch() },
-  { view: "", keys: ["Escape", "u"], shown: "Esc u", text: "back to the list", run: () => readRoute().view !== "list" && go(listFragment()) },
+  { view: "", keys: ["Escape", "u"], shown: "Esc u", text: "back to the list", run: () => ["trace", "compare"].includes(readRoute().view) && go(linkList()) },
+  { view: "", keys: ["v"], shown: "v", text: "overview, or the list", run: () => go(readRoute().view === "overview" ? linkList() : linkOverview()) },
   { view: "", keys: ["t"], shown: "t", text: "theme: as the system, light, dark", run: () => nextTheme() },
   { view: "", keys: ["?"], shown: "?", text: "these keys", run: () => showHelp() },
 ];
@@ -41,7 +46,7 @@ function onKey(event) {
   const entry = KEYS.find((candidate) => candidate.keys.includes(event.key) && (candidate.view === view || candidate.view === ""));
   if (!entry) return;
   event.preventDefault();
-  entry.run();
+  entry.run(event.key);
 }
 
 function pageRows() {
@@ -49,9 +54,9 @@ function pageRows() {
 }
 
 function toSearch() {
-  if (readRoute().view === "list") byId("q").select();
+  if (LIST_VIEWS.includes(readRoute().view)) byId("q").select();
   else {
-    go(listFragment());
+    go(linkList());
     setTimeout(() => byId("q").select(), 50);
   }
 }
@@ -62,6 +67,7 @@ function showHelp() {
   replace(byId("help"),
     h("h2", { id: "help-title" }, "Keys"), h("div", { class: "columns" }, Object.keys(VIEWS).map(part)),
     h("p", { class: "soft" }, "Search finds the exact text, upper and lower case alike, in prompts, reasoning, commands and outputs. A dash is a figure that was not measured."),
+    fold("What the figures mean", figureList),
     h("form", { method: "dialog" }, h("button", { class: "button", autofocus: true }, "Close")));
   byId("help").showModal();
 }

@@ -1,22 +1,24 @@
 // Starts the page and shows what its address names.
 
-const SHOW = { list: showList, trace: showTrace, compare: showCompare };
+const SHOW = { overview: showOverview, list: showList, trace: showTrace, compare: showCompare };
 let shownView = "";
 
 async function show() {
   const route = readRoute();
   const before = shownView;
   try {
-    if (route.view !== "list" && !list.built) buildList();
+    if (!list.built) buildList();
+    if (!LIST_VIEWS.includes(route.view) && !choice.done) takeChoice({ ...route, unknown: [] });
     if (route.view === "list" && before === "trace") {
-      list.current = list.rows.indexOf(current.row);
+      revealRow(current.row);
       list.visited = true;
     }
     for (const view of Object.keys(SHOW)) byId(view).hidden = view !== route.view;
+    byId("choice").hidden = !LIST_VIEWS.includes(route.view);
     shownView = route.view;
     document.body.dataset.view = route.view;
     byId("notice").hidden = true;
-    if (route.view === "list") document.title = byId("title").textContent;
+    if (LIST_VIEWS.includes(route.view)) document.title = byId("title").textContent;
     await SHOW[route.view](route);
     if (before && before !== route.view && route.view !== "list" && !route.step) byId(route.view).querySelector("h1")?.focus({ preventScroll: true });
   } catch (error) {
@@ -25,8 +27,10 @@ async function show() {
 }
 
 function complain(error) {
-  for (const view of Object.keys(SHOW)) byId(view).hidden = view !== "list" || readRoute().view !== "list";
-  replace(byId("notice"), error instanceof Error ? error.message : String(error), " ", h("a", { href: "#" }, "All traces"));
+  const { view: asked } = readRoute();
+  for (const view of Object.keys(SHOW)) byId(view).hidden = view !== asked || !LIST_VIEWS.includes(asked);
+  byId("choice").hidden = !LIST_VIEWS.includes(asked);
+  replace(byId("notice"), error instanceof Error ? error.message : String(error), " ", h("a", { href: "#list" }, "All traces"));
   byId("notice").hidden = false;
   shownView = "notice";
 }
@@ -36,7 +40,7 @@ function beforePrint() {
   for (let part = 0; part < 10; part += 1) byId("trace").querySelector(".gradual")?.click();
   for (const one of byId("trace").querySelectorAll("details.reasoning")) one.open = true;
   if (readRoute().view !== "list") return;
-  const rows = list.rows.slice(0, 2000).map(listRow);
+  const rows = list.items.slice(0, 2000).map(itemRow);
   byId("rows").replaceChildren(...rows);
 }
 
@@ -54,6 +58,7 @@ async function start() {
   }
   await openReport();
   await show();
+  if (followed) followOn();
   requestAnimationFrame(() => setTimeout(() => {
     performance.mark("agenttrace-first-view");
     document.body.dataset.ready = "";

@@ -7,15 +7,50 @@ const chunkTexts = new Map();
 let keptText = 0;
 let searchNumber = 0;
 
-function searchText(trace) {
-  const parts = [trace.prompt, trace.answer, trace.detail, trace.patch, trace.patch_note];
+// The texts of a trace with where each stands, in the order in which they are read.
+function* textsOfTrace(trace) {
+  yield ["prompt", trace.prompt];
   for (const step of trace.steps) {
-    parts.push(step.thinks, step.says, step.told);
-    for (const call of step.calls) parts.push(call.tool, readableInput(call.input), call.output);
+    yield [`step ${step.n}, reasoning`, step.thinks];
+    yield [`step ${step.n}`, step.says];
+    yield [`step ${step.n}, answered`, step.told];
+    for (const call of step.calls) yield* textsOfCall(call, `step ${step.n}, `);
   }
-  for (const call of trace.stray) parts.push(call.tool, readableInput(call.input), call.output);
-  for (const verdict of trace.verdicts) parts.push(verdict.reason);
-  return parts.filter(Boolean).join("\n").toLowerCase();
+  for (const call of trace.stray) yield* textsOfCall(call, "");
+  yield ["answer", trace.answer];
+  yield ["end", trace.detail];
+  yield ["patch", trace.patch];
+  yield ["patch", trace.patch_note];
+  for (const verdict of trace.verdicts) yield [`verdict on ${verdict.aspect}`, verdict.reason];
+}
+
+function* textsOfCall(call, where) {
+  yield [`${where}tool`, call.tool];
+  yield [`${where}command`, readableInput(call.input)];
+  yield [`${where}output`, call.output];
+}
+
+function searchText(trace) {
+  return Array.from(textsOfTrace(trace), ([, text]) => text).filter(Boolean).join("\n").toLowerCase();
+}
+
+const BEFORE_HIT = 12;
+const AFTER_HIT = 120;
+
+// The first place of a text in a trace with what stands around it; null where only its name or model holds it.
+async function snippetOf(row, query) {
+  const needle = query.toLowerCase();
+  for (const [where, text] of textsOfTrace(await loadTrace(row))) {
+    const at = text ? text.toLowerCase().indexOf(needle) : -1;
+    if (at === -1) continue;
+    const start = Math.max(0, at - BEFORE_HIT);
+    const folded = (part) => part.replaceAll(/\s+/g, " ");
+    return {
+      where, hit: folded(text.slice(at, at + query.length)),
+      before: `${start ? "…" : ""}${folded(text.slice(start, at))}`, after: folded(text.slice(at + query.length, at + query.length + AFTER_HIT)),
+    };
+  }
+  return null;
 }
 
 // What a person reads of an input: without the escapes of JSON, where it is JSON.
@@ -32,7 +67,7 @@ async function textsOf(chunk) {
   const kept = chunkTexts.get(chunk);
   if (kept) return kept;
   // Past the chunk cache: a search goes through all of them and would only empty it.
-  const texts = (await unpack(await packedChunk(chunk))).map(searchText);
+  const texts = (await unpackedChunk(chunk)).map((entry) => searchText(JSON.parse(entry.view)));
   const length = texts.reduce((total, text) => total + text.length, 0);
   if (keptText + length <= KEPT_TEXT) {
     chunkTexts.set(chunk, texts);
