@@ -14,6 +14,7 @@ import msgspec
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.formats import FORMATS, Sourced
 from agenttrace.formats.reading import traces
+from agenttrace.records import derived_id
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
     from agenttrace.formats import Format
     from agenttrace.records import Trace
+
+_LONGEST_NAME = 100
+"""Characters of an id that names a file."""
 
 
 def read(path: Path) -> Iterator[Sourced]:
@@ -34,7 +38,7 @@ def read(path: Path) -> Iterator[Sourced]:
     beside = run_spec_path(path)
     spec = read_run_spec(beside) if beside.is_file() else None
     try:
-        for _, trace in traces(path):
+        for _, trace in traces(path, sources=True):
             yield Sourced(trace, spec, path.name)
     except DataError as error:
         raise DataError(f"{error}; nothing was written") from error
@@ -88,7 +92,7 @@ def write_file(found: Format, record: Sourced, folder: Path) -> None:
     """Write a record as the file that it is in a format of one file per record.
 
     Raises:
-        DataError: it cannot be written, or its id cannot be the name of a file, or is that of one written before.
+        DataError: it cannot be written, or its id is that of one written before.
     """
     path = folder / f"{_file_name(record.trace)}{found.suffix}"
     if path.exists():
@@ -137,9 +141,9 @@ def _json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
 
 
 def _file_name(trace: Trace) -> str:
-    if not all(char.isalnum() or char in "-_" for char in trace.trace_id) or not 0 < len(trace.trace_id) <= 100:  # noqa: PLR2004
-        raise DataError(f"trace id {trace.trace_id[:60]!r} cannot be a file name")
-    return trace.trace_id
+    """Return the id of a record, or, where that cannot be the name of a file, one that is made of it."""
+    plain = all(char.isalnum() or char in "-_" for char in trace.trace_id) and 0 < len(trace.trace_id) <= _LONGEST_NAME
+    return trace.trace_id if plain else derived_id("file", trace.trace_id)
 
 
 @contextmanager

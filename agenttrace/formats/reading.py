@@ -7,6 +7,7 @@ one JSON text, or one session where a file is one.
 from __future__ import annotations
 
 import codecs
+import hashlib
 import os
 from glob import glob, has_magic
 from itertools import chain, islice
@@ -129,16 +130,37 @@ def kind(path: Path) -> FileKind | None:
     return None if first is None else FileKind(_reader(path, unit, first)[0], unit)
 
 
-def traces(path: Path, on_problem: OnProblem = None) -> Iterator[tuple[int, Trace]]:
-    """Yield (number of the line, row or value, trace) pairs; arguments and errors are those of `records`."""
+def traces(path: Path, on_problem: OnProblem = None, *, sources: bool = False) -> Iterator[tuple[int, Trace]]:
+    """Yield (number of the line, row or value, trace) pairs.
+
+    Args:
+        path: the file.
+        on_problem: as that of `records`; so are the errors.
+        sources: with the file's name and its SHA-256 in `environment.imported` of what is read from another format.
+    """
+    told: dict[str, str] = {}
     for number, found in records(path, on_problem):
-        if isinstance(found, Trace):
-            yield number, found
-            continue
         try:
-            yield number, trace_of(found, path.name)
+            trace = found if isinstance(found, Trace) else trace_of(found, path.name)
         except DataError as error:
             _complain(Problem(str(path), number, str(error)), on_problem)
+            continue
+        if sources and (isinstance(found, Trace) or is_released(found)):
+            told = told or {"file": path.name, "sha256": _digest(path)}
+            trace = _with_source(trace, told)
+        yield number, trace
+
+
+def _with_source(trace: Trace, told: dict[str, str]) -> Trace:
+    kept = trace.environment.get("imported")
+    if not isinstance(kept, dict):  # a record of ours, as a table or in a list
+        return trace
+    return msgspec.structs.replace(trace, environment={**trace.environment, "imported": {**kept, **told}})
+
+
+def _digest(path: Path) -> str:
+    with opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record_lines(path: Path, on_problem: OnProblem = None, *, released: bool = True) -> Iterator[tuple[int, bytes]]:

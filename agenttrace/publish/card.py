@@ -12,7 +12,9 @@ from agenttrace.analysis.render import as_markdown, escaped
 from agenttrace.analysis.runs import Tally
 from agenttrace.analysis.sections import statistics_sections
 from agenttrace.formats.conversation import in_text
+from agenttrace.publish import imports
 from agenttrace.publish.forms import MOST_SESSIONS, SESSIONS
+from agenttrace.publish.imports import OWN_LICENCE, Imports, source_of
 from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec, Record
 from agenttrace.store.coverage import planned_runs
 
@@ -34,6 +36,7 @@ _TOOL_CALLS = (
     "Traces of a model that works on tasks with tools. Every tool call carries what it cost the operating system:",
     "CPU time, peak memory, disk reads and writes of its whole process tree, and the method that measured each.",
 )
+_IMPORTED = ("Traces of models that work on tasks with tools, as other kits recorded them, in one form.",)
 _CHECKOUTS = (
     "**The shell commands were really executed**, on a real checkout of the repository at the task's base commit,",
     "and the observations are what they printed. Only the execution of code was impossible: no interpreter,",
@@ -78,6 +81,7 @@ _SESSIONS = (
     f'  or open all with `load_dataset("PATH_OR_REPOSITORY", data_dir="{SESSIONS}")` (needs `teich`).',
     f"  The configuration `{SESSIONS}` has the same of every record.",
 )
+_GATHERED = ("  What was read from other formats has no run spec; its record is what `convert` makes of the file.",)
 _RELEASE = (
     "- `records/NAME.cassette.zst`: every request to the model and what came of it: with it the campaign runs again",
     "  without the model (`nox -s replay -- records/NAME.jsonl` in a checkout of agenttrace).",
@@ -105,33 +109,49 @@ class Contents:
 
     Attributes:
         title: heading.
-        licence: identifier as the Hub writes it.
+        licence: identifier as the Hub writes it; `None` is that of the records.
         release: cassettes, verdicts and a manifest lie beside the records.
         searched: what looks private is not in them.
         records: number of records.
         demo: records of a model that is a test fixture.
         groups: (run id, data set, model) → records, and how they ended.
         files: record files, with the run spec of each that has one.
-        tally: of the records of a bash-block agent.
+        tally: of the records of a bash-block agent of ours.
+        imports: of those that were read from another format.
     """
 
-    def __init__(self, title: str, licence: str, *, release: bool = False, searched: bool = True) -> None:
+    def __init__(self, title: str, licence: str | None, *, release: bool = False, searched: bool = True) -> None:
         self.title, self.licence, self.release, self.searched = title, licence, release, searched
         self.records = self.demo = 0
         self.groups: dict[tuple[str, str, str], Counter[str]] = {}
         self.files: dict[str, RunSpec | None] = {}
         self.tally = Tally()
+        self.imports = Imports(licence)
 
-    def count(self, record: Sourced) -> None:
-        """Count one record."""
-        trace = record.trace
+    @property
+    def foreign(self) -> bool:
+        """Whether all were read from another format."""
+        return 0 < self.imports.records == self.records
+
+    @property
+    def licences(self) -> list[str]:
+        """The licence in the header, or those of the records, where none was named and there are several."""
+        own = [OWN_LICENCE] if self.records > self.imports.records else []
+        return [self.licence] if self.licence is not None else [*own, *sorted(self.imports.licences)]
+
+    def counted(self, record: Sourced) -> Sourced:
+        """Count a record and return it; one that was read from another format has its licence then."""
+        trace = self.imports.licensed(record.trace)
         self.records += 1
         self.demo += trace.metadata.get("demo") is True
         self.files[record.source] = record.spec
-        key = (str(trace.metadata.get("run_id")), str(trace.metadata.get("dataset_name")), trace.model)
+        source = source_of(trace)
+        run = trace.metadata.get("run_id") if source is None else f"(read from {source.format})"
+        key = (str(run), str(trace.metadata.get("dataset_name", "")), trace.model)
         self.groups.setdefault(key, Counter()).update(["records", SOLVED[trace.outcome.solved]])
-        if in_text(trace, record.spec):
+        if source is None and in_text(trace, record.spec):
             self.tally.add(trace)
+        return record._replace(trace=trace)
 
 
 def card(contents: Contents, tables: list[Table], *, records: bool) -> str:
@@ -146,7 +166,7 @@ def card(contents: Contents, tables: list[Table], *, records: bool) -> str:
     empty = [table for table in tables if not table.rows]
     tables = [table for table in tables if table.rows]
     page = ["", f"# {escaped(contents.title, 400)}", "", *_what(contents, found), *_runs(contents)]
-    page += [*_load(tables), *_configurations(tables, empty)]
+    page += [*contents.imports.page(contents.records), *_load(tables), *_configurations(tables, empty)]
     for spec in {spec.run_id: spec for spec in contents.files.values() if spec is not None}.values():
         page += _made(spec)
     page += [*_statistics(found), *_files(contents, records=records)]
@@ -157,10 +177,11 @@ def _header(contents: Contents, tables: list[Table], found: Statistics | None) -
     from huggingface_hub import DatasetCardData  # noqa: PLC0415 - heavy
 
     languages = found.languages if found is not None else {}
-    tags = TAGS_OF_CHECKOUTS if found is not None else TAGS
+    tags = TAGS_OF_CHECKOUTS if found is not None else imports.TAGS if contents.foreign else TAGS
+    licences = [" ".join(licence.split()) for licence in contents.licences]
     header = DatasetCardData(
         pretty_name=" ".join(contents.title.split()),
-        license=" ".join(contents.licence.split()),
+        license=licences if len(licences) > 1 else "".join(licences),
         language=["en"],
         task_categories=["text-generation"],
         tags=[*tags, *(name for name in languages if name.isascii() and name.isalnum())],
@@ -178,7 +199,7 @@ def _header(contents: Contents, tables: list[Table], found: Statistics | None) -
 
 
 def _what(contents: Contents, found: Statistics | None) -> list[str]:
-    lines = [*_TOOL_CALLS, ""]
+    lines = [*(_IMPORTED if contents.foreign else _TOOL_CALLS), ""]
     if found is not None:
         models = ", ".join(escaped(name) for name in dict.fromkeys(model for _, _, model in contents.groups))
         lines = [
@@ -327,6 +348,7 @@ def _files(contents: Contents, *, records: bool) -> list[str]:
             "- `records/`: the record files as they were collected, one JSON object a line, and beside each its run",
             f"  spec: {told}.",
             *(f"  - {_code(name)}" for name in contents.files),
+            *(_GATHERED if contents.imports.records else ()),
             *(_RELEASE if contents.release else ()),
             *_SESSIONS,
         ]

@@ -6,26 +6,29 @@ import shutil
 from collections import deque
 from contextlib import ExitStack
 from itertools import chain, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import FORMATS, columns, tables
+from agenttrace.formats.checking import validation
 from agenttrace.formats.convert import new_folder, read, write_file
+from agenttrace.formats.entries import ImportSource
 from agenttrace.formats.tables import ROWS, Shards
 from agenttrace.publish.card import Contents, Table, card
 from agenttrace.publish.forms import FORMS, MOST_SESSIONS, OF_AGENT, SESSIONS
+from agenttrace.publish.imports import GATHERED, TITLE, gathered, source_of
 from agenttrace.publish.sums import SUMS, sums
 from agenttrace.records import Record, schema
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks.own.loading import load, sidecar
-from agenttrace.validate import Validation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from agenttrace.formats import Sourced
     from agenttrace.formats.tables import TableFile
@@ -42,14 +45,15 @@ class PublishSettings(Record, frozen=True, kw_only=True):
         form: one of `FORMS`; `None` is that of the agent, and `traces` where records of several come together.
         rows_per_shard: rows of a Parquet file.
         title: heading of the card; `None` is the form's own.
-        licence: identifier of the licence, as the Hub writes it.
+        licence: identifier of the licence, as the Hub writes it; `None` is `OWN_LICENCE` of records of ours, and what
+            their files say of records that were read from another format.
         leaks: `stop` at what looks private, or `keep` it, where it is known to be the repositories' own text.
     """
 
     form: str | None = None
     rows_per_shard: int = ROWS
     title: str | None = None
-    licence: str = "apache-2.0"
+    licence: str | None = None
     leaks: Literal["stop", "keep"] = "stop"
 
 
@@ -64,26 +68,28 @@ def publish(
     bytes.
 
     Args:
-        paths: record files.
+        paths: files of any readable format; of those of others, `records/` has what `convert` makes of them together.
         output: a new or empty folder.
         settings: form and heading.
         words: private texts, beside the patterns of the leak check.
 
     Raises:
         DataError: a file does not validate, or a record does not fit the form; nothing is written.
-        UsageError: the output is there already, two files have one name, there is no record, or no run spec where the
-            form needs one.
+        UsageError: the output is there already, two files have one name, there is no record, no run spec where the
+            form needs one, or no licence for what was read from another format.
         StorageError: the folder cannot be written.
     """
     settings = settings or PublishSettings()
-    check_names(paths)
-    name = settings.form or _default_form(paths)
-    if not FORMS[name].flat:
+    with TemporaryDirectory() as scratch, new_folder(output) as folder:
         for path in paths:
-            read_run_spec(run_spec_path(path))
-    for path in paths:
-        _must_be_valid(path, words, leaks=settings.leaks)
-    with new_folder(output) as folder:
+            _must_be_valid(path, words, leaks=settings.leaks)
+        paths = gathered(paths, Path(scratch), settings.licence)
+        check_names(paths)
+        name = settings.form or _default_form(paths)
+        if not FORMS[name].flat:
+            for path in paths:
+                if path.name != GATHERED:
+                    read_run_spec(run_spec_path(path))
         made = fill(folder, paths, msgspec.structs.replace(settings, form=name))
         copy(paths, folder, records=FORMS[name].flat)
         (folder / SUMS).write_text(sums(folder), encoding="utf-8")
@@ -128,6 +134,8 @@ def fill(folder: Path, paths: Sequence[Path], settings: PublishSettings, *, rele
     contents = Contents(settings.title or form.title, settings.licence, release=release, searched=searched)
     records = _counted(chain.from_iterable(read(path) for path in paths), contents)
     found = _tables(form, records, folder, settings.rows_per_shard)
+    if contents.foreign and settings.title is None:
+        contents.title = TITLE
     if not contents.records:
         raise UsageError("there is no record in these files")
     (folder / "schema").mkdir()
@@ -138,7 +146,7 @@ def fill(folder: Path, paths: Sequence[Path], settings: PublishSettings, *, rele
 
 
 def _must_be_valid(path: Path, words: Sequence[Word], *, leaks: Literal["stop", "keep"]) -> None:
-    findings = (one for one in Validation(path, words=words) if leaks == "stop" or one.rule != "leak")
+    findings = (one for one in validation(path, words=words)[0] if leaks == "stop" or one.rule != "leak")
     if found := list(islice(findings, _SHOWN)):
         lines = "\n  ".join(f"line {one.line}: {one.rule}: {one.where}: {one.message}" for one in found)
         kept = "--keep-findings publishes what looks private, where it is the repositories' own text.\n"
@@ -154,9 +162,9 @@ def _counted(records: Iterator[Sourced], contents: Contents) -> Iterator[Sourced
     seen = IdIndex()
     for record in records:
         if seen.add(record.trace.trace_id) is not None:
-            raise DataError(f"{record.source}: trace {record.trace.trace_id} is there twice; nothing was written")
-        contents.count(record)
-        yield record
+            file = (source_of(record.trace) or ImportSource()).file or record.source
+            raise DataError(f"{file}: trace {record.trace.trace_id} is there twice; nothing was written")
+        yield contents.counted(record)
 
 
 def _tables(form: Form, records: Iterator[Sourced], folder: Path, rows_per_shard: int) -> list[Table]:

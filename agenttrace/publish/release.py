@@ -16,9 +16,12 @@ from msgspec import UNSET, UnsetType
 
 from agenttrace import __version__
 from agenttrace.errors import AgentTraceError, DataError, UsageError
+from agenttrace.formats import READERS
 from agenttrace.formats.convert import new_folder
+from agenttrace.formats.reading import kind
 from agenttrace.publish.folder import PublishSettings, check_names, copy, fill
 from agenttrace.publish.forms import FORMS
+from agenttrace.publish.imports import OWN_LICENCE
 from agenttrace.publish.manifest import (
     RECORDS,
     VERDICTS,
@@ -50,6 +53,10 @@ MOST = 20
 _Rollout = tuple[str, Any]
 """Task and index: what a run spec plans one record of."""
 _NAMED = 3
+_IMPORTS = (
+    "what was read from another format has neither run spec nor cassette, so nobody could check or replay it: "
+    "`publish` it (scripts/nox -s publish)"
+)
 _MOST_NAMED = 1_000_000
 """Tasks that are held in memory to say which have no record; of more only the number is told."""
 
@@ -70,17 +77,22 @@ def release(
 
     Raises:
         DataError: a campaign is not fit to be released; names every reason, nothing is written.
-        UsageError: the output is there already, or two files have one name.
+        UsageError: the output is there already, two files have one name, or one is of another format.
         StorageError: the folder cannot be written.
     """
     check_names(paths)
+    for path in paths:
+        other = kind(path)
+        if other is not None and not other.is_ours:
+            raise UsageError(f"{path}: it holds {READERS[other.format].about}; {_IMPORTS}")
     settings = settings or PublishSettings()
-    title = settings.title or FORMS["traces"].title
+    title, licence = settings.title or FORMS["traces"].title, settings.licence or OWN_LICENCE
+    settings = msgspec.structs.replace(settings, form="traces", title=title, licence=licence)
     if found := [flaw for path in paths for flaw in flaws(path, words)]:
         lines = "\n  ".join(found)
         raise DataError(f"not fit to be released:\n  {lines}\nNothing was written.")
     with new_folder(output) as folder:
-        fill(folder, paths, msgspec.structs.replace(settings, form="traces", title=title), release=True)
+        fill(folder, paths, settings, release=True)
         copy(paths, folder, records=True)
         (folder / VERDICTS).mkdir()
         for path in paths:
@@ -91,7 +103,7 @@ def release(
         said: dict[str, str | UnsetType] = {
             "agenttrace_version": __version__,
             "title": title,
-            "licence": settings.licence,
+            "licence": licence,
         }
         made = manifest(folder, [path.name for path in paths], **said)
         (folder / MANIFEST).write_bytes(encoded(made))
@@ -217,7 +229,7 @@ def flaws(records: Path, words: Sequence[Word] = ()) -> Iterator[str]:
         yield f"{records.name}: more than {MOST} findings; all of them: nox -s validate -- {records}"
     beside = run_spec_path(records)
     if not beside.is_file():
-        yield f"{beside.name}: is missing; every record file has its run spec beside it"
+        yield f"{beside.name}: is missing; every record file has its run spec beside it; {_IMPORTS}"
         return
     yield from _without_tasks(records)
     tape, there, dirty = cassette_path(records), dict[str, _Rollout](), Counter[str]()

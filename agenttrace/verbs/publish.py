@@ -13,7 +13,7 @@ from agenttrace.show import tell
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="record files")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="files of traces, folders of them")
     add_shared(parser, form=None)
     parser.add_argument("--private", action="append", default=[], metavar="TEXT", help="a text that must not be in it")
     parser.add_argument(
@@ -28,7 +28,10 @@ def add_shared(parser: argparse.ArgumentParser, *, form: str | None) -> None:
     parser.add_argument("--form", choices=list(FORMS), default=form, help=f"{about()} (default: {chosen})")
     parser.add_argument("--rows-per-shard", type=int, default=10_000, metavar="N", help="default: %(default)s")
     parser.add_argument("--title", help="heading of the card")
-    parser.add_argument("--license", default="apache-2.0", metavar="ID", help="licence as the Hub writes it")
+    parser.add_argument(
+        "--license", metavar="ID",
+        help="licence as the Hub writes it (default: apache-2.0; what was read from another format must name its own)",
+    )  # fmt: skip
     parser.add_argument("--keep-findings", action="store_true", help="publish although something looks private")
     parser.add_argument(
         "--upload",

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agenttrace.show import tell
 
 if TYPE_CHECKING:
     import argparse
 
-    from agenttrace.validate import Validation
     from agenttrace.validate.leaks import Word
 
 _DISK_ID = re.compile(r"(?:uuid=(?:luks-)?|/by-uuid/)([0-9a-f-]{8,64})(?![\w-])", re.IGNORECASE)
@@ -30,6 +28,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print findings as `FILE:LINE: RULE: FIELD: what is wrong` and return 1 when there is one."""
     from agenttrace.errors import UsageError  # noqa: PLC0415
+    from agenttrace.formats import READERS  # noqa: PLC0415
+    from agenttrace.formats.checking import validation as checked  # noqa: PLC0415
     from agenttrace.formats.reading import files  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
 
@@ -40,11 +40,13 @@ def run(arguments: argparse.Namespace) -> int:
     total = 0
     for path in files(arguments.files, tell):
         try:
-            validation = _validation(path, words=words, allowed=arguments.allow)
+            validation, other = checked(path, words=words, allowed=arguments.allow)
         except UsageError as error:
             tell(f"{path}: file: {str(error).removeprefix(f'cannot read {path}: ')}")
             total += 1
             continue
+        if other is not None:
+            tell(f"{path}: note: {READERS[other.format].about}: checked is what `convert` makes of it")
         before = total
         for finding in validation:
             total += 1
@@ -60,27 +62,6 @@ def run(arguments: argparse.Namespace) -> int:
     if common:
         tell(f"note: too common to be looked for: {', '.join(common)}")
     return 1 if total else 0
-
-
-def _validation(path: Path, **rules: Any) -> Validation:  # noqa: ANN401 - those of the class
-    """Return the check of a file; of what is no record file, the check of what `convert` makes of it.
-
-    Raises:
-        UsageError: it can be read as nothing.
-    """
-    from agenttrace.errors import DataError  # noqa: PLC0415
-    from agenttrace.formats import READERS  # noqa: PLC0415
-    from agenttrace.formats.reading import kind, record_lines  # noqa: PLC0415
-    from agenttrace.validate import Validation  # noqa: PLC0415
-
-    try:
-        found = kind(path)
-    except DataError:  # the check says what is wrong with it
-        found = None
-    if found is None or found.is_ours:
-        return Validation(path, **rules)
-    tell(f"{path}: note: {READERS[found.format].about}: checked is what `convert` makes of it")
-    return Validation(path, read=partial(record_lines, released=False), **rules)
 
 
 def local_rules() -> tuple[list[Word], list[str]]:

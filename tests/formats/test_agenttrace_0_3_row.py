@@ -75,7 +75,7 @@ def test_report_and_conversion_say_the_same(tmp_path, row):
     path = stored(tmp_path, row)
     again = tmp_path / "new.jsonl"
     again.write_bytes(b"".join(msgspec.json.encode(found.trace) + b"\n" for found in convert.read(path)))
-    (old,), (new,) = read_views(path), read_views(again)
+    (old, new) = (shown.view for file in (path, again) for shown in read_views(file))
     for mine, theirs in zip(old.calls, new.calls, strict=True):
         for name in ("tool", "input", "output", "status", "exit", "ms", "cost"):
             assert getattr(mine, name) == getattr(theirs, name), name

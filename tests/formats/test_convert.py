@@ -19,7 +19,7 @@ from agenttrace.analysis.tables import write_parquet
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import FORMATS, Format, columns, tables
 from agenttrace.formats.convert import convert, read
-from agenttrace.records import LLMStep, Span, Trace
+from agenttrace.records import LLMStep, Span, Trace, derived_id
 from tests.formats.hostile import spec
 
 DATA = Path(__file__).parents[1] / "data" / "records"
@@ -164,8 +164,10 @@ def test_hostile_ids_never_become_paths(tmp_path, monkeypatch):
     monkeypatch.setitem(FORMATS, "one-each", Format(".own", "files", ".json", ""))
     row = json.loads(OURS.read_bytes().splitlines()[0])
     (tmp_path / "evil.jsonl").write_text(json.dumps({**row, "trace_id": "../../evil"}) + "\n", encoding="utf-8")
-    with pytest.raises(DataError, match="cannot be a file name"):
-        convert([tmp_path / "evil.jsonl"], "one-each", tmp_path / "o")
+    convert([tmp_path / "evil.jsonl"], "one-each", tmp_path / "o")
+    (path,) = (tmp_path / "o").iterdir()
+    assert path.name == f"{derived_id('file', '../../evil')}.json"
+    assert json.loads(path.read_bytes())["trace_id"] == "../../evil"
 
 
 def test_a_file_that_is_no_parquet_is_a_message(tmp_path):

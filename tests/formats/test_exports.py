@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats import FORMATS, atif, mini_swe, otlp, session_rows, session_trace, sharegpt
+from agenttrace.formats import FORMATS, atif, mini_swe, otlp, reading, session_rows, session_trace, sharegpt
 from agenttrace.formats.conversation import messages, turns
 from agenttrace.formats.convert import convert, read
 from agenttrace.formats.reading import to_trace
@@ -380,7 +380,7 @@ def test_what_is_no_trajectory_is_a_message(tmp_path, text, said):
 def test_a_byte_order_mark_is_passed_over(tmp_path):
     for name in ("a.json", "a.jsonl"):
         (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + json.dumps(FOREIGN_ATIF).encode() + b"\n")
-        assert [record.trace for record in read(tmp_path / name)] == [to_trace(FOREIGN_ATIF)]
+        assert [trace for _, trace in reading.traces(tmp_path / name)] == [to_trace(FOREIGN_ATIF)]
 
 
 def test_a_run_spec_is_named_as_one(tmp_path):
@@ -411,10 +411,10 @@ def test_reports_open_foreign_files(tmp_path):
 
     (tmp_path / "a.json").write_text(json.dumps(FOREIGN_ATIF), encoding="utf-8")
     (tmp_path / "b.jsonl").write_text(json.dumps(FOREIGN_MINI) + "\n", encoding="utf-8")
-    [view] = read_views(tmp_path / "a.json")
+    [view] = (shown.view for shown in read_views(tmp_path / "a.json"))
     assert (view.format, [call.tool for call in view.calls]) == ("atif", ["Read", "observation"])
     assert (view.calls[0].exit, view.calls[0].ms, view.calls[0].output) == (None, None, "text")
-    [view] = read_views(tmp_path / "b.jsonl")
+    [view] = (shown.view for shown in read_views(tmp_path / "b.jsonl"))
     assert [call.exit for call in view.calls] == [2, None]
     (tmp_path / "c.jsonl").write_text('{"schema_version": "ATIF-v1.7"}\n', encoding="utf-8")
     with pytest.raises(DataError, match="line 1"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import hashlib
 import json
 import random
 import shutil
@@ -162,11 +163,18 @@ def test_what_convert_makes_passes_validation(name, tmp_path):
 @pytest.mark.parametrize("name", [name for name in SAMPLE if name not in {"agenttrace-1.0", "rollouts-1.0"}])
 def test_reading_a_file_is_reading_what_convert_makes_of_it(name, tmp_path):
     convert([SAMPLE[name]], "agenttrace-1.0", tmp_path / "ours.jsonl")
+    converted = [one for _, one in traces(tmp_path / "ours.jsonl")]
+    assert [one for _, one in traces(SAMPLE[name], sources=True)] == converted
     if name != "agenttrace-0.3":
-        assert [line for _, line in record_lines(SAMPLE[name])] == (tmp_path / "ours.jsonl").read_bytes().splitlines(
-            keepends=True
-        )
-    assert [one for _, one in traces(SAMPLE[name])] == [one for _, one in traces(tmp_path / "ours.jsonl")]
+        assert [line for _, line in record_lines(SAMPLE[name])] == [
+            msgspec.json.encode(one) + b"\n" for _, one in traces(SAMPLE[name])
+        ]
+    for one in converted:  # which file a record is from is all that only `convert` says
+        kept = one.environment["imported"]
+        assert (kept.pop("file"), kept.pop("sha256")) == (
+            SAMPLE[name].name, hashlib.sha256(SAMPLE[name].read_bytes()).hexdigest()
+        )  # fmt: skip
+    assert [one for _, one in traces(SAMPLE[name])] == converted
 
 
 class TestSweZero:

@@ -216,7 +216,7 @@ def test_the_card_claims_weights_only_where_they_were_verified():
     for engine, claimed in (("external", False), ("llama.cpp", True)):
         spec = msgspec.structs.replace(SPEC, serving=msgspec.structs.replace(SPEC.serving, engine=engine))
         contents = Contents("t", "mit")
-        contents.count(Sourced(next(read_traces(OLD)), spec, "run.jsonl"))
+        contents.counted(Sourced(next(read_traces(OLD)), spec, "run.jsonl"))
         text = card(contents, [], records=False)
         assert (f"SHA-256 `{'1' * 64}`" in text) is claimed
         assert ("was not verified" in text) is not claimed

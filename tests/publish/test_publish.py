@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.publish.card import Contents, card
-from agenttrace.publish.folder import PublishSettings, publish
+from agenttrace.publish.folder import PublishSettings, check_names, publish
 
 ROOT = Path(__file__).parents[2]
 
@@ -120,7 +120,7 @@ def test_a_table_without_rows_is_no_configuration_and_that_is_said(tmp_path, age
     )  # fmt: skip
     records, folder = tmp_path / "out.jsonl", tmp_path / "out"
     assert agenttrace("convert", source, "--to", "agenttrace-1.0", "-o", records).returncode == 0
-    ended = agenttrace("publish", records, "-o", folder)
+    ended = agenttrace("publish", records, "-o", folder, "--license", "mit")
     assert ended.returncode == 0, ended.stderr
     assert f"{folder}/data/spans: no rows, so no such configuration" in ended.stdout
     assert not (folder / "data" / "spans").exists()
@@ -168,12 +168,12 @@ def test_names_in_a_card_are_shown_and_do_nothing():
 
 
 @pytest.mark.parametrize("name", ["a\nb.jsonl", "a\\b.jsonl", "a\x1b.jsonl"])
-def test_a_name_that_the_sums_cannot_hold_is_refused(tmp_path, name):
+def test_a_name_that_the_sums_cannot_hold_is_refused(rows, record_file, tmp_path, name):
     with pytest.raises(UsageError, match="cannot be published"):
-        publish([tmp_path / name], tmp_path / "out")
+        publish([record_file(rows).rename(tmp_path / name)], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_names_that_are_one_on_some_disks_are_refused(tmp_path):
     with pytest.raises(UsageError, match="same name"):
-        publish([tmp_path / "x/Straße.jsonl", tmp_path / "y/STRASSE.jsonl"], tmp_path / "out")
+        check_names([tmp_path / "x/Straße.jsonl", tmp_path / "y/STRASSE.jsonl"])

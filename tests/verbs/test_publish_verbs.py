@@ -21,8 +21,8 @@ RUN = DATA / "1.0.0" / "rollouts.jsonl"
         (("publish", RUN), {"data", "rollouts"}),
         (("publish-rollouts", RUN), {"data", "rollouts"}),
         (("publish-rollouts", RUN, "--form", "own"), {"rollouts"}),
-        (("publish", DATA / "demo.jsonl"), {"data", "records"}),
-        (("publish", RUN, "--form", "traces"), {"data", "records"}),
+        (("publish", DATA / "demo.jsonl"), {"data", "records", "sessions"}),
+        (("publish", RUN, "--form", "traces"), {"data", "records", "sessions"}),
     ],
 )
 def test_a_folder_has_the_form_of_its_agent_or_the_one_that_was_named(agenttrace, tmp_path, arguments, parts):
@@ -40,7 +40,7 @@ def test_a_folder_has_the_form_of_its_agent_or_the_one_that_was_named(agenttrace
         (("-o", "out"), 2, "name the run to publish"),
         (("a.jsonl", "-o", "out", "--upload", "x"), 2, "expected OWNER/NAME"),
         (("empty.jsonl", "--form", "12m", "-o", "out"), 2, "a run spec lies beside its records"),
-        (("none.jsonl", "--form", "traces", "-o", "out"), 1, "No such file"),
+        (("none.jsonl", "--form", "traces", "-o", "out"), 2, "No such file"),
         ((DATA / "demo.jsonl", "--form", "1k-32k", "-o", "out"), 2, "a run spec lies beside its records"),
     ],
 )
