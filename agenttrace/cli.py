@@ -94,6 +94,10 @@ def _run(name: str, verb: Verb, module: Any, words: list[str], *, session: bool)
         return analysis.run(name, words, read=read, written=written)
     if verb.where == "host" and find_spec("agenttrace.host") is None:
         raise UsageError("this verb starts containers: run it outside of them")
+    if verb.where == "host" or name == "doctor":
+        from agenttrace.host import place  # noqa: PLC0415
+
+        place.unfold()
     from agenttrace.verbs.reading import spare_inputs  # noqa: PLC0415
 
     spare_inputs(arguments)

@@ -379,7 +379,7 @@ def _rows(path: Path, on_problem: OnProblem) -> Iterator[_Item]:
         import pyarrow.parquet as pq  # noqa: PLC0415
     except ImportError:
         raise UsageError(
-            f"cannot read {path}: a Parquet file needs the package's analysis extra; convert it first: scripts/nox -s "
+            f"cannot read {path}: a Parquet file needs pyarrow, which is not here; convert it first: scripts/nox -s "
             f"convert -- {path} --to agenttrace-1.0 -o new.jsonl"
         ) from None
     try:

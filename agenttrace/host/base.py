@@ -18,12 +18,11 @@ from agenttrace.models.reference import expanded
 from agenttrace.show import say
 
 from . import engine
+from .place import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The checkout: where Dockerfile and docker-compose.yml lie."""
 LOCAL_NAME = "agenttrace-base"
 SUITE = "forky"
 PROJECT_LABEL = "org.agenttrace.project=agenttrace"

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import AgentTraceError, UsageError
-from agenttrace.host import base, engine
+from agenttrace.host import engine, place
 
 if TYPE_CHECKING:
     import subprocess
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import docker
 
-ROOT = base.ROOT
+ROOT = place.ROOT
 PROJECT_LABEL = "org.agenttrace.project"
 _EMPTY_SWEEPS = 2
 _PAUSE_S = 0.3
@@ -285,6 +285,8 @@ def git_state(root: Path = ROOT) -> dict[str, Any]:
 
     A file that git does not know, such as records that `--output` put here, counts only where images are built from.
     """
+    if not (root / ".git").exists():  # a folder of somebody else's repository has nothing to do with it
+        return {"git_commit": None, "git_dirty": None}
     try:
         commit = engine.run(["git", "-C", str(root), "rev-parse", "HEAD"], check=False)
         status = engine.run(["git", "-C", str(root), "status", "--porcelain"], check=False)

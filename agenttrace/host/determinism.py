@@ -13,7 +13,7 @@ from agenttrace.campaign.environment import input_differences
 from agenttrace.campaign.options import like, sampler_of
 from agenttrace.campaign.replay.divergence import TaskVerdict, compare_runs
 from agenttrace.errors import UsageError
-from agenttrace.host import campaign, compose, engine, guard, own
+from agenttrace.host import campaign, compose, engine, guard, own, place
 from agenttrace.serving import profiles
 from agenttrace.show import say
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -70,7 +70,7 @@ def determinism(request: DeterminismRequest) -> DeterminismReport:
     """
     _check(request)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    folder = compose.ROOT / "datasets" / f"determinism_{stamp}"
+    folder = place.datasets() / f"determinism_{stamp}"
     folder.mkdir(parents=True)
     try:
         files = _runs(request, folder)

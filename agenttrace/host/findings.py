@@ -19,7 +19,7 @@ from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.fixture.build import FixtureError
 from agenttrace.fixture.version import fixture_version, released_version
 from agenttrace.host import base as bases
-from agenttrace.host import compose, engine, images
+from agenttrace.host import compose, engine, images, place
 from agenttrace.models import hub, pins
 from agenttrace.store.opening import content
 from agenttrace.tasks import sources
@@ -151,7 +151,8 @@ def _memory(info: EngineInfo) -> DoctorFinding:
 
 
 def _disks() -> list[DoctorFinding]:
-    places = {"disk, records": compose.ROOT}
+    folder = place.datasets()
+    places = {"disk, records": folder if folder.exists() else folder.absolute().parent}
     ended = engine.run(["docker", "info", "--format", "{{.DockerRootDir}}"], check=False)
     data = Path(ended.stdout.strip() or "/nonexistent")
     if data.exists():  # on macOS it lies in the engine's own machine
@@ -178,7 +179,7 @@ def _python() -> DoctorFinding:
     found = f"{platform.python_version()}, {len(here) - len(other)} packages as locked"
     if not other:
         return DoctorFinding("python", "ok", found)
-    advice = "scripts/nox uses an environment of its own with the locked ones"
+    advice = "nothing, unless something fails: `scripts/nox` in a checkout uses an environment with the locked ones"
     return DoctorFinding("python", "differs", f"{found}; others: {', '.join(other)}", "requirements/host.txt", advice)
 
 
@@ -190,8 +191,8 @@ def _version(package: str) -> str | None:
 
 
 def _records_folder() -> DoctorFinding:
-    folder = compose.ROOT / "datasets"
-    if os.access(folder if folder.exists() else compose.ROOT, os.W_OK):
+    folder = place.datasets()
+    if os.access(folder if folder.exists() else folder.absolute().parent, os.W_OK):
         return DoctorFinding("records folder", "ok", str(folder))
     advice = "use a checkout of your own, or name a file with `collect -- --output`"
     return DoctorFinding("records folder", "differs", f"{folder} is not writable", advice=advice)

@@ -20,7 +20,7 @@ from agenttrace.show import say
 from agenttrace.store.jsonl import write_whole
 
 from . import base as bases
-from . import engine
+from . import engine, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -121,7 +121,7 @@ def state(target: str) -> tuple[str | None, str] | None:
     return None if image is None else (_label(image, _FINGERPRINT_LABEL), _facts(image)[1])
 
 
-def fingerprint(target: str, root: Path = bases.ROOT) -> str:
+def fingerprint(target: str, root: Path = place.ROOT) -> str:
     """SHA-256 over path and content of every file that the image of this target is built from."""
     digest = hashlib.sha256(__version__.encode())
     for path in _input_files(target, root):
@@ -215,7 +215,7 @@ def _argv(target: str, base: bases.Base, work: Path, output: Sequence[str]) -> l
     bundle = bases.ca_bundle()
     if bundle is not None:
         argv += ["--secret", f"id=ca,src={bundle}"]
-    return [*argv, str(bases.ROOT)]
+    return [*argv, str(place.ROOT)]
 
 
 def _build_one(target: str, argv: Sequence[str]) -> None:
@@ -243,7 +243,7 @@ def _log_file(target: str) -> Path:
 
 
 def _log_folder() -> Path:
-    folder = bases.ROOT / ".nox" / "logs"
+    folder = place.ROOT / ".nox" / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -13,7 +13,7 @@ from agenttrace.campaign.options import like
 from agenttrace.campaign.replay.divergence import compare_runs
 from agenttrace.campaign.replay.rows import metadata_digest
 from agenttrace.errors import DataError, UsageError
-from agenttrace.host import campaign, checkouts, compose, guard, images, own
+from agenttrace.host import campaign, checkouts, compose, guard, images, own, place
 from agenttrace.host.determinism import partings
 from agenttrace.show import say
 from agenttrace.store.opening import content, the_file
@@ -76,7 +76,7 @@ def reproduce(
     """
     words = [flag for flag, on in (("--rows-only", live), ("--anyway", anyway)) if on]
     statuses, bodies = [], []
-    for one in [file] if file is not None else released(compose.ROOT / "datasets"):
+    for one in [file] if file is not None else released(place.releases()):
         say(f"reproducing {one}")
         records = the_file(one)
         found = over_file(records, "reproduce", words, workers=workers, places=places, sandbox=not live)
@@ -185,7 +185,7 @@ def _live(file: Path, places: Places | None) -> tuple[int, list[TaskVerdict]]:
     Metadata is left to the comparison of rows, which plans with the run spec's own inputs.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    folder = compose.ROOT / "datasets" / f"reproduce_{stamp}"
+    folder = place.datasets() / f"reproduce_{stamp}"
     folder.mkdir(parents=True)
     options = msgspec.structs.replace(like(read_run_spec(run_spec_path(file))), output=file.name)
     sets = own.of_records(file, places)

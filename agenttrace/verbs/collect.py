@@ -47,11 +47,11 @@ def request(arguments: argparse.Namespace, preset: Options | None = None) -> Req
     """
     from agenttrace.campaign.options import Options  # noqa: PLC0415
     from agenttrace.host.campaign import Request  # noqa: PLC0415
-    from agenttrace.host.compose import ROOT  # noqa: PLC0415
+    from agenttrace.host.place import datasets  # noqa: PLC0415
     from agenttrace.models import pins  # noqa: PLC0415
 
     output: Path | None = arguments.output
-    folder = ROOT / "datasets" if output is None else output.parent
+    folder = datasets() if output is None else output.parent
     if output is None:
         try:
             folder.mkdir(exist_ok=True)

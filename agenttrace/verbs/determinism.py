@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.campaign.options import Options  # noqa: PLC0415
     from agenttrace.host import determinism  # noqa: PLC0415
     from agenttrace.host.campaign import Request  # noqa: PLC0415
-    from agenttrace.host.compose import ROOT  # noqa: PLC0415
+    from agenttrace.host.place import datasets  # noqa: PLC0415
 
     output.check_json(arguments.json)
     try:
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         determinism.DeterminismRequest(
             each=Request(
                 options=(asked.campaign_options(arguments, Options(), arguments.dataset),),
-                folder=ROOT / "datasets",
+                folder=datasets(),
                 base_url=arguments.base_url,
                 size=arguments.size,
                 sha256=arguments.sha256,

@@ -19,11 +19,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Replay one file, or those of the newest release."""
-    from agenttrace.host import compose  # noqa: PLC0415
+    from agenttrace.host import place  # noqa: PLC0415
     from agenttrace.host import replay as again  # noqa: PLC0415
 
     output.check_json(arguments.json)
-    files = again.released(compose.ROOT / "datasets") if arguments.file is None else [arguments.file]
+    files = again.released(place.releases()) if arguments.file is None else [arguments.file]
     if arguments.json is not None and len(files) > 1:
         raise UsageError(f"--json {arguments.json}: the release holds {len(files)} record files, name one of them")
     statuses = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from agenttrace.campaign.options import ROLLOUTS
-from agenttrace.host import campaign, compose, guard, weights
+from agenttrace.host import campaign, compose, guard, place, weights
 from agenttrace.models.reference import provisional
 from agenttrace.show import say
 from bench.campaigns import budget_fuzz
@@ -24,7 +24,7 @@ def check(*, requests: int, seed: int) -> int:
         AgentTraceError: a part did not come up.
     """
     options = msgspec.structs.replace(ROLLOUTS, profile="throughput", context=CONTEXT)
-    request = campaign.Request(options=(options,), folder=compose.ROOT / "datasets")
+    request = campaign.Request(options=(options,), folder=place.datasets())
     pin = provisional(request.reference())
     say(f"{requests} requests, seed {seed}, context {CONTEXT}")
     with guard.guarded(targets=("server", "collector")) as at:

@@ -13,7 +13,7 @@ from agenttrace.campaign.options import Options, like, sampler_of
 from agenttrace.campaign.plan import write_run_spec
 from agenttrace.cli import main
 from agenttrace.errors import AgentTraceError, DataError, UsageError
-from agenttrace.host import campaign, compose, replay
+from agenttrace.host import campaign, place, replay
 from agenttrace.host.checkouts import Places
 from agenttrace.host.determinism import DeterminismRequest, determinism
 from agenttrace.host.replay import _stored_digest, released
@@ -57,7 +57,7 @@ def test_what_is_replayed_without_a_file_is_the_newest_release(tmp_path, monkeyp
     for name in ("../manifest.json", "a.jsonl", "a.run.json", "b.jsonl", "b.run.json"):
         (records / name).touch()
     seen = []
-    monkeypatch.setattr(compose, "ROOT", tmp_path)
+    monkeypatch.setattr(place, "ROOT", tmp_path)
     monkeypatch.setattr(replay, "replay", lambda file, **_: (seen.append(file.name) or len(seen) - 1, b"{}"))
     with pytest.raises(SystemExit) as end:
         main(["replay"])
@@ -157,7 +157,7 @@ def test_rows_of_a_file_of_ones_own_are_asked_for_before_anything_is_built(tmp_p
 
 def test_runs_are_those_of_the_file_that_is_compared_with_and_asked_for_as_collect_would(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(compose, "ROOT", tmp_path)
+    monkeypatch.setattr(place, "ROOT", tmp_path)
     monkeypatch.setattr(campaign, "collect", lambda request: seen.append(request) or campaign.CampaignsEnd(3, ()))
     places = Places(repositories="https://example.org/{repo}")
     each = campaign.Request(options=(Options(count=2),), folder=tmp_path, size=1, sha256="a" * 64, places=places)

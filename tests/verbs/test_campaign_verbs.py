@@ -139,7 +139,7 @@ def test_a_mistake_has_the_same_message_before_anything_is_built(monkeypatch, ca
         raise AssertionError("nothing is built or started for a mistake")
 
     monkeypatch.setattr(guard, "guarded", never)
-    monkeypatch.setattr(determinism.compose, "ROOT", tmp_path)
+    monkeypatch.setattr(determinism.place, "ROOT", tmp_path)
     if "--repositories" in argv:
         argv = [*argv, "--dataset", "swe"]
     with pytest.raises(SystemExit) as ended:
