@@ -124,18 +124,14 @@ def load(path: Path) -> OwnSet:
         UsageError: it is none; the message names every mistake with file and line.
     """
     if not path.exists():
-        raise UsageError(
-            f"{path}: there is no such folder or file of tasks; agenttrace tasks new NAME makes an example"
-        )
+        raise UsageError(f"{path}: there is no such folder or file of tasks; {_EXAMPLE}")
     if tree.is_archive(path.name):
         return unpacked(content(path, most=MAX_SET.bytes * 2), str(path))
     if path.is_dir():
         there = [name for name in FILES if (path / name).is_file()]
         if len(there) != 1:
             found = f"both {' and '.join(there)}" if there else f"neither {' nor '.join(FILES)}"
-            raise UsageError(
-                f"{path}: expected one file of tasks, found {found}; agenttrace tasks new NAME makes an example"
-            )
+            raise UsageError(f"{path}: expected one file of tasks, found {found}; {_EXAMPLE}")
         path /= there[0]
     if path.suffix not in {".toml", ".jsonl"}:
         raise UsageError(f"{path}: a task set is a folder with tasks.toml or tasks.jsonl, or such a file")
@@ -308,7 +304,7 @@ class _Reading:
                 if number != 1 or len(found) > 1 or not isinstance(found["set"], dict):
                     complain(
                         (),
-                        'what holds for the whole set is the first line alone: {"set": {"name": ..., "fixture": ...}}',
+                        'what holds for the whole set is the first line: {"set": {"name": ..., "fixture": ...}}',
                     )
                 else:
                     self._set(found["set"], (), complain)

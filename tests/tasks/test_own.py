@@ -1,0 +1,448 @@
+"""Task sets of users: mistakes are told by file and line, and one that is right has one digest in every form."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+import tomllib
+import zipfile
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agenttrace.errors import UsageError
+from agenttrace.sandbox.runner.restore import PackedFixture
+from agenttrace.tasks import check_name
+from agenttrace.tasks.own import matching, positions, tree
+from agenttrace.tasks.own.example import write
+from agenttrace.tasks.own.loading import load, sidecar, unpacked
+from agenttrace.tasks.own.tree import OwnEntry, OwnTree
+
+ANSWER = '[[task.check]]\nkind = "answer"\nequals = "1"\n'
+TASK = f'[[task]]\nid = "a"\nprompt = "How many?"\n{ANSWER}'
+
+MALFORMED = {
+    "no TOML": ('name = "x"\n[[task]\n', "2: not valid TOML: Expected ']]' at the end of an array declaration"),
+    "no task": ('name = "x"\n', "1: there is no task in it"),
+    "an unknown key": (
+        TASK.replace("prompt", "promt", 1),
+        (
+            "2 mistakes; nothing was started:\n"
+            "  tasks.toml:1: task 'a': prompt is missing\n"
+            "  tasks.toml:3: task 'a': unknown key 'promt' (did you mean prompt?) (known: id, prompt, fixture, gold, "
+            "gold_answer, check)"
+        ),
+    ),
+    "a wrong type": (
+        TASK.replace('"1"', "1"),
+        "6: task 'a', check 1 (answer): equals is 1: expected a text of at most 100,000 characters",
+    ),
+    "a doubled id": (TASK + TASK, "8: id 'a' is that of the task in line 1, too"),
+    "a missing fixture": (
+        TASK + 'fixture = "data"\n',
+        "7: task 'a', check 1 (answer): unknown key 'fixture' (known: kind, name, equals, matches)",
+    ),
+    "a fixture that is not there": (
+        f'fixture = "data.tar"\n{TASK}',
+        "1: the set: fixture data.tar: there is no such file or folder",
+    ),
+    "a fixture elsewhere": (
+        TASK.replace("[[task.check]]", 'fixture = "../etc"\n[[task.check]]'),
+        "4: task 'a': fixture is '../etc': expected a path below the task's folder, such as \"logs/app.log\"",
+    ),
+    "a pattern that is none": (
+        TASK.replace('equals = "1"', 'matches = "(1"'),
+        (
+            "6: task 'a', check 1 (answer): matches is '(1': not a regular expression: missing ), unterminated "
+            "subpattern at position 0"
+        ),
+    ),
+    "an unknown kind": (
+        TASK.replace('"answer"', '"anwser"'),
+        (
+            "5: task 'a', check 1: unknown kind 'anwser' (did you mean answer?) (known: answer, stdout, file, "
+            "exit_status, gold)"
+        ),
+    ),
+    "a check that checks nothing": (
+        TASK.replace('equals = "1"\n', ""),
+        "4: task 'a', check 1 (answer): expected one of equals, matches; it has none",
+    ),
+    "two things at once": (
+        f'{TASK}[[task.check]]\nkind = "file"\npath = "x"\nabsent = true\nmode = "0644"\n',
+        "7: task 'a', check 2 (file): absent stands alone: of a file that is not there nothing else can hold",
+    ),
+    "a gold check without gold": (
+        TASK.replace('"answer"\nequals = "1"', '"gold"'),
+        "4: task 'a', check 1: it compares with the task's gold, which is missing",
+    ),
+    "two checks of one name": (
+        TASK + '[[task.check]]\nkind = "answer"\nname = "answer"\nequals = "2"\n',
+        "9: task 'a', check 2: another check of this task is called 'answer', too",
+    ),
+    "no check": (
+        '[[task]]\nid = 1\nprompt = "x"\n',
+        "1: task 1: check is missing: without one, nothing says whether it was solved",
+    ),
+    "a name of the kit": (
+        f'name = "demo"\n{TASK}',
+        "1: the set is called demo, as one of the kit is: give it another name",
+    ),
+    "no UTF-8": (b'name = "x"\n# \xff\n', "2: not UTF-8"),
+    "one bracket": ('[task]\nid = "a"\n', "1: expected [[task]] with two brackets: there can be several"),
+    "a script that is not there": (
+        TASK + '[[task.check]]\nkind = "exit_status"\nscript_file = "c.sh"\n',
+        "9: task 'a': script_file c.sh: there is no such file or folder",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MALFORMED)
+def test_a_malformed_set_is_one_clear_line_for_each_mistake(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    text, said = MALFORMED[case]
+    (tmp_path / "tasks.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UsageError) as error:
+        load(tmp_path.__class__("tasks.toml"))
+    separator = ": " if said.partition(" ")[2].startswith("mistakes") else ":"
+    assert str(error.value) == f"tasks.toml{separator}{said}"
+
+
+def test_json_lines_are_named_by_their_number(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    good = {"id": 1, "prompt": "x", "check": [{"kind": "answer", "equals": "1"}]}
+    lines = [
+        json.dumps(good),
+        "{",
+        "",
+        '{"id": 2, "id": 3}',
+        "[]",
+        json.dumps({"set": {}}),
+        json.dumps(good | {"id": "1"}),
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    with pytest.raises(UsageError) as error:
+        load(tmp_path.__class__("t.jsonl"))
+    assert str(error.value).splitlines() == [
+        "t.jsonl: 7 mistakes; nothing was started:",
+        "  t.jsonl:2: not valid JSON: Expecting property name enclosed in double quotes at character 2",
+        "  t.jsonl:4: task 3: check is missing: without one, nothing says whether it was solved",
+        "  t.jsonl:4: task 3: prompt is missing",
+        "  t.jsonl:4: the key 'id' is given twice in one object",
+        "  t.jsonl:5: expected a task (a table with id, prompt, check), not []",
+        '  t.jsonl:6: what holds for the whole set is the first line: {"set": {"name": ..., "fixture": ...}}',
+        "  t.jsonl:7: id '1' is that of the task in line 1, too",
+    ]
+
+
+def test_what_is_no_set_at_all_is_told_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path.__class__
+    for name, said in (
+        ("nowhere", "there is no such folder or file of tasks; agenttrace tasks new NAME writes an example"),
+        (".", "expected one file of tasks, found neither tasks.toml nor tasks.jsonl; agenttrace tasks new NAME writes"),
+        ("x.txt", "a task set is a folder with tasks.toml or tasks.jsonl, or such a file"),
+        ("x.tar", "it cannot be read as an archive: "),
+    ):
+        path("x.txt").write_text("")
+        path("x.tar").write_text("no tar")
+        with pytest.raises(UsageError) as error:
+            load(path(name))
+        assert str(error.value).startswith(f"{name}: {said}")
+    with pytest.raises(UsageError, match=r"unknown data set 'nlbash'; known: .* \(did you mean nl2bash\?\)"):
+        check_name("nlbash")
+    with pytest.raises(UsageError, match="unknown data set 'own'"):
+        check_name("own")
+
+
+TOML = """
+title = 'a "b" # c'
+[[task]] # the first
+id = "x\\"y"
+check = [ # one
+  { kind = "a]", "q.r" = [1, 2] },
+  { kind = 'b}' },
+]
+prompt = \"\"\"
+[[task]]
+id = "not here\\\"\"
+\"\"\"
+more.deep = 1979-05-27T07:32:00Z
+[[task.check2]]
+x = '''
+'''
+[task.table]
+y = 1
+[[task]]
+id = true
+"""
+
+
+def _paths(value, path=()):
+    if path and path[-1] not in {"task", "check2", "more"}:
+        yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from _paths(inner, (*path, key))
+
+
+def test_every_key_of_a_toml_text_has_its_line():
+    parsed = tomllib.loads(TOML)
+    found = positions.lines(TOML)
+    assert [path for path in _paths(parsed) if path not in found] == []
+    wanted = {
+        ("task", 0): 3,
+        ("task", 0, "id"): 4,
+        ("task", 0, "check", 1, "kind"): 7,
+        ("task", 0, "check2", 0, "x"): 15,
+    }
+    wanted |= {("task", 0, "table", "y"): 18, ("task", 1): 19, ("task", 1, "id"): 20}
+    assert {path: found[path] for path in wanted} == wanted
+
+
+KEYS = st.text("ab-_\"'.# ]", min_size=1, max_size=4)
+VALUES = st.recursive(
+    st.integers() | st.booleans() | st.text("a\"'\\#]}\n,=", max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def _toml(value):
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {_toml(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[\n" + ",\n".join(map(_toml, value)) + "\n]"
+    return json.dumps(value)
+
+
+@given(st.dictionaries(KEYS, VALUES, max_size=4))
+def test_lines_are_found_in_any_toml(values):
+    text = "".join(f"{json.dumps(key)} = {_toml(value)}\n" for key, value in values.items())
+    assert tomllib.loads(text) == values
+    found = positions.lines(text)
+    lines = text.split("\n")
+    for key in values:
+        assert lines[found[(key,)] - 1].startswith(json.dumps(key))
+
+
+def test_a_set_has_one_digest_in_every_form(tmp_path):
+    folder = tmp_path / "chores"
+    write(folder)
+    found = load(folder)
+    assert found.name == "chores"
+    for path in folder.rglob("*"):  # other modes and times, as another machine's checkout has them
+        os.utime(path, (10**9, 10**9))
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    (folder / "files" / ".DS_Store").write_text("macOS")
+    assert load(folder).sha256 == found.sha256
+    packed = tmp_path / "run.tasks.tar"
+    packed.write_bytes(found.packed())
+    assert load(packed).sha256 == found.sha256
+    assert load(packed).packed() == packed.read_bytes()
+    for suffix, data in archives(folder).items():
+        other = tmp_path / f"other{suffix}"
+        other.write_bytes(data)
+        assert load(other).sha256 == found.sha256
+    with tarfile.open(packed) as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    assert load(tmp_path / "unpacked").sha256 == found.sha256
+    (folder / "files" / "words.txt").chmod(0o755)
+    assert load(folder).sha256 != found.sha256
+
+
+def test_the_example_is_not_written_over_anything(tmp_path):
+    write(tmp_path / "x")
+    with pytest.raises(UsageError, match="is there already"):
+        write(tmp_path / "x")
+    with pytest.raises(UsageError, match="cannot be the name of a task set"):
+        write(tmp_path / "mbpp")
+
+
+@pytest.mark.parametrize("name", ["run.jsonl", "run.jsonl.gz", "run.jsonl.zst", "run.failures.jsonl", "run.run.json"])
+def test_the_set_lies_beside_the_records_whatever_they_are(tmp_path, name):
+    assert sidecar(tmp_path / name) == tmp_path / "run.tasks.tar"
+
+
+def archives(folder):
+    """A folder as the archives that people make of it."""
+    found = {}
+    for suffix, mode in ((".tar", "w"), (".tar.gz", "w:gz")):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode=mode) as tar:
+            tar.add(folder, ".")
+        found[suffix] = buffer.getvalue()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(folder.rglob("*")):
+            archive.write(path, path.relative_to(folder))
+    found[".zip"] = buffer.getvalue()
+    return found
+
+
+def tar_of(*members, packed=""):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=f"w:{packed}") as tar:
+        for name, fields in members:
+            member = tarfile.TarInfo(name)
+            data = fields.pop("data", b"")
+            member.size = len(data)
+            for field, value in fields.items():
+                setattr(member, field, value)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def zip_of(name, *, mode=0o100644, data=b"", flag=0):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        info = zipfile.ZipInfo(name)
+        info.external_attr = mode << 16
+        archive.writestr(info, data)
+    packed = bytearray(buffer.getvalue())
+    if flag:
+        for magic, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            packed[packed.index(magic) + at] |= flag
+    return bytes(packed)
+
+
+LINK, HARD, PIPE, DEVICE = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE
+BOMB = b"\0" * (tree.MAX_BYTES + 1)
+HOSTILE = {
+    "an absolute path": ("a.tar", tar_of(("/etc/passwd", {})), "/etc/passwd leads out of the tree: names are relative"),
+    "a way up": ("a.tar", tar_of(("a/../../b", {})), "a/../../b leads out of the tree"),
+    "a link out": (
+        "a.tar",
+        tar_of(("a", {"type": LINK, "linkname": "../b"})),
+        "a is a link that leads out of the tree (to ../b)",
+    ),
+    "a link to a place": ("a.tar", tar_of(("a", {"type": LINK, "linkname": "/etc"})), "a is a link that leads out"),
+    "a file in a link": (
+        "a.tar",
+        tar_of(("a", {"type": LINK, "linkname": "b"}), ("a/c", {})),
+        "a is no folder, and a/c lies in it",
+    ),
+    "a hard link": ("a.tar", tar_of(("a", {}), ("b", {"type": HARD, "linkname": "a"})), "b is a hard link"),
+    "a device": ("a.tar", tar_of(("a", {"type": DEVICE})), "a is neither a file, a folder nor a link"),
+    "a pipe": ("a.tar", tar_of(("a", {"type": PIPE})), "a is neither a file"),
+    "one path twice": ("a.tar", tar_of(("a", {"data": b"1"}), ("./a", {"data": b"2"})), "a is in it twice"),
+    "a large file": ("a.tar", tar_of(("a", {"data": BOMB})), "it holds more than 64 MiB"),
+    "a gzip bomb": ("a.tar.gz", tar_of(("a", {"data": BOMB}), packed="gz"), "it holds more than 64 MiB"),
+    "many files": (
+        "a.tgz",
+        tar_of(*((f"f{n}", {}) for n in range(tree.MAX_PATHS + 2)), packed="gz"),
+        "it holds more than 10000 paths",
+    ),
+    "a long header": (
+        "a.tgz",
+        tar_of(("a", {"pax_headers": {"comment": "x" * 90_000_000}}), packed="gz"),
+        "it unpacks to more",
+    ),
+    "no archive": ("a.tar", b"x" * 600, "it cannot be read as an archive"),
+    "a torn one": (
+        "a.tgz",
+        tar_of(("a", {"data": os.urandom(9_000)}), packed="gz")[:5_000],
+        "it cannot be read as an archive",
+    ),
+    "a long name": ("a.tar", tar_of(("x" * 300, {})), "a path may have 1000 bytes, a name 255"),
+    "a zip with a way up": ("a.zip", zip_of("../b"), "../b leads out of the tree"),
+    "a zip with backslashes": ("a.zip", zip_of("a\\..\\b"), "leads out of the tree"),
+    "a zip with a link out": ("a.zip", zip_of("a", mode=0o120777, data=b"../../x"), "a is a link that leads out"),
+    "a zip with a device": ("a.zip", zip_of("a", mode=0o020644), "a is neither a file"),
+    "a zip bomb": ("a.zip", zip_of("a", data=BOMB), "it holds more than 64 MiB"),
+    "an encrypted zip": ("a.zip", zip_of("a", data=b"x", flag=1), "a is encrypted"),
+    "no zip": ("a.zip", b"x" * 600, "it cannot be read as an archive"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_archive_is_one_line(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    name, data, said = HOSTILE[case]
+    (tmp_path / name).write_bytes(data)
+    (tmp_path / "tasks.toml").write_text(f'fixture = "{name}"\n{TASK}')
+    with pytest.raises(UsageError) as error:
+        load(tmp_path)
+    first, *more = str(error.value).splitlines()
+    assert more == []
+    assert first.startswith(f"{tmp_path}/tasks.toml:1: the set: fixture {name}: ")
+    assert said in first
+
+
+def test_a_folder_with_a_pipe_or_a_link_out_is_refused_and_a_link_of_the_set_itself_too(tmp_path):
+    folder = tmp_path / "set"
+    (folder / "files").mkdir(parents=True)
+    (folder / "tasks.toml").write_text(f'fixture = "files"\n{TASK}')
+    (tmp_path / "secret").write_text("x")
+    os.mkfifo(folder / "files" / "pipe")
+    with pytest.raises(UsageError, match="fixture files: pipe is neither a file"):
+        load(folder)
+    (folder / "files" / "pipe").unlink()
+    (folder / "files" / "link").symlink_to("../../secret")
+    with pytest.raises(UsageError, match="fixture files: link is a link that leads out"):
+        load(folder)
+    (folder / "tasks.toml").write_text(f'fixture = "way"\n{TASK}')
+    (folder / "way").symlink_to("..")
+    with pytest.raises(UsageError, match="fixture way: it leads out of the folder of the set"):
+        load(folder)
+
+
+NAMES = st.text("ab .é\n", min_size=1, max_size=3).filter(
+    lambda name: name not in {".", ".."} and not name.startswith("._")
+)
+FILES = st.dictionaries(NAMES, st.tuples(st.binary(max_size=9), st.booleans()), max_size=5)
+
+
+@given(FILES, NAMES)
+def test_a_tree_on_disk_has_the_digest_that_was_computed_of_it(tmp_path_factory, files, folder):
+    entries = [OwnEntry(path=folder, type="dir"), OwnEntry(path=f"{folder}/link", type="symlink", target="../x")]
+    entries += [
+        OwnEntry(path=f"{folder}/{name}", type="file", content=data, executable=run)
+        for name, (data, run) in files.items()
+    ]
+    made = OwnTree(entries=tuple(sorted(entries, key=lambda entry: entry.path)))
+    place = tmp_path_factory.mktemp("tree") / "t"
+    made.write(place)
+    assert PackedFixture(str(place)).digest == made.digest == tree.of_folder(place).digest
+
+
+def test_what_is_packed_beside_the_records_may_be_hostile_too():
+    with pytest.raises(UsageError, match="x: /etc/passwd leads out of the tree"):
+        unpacked(tar_of(("/etc/passwd", {})), "x")
+    with pytest.raises(UsageError, match="x: expected one file of tasks at its top, found none"):
+        unpacked(tar_of(("a", {})), "x")
+    text = json.dumps({"set": {"name": "n", "fixture": "fixtures/a"}}) + "\n"
+    text += json.dumps({"id": 1, "prompt": "x", "check": [{"kind": "answer", "equals": "1"}]})
+    with pytest.raises(
+        UsageError, match=r"x, tasks\.jsonl:1: the set: fixture fixtures/a: there is no such folder or arch"
+    ):
+        unpacked(tar_of(("tasks.jsonl", {"data": text.encode()})), "x")
+
+
+def test_a_search_that_would_not_end_ends(monkeypatch):
+    monkeypatch.setattr(matching, "LIMIT_S", 0.5)
+    assert matching.problem("(a+)+$", "a" * 40 + "b", "the answer") == (
+        "looking for the pattern in the answer took longer than 0.5 s"
+    )
+    assert matching.problem("^b", "a\nb", "it") == "it does not match '^b'"
+    assert matching.problem("(?m)^b", "a\nb", "it") is None
+
+
+def test_hidden_is_what_the_digest_says(tmp_path):
+    write(tmp_path / "x")
+    text = (tmp_path / "x" / "tasks.toml").read_text()
+    before = load(tmp_path / "x").sha256
+    (tmp_path / "x" / "tasks.toml").write_text(text.replace('equals = "3"', 'equals = "4"'))
+    assert load(tmp_path / "x").sha256 != before
+    (tmp_path / "x" / "tasks.toml").write_text(text.replace("# An answer.", "# Nothing."))
+    assert load(tmp_path / "x").sha256 == before
+    (tmp_path / "x" / "checks" / "total.sh").write_text("true\n")
+    after = load(tmp_path / "x").sha256
+    assert after != before
+    assert len(after) == len(hashlib.sha256().hexdigest())
