@@ -434,7 +434,7 @@ def test_a_search_that_would_not_end_ends(monkeypatch):
     assert matching.problem("(?m)^b", "a\nb", "it") is None
 
 
-def test_hidden_is_what_the_digest_says(tmp_path):
+def test_the_digest_is_of_what_tasks_checks_and_fixtures_say(tmp_path):
     write(tmp_path / "x")
     text = (tmp_path / "x" / "tasks.toml").read_text()
     before = load(tmp_path / "x").sha256
@@ -446,3 +446,16 @@ def test_hidden_is_what_the_digest_says(tmp_path):
     after = load(tmp_path / "x").sha256
     assert after != before
     assert len(after) == len(hashlib.sha256().hexdigest())
+
+
+def test_an_empty_fixture_is_one_and_the_name_is_that_of_folder_or_file(tmp_path):
+    (tmp_path / "set" / "nothing").mkdir(parents=True)
+    (tmp_path / "set" / "files").mkdir()
+    (tmp_path / "set" / "files" / "a").write_text("a")
+    text = f'fixture = "files"\n{TASK}'.replace('id = "a"\n', 'id = "a"\nfixture = "nothing"\n')
+    for name, called in (("tasks.toml", "set"), ("mine.toml", "mine")):
+        (tmp_path / "set" / name).write_text(text)
+        found = load(tmp_path / "set" / name)
+        assert found.name == called
+        assert found.trees[found.tasks[0].fixture].entries == ()
+        assert unpacked(found.packed(), "x") == found

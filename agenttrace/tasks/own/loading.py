@@ -135,7 +135,8 @@ def load(path: Path) -> OwnSet:
         path /= there[0]
     if path.suffix not in {".toml", ".jsonl"}:
         raise UsageError(f"{path}: a task set is a folder with tasks.toml or tasks.jsonl, or such a file")
-    return _Reading(_OnDisk(path.parent), path.name, str(path), path.resolve().parent.name).result()
+    name = path.resolve().parent.name if path.name in FILES else path.stem
+    return _Reading(_OnDisk(path.parent), path.name, str(path), name).result()
 
 
 def unpacked(data: bytes, where: str) -> OwnSet:
@@ -247,7 +248,7 @@ class _Reading:
         return OwnSet(
             name=name,
             tasks=tuple(self._tasks),
-            trees={digest: one for digest, one in self._trees.items() if one.entries},
+            trees=self._trees,
             fixture=self._head.get("fixture"),
             clock=self._head.get("clock"),
         )
@@ -333,22 +334,21 @@ class _Reading:
         self._tasks.append(msgspec.structs.replace(made, check=check))
 
     def _tree(self, named: str, path: positions.Path, what: str, complain: Complain) -> str | None:
-        """Return the digest of a tree that is named, or `None` after a complaint, or for one that is empty."""
+        """Return the digest of a tree that is named, or `None` after a complaint."""
         if named not in self._digests:
             try:
                 found = self._place.tree(named)
             except (DataError, UsageError) as error:
                 complain(path, f"{what}: fixture {shown(named)}: {error}")
                 return None
-            self._digests[named] = found.digest
-            self._trees[found.digest] = found
+            self._digests[named] = digest = found.digest
+            self._trees[digest] = found
             together = [(len(one.entries), one.bytes) for one in self._trees.values()]
             paths, size = map(sum, zip(*together, strict=True))
             if paths > MAX_SET.paths or size > MAX_SET.bytes - MAX_TASKS_BYTES:
                 most = f"{MAX_SET.paths} paths and {MAX_SET.bytes - MAX_TASKS_BYTES >> 20} MiB"
                 complain(path, f"{what}: fixture {shown(named)}: all fixtures together may have {most}")
-        digest = self._digests[named]
-        return digest if self._trees[digest].entries else None
+        return self._digests[named]
 
     def _with_script(self, one: dict[str, Any], path: positions.Path, what: str, complain: Complain) -> dict[str, Any]:
         """Return a check with the text of the script that it names."""
