@@ -88,6 +88,7 @@ FORMATS: dict[str, Format] = {
         ".session_rows", "rows", ".parquet", "the columns that `datasets` makes of such sessions, one row each"
     ),
     "otlp": Format(".otlp", "lines", ".jsonl", "OpenTelemetry spans as OTLP/JSON, one request a line"),
+    "otlp-protobuf": Format(".otlp_protobuf", "tables", ".binpb", "the same as protobuf, each request after its size"),
     "mini-swe-agent": Format(".mini_swe", "files", ".traj.json", "mini-swe-agent v1 trajectories, one file each"),
     "mini-swe-agent-1.1": Format(
         ".mini_swe_1_1", "files", ".traj.json", "mini-swe-agent v2 trajectories (native calls), one file each"

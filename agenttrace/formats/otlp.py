@@ -4,9 +4,9 @@ One trace per record: `invoke_agent`, below it one `chat` span per generation, b
 call. Format: opentelemetry-proto, `ExportTraceServiceRequest` in its JSON mapping: ids are hex, enumerations numbers,
 64-bit integers strings.
 
-Names of attributes: OpenTelemetry's GenAI conventions (`gen_ai.*`, `process.exit.code`, `error.type`;
-semantic-conventions 1.41, status Development) and OpenInference (`openinference.span.kind`, `llm.*`, `input.value`,
-`output.value`). What neither has a name for is under `agenttrace.`; what a tool call cost is
+Names of attributes: OpenTelemetry's GenAI conventions (`gen_ai.*`; semantic-conventions-genai 0.1.0, status
+Development), its general ones (`process.exit.code`, `error.type`; 1.45) and OpenInference (`openinference.span.kind`,
+`llm.*`, `input.value`, `output.value`). What none has a name for is under `agenttrace.`; what a tool call cost is
 `agenttrace.telemetry.FIELD`, each with the meaning and unit of that field in `docs/schema.md`. A figure that was not
 measured has no attribute.
 """
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 _INTERNAL, _CLIENT = 1, 3
 _OK, _ERROR = 1, 2
-_SCHEMA_URL = "https://opentelemetry.io/schemas/1.41.0"
+_SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai/0.1.0"
+_AGENT = "agenttrace"
 _INT64 = 1 << 63
 
 
@@ -93,7 +94,7 @@ def _spans(trace: Trace, spec: RunSpec | None) -> Iterator[dict[str, Any]]:
             made = _span(trace, call, f"execute_tool {span.tool_name}", times, _tool(span))
             children.append(made | {"parentSpanId": own})
     whole = _Times(first, max(cursor, first + round((trace.total_duration_ms or 0.0) * 1e6)), recorded)
-    found = _span(trace, top, f"invoke_agent {trace.model}", whole, _root(trace, spec))
+    found = _span(trace, top, f"invoke_agent {_AGENT}", whole, _root(trace, spec))
     found["events"] = [
         {"timeUnixNano": str(whole.end), "name": "gen_ai.evaluation.result", "attributes": encoded(_verdict(judged))}
         for judged in trace.outcome.verdicts
@@ -148,8 +149,7 @@ def _root(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
     system = system_prompt(trace, spec)
     return {
         "gen_ai.operation.name": "invoke_agent",
-        "gen_ai.agent.name": "agenttrace",
-        "gen_ai.provider.name": _provider(trace),
+        "gen_ai.agent.name": _AGENT,
         "gen_ai.request.model": trace.model,
         "gen_ai.conversation.id": trace.trace_id,
         "gen_ai.system_instructions": None if system is None else _compact([{"type": "text", "content": system}]),
@@ -185,7 +185,7 @@ def _chat(trace: Trace, turn: Turn, spec: RunSpec | None) -> dict[str, Any]:
         "gen_ai.request.temperature": _number(sampler.temperature if sampler else meta.get("temperature")),
         "gen_ai.request.seed": meta.get("seed"),  # of this rollout; the run spec has that of the first
         "gen_ai.request.top_p": sampler.top_p if sampler else None,
-        "gen_ai.request.top_k": _number(sampler.top_k) if sampler else None,
+        "gen_ai.request.top_k": sampler.top_k if sampler else None,
         "gen_ai.request.max_tokens": sampler.max_tokens if sampler else None,
         "gen_ai.response.finish_reasons": [step.finish_reason] if step.finish_reason else None,
         "gen_ai.usage.input_tokens": read,
@@ -284,7 +284,7 @@ def _gen_ai_output(turn: Turn) -> dict[str, Any]:
         {"type": "tool_call", "id": call.call_id, "name": call.name, "arguments": spoken(call)}
         for call in step.tool_calls or ()
     ]
-    return {"role": "assistant", "parts": parts, "finish_reason": step.finish_reason or "unknown"}
+    return {"role": "assistant", "parts": parts}
 
 
 def _heard(index: int, message: Message) -> dict[str, Any]:

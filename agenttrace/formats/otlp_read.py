@@ -2,7 +2,7 @@
 
 A span of a model is a reply, one of a tool its result; what else there is (agents, chains, retrievers) only names the
 run. Where a result has no span, it is taken from the messages of the next request. Sources: OTLP 1.x (JSON encoding),
-OpenTelemetry's GenAI conventions 1.36 to 1.41, OpenInference's specification.
+OpenTelemetry's GenAI conventions 1.36 to 1.41 and 0.1.0, OpenInference's specification.
 """
 
 from __future__ import annotations

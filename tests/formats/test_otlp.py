@@ -5,24 +5,24 @@ from __future__ import annotations
 import base64
 import http.server
 import json
-import re
-import subprocess
-import sys
 import threading
 import urllib.request
-from pathlib import Path
 
 import pytest
 from google.protobuf import json_format
 from openinference.semconv.trace import OpenInferenceSpanKindValues, SpanAttributes
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.proto_json.collector.trace.v1.trace_service import ExportTraceServiceRequest as JsonRequest
 
+from agenttrace.cli import main
+from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import otlp
-from agenttrace.formats.convert import convert
-from tests.formats.hostile import OURS, hostile, spec, traces
-
-DOCUMENT = Path(__file__).parents[2] / "docs" / "formats.md"
+from agenttrace.formats.convert import convert, read
+from agenttrace.formats.otlp_protobuf import send
+from tests.formats.hostile import OLD, OURS, hostile, spec, traces
 
 
 def strict(body):
@@ -85,16 +85,161 @@ def test_every_line_is_a_request_that_a_receiver_takes(tmp_path, receiver):
     ]
 
 
-def test_the_documented_script_sends_the_same_as_protobuf(tmp_path, receiver):
+def test_a_protobuf_file_has_the_same_requests_each_after_its_size(tmp_path):
+    convert([OURS], "otlp", tmp_path / "o.jsonl")
+    assert convert([OURS], "otlp-protobuf", tmp_path / "o.binpb") == {"o.binpb": 4}
+    data, found = (tmp_path / "o.binpb").read_bytes(), []
+    while data:
+        size = int.from_bytes(data[:4], "big")
+        found.append(ExportTraceServiceRequest.FromString(data[4 : 4 + size]))
+        data = data[4 + size :]
+    assert found == [strict(line) for line in (tmp_path / "o.jsonl").read_bytes().splitlines()]
+
+
+def test_convert_sends_the_same_to_an_endpoint(tmp_path, receiver, capsys):
     url, received = receiver
     convert([OURS], "otlp", tmp_path / "o.jsonl")
-    text = DOCUMENT.read_text(encoding="utf-8")
-    (script,) = [
-        block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "ExportTraceService" in block
-    ]
-    (tmp_path / "send.py").write_text(script, encoding="utf-8")
-    subprocess.run([sys.executable, tmp_path / "send.py", tmp_path / "o.jsonl", url], check=True, timeout=60)
-    assert received == [strict(line) for line in (tmp_path / "o.jsonl").read_bytes().splitlines()]
+    for endpoint in (url, url.removesuffix("/v1/traces")):
+        with pytest.raises(SystemExit) as ended:
+            main(["convert", str(OURS), "--to", "otlp", "--endpoint", endpoint])
+        assert not ended.value.code
+        assert f"{endpoint}: 4 traces, " in capsys.readouterr().out
+        assert received == [strict(line) for line in (tmp_path / "o.jsonl").read_bytes().splitlines()]
+        received.clear()
+
+
+class TestSending:
+    @pytest.fixture
+    def answers(self):
+        """An endpoint that gives one answer after another and keeps the headers of what it got."""
+        wanted, got = [], []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                self.rfile.read(int(self.headers["Content-Length"]))
+                got.append(self.headers)
+                status, headers, body = wanted.pop(0) if wanted else (200, {}, b"")
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", wanted, got
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+    def test_headers_are_those_of_the_environment(self, answers, monkeypatch):
+        url, _, got = answers
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20x, X-Project=p")
+        assert send(read(OURS), url)[0] == 4
+        assert [(one["Authorization"], one["X-Project"], one["Content-Type"]) for one in got] == [
+            ("Bearer x", "p", "application/x-protobuf")
+        ] * 4
+
+    def test_what_says_later_is_asked_again(self, answers):
+        url, wanted, got = answers
+        wanted += [(503, {"Retry-After": "0"}, b""), (429, {"Retry-After": "0"}, b"")]
+        assert send(read(OURS), url)[0] == 4
+        assert len(got) == 6
+
+    @pytest.mark.parametrize(
+        ("answer", "said"),
+        [
+            ((401, {"Content-Type": "text/plain"}, b"no key"), "401 Unauthorized no key; 1 traces were taken"),
+            ((404, {}, b""), "404 Not Found; 1 traces"),
+            (
+                (200, {}, ExportTraceServiceResponse(
+                    partial_success={"rejected_spans": 3, "error_message": "too old"}
+                ).SerializeToString()),
+                "3 spans were refused: too old; 1 traces",
+            ),
+        ],
+    )  # fmt: skip
+    def test_a_refusal_is_one_message_with_how_far_it_came(self, answers, answer, said):
+        url, wanted, _ = answers
+        wanted += [(200, {}, b"{}"), answer]
+        with pytest.raises(DataError, match=said):
+            send(read(OURS), url)
+
+    def test_nobody_there_is_one_message(self):
+        with pytest.raises(DataError, match="0 traces were taken"):
+            send(read(OURS), "http://127.0.0.1:9")
+
+    @pytest.mark.parametrize("endpoint", ["localhost:4318", "ftp://x", "http://", "http://x:99999", "http://[::1"])
+    def test_what_is_no_url_is_one_message(self, endpoint):
+        with pytest.raises(UsageError, match="expected a URL such as"):
+            send(read(OURS), endpoint)
+
+    @pytest.mark.parametrize("given", ["x", "a=b,c", "a=%0A"])
+    def test_odd_headers_are_one_message(self, monkeypatch, given):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", given)
+        with pytest.raises(UsageError, match="OTEL_EXPORTER_OTLP_HEADERS: expected"):
+            send(read(OURS), "http://127.0.0.1:9")
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [
+            (["--to", "otlp"], "-o OUT, or --endpoint URL"),
+            (["--to", "otlp", "-o", "x", "--endpoint", "http://x"], "-o OUT, or --endpoint URL"),
+            (["--to", "atif", "--endpoint", "http://x"], "expected --to otlp"),
+        ],
+    )
+    def test_options_that_do_not_fit_are_one_message(self, words, said, capsys):
+        with pytest.raises(SystemExit) as ended:
+            main(["convert", str(OURS), *words])
+        assert ended.value.code == 2
+        assert said in capsys.readouterr().err
+
+
+KINDS = {
+    "gen_ai.operation.name": "string", "gen_ai.provider.name": "string", "gen_ai.agent.name": "string",
+    "gen_ai.request.model": "string", "gen_ai.conversation.id": "string", "gen_ai.request.temperature": "double",
+    "gen_ai.request.seed": "int", "gen_ai.request.top_p": "double", "gen_ai.request.top_k": "int",
+    "gen_ai.request.max_tokens": "int", "gen_ai.response.finish_reasons": "array",
+    "gen_ai.usage.input_tokens": "int", "gen_ai.usage.output_tokens": "int",
+    "gen_ai.usage.cache_read.input_tokens": "int", "gen_ai.tool.name": "string", "gen_ai.tool.type": "string",
+    "gen_ai.tool.call.id": "string", "process.exit.code": "int", "error.type": "string",
+    "gen_ai.evaluation.name": "string", "gen_ai.evaluation.score.label": "string",
+    "gen_ai.evaluation.explanation": "string",
+    # Of any kind; as text where a structure is not supported.
+    "gen_ai.input.messages": "string", "gen_ai.output.messages": "string", "gen_ai.system_instructions": "string",
+    "gen_ai.tool.definitions": "string", "gen_ai.tool.call.arguments": "string", "gen_ai.tool.call.result": "string",
+}  # fmt: skip
+"""Attribute → its type in the registries of semantic-conventions-genai 0.1.0 and semantic-conventions 1.45."""
+REMOVED = {"invoke_agent": {"gen_ai.provider.name", "gen_ai.agent.id", "gen_ai.agent.version"}}
+"""Operation → what 0.1.0 took off its spans (`docs/gen-ai/non-normative/migration.md`)."""
+
+
+def test_attributes_have_the_names_and_types_of_opentelemetry():
+    from opentelemetry.semconv._incubating.attributes import error_attributes, gen_ai_attributes, process_attributes
+
+    modules = (error_attributes, gen_ai_attributes, process_attributes)
+    registry = {value for module in modules for value in vars(module).values() if isinstance(value, str)}
+    seen = set()
+    for trace in (*traces(), hostile(), *(record.trace for record in read(OLD))):
+        root, *rest = spans_of(strict(json.dumps(otlp.from_trace(trace, spec()))))
+        assert root.name == "invoke_agent agenttrace"
+        for span in (root, *rest):
+            operation = plain(span)["gen_ai.operation.name"]
+            pairs = [*span.attributes, *(one for event in span.events for one in event.attributes)]
+            kinds = {one.key: one.value.WhichOneof("value").removesuffix("_value") for one in pairs}
+            ours = {key: kind for key, kind in kinds.items() if key.startswith(("gen_ai.", "process.", "error."))}
+            assert {key: KINDS[key] for key in ours} == ours
+            assert not set(ours) & REMOVED.get(operation, set())
+            seen |= set(ours)
+            if "gen_ai.output.messages" in ours:
+                (said,) = json.loads(plain(span)["gen_ai.output.messages"])
+                assert set(said) == {"role", "parts"}
+    assert seen <= registry
+    assert seen >= set(KINDS) - {"error.type"}
 
 
 def test_spans_have_the_times_the_parents_and_the_costs_of_the_record():
