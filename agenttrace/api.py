@@ -152,7 +152,7 @@ def collect(
     Args:
         model: a pinned name, `REPO@REVISION:FILE.gguf` of the Hub, a .gguf file, or what the endpoint serves; default
             the bundled model.
-        dataset: name of a task set.
+        dataset: name of a task set, or the path of one of your own.
         output: record file (`.jsonl`); default one in `datasets/`.
         **options: see `CampaignOptions`.
 
