@@ -25,7 +25,7 @@ _BLOCK = re.compile(
     r"^(?: *<!-- needs: (?P<needs>[^\n]*?) -->\n)?(?P<indent> *)```(?P<language>[a-z]*)\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
-_COMMENT = re.compile(r"<!-- needs:")
+_COMMENT = re.compile(r"^ *<!-- needs:", re.MULTILINE)
 _INLINE = re.compile(r"`((?:scripts/)?nox -s [^`\n]+|agenttrace [a-z][^`\n]*)`")
 _WORDS_OF_THE_SHELL = {"while", "do", "done", "for", "in", "if", "then", "fi"}
 
