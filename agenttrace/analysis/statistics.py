@@ -74,9 +74,8 @@ def newcombe(one: tuple[float, float], other: tuple[float, float]) -> tuple[floa
 
 def ranks(values: Floats) -> Floats:
     """Return mid-ranks, from 1; equal values share the mean of their ranks."""
-    from scipy.stats import rankdata  # noqa: PLC0415 - slow to import
-
-    return np.asarray(rankdata(values), dtype=np.float64)
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count - 1) / 2)[place], dtype=np.float64)
 
 
 def spearman(x: Iterable[Any], y: Iterable[Any]) -> Estimate:
@@ -189,6 +188,8 @@ def _pairs(x: Iterable[Any], y: Iterable[Any]) -> tuple[Floats, Floats]:
 
 def mcnemar_p(only_a: int, only_b: int) -> float:
     """Return the exact two-sided p of McNemar's test: a fair coin among the cases on which both sides differ."""
-    from scipy.stats import binomtest  # noqa: PLC0415 - slow to import
-
-    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    cases, ways, tail = only_a + only_b, 1, 0
+    for heads in range(min(only_a, only_b) + 1):  # in whole numbers, because a power of 1/2 soon is no float
+        tail += ways
+        ways = ways * (cases - heads) // (heads + 1)
+    return min(1.0, 2 * tail / 2**cases)
