@@ -6,8 +6,9 @@ import json
 import re
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from agenttrace.errors import AgentTraceError, UsageError
 
@@ -109,19 +110,21 @@ def check() -> EngineInfo:
     """
     if shutil.which("docker") is None:
         raise UsageError(f"Docker is not installed: there is no `docker` on the PATH. {_GET_IT}")
-    version = _engine_version()
-    server = version["Server"]
+    with ThreadPoolExecutor(max_workers=2) as pool:  # side by side: every reading verb waits for both
+        version, info = pool.map(_asked, ("version", "info"))
+    server = version.json.get("Server")
+    if version.returncode != 0 or not isinstance(server, dict):
+        raise UsageError(_why_no_engine(version.errors))
     if server.get("Os") == "windows":
         raise UsageError("the Docker engine runs Windows containers: switch Docker Desktop to Linux containers")
     if _numbers(server["Version"])[:1] < ENGINE_MINIMUM:
         oldest = ENGINE_MINIMUM[0]
         raise UsageError(f"the Docker engine is version {server['Version']}; {oldest} or newer is needed. {_GET_IT}")
-    buildx = _plugin_version("buildx", "version")
-    compose = _plugin_version("compose", "version", "--short")
+    buildx, compose = _plugins(info.json)
     if _numbers(compose)[:2] < COMPOSE_MINIMUM:
         wanted = ".".join(str(number) for number in COMPOSE_MINIMUM)
         raise UsageError(f"`docker compose` is version {compose}; {wanted} or newer is needed. {_GET_IT}")
-    return _info(server, buildx=buildx, compose=compose)
+    return _info(server, info.json, buildx=buildx, compose=compose)
 
 
 def refusal(error: OSError) -> AgentTraceError | None:
@@ -155,18 +158,23 @@ def _stream(
     return subprocess.CompletedProcess(list(argv), process.returncode, "".join(lines), "")
 
 
-def _engine_version() -> dict[str, Any]:
+class _Answer(NamedTuple):
+    returncode: int
+    json: dict[str, Any]
+    errors: str
+
+
+def _asked(command: str) -> _Answer:
+    """Return what `docker version` or `docker info` says; without an engine it still speaks of the client."""
     try:
-        ended = run(["docker", "version", "--format", "{{json .}}"], timeout_s=_CHECK_TIMEOUT_S, check=False)
+        ended = run(["docker", command, "--format", "{{json .}}"], timeout_s=_CHECK_TIMEOUT_S, check=False)
     except CommandError as error:
         raise UsageError("the Docker engine does not answer: restart it (Docker Desktop, or dockerd)") from error
     try:
         answer = json.loads(ended.stdout)
     except ValueError:
         answer = None
-    if ended.returncode == 0 and isinstance(answer, dict) and answer.get("Server"):
-        return answer
-    raise UsageError(_why_no_engine(ended.stderr.strip()))
+    return _Answer(ended.returncode, answer if isinstance(answer, dict) else {}, ended.stderr.strip())
 
 
 def _why_no_engine(said: str) -> str:
@@ -184,22 +192,21 @@ def _why_no_engine(said: str) -> str:
     return f"`docker version` does not name an engine: {said.splitlines()[-1] if said else 'no message'}. {_GET_IT}"
 
 
-def _plugin_version(plugin: str, *arguments: str) -> str:
-    ended = run(["docker", plugin, *arguments], timeout_s=_CHECK_TIMEOUT_S, check=False)
-    found = re.search(r"\bv?(\d+\.\d+(?:\.\d+)?\S*)", ended.stdout)
-    if ended.returncode != 0 or found is None:
-        package = {"buildx": "docker-buildx", "compose": "docker-compose (version 2)"}[plugin]
-        raise UsageError(f"`docker {plugin}` is missing: install the plugin, Debian's package is {package}. {_GET_IT}")
-    return found.group(1)
+def _plugins(info: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the versions of buildx and compose."""
+    plugins = {str(one.get("Name")): str(one.get("Version")) for one in info.get("ClientInfo", {}).get("Plugins") or ()}
+    for plugin, package in (("buildx", "docker-buildx"), ("compose", "docker-compose (version 2)")):
+        if not _numbers(plugins.get(plugin, "")):
+            missing = f"`docker {plugin}` is missing: install the plugin, Debian's package is {package}"
+            raise UsageError(f"{missing}. {_GET_IT}")
+    return plugins["buildx"].removeprefix("v"), plugins["compose"].removeprefix("v")
 
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
-def _info(server: Mapping[str, Any], *, buildx: str, compose: str) -> EngineInfo:
-    ended = run(["docker", "info", "--format", "{{json .}}"], timeout_s=_CHECK_TIMEOUT_S)
-    info = json.loads(ended.stdout)
+def _info(server: Mapping[str, Any], info: Mapping[str, Any], *, buildx: str, compose: str) -> EngineInfo:
     status = json.dumps(info.get("DriverStatus") or [])
     return EngineInfo(
         version=server["Version"],

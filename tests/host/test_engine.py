@@ -14,7 +14,8 @@ NO_SERVER = '{"Client":{"Version":"28.2.2"},"Server":null}'
 INFO = (
     '{"KernelVersion":"6.1","SecurityOptions":["name=seccomp","name=rootless"],"CgroupVersion":"2","CgroupDriver":"systemd",'
     '"NCPU":4,"MemTotal":8000000000,"Driver":"overlayfs","DriverStatus":[["driver-type","io.containerd.snapshotter.v1"]],'
-    '"OperatingSystem":"Docker Desktop"}'
+    '"OperatingSystem":"Docker Desktop","ClientInfo":{"Plugins":[{"Name":"buildx","Version":"v0.13.1+ds1"},'
+    '{"Name":"compose","Version":"2.26.1-4"}]}}'
 )
 
 
@@ -23,8 +24,6 @@ def fake_docker(tmp_path, monkeypatch, **changed):
     answers = {
         "version": f"echo '{VERSION}'",
         "info": f"echo '{INFO}'",
-        "buildx": "echo 'github.com/docker/buildx v0.13.1+ds1 0.13.1'",
-        "compose": "echo 2.26.1-4",
         **changed,
     }
     cases = "\n".join(f"{name}) {code} ;;" for name, code in answers.items())
@@ -63,9 +62,9 @@ def test_engine_that_is_all_right(tmp_path, monkeypatch):
         ({"version": "echo 'no such thing' >&2; exit 1"}, "no such thing"),
         ({"version": "echo '" + VERSION.replace("linux", "windows") + "'"}, "switch Docker Desktop to Linux"),
         ({"version": "echo '" + VERSION.replace("26.1.5", "20.10.24") + "'"}, "20.10.24+dfsg1; 25 or newer is needed"),
-        ({"buildx": "echo \"docker: 'buildx' is not a docker command\" >&2; exit 1"}, "`docker buildx` is missing"),
-        ({"compose": "echo \"docker: 'compose' is not a docker command\" >&2; exit 1"}, "`docker compose` is missing"),
-        ({"compose": "echo v2.17.3"}, "version 2.17.3; 2.20 or newer is needed"),
+        ({"info": "echo '" + INFO.replace('"buildx"', '"scan"') + "'"}, "`docker buildx` is missing"),
+        ({"info": "echo '" + INFO.replace('"compose"', '"scan"') + "'"}, "`docker compose` is missing"),
+        ({"info": "echo '" + INFO.replace("2.26.1-4", "v2.17.3") + "'"}, "version 2.17.3; 2.20 or newer is needed"),
     ],
 )
 def test_each_fault_has_its_own_message(tmp_path, monkeypatch, changed, expected):
