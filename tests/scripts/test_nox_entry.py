@@ -139,8 +139,8 @@ def test_through_a_symbolic_link(machine, tmp_path):
     [
         ("echo permission denied >&2; exit 1", "no permission to use the Docker engine"),
         ("echo Cannot connect >&2; exit 1", "the Docker engine does not run"),
-        ('[ "$1" != buildx ]', "buildx is not installed"),
-        ('[ "$1" != compose ]', "compose (version 2) is not installed"),
+        ("echo '26.1.5 compose '", "buildx is not installed"),
+        ("echo '26.1.5 buildx '", "compose (version 2) is not installed"),
     ],
 )
 def test_each_fault_of_docker_is_named(machine, docker, expected):
@@ -148,6 +148,16 @@ def test_each_fault_of_docker_is_named(machine, docker, expected):
     ended = entry(machine, "-s", "collect")
     assert ended.returncode == 2
     assert expected in ended.stderr
+
+
+def test_what_the_group_of_docker_means_is_said(machine):
+    fake_docker(machine, "echo permission denied >&2; exit 1")
+    assert "a member of that group can do what root can" in entry(machine, "-s", "collect").stderr
+
+
+def test_what_podman_cannot_do_is_left_to_the_verb(machine):
+    fake_docker(machine, '[ "$1" = --version ] && echo podman version 5.4.2')
+    assert entry(machine, "-s", "collect").stderr == ""
 
 
 def test_an_engine_elsewhere_is_never_replaced(machine):
@@ -159,7 +169,7 @@ def test_an_engine_elsewhere_is_never_replaced(machine):
 
 
 def test_all_well_is_quiet(machine):
-    fake_docker(machine, "exit 0")
+    fake_docker(machine, "echo '26.1.5 buildx compose '")
     ended = entry(machine, "-s", "collect", "--", "a b")
     assert ended.stderr == ""
     assert ended.stdout.splitlines()[-1] == "a b"
