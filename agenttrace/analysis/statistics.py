@@ -192,4 +192,4 @@ def mcnemar_p(only_a: int, only_b: int) -> float:
     for heads in range(min(only_a, only_b) + 1):  # in whole numbers, because a power of 1/2 soon is no float
         tail += ways
         ways = ways * (cases - heads) // (heads + 1)
-    return min(1.0, 2 * tail / 2**cases)
+    return min(1.0, 2 * tail / (1 << cases))

@@ -22,6 +22,7 @@ ENGINE_MINIMUM = (25,)
 _CHECK_TIMEOUT_S = 30.0
 _GRACE_S = 10.0
 
+_LIMITS = {"MemoryLimit": "memory", "PidsLimit": "processes", "CpuCfsQuota": "processor time"}
 _GET_IT = (
     "On Debian and Ubuntu `scripts/nox` installs it when root runs it; on macOS install Docker Desktop, "
     "or `brew install colima docker docker-buildx docker-compose` and then `colima start`."
@@ -59,6 +60,10 @@ class EngineInfo:
     storage_driver: str
     containerd_image_store: bool
     docker_desktop: bool
+    selinux: bool
+    """Whether its machine labels files, and containers may open none but those with a label of theirs."""
+    unlimited: tuple[str, ...]
+    """What it cannot limit of what a policy limits, in words; empty where tool calls may run."""
     buildx_version: str
     compose_version: str
 
@@ -114,9 +119,12 @@ def check() -> EngineInfo:
         version, info = pool.map(_asked, ("version", "info"))
     server = version.json.get("Server")
     if version.returncode != 0 or not isinstance(server, dict):
-        raise UsageError(_why_no_engine(version.errors))
+        program = run(["docker", "--version"], timeout_s=_CHECK_TIMEOUT_S, check=False).stdout
+        raise UsageError(_podman(program.split()[-1]) if "podman" in program else _why_no_engine(version.errors))
     if server.get("Os") == "windows":
         raise UsageError("the Docker engine runs Windows containers: switch Docker Desktop to Linux containers")
+    if "Podman" in json.dumps(server.get("Components")):
+        raise UsageError(_podman(server["Version"]))
     if _numbers(server["Version"])[:1] < ENGINE_MINIMUM:
         oldest = ENGINE_MINIMUM[0]
         raise UsageError(f"the Docker engine is version {server['Version']}; {oldest} or newer is needed. {_GET_IT}")
@@ -125,6 +133,21 @@ def check() -> EngineInfo:
         wanted = ".".join(str(number) for number in COMPOSE_MINIMUM)
         raise UsageError(f"`docker compose` is version {compose}; {wanted} or newer is needed. {_GET_IT}")
     return _info(server, info.json, buildx=buildx, compose=compose)
+
+
+def check_strength(info: EngineInfo) -> None:
+    """Refuse an engine on which tool calls could do more than a policy says.
+
+    Raises:
+        UsageError: with what it cannot do.
+    """
+    if info.unlimited:
+        which = f"{'rootless ' * info.rootless}engine here (cgroup version {info.cgroup_version})"
+        raise UsageError(
+            f"the {which} cannot limit a container's {', '.join(info.unlimited)}, so a tool call could take all of "
+            "this machine. A rootless engine can where it has cgroup version 2 and is handed the controllers: "
+            "docs/engines.md"
+        )
 
 
 def refusal(error: OSError) -> AgentTraceError | None:
@@ -177,6 +200,15 @@ def _asked(command: str) -> _Answer:
     return _Answer(ended.returncode, answer if isinstance(answer, dict) else {}, ended.stderr.strip())
 
 
+def _podman(version: str) -> str:
+    return (
+        f"the engine that answers here is Podman {version}, on which the kit does not run: it refuses a limit of the "
+        "sandbox (how many files a tmpfs holds) and has no BuildKit, which builds the images. Docker Engine 25 or newer "
+        "can be installed beside it, rootless too (docs/engines.md); record files are also read without any engine, by "
+        "the command `agenttrace` that `pip install .` brings"
+    )
+
+
 def _why_no_engine(said: str) -> str:
     text = said.lower()
     if "permission denied" in text:
@@ -208,11 +240,14 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _info(server: Mapping[str, Any], info: Mapping[str, Any], *, buildx: str, compose: str) -> EngineInfo:
     status = json.dumps(info.get("DriverStatus") or [])
+    options = [option.split(",")[0] for option in info.get("SecurityOptions") or ()]
+    rootless = "name=rootless" in options
+    deaf = rootless and str(info.get("CgroupVersion") or "1") == "1"  # it warns, and starts containers all the same
     return EngineInfo(
         version=server["Version"],
         arch=server["Arch"],
         kernel=info.get("KernelVersion", ""),
-        rootless=any("rootless" in option for option in info.get("SecurityOptions") or ()),
+        rootless=rootless,
         cgroup_version=int(info.get("CgroupVersion") or 1),
         cgroup_driver=info.get("CgroupDriver", ""),
         cpus=int(info.get("NCPU", 0)),
@@ -220,6 +255,8 @@ def _info(server: Mapping[str, Any], info: Mapping[str, Any], *, buildx: str, co
         storage_driver=info.get("Driver", ""),
         containerd_image_store="io.containerd.snapshotter" in status,
         docker_desktop="Docker Desktop" in info.get("OperatingSystem", ""),
+        selinux="name=selinux" in options,
+        unlimited=tuple(what for key, what in _LIMITS.items() if deaf or info.get(key) is False),
         buildx_version=buildx,
         compose_version=compose,
     )

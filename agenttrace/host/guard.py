@@ -108,6 +108,7 @@ def guarded(purpose: str = "", *, targets: Sequence[str] = images.TARGETS) -> It
     what = f"session with workers ({purpose})" if purpose else "campaign"
     with terminations_interrupt(), only_one(compose.ROOT / ".nox" / f"{project}.lock", what=what) as lock:
         info = engine.check()
+        engine.check_strength(info)
         built = images.build(targets=targets)
         sdk = compose.client()
         compose.ensure_volumes(sdk)

@@ -47,7 +47,7 @@ def archive(path, layers, *, config=None):
 
 def info(**other):
     facts = {
-        "version": "26.1.5", "arch": "amd64", "kernel": "6.1", "rootless": False,
+        "version": "26.1.5", "selinux": False, "unlimited": (), "arch": "amd64", "kernel": "6.1", "rootless": False,
         "cgroup_version": 2, "cgroup_driver": "systemd", "cpus": 2, "memory_bytes": 8 * 2**30,
         "storage_driver": "overlayfs", "containerd_image_store": True, "docker_desktop": False,
         "buildx_version": "0.13.1", "compose_version": "2.26.1",

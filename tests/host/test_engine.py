@@ -17,6 +17,11 @@ INFO = (
     '"OperatingSystem":"Docker Desktop","ClientInfo":{"Plugins":[{"Name":"buildx","Version":"v0.13.1+ds1"},'
     '{"Name":"compose","Version":"2.26.1-4"}]}}'
 )
+PODMAN_VERSION = (
+    '{"Client":{"Version":"28.2.2"},"Server":{"Components":[{"Name":"Podman Engine","Version":"5.4.2"},'
+    '{"Name":"Conmon","Version":"conmon version 2.1.12"},{"Name":"OCI Runtime (crun)","Version":"crun version 1.21"}],'
+    '"Version":"5.4.2","ApiVersion":"1.41","MinAPIVersion":"1.24","Os":"linux","Arch":"amd64"}}'
+)
 
 
 def fake_docker(tmp_path, monkeypatch, **changed):
@@ -60,6 +65,11 @@ def test_engine_that_is_all_right(tmp_path, monkeypatch):
             "usermod -aG docker",
         ),
         ({"version": "echo 'no such thing' >&2; exit 1"}, "no such thing"),
+        ({"version": f"echo '{PODMAN_VERSION}'"}, "is Podman 5.4.2, on which the kit does not run: it refuses a limit"),
+        (
+            {"version": 'echo \'{"Client":{"APIVersion":"5.4.2"}}\'', "--version": "echo podman version 5.4.2"},
+            "is Podman 5.4.2, on which the kit does not run",
+        ),
         ({"version": "echo '" + VERSION.replace("linux", "windows") + "'"}, "switch Docker Desktop to Linux"),
         ({"version": "echo '" + VERSION.replace("26.1.5", "20.10.24") + "'"}, "20.10.24+dfsg1; 25 or newer is needed"),
         ({"info": "echo '" + INFO.replace('"buildx"', '"scan"') + "'"}, "`docker buildx` is missing"),
@@ -73,6 +83,25 @@ def test_each_fault_has_its_own_message(tmp_path, monkeypatch, changed, expected
         engine.check()
     assert expected in str(raised.value)
     assert raised.value.exit_code == 2
+
+
+def test_an_engine_that_cannot_limit_is_refused_for_tool_calls(tmp_path, monkeypatch):
+    fake_docker(tmp_path, monkeypatch, info="echo '" + INFO.replace('"NCPU"', '"PidsLimit":false,"NCPU"') + "'")
+    with pytest.raises(
+        UsageError, match=r"the rootless engine here \(cgroup version 2\) cannot limit a container's processes,"
+    ):
+        engine.check_strength(engine.check())
+
+
+def test_a_rootless_engine_under_the_first_cgroups_limits_nothing(tmp_path, monkeypatch):
+    info = INFO.replace('"CgroupVersion":"2"', '"CgroupVersion":"1","MemoryLimit":true')
+    fake_docker(tmp_path, monkeypatch, info=f"echo '{info}'")
+    assert engine.check().unlimited == ("memory", "processes", "processor time")
+
+
+def test_an_engine_with_every_limit_is_strong(tmp_path, monkeypatch):
+    fake_docker(tmp_path, monkeypatch)
+    engine.check_strength(engine.check())
 
 
 def test_no_docker_at_all(tmp_path, monkeypatch):

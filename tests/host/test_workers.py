@@ -16,7 +16,7 @@ def swept(tmp_path, monkeypatch):
     """Which projects were swept, with an engine that is not asked for anything."""
     found = []
     monkeypatch.setattr(compose, "ROOT", tmp_path)
-    monkeypatch.setattr(engine, "check", lambda: None)
+    monkeypatch.setattr(engine, "check", lambda: SimpleNamespace(unlimited=()))
     monkeypatch.setattr(images, "build", lambda **_: SimpleNamespace(names={}))
     monkeypatch.setattr(compose, "client", lambda: None)
     monkeypatch.setattr(compose, "ensure_volumes", lambda _: None)
