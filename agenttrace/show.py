@@ -193,6 +193,11 @@ QUIET = "AGENTTRACE_QUIET"
 """Set where nothing but results and errors is printed; containers of the kit are given it, too."""
 
 
+def is_plain() -> bool:
+    """Return whether a terminal gets no escape codes: the user set `NO_COLOR`, or `TERM` says that it knows none."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
+
+
 class _Hushed:
     quiet = False
     results = False

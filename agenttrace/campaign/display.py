@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -16,7 +17,7 @@ from rich.table import Table
 
 from agenttrace.campaign.loop import Display
 from agenttrace.records import LLMStep, Span, Trace
-from agenttrace.show import is_quiet, printable
+from agenttrace.show import is_plain, is_quiet, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -38,7 +39,8 @@ def console() -> Console:
         return Console(
             stderr=True, force_terminal=True, width=int(width), height=int(height), highlight=False, quiet=is_quiet()
         )
-    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=is_quiet())
+    watched = sys.stderr.isatty() and not is_plain()  # `FORCE_COLOR` makes Rich take a file for a terminal
+    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=is_quiet(), force_interactive=watched)
 
 
 def _share(part: float, whole: float) -> str:
@@ -75,7 +77,7 @@ class CampaignDisplay(Display):
             TimeElapsedColumn(),
             TextColumn("ETA {task.fields[eta]}"),
             console=out,
-            disable=not out.is_terminal,
+            disable=not out.is_interactive,
         )
         self._bar_id = self.bar.add_task("", total=total, completed=done, rates="", eta="--:--")
 
@@ -96,7 +98,7 @@ class CampaignDisplay(Display):
             self._done += 1
             self._solved += trace.outcome.solved is True
             self._refresh()
-            if not self._out.is_terminal:
+            if not self._out.is_interactive:
                 self._out.print(
                     f"[{self._done}/{self._total}] {_label(trace, task)}: {_MARKS[trace.outcome.solved]}, "
                     f"{trace.outcome.ended}, {len(trace.llm_steps)} steps, {len(trace.spans)} calls, "

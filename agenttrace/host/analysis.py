@@ -13,7 +13,7 @@ import msgspec
 
 from agenttrace.errors import UsageError
 from agenttrace.formats.prices import VARIABLE
-from agenttrace.host import compose, engine, gitleaks, images, weights
+from agenttrace.host import compose, engine, folders, gitleaks, images, weights
 from agenttrace.host.guard import interrupts_held, stop, terminations_interrupt, uninterrupted
 
 if TYPE_CHECKING:
@@ -50,23 +50,8 @@ def run(
     mounts = list(_mounts(read, written))
     info = engine.check()
     image = images.build(targets=("analysis",)).ids["analysis"]
-    uid, gid = compose.caller(info)
     name = f"{compose.project_name()}-{verb}-{os.getpid()}"
-    words = ["docker", "run", "--rm", "--name", name, "--init", "--read-only", "--cap-drop", "ALL"]
-    words += ["--security-opt", "no-new-privileges", "--memory", _MEMORY, "--pids-limit", "256"]
-    words += ["--user", f"{uid}:{gid}", "--tmpfs", "/run/home:mode=1777,size=256m", "--workdir", str(Path.cwd())]
-    words += [
-        "--label",
-        f"{compose.PROJECT_LABEL}=agenttrace",
-        "--env",
-        f"COLUMNS={shutil.get_terminal_size((120, 40)).columns}",
-    ]
-    words += ["--env", "TMPDIR=/run/home", "--env", VARIABLE]
-    words += ["--network", "none"] if order is None else ["--interactive", "--env", "HF_HUB_OFFLINE="]
-    if sys.stdout.isatty() and order is None:
-        words += ["--tty"]
-    for option in mounts:
-        words += ["--mount", option]
+    words = [*_command(name, info, talks=order is not None), *(word for mount in mounts for word in ("--mount", mount))]
     stdin = subprocess.DEVNULL if order is None else engine.PIPE
     with terminations_interrupt():
         try:
@@ -77,7 +62,25 @@ def run(
             with uninterrupted():
                 stop(process, name)
             raise
-    return process.returncode
+    return folders.checked_end(process.returncode, written, info)
+
+
+def _command(name: str, info: engine.EngineInfo, *, talks: bool) -> list[str]:
+    """Return `docker run` for a verb, up to its mounts.
+
+    Where SELinux runs, the container goes without its label: with it the user's own files would have to be relabelled.
+    """
+    uid, gid = compose.caller(info)
+    words = ["docker", "run", "--rm", "--name", name, "--init", "--read-only", "--cap-drop", "ALL"]
+    words += ["--security-opt", "no-new-privileges", "--security-opt", "label=disable", "--memory", _MEMORY]
+    words += ["--pids-limit", "256", "--log-driver", "none", "--label", f"{compose.PROJECT_LABEL}=agenttrace"]
+    words += ["--user", f"{uid}:{gid}", "--tmpfs", "/run/home:mode=1777,size=256m", "--workdir", str(Path.cwd())]
+    words += ["--env", f"COLUMNS={shutil.get_terminal_size((120, 40)).columns}"]
+    words += ["--env", "TMPDIR=/run/home", "--env", VARIABLE]
+    words += [word for name in compose.TERMINAL if os.environ.get(name) for word in ("--env", name)]
+    if sys.stdout.isatty() and not talks:
+        words += ["--tty"]
+    return [*words, *(["--interactive", "--env", "HF_HUB_OFFLINE="] if talks else ["--network", "none"])]
 
 
 def publish(verb: str, arguments: argparse.Namespace, words: Sequence[str]) -> int:

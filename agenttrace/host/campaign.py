@@ -12,11 +12,11 @@ import msgspec
 
 from agenttrace.campaign.options import check_options, check_size, served
 from agenttrace.errors import UsageError
-from agenttrace.host import checkouts, compose, guard, images, own, weights
+from agenttrace.host import checkouts, compose, folders, guard, images, own, weights
 from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import HOST_NAME, api_key, check_base_url
-from agenttrace.show import is_quiet, say
+from agenttrace.show import say
 from agenttrace.tasks import OWN, SWE, check_name, sources, task_set
 from agenttrace.tasks.own.task_set import OwnTasks
 
@@ -172,8 +172,7 @@ def collector_variables(folder: Path, workers: int, at: guard.Engine) -> dict[st
         "AGENTTRACE_SHOWN_FOLDER": str(folder),
         "AGENTTRACE_TASKS": _task_files(),
         "AGENTTRACE_HOST": compose.host_facts(at.info, at.built.base_origin),
-        "AGENTTRACE_TERMINAL": compose.terminal_size(),
-        "AGENTTRACE_QUIET": "1" if is_quiet() else "",
+        **compose.terminal_variables(),
         "AGENTTRACE_WORKERS": str(workers),
     }
 
@@ -184,6 +183,7 @@ def _run(request: Request, at: guard.Engine) -> CampaignsEnd:
     services = compose.Services(at.project, known)
     sandbox = checkouts.SANDBOX if request.over_checkouts else "sandbox"
     own.lay_out(services, request.sets)
+    folders.check_shared(services, at, request.folder)
     plans, pin = _planned(request, services)
     files = tuple(request.folder / plan["file"] for plan in plans)
     for plan in plans:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import engine, place
+from agenttrace.show import is_plain, is_quiet
 
 if TYPE_CHECKING:
     import subprocess
@@ -27,6 +28,8 @@ ROOT = place.ROOT
 PROJECT_LABEL = "org.agenttrace.project"
 _EMPTY_SWEEPS = 2
 _PAUSE_S = 0.3
+TERMINAL = ("NO_COLOR", "FORCE_COLOR", "TERM")
+"""Settings of the caller that containers are given as they are, beside `COLUMNS`."""
 _COMPOSE_LABEL = "com.docker.compose.project"
 
 
@@ -272,12 +275,18 @@ def _why_left(remove: Callable[[], Any], removed: str, report: Callable[[str], N
     return None
 
 
-def terminal_size() -> str:
-    """Return `WIDTHxHEIGHT` when people watch on a terminal, else nothing."""
-    if not sys.stderr.isatty():
-        return ""
+def terminal_variables() -> dict[str, str]:
+    """Return what docker-compose.yml tells containers of this terminal.
+
+    That is its size where people watch on one that may move its cursor, and whether they want it quiet. What is set of
+    `TERMINAL` and `COLUMNS` reaches them from the caller's environment.
+    """
     size = shutil.get_terminal_size()
-    return f"{size.columns}x{size.lines}"
+    watched = sys.stderr.isatty() and not is_plain()
+    return {
+        "AGENTTRACE_TERMINAL": f"{size.columns}x{size.lines}" if watched else "",
+        "AGENTTRACE_QUIET": "1" if is_quiet() else "",
+    }
 
 
 def git_state(root: Path = ROOT) -> dict[str, Any]:

@@ -202,10 +202,10 @@ def _asked(command: str) -> _Answer:
 
 def _podman(version: str) -> str:
     return (
-        f"the engine that answers here is Podman {version}, on which the kit does not run: it refuses a limit of the "
-        "sandbox (how many files a tmpfs holds) and has no BuildKit, which builds the images. Docker Engine 25 or newer "
-        "can be installed beside it, rootless too (docs/engines.md); record files are also read without any engine, by "
-        "the command `agenttrace` that `pip install .` brings"
+        f"the engine that answers here is Podman {version}, on which the kit does not run: in its sandbox a tool call "
+        "could make user namespaces and fill memory with empty files, and it has no BuildKit, which builds the images. "
+        "Docker Engine 25 or newer can be installed beside it, rootless too (docs/engines.md); record files are also "
+        "read without any engine, by the command `agenttrace` that `pip install .` brings"
     )
 
 

@@ -14,7 +14,7 @@ from agenttrace.models.hub import PASSED_ON, HostSettings, in_clear_text
 from agenttrace.models.pins import stored_name
 from agenttrace.models.reference import ModelRef, expanded, find, locate, mirror_folder, told
 from agenttrace.records import ModelPin
-from agenttrace.show import is_quiet, say
+from agenttrace.show import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,8 +36,7 @@ def bring(model: str, *, size: int | None = None, sha256: str | None = None) -> 
     sdk = compose.client()
     compose.ensure_volumes(sdk)
     project = f"{compose.project_name()}-fetch-{os.getpid()}"
-    known = {"AGENTTRACE_COLLECTOR_IMAGE": built.ids["collector"], "AGENTTRACE_TERMINAL": compose.terminal_size()}
-    known["AGENTTRACE_QUIET"] = "1" if is_quiet() else ""
+    known = {"AGENTTRACE_COLLECTOR_IMAGE": built.ids["collector"], **compose.terminal_variables()}
     try:
         pin = fetch(compose.Services(project, {**known, **more}), ref)
     finally:

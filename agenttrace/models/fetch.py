@@ -68,7 +68,7 @@ class Transfer:
             shown.BarColumn(bar_width=24),
             *figures,
             console=out,
-            disable=out is None or not out.is_terminal,
+            disable=out is None or not out.is_interactive,
         )
         self._figures = figures
         self._task = self.bar.add_task(label, total=total, start=False)
@@ -80,7 +80,7 @@ class Transfer:
             task.completed = done
             self.bar.start_task(self._task)
         self.bar.update(self._task, completed=done)
-        if self._out is None or self._out.is_terminal:
+        if self._out is None or self._out.is_interactive:
             return
         now = time.monotonic()
         if now - self._line_at >= _LINE_EVERY_S or done == task.total:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import threading
@@ -51,6 +52,40 @@ def docker(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "check", lambda: SimpleNamespace(rootless=False))
     monkeypatch.setattr(images, "build", lambda **_: SimpleNamespace(ids={"analysis": "image"}))
     return tmp_path
+
+
+def test_a_container_gets_the_settings_of_the_terminal_and_no_label(docker, engine_info, monkeypatch):
+    monkeypatch.setattr(engine, "check", engine_info)
+    (docker / "bin/docker").write_text('#!/bin/sh\nprintf "%s\\n" "$@" >"$STATE/words"\n')
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert analysis.run("analyze", ["--quiet"], read=[docker], written=[]) == 0
+    words = (docker / "words").read_text().splitlines()
+    given = [words[at + 1] for at, word in enumerate(words) if word == "--env"]
+    assert {"NO_COLOR", "TERM"} <= {*given}
+    assert "FORCE_COLOR" not in given
+    assert "label=disable" in words  # else SELinux, where it runs, keeps the user's files from it
+    assert not any(option in mount for mount in words for option in (":z", ":Z", "relabel"))
+
+
+def test_a_result_that_never_came_here_is_said(docker, engine_info, monkeypatch):
+    monkeypatch.setattr(engine, "check", engine_info)
+    (docker / "bin/docker").write_text("#!/bin/sh\nexit 0\n")
+    page = docker / "page.html"
+    with pytest.raises(UsageError, match=r"page\.html was written, and not here: the engine runs in"):
+        analysis.run("report", ["-o", str(page)], read=[], written=[page])
+    page.touch()
+    assert analysis.run("report", ["-o", str(page)], read=[], written=[page]) == 0
+
+
+def test_an_engine_elsewhere_that_finds_no_folder_is_explained(docker, engine_info, monkeypatch):
+    (docker / "bin/docker").write_text("#!/bin/sh\nexit 125\n")
+    monkeypatch.setattr(engine, "check", lambda: engine_info(kernel=platform.release()))
+    assert analysis.run("analyze", [], read=[], written=[]) == 125
+    monkeypatch.setattr(engine, "check", lambda: engine_info(kernel="6.6.87-linuxkit"))
+    with pytest.raises(UsageError, match=r"did not find a folder .*colima shares no other"):
+        analysis.run("analyze", [], read=[], written=[])
 
 
 @pytest.mark.timeout(30)

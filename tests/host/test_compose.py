@@ -3,10 +3,31 @@
 from __future__ import annotations
 
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
-from agenttrace.host.compose import git_state
+from agenttrace.host.compose import git_state, terminal_variables
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"TERM": "xterm"}, "90x30"),
+        ({"TERM": "xterm", "NO_COLOR": ""}, "90x30"),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, ""),
+        ({"TERM": "dumb"}, ""),
+    ],
+)
+def test_containers_hear_of_a_terminal_that_may_be_drawn_on(settings, expected, monkeypatch):
+    for name in ("NO_COLOR", "AGENTTRACE_QUIET"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**settings, "COLUMNS": "90", "LINES": "30"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: True))
+    assert terminal_variables() == {"AGENTTRACE_TERMINAL": expected, "AGENTTRACE_QUIET": ""}
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: False))
+    assert terminal_variables()["AGENTTRACE_TERMINAL"] == ""
 
 
 @pytest.fixture

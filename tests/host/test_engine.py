@@ -65,7 +65,10 @@ def test_engine_that_is_all_right(tmp_path, monkeypatch):
             "usermod -aG docker",
         ),
         ({"version": "echo 'no such thing' >&2; exit 1"}, "no such thing"),
-        ({"version": f"echo '{PODMAN_VERSION}'"}, "is Podman 5.4.2, on which the kit does not run: it refuses a limit"),
+        (
+            {"version": f"echo '{PODMAN_VERSION}'"},
+            "is Podman 5.4.2, on which the kit does not run: in its sandbox",
+        ),
         (
             {"version": 'echo \'{"Client":{"APIVersion":"5.4.2"}}\'', "--version": "echo podman version 5.4.2"},
             "is Podman 5.4.2, on which the kit does not run",

@@ -72,6 +72,14 @@ def test_every_writable_folder_of_execution_free_is_mounted_noexec(services):
     assert volumes == {"/run/agenttrace": False, "/trees": True}  # both closed to the tools' user
 
 
+def test_who_sees_folders_of_the_user_goes_without_a_label_and_no_other(services):
+    """Where SELinux runs; the sandbox and the server, which are given none, keep theirs."""
+    for name, service in services.items():
+        bound = any(volume["type"] == "bind" for volume in service.get("volumes", ()))
+        assert ("label=disable" in service["security_opt"]) is bound, name
+        assert "no-new-privileges:true" in service["security_opt"], name
+
+
 def test_both_services_are_hardened_alike(services):
     shell, free = services["sandbox"], services["sandbox-execution-free"]
     for key in (
