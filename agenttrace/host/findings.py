@@ -19,7 +19,7 @@ from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.fixture.build import FixtureError
 from agenttrace.fixture.version import fixture_version, released_version
 from agenttrace.host import base as bases
-from agenttrace.host import compose, engine, images, place
+from agenttrace.host import compose, engine, folders, images, place
 from agenttrace.models import hub, pins
 from agenttrace.store.opening import content
 from agenttrace.tasks import sources
@@ -77,7 +77,7 @@ def examine(*, network: bool = False) -> list[DoctorFinding]:
     if usable:  # what the engine's machine offers, a virtual one on macOS
         info = engine.check()
         found += [_architecture(info), _processor(), _memory(info), *_disks()]
-    found += [_python(), _records_folder(), _fixture(), _bundled()]
+    found += [_checkout(compose.ROOT), _python(), _records_folder(), _fixture(), _bundled()]
     found += [_task_file(source) for source in (*sources.NL2BASH, sources.MBPP)]
     found += settings_findings()
     if usable:
@@ -97,9 +97,18 @@ def engine_findings() -> list[DoctorFinding]:
     except UsageError as error:
         return [DoctorFinding("engine", "missing", "no engine to work with", advice=str(error), blocks=True)]
     where = "Docker Desktop, " if info.docker_desktop else "rootless, " if info.rootless else ""
+    where += "SELinux, " if info.selinux else ""
     plugins = f"buildx {info.buildx_version}, compose {info.compose_version}"
     found = DoctorFinding("engine", "ok", f"{info.version} ({where}kernel {info.kernel}), {plugins}")
-    return [found, _image_store(info), _cgroup(info)]
+    return [found, *_limits(info), _image_store(info), _cgroup(info)]
+
+
+def _limits(info: EngineInfo) -> list[DoctorFinding]:
+    try:
+        engine.check_strength(info)
+    except UsageError as error:
+        return [DoctorFinding("limits", "missing", ", ".join(info.unlimited), advice=str(error), blocks=True)]
+    return []
 
 
 def _image_store(info: EngineInfo) -> DoctorFinding:
@@ -169,6 +178,14 @@ def _disk(name: str, place: Path) -> DoctorFinding:
     return DoctorFinding(
         name, "differs", found, f"{DISK_WISHED_BYTES // _GIB} GiB", advice, blocks=free < DISK_LEAST_BYTES
     )
+
+
+def _checkout(folder: Path) -> DoctorFinding:
+    if not folders.without_modes(folder):
+        return DoctorFinding("files", "ok", str(folder))
+    found = f"{folder} is on a drive of Windows, where files have no modes of their own"
+    advice = "clone into the Linux file system, such as ~: testdata/ cannot be the fixture here, and all is slow"
+    return DoctorFinding("files", "differs", found, advice=advice)
 
 
 def _python() -> DoctorFinding:

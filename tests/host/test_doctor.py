@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from agenttrace.errors import UsageError
-from agenttrace.host import doctor, engine, findings
+from agenttrace.host import doctor, engine, findings, folders
 from agenttrace.host.findings import DoctorFinding
 from agenttrace.tasks import sources
 
@@ -44,6 +44,19 @@ def test_what_an_engine_lacks_differs_and_blocks_nothing(engine_info, monkeypatc
     found = findings.engine_findings()
     assert states(found)[name] == state
     assert doctor.exit_code(found) == 0
+
+
+def test_an_engine_that_cannot_limit_blocks_and_is_named(engine_info, monkeypatch):
+    monkeypatch.setattr(engine, "check", lambda: engine_info(rootless=True, selinux=True, unlimited=("memory",)))
+    found = findings.engine_findings()
+    assert "rootless, SELinux, kernel" in found[0].found
+    assert [(one.name, one.found) for one in found if one.blocks] == [("limits", "memory")]
+
+
+def test_a_checkout_on_a_drive_of_windows_is_told_of(monkeypatch, tmp_path):
+    assert findings._checkout(tmp_path).state == "ok"
+    monkeypatch.setattr(folders, "without_modes", lambda _: True)
+    assert "clone into the Linux file system" in findings._checkout(tmp_path).advice
 
 
 @pytest.mark.parametrize(("memory_gib", "state", "code"), [(8, "ok", 0), (4, "differs", 0), (1.5, "differs", 1)])
