@@ -1,4 +1,4 @@
-"""Every message that the page of questions quotes is one that the code prints."""
+"""What documents quote of the code is in it: messages on the page of questions, names of settings."""
 
 from __future__ import annotations
 
@@ -26,3 +26,15 @@ def test_every_quoted_message_stands_in_the_code():
         said += texts_of(ast.parse(path.read_text(encoding="utf-8")))
     assert len(QUOTED) >= 8
     assert [quoted for quoted in QUOTED if not any(quoted in text for text in said)] == []
+
+
+def test_every_setting_that_is_described_is_read():
+    described = set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")))
+    code = "\n".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("agenttrace", "scripts")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".sh", ""} and path.is_file()
+    )
+    assert len(described) > 15
+    assert sorted(name for name in described if not re.search(rf"\b{name}\b", code)) == []
