@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from agenttrace.api import Collected, collect, convert, read, tables
+    from agenttrace.api import collect, convert, read, tables
+    from agenttrace.campaign.result import Collected
     from agenttrace.errors import AgentTraceError
     from agenttrace.records import Trace
 

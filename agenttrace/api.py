@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import argparse
 import threading
-from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 
 import msgspec
 
+from agenttrace.campaign.result import Collected, collected
 from agenttrace.errors import EXIT_INTERRUPTED, DataError, UsageError, unusable
 from agenttrace.formats.reading import files, traces
 from agenttrace.store.opening import as_paths, is_failures
@@ -81,22 +81,6 @@ def _records(paths: Paths) -> list[Path]:
 
 def _stop(problem: Problem) -> None:
     raise DataError(str(problem))
-
-
-class Collected(NamedTuple):
-    """What a campaign left.
-
-    Attributes:
-        path: the record file.
-        traces: records in it.
-        solved: how many of them a judge calls solved.
-        ended: how often each end came, such as `{"final_answer": 31, "max_steps": 1}`.
-    """
-
-    path: Path
-    traces: int
-    solved: int
-    ended: dict[str, int]
 
 
 class CampaignOptions(TypedDict, total=False):
@@ -182,7 +166,7 @@ def collect(
             f"{path}, and the same call goes on",
             end.status,
         )
-    return _collected(path)
+    return collected(path)
 
 
 def _arguments(options: CampaignOptions) -> argparse.Namespace:
@@ -206,12 +190,3 @@ def _arguments(options: CampaignOptions) -> argparse.Namespace:
     found = parser.parse_args([])
     vars(found).update(checked)
     return found
-
-
-def _collected(path: Path) -> Collected:
-    ended: Counter[str] = Counter()
-    solved = 0
-    for trace in read(path):
-        ended[trace.outcome.ended] += 1
-        solved += trace.outcome.solved is True
-    return Collected(path, ended.total(), solved, dict(ended))

@@ -84,13 +84,16 @@ def _run(name: str, verb: Verb, module: Any, words: list[str], *, session: bool)
     words = with_json_apart(words)
     arguments = parser.parse_args(words)
     hush(quiet=arguments.quiet, results=getattr(arguments, "json", None) == STDOUT)
+    from agenttrace.verbs import reading  # noqa: PLC0415
+
+    words = reading.settled(arguments, words)
     if session and verb.where == "image":
+        from agenttrace.host import analysis  # noqa: PLC0415
+
+        read, written = reading.paths_of(arguments)
+        reading.refuse_unreadable(read)
         if hasattr(module, "on_host"):
             return int(module.on_host(name, arguments, words))
-        from agenttrace.host import analysis  # noqa: PLC0415
-        from agenttrace.verbs.reading import paths_of  # noqa: PLC0415
-
-        read, written = paths_of(arguments)
         return analysis.run(name, words, read=read, written=written)
     if verb.where == "host" and find_spec("agenttrace.host") is None:
         raise UsageError("this verb starts containers: run it outside of them")
@@ -98,9 +101,7 @@ def _run(name: str, verb: Verb, module: Any, words: list[str], *, session: bool)
         from agenttrace.host import place  # noqa: PLC0415
 
         place.unfold()
-    from agenttrace.verbs.reading import spare_inputs  # noqa: PLC0415
-
-    spare_inputs(arguments)
+    reading.spare_inputs(arguments)
     return int(module.run(arguments))
 
 

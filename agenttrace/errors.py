@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 """Exit status of what Ctrl-C or SIGTERM ended: 128 and the number of SIGINT, as shells have it."""
+
+DOOR = "AGENTTRACE_DOOR"
+"""`nox` where a nox session runs the verb; containers of the kit are given it, too."""
 
 
 class AgentTraceError(Exception):
@@ -70,3 +74,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     like = difflib.get_close_matches(word.casefold(), plain, n=1, cutoff=0.6)
     like = like or [one for one in plain if word and one.rpartition("/")[2] == word.casefold()]
     return f" (did you mean {plain[like[0]]}?)" if like else ""
+
+
+def command(verb: str, *words: str) -> str:
+    """Return how a verb is called here, through nox or as the installed command, for a message to say."""
+    through_nox = os.environ.get(DOOR) == "nox"
+    called = f"scripts/nox -s {verb}" if through_nox else f"agenttrace {verb}"
+    return " ".join((called, *(("--",) if through_nox and words else ()), *words))

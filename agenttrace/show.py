@@ -230,6 +230,11 @@ def tell(text: str) -> None:
         sys.stdout.write(f"{printable(text)}\n")
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number with what it counts: `no findings`, `1 finding`, `2 findings`."""
+    return f"{number or 'no'} {what}{'s' * (number != 1)}"
+
+
 def escape_what_no_terminal_here_shows() -> None:
     """Let standard output escape the letters that its encoding lacks (a locale without UTF-8) instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper):

@@ -179,7 +179,11 @@ def test_the_overview_names_every_verb(agenttrace):
     [
         (["nothing"], "there is no verb 'nothing'"),
         (["shwo"], "did you mean show?"),
-        (["show"], "required: file"),
+        (["fetch"], "required: model"),
+        (["show", "--jsno"], "there is no option --jsno (did you mean --json?); see agenttrace show --help"),
+        (["report", "-x"], "there is no option -x; see"),
+        (["doctor", "me"], "unexpected: me"),
+        (["collect", "--agent", "tool-calling"], "(did you mean tool_calling?)"),
         (["collect", "-n", "x"], "invalid int"),
     ],
 )
@@ -194,7 +198,10 @@ IMAGE = [name for name, verb in VERBS.items() if verb.where == "image"]
 
 
 @pytest.mark.parametrize("name", IMAGE)
-def test_verbs_over_records_go_through_the_analysis_image_in_a_session_and_run_here_without(monkeypatch, name):
+def test_verbs_over_records_go_through_their_image_in_a_session_and_run_here_without(monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    for file in ("a.jsonl", "b.jsonl"):
+        Path(file).touch()
     module, seen = importlib.import_module(module_of(name)), []
     words = LEAST.get(name, ["a.jsonl"])
 
@@ -210,21 +217,21 @@ def test_verbs_over_records_go_through_the_analysis_image_in_a_session_and_run_h
 
 
 LEAST = {
-    "convert": ["a.jsonl", "--to", "atif", "-o", "b"], "compare": ["a.jsonl", "b.jsonl"],
-    "compact": ["a.jsonl", "b.jsonl.zst"], "tables": ["a.jsonl", "--outdir", "b"],
-    "publish": ["a.jsonl", "-o", "b"], "publish-rollouts": ["a.jsonl", "-o", "b"], "release": ["--verify", "b"],
+    "convert": ["a.jsonl", "--to", "atif", "-o", "c"], "compare": ["a.jsonl", "b.jsonl"],
+    "compact": ["a.jsonl", "b.jsonl.zst"], "tables": ["a.jsonl", "--outdir", "c"],
+    "publish": ["a.jsonl", "-o", "c"], "publish-rollouts": ["a.jsonl", "-o", "c"], "release": ["--verify", "."],
 }  # fmt: skip
 
 
 def test_only_verbs_that_need_more_than_that_image_say_what_they_do_on_the_host():
     found = {name for name in VERBS if hasattr(importlib.import_module(module_of(name)), "on_host")}
-    assert found == {"publish", "publish-rollouts", "release"}
+    assert found == {"convert", "publish", "publish-rollouts", "release"}
 
 
 def test_a_verb_that_starts_containers_says_so_where_it_cannot(monkeypatch, capsys):
     monkeypatch.setattr("agenttrace.cli.find_spec", lambda name: None if name == "agenttrace.host" else name)
     with pytest.raises(SystemExit) as ended:
-        main(["judge", "a.jsonl"])
+        main(["judge", __file__])
     assert ended.value.code == 2
     assert "this verb starts containers: run it outside of them" in capsys.readouterr().err
 

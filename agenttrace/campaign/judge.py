@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from agenttrace.campaign.workers import WorkerPool
 from agenttrace.errors import UsageError
@@ -65,12 +68,29 @@ def _judged(file: Path, sockets: Path, trees: Path | None) -> list[Rejudged]:
     for one in found:
         _tell(one)
     left = sum(one.before.changes is None and not isinstance(one.before.patch, str) for one in found)
+    sys.stdout.buffer.write(msgspec.json.encode(_found(found)))
     say(
         f"{len(found)} traces judged again, {sum(one.differs for one in found)} differ"
         + _dated([pair for one in found for pair in one.dated])
         + (f"; {left} left as they are: their final state is not recorded" if left else "")
     )
     return found
+
+
+def _found(judged: list[Rejudged]) -> dict[str, Any]:
+    """Return what was found, for programs: verdicts before and after of every trace of which one changed."""
+    changed = [one for one in judged if one.before != one.after]
+    rows = [
+        {
+            "trace_id": one.trace_id,
+            "task_id": one.task_id,
+            "differs": one.differs,
+            "before": one.before.verdicts,
+            "after": one.after.verdicts,
+        }
+        for one in changed
+    ]
+    return {"traces": len(judged), "differ": sum(one.differs for one in judged), "changed": rows}
 
 
 def _dated(pairs: list[tuple[Verdict, Verdict]]) -> str:

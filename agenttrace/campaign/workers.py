@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from agenttrace.errors import UsageError, WorkerLostError
+from agenttrace.errors import UsageError, WorkerLostError, command
 from agenttrace.sandbox.client import acquire
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def check_worker(info: WorkerInfo, spec: RunSpec) -> None:
     if None not in {expected, info.environment_digest} and info.environment_digest != expected:
         raise UsageError(
             f"the sandbox has the environment digest {info.environment_digest}, the run spec names {expected}; "
-            "build the images anew: scripts/nox -s images"
+            f"build the images anew: {command('images')}"
         )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from agenttrace.errors import DataError, UsageError
+from agenttrace.errors import DataError, UsageError, command
 from agenttrace.formats import READERS
 from agenttrace.formats.foreign import parsed
 from agenttrace.records import Trace
@@ -71,7 +71,7 @@ def files(paths: Sequence[Path], left_out: Callable[[str], object]) -> list[Path
         UsageError: a folder holds no such file, or a pattern fits nothing.
     """
     found: list[Path] = []
-    for path in chain.from_iterable(map(_matching, paths)):
+    for path in chain.from_iterable(map(matching, paths)):
         inside = list(_inside(path, left_out)) if path.is_dir() else [path]
         if not inside:
             raise UsageError(f"{path}: no file of traces in this folder; readable are {readable()}")
@@ -79,7 +79,12 @@ def files(paths: Sequence[Path], left_out: Callable[[str], object]) -> list[Path
     return found
 
 
-def _matching(path: Path) -> list[Path]:
+def matching(path: Path) -> list[Path]:
+    """Return the paths that a pattern fits, in order; of what is there, or is no pattern, itself.
+
+    Raises:
+        UsageError: a pattern fits nothing.
+    """
     if os.path.lexists(path) or not has_magic(str(path)):
         return [path]
     found = sorted(map(Path, glob(str(path), recursive=True)))  # noqa: PTH207 - `Path.glob` takes no absolute one
@@ -379,8 +384,8 @@ def _rows(path: Path, on_problem: OnProblem) -> Iterator[_Item]:
         import pyarrow.parquet as pq  # noqa: PLC0415
     except ImportError:
         raise UsageError(
-            f"cannot read {path}: a Parquet file needs pyarrow, which is not here; convert it first: scripts/nox -s "
-            f"convert -- {path} --to agenttrace-1.0 -o new.jsonl"
+            f"cannot read {path}: a Parquet file needs pyarrow, which is not here; convert it first: "
+            + command("convert", str(path), "--to agenttrace-1.0 -o new.jsonl")
         ) from None
     try:
         file = pq.ParquetFile(the_file(path))

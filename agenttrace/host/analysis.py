@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttrace.errors import UsageError
+from agenttrace.errors import DOOR, UsageError
 from agenttrace.formats.prices import VARIABLE
 from agenttrace.host import compose, engine, folders, gitleaks, images, weights
 from agenttrace.host.guard import interrupts_held, stop, terminations_interrupt, uninterrupted
@@ -76,7 +76,7 @@ def _command(name: str, info: engine.EngineInfo, *, talks: bool) -> list[str]:
     words += ["--pids-limit", "256", "--log-driver", "none", "--label", f"{compose.PROJECT_LABEL}=agenttrace"]
     words += ["--user", f"{uid}:{gid}", "--tmpfs", "/run/home:mode=1777,size=256m", "--workdir", str(Path.cwd())]
     words += ["--env", f"COLUMNS={shutil.get_terminal_size((120, 40)).columns}"]
-    words += ["--env", "TMPDIR=/run/home", "--env", VARIABLE]
+    words += ["--env", "TMPDIR=/run/home", "--env", VARIABLE, "--env", DOOR]
     words += [word for name in compose.TERMINAL if os.environ.get(name) for word in ("--env", name)]
     if sys.stdout.isatty() and not talks:
         words += ["--tty"]

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from agenttrace.campaign.options import check_options, check_size, served
-from agenttrace.errors import UsageError
+from agenttrace.errors import UsageError, command
 from agenttrace.host import checkouts, compose, folders, guard, images, own, weights
 from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import HOST_NAME, api_key, check_base_url
-from agenttrace.show import say
+from agenttrace.show import counted, say
 from agenttrace.tasks import OWN, SWE, check_name, sources, task_set
 from agenttrace.tasks.own.task_set import OwnTasks
 
@@ -191,9 +191,10 @@ def _run(request: Request, at: guard.Engine) -> CampaignsEnd:
         for line in plan["said"]:
             say(line)
         if plan["todo"]:
-            say(f"{plan['tasks']} tasks, {plan['todo']} to do, records go to {shown}")
+            say(f"{counted(plan['tasks'], 'task')}, {plan['todo']} to do, records go to {shown}")
         else:
-            say(f"nothing to do: all {plan['tasks']} tasks have a record in {shown}")
+            say(f"nothing to do: {_all(plan['tasks'])} a record in {shown}; --fresh starts a new campaign")
+            _say_end(shown)
     left = [(options, plan) for options, plan in zip(request.options, plans, strict=True) if plan["todo"]]
     if not left:
         return CampaignsEnd(0, files)
@@ -232,9 +233,13 @@ def _planned(request: Request, services: compose.Services) -> tuple[list[dict[st
     return json.loads(text.splitlines()[-1]), pin
 
 
+def _all(tasks: int) -> str:
+    return "the one task has" if tasks == 1 else f"all {tasks} tasks have"
+
+
 def _say_end(shown: Path) -> None:
     say(f"records: {shown}")
-    say(f"look at one: scripts/nox -s show -- {shlex.quote(str(shown))}")
+    say(f"look at one: {command('show', shlex.quote(str(shown)))}")
 
 
 def settled(options: Options, plan: dict[str, Any], pin: ModelPin | None) -> Options:

@@ -13,13 +13,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.errors import AgentTraceError, UsageError
+from agenttrace.errors import DOOR, AgentTraceError, UsageError
 from agenttrace.host import engine, place
 from agenttrace.show import is_plain, is_quiet
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     import docker
@@ -30,6 +30,8 @@ _EMPTY_SWEEPS = 2
 _PAUSE_S = 0.3
 TERMINAL = ("NO_COLOR", "FORCE_COLOR", "TERM")
 """Settings of the caller that containers are given as they are, beside `COLUMNS`."""
+_FEW_BYTES = 10_000_000
+"""Fetched again in seconds, or bundled."""
 _COMPOSE_LABEL = "com.docker.compose.project"
 
 
@@ -64,7 +66,7 @@ def client() -> docker.DockerClient:
 
 def clean_environment() -> dict[str, str]:
     """Return the caller's environment without what could change the services behind the run spec's back."""
-    kept = {"AGENTTRACE_MODELS_VOLUME", "AGENTTRACE_REPOSITORIES_VOLUME", "AGENTTRACE_SERVER_MEMORY"}
+    kept = {DOOR, "AGENTTRACE_MODELS_VOLUME", "AGENTTRACE_REPOSITORIES_VOLUME", "AGENTTRACE_SERVER_MEMORY"}
     return {
         name: value
         for name, value in os.environ.items()
@@ -224,17 +226,34 @@ def sweep_for_good(sdk: docker.DockerClient, project: str) -> None:
         empty = 0 if sweep(sdk, project) else empty + 1
 
 
-def clean(report: Callable[[str], None], *, images: bool, everything: bool = False) -> bool:
+def caches(sdk: docker.DockerClient) -> dict[str, int]:
+    """Return the volumes with much that was fetched, weights or bare repositories, and the bytes of each."""
+    ours = {one.name for one in sdk.volumes.list(filters={"label": PROJECT_LABEL})}
+    sizes = {one["Name"]: one for one in sdk.df().get("Volumes") or () if one["Name"] in ours}
+    found = {name: (one.get("UsageData") or {}).get("Size", 0) for name, one in sizes.items()}
+    passing = {name for name, one in sizes.items() if _COMPOSE_LABEL in (one.get("Labels") or {})}
+    return {name: size for name, size in sorted(found.items()) if size > _FEW_BYTES and name not in passing}
+
+
+def clean(
+    sdk: docker.DockerClient,
+    report: Callable[[str], None],
+    *,
+    images: bool,
+    everything: bool = False,
+    keep: Collection[str] = (),
+) -> bool:
     """Remove all that carries the kit's label, whichever checkout left it, and return whether nothing was left.
 
     Record files on the host are never touched; nor is BuildKit's cache, which is not the kit's alone.
 
     Args:
+        sdk: client for the engine.
         report: gets a line per thing.
         images: remove the images as well, not only containers, networks and volumes.
         everything: also remove what a running campaign of another checkout uses.
+        keep: names of volumes that stay.
     """
-    sdk = client()
     ours: dict[str, str | list[str] | bool] = {"label": PROJECT_LABEL}
     containers = sdk.containers.list(all=True, filters=ours, ignore_removed=True)
     busy = [] if everything else [one for one in containers if one.status == "running" and not _of_this_checkout(one)]
@@ -244,11 +263,12 @@ def clean(report: Callable[[str], None], *, images: bool, everything: bool = Fal
         if one not in busy
     ]
     others: list[Any] = [*sdk.networks.list(filters=ours), *sdk.volumes.list(filters=ours)]
+    others = [one for one in others if one.name not in keep]
     things += [(f"{type(one).__name__.lower()} {one.name}", one.remove) for one in others]
     for image in sdk.images.list(filters=ours) if images else ():
         name = ", ".join(image.tags) or image.short_id
         things.append((f"image {name}", functools.partial(sdk.images.remove, str(image.id), force=True)))
-    left = [f"container {one.name} (another checkout's campaign runs; -- --all removes it)" for one in busy]
+    left = [f"container {one.name} (another checkout's campaign runs; --all removes it)" for one in busy]
     left += [f"{what} ({why})" for what, remove in things if (why := _why_left(remove, f"removed {what}", report))]
     for line in left:
         report(f"left alone: {line}")

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import json as codec
 from typing import TYPE_CHECKING
 
 import msgspec
-
-from agenttrace.host import findings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agenttrace.host.findings import DoctorFinding
-
-
-def run(*, network: bool, json: bool) -> int:
-    """Print the page, for people or for programs, and return the exit status."""
-    found = findings.examine(network=network)
-    if json:
-        print(codec.dumps(as_json(found), indent=2, ensure_ascii=False))  # noqa: T201 - the session's result
-    else:
-        show(found)
-    return exit_code(found)
 
 
 def exit_code(found: Sequence[DoctorFinding]) -> int:

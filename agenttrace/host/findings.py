@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from agenttrace.campaign.environment import cpu_flags, cpu_model
-from agenttrace.errors import AgentTraceError, UsageError
+from agenttrace.errors import AgentTraceError, UsageError, command
 from agenttrace.fixture.build import FixtureError
 from agenttrace.fixture.version import fixture_version, released_version
 from agenttrace.host import base as bases
@@ -275,7 +275,7 @@ def _image(target: str) -> DoctorFinding:
     built_from, environment_digest = state
     if built_from != (fingerprint := images.fingerprint(target)):
         found = f"{images.name(target)} was built from other files"
-        advice = "nothing: built again when it is next used (scripts/nox -s images does it now)"
+        advice = f"nothing: built again when it is next used ({command('images')} does it now)"
         return DoctorFinding(name, "differs", found, f"fingerprint {fingerprint}", advice)
     return DoctorFinding(name, "ok", f"{images.name(target)}, environment {environment_digest}")
 

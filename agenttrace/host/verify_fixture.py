@@ -14,7 +14,7 @@ from agenttrace.fixture.checkout import TreeDifference, compare, differences, re
 from agenttrace.fixture.version import digest, manifest, released_version
 from agenttrace.host import engine
 from agenttrace.host.base import PROJECT_LABEL
-from agenttrace.host.compose import ROOT
+from agenttrace.host.place import IS_CHECKOUT, ROOT
 from agenttrace.host.workers import SandboxContainer, sandbox_project
 from agenttrace.sandbox.runner import tree
 from agenttrace.show import say
@@ -70,11 +70,18 @@ def verify(folder: Path = TESTDATA) -> tuple[Place, ...]:
                 f"fixture {FIXTURE}: this checkout describes {digest(fixture)}, but {released} was released; "
                 "if the change is meant, it is a new release: write the new digest to agenttrace/fixture/released.toml"
             )
-        here = _repository(fixture, folder)
+        here = _checked_out(fixture, folder)
     except FixtureError as error:
         raise DataError(str(error)) from error
     with sandbox_project("fixture", ("sandbox",)) as (project, env):
-        return here, _image(fixture, env), _worker(fixture, project, env)
+        return *here, _image(fixture, env), _worker(fixture, project, env)
+
+
+def _checked_out(fixture: Fixture, folder: Path) -> tuple[Place, ...]:
+    if not IS_CHECKOUT and folder == TESTDATA:
+        say("no checkout here, so no testdata/ to compare")
+        return ()
+    return (_repository(fixture, folder),)
 
 
 def _repository(fixture: Fixture, folder: Path) -> Place:

@@ -23,8 +23,8 @@ _MOUNT = Path("/mirror")
 """Where the fetcher container sees the one file that it is to copy."""
 
 
-def bring(model: str, *, size: int | None = None, sha256: str | None = None) -> int:
-    """Fetch a model into the models volume, print what it is, and return the exit status.
+def bring(model: str, *, size: int | None = None, sha256: str | None = None) -> ModelPin:
+    """Fetch a model into the models volume and return what it is.
 
     Raises:
         AgentTraceError: unknown model, no engine, or no way to the weights.
@@ -38,11 +38,14 @@ def bring(model: str, *, size: int | None = None, sha256: str | None = None) -> 
     project = f"{compose.project_name()}-fetch-{os.getpid()}"
     known = {"AGENTTRACE_COLLECTOR_IMAGE": built.ids["collector"], **compose.terminal_variables()}
     try:
-        pin = fetch(compose.Services(project, {**known, **more}), ref)
+        return fetch(compose.Services(project, {**known, **more}), ref)
     finally:
         compose.sweep_for_good(sdk, project)
-    print("\n".join([f"{stored_name(pin)} in the volume {compose.models_volume()}", *told(pin)]))  # noqa: T201
-    return 0
+
+
+def lines(pin: ModelPin) -> list[str]:
+    """Return where a fetched model lies and what it is, for people."""
+    return [f"{stored_name(pin)} in the volume {compose.models_volume()}", *told(pin)]
 
 
 def variables(ref: ModelRef) -> dict[str, str]:

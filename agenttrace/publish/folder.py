@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from agenttrace.errors import DataError, UsageError
+from agenttrace.errors import DataError, UsageError, command
 from agenttrace.formats import FORMATS, columns, tables
 from agenttrace.formats.checking import validation
 from agenttrace.formats.convert import new_folder, read, write_file
@@ -153,7 +153,7 @@ def _must_be_valid(path: Path, words: Sequence[Word], *, leaks: Literal["stop", 
         raise DataError(
             f"{path} is not fit to be published; the first findings:\n  {lines}\n"
             f"{kept if any(one.rule == 'leak' for one in found) else ''}"
-            f"All of them: scripts/nox -s validate -- {path}. Nothing was written."
+            f"All of them: {command('validate', str(path))}. Nothing was written."
         )
 
 

@@ -55,7 +55,7 @@ _Rollout = tuple[str, Any]
 _NAMED = 3
 _IMPORTS = (
     "what was read from another format has neither run spec nor cassette, so nobody could check or replay it: "
-    "`publish` it (scripts/nox -s publish)"
+    "`publish` it"
 )
 _MOST_NAMED = 1_000_000
 """Tasks that are held in memory to say which have no record; of more only the number is told."""

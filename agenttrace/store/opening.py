@@ -11,7 +11,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agenttrace.errors import DataError, UsageError
+from agenttrace.errors import DataError, UsageError, command
 
 if TYPE_CHECKING:
     import io
@@ -123,5 +123,7 @@ def other_kind(path: Path, head: bytes) -> str | None:
 def released(line: bytes) -> str | None:
     """Return that a line is a row of AgentTrace 0.3.0 and how to read it, for those who read our records only."""
     if _RELEASED.search(line):
-        return "it holds rows of AgentTrace 0.3.0; convert it first: scripts/nox -s convert -- FILE --to agenttrace-1.0"
+        return (
+            f"it holds rows of AgentTrace 0.3.0; convert it first: {command('convert', 'FILE', '--to agenttrace-1.0')}"
+        )
     return None

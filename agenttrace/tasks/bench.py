@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from agenttrace.errors import UsageError, WorkerLostError
+from agenttrace.errors import UsageError, WorkerLostError, command
 from agenttrace.records import StateChange, Verdict
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Bench:
             raise UsageError(
                 f"the sandbox has another tree {self._spec.fixture!r} than the run spec "
                 f"({report.digest} instead of {self._spec.fixture_version}): run the same command again, and if "
-                "that does not help build the images anew (scripts/nox -s images)"
+                f"that does not help build the images anew ({command('images')})"
             )
         return report
 

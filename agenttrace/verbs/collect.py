@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import UsageError
 from agenttrace.verbs import asked
+from agenttrace.verbs.output import add_json, check_json, write_json
 
 if TYPE_CHECKING:
-    import argparse
-
     from agenttrace.campaign.options import Options
     from agenttrace.host.campaign import Request
 
@@ -20,23 +20,27 @@ def add(parser: argparse.ArgumentParser, preset: Options | None = None) -> None:
     from agenttrace.campaign.options import Options  # noqa: PLC0415
 
     asked.add_campaign(parser, preset or Options(), datasets=preset is None)
-    parser.add_argument("--output", type=Path, metavar="FILE", help="record file (default: in datasets/)")
+    add_json(parser)
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="record file (default: in datasets/)")
     parser.add_argument("--fresh", action="store_true", help="start a new campaign although one can be resumed")
-    parser.add_argument(
-        "--workers",
-        "--concurrency",
-        dest="workers",
-        type=int,
-        metavar="W",
-        help="tasks run at a time, one sandbox each (default: the profile's)",
-    )
+    workers: dict[str, Any] = {"dest": "workers", "type": int, "metavar": "W"}
+    parser.add_argument("--workers", **workers, help="tasks run at a time, one sandbox each (default: the profile's)")
+    parser.add_argument("--concurrency", **workers, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace, preset: Options | None = None) -> int:
     """Run the campaign, or several, one after the other."""
+    from agenttrace.campaign.result import collected  # noqa: PLC0415
     from agenttrace.host.campaign import collect  # noqa: PLC0415
 
-    return collect(request(arguments, preset)).status
+    check_json(arguments.json)
+
+    end = collect(request(arguments, preset))
+    if arguments.json is not None:
+        write_json(
+            arguments.json, {"status": end.status, "campaigns": [collected(path)._asdict() for path in end.files]}
+        )
+    return end.status
 
 
 def request(arguments: argparse.Namespace, preset: Options | None = None) -> Request:

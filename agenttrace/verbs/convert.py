@@ -5,14 +5,16 @@ from pathlib import Path
 
 from agenttrace.errors import UsageError
 from agenttrace.formats import FORMATS
-from agenttrace.show import tell
+from agenttrace.show import counted, tell
+from agenttrace.verbs.output import add_json, write_json
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="files of traces, of any readable format; folders of them"
+        "files", nargs="+", type=Path, metavar="FILE", help="files of traces, of any readable format; folders, patterns"
     )
+    add_json(parser)
     parser.add_argument("--to", required=True, choices=list(FORMATS), metavar="FORMAT", help=_about())
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="a new file, or a new folder")
     parser.add_argument(
@@ -59,8 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
     paths = records_only(arguments.files)
     if arguments.endpoint is not None:
         traces, size = otlp_protobuf.send((one for path in paths for one in read(path)), arguments.endpoint)
-        tell(f"{arguments.endpoint}: {traces} traces, {size} bytes")
+        tell(f"{arguments.endpoint}: {counted(traces, 'trace')}, {size} bytes")
+        write_json(arguments.json, {"endpoint": arguments.endpoint, "traces": traces, "bytes": size})
         return 0
-    for name, count in convert(paths, arguments.to, arguments.output).items():
-        tell(f"{arguments.output}: {name}: {count} rows")
+    rows = convert(paths, arguments.to, arguments.output)
+    for name, count in rows.items():
+        tell(f"{arguments.output}: {name}: {counted(count, 'row')}")
+    write_json(arguments.json, {"output": arguments.output, "rows": rows})
     return 0

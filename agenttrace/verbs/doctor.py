@@ -2,15 +2,21 @@
 
 import argparse
 
+from agenttrace.verbs.output import add_json, write_json
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.add_argument("--network", action="store_true", help="also ask registry, Hub and task files for an answer")
-    parser.add_argument("--json", dest="as_json", action="store_true", help="print it as JSON")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Look at everything and say what to do."""
-    from agenttrace.host import doctor  # noqa: PLC0415
+    from agenttrace.host import doctor, findings  # noqa: PLC0415
 
-    return doctor.run(network=arguments.network, json=arguments.as_json)
+    found = findings.examine(network=arguments.network)
+    if arguments.json is None:
+        doctor.show(found)
+    write_json(arguments.json, doctor.as_json(found))
+    return doctor.exit_code(found)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from agenttrace.verbs import asked
+from agenttrace.verbs import asked, output
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +12,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="only compare; exit status 1 when a verdict differs")
     asked.add_checkouts(parser)
     asked.add_tasks(parser)
+    output.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -20,4 +21,6 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.store.opening import the_file  # noqa: PLC0415
 
     words = ["--check"] if arguments.check else []
-    return over_file(the_file(arguments.file), "judge", words, workers=1, places=asked.places(arguments))[0]
+    status, found = over_file(the_file(arguments.file), "judge", words, workers=1, places=asked.places(arguments))
+    output.write_json(arguments.json, found)
+    return status

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from agenttrace.errors import UsageError
 from agenttrace.publish.forms import FORMS, about
 from agenttrace.show import tell
+from agenttrace.verbs.output import add_json, write_json
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +40,7 @@ def add_shared(parser: argparse.ArgumentParser, *, form: str | None) -> None:
         metavar="OWNER/NAME",
         help="bring it to the Hub in one commit (token: HF_TOKEN); without FILE, DIR as it is",
     )
+    add_json(parser)
     parser.add_argument("--make-only", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--from-host", action="store_true", help=argparse.SUPPRESS)
 
@@ -71,8 +74,9 @@ def on_host(verb: str, arguments: argparse.Namespace, words: list[str]) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Make the folder, upload it where that is asked for, and say what came of it."""
     check(arguments)
+    done: dict[str, Any] = {"folder": arguments.output}
     if arguments.files:
-        _make(arguments)
+        done["rows"] = _make(arguments)
     if arguments.upload is not None and not arguments.make_only:
         from agenttrace.host import gitleaks  # noqa: PLC0415
         from agenttrace.models.hub import host_settings  # noqa: PLC0415
@@ -81,12 +85,14 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.from_host:  # there it has looked already
             gitleaks.search([arguments.output, *arguments.files], keep=arguments.keep_findings)
         with host_settings(sys.stdin.buffer.read() if arguments.from_host else None):
-            done = upload(arguments.output, arguments.upload, private=arguments.private_repository)
-        tell(f"{done.url}: {done.added} files, {done.removed} stale ones removed, one commit")
+            sent = upload(arguments.output, arguments.upload, private=arguments.private_repository)
+        tell(f"{sent.url}: {sent.added} files, {sent.removed} stale ones removed, one commit")
+        done["url"] = sent.url
+    write_json(arguments.json, done)
     return 0
 
 
-def _make(arguments: argparse.Namespace) -> None:
+def _make(arguments: argparse.Namespace) -> dict[str, int]:
     from agenttrace.publish.folder import PublishSettings, publish  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
     from agenttrace.verbs.reading import records_only  # noqa: PLC0415
@@ -100,5 +106,7 @@ def _make(arguments: argparse.Namespace) -> None:
         leaks="keep" if arguments.keep_findings else "stop",
     )
     words = [*local_rules()[0], *(word("private text", text) for text in arguments.private)]
-    for name, count in publish(records_only(arguments.files), arguments.output, settings, words=words).items():
+    rows = publish(records_only(arguments.files), arguments.output, settings, words=words)
+    for name, count in rows.items():
         tell(f"{arguments.output}/{name}: {f'{count} rows' if count else 'no rows, so no such configuration'}")
+    return rows

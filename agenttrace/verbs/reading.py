@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.errors import DataError, StorageError, UsageError, command, did_you_mean
+from agenttrace.formats.reading import files, kind, matching
 from agenttrace.show import say
 from agenttrace.store.jsonl import write_whole
 from agenttrace.store.opening import is_failures
+from agenttrace.store.read import run_spec_path
 from agenttrace.verbs import WRITTEN
+from agenttrace.verbs.output import add_json, write_json
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterable, Sequence
 
     from agenttrace.analysis.render import Section
@@ -22,19 +26,104 @@ if TYPE_CHECKING:
     from agenttrace.store.read import Problem
 
 _NAMED = 20
+_READ = ("files", "file", "run", "one", "other", "against")
+"""Names of arguments that are files to read, or folders or patterns of them."""
 
 
 def add_files(parser: argparse.ArgumentParser, *, strict: bool = True) -> None:
     """Add the record files, and whether one with bad lines makes the verb fail."""
     parser.add_argument(
         "files",
-        nargs="+",
+        nargs="*",
         type=Path,
         metavar="FILE",
-        help="files of traces, of any readable format; folders of them",
+        help="files of traces, of any readable format; folders of them; patterns (default: the newest record file of "
+        "datasets/)",
     )
+    parser.set_defaults(newest="files")
     if strict:
         parser.add_argument("--strict", action="store_true", help="exit status 1 when some lines could not be read")
+
+
+def add_file(parser: argparse.ArgumentParser, name: str, *, metavar: str) -> None:
+    """Add the one file or folder that is read."""
+    what = "file of traces, of any readable format, or a folder of them (default: the newest record file of datasets/)"
+    parser.add_argument(name, nargs="?", type=Path, metavar=metavar, help=what)
+    parser.set_defaults(newest=name)
+
+
+def settled(arguments: argparse.Namespace, words: list[str]) -> list[str]:
+    """See to it that what a verb reads is there; where no file was named, take the newest.
+
+    Args:
+        arguments: those of the verb; a file that was left out is put into them.
+        words: the command line that they were read from.
+
+    Returns:
+        the command line with that file, and with the files that a pattern fits in its place.
+
+    Raises:
+        UsageError: a file is not there, or a pattern fits none.
+    """
+    if (name := getattr(arguments, "newest", None)) and _take_newest(arguments, name):
+        found = getattr(arguments, name)
+        words = [str(found[0] if isinstance(found, list) else found), *words]
+    named = [getattr(arguments, name, None) for name in _READ]
+    paths = [path for one in named for path in (one if isinstance(one, list) else [one]) if isinstance(path, Path)]
+    fitting = {str(path): [str(one) for one in matching(path)] for path in paths}
+    for path in paths:
+        if fitting[str(path)] == [str(path)]:
+            try:
+                path.lstat()
+            except OSError as error:
+                raise UsageError(f"cannot read {path}: {error.strerror}{_near(path)}") from error
+    return [one for word in words for one in fitting.get(str(Path(word)), [word])]
+
+
+def _take_newest(arguments: argparse.Namespace, name: str) -> bool:
+    """Put the newest record file where none was named; `show 27` means a trace of it."""
+    given = getattr(arguments, name)
+    is_trace = (
+        isinstance(given, Path)
+        and getattr(arguments, "trace", "") is None
+        and not (os.path.lexists(given) or given.suffix or len(given.parts) > 1)
+    )
+    if given and not is_trace:
+        return False
+    if is_trace:
+        arguments.trace = str(given)
+    path = _newest()
+    say(f"reading {path}, the newest record file")
+    setattr(arguments, name, [path] if isinstance(given, list) else path)
+    return True
+
+
+def _newest() -> Path:
+    """Return the record file that was written to last, of those in the folder for records, releases among them.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        from agenttrace.host.place import datasets  # noqa: PLC0415 - on the user's machine only
+    except ImportError:
+        raise UsageError("name a record file") from None
+    folder = datasets()
+    found = [path for pattern in ("*.jsonl", "*/*.jsonl", "*/records/*.jsonl") for path in folder.glob(pattern)]
+    records = [path for path in found if run_spec_path(path).is_file() and not is_failures(path)]
+    if not records:
+        raise UsageError(f"no record file in {folder}: name one, or make one first: {command('collect')}")
+    return max(records, key=lambda path: path.stat().st_mtime_ns)
+
+
+def _near(path: Path) -> str:
+    """Return a question with the name beside a path that is most like it, to end a message with, or nothing."""
+    try:
+        beside = {one.name: str(one) for one in path.parent.iterdir()}
+    except OSError:
+        return ""
+    question = did_you_mean(path.name, beside)
+    return next((question.replace(name, whole) for name, whole in beside.items() if f" {name}?" in question), question)
 
 
 def add_groups(parser: argparse.ArgumentParser, what: str) -> None:
@@ -52,7 +141,8 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=["text", "markdown", "json"], default="text", help="what is printed (default: %(default)s)"
     )
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write there instead of printing")
+    add_json(parser)
 
 
 def add_prices(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +156,13 @@ def add_prices(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_folder(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add the folder that results go to; files in it are replaced by those of the same name."""
+    words: dict[str, Any] = {"dest": "output", "type": Path, "metavar": "FOLDER"}
+    parser.add_argument("-o", "--output", **words, default=Path(default), help="default: %(default)s")
+    parser.add_argument("--outdir", **words, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
 def records_only(paths: Sequence[Path]) -> list[Path]:
     """Return the files, those of traces in place of a folder, without those of failed attempts.
 
@@ -75,9 +172,7 @@ def records_only(paths: Sequence[Path]) -> list[Path]:
     Raises:
         UsageError: a folder holds no file of traces.
     """
-    from agenttrace.formats.reading import files  # noqa: PLC0415
-
-    paths = files(paths, say)
+    paths = _once(files(paths, say))
     kept = [path for path in paths if not is_failures(path)]
     if not kept:
         return list(paths)
@@ -85,6 +180,16 @@ def records_only(paths: Sequence[Path]) -> list[Path]:
         if is_failures(path):
             say(f"{path}: attempts that ended in an infrastructure failure, left out; name it alone to read it")
     return kept
+
+
+def _once(paths: list[Path]) -> list[Path]:
+    """Return each file once, under the name by which it came first; others are told."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        first = found.setdefault(os.path.realpath(path), path)  # `resolve` gives up on a loop of links
+        if first is not path:
+            say(f"{path} is given twice; read once")
+    return [*found.values()]
 
 
 def paths_of(arguments: argparse.Namespace) -> tuple[list[Path], list[Path]]:
@@ -107,6 +212,20 @@ def spare_inputs(arguments: argparse.Namespace) -> None:
     for path in written:
         if any(path.samefile(other) for other in read):
             raise UsageError(f"{path} is one of the files that are read: give the result another name")
+        if path.is_file() and path.suffix != ".jsonl":
+            say(f"{path} was there already, and is replaced")
+
+
+def refuse_unreadable(paths: Sequence[Path]) -> None:
+    """Refuse files that no verb can read, before a container is started for them; Parquet is left to it.
+
+    Raises:
+        UsageError: says what a file looks like.
+    """
+    for path in paths:
+        if path.is_file() and path.suffix != ".parquet":
+            with suppress(DataError):  # named with its line, beside those that are whole
+                kind(path)
 
 
 class Complaints:
@@ -173,6 +292,9 @@ def deliver(arguments: argparse.Namespace, found: Any, sections: Iterable[Sectio
     """
     from agenttrace.analysis import render  # noqa: PLC0415
 
+    if arguments.json is not None:
+        write_json(arguments.json, render.as_json(found).encode())
+        return
     forms = {"text": render.as_text, "markdown": render.as_markdown}
     text = render.as_json(found) if arguments.format == "json" else forms[arguments.format](sections)
     output = arguments.output

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agenttrace.errors import UsageError
 from agenttrace.show import tell
+from agenttrace.verbs.output import add_json, write_json
 
 EXIT_INCOMPLETE = 4
 """Nothing is wrong with a release, but another version of the kit made what this one would compare."""
@@ -15,6 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="record files of finished campaigns")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--verify", type=Path, metavar="DIR", help="check a release, write nothing")
+    add_json(parser)
     parser.add_argument("--title", help="heading of the card")
     parser.add_argument("--license", default="apache-2.0", metavar="ID", help="licence as the Hub writes it")
     parser.add_argument("--private", action="append", default=[], metavar="TEXT", help="a text that must not be in it")
@@ -33,6 +35,8 @@ def on_host(verb: str, arguments: argparse.Namespace, words: list[str]) -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make or check a release; return 1 when a checked one is not whole."""
+    import msgspec  # noqa: PLC0415
+
     from agenttrace.publish.folder import PublishSettings  # noqa: PLC0415
     from agenttrace.publish.release import release  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
@@ -41,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.verify is not None:
         if arguments.files or arguments.output is not None:
             raise UsageError("--verify DIR checks a release and writes nothing: give it without FILE and -o")
-        return _verify(arguments.verify)
+        return _verify(arguments.verify, arguments.json)
     if not arguments.files or arguments.output is None:
         raise UsageError("name record files and a folder (FILE... -o DIR), or a release to check (--verify DIR)")
     words = [*local_rules()[0], *(word("private text", text) for text in arguments.private)]
@@ -52,16 +56,18 @@ def run(arguments: argparse.Namespace) -> int:
         tell(f"{one.records_file}: {one.records} records of {one.run_id}, metadata {digest}")
     total = sum(file.bytes for file in made.files.values())
     tell(f"{arguments.output}: released, {len(made.files)} files, {total} bytes")
+    write_json(arguments.json, {"folder": arguments.output, **msgspec.to_builtins(made)})
     return 0
 
 
-def _verify(folder: Path) -> int:
+def _verify(folder: Path, json: Path | str | None) -> int:
     from agenttrace.publish.release import first, verify  # noqa: PLC0415
 
     unseen: list[str] = []
     found = first(verify(folder, unseen.append))
     for line in (*found, *(f"{line}: not compared" for line in unseen)):
         tell(line.replace("\n", "\\n"))
+    write_json(json, {"whole": not (found or unseen), "findings": found, "not_compared": unseen})
     if unseen and not found:
         tell(f"{folder}: files, records, run spec, cassette, verdicts are whole; what is not compared may say anything")
         return EXIT_INCOMPLETE

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from agenttrace.show import tell
+from agenttrace.verbs.output import add_json, write_json
 from agenttrace.verbs.reading import Complaints, add_files, records_only
 
 _MB = 1e6
@@ -15,11 +16,14 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("report.html"), metavar="PAGE", help="default: %(default)s"
     )
+    add_json(parser)
     parser.add_argument("--title", help="shown at the top (default: the names of the files)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the page and say where it is."""
+    import msgspec  # noqa: PLC0415
+
     from agenttrace.report import write_report  # noqa: PLC0415
 
     complaints = Complaints()
@@ -28,4 +32,5 @@ def run(arguments: argparse.Namespace) -> int:
     partial = complaints.close(done.sources)
     beside = f" and {done.sidecars} data files beside it, {done.sidecar_bytes / _MB:.1f} MB" if done.sidecars else ""
     tell(f"{arguments.output}: {done.traces:,} traces, {done.page_bytes / _MB:.1f} MB{beside}")
+    write_json(arguments.json, {"page": arguments.output, **msgspec.structs.asdict(done)})
     return 1 if arguments.strict and partial else 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
     from agenttrace.records import Trace
 
@@ -17,14 +17,25 @@ WHOLE_ID = 36
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("file", type=Path, help="a file of traces, or a folder of them")
+    from agenttrace.verbs.output import add_json  # noqa: PLC0415
+    from agenttrace.verbs.reading import add_file  # noqa: PLC0415
+
+    add_file(parser, "file", metavar="FILE")
     parser.add_argument("trace", nargs="?", help="task id, task name or start of a trace id (default: the first trace)")
+    add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the trace."""
     from rich.console import Console  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
+
+    from agenttrace.verbs.output import write_json  # noqa: PLC0415
+
+    trace = _picked(arguments.file, arguments.trace)
+    if arguments.json is not None:
+        write_json(arguments.json, trace)
+        return 0
 
     class Transcript(Console):
         """Leaves a reader that has gone, such as `head`, to who ends the command: Rich would end it with status 1."""
@@ -35,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.show import transcript  # noqa: PLC0415
 
     out = Transcript(highlight=False, soft_wrap=True)
-    for style, line in transcript(_picked(arguments.file, arguments.trace)):
+    for style, line in transcript(trace):
         out.print(Text(line, style=style))
     return 0
 

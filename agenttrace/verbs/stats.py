@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from agenttrace.verbs.reading import add_format, add_prices, deliver, records_only
+from agenttrace.verbs.reading import add_file, add_format, add_prices, deliver, records_only
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="file of traces, or folder of them")
+    add_file(parser, "run", metavar="RUN")
     add_common(parser)
 
 
@@ -17,7 +17,6 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """Add what `stats` and `compare` share."""
     add_format(parser)
     add_prices(parser)
-    parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
     parser.add_argument("--no-diversity", action="store_true", help="leave out diversity, which takes longest")
     parser.add_argument(
         "--upstream",

@@ -1,16 +1,17 @@
 """`agenttrace tables`: record files as three Parquet files."""
 
 import argparse
-from pathlib import Path
 
 from agenttrace.show import say
-from agenttrace.verbs.reading import Complaints, add_files, add_prices, records_only
+from agenttrace.verbs.output import add_json, write_json
+from agenttrace.verbs.reading import Complaints, add_files, add_folder, add_prices, records_only
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     add_files(parser)
-    parser.add_argument("--outdir", type=Path, required=True, metavar="FOLDER", help="where the tables go")
+    add_folder(parser, "tables")
+    add_json(parser)
     add_prices(parser)
 
 
@@ -21,8 +22,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     prices, complaints = read_prices(arguments.prices), Complaints()
     files = records_only(arguments.files)
-    sources = write_parquet(files, arguments.outdir, on_problem=complaints, prices=prices)
+    sources = write_parquet(files, arguments.output, on_problem=complaints, prices=prices)
     partial = complaints.close(sources)
     for source in sources:
         say(f"{source.file}: {source.rows} traces" + (" (PARTIAL)" if source.partial else ""))
+    say(f"3 tables in {arguments.output}")
+    write_json(arguments.json, {"folder": arguments.output, "sources": sources})
     return 1 if arguments.strict and partial else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agenttrace.errors import command
 from agenttrace.show import say, tell
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def _new(folder: Path) -> int:
 
     for path in write(folder):
         tell(f"{folder / path}")
-    say(f"next: agenttrace tasks check {folder}, then agenttrace collect --dataset {folder}")
+    say(f"next: {command('tasks', 'check', str(folder))}, then {command('collect', '--dataset', str(folder))}")
     return 0
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from agenttrace.show import tell
+from agenttrace.show import counted, tell
 
 if TYPE_CHECKING:
     import argparse
@@ -19,7 +19,11 @@ _DISK_ID = re.compile(r"(?:uuid=(?:luks-)?|/by-uuid/)([0-9a-f-]{8,64})(?![\w-])"
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="files of traces, and folders of them")
+    from agenttrace.verbs.output import add_json  # noqa: PLC0415
+    from agenttrace.verbs.reading import add_files  # noqa: PLC0415
+
+    add_files(parser, strict=False)
+    add_json(parser)
     parser.add_argument("--private", action="append", default=[], metavar="TEXT", help="a text that must not be in it")
     parser.add_argument("--allow", action="append", default=[], metavar="TEXT", help="a text that is no leak")
     parser.add_argument("--max", type=int, default=100, metavar="N", help="findings printed (default: %(default)s)")
@@ -31,36 +35,46 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.formats import READERS  # noqa: PLC0415
     from agenttrace.formats.checking import validation as checked  # noqa: PLC0415
     from agenttrace.formats.reading import files  # noqa: PLC0415
+    from agenttrace.validate.findings import Finding  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
+    from agenttrace.verbs.output import write_json  # noqa: PLC0415
 
     if arguments.max < 0 or not all(arguments.private) or not all(arguments.allow):
         raise UsageError("--max: expected 0 or more; --private and --allow: expected a text that is not empty")
     local, common = local_rules()
     words: list[Word] = [*local, *(word("private text", text) for text in arguments.private)]
     total = 0
+    checks: list[dict[str, Any]] = []
     for path in files(arguments.files, tell):
         try:
             validation, other = checked(path, words=words, allowed=arguments.allow)
         except UsageError as error:
-            tell(f"{path}: file: {str(error).removeprefix(f'cannot read {path}: ')}")
+            message = str(error).removeprefix(f"cannot read {path}: ")
+            tell(f"{path}: file: {message}")
+            checks.append({"file": path, "findings": [Finding(0, "file", "", message)._asdict()]})
             total += 1
             continue
         if other is not None:
             tell(f"{path}: note: {READERS[other.format].about}: checked is what `convert` makes of it")
         before = total
+        shown: list[dict[str, Any]] = []
         for finding in validation:
             total += 1
             if total <= arguments.max:
+                shown.append(finding._asdict())
                 place = f"{path}:{finding.line}" if finding.line else str(path)
                 parts = (place, finding.rule, finding.where, finding.message)
                 tell(": ".join(part for part in parts if part).replace("\n", "\\n"))
         for note in validation.notes:
             tell(f"{path}: note: {note}")
-        tell(f"{path}: {validation.records} lines, {total - before or 'no'} findings")
+        tell(f"{path}: {counted(validation.records, 'line')}, {counted(total - before, 'finding')}")
+        count = {"records": validation.records, "count": total - before, "notes": validation.notes}
+        checks.append({"file": path, **count, "findings": shown})
     if total > arguments.max:
         tell(f"{total - arguments.max} more findings are not printed (--max {total})")
     if common:
-        tell(f"note: too common to be looked for: {', '.join(common)}")
+        tell(f"note: not looked for among leaks, because too common: {', '.join(common)}")
+    write_json(arguments.json, {"valid": not total, "files": checks})
     return 1 if total else 0
 
 

@@ -4,10 +4,12 @@ import argparse
 from pathlib import Path
 
 from agenttrace.show import tell
+from agenttrace.verbs.output import add_json, write_json
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
+    add_json(parser)
     parser.add_argument("--testdata", type=Path, metavar="FOLDER", help="the repository's tree (default: testdata/)")
 
 
@@ -24,4 +26,5 @@ def run(arguments: argparse.Namespace) -> int:
             tell(f"    {difference}")
     equal = all(place.digest == released and not place.differences for place in places)
     tell(f"{released}  released: {'all equal' if equal else 'NOT equal'}")
+    write_json(arguments.json, {"equal": equal, "released": released, "places": places})
     return 0 if equal else 1

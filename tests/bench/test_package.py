@@ -22,9 +22,12 @@ def test_nothing_in_the_package_imports_a_bench_or_a_test():
         assert not re.search(r"^\s*(from|import) (bench|tests)\b", path.read_text(encoding="utf-8"), re.MULTILINE), path
 
 
-def test_the_wheel_holds_the_package_alone():
+def test_the_wheel_holds_the_package_and_what_images_are_built_from():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert settings["tool"]["hatch"]["build"]["targets"] == {"wheel": {"packages": ["agenttrace"]}}
+    wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["packages"] == ["agenttrace"]
+    assert all(inside.startswith("agenttrace/_context/") for inside in wheel["force-include"].values())
+    assert not any(name.startswith(("bench", "tests", "scripts")) for name in wheel["force-include"])
 
 
 def test_no_image_is_built_from_a_bench():
@@ -47,4 +50,4 @@ def test_neither_command_line_of_users_knows_a_bench(name):
     for module in ("agenttrace", "agenttrace.host"):
         ended = subprocess.run([sys.executable, "-m", module, name], capture_output=True, text=True)
         assert ended.returncode == 2
-        assert "invalid choice" in ended.stderr
+        assert f"there is no verb {name!r}" in ended.stderr

@@ -193,7 +193,7 @@ def test_seconds_are_a_number(capsys, value):
 def test_where_findings_cannot_go_is_said_before_the_work(tmp_path, capsys):
     for place in (tmp_path, tmp_path / "no" / "x.json"):
         with pytest.raises(SystemExit) as ended:
-            main(["replay", "x.jsonl", f"--json={place}"])
+            main(["replay", __file__, f"--json={place}"])
         assert ended.value.code == 2
         assert f"--json {place}" in capsys.readouterr().err
 

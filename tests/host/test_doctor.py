@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from agenttrace.cli import main
 from agenttrace.errors import UsageError
 from agenttrace.host import doctor, engine, findings, folders
 from agenttrace.host.findings import DoctorFinding
@@ -22,7 +23,9 @@ def test_without_an_engine_no_campaign_runs_and_the_rest_is_still_told(monkeypat
         raise UsageError("Docker is not installed: get it")
 
     monkeypatch.setattr(engine, "check", missing)
-    assert doctor.run(network=False, json=True) == 1
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "--json"])
+    assert ended.value.code == 1
     page = json.loads(capsys.readouterr().out)
     assert page["can_run"] is False
     first, *rest = page["findings"]
@@ -183,8 +186,9 @@ def test_the_page_of_this_machine(capsys):
         engine.check()
     except UsageError as error:
         pytest.skip(str(error))
-    code = doctor.run(network=False, json=True)
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "--json"])
     page = json.loads(capsys.readouterr().out)
-    assert page["can_run"] is (code == 0)
+    assert page["can_run"] is (ended.value.code == 0)
     names = {finding["name"] for finding in page["findings"]}
     assert {"engine", "image store", "cgroup", "memory", "base", "image server", "image collector"} <= names

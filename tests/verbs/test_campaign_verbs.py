@@ -13,8 +13,8 @@ from agenttrace.host import campaign, determinism, guard
 
 VERBS = ("collect", "rollouts", "determinism")
 OWN = {
-    "collect": {"output", "fresh", "workers"},
-    "rollouts": {"output", "fresh", "workers"},
+    "collect": {"output", "fresh", "workers", "json"},
+    "rollouts": {"output", "fresh", "workers", "json"},
     "determinism": {"repeat", "concurrency", "against", "vary_seed", "json", "keep"},
 }
 GIVEN = {

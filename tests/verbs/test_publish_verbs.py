@@ -38,7 +38,7 @@ def test_a_folder_has_the_form_of_its_agent_or_the_one_that_was_named(agenttrace
     ("arguments", "status", "message"),
     [
         (("-o", "out"), 2, "name the run to publish"),
-        (("a.jsonl", "-o", "out", "--upload", "x"), 2, "expected OWNER/NAME"),
+        (("empty.jsonl", "-o", "out", "--upload", "x"), 2, "expected OWNER/NAME"),
         (("empty.jsonl", "--form", "12m", "-o", "out"), 2, "a run spec lies beside its records"),
         (("none.jsonl", "--form", "traces", "-o", "out"), 2, "No such file"),
         ((DATA / "demo.jsonl", "--form", "1k-32k", "-o", "out"), 2, "a run spec lies beside its records"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from argparse import Namespace
 from pathlib import Path
@@ -10,7 +12,8 @@ import pytest
 
 from agenttrace.cli import main
 from agenttrace.errors import StorageError
-from agenttrace.verbs import reading
+from agenttrace.host import place
+from agenttrace.verbs import output, reading
 
 COLLECTED = Path(__file__).parents[1] / "data" / "records" / "demo.jsonl"
 
@@ -82,9 +85,9 @@ def test_an_analysis_is_never_written_over_the_records_it_is_of(tmp_path):
     path = tmp_path / "a.jsonl"
     shutil.copy(COLLECTED, path)
     (tmp_path / "link.txt").symlink_to(path)
-    for output in (path, tmp_path / "link.txt"):
+    for written in (path, tmp_path / "link.txt"):
         with pytest.raises(SystemExit) as ended:
-            main(["analyze", str(path), "--output", str(output)])
+            main(["analyze", str(path), "--output", str(written)])
         assert ended.value.code == 2
     assert path.read_bytes() == COLLECTED.read_bytes()
 
@@ -93,7 +96,7 @@ def test_a_folder_is_no_file_to_write(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in (tmp_path, Path()):
         with pytest.raises(StorageError, match="it is a folder"):
-            reading.deliver(Namespace(format="text", output=folder), {}, ())
+            reading.deliver(Namespace(format="text", output=folder, json=None), {}, ())
 
 
 @pytest.mark.parametrize("option", [["--private", ""], ["--allow", ""], ["--max", "-1"]])
@@ -107,3 +110,113 @@ def test_a_file_that_cannot_be_read_is_not_called_empty(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["validate", str(tmp_path)])
     assert "no file of traces in this folder" in capsys.readouterr().err
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """A checkout of its own with two campaigns, a release and what lies beside them."""
+    monkeypatch.setattr(place, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("old", "new", "mine/records/released")):
+        records = tmp_path / "datasets" / f"{name}.jsonl"
+        records.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(COLLECTED, records)
+        records.with_suffix(".run.json").touch()
+        os.utime(records, ns=(number, number))
+    shutil.copy(COLLECTED, tmp_path / "datasets/new.failures.jsonl")
+    shutil.copy(COLLECTED, tmp_path / "datasets/without-run-spec.jsonl")
+    os.utime(tmp_path / "datasets/mine/records/released.jsonl", ns=(0, 0))
+    return tmp_path / "datasets"
+
+
+@pytest.mark.parametrize("words", [["show"], ["analyze"], ["validate"], ["stats", "--no-diversity"], ["report"]])
+def test_without_a_file_the_newest_record_file_is_read_and_named(agenttrace, runs, words):
+    ended = agenttrace(*words)
+    assert f"agenttrace: reading {runs}/new.jsonl, the newest record file\n" in ended.stderr
+    assert agenttrace(*words, "--quiet").stderr == ""
+
+
+def test_a_word_that_is_no_file_is_a_trace_of_the_newest(agenttrace, runs):
+    assert agenttrace("show", "3").stdout == agenttrace("show", runs / "new.jsonl", "3").stdout
+    assert "no trace matches 'nothing'" in agenttrace("show", "nothing").stderr
+
+
+def test_where_no_record_file_is_that_is_said_with_what_makes_one(agenttrace, tmp_path, monkeypatch):
+    monkeypatch.setattr(place, "ROOT", tmp_path)
+    ended = agenttrace("analyze")
+    assert ended.returncode == 2
+    assert f"no record file in {tmp_path}/datasets: name one, or make one first: agenttrace collect" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("datasets/nev.jsonl", "did you mean datasets/new.jsonl?"), ("nowhere/x.jsonl", "No such file or directory\n")],
+)
+@pytest.mark.parametrize("verb", ["show", "report", "validate", "judge", "replay"])
+def test_a_file_that_is_not_there_is_answered_with_the_one_beside_it(agenttrace, runs, verb, name, meant):
+    ended = agenttrace(verb, name)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert f"cannot read {name}: No such file or directory" in ended.stderr
+    assert meant in ended.stderr
+
+
+def test_a_pattern_in_quotes_is_expanded_also_for_the_container(runs, monkeypatch):
+    seen = []
+    monkeypatch.setattr("agenttrace.host.analysis.run", lambda *asked, **paths: seen.append((asked, paths)) or 0)
+    for words in (["analyze", "--by", "model", "datasets/*w.jsonl"], ["analyze", "--by", "model"]):
+        with pytest.raises(SystemExit) as ended:
+            main(words, session=True)
+        assert ended.value.code == 0
+    (asked, paths), (newest, _) = seen
+    assert asked == ("analyze", ["--by", "model", "datasets/new.jsonl"])
+    assert paths["read"] == [Path("datasets/*w.jsonl")]
+    assert newest == ("analyze", [f"{runs}/new.jsonl", "--by", "model"])
+
+
+def test_a_file_that_nothing_can_read_is_refused_before_a_container(runs, monkeypatch, capsys):
+    Path("notes.jsonl").write_text('{"run_id": "x", "agent": {}, "dataset": {}}\n')
+    monkeypatch.setattr("agenttrace.host.analysis.run", lambda *_, **__: pytest.fail("a container was started"))
+    with pytest.raises(SystemExit) as ended:
+        main(["analyze", "notes.jsonl"], session=True)
+    assert ended.value.code == 2
+    assert "cannot read notes.jsonl" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["analyze", "report"])
+def test_a_file_that_is_given_twice_is_read_once_and_that_is_said(agenttrace, runs, verb):
+    once = agenttrace(verb, "datasets/new.jsonl")
+    twice = agenttrace(verb, "datasets/new.jsonl", "datasets/../datasets/new.jsonl", "datasets/n*.jsonl")
+    assert (twice.returncode, twice.stdout) == (0, once.stdout)
+    assert twice.stderr.count("is given twice; read once") == 2
+
+
+def test_what_can_be_made_again_is_replaced_and_that_is_said(agenttrace, runs):
+    assert "replaced" not in agenttrace("report").stderr
+    assert "report.html was there already, and is replaced" in agenttrace("report").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["a.jsonl", "--json"], ["a.jsonl", "--json"]),
+        (["--json", "out.json", "a.jsonl"], ["--json", "out.json", "a.jsonl"]),
+        (["--json", "a.jsonl"], ["--json=-", "a.jsonl"]),
+        (["--json", "datasets"], ["--json=-", "datasets"]),
+        (["--json", "datasets/*"], ["--json=-", "datasets/*"]),
+        (["--json", "--quiet"], ["--json", "--quiet"]),
+    ],
+)
+def test_json_never_goes_where_records_are(runs, words, expected):
+    assert output.with_json_apart(words) == expected
+
+
+JSON = {"analyze": "groups", "stats": "statistics", "show": "trace_id", "validate": "valid", "report": "page"}
+
+
+@pytest.mark.parametrize("verb", JSON)
+def test_json_is_alone_on_standard_output_or_in_the_file(agenttrace, runs, verb):
+    ended = agenttrace(verb, "--json", "datasets/new.jsonl")
+    assert JSON[verb] in json.loads(ended.stdout)
+    beside = agenttrace(verb, "datasets/new.jsonl", "--json", "found.json")
+    assert JSON[verb] in json.loads(Path("found.json").read_text())
+    assert not beside.stdout.startswith("{")
