@@ -13,8 +13,11 @@ from agenttrace.campaign.options import like
 from agenttrace.campaign.replay.divergence import compare_runs
 from agenttrace.campaign.replay.rows import metadata_digest
 from agenttrace.errors import DataError, UsageError
+from agenttrace.formats import READERS
+from agenttrace.formats.reading import FileKind, kind
 from agenttrace.host import campaign, checkouts, compose, guard, images, own, place
 from agenttrace.host.determinism import partings
+from agenttrace.serving.cassette import cassette_path
 from agenttrace.show import say
 from agenttrace.store.opening import content, the_file
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -108,12 +111,15 @@ def over_file(
     """
     if not 1 <= workers <= campaign.MAX_WORKERS:
         raise UsageError(f"--workers {workers}: expected 1 to {campaign.MAX_WORKERS}")
+    _check_kind(file, verb)
     options = like(read_run_spec(run_spec_path(file)))
     over_checkouts = options.dataset == SWE
     checkouts.check(places)
     sets = own.of_records(file, places)
     if options.source.startswith("file:") and (places is None or places.source is None):
         raise UsageError(f"{file.name}: its tasks are rows of {options.source.removeprefix('file:')}; name --source")
+    if sandbox and verb != "judge":
+        _check_cassette(file, verb)
     with guard.guarded(targets=checkouts.TARGETS if over_checkouts else images.TARGETS) as at:
         variables = campaign.collector_variables(file.parent, workers, at)
         services = compose.Services(at.project, {**variables, **checkouts.variables(places)})
@@ -129,6 +135,29 @@ def over_file(
             status = guard.follow(process, at, name)
             written.seek(0)
             return status, written.read()
+
+
+def _check_kind(file: Path, verb: str) -> None:
+    """Refuse a file with nothing to work by, before images are built and trees are made.
+
+    Raises:
+        UsageError: another program wrote it, or an earlier version of this one.
+    """
+    found = kind(file)
+    if found is not None and found != FileKind("agenttrace-1.0", "line"):
+        raise UsageError(
+            f"{file} holds {READERS[found.format].about}: {verb} needs a record file as `collect` writes it, its run "
+            "spec beside it. What reads this one: show, report, analyze, convert, publish"
+        )
+
+
+def _check_cassette(file: Path, verb: str) -> None:
+    cassette = cassette_path(file)
+    if not cassette.is_file():
+        raise UsageError(
+            f"cannot read {cassette}: there is no such file, and {verb} takes the model's replies from it; `collect` "
+            "writes it beside its records, and `reproduce` with --live asks the model again"
+        )
 
 
 def released(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -90,6 +91,31 @@ def test_replay_refuses_impossible_numbers(tmp_path, flags, capsys):
 def test_the_digest_of_a_release_is_found_in_its_manifest(tmp_path, manifest, expected):
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     assert _stored_digest(tmp_path / "x.jsonl") == expected
+
+
+@pytest.mark.parametrize("verb", ["judge", "replay", "reproduce"])
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("records/1.0.0/rollouts.jsonl", "holds rollouts of ours of schema 1.0.0: {} needs a record file as `collect`"),
+        ("foreign/swe-zero-1k-32k.jsonl", "holds rows of SWE-ZERO: {} needs a record file as `collect` writes it"),
+    ],
+)
+def test_what_can_only_be_read_is_refused_by_what_it_is(verb, name, expected, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([verb, str(ROOT / "tests/data" / name)])
+    assert ended.value.code == 2
+    assert expected.format(verb) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["replay", "reproduce"])
+def test_a_cassette_is_missed_before_anything_is_built(verb, tmp_path, capsys):
+    for suffix in (".jsonl", ".run.json"):
+        shutil.copy(ROOT / f"datasets/agenttrace-demo/records/agenttrace-demo{suffix}", tmp_path / f"demo{suffix}")
+    with pytest.raises(SystemExit) as ended:
+        main([verb, str(tmp_path / "demo.jsonl")])
+    assert ended.value.code == 2
+    assert f"{tmp_path / 'demo.cassette.zst'}: there is no such file, and {verb} takes" in capsys.readouterr().err
 
 
 def test_the_digest_is_found_beside_the_folder_of_records(tmp_path):
