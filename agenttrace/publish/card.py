@@ -17,6 +17,7 @@ from agenttrace.publish.forms import MOST_SESSIONS, SESSIONS
 from agenttrace.publish.imports import OWN_LICENCE, Imports, source_of
 from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec, Record
 from agenttrace.store.coverage import planned_runs
+from agenttrace.tasks import OWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -286,7 +287,7 @@ def _made(spec: RunSpec) -> list[str]:
     server = f"{_code(spec.serving.engine)} {_code(spec.serving.engine_version)}, profile {_code(spec.serving.profile)}"
     rows = [
         ("run", f"{_code(spec.run_id)}, run spec SHA-256 `{spec.digest}`"),
-        ("tasks", f"{_code(spec.dataset.name)}, {_code(spec.dataset.source)}, SHA-256 `{spec.dataset.sha256}`"),
+        ("tasks", f"{_code(spec.dataset.name)}, {_source(spec)}, SHA-256 `{spec.dataset.sha256}`"),
         *_drawn(spec),
         ("model", _model(spec)),
         ("server", server),
@@ -297,6 +298,12 @@ def _made(spec: RunSpec) -> list[str]:
         ("made by", f"agenttrace {escaped(spec.collector_version)}, schema {escaped(spec.schema_version)}"),
     ]
     return ["## How they were made", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
+
+
+def _source(spec: RunSpec) -> str:
+    if spec.dataset.source == OWN:
+        return "with checks and fixtures in the `.tasks.tar` beside its run spec"
+    return _code(spec.dataset.source)
 
 
 def _drawn(spec: RunSpec) -> Iterable[tuple[str, str]]:

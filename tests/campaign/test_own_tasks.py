@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from datetime import UTC, datetime
 
 import pytest
@@ -13,12 +14,15 @@ from agenttrace.campaign.options import Options, like
 from agenttrace.campaign.plan import make_plan
 from agenttrace.campaign.replay.run import Replay
 from agenttrace.campaign.try_tasks import try_tasks
+from agenttrace.publish.folder import publish
+from agenttrace.publish.release import flaws
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 from agenttrace.tasks.own.example import write
 from agenttrace.tasks.own.loading import load, sidecar
 from agenttrace.tasks.own.task_set import lay_out
 from agenttrace.testing import says
 from agenttrace.validate import Validation
+from agenttrace.validate.leaks import word
 
 ROUTES = {
     "ERROR": ("grep -c ERROR logs/app.log", "3"),
@@ -105,6 +109,31 @@ def test_an_own_set_is_collected_judged_replayed_and_planned_again(own, sandbox,
     now = datetime(2030, 1, 1, tzinfo=UTC)
     again = make_plan(like(spec), images=spec.images, folder=data / "again", now=now, trees=trees)
     assert again.spec == spec
+
+
+def test_the_set_beside_the_records_is_searched_compared_and_published_as_it_was_read(own, sandbox, record, tmp_path):
+    path = collected(own, sandbox, record, calls, count=1)
+    beside = sidecar(path)
+    whole = beside.read_bytes()
+    (leak,) = Validation(path, words=[word("private text", "maple")])
+    assert (leak.rule, leak.where.rpartition("/")[2]) == ("leak", "words.txt")
+
+    with tarfile.open(beside, "a") as tar:
+        tar.addfile(tarfile.TarInfo("stray"))
+    publish([path], tmp_path / "out")
+    assert (tmp_path / "out" / "records" / "run.tasks.tar").read_bytes() == whole
+
+    write(tmp_path / "other")
+    beside.write_bytes(load(tmp_path / "other").packed())
+    assert [one.message for one in Validation(path)] == ["run.tasks.tar is another task set than the run spec names"]
+    beside.write_bytes(b"no tar")
+    (finding,) = Validation(path)
+    assert finding.message.startswith("run.tasks.tar: it cannot be read as an archive: ")
+    beside.unlink()
+    validation = Validation(path)
+    assert list(validation) == []
+    assert "no task set (run.tasks.tar) beside it: tasks are taken from the records' words" in validation.notes
+    assert "run.tasks.tar: is missing; without its tasks nobody can judge or replay the records" in set(flaws(path))
 
 
 def test_golds_pass_and_an_untouched_tree_fails(own, sandbox):
