@@ -194,7 +194,7 @@ def test_a_verb_or_argument_that_is_none_is_a_message(agenttrace, words, message
     assert "Traceback" not in ended.stderr
 
 
-IMAGE = [name for name, verb in VERBS.items() if verb.where == "image"]
+IMAGE = [name for name, verb in VERBS.items() if verb.where == "image" and name != "report"]
 
 
 @pytest.mark.parametrize("name", IMAGE)
@@ -225,7 +225,23 @@ LEAST = {
 
 def test_only_verbs_that_need_more_than_that_image_say_what_they_do_on_the_host():
     found = {name for name in VERBS if hasattr(importlib.import_module(module_of(name)), "on_host")}
-    assert found == {"convert", "publish", "publish-rollouts", "release"}
+    assert found == {"convert", "publish", "publish-rollouts", "release", "report"}
+
+
+@pytest.mark.parametrize(
+    ("name", "has_pyarrow", "where"),
+    [("a.jsonl", False, "here"), ("a.parquet", False, "image"), ("a.parquet", True, "here"), (".", False, "image")],
+)
+def test_a_report_needs_the_image_for_parquet_alone(monkeypatch, tmp_path, name, has_pyarrow, where):
+    monkeypatch.chdir(tmp_path)
+    for file in ("a.jsonl", "a.parquet"):
+        Path(file).touch()
+    monkeypatch.setattr("agenttrace.host.analysis.run", lambda *_, **__: 7)
+    monkeypatch.setattr("agenttrace.verbs.report.run", lambda _: 6)
+    monkeypatch.setattr("agenttrace.verbs.report.find_spec", lambda _: has_pyarrow or None)
+    with pytest.raises(SystemExit) as ended:
+        main(["report", name], session=True)
+    assert ended.value.code == {"here": 6, "image": 7}[where]
 
 
 def test_a_verb_that_starts_containers_says_so_where_it_cannot(monkeypatch, capsys):

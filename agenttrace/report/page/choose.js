@@ -31,6 +31,7 @@ function offerChoices() {
   fillSelect(byId("group"), groups.filter(([name]) => !name || name === "task" || several(name)));
   const ways = [["run", "run"], ["model", "model"], ["dataset", "data set"], ["all", "all together"]];
   fillSelect(byId("by"), ways.filter(([name]) => name === "all" || several(name)));
+  overview.by = byId("by").value;
   replace(byId("partial"), report.files.filter((file) => file.missing).map((file) => h("p", { class: "partial" }, h("b", {}, "PARTIAL"), `: ${file.missing} of `, h("bdi", {}, file.name), " could not be read and is not here.")));
 }
 
@@ -50,8 +51,9 @@ function fillFacet(name) {
   select.disabled = select.hidden && !select.value;
 }
 
+// What is chosen stays; where that is the usual, which stands first, the usual may be another now.
 function fillSelect(select, options) {
-  const chosen = select.value;
+  const chosen = select.selectedIndex > 0 ? select.value : options[0][0];
   replace(select, options.map(([value, text]) => h("option", { value }, text)));
   select.value = options.some(([value]) => value === chosen) ? chosen : options[0][0];
 }
@@ -130,9 +132,9 @@ function applyFilters({ keep = false } = {}) {
   choice.done = true;
   byId("clear").hidden = FILTERS.every((name) => !filters[name]);
   const { view } = readRoute();
-  if (view === "list") note(linkList());
-  else if (view === "overview" && location.hash.length > 1) note(linkOverview());
-  else if (view === "overview" && FILTERS.some((name) => filters[name])) note(linkOverview());
+  const target = { list: linkList, overview: linkOverview }[view]?.();
+  // An address that names no view stays so until something is chosen.
+  if (target && (location.hash.length > 1 || target !== `#${view}`)) note(target);
   showViews();
   const candidates = report.rows.filter(passesFacets);
   cancelSearch();
@@ -141,6 +143,7 @@ function applyFilters({ keep = false } = {}) {
     return;
   }
   search(filters.q, candidates, (hits, done, total) => {
+    if (keep && done < total) return;
     choose(hits, done === total, keep);
     if (done < total) replace(byId("count"), `${plural(hits.length, "trace")} so far, searched ${count(done)} of ${count(total)}`);
   }).catch(complain);

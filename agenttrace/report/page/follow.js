@@ -4,7 +4,7 @@ const followed = document.documentElement.hasAttribute("data-followed");
 const ASK_MS = 1000;
 const MOST_FAILURES = 5;
 
-const following = { generation: "", failures: 0, last: null };
+const following = { generation: "", version: "", failures: 0 };
 
 async function ask(path) {
   const answer = await fetch(path, { cache: "no-store" });
@@ -14,17 +14,22 @@ async function ask(path) {
 
 // The rows after those that the page has, all of them; where the files were replaced, those of the new ones from the first.
 async function askRows() {
-  const from = report.rows.length;
-  let found = await (await ask(`rows?generation=${following.generation}&from=${from}`)).json();
-  const anew = found.generation !== following.generation;
-  following.generation = found.generation;
-  const rows = [...found.rows];
-  while (found.more) {
-    found = await (await ask(`rows?generation=${following.generation}&from=${(anew ? 0 : from) + rows.length}`)).json();
-    if (found.generation !== following.generation) return askRows();
+  const told = {};
+  const rows = [];
+  let from = report.rows.length;
+  let anew = false;
+  for (let found = { more: true }; found.more; from += found.rows.length) {
+    const query = new URLSearchParams({ generation: following.generation, from, files: following.version });
+    found = await (await ask(`rows?${query}`)).json();
+    if (found.generation !== following.generation) {
+      [rows.length, from, anew] = [0, 0, true];
+      following.generation = found.generation;
+    }
+    following.version = found.version ?? following.version;
+    Object.assign(told, found);
     rows.push(...found.rows);
   }
-  return { ...found, rows, anew };
+  return { ...told, rows, anew };
 }
 
 async function askChunk(number) {
@@ -60,17 +65,17 @@ function sayLive() {
 
 // New rows go into the list, the filters and the overview; what is read, chosen and marked stays.
 function takeNew(found) {
-  if (found.anew && report.rows.length) {
+  if (found.anew) {
     const marked = list.marked.map((row) => row.key);
     forgetRows();
-    Object.assign(report, { files: found.files });
+    report.files = found.files;
     addRows(found.rows);
     list.marked = marked.map((key) => byKey.get(key)).filter(Boolean);
     current.row = null;
   } else {
-    const filesBefore = JSON.stringify(report.files);
-    if (!found.rows.length && JSON.stringify(found.files) === filesBefore) return;
-    report.files = found.files;
+    if (!found.rows.length && !found.files) return;
+    report.files = found.files ?? report.files;
+    report.fields = found.fields ?? report.fields;
     // The last chunk may have grown since it was unpacked.
     for (const chunk of new Set([report.chunkCount - 1, ...found.rows.map((values) => values[report.fields.indexOf("chunk")])])) {
       chunkCache.delete(chunk);
@@ -81,4 +86,6 @@ function takeNew(found) {
   offerChoices();
   applyFilters({ keep: true });
   showMarked();
+  // Where the address names no view, that is the overview as soon as there is something to look over.
+  if (location.hash.length < 2 && LIST_VIEWS.includes(shownView) && shownView !== readRoute().view) show();
 }

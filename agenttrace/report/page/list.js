@@ -89,7 +89,7 @@ function setRows(rows, keep) {
 }
 
 function placeOf(item) {
-  return list.items.findIndex((other) => (item.row ? other.row === item.row : other.group === item.group));
+  return list.items.findIndex((other) => (item.row ? other.row?.key === item.row.key : other.group !== undefined && other.group === item.group));
 }
 
 function anchorItem() {
@@ -122,7 +122,7 @@ function drawRows(anew = false) {
   const drawn = [];
   for (let at = first; at < last; at += 1) drawn.push(kept.get(at) ?? itemRow(list.items[at], at));
   body.replaceChildren(spacer(first * height), ...drawn, spacer((list.items.length - last) * height));
-  if (!list.items.length) body.append(h("tr", {}, h("td", { class: "none", colspan: COLUMNS.length }, "No trace passes these filters.")));
+  if (!list.items.length) body.append(h("tr", {}, h("td", { class: "none", colspan: COLUMNS.length }, report.rows.length ? "No trace passes these filters." : "No trace yet.")));
   body.closest("table").setAttribute("aria-rowcount", list.items.length + 1);
   list.first = first;
   list.last = last;
