@@ -36,12 +36,35 @@ _AGENT = "agenttrace"
 _INT64 = 1 << 63
 
 
-class _Times(NamedTuple):
+class Times(NamedTuple):
     """Start and end, nanoseconds since the epoch, and whether the record has them."""
 
     start: int
     end: int
     recorded: bool
+
+
+class Timeline(NamedTuple):
+    """A record on one axis: the whole of it, and its generations with their calls, in order."""
+
+    whole: Times
+    turns: list[tuple[Turn, Times, list[Times]]]
+
+
+def timeline(trace: Trace, spec: RunSpec | None = None) -> Timeline:
+    """Return when what was; where a record has no times, one thing begins where the one before it ended."""
+    cursor = max(0, epoch_ns(trace.timestamp_utc) or 0)
+    first, recorded, found = cursor, True, []
+    for turn in turns(trace, spec):
+        own = _times(turn.step, cursor)
+        cursor, first, recorded = max(cursor, own.end), min(first, own.start), recorded and own.recorded
+        calls = []
+        for span in turn.spans:
+            calls.append(_times(span, cursor))
+            cursor = max(cursor, calls[-1].end)
+        found.append((turn, own, calls))
+    last = max(cursor, first + round((trace.total_duration_ms or 0.0) * 1e6))
+    return Timeline(Times(first, last, recorded), found)
 
 
 def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> dict[str, Any]:  # noqa: ARG001
@@ -78,22 +101,16 @@ def span_id_of(trace: Trace, *parts: str | int) -> str:
 
 def _spans(trace: Trace, spec: RunSpec | None) -> Iterator[dict[str, Any]]:
     top = span_id_of(trace, "root")
-    cursor = max(0, epoch_ns(trace.timestamp_utc) or 0)
-    children, first, recorded = [], cursor, True
-    for number, turn in enumerate(turns(trace, spec)):
-        step = turn.step
-        times = _times(step, cursor)
-        cursor, first, recorded = max(cursor, times.end), min(first, times.start), recorded and times.recorded
-        own = span_id_of(trace, "step", number, step.step_id)
+    children = []
+    whole, placed = timeline(trace, spec)
+    for number, (turn, times, calls) in enumerate(placed):
+        own = span_id_of(trace, "step", number, turn.step.step_id)
         made = _span(trace, own, f"chat {trace.model}", times, _chat(trace, turn, spec))
         children.append(made | {"parentSpanId": top, "kind": _CLIENT})
-        for index, span in enumerate(turn.spans):
-            times = _times(span, cursor)
-            cursor = max(cursor, times.end)
+        for index, (span, spent) in enumerate(zip(turn.spans, calls, strict=True)):
             call = span_id_of(trace, "call", number, index, span.span_id)
-            made = _span(trace, call, f"execute_tool {span.tool_name}", times, _tool(span))
+            made = _span(trace, call, f"execute_tool {span.tool_name}", spent, _tool(span))
             children.append(made | {"parentSpanId": own})
-    whole = _Times(first, max(cursor, first + round((trace.total_duration_ms or 0.0) * 1e6)), recorded)
     found = _span(trace, top, f"invoke_agent {_AGENT}", whole, _root(trace, spec))
     found["events"] = [
         {"timeUnixNano": str(whole.end), "name": "gen_ai.evaluation.result", "attributes": encoded(_verdict(judged))}
@@ -103,7 +120,7 @@ def _spans(trace: Trace, spec: RunSpec | None) -> Iterator[dict[str, Any]]:
     yield from children
 
 
-def _span(trace: Trace, span_id: str, name: str, times: _Times, attributes: dict[str, Any]) -> dict[str, Any]:
+def _span(trace: Trace, span_id: str, name: str, times: Times, attributes: dict[str, Any]) -> dict[str, Any]:
     """Return a span of the agent itself without a parent; one with an `error.type` failed."""
     if not 0 <= times.start <= times.end < _INT64:
         raise OverflowError("a span lies outside of the times of OTLP (nanoseconds since 1970, 63 bits)")
@@ -120,10 +137,10 @@ def _span(trace: Trace, span_id: str, name: str, times: _Times, attributes: dict
     }
 
 
-def _times(item: LLMStep | Span, cursor: int) -> _Times:
+def _times(item: LLMStep | Span, cursor: int) -> Times:
     if item.start_ns is not None and item.end_ns is not None:
-        return _Times(item.start_ns, max(item.start_ns, item.end_ns), recorded=True)
-    return _Times(cursor, cursor + round((item.duration_ms or 0.0) * 1e6), recorded=False)
+        return Times(item.start_ns, max(item.start_ns, item.end_ns), recorded=True)
+    return Times(cursor, cursor + round((item.duration_ms or 0.0) * 1e6), recorded=False)
 
 
 def encoded(attributes: dict[str, Any]) -> list[dict[str, Any]]:

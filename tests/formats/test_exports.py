@@ -26,6 +26,7 @@ NEW = (
     "otlp",
     "mini-swe-agent",
     "mini-swe-agent-1.1",
+    "perfetto",
     "inspect",
     "sharegpt",
 )

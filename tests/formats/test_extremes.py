@@ -51,7 +51,7 @@ def check(path):
     if path.suffix == ".eval":
         with zipfile.ZipFile(path) as archive:
             texts = [archive.read(name).decode() for name in archive.namelist()]
-    elif path.suffix in {".parquet", ".binpb"}:  # readers of these refuse what is not whole
+    elif path.suffix in {".parquet", ".binpb", ".pftrace"}:  # readers of these refuse what is not whole
         return
     else:
         texts = path.read_text(encoding="utf-8").splitlines()
