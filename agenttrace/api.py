@@ -14,7 +14,8 @@ import msgspec
 
 from agenttrace.campaign.result import Collected, collected
 from agenttrace.errors import EXIT_INTERRUPTED, DataError, UsageError, unusable
-from agenttrace.formats.reading import files, traces
+from agenttrace.formats.folders import files
+from agenttrace.formats.reading import traces
 from agenttrace.store.opening import as_paths, is_failures
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ import numpy as np
 
 from agenttrace.analysis.compare import compare_groups
 from agenttrace.analysis.findings import Aspect, Association, Cost, Count, Figure, Group, Report, TimePart
-from agenttrace.analysis.rows import RELEASED_METHOD
 from agenttrace.analysis.statistics import distribution, share, spearman, superiority
-from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
+from agenttrace.formats.agenttrace_0_3 import NAME as RELEASED_FORMAT
 from agenttrace.formats.commands import KINDS
 from agenttrace.records import INFRASTRUCTURE_ENDS
 
@@ -254,10 +253,10 @@ def _warnings(runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> t
         found.append("records of the bundled demo model are a test of the machine, never a result")
     if bool(runs["synthetic"].fillna(value=False).any()):
         found.append("synthetic records: made, not measured")
-    if (runs["schema_version"] == RELEASED).any():
+    if (runs["imported_from"] == RELEASED_FORMAT).any():
         found.append(
-            f"{RELEASED} records: no outcome, no time per model step; CPU, memory and I/O per call are not measured "
-            f"(theirs include the collector's own; the tables keep them under method {RELEASED_METHOD})"
+            "0.3.0 records: no verdict, no time per model step; CPU, memory and I/O per call are not measured (theirs "
+            "include the collector's own; the tables keep them under method foreign)"
         )
     if runs["trace_id"].duplicated().any():
         found.append("some trace ids occur more than once: those traces count more than once")

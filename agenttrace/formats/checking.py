@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import DataError
-from agenttrace.formats.reading import kind, record_lines
+from agenttrace.formats.reading import is_parquet, kind, record_lines
 from agenttrace.validate import Validation
 
 if TYPE_CHECKING:
@@ -25,6 +24,6 @@ def validation(path: Path, **rules: Any) -> tuple[Validation, FileKind | None]: 
         found = kind(path)
     except DataError:  # the check says what is wrong with it
         found = None
-    if found is None or found.is_ours:
+    if (found is None and not is_parquet(path)) or (found is not None and found.is_ours):
         return Validation(path, **rules), None
-    return Validation(path, read=partial(record_lines, released=False), **rules), found
+    return Validation(path, read=record_lines, **rules), found

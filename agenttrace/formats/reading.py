@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import os
-from glob import glob, has_magic
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
@@ -20,12 +17,13 @@ from agenttrace.errors import DataError, UsageError, command
 from agenttrace.formats import READERS
 from agenttrace.formats.foreign import parsed
 from agenttrace.records import Trace
-from agenttrace.store.opening import is_failures, opened, other_kind, the_file
+from agenttrace.store.opening import opened, the_file
 from agenttrace.store.opening import released as is_released
 from agenttrace.store.read import Problem, decode, plain, whole_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from agenttrace.formats import Reader
 
@@ -37,11 +35,10 @@ OURS = frozenset({"agenttrace-1.0", "rollouts-1.0", "agenttrace-0.3"})
 """Formats of which a line can be handed on as it stands: each of its readers knows them."""
 _OURS: tuple[bytes, ...] = (b'{"trace_id":', b'{"rollout_id":')
 """How a line of those mostly begins, and no line of another format."""
+_OUTCOME = b'"outcome":'
+"""Key of records of ours alone; it is near their end, so looking for it from there is quick."""
 _ROWS = 16
 """Rows of a Parquet file held at a time."""
-_SUFFIXES = (".jsonl", ".json", ".traj", ".parquet")
-_PUBLISHED = frozenset({"data", "records"})
-"""Folders of a published data set or release: its tables and verdicts say again what its records hold."""
 _LOOKS: dict[str, tuple[str, ...]] = {
     "ShareGPT conversations": ("conversations",),
     "a run spec": ("run_id", "agent", "dataset"),
@@ -56,59 +53,6 @@ _NAMED_KEYS = 6
 _ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 _Item = tuple[int, Any]
 """Number of a line, a row or a value, and its content: a line of ours as it stands, else what JSON it is."""
-
-
-def files(paths: Sequence[Path], left_out: Callable[[str], object]) -> list[Path]:
-    """Return the files that are named, and in place of a folder those in it that hold traces, in order of their names.
-
-    Of a published folder these are its records.
-
-    Args:
-        paths: files, folders, and patterns such as `runs/*.jsonl` (`**` is any depth), which no shell has expanded.
-        left_out: called with a line for each file of a folder that ends like one of traces and is none.
-
-    Raises:
-        UsageError: a folder holds no such file, or a pattern fits nothing.
-    """
-    found: list[Path] = []
-    for path in chain.from_iterable(map(matching, paths)):
-        inside = list(_inside(path, left_out)) if path.is_dir() else [path]
-        if not inside:
-            raise UsageError(f"{path}: no file of traces in this folder; readable are {readable()}")
-        found += inside
-    return found
-
-
-def matching(path: Path) -> list[Path]:
-    """Return the paths that a pattern fits, in order; of what is there, or is no pattern, itself.
-
-    Raises:
-        UsageError: a pattern fits nothing.
-    """
-    if os.path.lexists(path) or not has_magic(str(path)):
-        return [path]
-    found = sorted(map(Path, glob(str(path), recursive=True)))  # noqa: PTH207 - `Path.glob` takes no absolute one
-    if not found:
-        raise UsageError(f"{path}: no file fits this pattern")
-    return found
-
-
-def _inside(folder: Path, left_out: Callable[[str], object]) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        published = {*folders} >= _PUBLISHED
-        if published:
-            folders[:] = ["records"]
-        for name in () if published else sorted(names):
-            path = Path(parent, name)
-            plain = name.removesuffix(".gz").removesuffix(".zst")
-            if name.startswith(".") or not plain.endswith(_SUFFIXES) or is_failures(path) or other_kind(path, b""):
-                continue
-            try:
-                if kind(path):
-                    yield path
-            except (UsageError, DataError) as error:
-                left_out(f"{str(error).removeprefix('cannot read ')}; left out")
 
 
 class FileKind(NamedTuple):
@@ -168,17 +112,16 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def record_lines(path: Path, on_problem: OnProblem = None, *, released: bool = True) -> Iterator[tuple[int, bytes]]:
+def record_lines(path: Path, on_problem: OnProblem = None) -> Iterator[tuple[int, bytes]]:
     """Yield (number, line) pairs: what is not a line of ours is the line that `convert` makes of it.
 
     Args:
         path: the file.
         on_problem: as that of `records`; so are the errors.
-        released: with rows of AgentTrace 0.3.0 as they stand.
     """
     for number, found in records(path, on_problem):
         try:
-            if isinstance(found, bytes) and (released or not is_released(found)):
+            if isinstance(found, bytes) and (found.rfind(_OUTCOME) >= 0 or not is_released(found)):
                 yield number, found
             else:
                 trace = trace_of(found, path.name) if isinstance(found, bytes) else found
@@ -293,11 +236,15 @@ def _format_of_line(line: bytes) -> str:
         return "agenttrace-1.0"
 
 
+def is_parquet(path: Path) -> bool:
+    """Return whether a file says that it is one; raises `UsageError` where it cannot be opened."""
+    with opened(path) as file:
+        return file.peek(4)[:4] == b"PAR1"
+
+
 def _items(path: Path, on_problem: OnProblem) -> tuple[Literal["line", "row", "value"], Iterator[_Item]]:
     """Return how the values of a file are counted, and the values."""
-    with opened(path) as file:
-        head = file.peek(4)[:4]
-    if head == b"PAR1":
+    if is_parquet(path):
         return "row", _rows(path, on_problem)
     found = whole_lines(path, on_problem)
     first = list(islice(found, 2))
@@ -353,6 +300,8 @@ def _of_lines(path: Path, found: Iterator[tuple[int, bytes]], on_problem: OnProb
 
 
 def _not_json(line: bytes, error: Exception) -> str:
+    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "not a trace record: this is UTF-16; save the file as UTF-8"
     torn = "" if line.endswith(b"\n") else "; the line is cut off"
     return f"not a trace record: not JSON: {error}{torn}"
 

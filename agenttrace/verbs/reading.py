@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import DataError, StorageError, UsageError, command, did_you_mean
-from agenttrace.formats.reading import files, kind, matching
+from agenttrace.formats.folders import files, matching
+from agenttrace.formats.reading import kind
 from agenttrace.show import say
 from agenttrace.store.jsonl import write_whole
 from agenttrace.store.opening import is_failures

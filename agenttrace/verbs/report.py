@@ -85,7 +85,7 @@ def _watch(arguments: argparse.Namespace) -> int:
 
 def _found(named: list[Path]) -> list[Path]:
     """Return the files to follow that are there now."""
-    from agenttrace.formats.reading import files  # noqa: PLC0415
+    from agenttrace.formats.folders import files  # noqa: PLC0415
     from agenttrace.store.opening import is_failures  # noqa: PLC0415
 
     found: list[Path] = []

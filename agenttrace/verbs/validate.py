@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.errors import UsageError  # noqa: PLC0415
     from agenttrace.formats import READERS  # noqa: PLC0415
     from agenttrace.formats.checking import validation as checked  # noqa: PLC0415
-    from agenttrace.formats.reading import files  # noqa: PLC0415
+    from agenttrace.formats.folders import files  # noqa: PLC0415
     from agenttrace.validate.findings import Finding  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
     from agenttrace.verbs.output import write_json  # noqa: PLC0415

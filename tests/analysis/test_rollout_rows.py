@@ -100,7 +100,7 @@ def test_a_line_whose_keys_stand_in_another_order_is_a_rollout_too(file, tmp_pat
     lines = (json.dumps(json.loads(line), sort_keys=True) for line in file.read_text().splitlines())
     path.write_text("".join(f"{line}\n" for line in lines))
     assert load([path]).runs["trace_id"].tolist() == load([file]).runs["trace_id"].tolist()
-    assert [view.ended for view in read_views(path)] == ["final_answer", "max_steps"]
+    assert [shown.view.ended for shown in read_views(path)] == ["final_answer", "max_steps"]
 
 
 def test_a_line_that_is_no_rollout_is_counted_and_named(file):
@@ -111,7 +111,7 @@ def test_a_line_that_is_no_rollout_is_counted_and_named(file):
 
 
 def test_the_page_shows_a_rollout(file):
-    first, second = read_views(file)
+    first, second = (shown.view for shown in read_views(file))
     assert (first.task, first.name, first.solved, second.ended) == ("octo__cat-1", "rollout 0", True, "max_steps")
     assert [len(step.calls) for step in first.steps] == [1, 0, 1]
     call = first.steps[2].calls[0]

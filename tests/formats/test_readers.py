@@ -177,6 +177,19 @@ def test_reading_a_file_is_reading_what_convert_makes_of_it(name, tmp_path):
     assert [one for _, one in traces(SAMPLE[name])] == converted
 
 
+@pytest.mark.parametrize("verb", ["analyze", "stats"])
+@pytest.mark.parametrize("name", [name for name in SAMPLE if name not in {"agenttrace-1.0", "rollouts-1.0"}])
+def test_figures_are_the_same_before_and_after_a_conversion(name, verb, tmp_path, capsys):
+    converted = tmp_path / "ours.jsonl"
+    convert([SAMPLE[name]], "agenttrace-1.0", converted)
+    said = []
+    for path in (SAMPLE[name], converted):
+        with pytest.raises(SystemExit):
+            main([verb, str(path), "--format", "json"])
+        said.append(json.loads(capsys.readouterr().out.replace(str(path), "FILE")))
+    assert said[0] == said[1]
+
+
 class TestSweZero:
     def test_its_figures_are_those_of_the_row(self):
         done, late, broken = (one for _, one in traces(SAMPLES / "swe-zero-1k-32k.jsonl"))

@@ -11,7 +11,7 @@ from agenttrace.analysis.plots.style import COLOURS, HATCHES, WIDTH, NothingToDr
 from agenttrace.analysis.statistics import floats
 from agenttrace.analysis.summary import MEASURED
 from agenttrace.errors import UsageError
-from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
+from agenttrace.formats.agenttrace_0_3 import NAME as RELEASED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +93,7 @@ def _bars(axes: Axes, rows: pd.DataFrame, first: int, lane: int) -> float:
 def _chosen(parts: list[FigurePart], wanted: str | None) -> tuple[FigurePart, pd.Series]:
     found = []
     for part in parts:
-        runs = part.runs[part.runs["schema_version"].astype(str) != RELEASED]
+        runs = part.runs[part.runs["imported_from"].astype(str) != RELEASED]
         runs = runs[~runs["run"].isin(part.spans.loc[part.spans["start_ns"].isna(), "run"])]
         if wanted is not None:
             runs = runs[runs["trace_id"].str.startswith(wanted)]

@@ -1,0 +1,73 @@
+"""Files of traces where paths, folders and patterns are named."""
+
+from __future__ import annotations
+
+import os
+from glob import glob, has_magic
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agenttrace.errors import DataError, UsageError
+from agenttrace.formats.reading import kind, readable
+from agenttrace.store.opening import is_failures, other_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_PUBLISHED = frozenset({"data", "records"})
+"""Folders of a published data set or release: its tables and verdicts say again what its records hold."""
+_SUFFIXES = (".jsonl", ".json", ".traj", ".parquet")
+
+
+def files(paths: Sequence[Path], left_out: Callable[[str], object]) -> list[Path]:
+    """Return the files that are named, and in place of a folder those in it that hold traces, in order of their names.
+
+    Of a published folder these are its records.
+
+    Args:
+        paths: files, folders, and patterns such as `runs/*.jsonl` (`**` is any depth), which no shell has expanded.
+        left_out: called with a line for each file of a folder that ends like one of traces and is none.
+
+    Raises:
+        UsageError: a folder holds no such file, or a pattern fits nothing.
+    """
+    found: list[Path] = []
+    for path in chain.from_iterable(map(matching, paths)):
+        inside = list(_inside(path, left_out)) if path.is_dir() else [path]
+        if not inside:
+            raise UsageError(f"{path}: no file of traces in this folder; readable are {readable()}")
+        found += inside
+    return found
+
+
+def matching(path: Path) -> list[Path]:
+    """Return the paths that a pattern fits, in order; of what is there, or is no pattern, itself.
+
+    Raises:
+        UsageError: a pattern fits nothing.
+    """
+    if os.path.lexists(path) or not has_magic(str(path)):
+        return [path]
+    found = sorted(map(Path, glob(str(path), recursive=True)))  # noqa: PTH207 - `Path.glob` takes no absolute one
+    if not found:
+        raise UsageError(f"{path}: no file fits this pattern")
+    return found
+
+
+def _inside(folder: Path, left_out: Callable[[str], object]) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        published = {*folders} >= _PUBLISHED
+        if published:
+            folders[:] = ["records"]
+        for name in () if published else sorted(names):
+            path = Path(parent, name)
+            plain = name.removesuffix(".gz").removesuffix(".zst")
+            if name.startswith(".") or not plain.endswith(_SUFFIXES) or is_failures(path) or other_kind(path, b""):
+                continue
+            try:
+                if kind(path):
+                    yield path
+            except (UsageError, DataError) as error:
+                left_out(f"{str(error).removeprefix('cannot read ')}; left out")
