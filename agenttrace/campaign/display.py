@@ -17,7 +17,7 @@ from rich.table import Table
 
 from agenttrace.campaign.loop import Display
 from agenttrace.records import LLMStep, Span, Trace
-from agenttrace.show import is_plain, is_quiet, printable
+from agenttrace.show import counted, is_plain, is_quiet, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -99,11 +99,12 @@ class CampaignDisplay(Display):
             self._solved += trace.outcome.solved is True
             self._refresh()
             if not self._out.is_interactive:
+                did = f"{counted(len(trace.llm_steps), 'step')}, {counted(len(trace.spans), 'call')}"
                 self._out.print(
                     f"[{self._done}/{self._total}] {_label(trace, task)}: {_MARKS[trace.outcome.solved]}, "
-                    f"{trace.outcome.ended}, {len(trace.llm_steps)} steps, {len(trace.spans)} calls, "
+                    f"{trace.outcome.ended}, {did}, "
                     f"{(trace.total_duration_ms or 0.0) / 1000:.2f} s, {self._rate()} tok/s, "
-                    f"{self._failures} lost, ETA {self._eta()}",
+                    f"{self._lost()}ETA {self._eta()}",
                     markup=True,
                 )
 
@@ -116,6 +117,9 @@ class CampaignDisplay(Display):
                 f"[yellow]{_label(trace, task)}: attempt {attempt} lost ({trace.outcome.ended}): "
                 f"{escape(printable(trace.outcome.detail or ''))}[/]"
             )
+
+    def _lost(self) -> str:
+        return f"{counted(self._failures, 'attempt')} lost, " if self._failures else ""
 
     def _eta(self) -> str:
         """When the rest will be done at the pace so far, as minutes and seconds."""
@@ -130,7 +134,7 @@ class CampaignDisplay(Display):
         return f"{self._tokens / self._generated_ms * 1000:,.0f}" if self._generated_ms else "-"
 
     def _refresh(self) -> None:
-        rates = f"{self._solved} solved, {self._failures} lost, {self._calls} calls, {self._rate()} tok/s"
+        rates = f"{self._solved} solved, {self._lost()}{self._calls} calls, {self._rate()} tok/s"
         self.bar.update(self._bar_id, completed=self._done, rates=rates, eta=self._eta())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from agenttrace.errors import UsageError
+from agenttrace.errors import UsageError, did_you_mean
 from agenttrace.records import ModelPin
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -38,7 +38,7 @@ def model_pin(name: str) -> ModelPin:
     """
     rows = table()["model"]
     if name not in rows:
-        raise UsageError(f"unknown model {name!r}; pinned models: {', '.join(rows)}")
+        raise UsageError(f"unknown model {name!r}{did_you_mean(name, rows)}; pinned models: {', '.join(rows)}")
     return msgspec.convert({"name": name, **rows[name]}, ModelPin)
 
 

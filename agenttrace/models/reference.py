@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from agenttrace.errors import UsageError
+from agenttrace.errors import UsageError, did_you_mean
 from agenttrace.models import pins
 from agenttrace.records import ModelPin, Record
 from agenttrace.store.opening import content
@@ -188,7 +188,8 @@ def _of_the_hub(model: str, given: dict[str, Any]) -> ModelRef:
     repo, at, rest = model.partition("@")
     revision, colon, file = rest.partition(":")
     if not (at and colon):
-        raise UsageError(f"unknown model {model!r}; {_what_is_possible()}")
+        known = [*pins.model_names(), *_own_names()]
+        raise UsageError(f"unknown model {model!r}{did_you_mean(model, known)}; {_what_is_possible()}")
     if not file.endswith(".gguf"):
         raise UsageError(
             f"{model}: llama-server reads GGUF files, and {file or 'nothing'} is none; {_what_is_possible()}"
@@ -200,11 +201,16 @@ def _of_the_hub(model: str, given: dict[str, Any]) -> ModelRef:
 
 def _what_is_possible() -> str:
     own = os.environ.get(TABLE)
-    more = f", {', '.join(_own_table(expanded(own)))} ({own})" if own else ""
+    more = f", {', '.join(_own_names())} ({own})" if own else ""
     return (
         f"pinned models: {', '.join(pins.model_names())}{more}; "
         "or REPO@REVISION:FILE.gguf of a Hub repository, or the path of a .gguf file"
     )
+
+
+def _own_names() -> list[str]:
+    own = os.environ.get(TABLE)
+    return [*_own_table(expanded(own))] if own else []
 
 
 def _how_to_convert(folder: str) -> str:

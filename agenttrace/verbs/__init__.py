@@ -143,6 +143,7 @@ VERBS: dict[str, Verb] = {
     "probe-sandbox": Verb(
         "keep", "host", "the sandbox attacked in named ways, under both policies, and what held", "sandbox.md"
     ),
+    "completion": Verb("keep", "here", "what bash, zsh or tcsh needs to complete verbs and options", "faq.md"),
     "clean": Verb("keep", "host", "an engine without anything of the kit; record files stay", "collect.md"),
 }
 """By group, in the order in which they are listed."""
