@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from agenttrace.errors import DataError, UsageError
+from agenttrace.errors import DataError, UsageError, command
 from agenttrace.records import Record
 from agenttrace.store.opening import content
 from agenttrace.tasks import OWN, TASK_SETS
@@ -38,7 +38,6 @@ MAX_TASKS_BYTES = 16 * 2**20
 MAX_SET = Bounds(paths=50_000, bytes=128 * 2**20)
 """Of all trees of a set together, and its tasks."""
 _TREES = "fixtures"
-_EXAMPLE = "agenttrace tasks new NAME writes an example"
 _MOST_TOLD = 50
 _TOML_LINE = re.compile(r" \(at line (\d+), column \d+\)")
 
@@ -124,19 +123,23 @@ def load(path: Path) -> OwnSet:
         UsageError: it is none; the message names every mistake with file and line.
     """
     if not path.exists():
-        raise UsageError(f"{path}: there is no such folder or file of tasks; {_EXAMPLE}")
+        raise UsageError(f"{path}: there is no such folder or file of tasks; {_example()}")
     if tree.is_archive(path.name):
         return unpacked(content(path, most=MAX_SET.bytes * 2), str(path))
     if path.is_dir():
         there = [name for name in FILES if (path / name).is_file()]
         if len(there) != 1:
             found = f"both {' and '.join(there)}" if there else f"neither {' nor '.join(FILES)}"
-            raise UsageError(f"{path}: expected one file of tasks, found {found}; {_EXAMPLE}")
+            raise UsageError(f"{path}: expected one file of tasks, found {found}; {_example()}")
         path /= there[0]
     if path.suffix not in {".toml", ".jsonl"}:
         raise UsageError(f"{path}: a task set is a folder with tasks.toml or tasks.jsonl, or such a file")
     name = path.resolve().parent.name if path.name in FILES else path.stem
     return _Reading(_OnDisk(path.parent), path.name, str(path), name).result()
+
+
+def _example() -> str:
+    return f"{command('tasks', 'new', 'NAME')} writes an example"
 
 
 def unpacked(data: bytes, where: str) -> OwnSet:
