@@ -14,7 +14,7 @@ import typing
 from datetime import datetime
 from functools import cache
 from types import NoneType
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, UnsetType
@@ -35,6 +35,8 @@ _OURS = b'"outcome":'
 """Only our records have that key; it is near their end, so looking for it from there is quick."""
 _UNSAID = frozenset({"status", "call_id", "environment", "outcome"})
 """What AgentTrace 0.3.0 has no field for."""
+_Summand = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
+"""What of a rollout of 1.0.0 is added up: the sum fits a column."""
 
 
 class _Nothing(msgspec.Struct, frozen=True, gc=False):
@@ -42,7 +44,14 @@ class _Nothing(msgspec.Struct, frozen=True, gc=False):
 
 
 def entry(
-    run: int, file: str, number: int, line: bytes, *, texts: bool = False, prices: Prices | None = None
+    run: int,
+    file: str,
+    number: int,
+    line: bytes,
+    *,
+    texts: bool = False,
+    ids: bool = True,
+    prices: Prices | None = None,
 ) -> TableEntry:
     """Return the record of a line: of schema 1.x, a rollout of 1.0.0, or a row of AgentTrace 0.3.0.
 
@@ -52,13 +61,14 @@ def entry(
         number: of the line.
         line: the record as it stands in its file.
         texts: with the fields of `columns.LONG`.
+        ids: with the ids of steps and spans; those of a rollout of 1.0.0 take as long to derive as all else of it.
         prices: by which it is priced where it does not say what it cost (`None`: those of the package).
 
     Raises:
         DataError: it is none; the message says what is wrong with which field.
     """
     try:
-        row = _row(line, texts=texts)
+        row = _row(line, texts=texts, ids=ids)
         known = row.metadata if isinstance(row.metadata, Known) else msgspec.convert(row.metadata, Known)
         told = known if row.environment is None else row.environment
         machine = msgspec.convert(told, Machine, from_attributes=True)
@@ -68,17 +78,16 @@ def entry(
     return TableEntry(run, file, number, row, known, machine, (prices or sold()).bill(row, known.serving_engine))
 
 
-def _row(line: bytes, *, texts: bool) -> Any:  # noqa: ANN401 - a derived structure
+def _row(line: bytes, *, texts: bool, ids: bool) -> Any:  # noqa: ANN401 - a derived structure
     if line.rfind(_OURS) >= 0 or not _older(line):
         try:
             return _checked(_decoder(texts=texts)(line))
         except (*DECODE_ERRORS, DataError):
             if not _older(line):
                 raise
-    kind = _trace(texts=texts)
-    if rollout_1_0.is_line(line):
-        return msgspec.convert(msgspec.to_builtins(rollout_1_0.decode(line)), kind)
-    return _released(line, kind)
+    if not rollout_1_0.is_line(line):
+        return _released(line, _trace(texts=texts))
+    return rollout_1_0.as_trace(_rollout_decoder()(line), ids=ids)
 
 
 def _older(line: bytes) -> bool:
@@ -93,6 +102,13 @@ def _checked(row: Any) -> Any:  # noqa: ANN401
     if row.outcome is None:
         raise DataError("a record of schema 1.x without `outcome`")
     return row
+
+
+@cache
+def _rollout_decoder() -> Any:  # noqa: ANN401 - a function
+    given: dict[str, Any] = dict.fromkeys(("start_ns", "stdout_bytes", "stderr_bytes", "lost_bytes"), _Summand)
+    given |= {"timestamp_utc": datetime | None, "stop": rollout_1_0.Stop}
+    return msgspec.json.Decoder(lean(rollout_1_0.Rollout, without=frozenset(), given=given)).decode
 
 
 def _released(line: bytes, kind: type) -> Any:  # noqa: ANN401

@@ -98,15 +98,14 @@ class Tally:
         """Count one trace."""
         one = given if isinstance(given, TableEntry) else entry(self.rollouts, "", given)
         self.rollouts += 1
-        calls = (span.tool_input for span in one.trace.spans if span.tool_name == "bash")
-        self.words.update(first_word(call) or "" for call in calls)
+        self.words.update([first_word(span.tool_input) or "" for span in one.trace.spans if span.tool_name == "bash"])
         self._waiting.append(one)
         if len(self._waiting) == _BATCH:
             self._flush()
 
     def _flush(self) -> None:
         """Keep the figures of the traces that wait, and let these go."""
-        self._keep(run_columns(self._waiting) | {"task": list(map(task_of, self._waiting))})
+        self._keep(run_columns(self._waiting, _READ) | {"task": list(map(task_of, self._waiting))})
         self._waiting = []
 
     def _keep(self, values: dict[str, Any]) -> None:
@@ -252,7 +251,7 @@ def figures(
 
             corpus = stack.enter_context(Corpus(scratch))
         reading = Reading(run, _refuse, prices=prices)
-        for one, _ in reading.entries():
+        for one, _ in reading.entries(ids=False):
             if one.trace.outcome and one.trace.outcome.ended in INFRASTRUCTURE_ENDS:
                 found.left_out += 1
                 continue

@@ -144,8 +144,8 @@ class Reading:
         if batch:
             yield tables(batch, texts=self._texts)
 
-    def entries(self) -> Iterator[tuple[TableEntry, int]]:
-        """Yield records one by one, each with the size of its line, bytes; errors as above."""
+    def entries(self, *, ids: bool = True) -> Iterator[tuple[TableEntry, int]]:
+        """Yield records one by one, each with the size of its line, bytes; `ids` as `entry`, errors as above."""
         from agenttrace.analysis.rows import entry  # noqa: PLC0415 - derives structures
 
         run = 0
@@ -153,19 +153,19 @@ class Reading:
             source = Source(file=str(path), problems=[])
             self.sources.append(source)
             note = source.noting(self._on_problem)
-            ids = IdIndex() if run_spec_path(path).is_file() else None  # without a plan nobody asks for them
+            seen = IdIndex() if run_spec_path(path).is_file() else None  # without a plan nobody asks for them
             for number, line in record_lines(path, note):
                 try:
-                    one = entry(run, source.file, number, line, texts=self._texts, prices=self._prices)
+                    one = entry(run, source.file, number, line, texts=self._texts, ids=ids, prices=self._prices)
                 except DataError as error:
                     note(Problem(source.file, number, str(error)))
                     continue
                 source.rows += 1
                 run += 1
-                if ids is not None:
-                    ids.add(one.trace.trace_id)
+                if seen is not None:
+                    seen.add(one.trace.trace_id)
                 yield one, len(line)
-            source.coverage = None if ids is None else coverage(path, ids)
+            source.coverage = None if seen is None else coverage(path, seen)
 
 
 def load(

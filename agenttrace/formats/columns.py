@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
+from itertools import chain
 from operator import attrgetter
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType, inspect
+from msgspec.structs import astuple
 
 from agenttrace.errors import DataError
 from agenttrace.formats.commands import KINDS, first_word, kinds_of_turns, patch_size
@@ -24,7 +26,7 @@ from agenttrace.records import END_CLASSES, LLMStep, Span, Trace
 from agenttrace.records.compare import bare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -167,13 +169,13 @@ def table(name: str, batch: Sequence[TableEntry], *, texts: bool = True) -> pa.T
         raise DataError(f"{name}: a value does not fit its column: {error}") from error
 
 
-def run_columns(batch: Sequence[TableEntry]) -> dict[str, Any]:
-    """Return the columns of the runs table as lists, without texts and without Arrow.
+def run_columns(batch: Sequence[TableEntry], wanted: Container[str] | None = None) -> dict[str, Any]:
+    """Return the columns of the runs table as lists, without texts and without Arrow: those that are wanted at least.
 
     Raises:
         DataError: a time is none.
     """
-    return _values("runs", batch, texts=False)
+    return _values("runs", batch, texts=False, wanted=wanted)
 
 
 def _array(values: Any, kind: pa.DataType) -> pa.Array:  # noqa: ANN401 - a list, or an array
@@ -223,27 +225,27 @@ def _flat(shape: inspect.Type, path: tuple[str, ...], named: tuple[str, ...]) ->
             yield Column(f"{name}_json", "string", (*path, field), as_json=True)
 
 
+_ABSENT = (NoneType, UnsetType)
+
+
 class _Parts:
-    """Parts of records of one type, by columns: a structure is taken apart once, whichever of its fields are wanted."""
+    """Parts of records by columns; structures of one type are taken apart once, whatever of them is wanted."""
 
     def __init__(self, parts: Sequence[Any]) -> None:
-        self._unknown = [None] * len(parts)
         self._values: dict[tuple[str, ...], Sequence[Any]] = {(): parts}
 
     def values(self, *path: str) -> Sequence[Any]:
         """Return the values of a field, named by the fields that lead to it; unknown below a part that is not there."""
         if path not in self._values:
             owners = self.values(*path[:-1])
-            kinds: set[Any] = {*map(type, owners)} - {NoneType, UnsetType}
-            if not kinds:
-                return self._unknown
-            (kind,) = kinds  # of two, the same place would be another field
-            names = kind.__struct_fields__
-            nothing = (None,) * len(names)
-            rows = (nothing if one is None or one is UNSET else msgspec.structs.astuple(one) for one in owners)
-            self._values |= {
-                (*path[:-1], name): values for name, values in zip(names, zip(*rows, strict=True), strict=True)
-            }
+            kinds: set[Any] = {*map(type, owners)}
+            if len(kinds) == 1 and kinds.isdisjoint(_ABSENT):
+                names = kinds.pop().__struct_fields__
+                # No row is held, else Python would look through them all for garbage.
+                flat = list(chain.from_iterable(map(astuple, owners)))
+                self._values |= {(*path[:-1], name): flat[place :: len(names)] for place, name in enumerate(names)}
+            else:
+                self._values[path] = [None if isinstance(one, _ABSENT) else getattr(one, path[-1]) for one in owners]
         return self._values[path]
 
     def read(self, columns: Iterable[Column], *, absent: bool = False) -> dict[str, Sequence[Any]]:
@@ -272,12 +274,16 @@ def _instant(given: datetime | str | None) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _values(table: str, batch: Sequence[TableEntry], *, texts: bool) -> dict[str, Any]:
+def _values(
+    table: str, batch: Sequence[TableEntry], *, texts: bool, wanted: Container[str] | None = None
+) -> dict[str, Any]:
     field = {"steps": "llm_steps", "spans": "spans"}.get(table)
     parts = [part for one in batch for part in getattr(one.trace, field)] if field else batch
+    columns = [column for column in _columns(table, texts=texts) if wanted is None or column.name in wanted]
+    computed = {name: figure for name, (_, figure) in _COMPUTED[table].items() if wanted is None or name in wanted}
     return {
-        **_Parts(parts).read(_columns(table, texts=texts), absent=texts),
-        **{name: list(map(figure, parts)) for name, (_, figure) in _COMPUTED[table].items()},
+        **_Parts(parts).read(columns, absent=texts),
+        **{name: list(map(figure, parts)) for name, figure in computed.items()},
         **(_owners(batch, field) if field else _of_runs(batch)),
     }
 

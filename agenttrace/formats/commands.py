@@ -10,8 +10,6 @@ import ast
 import re
 import threading
 import warnings
-from collections import Counter
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -19,6 +17,8 @@ import msgspec
 _BEFORE = r"[\s;&|({!]*"
 """What may stand before a command: groups, and the end of another that only assigned."""
 _ASSIGNS = re.compile(_BEFORE + r"[A-Za-z_]\w*(?:\[[^\]\s]*\])?\+?=")
+_SIGNS = frozenset("=[")
+"""What the word that an assignment begins with has in it."""
 _WORD = re.compile(_BEFORE + r"([^\s;|&<>(){}'\"`$]+)")
 """Ends where the shell's grammar ends it."""
 _PLAIN = re.compile(r"[^\s;&|()'\"`\\]+|\\.", re.DOTALL)
@@ -26,7 +26,6 @@ _QUOTED = re.compile(r"'[^']*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`", re.DOTALL)
 _LOOKED_AT = 4096
 """Characters of a command in which its first word is looked for."""
 _LONGEST = 40
-_SHORT = 400
 NOT_FOUND = 127
 """Exit status of the shell for a command that does not exist; all that an execution-free sandbox says to an attempt."""
 KINDS = ("useful", "empty", "not_found", "timeout", "format_error")
@@ -51,18 +50,15 @@ def first_word(tool_input: str) -> str | None:
     Args:
         tool_input: JSON (`{"command": …}`) or, in AgentTrace 0.3.0, the Python repr `kwargs={'command': …}`.
     """
-    return _remembered(tool_input) if len(tool_input) <= _SHORT else _first_word(tool_input)
-
-
-def _first_word(tool_input: str) -> str | None:
     command = (command_of(tool_input) or "")[:_LOOKED_AT]
-    at = 0
-    while assigned := _ASSIGNS.match(command, at):
-        at = _after_value(command, assigned.end())
-    found = _WORD.match(command, at)
+    found = _WORD.match(command)
+    while found and not _SIGNS.isdisjoint(found[1]) and (assigned := _ASSIGNS.match(command, found.start())):
+        found = _WORD.match(command, _after_value(command, assigned.end()))
     if found is None:
         return None
-    word = found[1].rstrip("/").rsplit("/", 1)[-1] or found[1]
+    word = found[1]
+    if "/" in word:
+        word = word.rstrip("/").rsplit("/", 1)[-1] or word
     return word[:_LONGEST]
 
 
@@ -81,9 +77,6 @@ def _after_value(command: str, at: int) -> int:
         else:
             break
     return at
-
-
-_remembered = lru_cache(maxsize=512)(_first_word)
 
 
 def command_of(tool_input: str) -> str | None:
@@ -110,9 +103,12 @@ def kinds_of_turns(trace: Any) -> dict[str, int] | None:  # noqa: ANN401 - a `Tr
     if not trace.llm_steps or not isinstance(trace.llm_steps[0].blocks, int):
         return None
     spans = {span.parent_span_id: span for span in trace.spans}
-    turns = ((spans.get(step.step_id), step) for step in trace.llm_steps)
-    # Of a call without a span, which only another format leaves, it is not known what it gave.
-    return {**dict.fromkeys(KINDS, 0), **Counter(_kind(span) for span, step in turns if span or not step.tool_calls)}
+    found = dict.fromkeys(KINDS, 0)
+    for step in trace.llm_steps:
+        span = spans.get(step.step_id)
+        if span or not step.tool_calls:  # else another format left it out: it is not known what the call gave
+            found[_kind(span)] += 1
+    return found
 
 
 def _kind(span: Any) -> str:  # noqa: ANN401 - a `Span`, or `None`

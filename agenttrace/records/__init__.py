@@ -9,6 +9,7 @@ from agenttrace.records.base import (
     Record,
     canonical_json,
     derived_id,
+    derived_ids,
     digest,
 )
 from agenttrace.records.run_spec import (
@@ -84,6 +85,7 @@ __all__ = [
     "Verdict",
     "canonical_json",
     "derived_id",
+    "derived_ids",
     "digest",
     "solved",
 ]

@@ -6,12 +6,14 @@ such a file did not keep apart (how many of the lost bytes belong to which strea
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET
 
-from agenttrace.records.base import SCHEMA_VERSION, Record, canonical_json, derived_id, digest
+from agenttrace.records.base import SCHEMA_VERSION, Record, canonical_json, derived_ids, digest
 from agenttrace.records.run_spec import (
     BashBlockSpec,
     DatasetSpec,
@@ -37,11 +39,13 @@ from agenttrace.records.trace import (
     solved,
 )
 
+Stop = Literal["submitted", "turns", "tokens", "format", "error"]
 _PREFIX = b'{"rollout_id"'
 """How a line of such a file begins where nobody sorted its keys."""
 _VERSION = "1.0.0"
 _KEPT_BYTES = 65_536
 """What the sandbox kept of each output stream."""
+_LONGEST_MS = 2.0**62 / 1e6
 _ENDED: dict[str, Ended] = {
     "submitted": "final_answer",
     "turns": "max_steps",
@@ -111,7 +115,7 @@ class Rollout(Record, frozen=True, kw_only=True):
     seed: int
     prompt: str
     turns: tuple[RolloutTurn, ...]
-    stop: Literal["submitted", "turns", "tokens", "format", "error"]
+    stop: Stop
     detail: str | None
     submission: str | None
     patch: str | None
@@ -196,21 +200,29 @@ def as_run_spec(spec: RolloutSpec) -> RunSpec:
     )
 
 
-def as_trace(rollout: Rollout) -> Trace:
-    """Return a line of a rollout file as a trace; `trace_id` is its `rollout_id`."""
-    steps = tuple(_step(rollout.rollout_id, turn) for turn in rollout.turns)
+def as_trace(rollout: Rollout, *, ids: bool = True) -> Trace:
+    """Return a line of a rollout file as a trace; `trace_id` is its `rollout_id`.
+
+    Args:
+        rollout: the line.
+        ids: derive those of steps and spans; else they only tell one from another in this trace, in half the time.
+    """
+    derive = partial(derived_ids, rollout.rollout_id) if ids else list[str]
+    step_ids = derive([f"step\n{turn.turn}" for turn in rollout.turns])
+    span_ids = derive([f"call_{turn.turn}_1" for turn in rollout.turns])
+    steps, spans = list[LLMStep](), list[Span]()
+    for turn, step_id, span_id in zip(rollout.turns, step_ids, span_ids, strict=True):
+        call = None if turn.execution is None else _call(turn.turn, turn.execution)
+        steps.append(_step(step_id, turn, call))
+        if call and turn.execution:
+            spans.append(_span(span_id, step_id, call, turn, turn.execution))
     return Trace(
         trace_id=rollout.rollout_id,
         timestamp_utc=rollout.timestamp_utc,
         prompt=rollout.prompt,
         model=rollout.model,
-        spans=tuple(
-            _span(rollout.rollout_id, step, call, turn, turn.execution)
-            for step, turn in zip(steps, rollout.turns, strict=True)
-            for call in step.tool_calls or ()
-            if turn.execution
-        ),
-        llm_steps=steps,
+        spans=tuple(spans),
+        llm_steps=tuple(steps),
         total_duration_ms=rollout.duration_ms,
         metadata=_metadata(rollout),
         environment=rollout.environment,
@@ -268,17 +280,18 @@ def _metadata(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def _step(trace_id: str, turn: RolloutTurn) -> LLMStep:
-    call = None
-    if turn.execution is not None:
-        arguments = canonical_json({"command": turn.execution.command}).decode()
-        call = (ToolCall(call_id=f"call_{turn.turn}_1", name="bash", arguments=arguments),)
+def _call(number: int, execution: Execution) -> ToolCall:
+    arguments = canonical_json({"command": execution.command}).decode()
+    return ToolCall(call_id=f"call_{number}_1", name="bash", arguments=arguments)
+
+
+def _step(step_id: str, turn: RolloutTurn, call: ToolCall | None) -> LLMStep:
     return LLMStep(
-        step_id=derived_id(trace_id, "step", turn.turn),
+        step_id=step_id,
         step_number=turn.turn,
         model_output=turn.content or None,
         reasoning_content=turn.reasoning_content,
-        tool_calls=call,
+        tool_calls=(call,) if call else None,
         duration_ms=turn.duration_ms,
         input_tokens=turn.input_tokens,
         output_tokens=turn.output_tokens,
@@ -288,20 +301,25 @@ def _step(trace_id: str, turn: RolloutTurn) -> LLMStep:
         timings=turn.timings,
         counted_tokens=turn.counted_tokens,
         blocks=turn.blocks,
-        answered=turn.observation if turn.execution is None else None,
+        answered=None if call else turn.observation,
     )
 
 
 def _end_ns(start_ns: int, duration_ms: float) -> int:
-    return start_ns + round(max(-(2.0**62), min(duration_ms * 1e6, 2.0**62)))  # whatever a hostile file says
+    if -_LONGEST_MS < duration_ms < _LONGEST_MS:
+        return start_ns + round(duration_ms * 1e6)
+    return start_ns + int(math.copysign(_LONGEST_MS, duration_ms)) * 10**6  # whatever a hostile file says
 
 
-def _span(trace_id: str, step: LLMStep, call: ToolCall, turn: RolloutTurn, execution: Execution) -> Span:
-    kept = execution.stdout_bytes + execution.stderr_bytes - execution.lost_bytes
-    kept_stdout = max(min(execution.stdout_bytes, _KEPT_BYTES, kept), kept - execution.stderr_bytes)
+def _span(span_id: str, step_id: str, call: ToolCall, turn: RolloutTurn, execution: Execution) -> Span:
+    kept_stdout, kept_stderr = execution.stdout_bytes, execution.stderr_bytes
+    if execution.lost_bytes:
+        kept = kept_stdout + kept_stderr - execution.lost_bytes
+        kept_stdout = max(min(kept_stdout, _KEPT_BYTES, kept), kept - kept_stderr)
+        kept_stderr = kept - kept_stdout
     executed = execution.status != "lost"
     return Span(
-        span_id=derived_id(trace_id, call.call_id),
+        span_id=span_id,
         type="TOOL",
         tool_name=call.name,
         tool_input=call.arguments,
@@ -311,11 +329,11 @@ def _span(trace_id: str, step: LLMStep, call: ToolCall, turn: RolloutTurn, execu
         duration_ms=execution.duration_ms,
         telemetry=execution.telemetry,
         exit_code=execution.exit_code,
-        parent_span_id=step.step_id,
+        parent_span_id=step_id,
         call_id=call.call_id,
         status=execution.status,
         stdout=_output(execution, execution.stdout_bytes, kept_stdout) if executed else None,
-        stderr=_output(execution, execution.stderr_bytes, kept - kept_stdout) if executed else None,
+        stderr=_output(execution, execution.stderr_bytes, kept_stderr) if executed else None,
         cut_chars=execution.cut_chars,
     )
 

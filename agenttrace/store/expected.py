@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.records import derived_id
+from agenttrace.records import derived_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,9 +70,9 @@ def _of_call(known: Columns, column: Column) -> Column:
     return [*column[:count], *[None] * (count - len(column))]
 
 
-def _ids(known: Columns, *parts: Column) -> Column:
+def _ids(known: Columns, parts: Column) -> Column:
     (trace_id,) = known["trace_id"]
-    return [derived_id(trace_id, *part) for part in zip(*parts, strict=True)]
+    return derived_ids(trace_id, parts)
 
 
 def _call_ids(known: Columns) -> Column:
@@ -142,14 +142,14 @@ SUMS = {STARTS, "step.end_ns", "span.start_ns", "span.end_ns"}
 """Columns of which the difference to what is expected is stored."""
 EXPECTED: dict[str, Callable[[Columns], Column]] = {
     "step.step_number": lambda known: list(range(1, len(known["call.counts"]) + 1)),
-    "step.step_id": lambda known: _ids(known, ["step"] * len(known["call.counts"]), known["step.step_number"]),
+    "step.step_id": lambda known: _ids(known, [f"step\n{number}" for number in known["step.step_number"]]),
     "step.counted_tokens": lambda known: known["step.input_tokens"],
     "timings.prompt_n": _unprocessed,
     "timings.predicted_n": lambda known: _outer(known, "timings", "output_tokens"),
     "call.call_id": _call_ids,
     "call.arguments": _arguments,
     "span.call_id": lambda known: _of_call(known, known["call.call_id"]),
-    "span.span_id": lambda known: _ids(known, known["span.call_id"]),
+    "span.span_id": lambda known: _ids(known, list(map(str, known["span.call_id"]))),
     "span.parent_span_id": lambda known: _of_call(known, _outer(known, "call", "step_id")),
     "span.tool_name": lambda known: _of_call(known, known["call.name"]),
     "span.tool_input": lambda known: _of_call(known, list(map(_canonical, known["call.arguments"]))),
