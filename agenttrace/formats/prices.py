@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from agenttrace.errors import DataError
 from agenttrace.records import Record
-from agenttrace.store.opening import content
+from agenttrace.store.opening import text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -187,7 +187,7 @@ def read_prices(path: Path | None) -> Prices:
     if path is None:
         return sold()
     try:
-        own = msgspec.convert(tomllib.loads(content(path).decode("utf-8")), PriceFile).price
+        own = msgspec.convert(tomllib.loads(text(path).decode("utf-8")), PriceFile).price
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError, RecursionError) as error:
         raise DataError(
             f"{path}: no table of prices: {error}; expected [[price]] with model, input and output, US dollars per "

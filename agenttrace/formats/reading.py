@@ -17,7 +17,7 @@ from agenttrace.errors import DataError, UsageError, command
 from agenttrace.formats import READERS
 from agenttrace.formats.foreign import parsed
 from agenttrace.records import Trace
-from agenttrace.store.opening import opened, the_file
+from agenttrace.store.opening import MARK, opened, the_file
 from agenttrace.store.opening import released as is_released
 from agenttrace.store.read import Problem, decode, plain, whole_lines
 
@@ -317,7 +317,7 @@ def _values(path: Path) -> Iterator[_Item]:
                 "such as with: jq -c '.[]'"
             )
         parts.append(part)
-    text = b"".join(parts).removeprefix(codecs.BOM_UTF8)
+    text = b"".join(parts).removeprefix(MARK)
     try:
         value = parsed(text)
     except _ERRORS as error:

@@ -19,7 +19,7 @@ from agenttrace.host import campaign, checkouts, compose, guard, images, own, pl
 from agenttrace.host.determinism import partings
 from agenttrace.serving.cassette import cassette_path
 from agenttrace.show import say
-from agenttrace.store.opening import content, the_file
+from agenttrace.store.opening import text, the_file
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import SWE
 
@@ -199,7 +199,7 @@ def _stored_digest(file: Path) -> str | None:
     if manifest is None:
         return None
     try:
-        body = msgspec.json.decode(content(manifest))
+        body = msgspec.json.decode(text(manifest))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{manifest}: not JSON: {error}") from error
     found = body.get("metadata_sha256") if isinstance(body, dict) else None

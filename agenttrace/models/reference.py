@@ -18,7 +18,7 @@ import msgspec
 from agenttrace.errors import UsageError, did_you_mean
 from agenttrace.models import pins
 from agenttrace.records import ModelPin, Record
-from agenttrace.store.opening import content
+from agenttrace.store.opening import text
 
 TABLE = "AGENTTRACE_MODELS"
 MIRROR = "AGENTTRACE_MODELS_MIRROR"
@@ -143,7 +143,7 @@ def _named(model: str) -> ModelRef | None:
 
 def _own_table(path: Path) -> dict[str, ModelRef]:
     try:
-        rows: Any = tomllib.loads(content(path).decode("utf-8")).get("model", {})
+        rows: Any = tomllib.loads(text(path).decode("utf-8")).get("model", {})
     except UsageError as error:
         raise UsageError(f"{TABLE} names {path}, which cannot be read: {error}") from error
     except ValueError as error:  # TOML or UTF-8

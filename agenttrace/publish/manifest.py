@@ -13,7 +13,7 @@ from agenttrace.errors import DataError
 from agenttrace.publish.card import SOLVED
 from agenttrace.publish.sums import MANIFEST, File, files
 from agenttrace.records import Record
-from agenttrace.store.opening import content
+from agenttrace.store.opening import text
 from agenttrace.store.read import DECODE_ERRORS, read_run_spec, read_traces, run_spec_path
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def read_manifest(folder: Path) -> Manifest:
     if path.is_symlink() or not path.is_file():
         raise DataError("is missing: no release, or one that lost it")
     try:
-        found = msgspec.json.decode(content(path), type=Manifest)
+        found = msgspec.json.decode(text(path), type=Manifest)
     except DECODE_ERRORS as error:
         raise DataError(f"not a manifest of this version: {error}") from error
     if found.format != FORMAT:

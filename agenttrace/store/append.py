@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import stat
 from collections import deque
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-KEPT_BYTES = 32 << 20
-"""Of the latest pieces that stay in memory: what an editor that saves in place has written over is found nowhere else.
-"""
+KEPT_BYTES = 8 << 20
+"""Of memory, for the latest pieces: what an editor that saves in place has written over is found nowhere else."""
+BLOCK_BYTES = 1 << 18
+"""Of pieces that are compressed together: records to about a tenth."""
 _BATCH = 1 << 20
 _SUFFIXES = (".failures.jsonl", ".cassette.zst", ".jsonl")
 
@@ -61,8 +63,7 @@ class AppendOnly:
         self._lacking = lacking
         self._rescue: AppendOnly | None = None
         self._rescue_start = 0
-        self._kept: deque[bytes] = deque()
-        self._kept_bytes = 0
+        self._latest = _Latest()
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             self._descriptor = os.open(path, flags, 0o644)
@@ -136,10 +137,7 @@ class AppendOnly:
         except BaseException:  # an interrupt, too: what it leaves would look like another program's
             os.ftruncate(self._descriptor, self._end)
             raise
-        self._kept.append(data)
-        self._kept_bytes += len(data)
-        while self._kept_bytes > KEPT_BYTES:
-            self._kept_bytes -= len(self._kept.popleft())
+        self._latest.append(data)
 
     def check(self) -> None:
         """See that the file is as we left it, also after the last piece.
@@ -186,7 +184,7 @@ class AppendOnly:
         return None
 
     def _pieces(self) -> Iterator[bytes]:
-        """Yield what was written and may be lost: a file that has our name no longer as lines, then the latest pieces.
+        """Yield what was written and may be lost, as lines: a file that has our name no longer, then the latest pieces.
 
         Where that file is whole, it has the latest pieces, too.
         """
@@ -196,13 +194,43 @@ class AppendOnly:
                 yield from file
             if self.size >= self._end:
                 return
-        yield from self._kept
+        yield from self._latest.lines()
 
     def close(self) -> None:
         """Release the file and its lock."""
         if self._rescue is not None:
             self._rescue.close()
         os.close(self._descriptor)
+
+
+class _Latest:
+    """The latest pieces that were written, in little memory."""
+
+    def __init__(self) -> None:
+        self._blocks: deque[bytes] = deque()
+        self._bytes = 0
+        self._open = bytearray()
+
+    def append(self, piece: bytes) -> None:
+        """Keep a piece, and no more of earlier ones than there is room for."""
+        self._open += piece
+        if len(self._open) >= BLOCK_BYTES:
+            import zstandard  # noqa: PLC0415 - heavy
+
+            # Copied, as the library holds on to as many bytes as there might have been.
+            self._blocks.append(memoryview(zstandard.compress(bytes(self._open))).tobytes())
+            self._bytes += len(self._blocks[-1])
+            self._open = bytearray()
+        while self._bytes > KEPT_BYTES:
+            self._bytes -= len(self._blocks.popleft())
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield what is kept, in lines."""
+        import zstandard  # noqa: PLC0415
+
+        for block in self._blocks:
+            yield from io.BytesIO(zstandard.decompress(block))
+        yield from io.BytesIO(self._open)
 
 
 def _batches(pieces: Iterable[bytes]) -> Iterator[bytes]:

@@ -157,7 +157,7 @@ class Compacted:
     def _at(self, frame: int, place: int) -> Trace:
         if frame >= self.frames:
             raise self._damaged(f"the index names frame {frame} of {self.frames}")
-        found = self.frame(frame).splitlines()
+        found = self.frame(frame).split(b"\n")
         try:
             return decode(whole(found[place]))
         except (IndexError, DataError) as error:

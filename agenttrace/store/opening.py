@@ -5,6 +5,7 @@ What is no record file is called by its name, with what to do instead.
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 
+MARK = codecs.BOM_UTF8
+"""What some editors put before a text; no part of it."""
 LONGEST_LINE = 64 << 20
 """Bytes. A record holds two output streams of 64 KiB for each of some ten calls; this is far beyond."""
 LARGEST_SPEC = 64 << 20
@@ -85,8 +88,13 @@ def content(path: Path, *, most: int = LARGEST_SPEC) -> bytes:
     return data
 
 
+def text(path: Path) -> bytes:
+    """Return a whole small file of text, without a byte order mark; errors are those of `content`."""
+    return content(path).removeprefix(MARK)
+
+
 def numbered_lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (line number, line with its end) pairs.
+    """Yield (line number, line with its end) pairs, without a byte order mark.
 
     Raises:
         DataError: a line has more than `LONGEST_LINE` bytes; of it no more than that is held.
@@ -96,7 +104,7 @@ def numbered_lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
         number += 1
         if len(line) > LONGEST_LINE:
             raise DataError(f"{path}, line {number}: has more than {LONGEST_LINE} bytes, so it is no record")
-        yield number, line
+        yield number, line.removeprefix(MARK) if number == 1 else line
 
 
 def is_failures(path: Path) -> bool:

@@ -15,7 +15,7 @@ from agenttrace.errors import DataError, UsageError
 from agenttrace.records import RunSpec, Trace, rollout_1_0
 from agenttrace.store import opening
 from agenttrace.store.lean import whole
-from agenttrace.store.opening import content, numbered_lines, opened, other_kind, released
+from agenttrace.store.opening import MARK, numbered_lines, opened, other_kind, released, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
 TOO_LONG = "the line is longer than any record (64 MiB)"
 DECODE_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 """What decoding JSON of others can raise."""
-_MARK = b"\xef\xbb\xbf"
-_BLANK = b" \t\r\n" + _MARK
+_BLANK = b" \t\r\n" + MARK
 _SHORTEST = 64
 """Bytes. No record of any of our schemas is so short, and no row of AgentTrace 0.3.0."""
 MOST_SHORT = 100_000
@@ -107,7 +106,7 @@ def whole_lines(path: Path, on_problem: Callable[[Problem], object] | None = Non
             if line is None:
                 _complain(Problem(str(path), number, TOO_LONG), on_problem)
             elif line[0] not in _BLANK or line.strip(_BLANK):
-                yield number, line.removeprefix(_MARK) if number == 1 else line
+                yield number, line.removeprefix(MARK) if number == 1 else line
     except DamagedFileError as error:
         if on_problem is None:
             raise
@@ -227,7 +226,7 @@ def read_run_spec(path: Path) -> RunSpec:
     if not os.path.lexists(path):
         raise UsageError(f"cannot read {path}: there is no such file; a run spec lies beside its records")
     try:
-        data = content(path)
+        data = text(path)
         if rollout_1_0.is_spec(data):
             return rollout_1_0.decode_spec(data)
         return msgspec.json.decode(data, type=RunSpec)
@@ -256,7 +255,6 @@ class RecordIndex:
         self._where: dict[str, tuple[int, int]] = {}
         self._file = plain_file(path)
         weakref.finalize(self, self._file.close)
-        offset = 0
         for number, line in numbered_lines(self._file, path):
             try:
                 found = _id(line)
@@ -267,9 +265,8 @@ class RecordIndex:
                 raise DataError(f"{path}, line {number}: not a trace record: it has no trace_id")
             if trace_id in self._where:
                 raise DataError(f"{path}, line {number}: trace {trace_id} is there twice")
-            self._where[trace_id] = (offset, len(line))
-            offset += len(line)
-        self.bytes = offset
+            self._where[trace_id] = (self._file.tell() - len(line), len(line))
+        self.bytes = self._file.tell()
 
     @property
     def ids(self) -> list[str]:

@@ -10,7 +10,7 @@ from agenttrace.agents import agent_kind
 from agenttrace.campaign.plan import metadata
 from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.records import RunSpec, SamplingPlan, canonical_json, digest, rollout_1_0
-from agenttrace.store.opening import content
+from agenttrace.store.opening import text
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import OWN, Task, sources, task_set
 from agenttrace.tasks.own.loading import load as load_own
@@ -54,7 +54,7 @@ class Planned:
         beside = beside.with_name(beside.name.replace(".failures.run.json", ".run.json"))  # one spec for both files
         try:
             self.spec = read_run_spec(beside)
-            data = content(beside)
+            data = text(beside)
             raw = msgspec.json.decode(data)
             self._digest = digest(raw)  # of what stands there: a later version of the kit may know more fields
             known = typed(raw, rollout_1_0.RolloutSpec if rollout_1_0.is_spec(data) else RunSpec)

@@ -189,6 +189,7 @@ def test_a_folder_that_is_gone_is_told_as_what_it_is(tmp_path):
 
 def test_only_so_much_is_held_in_memory(path, monkeypatch):
     monkeypatch.setattr(append, "KEPT_BYTES", 200)
+    monkeypatch.setattr(append, "BLOCK_BYTES", 300)
     log = RecordLog(path)
     for number in range(50):
         log.append(str(number), Row(trace_id=str(number), text="x" * 20))
@@ -197,8 +198,22 @@ def test_only_so_much_is_held_in_memory(path, monkeypatch):
         log.append("new", Row(trace_id="new"))
     log.close()
     left = ids(rescued_path(path))
+    assert 1 < len(left) < 50
     assert left == [str(number) for number in range(50 - len(left) + 1, 50)] + ["new"]
     assert int(re.search(r"(\d+) earlier", str(told.value))[1]) == 51 - len(left)
+
+
+def test_what_an_editor_saves_over_comes_back_as_it_was_after_it_was_compressed(path):
+    lines = [b'{"trace_id":"%d", "text":"%b"}\r' % (number, b"words " * (number % 300)) for number in range(400)]
+    log = RecordLog(path)
+    for number, line in enumerate(lines):
+        log.append(str(number), msgspec.Raw(line))
+    cut(path)
+    with pytest.raises(ChangedFileError):
+        log.check()
+    log.close()
+    assert sum(map(len, lines)) > append.BLOCK_BYTES
+    assert rescued_path(path).read_bytes() == b"".join(line + b"\n" for line in lines)
 
 
 def test_the_second_attempt_at_a_trace_is_another_line(path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import uuid
 from pathlib import Path
 
@@ -54,6 +55,15 @@ def test_rollouts_that_stand_in_any_order_are_put_in_theirs(tmp_path):
     records.write_bytes(made[1] + made[2] + made[0])
     compact(records, target)
     assert [trace.metadata["rollout_index"] for trace in read_traces(target)] == [0, 1, 2]
+
+
+def test_a_file_with_a_byte_order_mark_and_blanks_of_another_system_is_compacted(records):
+    target = records.with_name("run.jsonl.zst")
+    before = list(read_traces(records))
+    records.write_bytes(codecs.BOM_UTF8 + records.read_bytes().replace(b',"', b',\r"').replace(b"\n", b"\r\n"))
+    compact(records, target)
+    with Compacted(target) as opened:
+        assert [opened.get(trace.trace_id) for trace in before] == before
 
 
 def test_a_compacted_or_compressed_file_can_be_compacted_again(records):

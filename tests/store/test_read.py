@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import time
@@ -148,6 +149,13 @@ def test_the_run_spec_lies_beside_a_file_of_any_form(suffix):
     path = run_spec_path(ROLLOUTS.with_name(ROLLOUTS.name + suffix))
     assert path == ROLLOUTS.with_name("rollouts.run.json")
     assert read_run_spec(path).agent.kind == "bash_block"
+
+
+def test_a_run_spec_may_begin_with_a_byte_order_mark(tmp_path):
+    path = run_spec_path(ROLLOUTS)
+    marked = tmp_path / path.name
+    marked.write_bytes(codecs.BOM_UTF8 + path.read_bytes())
+    assert read_run_spec(marked) == read_run_spec(path)
 
 
 def test_a_run_spec_that_is_not_there_or_none_is_named(tmp_path):
