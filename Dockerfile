@@ -153,8 +153,10 @@ COPY agenttrace /opt/agenttrace/lib/agenttrace
 RUN chmod -R u=rwX,go=rX /opt/agenttrace \
     && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash /opt/agenttrace/lib
 
+# Wheels in a layer of their own: it stays the same when only the package has changed.
 FROM python AS collector
-COPY --from=collector-build /opt /opt
+COPY --from=collector-build /opt/venv /opt/venv
+COPY --from=collector-build /opt/agenttrace /opt/agenttrace
 COPY --from=server /etc/agenttrace/environment.txt /etc/agenttrace/images/server.txt
 COPY --from=server /etc/agenttrace/environment.sha256 /etc/agenttrace/images/server.sha256
 COPY --from=sandbox /etc/agenttrace/environment.txt /etc/agenttrace/images/sandbox.txt
@@ -183,10 +185,10 @@ RUN --mount=type=bind,source=docker,target=/mnt/docker \
     --mount=type=bind,source=requirements/analysis.txt,target=/mnt/requirements.txt --mount=type=secret,id=ca \
     --mount=type=cache,target=/root/.cache/pip \
     sh /mnt/docker/install-wheels.sh /mnt/requirements.txt
-COPY --from=collector-build /opt/agenttrace /opt/agenttrace
 
 FROM python AS analysis
-COPY --from=analysis-build /opt /opt
+COPY --from=analysis-build /opt/venv /opt/venv
+COPY --from=collector-build /opt/agenttrace /opt/agenttrace
 RUN --mount=type=bind,source=docker,target=/mnt/docker sh /mnt/docker/environment.sh /opt/agenttrace
 LABEL org.agenttrace.project=agenttrace
 ENV HOME=/run/home MPLCONFIGDIR=/run/home/matplotlib HF_HUB_OFFLINE=1 PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
@@ -203,7 +205,8 @@ RUN --mount=type=bind,source=docker,target=/mnt/docker \
     sh /mnt/docker/apt-install.sh ca-certificates git \
     && install -d -o 10001 -g 20999 -m 0750 /trees && install -d -o 10001 -g 20999 -m 0700 /repositories \
     && install -d -o 10001 -g 10001 /models && install -d -m 0750 -g 20999 /run/agenttrace
-COPY --from=analysis-build /opt /opt
+COPY --from=analysis-build /opt/venv /opt/venv
+COPY --from=collector-build /opt/agenttrace /opt/agenttrace
 RUN --mount=type=bind,source=docker,target=/mnt/docker sh /mnt/docker/environment.sh /opt/agenttrace
 COPY --from=server /etc/agenttrace/environment.sha256 /etc/agenttrace/images/server.sha256
 COPY --from=sandbox-execution-free /etc/agenttrace/environment.txt /etc/agenttrace/images/sandbox.txt
