@@ -122,6 +122,11 @@ def _chat(value: dict[str, Any]) -> bool:
     return any(isinstance(value.get(key), (list, str)) for key in ("messages", "trajectory", "conversation"))
 
 
+def _event(value: dict[str, Any]) -> bool:
+    old = ("action" in value and "args" in value) or ("observation" in value and "extras" in value)
+    return "source" in value and (old or str(value.get("kind")).endswith(("Event", "Observation")))
+
+
 _CODEX = frozenset({"session_meta", "turn_context", "response_item", "event_msg"})
 READERS: dict[str, Reader] = {
     "records-parquet": Reader(
@@ -163,6 +168,13 @@ READERS: dict[str, Reader] = {
         whole=True,
     ),
     "pi": Reader(".pi", "sessions of Pi and the Hub's session traces", _says("type", "session"), whole=True),
+    "openhands": Reader(".openhands", "events of OpenHands (trajectory.json)", _event, whole=True),
+    "openhands-rows": Reader(
+        ".openhands",
+        "rows of OpenHands' evaluations (output.jsonl)",
+        lambda it: "instance_id" in it and isinstance(it.get("history"), list) and "trajectory" not in it,
+    ),
+    "sharegpt": Reader(".sharegpt", "ShareGPT conversations", lambda it: isinstance(it.get("conversations"), list)),
     "swe-agent": Reader(".swe_agent", "SWE-agent trajectories (.traj, nebius rows)", _swe_agent),
     "chat": Reader(".chat_rows", "rows of chat messages (OpenAI's form)", _chat),
 }

@@ -40,7 +40,6 @@ _OUTCOME = b'"outcome":'
 _ROWS = 16
 """Rows of a Parquet file held at a time."""
 _LOOKS: dict[str, tuple[str, ...]] = {
-    "ShareGPT conversations": ("conversations",),
     "a run spec": ("run_id", "agent", "dataset"),
     "predictions without their trajectories": ("model_patch", "instance_id"),
     "tasks, not runs of them": ("problem_statement", "instance_id"),

@@ -54,6 +54,8 @@ def parsed(path):
     """The values of a file, and whether they are one JSON text."""
     text = path.read_text(encoding="utf-8")
     whole = text.startswith("{\n")
+    if text.startswith("[\n"):
+        return json.loads(text), False
     return ([json.loads(text)] if whole else [json.loads(line) for line in text.splitlines()]), whole
 
 

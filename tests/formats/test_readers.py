@@ -43,6 +43,9 @@ SAMPLE = {
     "codex": SAMPLES / "codex.jsonl",
     "pi": SAMPLES / "pi.jsonl",
     "chat": SAMPLES / "chat-rows.jsonl",
+    "openhands": SAMPLES / "openhands.json",
+    "openhands-rows": SAMPLES / "openhands-output.jsonl",
+    "sharegpt": SAMPLES / "sharegpt.jsonl",
 }
 """Format → a small file of it."""
 VERBS = {
@@ -106,7 +109,6 @@ def test_every_verb_opens_every_container(name, how, verb, tmp_path, capsys):
 
 
 OTHERS = {
-    "sharegpt.jsonl": ('{"conversations": [{"from": "human", "value": "x"}]}\n', "this looks like ShareGPT"),
     "predictions.json": ('{"instance_id": "a", "model_patch": ""}', "this looks like predictions"),
     "odd.jsonl": ('{"a": 1}\n', "an object of no known format (its keys: 'a')"),
     "list.json": ("[1, 2]", "a JSON list is no trace"),
@@ -309,7 +311,8 @@ def changed(value, path, odd):
 @pytest.mark.parametrize("name", [name for name in SAMPLE if SAMPLE[name].is_relative_to(SAMPLES)])
 def test_odd_values_anywhere_are_a_record_or_one_message(name):
     text = SAMPLE[name].read_text(encoding="utf-8")
-    values = [json.loads(text)] if text.startswith("{\n") else [json.loads(line) for line in text.splitlines()]
+    whole = json.loads(text) if text.startswith(("{\n", "[\n")) else [json.loads(line) for line in text.splitlines()]
+    values = whole if isinstance(whole, list) else [whole]
     root = values if READERS[name].whole else values[0]
     chance = random.Random(name)
     refused, paths = 0, places(root)[1:]
@@ -513,6 +516,60 @@ class TestCodex:
         assert (trace.llm_steps[0].timings.cached_n, trace.llm_steps[0].duration_ms) == (60, 2000)
         assert trace.prompt.endswith("Fix the loop.")
         assert (trace.model, trace.environment["imported"]["system_prompt"]) == ("gpt-5-codex", "You are Codex.")
+
+
+class TestOpenHands:
+    def test_calls_of_one_response_are_one_reply_with_its_tokens(self):
+        ((_, trace),) = traces(SAMPLES / "openhands.json")
+        first, second = trace.llm_steps
+        assert [json.loads(call.arguments)["command"] for call in first.tool_calls] == ["ls", "cat none"]
+        assert (first.model_output, first.input_tokens, first.timings.cached_n) == ("I look.", 100, 60)
+        assert (first.duration_ms, second.input_tokens) == (3000, 150)
+        assert [(span.tool_output[:7], span.exit_code) for span in trace.spans] == [("loop.sh", 0), ("cat: no", 1)]
+        assert (trace.prompt, trace.model) == ("Fix the loop.", "claude-sonnet-4-5")
+        assert (trace.totals.cost_usd, trace.totals.input_tokens) == (0.002, 250)
+        assert (trace.outcome.ended, trace.outcome.final_answer) == ("final_answer", "It is fixed.")
+        assert trace.environment["imported"]["system_prompt"] == "You are OpenHands."
+
+    def test_rows_of_evaluations_have_task_patch_and_cost_in_both_generations(self):
+        (_, old), (_, new) = traces(SAMPLES / "openhands-output.jsonl")
+        assert [(span.tool_name, span.exit_code, span.parent_span_id) for span in old.spans] == [
+            ("run", None, old.llm_steps[0].step_id)
+        ]  # fmt: skip
+        assert (old.metadata["task_id"], old.model, old.totals.cost_usd) == ("octo__repo-1", "openai/gpt-5", 0.5)
+        assert (old.outcome.patch[:10], old.outcome.ended) == ("diff --git", "unknown")
+        assert old.llm_steps[1].answered == "Please continue."
+        assert [(span.status, span.exit_code) for span in new.spans] == [("ok", 0), ("timeout", None), ("ok", None)]
+        assert [len(step.tool_calls) for step in new.llm_steps] == [2, 1]
+        assert (new.llm_steps[0].reasoning_content, new.outcome.final_answer) == ("two at once", "It is fixed.")
+
+    def test_ten_thousand_calls_of_one_response_take_time_by_their_number(self, tmp_path):
+        row = json.loads((SAMPLES / "openhands-output.jsonl").read_text(encoding="utf-8").splitlines()[1])
+        called, seen = row["history"][2], row["history"][4]
+        row["history"] = [called | {"tool_call_id": f"c{n}"} for n in range(10_000)]
+        row["history"] += [seen | {"tool_call_id": f"c{n}"} for n in range(10_000)]
+        (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+        ((_, trace),) = traces(tmp_path / "a.jsonl")
+        assert (len(trace.llm_steps), len(trace.spans)) == (1, 10_000)
+
+
+class TestShareGpt:
+    def test_thoughts_calls_and_results_stand_between_tags(self):
+        (_, first), (_, second) = traces(SAMPLES / "sharegpt.jsonl")
+        assert (first.llm_steps[0].reasoning_content, first.llm_steps[0].model_output) == ("two at once", "I look.")
+        assert [(span.tool_input, span.tool_output) for span in first.spans] == [
+            ('{"command":"ls"}', "loop.sh"), ('{"command":"cat loop.sh"}', "echo 1")
+        ]  # fmt: skip
+        assert [(span.tool_name, span.tool_output) for span in second.spans] == [("ls", "loop.sh")]
+        assert second.environment["imported"]["system_prompt"] == "You help."
+
+    def test_what_we_write_is_read_back(self, tmp_path):
+        convert([RECORDS / "demo.jsonl"], "sharegpt", tmp_path / "a.jsonl")
+        for (_, read), (_, ours) in zip(traces(tmp_path / "a.jsonl"), traces(RECORDS / "demo.jsonl"), strict=True):
+            assert (read.prompt, read.model, read.outcome.solved) == (ours.prompt, ours.model, ours.outcome.solved)
+            assert [call.name for step in read.llm_steps for call in step.tool_calls or ()] == [
+                call.name for step in ours.llm_steps for call in step.tool_calls or ()
+            ]
 
 
 class TestPi:
