@@ -96,6 +96,10 @@ FORMATS: dict[str, Format] = {
     "swe-zero-1k-32k": Format(".swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 1k-32k"),
     "swe-zero-12m": Format(".swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 12M"),
     "inspect": Format(".inspect_eval", "tables", ".eval", "one log for Inspect's viewer"),
+    "adp": Format(".adp", "lines", ".jsonl", "trajectories of the Agent Data Protocol, one a line"),
+    "every-eval-ever": Format(
+        ".every_eval_ever", "tables", "", "a folder of results for Every Eval Ever: summaries and samples"
+    ),
     "perfetto": Format(".perfetto", "tables", ".pftrace", "one Perfetto trace: model, tools, CPU, memory on one axis"),
     "mooncake": Format(".mooncake", "tables", ".jsonl", "requests as Mooncake's trace: times, tokens, prefix blocks"),
     "aiperf": Format(".aiperf", "lines", ".jsonl", "requests as sessions for AIPerf: turns, what tools took as delay"),

@@ -27,6 +27,7 @@ NEW = (
     "mini-swe-agent",
     "mini-swe-agent-1.1",
     "perfetto",
+    "adp",
     "inspect",
     "sharegpt",
 )

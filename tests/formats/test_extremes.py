@@ -97,7 +97,7 @@ def test_what_comes_out_is_json_or_nothing(tmp_path, path, text, half_a_characte
             said.append(str(error))
             assert not output.is_file()
             continue
-        files = [output] if output.is_file() else list(output.iterdir())
+        files = [output] if output.is_file() else [path for path in output.rglob("*") if path.is_file()]
         for file in files:
             check(file)
             if name == "otlp":
