@@ -24,6 +24,8 @@ from agenttrace.testing import says
 from agenttrace.validate import Validation
 from agenttrace.validate.leaks import word
 
+pytestmark = pytest.mark.slow
+
 ROUTES = {
     "ERROR": ("grep -c ERROR logs/app.log", "3"),
     "sorted.txt": ("sort -u words.txt > sorted.txt", "Done."),
