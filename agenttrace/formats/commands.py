@@ -28,6 +28,8 @@ _LOOKED_AT = 4096
 _LONGEST = 40
 NOT_FOUND = 127
 """Exit status of the shell for a command that does not exist; all that an execution-free sandbox says to an attempt."""
+_REFUSED = 126
+"""Exit status of the shell for what it may not execute, and of upstream's list of forbidden commands."""
 KINDS = ("useful", "empty", "not_found", "timeout", "format_error")
 _HUNK = re.compile(r"@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
 
@@ -97,8 +99,8 @@ def _released(tool_input: str) -> str | None:
 def kinds_of_turns(trace: Any) -> dict[str, int] | None:  # noqa: ANN401 - a `Trace` or what has its fields
     """Return how many turns of a trace had which kind of observation; `None` where a turn is not a block of commands.
 
-    `useful` printed something, `empty` nothing, `not_found` asked for a command that does not exist, `timeout` was
-    stopped, `format_error` had no command.
+    `useful` printed something, `empty` nothing, `not_found` asked for a command that does not exist or is blocked,
+    `timeout` was stopped, `format_error` had no command.
     """
     if not trace.llm_steps or not isinstance(trace.llm_steps[0].blocks, int):
         return None
@@ -116,7 +118,7 @@ def _kind(span: Any) -> str:  # noqa: ANN401 - a `Span`, or `None`
         return "format_error"
     if span.status == "timeout":
         return "timeout"
-    if span.exit_code == NOT_FOUND:
+    if span.exit_code in {NOT_FOUND, _REFUSED}:
         return "not_found"
     printed = (span.stdout and span.stdout.bytes_total) or (span.stderr and span.stderr.bytes_total)
     return "useful" if printed else "empty"

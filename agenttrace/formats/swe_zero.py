@@ -10,12 +10,15 @@ generator in marin-community/marin, `experiments/swe_zero/rollout_generator.py` 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agenttrace.agents.bash_block import blocks
 from agenttrace.errors import DataError
 from agenttrace.formats import conversation
+from agenttrace.formats.commands import NOT_FOUND
 from agenttrace.formats.dialogue import Dialogue
 from agenttrace.formats.foreign import amount, tokens
 from agenttrace.formats.patch import as_read, with_patch
@@ -29,6 +32,12 @@ if TYPE_CHECKING:
 NAME = "swe-zero"
 DETAIL_CHARS = 200
 _OBSERVATION, _TIMED_OUT = "Observation: ", "[command timed out]"
+_BLOCKED = re.compile(r"command blocked: .*: this is the SWE-ZERO execution-free environment\s*", re.DOTALL)
+_BLOCKED_CODE = 126
+"""What upstream's list of forbidden patterns answered, without running anything."""
+_NOT_FOUND = re.compile(r"/bin/bash: line \d+: [^\n]*: command not found\s*")
+_CHAIN = re.compile(r"[^;|\n&]+(?:&&[^;|\n&]+)*")
+"""A command, or a chain in which each has to succeed: where one is not found, that is the exit status of all."""
 _CUT_CHARS = 8000
 """An observation that is longer was cut."""
 _STOP: dict[Ended, str] = {
@@ -115,7 +124,8 @@ def to_trace(value: Any, source: str = "") -> Trace:  # noqa: ANN401, ARG001 - w
     """Return a row as a record; written in these schemas again, it is as it was.
 
     The first bash block of a reply is its call, as upstream runs it, and the message after it the observation. Return
-    codes and the times of calls and replies are not in it. What ended with an error counts as one of the machinery.
+    codes, but of what was blocked or not found, and the times of calls and replies are not in it. What ended with an
+    error counts as one of the machinery.
 
     Raises:
         DataError: it is no such row; the message names the field.
@@ -124,15 +134,16 @@ def to_trace(value: Any, source: str = "") -> Trace:  # noqa: ANN401, ARG001 - w
         row = msgspec.convert(value, _Row)
     except (msgspec.ValidationError, RecursionError) as error:
         raise DataError(f"not a row of SWE-ZERO: {error}") from error
-    talk = Dialogue()
+    talk, ran = Dialogue(), ""
     for message in row.messages:
         text = message.content or ""
         if message.role == "assistant":
             talk.replied_in_blocks(text, runs_first=True)
+            ran = next(iter(blocks(text)), "")
         elif message.role == "system":
             talk.told(text)
         elif talk.waits:
-            talk.came_back(text, **_observed(text))
+            talk.came_back(text, **_observed(text, ran))
         else:
             talk.asked(text)
     seconds = amount(row.duration_sec)
@@ -152,16 +163,28 @@ def to_trace(value: Any, source: str = "") -> Trace:  # noqa: ANN401, ARG001 - w
     return with_patch(trace, written, {**written, **value})
 
 
-def _observed(text: str) -> dict[str, Any]:
-    """Return what an observation says of its call: that it was stopped, and how much it printed, if it shows all."""
+def _observed(text: str, command: str) -> dict[str, Any]:
+    """Return what an observation says of its call: that it was stopped, how much it printed, if it shows all.
+
+    Exit codes are not in these rows, but where all that was printed is that a command was blocked or does not exist.
+    """
     stopped = text.endswith(_TIMED_OUT)
     shown = text.removeprefix(_OBSERVATION).removesuffix(_TIMED_OUT)
     size = len(shown.encode("utf-8", "surrogatepass"))
     whole = len(shown) < _CUT_CHARS
     return {
         "status": "timeout" if stopped else "ok",
+        "exit_code": _exit_code(shown, command),
         "stdout": Output(text=None, bytes_total=size, bytes_kept=size) if whole else None,
     }
+
+
+def _exit_code(shown: str, command: str) -> int | None:
+    if len(shown) >= _CUT_CHARS:
+        return None
+    if _BLOCKED.fullmatch(shown):
+        return _BLOCKED_CODE
+    return NOT_FOUND if _NOT_FOUND.fullmatch(shown) and _CHAIN.fullmatch(command.strip()) else None
 
 
 def _outcome(row: _Row) -> Outcome:

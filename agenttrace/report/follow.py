@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from agenttrace.formats.prices import Prices
     from agenttrace.report.sources import Shown
 
 ROWS_AT_ONCE = 2000
@@ -71,8 +72,9 @@ class _Growing:
         source: what became of it.
     """
 
-    def __init__(self, path: Path, *, by_line: bool) -> None:
+    def __init__(self, path: Path, prices: Prices | None, *, by_line: bool) -> None:
         self.path = path
+        self._prices = prices
         self.source = Source(file=str(path), problems=[])
         self.converted = False
         self._by_line = by_line
@@ -103,7 +105,7 @@ class _Growing:
             return
         self._seen = seen
         note = self.source.noting(on_problem)
-        for shown in self._lines(note) if self._by_line else read_views(self.path, note):
+        for shown in self._lines(note) if self._by_line else read_views(self.path, note, self._prices):
             self.source.rows += 1
             self.converted = self.converted or not shown.original
             yield shown
@@ -118,7 +120,7 @@ class _Growing:
                 if not line.strip():
                     continue
                 try:
-                    yield shown_line(whole(line))
+                    yield shown_line(whole(line), self._prices)
                 except (DataError, OverflowError, ValueError) as error:
                     note(Problem(str(self.path), self._number, str(error)))
         if len(line) > LONGEST_LINE:
@@ -132,14 +134,18 @@ class Followed:
     another `generation`.
     """
 
-    def __init__(self, find: Callable[[], Sequence[Path]], say: Callable[[str], object]) -> None:
+    def __init__(
+        self, find: Callable[[], Sequence[Path]], say: Callable[[str], object], prices: Prices | None = None
+    ) -> None:
         """Nothing is read yet.
 
         Args:
             find: the files to follow, asked again at every look; those that are not there yet are waited for.
             say: called once with what is wrong with a file or line.
+            prices: as those of `read_views`.
         """
         self._find = find
+        self._prices = prices
         self._say = say
         self._told = set[str]()
         self._lock = threading.Lock()
@@ -187,7 +193,7 @@ class Followed:
             return
         if found is not None:
             with self._lock:
-                self._files[path] = _Growing(path, by_line=found.is_ours and not is_compressed(head))
+                self._files[path] = _Growing(path, self._prices, by_line=found.is_ours and not is_compressed(head))
 
     def _take(self, number: int, shown: Shown) -> None:
         part = entry(shown)

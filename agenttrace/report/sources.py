@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from agenttrace.formats.prices import Prices
+
 
 class Shown(NamedTuple):
     """A record as the page has it.
@@ -32,11 +34,19 @@ class Shown(NamedTuple):
     original: bool
 
 
-def read_views(path: Path, on_problem: Callable[[Problem], object] | None = None) -> Iterator[Shown]:
-    """Yield every record of a file, in file order; arguments and errors are those of `reading.records`."""
+def read_views(
+    path: Path, on_problem: Callable[[Problem], object] | None = None, prices: Prices | None = None
+) -> Iterator[Shown]:
+    """Yield every record of a file, in file order.
+
+    Args:
+        path: the file.
+        on_problem: as that of `reading.records`; so are the errors.
+        prices: by which traces are priced that do not say what they cost (`None`: those of the package).
+    """
     for number, found in records(path, on_problem):
         try:
-            shown = shown_trace(found) if isinstance(found, Trace) else shown_line(found)
+            shown = shown_trace(found, prices) if isinstance(found, Trace) else shown_line(found, prices)
         except (DataError, OverflowError, ValueError) as error:
             problem = Problem(str(path), number, str(error))
             if on_problem is None:
@@ -46,14 +56,14 @@ def read_views(path: Path, on_problem: Callable[[Problem], object] | None = None
             yield shown
 
 
-def shown_trace(trace: Trace) -> Shown:
+def shown_trace(trace: Trace, prices: Prices | None = None) -> Shown:
     """Return what the page has of a record that was read from another format."""
-    return Shown(trace_view(trace), msgspec.json.encode(trace), original=False)
+    return Shown(trace_view(trace, prices), msgspec.json.encode(trace), original=False)
 
 
-def shown_line(line: bytes) -> Shown:
+def shown_line(line: bytes, prices: Prices | None = None) -> Shown:
     """Return what the page has of a line of ours, of any version; raises `DataError` when it is none."""
-    view = release_view(agenttrace_0_3_row.decode(line)) if released(line) else trace_view(trace_of(line))
+    view = release_view(agenttrace_0_3_row.decode(line)) if released(line) else trace_view(trace_of(line), prices)
     line.decode()  # what a reader passes over can be no text, and a page holds nothing else
     return Shown(view, line.removesuffix(b"\n"), original=True)
 

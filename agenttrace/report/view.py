@@ -15,6 +15,7 @@ from agenttrace.records import Record
 from agenttrace.show import attempt_name, joined
 
 if TYPE_CHECKING:
+    from agenttrace.formats.prices import Prices
     from agenttrace.records import LLMStep, Outcome, Output, Span, Telemetry, ToolCall, Trace, Verdict
     from agenttrace.show import ProposedCall
 
@@ -139,8 +140,8 @@ class TraceView(Record, frozen=True, kw_only=True):
         return [*(call for step in self.steps for call in step.calls), *self.stray]
 
 
-def trace_view(trace: Trace) -> TraceView:
-    """Return the view of a record, whatever agent made it."""
+def trace_view(trace: Trace, prices: Prices | None = None) -> TraceView:
+    """Return the view of a record, whatever agent made it; its cost by `prices` where its file does not say."""
     meta, outcome = trace.metadata, trace.outcome
     starts = [*(step.start_ns for step in trace.llm_steps), *(span.start_ns for span in trace.spans)]
     origin = min((start for start in starts if start is not None), default=0)
@@ -173,15 +174,15 @@ def trace_view(trace: Trace) -> TraceView:
             "metadata": meta,
             "environment": trace.environment,
             "scores": outcome.scores,
-            "totals": _totals(trace),
+            "totals": _totals(trace, prices or sold()),
         },
     )
 
 
-def _totals(trace: Trace) -> dict[str, Any]:
+def _totals(trace: Trace, prices: Prices) -> dict[str, Any]:
     """Return the figures of the whole run, with what it cost by a table of prices where its file does not say."""
     found = msgspec.to_builtins(trace.totals) if trace.totals else {}
-    bill = sold().bill(trace, _text(trace.metadata.get("serving_engine")) or None)
+    bill = prices.bill(trace, _text(trace.metadata.get("serving_engine")) or None)
     return found if bill.usd is None else {**found, "cost_usd": bill.usd, "cost_source": bill.source}
 
 

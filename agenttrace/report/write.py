@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from agenttrace.formats.prices import Prices
     from agenttrace.store.read import Problem
 
 PAGE_BYTES = 28_000_000
@@ -45,6 +46,7 @@ def write_report(
     title: str | None = None,
     page_bytes: int = PAGE_BYTES,
     on_problem: Callable[[Problem], object] | None = None,
+    prices: Prices | None = None,
 ) -> Written:
     """Write the report of some record files; the same files give the same bytes.
 
@@ -56,6 +58,7 @@ def write_report(
         title: shown at the top (default: the names of the files).
         page_bytes: packed data that the page holds itself.
         on_problem: called for every line that is no record; the page says that it is partial, and of which file.
+        prices: as those of `read_views`.
 
     Raises:
         UsageError: the output cannot be a page, or would replace a record file; or there are no records.
@@ -67,7 +70,7 @@ def write_report(
         with ExitStack() as stack:
             chunks = stack.enter_context(Chunks(output, page_bytes))
             sources = [Source(file=str(path), problems=[]) for path in records]
-            rows, converted = _fill(records, chunks, sources, on_problem)
+            rows, converted = _fill(records, chunks, sources, on_problem, prices)
             if not rows:
                 raise UsageError("there is no record in these files yet: nothing to report on")
             name = title or ", ".join(path.name for path in records)
@@ -95,13 +98,14 @@ def _fill(
     chunks: Chunks,
     sources: Sequence[Source],
     on_problem: Callable[[Problem], object] | None,
+    prices: Prices | None,
 ) -> tuple[list[IndexRow], set[int]]:
     """Return the rows, and the numbers of the files whose lines stand in the page as `convert` writes them."""
     rows = []
     converted = set[int]()
     with Packer() as packer:
         for number, (path, source) in enumerate(zip(records, sources, strict=True)):
-            for shown in read_views(path, on_problem and source.noting(on_problem)):
+            for shown in read_views(path, on_problem and source.noting(on_problem), prices):
                 source.rows += 1
                 rows.append(index_row(shown.view, file=number, chunk=packer.chunk, place=packer.place))
                 if not shown.original:

@@ -8,7 +8,7 @@ from pathlib import Path
 from agenttrace.errors import UsageError
 from agenttrace.show import say, tell
 from agenttrace.verbs.output import add_json, write_json
-from agenttrace.verbs.reading import Complaints, add_files, records_only, spare_inputs
+from agenttrace.verbs.reading import Complaints, add_files, add_prices, records_only, spare_inputs
 
 _MB = 1e6
 
@@ -20,6 +20,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, default=Path("report.html"), metavar="PAGE", help="default: %(default)s"
     )
     add_json(parser)
+    add_prices(parser)
     parser.add_argument(
         "--watch",
         action="store_true",
@@ -35,11 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
         return _watch(arguments)
     import msgspec  # noqa: PLC0415
 
+    from agenttrace.formats.prices import read_prices  # noqa: PLC0415
     from agenttrace.report import write_report  # noqa: PLC0415
 
     complaints = Complaints()
+    prices = read_prices(arguments.prices)
     files = records_only(arguments.files)
-    done = write_report(files, arguments.output, title=arguments.title, on_problem=complaints)
+    done = write_report(files, arguments.output, title=arguments.title, on_problem=complaints, prices=prices)
     partial = complaints.close(done.sources)
     beside = f" and {done.sidecars} data files beside it, {done.sidecar_bytes / _MB:.1f} MB" if done.sidecars else ""
     tell(f"{arguments.output}: {done.traces:,} traces, {done.page_bytes / _MB:.1f} MB{beside}")
@@ -52,7 +55,8 @@ def on_host(name: str, arguments: argparse.Namespace, words: list[str]) -> int:
     if not arguments.watch and find_spec("pyarrow") is None and any(map(_has_parquet, arguments.files)):
         from agenttrace.host import analysis  # noqa: PLC0415
 
-        return analysis.run(name, words, read=arguments.files, written=[arguments.output])
+        read = [*arguments.files, *filter(None, [arguments.prices])]
+        return analysis.run(name, words, read=read, written=[arguments.output])
     spare_inputs(arguments)
     return run(arguments)
 
@@ -66,13 +70,14 @@ def _has_parquet(path: Path) -> bool:
 
 def _watch(arguments: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C, which is how it ends well."""
+    from agenttrace.formats.prices import read_prices  # noqa: PLC0415
     from agenttrace.report.follow import Followed  # noqa: PLC0415
     from agenttrace.report.serve import follow  # noqa: PLC0415
 
     if arguments.json:
         raise UsageError("--watch writes nothing: leave --json out")
     title = arguments.title or ", ".join(path.name for path in arguments.files)
-    with Followed(lambda: _found(arguments.files), say) as followed:
+    with Followed(lambda: _found(arguments.files), say, read_prices(arguments.prices)) as followed:
         followed.look()
 
         def started(address: str) -> None:

@@ -154,6 +154,16 @@ def test_a_table_of_the_user_prices_what_was_served_here(verb, how, tmp_path, ag
     assert ("not known" in plain[0], "not known" in said[0]) == (True, False)
 
 
+def test_a_report_has_the_cost_by_a_table_of_the_user(tmp_path, agenttrace):
+    (tmp_path / "prices.toml").write_text('[[price]]\nmodel = "agenttrace-demo"\ninput = 1000\noutput = 1000\n')
+    assert agenttrace("report", DEMO, "-o", tmp_path / "a.html", "--prices", tmp_path / "prices.toml").returncode == 0
+    assert agenttrace("report", DEMO, "-o", tmp_path / "b.html").returncode == 0
+    assert (tmp_path / "a.html").read_bytes() != (tmp_path / "b.html").read_bytes()
+    (_, first), *_ = traces(DEMO)
+    totals = trace_view(first, read_prices(tmp_path / "prices.toml")).facts["totals"]
+    assert (totals["cost_source"], totals["cost_usd"] > 0) == ("computed", True)
+
+
 def test_the_view_of_a_report_has_the_cost():
     (_, first), _ = traces(SAMPLES / "claude-code.jsonl")
     totals = trace_view(first).facts["totals"]

@@ -18,6 +18,7 @@ import pytest
 import zstandard
 
 from agenttrace.analysis.rows import entry
+from agenttrace.analysis.runs import tally
 from agenttrace.cli import main
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import READERS, atif, mini_swe, reading
@@ -211,6 +212,31 @@ class TestSweZero:
         assert (first.stdout.bytes_total, second.stdout.bytes_total) == (8, 0)
         assert [step.blocks for step in done.llm_steps] == [2, 0, 1, 1]
         assert done.llm_steps[1].answered.startswith("Please always")
+
+    @pytest.mark.parametrize(
+        ("command", "shown", "code"),
+        [
+            ("python x.py", "/bin/bash: line 1: python: command not found\n", 127),
+            ("cd a && python x.py", "/bin/bash: line 1: python: command not found\n", 127),
+            ("python x.py | head", "/bin/bash: line 1: python: command not found\n", None),
+            ("python x.py; ls", "/bin/bash: line 1: python: command not found\n", None),
+            ("python x.py || true", "/bin/bash: line 1: python: command not found\n", None),
+            ("grep -r y", "a: /bin/bash: line 1: python: command not found\n", None),
+            ("pytest", "command blocked: running code: this is the SWE-ZERO execution-free environment", 126),
+            ("ls", "loop.sh\n", None),
+        ],
+    )
+    def test_what_was_blocked_or_not_found_is_known_where_that_is_all(self, command, shown, code, tmp_path):
+        row = json.loads((SAMPLES / "swe-zero-1k-32k.jsonl").read_text(encoding="utf-8").splitlines()[0])
+        row["messages"] = [
+            *row["messages"][:2],
+            {"role": "assistant", "content": f"```bash\n{command}\n```"},
+            {"role": "user", "content": f"Observation: {shown}"},
+        ]
+        (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+        ((_, trace),) = traces(tmp_path / "a.jsonl")
+        assert trace.spans[0].exit_code == code
+        assert tally([trace]).statistics().observations == {"useful" if code is None else "not_found": 1}
 
     def test_a_stopped_command_is_a_timeout(self):
         _, late = list(traces(SAMPLES / "swe-zero-1k-32k.jsonl"))[1]
