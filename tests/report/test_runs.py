@@ -300,3 +300,83 @@ def test_copies_are_what_is_shown(chromium, report):
         page.locator("button[aria-label='Copy JSON of the record']").first.click()
         page.wait_for_function(f"{clipboard}.then((text) => text.startsWith('{{'))")
         assert json.loads(page.evaluate(clipboard))["trace_id"] == trace.trace_id
+
+
+def nasty_rollouts():
+    """Two rollouts of a task in which run, aspect, tool and task try to run, and whose outputs are a diff."""
+    one = hostile_trace()
+    diff = f"--- a\n+++ b\n@@ -1 +1 @@\n-{SCRIPTS}\n+other {SCRIPTS}\n"
+    verdict = changed(one.outcome.verdicts[0], aspect=SCRIPTS, reason=SCRIPTS)
+    outcome = changed(one.outcome, verdicts=(verdict,))
+    meta = {**one.metadata, "run_id": SCRIPTS, "rollout_index": 0}
+    one = changed(
+        one, outcome=outcome, metadata=meta, prompt=f"# {SCRIPTS}\n\n```\n{SCRIPTS}\n```\n\n## Issue\n{SCRIPTS}"
+    )
+    span = changed(one.spans[0], tool_output=diff)
+    other = changed(
+        one, trace_id="other", spans=(span, *one.spans[1:]), metadata={**meta, "rollout_index": 1, "run_id": "b"}
+    )
+    return one, other
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        *("", "#overview&by=model", "#list", "#list&group=task", "#list&group=run", "#list&q=onerror"),
+        *("#trace=other", "#compare=ONE,other", f"#trace={SCRIPTS}", f"#compare={SCRIPTS}"),
+        *(
+            f"#list&outcome={SCRIPTS}",
+            f"#list&{SCRIPTS}=1",
+            f"#list&sort={SCRIPTS}&group={SCRIPTS}",
+            f"#list&q={SCRIPTS}",
+        ),
+    ],
+)
+def test_nothing_hostile_runs_in_any_view(chromium, tmp_path, fragment):
+    path = tmp_path / "<img src=x onerror='window.hacked=1'>.jsonl"
+    records = nasty_rollouts()
+    path.write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in records))
+    write_report([path], tmp_path / "nasty.html", title=SCRIPTS)
+    with watched(chromium, tmp_path / "nasty.html") as page:
+        show(page, fragment.replace("ONE", records[0].trace_id))
+        assert page.locator("main script, main img").count() == 0
+        for button in page.locator("button.toggle, details > summary, #expand").all():
+            if button.is_visible():
+                button.click()
+        assert page.locator("main script, main img").count() == 0
+        assert "hacked" in page.inner_text("main")
+
+
+def test_a_diff_in_an_output_is_coloured_and_a_command_stands_once(chromium, tmp_path):
+    other = nasty_rollouts()[1]
+    says = f"I run it.\n```bash\n{next(iter(json.loads(traces(1)[0].spans[0].tool_input).values()))}\n```"
+    plain = traces(1)[0]
+    steps = (changed(plain.llm_steps[0], model_output=says), *plain.llm_steps[1:])
+    spans = tuple(changed(span, tool_output=f"Observation: {span.tool_output}") for span in plain.spans)
+    plain = changed(plain, trace_id="plain", llm_steps=steps, spans=spans)
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b"".join(msgspec.json.encode(record) + b"\n" for record in (other, plain)))
+    write_report([path], tmp_path / "r.html")
+    with watched(chromium, tmp_path / "r.html") as page:
+        show(page, "#trace=other")
+        assert page.locator("article.call .patch .added").all_inner_texts() == [f"+other {SCRIPTS}"]
+        show(page, "#trace=plain")
+        assert "I run it." in page.inner_text("#step-1")
+        assert "```" not in page.inner_text("#step-1")
+        assert "Observation" not in page.inner_text("#trace")
+
+
+def test_words_that_changed_are_marked(chromium, tmp_path):
+    one = traces(1)[0]
+    lines = "\n".join(f"line {n} of the output" for n in range(40))
+    change = lines.replace("line 7 of", "row 7 of").replace("line 30 of the output", "line 30 of the long output")
+    spans = [(changed(one.spans[0], tool_output=text), *one.spans[1:]) for text in (lines, change)]
+    path = tmp_path / "r.jsonl"
+    synthetic.write(path, [changed(one, trace_id=f"t-{n}", spans=spans[n]) for n in range(2)])
+    write_report([path], tmp_path / "r.html")
+    with watched(chromium, tmp_path / "r.html") as page:
+        show(page, "#compare=t-0,t-1")
+        assert page.locator(".half[data-side=A] mark").all_inner_texts() == ["line"]
+        assert [text.strip() for text in page.locator(".half[data-side=B] mark").all_inner_texts()] == ["row", "long"]
+        assert page.locator(".half[data-side=A] .changed").count() == 2
+        assert "equal lines" in page.inner_text(".half[data-side=A]")
