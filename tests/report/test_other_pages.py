@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from agenttrace.report import write_report
+from bench.synthetic import traces as synthetic
 from tests.report.records import SCRIPTS, changed, checkout_trace, traces, turn
 from tests.report.test_page import show, watched
 
@@ -140,3 +141,31 @@ def test_a_call_that_failed_differs_not_by_colour_alone(opened):
             span.status != "not_executed" and (span.exit_code != 0 or span.status != "ok") for span in trace.spans
         )
         assert 0 < bad == page.locator("#timeline .bar.bad .gap").count() == page.locator("#timeline .gap").count()
+
+
+@pytest.fixture
+def in_data_files(tmp_path):
+    """A report whose traces lie in data files beside it."""
+    synthetic.write(tmp_path / "many.jsonl", traces(60))
+    write_report([tmp_path / "many.jsonl"], tmp_path / "many.html", page_bytes=10_000)
+    return tmp_path / "many.html"
+
+
+def test_a_missing_data_file_is_named(chromium, in_data_files):
+    for path in in_data_files.with_suffix(".data").iterdir():
+        path.unlink()
+    page = chromium.new_page()
+    page.goto(f"{in_data_files.as_uri()}#list")
+    page.locator("#rows a").first.click()
+    page.locator("#notice").filter(has_text="the folder many.data must lie beside this page").wait_for()
+    page.close()
+
+
+def test_a_data_file_of_another_report_is_refused(chromium, in_data_files):
+    for path in in_data_files.with_suffix(".data").iterdir():
+        path.write_text(re.sub(r'"[0-9a-f]{16}"', '"0123456789abcdef"', path.read_text(), count=1))
+    page = chromium.new_page()
+    page.goto(f"{in_data_files.as_uri()}#list")
+    page.locator("#rows a").first.click()
+    page.locator("#notice").filter(has_text="belongs to another report").wait_for()
+    page.close()

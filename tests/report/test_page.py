@@ -388,27 +388,3 @@ def test_the_policy_stops_what_a_mistake_would_let_through(chromium, report):
         page.wait_for_timeout(50)
         assert rule in page.evaluate("window.violations"), attempt
     page.close()
-
-
-def test_a_missing_data_file_is_named(chromium, sources):
-    output = sources / "gone.html"
-    write_report([sources / "first.jsonl"], output, page_bytes=10_000)
-    for path in (sources / "gone.data").iterdir():
-        path.unlink()
-    page = chromium.new_page()
-    page.goto(f"{output.as_uri()}#list")
-    page.locator("#rows a").first.click()
-    page.locator("#notice").filter(has_text="the folder gone.data must lie beside this page").wait_for()
-    page.close()
-
-
-def test_a_data_file_of_another_report_is_refused(chromium, sources):
-    output = sources / "mixed.html"
-    write_report([sources / "first.jsonl"], output, page_bytes=10_000)
-    for path in (sources / "mixed.data").iterdir():
-        path.write_text(re.sub(r'"[0-9a-f]{16}"', '"0123456789abcdef"', path.read_text(), count=1))
-    page = chromium.new_page()
-    page.goto(f"{output.as_uri()}#list")
-    page.locator("#rows a").first.click()
-    page.locator("#notice").filter(has_text="belongs to another report").wait_for()
-    page.close()

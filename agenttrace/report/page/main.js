@@ -30,7 +30,7 @@ function complain(error) {
   const { view: asked } = readRoute();
   for (const view of Object.keys(SHOW)) byId(view).hidden = view !== asked || !LIST_VIEWS.includes(asked);
   byId("choice").hidden = !LIST_VIEWS.includes(asked);
-  replace(byId("notice"), error instanceof Error ? error.message : String(error), " ", h("a", { href: "#list" }, "All traces"));
+  replace(byId("notice"), h("h1", { class: "unseen" }, "Not shown"), error instanceof Error ? error.message : String(error), " ", h("a", { href: "#list" }, "All traces"));
   byId("notice").hidden = false;
   shownView = "notice";
 }

@@ -43,7 +43,9 @@ function nameRuns() {
 function shortenRuns(runs) {
   const stamps = runs.map((run) => STAMP.exec(run.key)?.slice(1));
   const short = stamps.map((stamp, at) => (stamp ? `${stamp[0]}-${stamp[1]} ${stamp.slice(2).join(":")}` : runs[at].key));
-  for (const [at, run] of runs.entries()) run.short = short.filter((other) => other === short[at]).length === 1 ? short[at] : run.key;
+  const times = new Map();
+  for (const name of short) times.set(name, (times.get(name) ?? 0) + 1);
+  for (const [at, run] of runs.entries()) run.short = times.get(short[at]) === 1 ? short[at] : run.key;
 }
 
 function runShort(key) {
