@@ -86,16 +86,16 @@ VERBS: dict[str, Verb] = {
         "look",
         "image",
         "figures of a run with several attempts at a task: ends, tokens, commands, diversity",
-        "analysis.md",
+        "rollouts-data.md",
     ),
     "compare": Verb(
-        "look", "image", "two runs in one table: every figure, the difference and its interval", "analysis.md"
+        "look", "image", "two runs in one table: every figure, the difference and its interval", "rollouts-data.md"
     ),
     "validate": Verb(
         "publish", "here", "every fault of record files: schema, ids, joins, counts, metadata, leaks", "validate.md"
     ),
     "convert": Verb("publish", "image", "traces of any readable format, written in another", "formats.md"),
-    "compact": Verb("publish", "image", "records in a few kilobytes each, with random access; and back", "formats.md"),
+    "compact": Verb("publish", "image", "records in a few kilobytes each, with random access; and back", "rollouts.md"),
     "publish": Verb(
         "publish",
         "image",

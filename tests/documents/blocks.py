@@ -6,6 +6,7 @@ import ast
 import re
 import shlex
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -82,23 +83,25 @@ def inline(document):
 
 
 def commands(script):
-    """The simple commands of a script, as lists of words: assignments and words of the shell left out."""
+    """The simple commands of a script, as lists of words: assignments, redirections and words of the shell left out."""
     found = []
     script = re.sub(r"<<'?(\w+)'?(.*?)\n.*?^\1$", r"\2", script, flags=re.MULTILINE | re.DOTALL)
     for line in script.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
         lexer.whitespace_split = True
         words: list[str] = []
-        for word in [*lexer, ";"]:
+        for word in chain(lexer, ";"):
             if word and set(word) <= set("|&;"):
                 while words and (re.match(r"[A-Za-z_]\w*=", words[0]) or words[0] in _WORDS_OF_THE_SHELL):
                     words.pop(0)
                 if words:
                     found.append(words)
                 words = []
+            elif word and set(word) <= set("<>"):
+                next(lexer)  # where it goes
             else:
                 words.append(word)
-    return [words for words in found if words[0] not in {"<", ">"}]
+    return found
 
 
 @cache
