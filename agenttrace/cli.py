@@ -44,7 +44,8 @@ def _overview(word: str) -> NoReturn:
         print(f"agenttrace {__version__}")  # noqa: T201 - what was asked for
         sys.exit(0)
     if word not in {"-h", "--help"}:
-        complain(f"there is no verb {word!r}{did_you_mean(word, VERBS)}; agenttrace --help lists them")
+        what, known = ("option", ["--help", "--version"]) if word.startswith("-") else ("verb", [*VERBS])
+        complain(f"there is no {what} {word!r}{did_you_mean(word, known)}; see agenttrace --help")
         sys.exit(2)
     lines = [
         "usage: agenttrace VERB [ARGUMENTS]   (agenttrace VERB --help: the options of each; --version)",
@@ -101,7 +102,7 @@ def _run(name: str, verb: Verb, module: Any, words: list[str], *, session: bool)
         from agenttrace.host import place  # noqa: PLC0415
 
         place.unfold()
-    reading.spare_inputs(arguments)
+    reading.spare_inputs(arguments, replaces=verb.group == "look")
     return int(module.run(arguments))
 
 

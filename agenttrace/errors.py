@@ -71,7 +71,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     import difflib  # noqa: PLC0415 - only who mistyped waits for it
 
     plain = {one.casefold(): one for one in known}
-    like = difflib.get_close_matches(word.casefold(), plain, n=1, cutoff=0.6)
+    like = difflib.get_close_matches(word.casefold(), plain, n=1, cutoff=0.7)
     like = like or [one for one in plain if word and one.rpartition("/")[2] == word.casefold()]
     return f" (did you mean {plain[like[0]]}?)" if like else ""
 

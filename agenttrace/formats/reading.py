@@ -216,8 +216,8 @@ _TYPES: dict[type, str] = {list: "list", str: "text", int: "number", float: "num
 
 
 def readable() -> str:
-    """Return the formats that are read, in words."""
-    return ", ".join(reader.about for reader in READERS.values())
+    """Return the names of the formats that are read; docs/formats.md explains each."""
+    return ", ".join(READERS)
 
 
 def _reader(path: Path, unit: str, first: _Item) -> tuple[str, Reader]:

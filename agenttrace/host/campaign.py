@@ -111,7 +111,7 @@ def _check(request: Request) -> None:
     if not request.folder.is_dir():
         raise UsageError(f"the folder for records {request.folder} does not exist; create it first")
     if request.over_checkouts:
-        checkouts.check(request.places)
+        checkouts.check(request.places, request.options[0].source)
         return
     for options in request.options:  # last, because it may have to download the task files
         found = next((OwnTasks(one) for one in request.sets if options.dataset == f"{OWN}:{one.sha256}"), None)

@@ -10,7 +10,7 @@ import msgspec
 from agenttrace.errors import UsageError
 from agenttrace.host import weights
 from agenttrace.models.hub import HostSettings
-from agenttrace.tasks.swe.rows import BUNDLED
+from agenttrace.tasks.swe.rows import BUNDLED, hub_name
 
 if TYPE_CHECKING:
     from agenttrace.host import compose
@@ -46,12 +46,14 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.source is None else str(_SOURCE / self.source.resolve().name)
 
 
-def check(places: Places | None) -> None:
-    """Refuse places that are none.
+def check(places: Places | None, source: str = BUNDLED) -> None:
+    """Refuse places that are none, and a source that is neither of these nor of the Hub.
 
     Raises:
-        UsageError: names the option.
+        UsageError: names the option, or the source.
     """
+    if (places is None or places.source is None) and source != BUNDLED:
+        hub_name(source)
     if places is None:
         return
     for name, path in (("--source", places.source), ("--repositories", places.mirror)):

@@ -54,7 +54,8 @@ def unfold() -> None:
 
 def datasets() -> Path:
     """Return the folder for records: that of the checkout, or `datasets` in the working directory."""
-    return ROOT / "datasets" if IS_CHECKOUT else Path("datasets")
+    here = not IS_CHECKOUT or Path.cwd() == ROOT
+    return Path("datasets") if here else ROOT / "datasets"
 
 
 def releases() -> Path:

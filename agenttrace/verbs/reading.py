@@ -203,8 +203,8 @@ def paths_of(arguments: argparse.Namespace) -> tuple[list[Path], list[Path]]:
     return read, written
 
 
-def spare_inputs(arguments: argparse.Namespace) -> None:
-    """Refuse to write over what is read.
+def spare_inputs(arguments: argparse.Namespace, *, replaces: bool) -> None:
+    """Refuse to write over what is read; where a verb replaces what it wrote before, say so.
 
     Raises:
         UsageError: a path among the arguments of a verb that is written is one of those that are read.
@@ -213,7 +213,7 @@ def spare_inputs(arguments: argparse.Namespace) -> None:
     for path in written:
         if any(path.samefile(other) for other in read):
             raise UsageError(f"{path} is one of the files that are read: give the result another name")
-        if path.is_file() and path.suffix != ".jsonl":
+        if replaces and path.is_file():
             say(f"{path} was there already, and is replaced")
 
 
@@ -253,7 +253,8 @@ class Complaints:
         for source in sources:
             if source.partial:
                 rest = " and the rest of the file" if source.damaged else ""
-                say(f"{source.file}: PARTIAL: {source.bad_lines} bad lines{rest} left out, {source.rows} traces read")
+                bad = f"{source.bad_lines} bad line{'s' * (source.bad_lines != 1)}"
+                say(f"{source.file}: PARTIAL: {bad}{rest} left out, {source.rows} traces read")
         if not any(source.rows for source in sources):
             names = ", ".join(source.file for source in sources)
             raise DataError(f"{names}: no trace to read")

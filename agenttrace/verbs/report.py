@@ -8,7 +8,7 @@ from pathlib import Path
 from agenttrace.errors import UsageError
 from agenttrace.show import say, tell
 from agenttrace.verbs.output import add_json, write_json
-from agenttrace.verbs.reading import Complaints, add_files, add_prices, records_only, spare_inputs
+from agenttrace.verbs.reading import Complaints, add_files, add_prices, paths_of, records_only, spare_inputs
 
 _MB = 1e6
 
@@ -55,9 +55,9 @@ def on_host(name: str, arguments: argparse.Namespace, words: list[str]) -> int:
     if not arguments.watch and find_spec("pyarrow") is None and any(map(_has_parquet, arguments.files)):
         from agenttrace.host import analysis  # noqa: PLC0415
 
-        read = [*arguments.files, *filter(None, [arguments.prices])]
-        return analysis.run(name, words, read=read, written=[arguments.output])
-    spare_inputs(arguments)
+        read, written = paths_of(arguments)
+        return analysis.run(name, words, read=read, written=written)
+    spare_inputs(arguments, replaces=True)
     return run(arguments)
 
 

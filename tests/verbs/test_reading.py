@@ -132,7 +132,7 @@ def runs(tmp_path, monkeypatch):
 @pytest.mark.parametrize("words", [["show"], ["analyze"], ["validate"], ["stats", "--no-diversity"], ["report"]])
 def test_without_a_file_the_newest_record_file_is_read_and_named(agenttrace, runs, words):
     ended = agenttrace(*words)
-    assert f"agenttrace: reading {runs}/new.jsonl, the newest record file\n" in ended.stderr
+    assert "agenttrace: reading datasets/new.jsonl, the newest record file\n" in ended.stderr
     assert agenttrace(*words, "--quiet").stderr == ""
 
 
@@ -170,7 +170,7 @@ def test_a_pattern_in_quotes_is_expanded_also_for_the_container(runs, monkeypatc
     (asked, paths), (newest, _) = seen
     assert asked == ("analyze", ["--by", "model", "datasets/new.jsonl"])
     assert paths["read"] == [Path("datasets/*w.jsonl")]
-    assert newest == ("analyze", [f"{runs}/new.jsonl", "--by", "model"])
+    assert newest == ("analyze", ["datasets/new.jsonl", "--by", "model"])
 
 
 def test_a_file_that_nothing_can_read_is_refused_before_a_container(runs, monkeypatch, capsys):

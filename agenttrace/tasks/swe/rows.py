@@ -169,10 +169,20 @@ def _parquet_rows(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise DataError(f"{file.name}: not a Parquet file that can be read: {error}") from error
 
 
-def _from_hub(source: str, split: str) -> tuple[list[Path], str]:
+def hub_name(source: str) -> re.Match[str]:
+    """Return the parts of the name of a data set on the Hub.
+
+    Raises:
+        UsageError: it is none.
+    """
     match = _HUB.fullmatch(source)
     if match is None:
         raise UsageError(f"{source}: no such file or folder, and no OWNER/NAME@REVISION of the Hub")
+    return match
+
+
+def _from_hub(source: str, split: str) -> tuple[list[Path], str]:
+    match = hub_name(source)
     import huggingface_hub as hub  # noqa: PLC0415 - heavy
     from huggingface_hub.errors import HFValidationError  # noqa: PLC0415
 
