@@ -264,6 +264,36 @@ def lock(session: nox.Session) -> None:
     )  # fmt: skip
 
 
+@nox.session(name="newer-readers", default=False, tags=["maintenance"])
+def newer_readers(session: nox.Session) -> None:
+    """Say which readers of exports have a newer version than the one that `formats-check` opens files with."""
+    session.install("uv==0.13.8")
+    newer = []
+    for name in ("formats.in", "formats-bare.in"):
+        for line in (ROOT / "requirements" / name).read_text(encoding="ascii").splitlines():
+            package, pinned, version = line.partition(";")[0].strip().partition("==")
+            if not pinned:
+                continue
+            ask = ["uv", "pip", "compile", "-", "--no-deps", "--no-header", "--no-annotate", "--quiet"]
+            ask += ["--python-version", "3.12", *(["--prerelease", "allow"] if not _is_final(version) else [])]
+            found = subprocess.run(  # noqa: S603 - as every session
+                [Path(session.bin) / "uv", *ask[1:]], input=package, capture_output=True, text=True, check=False
+            )
+            newest = found.stdout.strip().rpartition("==")[2]
+            if not newest:
+                session.error(f"{package}: {found.stderr.strip() or 'no version was found'}")
+            session.log(f"{package}: {version}" + (f", newest {newest}" if newest != version else ", the newest"))
+            newer += [package] if newest != version else []
+    if newer:
+        where = "requirements/formats*.in, then scripts/nox -s lock formats-check"
+        session.error(f"newer than what exports are opened with: {', '.join(newer)} (pins: {where})")
+
+
+def _is_final(version: str) -> bool:
+    """Return whether a version is no alpha, beta or candidate."""
+    return version.replace(".", "").replace("post", "").isdigit()
+
+
 @nox.session(name="train-model", default=False, tags=["maintenance"])
 def train_model(session: nox.Session) -> None:
     """Train a bundled demo model again (-- --model swe: that of rollouts; -- --check: compare the digest)."""
