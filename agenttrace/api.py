@@ -16,12 +16,15 @@ from agenttrace.campaign.result import Collected, collected
 from agenttrace.errors import EXIT_INTERRUPTED, DataError, UsageError, unusable
 from agenttrace.formats.folders import files
 from agenttrace.formats.reading import traces
+from agenttrace.show import hush
 from agenttrace.store.opening import as_paths, is_failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from agenttrace.analysis.tables import Tables
+    from agenttrace.errors import AgentTraceError
+    from agenttrace.host.campaign import CampaignsEnd
     from agenttrace.records import Trace
     from agenttrace.store.opening import Paths
     from agenttrace.store.read import Problem
@@ -127,6 +130,7 @@ def collect(
     *,
     dataset: str | Path = "demo",
     output: str | Path | None = None,
+    quiet: bool = False,
     **options: Unpack[CampaignOptions],
 ) -> Collected:
     """Run a campaign as `agenttrace collect` does, in the same containers, and return what it left.
@@ -139,35 +143,57 @@ def collect(
             the bundled model.
         dataset: name of a task set, or the path of one of your own.
         output: record file (`.jsonl`); default one in `datasets/`.
+        quiet: write nothing but what is wrong.
         **options: see `CampaignOptions`.
 
     Raises:
         UsageError: an option that cannot work, no engine, another campaign of this checkout.
-        AgentTraceError: it ended early; `exit_code` says why, as that of the verb. What was finished is kept.
+        AgentTraceError: it ended otherwise; `exit_code` says why, as that of the verb. What was finished is kept.
         KeyboardInterrupt: it was interrupted; what was finished is kept.
     """
-    from agenttrace.host import campaign, compose, engine  # noqa: PLC0415 - only on a host
-    from agenttrace.verbs import collect as verb  # noqa: PLC0415
+    from agenttrace.host import campaign  # noqa: PLC0415 - only on a host
+    from agenttrace.verbs.collect import request  # noqa: PLC0415
 
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("collect handles signals while it runs: call it from the main thread")
     asked = _arguments(options)
     asked.dataset, asked.output = [str(dataset)], None if output is None else Path(output)
     asked.model = asked.model if model is None else str(model)
+    hush(quiet=quiet, results=False)
     try:
-        end = campaign.collect(verb.request(asked))
+        end = campaign.collect(request(asked))
     except OSError as error:
-        raise (engine.refusal(error) or unusable(error)) from error
+        raise _of_the_engine(error) from error
+    finally:
+        hush(quiet=False, results=False)
+    return collected(_file_of(end))
+
+
+def _of_the_engine(error: OSError) -> AgentTraceError:
+    from agenttrace.host import engine  # noqa: PLC0415
+
+    return engine.refusal(error) or unusable(error)
+
+
+def _file_of(end: CampaignsEnd) -> Path:
+    """Return the record file of one campaign that ended well.
+
+    Raises:
+        AgentTraceError: it did not.
+        KeyboardInterrupt: it was interrupted.
+    """
+    from agenttrace.host.compose import EndedError  # noqa: PLC0415
+
     (path,) = end.files
     if end.status == EXIT_INTERRUPTED:
         raise KeyboardInterrupt
     if end.status:
-        raise compose.EndedError(
-            f"the campaign ended early (exit status {end.status}; why is told above); what was finished is kept in "
-            f"{path}, and the same call goes on",
+        raise EndedError(
+            f"the campaign ended with status {end.status}, and told why; what was finished is kept in {path}, and the "
+            "same call goes on",
             end.status,
         )
-    return collected(path)
+    return path
 
 
 def _arguments(options: CampaignOptions) -> argparse.Namespace:
