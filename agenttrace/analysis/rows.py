@@ -20,19 +20,15 @@ import msgspec
 from msgspec import NODEFAULT, UnsetType
 
 from agenttrace.errors import DataError
-from agenttrace.formats import agenttrace_0_3_row as release
 from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
 from agenttrace.formats.columns import COMPUTED_FROM, LONG
 from agenttrace.formats.entries import Count, Duration, Int, Known, Machine, TableEntry
 from agenttrace.formats.prices import Prices, sold
+from agenttrace.formats.reading import trace_of
 from agenttrace.records import Trace, rollout_1_0
 from agenttrace.store.opening import released
 from agenttrace.store.read import DECODE_ERRORS
 
-RELEASED_METHOD = "rusage-0.3.0"
-"""`method` of spans of AgentTrace 0.3.0: usage of the collector and its children, peak memory of their whole lives."""
-_OURS = b'"outcome":'
-"""Only our records have that key; it is near their end, so looking for it from there is quick."""
 _UNSAID = frozenset({"status", "call_id", "environment", "outcome"})
 """What AgentTrace 0.3.0 has no field for."""
 _Summand = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
@@ -79,19 +75,16 @@ def entry(
 
 
 def _row(line: bytes, *, texts: bool, ids: bool) -> Any:  # noqa: ANN401 - a derived structure
-    if line.rfind(_OURS) >= 0 or not _older(line):
-        try:
-            return _checked(_decoder(texts=texts)(line))
-        except (*DECODE_ERRORS, DataError):
-            if not _older(line):
-                raise
-    if not rollout_1_0.is_line(line):
-        return _released(line, _trace(texts=texts))
-    return rollout_1_0.as_trace(_rollout_decoder()(line), ids=ids)
-
-
-def _older(line: bytes) -> bool:
-    return rollout_1_0.is_line(line) or released(line) is not None
+    if line.startswith(rollout_1_0.PREFIX):
+        return rollout_1_0.as_trace(_rollout_decoder()(line), ids=ids)
+    try:
+        return _checked(_decoder(texts=texts)(line))
+    except (*DECODE_ERRORS, DataError):
+        if rollout_1_0.is_line(line):
+            return rollout_1_0.as_trace(_rollout_decoder()(line), ids=ids)
+        if released(line) is None:
+            raise
+    return _decoder(texts=texts)(msgspec.json.encode(trace_of(line)))
 
 
 def _checked(row: Any) -> Any:  # noqa: ANN401
@@ -109,20 +102,6 @@ def _rollout_decoder() -> Any:  # noqa: ANN401 - a function
     given: dict[str, Any] = dict.fromkeys(("start_ns", "stdout_bytes", "stderr_bytes", "lost_bytes"), _Summand)
     given |= {"timestamp_utc": datetime | None, "stop": rollout_1_0.Stop}
     return msgspec.json.Decoder(lean(rollout_1_0.Rollout, without=frozenset(), given=given)).decode
-
-
-def _released(line: bytes, kind: type) -> Any:  # noqa: ANN401
-    """Return a row of AgentTrace 0.3.0; that version has no outcome."""
-    values = msgspec.to_builtins(release.decode(line))
-    for span in values["spans"]:
-        span["type"], span["telemetry"]["method"] = "TOOL", RELEASED_METHOD
-    for step in values["llm_steps"]:
-        for call in step["tool_calls"] or ():
-            call["arguments"] = msgspec.json.encode(call["arguments"]).decode()
-    try:
-        return msgspec.convert(values, kind)
-    except msgspec.ValidationError as error:
-        raise DataError(f"not a row of AgentTrace {RELEASED}: {error}") from None
 
 
 @cache

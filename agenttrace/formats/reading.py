@@ -16,7 +16,7 @@ import msgspec
 from agenttrace.errors import DataError, UsageError, command
 from agenttrace.formats import READERS
 from agenttrace.formats.foreign import parsed
-from agenttrace.records import Trace
+from agenttrace.records import Trace, rollout_1_0
 from agenttrace.store.opening import MARK, opened, the_file
 from agenttrace.store.opening import released as is_released
 from agenttrace.store.read import Problem, decode, plain, whole_lines
@@ -33,7 +33,7 @@ LARGEST_TEXT = 256 << 20
 """Bytes of one JSON text, or of a file that is one session, which are held whole; all else may be of any size."""
 OURS = frozenset({"agenttrace-1.0", "rollouts-1.0", "agenttrace-0.3"})
 """Formats of which a line can be handed on as it stands: each of its readers knows them."""
-_OURS: tuple[bytes, ...] = (b'{"trace_id":', b'{"rollout_id":')
+_OURS: tuple[bytes, ...] = (b'{"trace_id":', rollout_1_0.PREFIX)
 """How a line of those mostly begins, and no line of another format."""
 _OUTCOME = b'"outcome":'
 """Key of records of ours alone; it is near their end, so looking for it from there is quick."""
@@ -120,13 +120,18 @@ def record_lines(path: Path, on_problem: OnProblem = None) -> Iterator[tuple[int
     """
     for number, found in records(path, on_problem):
         try:
-            if isinstance(found, bytes) and (found.rfind(_OUTCOME) >= 0 or not is_released(found)):
+            if isinstance(found, bytes) and not _is_released(found):
                 yield number, found
             else:
                 trace = trace_of(found, path.name) if isinstance(found, bytes) else found
                 yield number, msgspec.json.encode(trace) + b"\n"
         except (DataError, OverflowError, ValueError) as error:
             _complain(Problem(str(path), number, f"no record can hold it: {error}"), on_problem)
+
+
+def _is_released(line: bytes) -> bool:
+    # What most lines are is told from their ends, before one is searched as a whole.
+    return not line.startswith(rollout_1_0.PREFIX) and line.rfind(_OUTCOME) < 0 and is_released(line) is not None
 
 
 def records(path: Path, on_problem: OnProblem = None) -> Iterator[tuple[int, bytes | Trace]]:

@@ -40,7 +40,7 @@ from agenttrace.records.trace import (
 )
 
 Stop = Literal["submitted", "turns", "tokens", "format", "error"]
-_PREFIX = b'{"rollout_id"'
+PREFIX = b'{"rollout_id"'
 """How a line of such a file begins where nobody sorted its keys."""
 _VERSION = "1.0.0"
 _KEPT_BYTES = 65_536
@@ -354,7 +354,7 @@ _spec = msgspec.json.Decoder(RolloutSpec).decode
 
 def is_line(line: bytes) -> bool:
     """Return whether a line is one of a rollout file, whatever the order of its keys: no trace has that key alone."""
-    return line.startswith(_PREFIX) or (b'"rollout_id"' in line and b'"trace_id"' not in line)
+    return line.startswith(PREFIX) or (b'"rollout_id"' in line and b'"trace_id"' not in line)
 
 
 def decode(line: bytes) -> Trace:
