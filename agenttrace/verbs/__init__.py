@@ -71,7 +71,10 @@ VERBS: dict[str, Verb] = {
     ),
     "show": Verb("look", "here", "one trace as a readable transcript, with the cost of each call", "collect.md"),
     "report": Verb(
-        "look", "image", "record files as one page for a browser: list, search, timelines, comparison", "report.md"
+        "look",
+        "image",
+        "record files as one page for a browser: overview, list, traces, comparison; or followed",
+        "report.md",
     ),
     "analyze": Verb(
         "look", "image", "outcomes, time, tokens, cost per tool and command; several files are compared", "analysis.md"
