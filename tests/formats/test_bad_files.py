@@ -8,18 +8,22 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agenttrace.analysis.rows import entry
 from agenttrace.cli import main
-from agenttrace.formats.reading import kind
+from agenttrace.formats import READERS
+from agenttrace.formats.reading import kind, traces
 from agenttrace.validate import Validation
 
 DATA = Path(__file__).parents[1] / "data"
@@ -190,6 +194,33 @@ def test_what_is_no_json_is_named_with_its_line(data, said, tmp_path):
     assert said in text or said == "cut off"
     assert asked("convert", tmp_path / "a.jsonl", tmp_path)[0] == 1
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def seconds(path):
+    """Processor time that reading a file takes, the least of three tries."""
+    found = []
+    for _ in range(3):
+        began = time.process_time()
+        for _, trace in traces(path):
+            entry(0, "a", 1, msgspec.json.encode(trace) + b"\n", texts=True)
+        found.append(time.process_time() - began)
+    return min(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
+def test_four_times_the_turns_take_no_sixteen_times_as_long(path, tmp_path):
+    values, whole = parsed(path)
+    lists = (one for one in values[0].values() if isinstance(one, list))
+    long = values if READERS[kind(path).format].whole else max(lists, key=len)
+    turns = long[:]
+    took = []
+    for times in (1000, 4000):
+        long[:] = [*turns[:1], *(turns[1:] * (times // max(1, len(turns) - 1)))]
+        text = json.dumps(values[0], indent=1) if whole else "".join(f"{json.dumps(one)}\n" for one in values)
+        (tmp_path / path.name).write_text(text)
+        took.append(seconds(tmp_path / path.name))
+    assert took[1] < 12 * max(took[0], 0.02), took
 
 
 @pytest.mark.slow
