@@ -14,13 +14,11 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.formats.dialogue import STRAY, Called, Dialogue
-from agenttrace.formats.foreign import at, between, exit_status, fitting, json_text, parsed, text_of, tokens
-from agenttrace.records import Outcome, Timings, Trace
+from agenttrace.formats.foreign import amount, at, between, exit_status, fitting, json_text, parsed, text_of, tokens
+from agenttrace.records import Outcome, SpanStatus, Telemetry, Timings, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-    from agenttrace.records import SpanStatus
 
 NAME = "otlp"
 MOST_SPANS = 200_000
@@ -159,18 +157,29 @@ def _trace(name: str, spans: list[_Span]) -> Trace:
     task = roots[0].first("agenttrace.task_id")
     session = next((one for span in ordered if (one := span.first("gen_ai.conversation.id", "session.id"))), None)
     failed = roots[0].first("error.type")
+    ours = roots[0].first("agenttrace.trace_id") is not None
     return talk.trace(
         NAME,
         [name],
         trace_id=_uuid(name),
-        outcome=Outcome(ended="unknown", detail=None if failed is None else str(failed)),
+        outcome=_outcome(roots[0]) or Outcome(ended="unknown", detail=None if failed is None else str(failed)),
         model=model,
         metadata={
+            **(fitting(_json(roots[0].first("metadata")), dict[str, Any]) or {} if ours else {}),
             "session_id": None if session is None else str(session),
             "agent": fitting(roots[0].first("gen_ai.agent.name", "agent.name"), str),
             "task_id": task if isinstance(task, (int, str)) and not isinstance(task, bool) else None,
         },
     )
+
+
+def _outcome(root: _Span) -> Outcome | None:
+    """Return the outcome that our own export says of a run, but for its verdicts, which are events."""
+    said = _below(root, "agenttrace.outcome.")
+    fields = {name: said.get(name) for name in ("ended", "detail", "solved")}
+    scores = fitting(_below(root, "agenttrace.outcome.scores."), dict[str, float]) or {}
+    found: Outcome | None = fitting({**fields, "scores": scores, "final_answer": root.first("output.value")}, Outcome)
+    return found
 
 
 def _uuid(name: str) -> str | None:
@@ -206,6 +215,10 @@ def _say(talk: Dialogue, span: _Span) -> None:
     replies = _messages(span, "output") or [_Said("assistant", text_of(span.first("output.value")), None, [], [])]
     reasons = span.first("gen_ai.response.finish_reasons", "llm.finish_reason")
     cached = tokens(span.first("gen_ai.usage.cache_read.input_tokens", "llm.token_count.prompt_details.cache_read"))
+    timings = fitting(_below(span, "agenttrace.timings."), Timings) if span.first("agenttrace.step_id") else None
+    if timings in {None, Timings()}:
+        timings = None if cached is None else Timings(cached_n=cached)
+    took = amount(span.first("agenttrace.duration_ms"))
     talk.replied(
         "\n".join(one.text for one in replies if one.text),
         [call for one in replies for call in one.calls],
@@ -213,8 +226,8 @@ def _say(talk: Dialogue, span: _Span) -> None:
         input_tokens=tokens(span.first("gen_ai.usage.input_tokens", "llm.token_count.prompt")),
         output_tokens=tokens(span.first("gen_ai.usage.output_tokens", "llm.token_count.completion")),
         finish_reason=fitting(reasons[0] if isinstance(reasons, list) and reasons else reasons, str),
-        timings=None if cached is None else Timings(cached_n=cached),
-        **span.times,
+        timings=timings,
+        **{**span.times, **({} if took is None else {"duration_ms": took})},
     )
 
 
@@ -226,10 +239,32 @@ def _return(talk: Dialogue, span: _Span) -> None:
         called,
         name,
         tool_input=json_text(span.first("gen_ai.tool.call.arguments", "input.value", "tool.parameters")),
-        exit_code=exit_status(span.first("process.exit.code")),
-        status=_STATUSES.get(str(span.first("error.type")), "ok"),
-        **span.times,
+        **{
+            "exit_code": exit_status(span.first("process.exit.code")),
+            "status": _STATUSES.get(str(span.first("error.type")), "ok"),
+            **span.times,
+            **_ours(span),
+        },
     )
+
+
+def _below(span: _Span, name: str) -> dict[str, Any]:
+    """Return the attributes of a span whose names begin so, by the rest of their names."""
+    return {key[len(name) :]: value for key, value in span.facts.items() if key.startswith(name)}
+
+
+def _ours(span: _Span) -> dict[str, Any]:
+    """Return what our own export says of a call, fields of a span; nothing of a span of anybody else."""
+    status = fitting(span.first("agenttrace.status"), SpanStatus)
+    if status is None:
+        return {}
+    known = {"status": status, "signal": fitting(span.first("agenttrace.signal"), int | None)}
+    took, cost = amount(span.first("agenttrace.duration_ms")), _below(span, "agenttrace.telemetry.")
+    needed = dict.fromkeys(("user_time_s", "system_time_s", "max_rss_bytes", "read_bytes", "write_bytes"))
+    telemetry = fitting({**needed, **cost}, Telemetry)
+    known |= {} if took is None else {"duration_ms": took}
+    known |= {} if telemetry is None else {"telemetry": telemetry}
+    return known
 
 
 def _messages(span: _Span, side: str) -> list[_Said]:
