@@ -251,6 +251,25 @@ class TestSweZero:
         assert pq.read_table(tmp_path / "out.parquet").to_pylist() == rows
         assert [one for _, one in traces(tmp_path / "out.parquet")] == [one for _, one in traces(tmp_path / "in.jsonl")]
 
+    def test_a_published_run_stands_beside_a_fresh_one_in_one_table(self, tmp_path, capsys):
+        lines = (SAMPLES / "swe-zero-1k-32k.jsonl").read_text(encoding="utf-8").splitlines()
+        _, fresh = next(traces(RECORDS / "1.0.0" / "rollouts.jsonl"))
+        rows = [json.loads(line) | {"instance_id": fresh.metadata["task_id"]} for line in lines]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "published.parquet")
+        with pytest.raises(SystemExit):
+            main(["compare", str(tmp_path / "published.parquet"), str(RECORDS / "1.0.0" / "rollouts.jsonl")])
+        printed = capsys.readouterr().out
+        assert "1 tasks are in both" in printed
+        table = {line[:60].split("  ")[0]: line for line in printed.splitlines()}
+        for name in (
+            "errored: infrastructure failures, left out of all else", "Submitted", "turns (mean)", "seconds (mean)",
+            "tokens, generated (mean)", "turns that gave: not found",
+            "unique, upstream's greedy metric (in file order)",
+        ):  # fmt: skip
+            assert "not known" not in table[name], name
+        for name in ("hours from first to last", "passed, of those judged", "tokens, conversation (mean)"):
+            assert table[name].split("  ", 1)[1].split()[:2] == ["not", "known"], name
+
     def test_errored_rollouts_are_counted(self, tmp_path, capsys):
         ask("stats", SAMPLES / "swe-zero-1k-32k.jsonl", tmp_path)
         assert "left out: 1 (33.3 %) that ended in an infrastructure failure" in capsys.readouterr().out
