@@ -14,7 +14,7 @@ import requests
 from agenttrace.campaign.options import ROLLOUTS, Options
 from agenttrace.cli import main
 from agenttrace.errors import UsageError
-from agenttrace.host import campaign, compose
+from agenttrace.host import campaign, compose, engine
 from agenttrace.host.checkouts import Places
 from agenttrace.serving import endpoint
 from agenttrace.tasks import sources
@@ -232,3 +232,17 @@ def test_an_engine_that_refuses_or_goes_away_is_one_message(monkeypatch, capsys,
     assert ended.value.code == 1
     assert "the Docker engine refuses, or went away:" in (said := capsys.readouterr().err)
     assert "no such name; what was finished is kept" in said
+
+
+@pytest.mark.parametrize(("words", "kept"), [([], {"agenttrace-models"}), (["--yes"], set())])
+def test_clean_keeps_fetched_weights_where_nobody_can_be_asked(monkeypatch, capsys, words, kept):
+    seen = []
+    monkeypatch.setattr(compose, "client", lambda: None)
+    monkeypatch.setattr(engine, "check", lambda: None)
+    monkeypatch.setattr(compose, "caches", lambda _: {"agenttrace-models": 2_000_000_000})
+    monkeypatch.setattr(compose, "clean", lambda *_, keep, **__: seen.append(keep) or True)
+    with pytest.raises(SystemExit) as ended:
+        main(["clean", *words])
+    assert (ended.value.code, seen) == (0, [kept])
+    told = "kept: volume agenttrace-models (2.0 GB); --yes removes it, too" in capsys.readouterr().err
+    assert told is bool(kept)

@@ -121,6 +121,11 @@ BAD = [
     (["--profile", "fast"], "invalid choice: 'fast'"),
     (["--sampler", "hot"], "invalid choice: 'hot'"),
     (["--temperature", "3"], "--temperature: 3.0 is outside 0 to 2"),
+    (["--top-p", "1.5"], "--top-p: 1.5 is outside 0 to 1"),
+    (["--thinking", "on"], "their template has no switch"),
+    (["--thinking", "maybe"], "expected on, off, or a number of tokens"),
+    (["--system-prompt", "nowhere.txt"], "cannot read nowhere.txt"),
+    (["--dataset", "swe", "--source", "nowhere"], "nowhere: no such file or folder, and no OWNER/NAME@REVISION"),
     (["--seed", "-1"], "--seed: -1 is outside 0 to 2147483647"),
     (["--max-steps", "0"], "--max-steps: 0 is outside 1 to 1000"),
     (["--call-limit", "0"], "--call-limit: 0 is outside 1 to 3600000 ms"),
@@ -128,7 +133,7 @@ BAD = [
     (["--max-total-tokens", "9999999"], "--max-total-tokens: 9999999 is outside 256 to"),
     (["--repositories", "nowhere"], "--repositories nowhere: there is no such file or folder"),
     (["--run-id", "../x"], "run id '../x'"),
-    (["Qwen/Qwen9"], "unknown model"),
+    (["Qwen3-0.6B"], "unknown model 'Qwen3-0.6B' (did you mean Qwen/Qwen3-0.6B?)"),
 ]
 
 
