@@ -124,12 +124,19 @@ def end_with(work: Callable[[], int], *, kept: str | None = None) -> NoReturn:
         say("interrupted" if kept is None else f"interrupted; {kept}")
         status = EXIT_INTERRUPTED
     except BrokenPipeError:  # `agenttrace show FILE | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         status = 0
     except OSError as error:
         engine = sys.modules.get("agenttrace.host.engine")  # where it was used, it knows what the engine's errors mean
         status = _tell((engine and engine.refusal(error)) or unusable(error))
+        if error.filename is None:
+            _drop_output()
     sys.exit(status)
+
+
+def _drop_output() -> None:
+    """Let what stands unwritten go nowhere: Python would try again as it ends, and end with another status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _tell(error: AgentTraceError) -> int:

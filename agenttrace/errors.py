@@ -57,9 +57,13 @@ class StorageError(AgentTraceError):
 def unusable(error: OSError) -> AgentTraceError:
     """Return the error of a path that the system refuses (too long a name, a folder that may not be entered) as ours.
 
+    A full disk is told of without a path, too: what writes to an open file knows none.
+
     Raises:
         OSError: the error itself, when it is about no path: a fault of the kit, which a traceback helps to find.
     """
+    if error.filename is None and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return StorageError(f"{error.strerror}; what was written is kept, free some and run it again")
     if error.filename is None:
         raise error
     kind = StorageError if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EROFS} else UsageError

@@ -167,6 +167,14 @@ def test_a_closed_pipe_is_no_error(records):
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_a_full_disk_is_one_line_and_has_its_status(records):
+    command = [sys.executable, "-m", "agenttrace", "show", str(records)]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 5
+    assert ended.stderr == "agenttrace: No space left on device; what was written is kept, free some and run it again\n"
+
+
 def test_the_overview_names_every_verb(agenttrace):
     for words in ([], ["--help"]):
         ended = agenttrace(*words)

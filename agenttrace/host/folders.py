@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agenttrace.errors import UsageError
+from agenttrace.errors import AgentTraceError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,11 +38,14 @@ def checked_end(status: int, written: Sequence[Path], info: EngineInfo) -> int:
 
     Raises:
         UsageError: the engine's machine does not share a folder with this one.
+        AgentTraceError: the engine started nothing.
     """
     gone = [path for path in written if not path.exists()] if status == 0 else []
     if gone or (status == _NOT_STARTED and in_a_machine_of_its_own(info)):
         what = f"{gone[0]} was written, and not here" if gone else "the engine did not find a folder (see above)"
         raise UsageError(f"{what}: {_NOT_SHARED}")
+    if status == _NOT_STARTED:
+        raise AgentTraceError("the Docker engine could not start the container; its reason stands above")
     return status
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from agenttrace.errors import UsageError
+from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import compose, engine, folders, images
 
 WSL = "Linux version 5.15.167.4-microsoft-standard-WSL2 (root@f9c826d3017f) (gcc) #1 SMP\n"
@@ -33,6 +34,11 @@ def test_a_drive_of_windows_has_no_modes(folder, version, expected):
 
 def test_this_machine_has_modes(tmp_path):
     assert not folders.without_modes(tmp_path)
+
+
+def test_a_container_that_the_engine_could_not_start_is_told_of(tmp_path, engine_info):
+    with pytest.raises(AgentTraceError, match="could not start the container; its reason stands above"):
+        folders.checked_end(125, [tmp_path], engine_info(kernel=platform.release()))
 
 
 @pytest.mark.docker
