@@ -93,13 +93,52 @@ def write(records: Iterable[Sourced], output: Path) -> dict[str, int]:
 
 
 def _summary(group: _Group) -> dict[str, Any]:
-    spec, known = group.spec, group.metadata
-    engine, version = known.get("serving_engine"), None if spec is None else spec.serving.engine_version
-    ours = engine in {"llama.cpp", "vllm"}
+    return {
+        "schema_version": SCHEMA,
+        "evaluation_id": group.evaluation_id,
+        "retrieved_timestamp": group.evaluation_id.rpartition("/")[2],
+        "source_metadata": {
+            "source_name": "agenttrace",
+            "source_type": "evaluation_run",
+            "source_organization_name": "unknown",
+            "evaluator_relationship": "other",
+        },
+        "eval_library": {
+            "name": "agenttrace",
+            "version": str(group.metadata.get("collector_version") or "unknown"),
+        },
+        "model_info": _model(group),
+        "evaluation_results": [_result(group)],
+        "detailed_evaluation_results": {
+            "format": "jsonl",
+            "file_path": f"{group.folder}/{group.name}_samples.jsonl",
+            "hash_algorithm": "sha256",
+            "checksum": group.digest.hexdigest(),
+            "total_rows": group.graded,
+        },
+    }
+
+
+def _model(group: _Group) -> dict[str, Any]:
+    engine, spec = group.metadata.get("serving_engine"), group.spec
+    version = None if spec is None else spec.serving.engine_version
     pinned = spec is not None and spec.serving.engine != "external"
-    platform = {"name": str(engine), "version": str(version or "unknown")} if engine else None
-    score = group.solved / group.graded
-    result = {
+    ours = pinned and engine in {"llama.cpp", "vllm"}
+    found = {
+        "name": group.key.model,
+        "id": group.key.model,
+        "developer": group.developer,
+        "inference_engine": {"name": str(engine), "version": str(version or "unknown")} if engine else None,
+        "additional_details": {
+            "deployment_type": "self_deployed" if ours else "unknown",
+            "model_availability": "open_weights" if pinned else "unknown",
+        },
+    }
+    return without_none(found)
+
+
+def _result(group: _Group) -> dict[str, Any]:
+    found = {
         "evaluation_result_id": f"{group.evaluation_id}#{_METRIC}",
         "evaluation_name": group.key.dataset,
         "source_data": {"dataset_name": group.key.dataset, "source_type": "other"},
@@ -115,44 +154,13 @@ def _summary(group: _Group) -> dict[str, Any]:
             "max_score": 1.0,
         },
         "score_details": {
-            "score": score,
+            "score": group.solved / group.graded,
             "details": {"graded": str(group.graded), "not_graded": str(group.left_out), "run_id": group.key.run},
             "uncertainty": {"num_samples": group.graded},
         },
-        "generation_config": {"generation_args": _arguments(spec)} if spec is not None else None,
+        "generation_config": None if group.spec is None else {"generation_args": _arguments(group.spec)},
     }
-    return {
-        "schema_version": SCHEMA,
-        "evaluation_id": group.evaluation_id,
-        "retrieved_timestamp": group.evaluation_id.rpartition("/")[2],
-        "source_metadata": {
-            "source_name": "agenttrace",
-            "source_type": "evaluation_run",
-            "source_organization_name": "unknown",
-            "evaluator_relationship": "other",
-        },
-        "eval_library": {"name": "agenttrace", "version": str(known.get("collector_version") or "unknown")},
-        "model_info": without_none(
-            {
-                "name": group.key.model,
-                "id": group.key.model,
-                "developer": group.developer,
-                "inference_engine": platform,
-                "additional_details": {
-                    "deployment_type": "self_deployed" if ours and pinned else "unknown",
-                    "model_availability": "open_weights" if pinned else "unknown",
-                },
-            }
-        ),
-        "evaluation_results": [without_none(result)],
-        "detailed_evaluation_results": {
-            "format": "jsonl",
-            "file_path": f"{group.folder}/{group.name}_samples.jsonl",
-            "hash_algorithm": "sha256",
-            "checksum": group.digest.hexdigest(),
-            "total_rows": group.graded,
-        },
-    }
+    return without_none(found)
 
 
 def _arguments(spec: RunSpec) -> dict[str, Any]:
@@ -167,37 +175,21 @@ def _arguments(spec: RunSpec) -> dict[str, Any]:
 
 
 def _sample(trace: Trace, spec: RunSpec | None, group: _Group) -> dict[str, Any]:
-    known, outcome = trace.metadata, outcome_of(trace)
+    names = (trace.metadata.get("task_id"), trace.metadata.get("task_name"), trace.trace_id)
     said = [_message(number, one) for number, one in enumerate(messages(trace, spec))]
-    replies = [one["turn_idx"] for one in said if one["role"] == "assistant"]
-    answer = trace.outcome.final_answer
-    took = [one.duration_ms for one in trace.llm_steps]
-    model_ms = None if None in took else sum(one for one in took if one is not None)
-    facts = {name: known.get(name) for name in ("task_name", "task_kind", "rollout_index", "seed")}
-    facts |= {name: outcome[name] for name in ("ended", "end_class", "detail", "verdicts", "scores")}
     return {
         "schema_version": SCHEMA,
         "evaluation_id": group.evaluation_id,
         "model_id": trace.model,
         "evaluation_name": group.key.dataset,
         "evaluation_result_id": f"{group.evaluation_id}#{_METRIC}",
-        "sample_id": str(known.get("task_id") or known.get("task_name") or trace.trace_id),
+        "sample_id": str(next(one for one in names if one is not None)),
         "sample_hash": hashlib.sha256(trace.prompt.encode("utf-8", "replace")).hexdigest(),
         "interaction_type": "agentic",
         "input": {"raw": trace.prompt, "reference": []},
         "output": None,
         "messages": said,
-        "answer_attribution": []
-        if answer is None or not replies
-        else [
-            {
-                "turn_idx": replies[-1],
-                "source": f"messages[{replies[-1]}]",
-                "extracted_value": answer,
-                "extraction_method": "custom",
-                "is_terminal": True,
-            }
-        ],
+        "answer_attribution": _answer(trace, [one["turn_idx"] for one in said if one["role"] == "assistant"]),
         "evaluation": {
             "score": float(bool(trace.outcome.solved)),
             "is_correct": bool(trace.outcome.solved),
@@ -205,10 +197,37 @@ def _sample(trace: Trace, spec: RunSpec | None, group: _Group) -> dict[str, Any]
             "tool_calls_count": sum(len(step.tool_calls or ()) for step in trace.llm_steps),
         },
         "token_usage": _usage(trace),
+        **_facts(trace),
+    }
+
+
+def _facts(trace: Trace) -> dict[str, Any]:
+    """Return times, error and what else is known of a record."""
+    known, outcome = trace.metadata, outcome_of(trace)
+    took = [one.duration_ms for one in trace.llm_steps]
+    model_ms = None if None in took else sum(one for one in took if one is not None)
+    facts = {name: known.get(name) for name in ("task_name", "task_kind", "rollout_index", "seed")}
+    facts |= {name: outcome[name] for name in ("ended", "end_class", "detail", "verdicts", "scores")}
+    return {
         "performance": without_none({"latency_ms": trace.total_duration_ms, "generation_time_ms": model_ms}) or None,
         "error": trace.outcome.detail if outcome["end_class"] == "infrastructure" else None,
         "metadata": {"trace_id": trace.trace_id, **without_none(facts)},
     }
+
+
+def _answer(trace: Trace, replies: list[int]) -> list[dict[str, Any]]:
+    """Return where the answer is from: the last reply."""
+    if trace.outcome.final_answer is None or not replies:
+        return []
+    return [
+        {
+            "turn_idx": replies[-1],
+            "source": f"messages[{replies[-1]}]",
+            "extracted_value": trace.outcome.final_answer,
+            "extraction_method": "custom",
+            "is_terminal": True,
+        }
+    ]
 
 
 def _message(number: int, found: Message) -> dict[str, Any]:

@@ -42,6 +42,7 @@ def test_every_file_is_valid_and_the_sums_are_those_of_the_records(records, tmp_
     assert sum(row["token_usage"]["total_tokens"] for row in rows) == sum(
         step.input_tokens + step.output_tokens for trace in traces() for step in trace.llm_steps
     )
+    assert [row["sample_id"] for row in rows] == [str(trace.metadata["task_id"]) for trace in traces()]
     assert sum(row["evaluation"]["tool_calls_count"] for row in rows) == sum(
         len(step.tool_calls or ()) for trace in traces() for step in trace.llm_steps
     )
