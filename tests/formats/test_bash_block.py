@@ -45,7 +45,8 @@ def records():
 def test_every_format_takes_every_record(run, tmp_path, name):
     suffix = "" if FORMATS[name].layout == "files" else FORMATS[name].suffix
     counts = convert([run], name, tmp_path / f"o{suffix}")
-    assert next(iter(counts.values())) in {6, 10}
+    generations = sum(len(record.trace.llm_steps) for record in read(run))
+    assert next(iter(counts.values())) in ({generations} if name == "mooncake" else {6, 10})
 
 
 def test_the_conversation_is_what_the_model_read_and_wrote():
