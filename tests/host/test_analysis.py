@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from agenttrace.errors import UsageError
+from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import analysis, compose, engine, images
 
 DOCKER = """#!/bin/sh
@@ -82,7 +82,8 @@ def test_a_result_that_never_came_here_is_said(docker, engine_info, monkeypatch)
 def test_an_engine_elsewhere_that_finds_no_folder_is_explained(docker, engine_info, monkeypatch):
     (docker / "bin/docker").write_text("#!/bin/sh\nexit 125\n")
     monkeypatch.setattr(engine, "check", lambda: engine_info(kernel=platform.release()))
-    assert analysis.run("analyze", [], read=[], written=[]) == 125
+    with pytest.raises(AgentTraceError, match="could not start the container"):
+        analysis.run("analyze", [], read=[], written=[])
     monkeypatch.setattr(engine, "check", lambda: engine_info(kernel="6.6.87-linuxkit"))
     with pytest.raises(UsageError, match=r"did not find a folder .*colima shares no other"):
         analysis.run("analyze", [], read=[], written=[])
