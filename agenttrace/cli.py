@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -135,7 +136,10 @@ def end_with(work: Callable[[], int], *, kept: str | None = None) -> NoReturn:
 
 
 def _drop_output() -> None:
-    """Let what stands unwritten go nowhere: Python would try again as it ends, and end with another status."""
+    """Let what cannot be written go nowhere: Python would try again as it ends, and end with another status."""
+    with suppress(OSError):
+        sys.stdout.flush()
+        return
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
