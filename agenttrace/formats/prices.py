@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from datetime import date  # noqa: TC003 - msgspec resolves it
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -21,7 +21,7 @@ from agenttrace.records import Record
 from agenttrace.store.opening import text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 VARIABLE = "AGENTTRACE_PRICES"
@@ -106,14 +106,18 @@ class Prices:
     """Prices by model.
 
     Args:
-        sold: what vendors sell; not looked at for a model that was served locally.
+        sold: gives what vendors sell; not asked as long as every model was served locally.
         own: prices of the user, before those, for every model that they name.
     """
 
-    def __init__(self, sold: Iterable[Price], own: Iterable[Price] = ()) -> None:
-        self._sold = {price.model.lower(): price for price in sold}
-        self._own = {price.model.lower(): price for price in own}
+    def __init__(self, sold: Callable[[], Iterable[Price]], own: Iterable[Price] = ()) -> None:
+        self._sellers = sold
+        self._own = _by_model(own)
         self._found: dict[tuple[str, bool], Price | None] = {}
+
+    @cached_property
+    def _sold(self) -> dict[str, Price]:
+        return _by_model(self._sellers())
 
     def bill(self, trace: Any, engine: str | None) -> Bill:  # noqa: ANN401 - a `Trace`, or what has its fields
         """Return what a trace cost.
@@ -150,6 +154,10 @@ class Prices:
             yield from (one for one in found if not provider or one.provider in {None, provider} or one.model == model)
 
 
+def _by_model(prices: Iterable[Price]) -> dict[str, Price]:
+    return {price.model.lower(): price for price in prices}
+
+
 def _computed(trace: Any, price: Price) -> float | None:  # noqa: ANN401 - as above
     requests = [
         (step.input_tokens, step.output_tokens, step.timings.cached_n if step.timings else None)
@@ -168,7 +176,7 @@ def _computed(trace: Any, price: Price) -> float | None:  # noqa: ANN401 - as ab
 @cache
 def sold() -> Prices:
     """Return the prices of the package."""
-    return Prices(_sold())
+    return Prices(_sold)
 
 
 @cache
@@ -193,4 +201,4 @@ def read_prices(path: Path | None) -> Prices:
             f"{path}: no table of prices: {error}; expected [[price]] with model, input and output, US dollars per "
             "million tokens"
         ) from error
-    return Prices(_sold(), own)
+    return Prices(_sold, own)

@@ -22,7 +22,7 @@ SAMPLES = ROOT / "tests" / "data" / "foreign"
 DEMO = ROOT / "tests" / "data" / "records" / "demo.jsonl"
 LONG = LongRates(above_tokens=1000, input=2, output=20)
 TABLE = Prices(
-    [
+    lambda: [
         Price(provider="openai", model="gpt-5", input=1, cached_input=0.1, output=10),
         Price(provider="gemini", model="gemini-2.5-pro", input=1, output=10, long=LONG),
     ]
