@@ -71,9 +71,8 @@ class VerbParser(argparse.ArgumentParser):
         if unknown := re.fullmatch(r"unrecognized arguments: (.*)", message, re.DOTALL):
             words = unknown[1].split()
             options = [word for word in words if word.startswith("-")]
-            known = [name for name in self._option_string_actions if name.startswith("--")]
             message = f"there is no option {options[0]}" if options else f"unexpected: {' '.join(words)}"
-            message += did_you_mean(options[0].partition("=")[0], known) if options else ""
+            message += did_you_mean(options[0].partition("=")[0], self._option_string_actions) if options else ""
         elif choice := re.match(r".*invalid choice: '?([^'\s]*)'? \(choose from (.*)\)", message, re.DOTALL):
             message += did_you_mean(choice[1], re.findall(r"[^',\s]+", choice[2]))
         raise UsageError(f"{message}; see {self.prog} --help")

@@ -70,6 +70,10 @@ def unusable(error: OSError) -> AgentTraceError:
     return kind(f"cannot use {str(error.filename)[:300]}: {error.strerror}")
 
 
+_BEGUN = 4
+"""Characters of a word that is the beginning of one known word, and so means it."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a question with the known word that is most like `word`, to end a message with, or nothing."""
     import difflib  # noqa: PLC0415 - only who mistyped waits for it
@@ -77,6 +81,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     plain = {one.casefold(): one for one in known}
     like = difflib.get_close_matches(word.casefold(), plain, n=1, cutoff=0.7)
     like = like or [one for one in plain if word and one.rpartition("/")[2] == word.casefold()]
+    begun = [one for one in plain if len(word) >= _BEGUN and one.startswith(word.casefold())]
+    like = like or (begun if len(begun) == 1 else [])
     return f" (did you mean {plain[like[0]]}?)" if like else ""
 
 

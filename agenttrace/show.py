@@ -8,7 +8,7 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.errors import UsageError
+from agenttrace.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,10 +33,16 @@ def pick(traces: Iterable[Trace], wanted: str | None) -> Trace:
         for trace in traces:
             return trace
         raise UsageError("the file holds no record yet")
-    found = [trace for trace in traces if _matches(trace, wanted)]
+    names: dict[str, None] = {}
+    found = []
+    for trace in traces:
+        if _matches(trace, wanted):
+            found.append(trace)
+        names[str(trace.metadata.get("task_name"))] = None
     if len(found) != 1:
         ids = ", ".join([trace.trace_id for trace in found[:_NAMED]] + ["..."] * (len(found) > _NAMED))
-        known = f"{len(found)} traces match {wanted!r} ({ids})" if found else f"no trace matches {wanted!r}"
+        none = f"no trace matches {wanted!r}{did_you_mean(wanted, names)}"
+        known = f"{len(found)} traces match {wanted!r} ({ids})" if found else none
         raise UsageError(f"{known}; give a task id, a task name or the start of a trace id")
     return found[0]
 

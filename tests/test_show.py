@@ -89,7 +89,7 @@ def test_a_compressed_file_is_shown_whichever_way_it_was_compressed(tmp_path, ca
         path.write_bytes(zstandard.compress((KEPT / "rollouts.jsonl").read_bytes()))
     *_, last = read_traces(path)
     for wanted in (last.trace_id, last.trace_id[:13]):
-        assert run(argparse.Namespace(file=path, trace=wanted)) == 0
+        assert run(argparse.Namespace(file=path, trace=wanted, json=None)) == 0
         assert last.trace_id in capsys.readouterr().out
 
 
@@ -98,5 +98,5 @@ def test_a_whole_id_is_found_in_a_compacted_file_without_reading_the_others(tmp_
     compact(KEPT / "rollouts.jsonl", path)
     wanted = next(read_traces(path)).trace_id
     monkeypatch.setattr("agenttrace.store.read.read_traces", None)
-    assert run(argparse.Namespace(file=path, trace=wanted)) == 0
+    assert run(argparse.Namespace(file=path, trace=wanted, json=None)) == 0
     assert wanted in capsys.readouterr().out

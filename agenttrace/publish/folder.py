@@ -148,7 +148,8 @@ def fill(folder: Path, paths: Sequence[Path], settings: PublishSettings, *, rele
 def _must_be_valid(path: Path, words: Sequence[Word], *, leaks: Literal["stop", "keep"]) -> None:
     findings = (one for one in validation(path, words=words)[0] if leaks == "stop" or one.rule != "leak")
     if found := list(islice(findings, _SHOWN)):
-        lines = "\n  ".join(f"line {one.line}: {one.rule}: {one.where}: {one.message}" for one in found)
+        parts = [(f"line {one.line}", one.rule, one.where, one.message) for one in found]
+        lines = "\n  ".join(": ".join(filter(None, part)) for part in parts)
         kept = "--keep-findings publishes what looks private, where it is the repositories' own text.\n"
         raise DataError(
             f"{path} is not fit to be published; the first findings:\n  {lines}\n"

@@ -53,7 +53,7 @@ def opened(path: Path) -> io.BufferedReader:
         # Another thing by the name of a file must not make us wait, whenever it came there.
         file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
     except IsADirectoryError:
-        raise UsageError(f"cannot read {path}: it is a folder; name its record files, such as {path}/*.jsonl") from None
+        raise UsageError(f"cannot read {path}: it is a folder, and a file is read here") from None
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):

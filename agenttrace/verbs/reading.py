@@ -159,9 +159,15 @@ def add_prices(parser: argparse.ArgumentParser) -> None:
 
 def add_folder(parser: argparse.ArgumentParser, default: str) -> None:
     """Add the folder that results go to; files in it are replaced by those of the same name."""
-    words: dict[str, Any] = {"dest": "output", "type": Path, "metavar": "FOLDER"}
+    words: dict[str, Any] = {"dest": "output", "type": _folder, "metavar": "FOLDER"}
     parser.add_argument("-o", "--output", **words, default=Path(default), help="default: %(default)s")
     parser.add_argument("--outdir", **words, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def _folder(given: str) -> Path:
+    if Path(given).is_file():
+        raise argparse.ArgumentTypeError(f"{given} is a file: name a folder")
+    return Path(given)
 
 
 def records_only(paths: Sequence[Path]) -> list[Path]:
@@ -173,7 +179,7 @@ def records_only(paths: Sequence[Path]) -> list[Path]:
     Raises:
         UsageError: a folder holds no file of traces.
     """
-    paths = _once(files(paths, say))
+    paths = once(files(paths, say))
     kept = [path for path in paths if not is_failures(path)]
     if not kept:
         return list(paths)
@@ -183,7 +189,7 @@ def records_only(paths: Sequence[Path]) -> list[Path]:
     return kept
 
 
-def _once(paths: list[Path]) -> list[Path]:
+def once(paths: list[Path]) -> list[Path]:
     """Return each file once, under the name by which it came first; others are told."""
     found: dict[str, Path] = {}
     for path in paths:
@@ -213,7 +219,7 @@ def spare_inputs(arguments: argparse.Namespace, *, replaces: bool) -> None:
     for path in written:
         if any(path.samefile(other) for other in read):
             raise UsageError(f"{path} is one of the files that are read: give the result another name")
-        if replaces and path.is_file():
+        if replaces and path.is_file() and not getattr(arguments, "watch", False):
             say(f"{path} was there already, and is replaced")
 
 

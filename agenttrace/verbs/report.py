@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write no file: serve the page to this machine alone, with the traces that come, until Ctrl-C",
     )
-    parser.add_argument("--port", type=int, default=0, metavar="N", help="of --watch (default: one that is free)")
+    parser.add_argument("--port", type=int, metavar="N", help="of --watch (default: one that is free)")
     parser.add_argument("--title", help="shown at the top (default: the names of the files)")
 
 
@@ -34,6 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the page and say where it is; or follow what is written."""
     if arguments.watch:
         return _watch(arguments)
+    if arguments.port is not None:
+        raise UsageError("--port is of --watch, which serves the page: give both, or neither")
     import msgspec  # noqa: PLC0415
 
     from agenttrace.formats.prices import read_prices  # noqa: PLC0415
@@ -84,7 +86,7 @@ def _watch(arguments: argparse.Namespace) -> int:
             tell(f"following {title}, {followed.traces:,} traces so far: {address}")
             say("open that address in a browser on this machine; Ctrl-C ends it")
 
-        follow(followed, title, port=arguments.port, started=started)
+        follow(followed, title, port=arguments.port or 0, started=started)
     return 0
 
 

@@ -19,6 +19,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.add_argument(
         "what",
+        metavar="new|check",
         choices=["new", "check"],
         help="new: write an example, which works as it is; check: name every mistake of a set, then try its gold "
         "commands in the sandbox",

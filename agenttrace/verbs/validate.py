@@ -38,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.validate.findings import Finding  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
     from agenttrace.verbs.output import write_json  # noqa: PLC0415
+    from agenttrace.verbs.reading import once  # noqa: PLC0415
 
     if arguments.max < 0 or not all(arguments.private) or not all(arguments.allow):
         raise UsageError("--max: expected 0 or more; --private and --allow: expected a text that is not empty")
@@ -45,7 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
     words: list[Word] = [*local, *(word("private text", text) for text in arguments.private)]
     total = 0
     checks: list[dict[str, Any]] = []
-    for path in files(arguments.files, tell):
+    for path in once(files(arguments.files, tell)):
         try:
             validation, other = checked(path, words=words, allowed=arguments.allow)
         except UsageError as error:

@@ -75,7 +75,7 @@ def test_a_link_is_followed_to_the_file_that_its_run_spec_lies_beside(tmp_path):
 
 
 def test_a_folder_is_called_so(tmp_path):
-    with pytest.raises(UsageError, match="it is a folder; name its record files"):
+    with pytest.raises(UsageError, match="it is a folder, and a file is read here"):
         list(read_traces(tmp_path))
 
 

@@ -139,16 +139,18 @@ def test_the_command_names_file_line_and_field_and_ends_with_1(agenttrace, rows,
     assert f"{path}:2: leak: spans[0].tool_output: Hugging Face token: hf_aB3... (38 characters)" in ended.stdout
     assert secret not in ended.stdout + ended.stderr
     assert "\x1b" not in ended.stdout
-    assert "4 lines, 1 findings" in ended.stdout
+    assert "4 lines, 1 finding\n" in ended.stdout
 
 
 def test_the_command_ends_with_0_when_nothing_is_wrong_and_takes_several_files(agenttrace, rows, record_file, tmp_path):
     path = record_file(rows)
     ended = agenttrace("validate", path)
     assert (ended.returncode, ended.stderr) == (0, "")
-    ended = agenttrace("validate", tmp_path / "none", path, "--private", "agenttrace-demo", "--max", "1")
+    ended = agenttrace("validate", tmp_path / "none", path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "No such file" in ended.stderr
+    ended = agenttrace("validate", path, "--private", "agenttrace-demo", "--max", "1")
     assert ended.returncode == 1
-    assert "No such file" in ended.stdout
     assert "more findings are not printed" in ended.stdout
 
 

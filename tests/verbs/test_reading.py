@@ -139,6 +139,24 @@ def test_without_a_file_the_newest_record_file_is_read_and_named(agenttrace, run
 def test_a_word_that_is_no_file_is_a_trace_of_the_newest(agenttrace, runs):
     assert agenttrace("show", "3").stdout == agenttrace("show", runs / "new.jsonl", "3").stdout
     assert "no trace matches 'nothing'" in agenttrace("show", "nothing").stderr
+    name = json.loads((runs / "new.jsonl").read_bytes().splitlines()[0])["metadata"]["task_name"]
+    assert f"(did you mean {name}?)" in agenttrace("show", name[:-1]).stderr
+
+
+def test_validate_reads_a_file_once_that_is_named_in_several_ways(agenttrace, runs):
+    ended = agenttrace("validate", runs / "new.jsonl", "datasets/new.j*", "datasets/new.jsonl")
+    assert ended.stdout.count(" lines, ") == 1
+    assert "is given twice; read once" in ended.stderr
+
+
+@pytest.mark.parametrize("verb", ["plots", "tables"])
+def test_a_file_where_a_folder_is_to_be_written_is_refused_and_not_said_to_be_replaced(agenttrace, runs, verb):
+    before = (runs / "new.failures.jsonl").read_bytes()
+    ended = agenttrace(verb, "-o", "datasets/new.failures.jsonl")
+    assert ended.returncode == 2
+    assert "argument -o/--output: datasets/new.failures.jsonl is a file: name a folder" in ended.stderr
+    assert "replaced" not in ended.stderr
+    assert (runs / "new.failures.jsonl").read_bytes() == before
 
 
 def test_where_no_record_file_is_that_is_said_with_what_makes_one(agenttrace, tmp_path, monkeypatch):

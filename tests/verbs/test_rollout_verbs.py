@@ -66,6 +66,8 @@ def test_compare_prints_the_table_of_two_runs(agenttrace, runs):
         (("stats", "packed.jsonl.zst"), 2, "packed.jsonl.zst: line 1: an object of no known format"),
         (("stats", "nothing"), 2, "no file of traces in this folder"),
         (("stats", "a.jsonl", "--scratch", "nowhere"), 5, "name a folder with --scratch"),
+        (("compact", "a.jsonl"), 2, "name the file to write: -o FILE.jsonl.zst"),
+        (("compact", "-o", "b.jsonl.zip", "a.jsonl"), 2, "ends in .jsonl.zst"),
         (("compact", "a.jsonl", "b.jsonl.zip"), 2, "ends in .jsonl.zst"),
         (("compact", "fifo", "out"), 2, "ends in .jsonl.zst"),
         (("compact", "fifo", "out.jsonl.zst"), 2, "it is a pipe or a device"),
