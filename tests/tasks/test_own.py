@@ -8,6 +8,7 @@ import json
 import os
 import tarfile
 import tomllib
+import warnings
 import zipfile
 
 import pytest
@@ -459,3 +460,51 @@ def test_an_empty_fixture_is_one_and_the_name_is_that_of_folder_or_file(tmp_path
         assert found.name == called
         assert found.trees[found.tasks[0].fixture].entries == ()
         assert unpacked(found.packed(), "x") == found
+
+
+@pytest.mark.parametrize("size", [1000, 1001])
+def test_a_set_that_is_taken_can_be_read_again_from_its_packed_form(tmp_path, monkeypatch, size):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tasks.toml").write_text(f'fixture = "files"\n{TASK}')
+    folders = "/".join(["d" * 200] * 4)
+    (tmp_path / "files" / folders).mkdir(parents=True)
+    (tmp_path / "files" / folders / ("x" * (size - len(folders) - 1))).write_text("")
+    if size > tree.LONGEST_PATH:
+        with pytest.raises(UsageError, match="a path may have 1000 bytes"):
+            load(tmp_path)
+    else:
+        found = load(tmp_path)
+        assert unpacked(found.packed(), "mine.tasks.tar").sha256 == found.sha256
+
+
+def test_scripts_count_with_the_tasks_that_name_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "s.sh").write_text("#" * 99_000)
+    script = {"kind": "exit_status", "script_file": "s.sh"}
+    lines = [json.dumps({"id": number, "prompt": "?", "check": [script]}) for number in range(180)]
+    (tmp_path / "tasks.jsonl").write_text("\n".join(lines))
+    with pytest.raises(
+        UsageError, match=r"tasks.jsonl: tasks and the scripts that they name have \d+ bytes; at most 16"
+    ):
+        load(tmp_path)
+    (tmp_path / "tasks.jsonl").write_text("\n".join(lines[:160]))
+    assert len(unpacked(load(tmp_path).packed(), "mine.tasks.tar").tasks) == 160
+
+
+def test_a_link_of_a_fixture_into_the_rest_of_an_archive_leads_out_all_the_same():
+    tasks = {"id": "a", "prompt": "?", "fixture": "f", "check": [{"kind": "answer", "equals": "1"}]}
+    link = ("f/x", {"type": tarfile.SYMTYPE, "linkname": "../tasks.jsonl"})
+    with pytest.raises(UsageError, match=r"fixture f: x is a link that leads out of the tree \(to ../tasks.jsonl\)"):
+        unpacked(tar_of(("tasks.jsonl", {"data": json.dumps(tasks).encode()}), link), "mine.tar")
+
+
+def test_a_pattern_that_a_later_python_may_read_otherwise_is_taken_without_a_word(tmp_path):
+    (tmp_path / "tasks.toml").write_text(TASK.replace('equals = "1"', 'matches = "[[a]"'))
+    with warnings.catch_warnings(action="error"):
+        assert load(tmp_path).tasks[0].check[0]["matches"] == "[[a]"
+
+
+def test_a_value_too_deep_to_be_shown_is_a_mistake_like_any_other(tmp_path):
+    (tmp_path / "tasks.toml").write_text(TASK.replace("prompt", "prompt" + ".a" * 3000))
+    with pytest.raises(UsageError, match="prompt is a dict that is nested too deeply: expected a text"):
+        load(tmp_path)

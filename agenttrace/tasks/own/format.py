@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agenttrace.errors import did_you_mean
@@ -69,7 +70,8 @@ def _pattern_problem(value: Any) -> str | None:  # noqa: ANN401
     if not _is_text(value, LONGEST_PATTERN):
         return f"expected a regular expression of Python, at most {LONGEST_PATTERN:,} characters"
     try:
-        re.compile(value)
+        with warnings.catch_warnings(action="ignore"):  # of what a later Python may read otherwise
+            re.compile(value)
     except (re.error, RecursionError, OverflowError) as error:
         return f"not a regular expression: {error}"
     return None
@@ -250,5 +252,8 @@ def _free(kind: str, names: set[str]) -> str:
 
 
 def _quoted(value: Any) -> str:  # noqa: ANN401
-    text = ascii(value) if isinstance(value, str) else repr(value)
+    try:
+        text = ascii(value) if isinstance(value, str) else repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} that is nested too deeply"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -35,9 +35,15 @@ if TYPE_CHECKING:
 FILES = ("tasks.toml", "tasks.jsonl")
 SIDECAR = ".tasks.tar"
 MAX_TASKS_BYTES = 16 * 2**20
-MAX_SET = Bounds(paths=50_000, bytes=128 * 2**20)
-"""Of all trees of a set together, and its tasks."""
+MOST_PATHS = 50_000
+"""In all trees of a set together."""
 _TREES = "fixtures"
+MAX_SET = Bounds(
+    paths=MOST_PATHS + own_format.MOST_TASKS + 3,  # the folder of each tree, of all, and of the set; the tasks
+    bytes=128 * 2**20,
+    longest=tree.LONGEST_PATH + len(f"{_TREES}/{'0' * 64}/"),
+)
+"""Of all trees of a set together, and its tasks, packed."""
 _MOST_TOLD = 50
 _TOML_LINE = re.compile(r" \(at line (\d+), column \d+\)")
 
@@ -225,6 +231,7 @@ class _Reading:
         self._wrong: list[tuple[int, str]] = []
         self._trees: dict[str, OwnTree] = {}
         self._digests: dict[str, str] = {}
+        self._paths = self._bytes = 0
         self._head: dict[str, Any] = {}
         self._tasks: list[OwnTask] = []
         self._lines: dict[str, int] = {}
@@ -248,13 +255,17 @@ class _Reading:
         name = self._head.get("name") or _as_name(self._name)
         if name in TASK_SETS:
             raise UsageError(f"{self._where}:1: the set is called {name}, as one of the kit is: give it another name")
-        return OwnSet(
+        made = OwnSet(
             name=name,
             tasks=tuple(self._tasks),
             trees=self._trees,
             fixture=self._head.get("fixture"),
             clock=self._head.get("clock"),
         )
+        if (size := len(made.canonical)) > MAX_TASKS_BYTES:
+            most = f"{MAX_TASKS_BYTES >> 20} MiB"
+            raise UsageError(f"{self._where}: tasks and the scripts that they name have {size} bytes; at most {most}")
+        return made
 
     def _said(self) -> str:
         found = sorted(dict.fromkeys(self._wrong))
@@ -345,11 +356,11 @@ class _Reading:
                 complain(path, f"{what}: fixture {shown(named)}: {error}")
                 return None
             self._digests[named] = digest = found.digest
-            self._trees[digest] = found
-            together = [(len(one.entries), one.bytes) for one in self._trees.values()]
-            paths, size = map(sum, zip(*together, strict=True))
-            if paths > MAX_SET.paths or size > MAX_SET.bytes - MAX_TASKS_BYTES:
-                most = f"{MAX_SET.paths} paths and {MAX_SET.bytes - MAX_TASKS_BYTES >> 20} MiB"
+            if digest not in self._trees:
+                self._trees[digest] = found
+                self._paths, self._bytes = self._paths + len(found.entries), self._bytes + found.bytes
+            if self._paths > MOST_PATHS or self._bytes > MAX_SET.bytes - MAX_TASKS_BYTES:
+                most = f"{MOST_PATHS} paths and {MAX_SET.bytes - MAX_TASKS_BYTES >> 20} MiB"
                 complain(path, f"{what}: fixture {shown(named)}: all fixtures together may have {most}")
         return self._digests[named]
 

@@ -6,8 +6,10 @@ change no digest. Links are read and never followed.
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import io
+import itertools
 import os
 import posixpath
 import stat
@@ -44,10 +46,11 @@ class UnusableTreeError(DataError):
 
 
 class Bounds(NamedTuple):
-    """How much of one tree is read: paths, and bytes in all files."""
+    """How much of one tree is read: paths, bytes in all files, bytes of a path."""
 
     paths: int
     bytes: int
+    longest: int = LONGEST_PATH
 
 
 ONE = Bounds(paths=MAX_PATHS, bytes=MAX_BYTES)
@@ -99,18 +102,23 @@ class OwnTree(Record, frozen=True, kw_only=True):
 
     def find(self, path: str) -> OwnEntry | None:
         """Return one entry."""
-        return next((entry for entry in self.entries if entry.path == path), None)
+        at = self._first(path)
+        return self.entries[at] if at < len(self.entries) and self.entries[at].path == path else None
 
     def below(self, folder: str) -> OwnTree:
-        """Return what lies below one of its folders."""
+        """Return what lies below one of its folders, as a tree of its own.
+
+        Raises:
+            UnusableTreeError: it would not be one: a link leads out of that folder, or it is too large.
+        """
         start = f"{folder}/"
-        return OwnTree(
-            entries=tuple(
-                msgspec.structs.replace(entry, path=entry.path.removeprefix(start))
-                for entry in self.entries
-                if entry.path.startswith(start)
-            )
+        found = itertools.takewhile(
+            lambda entry: entry.path.startswith(start), itertools.islice(self.entries, self._first(start), None)
         )
+        return _built((msgspec.structs.replace(entry, path=entry.path.removeprefix(start)) for entry in found), ONE)
+
+    def _first(self, path: str) -> int:
+        return bisect.bisect_left(self.entries, path, key=lambda entry: entry.path)
 
     def write(self, destination: Path) -> None:
         """Make the tree below a folder that is not there yet."""
@@ -172,7 +180,7 @@ def _built(found: Iterable[OwnEntry], bounds: Bounds) -> OwnTree:
     entries: dict[str, OwnEntry] = {}
     size = 0
     for entry in found:
-        path = _inside(entry.path)
+        path = _inside(entry.path, bounds.longest)
         if path is None or not _LEFT_OUT.isdisjoint(path.split("/")) or posixpath.basename(path).startswith("._"):
             continue
         if path in entries and not entry.type == entries[path].type == "dir":
@@ -195,7 +203,7 @@ def _check_size(paths: int, size: int, bounds: Bounds) -> None:
         raise UnusableTreeError(f"it holds more than {bounds.bytes >> 20} MiB")
 
 
-def _inside(name: str) -> str | None:
+def _inside(name: str, longest: int) -> str | None:
     """Return a path in its shortest form; `None` for the root itself.
 
     Raises:
@@ -208,8 +216,8 @@ def _inside(name: str) -> str | None:
     parts = [part for part in name.split("/") if part not in {"", "."}]
     if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name:
         raise UnusableTreeError(f"{shown(name)} leads out of the tree: names are relative, without .. and backslashes")
-    if len(encoded) > LONGEST_PATH or any(len(part.encode()) > _LONGEST_NAME for part in parts):
-        raise UnusableTreeError(f"{shown(name)}: a path may have {LONGEST_PATH} bytes, a name {_LONGEST_NAME}")
+    if len(encoded) > longest or any(len(part.encode()) > _LONGEST_NAME for part in parts):
+        raise UnusableTreeError(f"{shown(name)}: a path may have {longest} bytes, a name {_LONGEST_NAME}")
     return "/".join(parts) or None
 
 
