@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agenttrace.cli import main
+from agenttrace.cli import VerbParser, main
 from agenttrace.records import (
     NO_PROCESS,
     LLMStep,
@@ -205,6 +205,14 @@ def test_a_verb_or_argument_that_is_none_is_a_message(agenttrace, words, message
     assert ended.returncode == 2
     assert message in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_json_of_every_verb_goes_to_standard_output_where_no_file_is_named(name):
+    parser = VerbParser(name, "")
+    importlib.import_module(module_of(name)).add(parser)
+    usage = " ".join(parser.format_usage().split())
+    assert usage.count("--json") == usage.count("[--json [FILE]]")
 
 
 IMAGE = [name for name, verb in VERBS.items() if verb.where == "image" and name != "report"]

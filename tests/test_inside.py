@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -21,6 +22,8 @@ from agenttrace.models import pins
 from agenttrace.models.hub import HostSettings
 from agenttrace.models.reference import ModelRef, find
 from agenttrace.serving import endpoint
+from agenttrace.serving.cassette import cassette_path
+from agenttrace.store.read import run_spec_path
 from agenttrace.tasks.swe.prepare import SweOptions
 
 RECORDS = Path(__file__).parent / "data" / "records"
@@ -172,8 +175,14 @@ def test_trees_are_made_from_where_the_container_has_rows_and_repositories(place
 )
 @pytest.mark.parametrize("file", [DEMO, RUN], ids=["collect", "rollouts"])
 def test_a_record_file_is_worked_on_beside_sandboxes_of_its_policy(services, tmp_path, words, expected, file):
+    if file == RUN:  # today's records are not told apart from a rollout's by anything but their run spec
+        (tmp_path / "records").mkdir()
+        records = tmp_path / "records" / "rollouts.jsonl"
+        shutil.copy(DEMO, records)
+        shutil.copy(run_spec_path(RUN), run_spec_path(records))
+        shutil.copy(cassette_path(DEMO), cassette_path(records))
     link = tmp_path / "link.jsonl"
-    link.symlink_to(file)
+    link.symlink_to(records if file == RUN else DEMO)
     assert run(*words, link) == 0
     *before, (service, arguments, data) = services.calls
     assert (service, arguments.file, data) == ("collector", Path("/data") / file.name, None)

@@ -215,7 +215,7 @@ def check_options(options: Options) -> None:
     ):
         raise UsageError(f"--output {options.output}: the name of a record file ends in .jsonl, and not in {FAILURES}")
     if options.fresh and options.output is not None:
-        raise UsageError("--fresh starts a new file with a name of its own: give it without --output")
+        raise UsageError("--fresh starts a new file with a name of its own: leave --output out, or name another")
     if options.agent is not None:
         agent_kind(options.agent)
     sampler_of(options)

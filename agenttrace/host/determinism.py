@@ -63,7 +63,7 @@ class DeterminismReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def determinism(request: DeterminismRequest) -> DeterminismReport:
-    """Run everything, print a verdict per task and return what was found.
+    """Run everything and return what was found.
 
     Raises:
         AgentTraceError: a run could not be made.
@@ -78,7 +78,6 @@ def determinism(request: DeterminismRequest) -> DeterminismReport:
         shutil.rmtree(folder)
         raise
     report = _report(request, folder, files)
-    _show(report)
     if report.passed and not request.keep:
         shutil.rmtree(folder)
     else:
@@ -157,7 +156,8 @@ def _with_tokens(request: DeterminismRequest, folder: Path, files: list[Path]) -
     return msgspec.json.decode(text, type=list[TaskVerdict])
 
 
-def _show(report: DeterminismReport) -> None:
+def show(report: DeterminismReport) -> None:
+    """Print a verdict per task, and where runs part."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415

@@ -13,7 +13,6 @@ from agenttrace.host import engine, images, workers
 from agenttrace.probes.attack import Result, Verdict, attack
 from agenttrace.probes.battery import battery
 from agenttrace.sandbox.policies import policies
-from agenttrace.store.jsonl import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,12 +127,3 @@ def summary(outcome: BatteryOutcome, policy: str) -> str:
     verdicts = [result.verdict for result in outcome.results if result.policy == policy]
     counted = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _STYLES)
     return f"{policy}: {len(verdicts)} probes: {counted}"
-
-
-def write(outcome: BatteryOutcome, file: Path) -> None:
-    """Write an outcome as JSON.
-
-    Raises:
-        StorageError: the file cannot be written.
-    """
-    write_whole(file, msgspec.json.format(msgspec.json.encode(outcome)) + b"\n")

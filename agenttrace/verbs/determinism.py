@@ -20,14 +20,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--against", type=Path, metavar="FILE", help="compare with this record file; it says what is run"
     )
     parser.add_argument("--vary-seed", action="store_true", help="another seed in every run: shows a difference found")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write verdicts and divergences")
+    output.add_json(parser)
     parser.add_argument("--keep", action="store_true", help="keep the record files also when all are equal")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the campaign several times and say where runs part."""
-    import msgspec  # noqa: PLC0415
-
     from agenttrace.campaign.options import Options  # noqa: PLC0415
     from agenttrace.host import determinism  # noqa: PLC0415
     from agenttrace.host.campaign import Request  # noqa: PLC0415
@@ -56,5 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
             keep=arguments.keep,
         )
     )
-    output.write_json(arguments.json, msgspec.json.encode(report))
+    if arguments.json != output.STDOUT:
+        determinism.show(report)
+    output.write_json(arguments.json, report)
     return 0 if report.passed else 1

@@ -1,7 +1,6 @@
 """`agenttrace probe-sandbox`: the sandbox, attacked."""
 
 import argparse
-from pathlib import Path
 
 from agenttrace.verbs import output
 
@@ -10,7 +9,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.add_argument("--policy", action="append", choices=["shell", "execution_free"], help="default: both")
     parser.add_argument("-k", dest="named", metavar="NAME", help="only probes whose name contains this pattern")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there as well")
+    output.add_json(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -19,7 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     output.check_json(arguments.json)
     outcome = report.probe_sandbox(only=arguments.policy or (), named=arguments.named)
-    report.show(outcome)
-    if arguments.json is not None:
-        report.write(outcome, arguments.json)
+    if arguments.json != output.STDOUT:
+        report.show(outcome)
+    output.write_json(arguments.json, outcome)
     return outcome.exit_code
