@@ -117,6 +117,7 @@ class Contents:
         demo: records of a model that is a test fixture.
         groups: (run id, data set, model) → records, and how they ended.
         files: record files, with the run spec of each that has one.
+        with_tasks: names of those beside which their task set lies, a set of somebody's own.
         tally: of the records of a bash-block agent of ours.
         imports: of those that were read from another format.
     """
@@ -126,6 +127,7 @@ class Contents:
         self.records = self.demo = 0
         self.groups: dict[tuple[str, str, str], Counter[str]] = {}
         self.files: dict[str, RunSpec | None] = {}
+        self.with_tasks: frozenset[str] = frozenset()
         self.tally = Tally()
         self.imports = Imports(licence)
 
@@ -168,8 +170,9 @@ def card(contents: Contents, tables: list[Table], *, records: bool) -> str:
     tables = [table for table in tables if table.rows]
     page = ["", f"# {escaped(contents.title, 400)}", "", *_what(contents, found), *_runs(contents)]
     page += [*contents.imports.page(contents.records), *_load(tables), *_configurations(tables, empty)]
-    for spec in {spec.run_id: spec for spec in contents.files.values() if spec is not None}.values():
-        page += _made(spec)
+    runs = {spec.run_id: (name, spec) for name, spec in contents.files.items() if spec is not None}
+    for name, spec in runs.values():
+        page += _made(spec, beside=name in contents.with_tasks)
     page += [*_statistics(found), *_files(contents, records=records)]
     return f"---\n{_header(contents, tables, found)}\n---\n" + "\n".join(page) + "\n"
 
@@ -280,14 +283,14 @@ def _configurations(tables: list[Table], empty: list[Table]) -> Iterator[str]:
         yield ""
 
 
-def _made(spec: RunSpec) -> list[str]:
+def _made(spec: RunSpec, *, beside: bool) -> list[str]:
     sampler, box = spec.sampler, spec.sandbox
     sampling = f"temperature {sampler.temperature}, top_p {sampler.top_p}, top_k {sampler.top_k}, min_p {sampler.min_p}"
     room = f"{box.cpus:g} CPU, {box.memory_bytes / 2**20:,.0f} MiB, {box.pids} processes, no network"
     server = f"{_code(spec.serving.engine)} {_code(spec.serving.engine_version)}, profile {_code(spec.serving.profile)}"
     rows = [
         ("run", f"{_code(spec.run_id)}, run spec SHA-256 `{spec.digest}`"),
-        ("tasks", f"{_code(spec.dataset.name)}, {_source(spec)}, SHA-256 `{spec.dataset.sha256}`"),
+        ("tasks", f"{_code(spec.dataset.name)}, {_source(spec, beside=beside)}, SHA-256 `{spec.dataset.sha256}`"),
         *_drawn(spec),
         ("model", _model(spec)),
         ("server", server),
@@ -300,8 +303,10 @@ def _made(spec: RunSpec) -> list[str]:
     return ["## How they were made", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
 
 
-def _source(spec: RunSpec) -> str:
+def _source(spec: RunSpec, *, beside: bool) -> str:
     if spec.dataset.source == OWN:
+        if not beside:
+            return "a set of the makers' own, which is not in this folder: nobody can judge or replay the records"
         return "with checks and fixtures in the `.tasks.tar` beside its run spec"
     return _code(spec.dataset.source)
 

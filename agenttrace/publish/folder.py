@@ -132,6 +132,7 @@ def fill(folder: Path, paths: Sequence[Path], settings: PublishSettings, *, rele
     form = FORMS[settings.form or "traces"]
     searched = settings.leaks == "stop"
     contents = Contents(settings.title or form.title, settings.licence, release=release, searched=searched)
+    contents.with_tasks = frozenset(path.name for path in paths if sidecar(path).is_file())
     records = _counted(chain.from_iterable(read(path) for path in paths), contents)
     found = _tables(form, records, folder, settings.rows_per_shard)
     if contents.foreign and settings.title is None:

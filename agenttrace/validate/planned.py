@@ -147,7 +147,9 @@ class Planned:
         elif self._known or not (isinstance(name, str) and isinstance(kind, str)):
             return None
         else:
-            task = Task(task_id=task_id, name=name, prompt=_UNKNOWN, kind=kind, expect={})
+            brings = spec.dataset.source == OWN and "fixture_digest" in found  # a tree of its own
+            facts = {"fixture_digest": found["fixture_digest"]} if brings else {}
+            task = Task(task_id=task_id, name=name, prompt=_UNKNOWN, kind=kind, expect={}, facts=facts)
         return msgspec.structs.replace(task, rollout=index)
 
 

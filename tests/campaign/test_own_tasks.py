@@ -114,16 +114,17 @@ def test_an_own_set_is_collected_judged_replayed_and_planned_again(own, sandbox,
 
 
 def test_the_set_beside_the_records_is_searched_compared_and_published_as_it_was_read(own, sandbox, record, tmp_path):
-    path = collected(own, sandbox, record, calls, count=1)
+    path = collected(own, sandbox, record, calls)  # the last one starts from a tree of its own
     beside = sidecar(path)
     whole = beside.read_bytes()
-    (leak,) = Validation(path, words=[word("private text", "maple")])
+    (leak,) = (one for one in Validation(path, words=[word("private text", "maple")]) if "words.txt" in one.where)
     assert (leak.rule, leak.where.rpartition("/")[2]) == ("leak", "words.txt")
 
     with tarfile.open(beside, "a") as tar:
         tar.addfile(tarfile.TarInfo("stray"))
     publish([path], tmp_path / "out")
     assert (tmp_path / "out" / "records" / "run.tasks.tar").read_bytes() == whole
+    assert "in the `.tasks.tar` beside its run spec" in (tmp_path / "out" / "README.md").read_text()
 
     write(tmp_path / "other")
     beside.write_bytes(load(tmp_path / "other").packed())
@@ -135,6 +136,8 @@ def test_the_set_beside_the_records_is_searched_compared_and_published_as_it_was
     validation = Validation(path)
     assert list(validation) == []
     assert "no task set (run.tasks.tar) beside it: tasks are taken from the records' words" in validation.notes
+    publish([path], tmp_path / "without")
+    assert "a set of the makers' own, which is not in this folder" in (tmp_path / "without" / "README.md").read_text()
     assert "run.tasks.tar: is missing; without its tasks nobody can judge or replay the records" in set(flaws(path))
 
 
