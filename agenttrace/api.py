@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
 import msgspec
 
 from agenttrace.campaign.result import Collected, collected
-from agenttrace.errors import EXIT_INTERRUPTED, DataError, UsageError, unusable
+from agenttrace.errors import EXIT_INTERRUPTED, DataError, UsageError, did_you_mean, unusable
 from agenttrace.formats.folders import files
 from agenttrace.formats.reading import traces
 from agenttrace.show import hush
@@ -154,6 +154,10 @@ def collect(
     from agenttrace.host import campaign  # noqa: PLC0415 - only on a host
     from agenttrace.verbs.collect import request  # noqa: PLC0415
 
+    if not isinstance(dataset, str | Path):
+        raise UsageError(
+            f"collect takes one task set, by name or path, not {type(dataset).__name__}: call it once for each"
+        )
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("collect handles signals while it runs: call it from the main thread")
     asked = _arguments(options)
@@ -207,7 +211,8 @@ def _arguments(options: CampaignOptions) -> argparse.Namespace:
     for name in options:
         if name not in CampaignOptions.__annotations__:
             known = ", ".join(CampaignOptions.__annotations__)
-            raise UsageError(f"collect has no option {name!r}; it has dataset, output, {known}")
+            meant = did_you_mean(name, ["model", "dataset", "output", "quiet", *CampaignOptions.__annotations__])
+            raise UsageError(f"collect has no option {name!r}{meant}; it has dataset, output, {known}")
     try:
         checked = msgspec.convert(options, CampaignOptions)
     except msgspec.ValidationError as error:

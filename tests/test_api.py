@@ -114,7 +114,9 @@ def test_the_options_of_a_campaign_are_those_of_the_kit():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"sead": 1}, r"collect has no option 'sead'; it has .*seed"),
+        ({"sead": 1}, r"collect has no option 'sead' \(did you mean seed\?\); it has .*seed"),
+        ({"datset": "demo"}, r"\(did you mean dataset\?\)"),
+        ({"dataset": ["demo"]}, "one task set, by name or path, not list: call it once for each"),
         ({"seed": "1"}, r"collect: Expected `int \| null`, got `str` - at `\$\.seed`"),
         ({"languages": "go"}, r"collect: Expected `array`, got `str` - at `\$\.languages`"),
         ({"observation": "other"}, r"collect: Invalid enum value 'other' - at `\$\.observation`"),
