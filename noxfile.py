@@ -101,7 +101,10 @@ def _verb(name: str, verb: Verb) -> None:
 
 
 class _WithoutVerbs(logging.Filter):
-    """Leaves out what nox says of a verb, which says itself how it goes and ends; not what goes wrong in here."""
+    """Leaves out what nox says of a verb, which says itself how it goes and ends; not what goes wrong in here.
+
+    To the name of a session that is none it adds the verb that was meant.
+    """
 
     of_verb = False
 
@@ -110,6 +113,10 @@ class _WithoutVerbs(logging.Filter):
         began = re.fullmatch(r"Running session (\S+)", record.getMessage())
         if began:
             self.of_verb = began[1] in VERBS
+        if unknown := re.fullmatch(r"Sessions not found: (\S+)", record.getMessage()):
+            from agenttrace.errors import did_you_mean  # noqa: PLC0415 - only who mistyped waits for it
+
+            record.msg, record.args = f"{record.getMessage()}{did_you_mean(unknown[1], VERBS)}; -l lists all", ()
         return bool(record.exc_info) or not self.of_verb
 
 

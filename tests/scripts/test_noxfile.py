@@ -45,6 +45,12 @@ def test_a_verb_prints_the_same_through_nox_and_ends_with_its_own_status(nox, tm
         assert direct.returncode == status
 
 
+def test_the_name_of_no_session_is_answered_with_the_verb_that_was_meant(nox):
+    ended = run(nox, "-s", "shwo")
+    assert ended.returncode != 0
+    assert "Sessions not found: shwo (did you mean show?); -l lists all" in ended.stderr
+
+
 @pytest.fixture
 def checkout(nox, tmp_path):
     """The command of nox over this noxfile beside a package whose verbs do what a test writes into `host.py`."""
