@@ -106,11 +106,17 @@ def check_names(paths: Sequence[Path]) -> None:
     """Refuse files that cannot lie in one folder.
 
     Raises:
-        UsageError: two have the same name, be it in other letters of either case, or one that `SHA256SUMS` cannot hold.
+        UsageError: two, or what lies beside them, have the same name, be it in other letters of either case, or one
+            that `SHA256SUMS` cannot hold.
     """
     names = [path.name for path in paths]
     if len({name.casefold() for name in names}) < len(names):
         raise UsageError("two of the files have the same name (a disk may ignore case): rename one")
+    beside = {run_spec_path(path) for path in paths}
+    if len({path.name.casefold() for path in beside}) < len(beside):
+        raise UsageError(
+            "the run specs beside two of the files have the same name: rename one file, and what lies beside"
+        )
     for name in names:
         if not name.isprintable() or "\\" in name:
             raise UsageError(f"{name!r}: a name with control characters or backslashes cannot be published; rename it")

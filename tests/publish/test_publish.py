@@ -177,3 +177,6 @@ def test_a_name_that_the_sums_cannot_hold_is_refused(rows, record_file, tmp_path
 def test_names_that_are_one_on_some_disks_are_refused(tmp_path):
     with pytest.raises(UsageError, match="same name"):
         check_names([tmp_path / "x/Straße.jsonl", tmp_path / "y/STRASSE.jsonl"])
+    check_names([tmp_path / "a.jsonl", tmp_path / "a.jsonl.gz"])  # of one run, as far as their names say
+    with pytest.raises(UsageError, match="the run specs beside two of the files have the same name: rename one file"):
+        check_names([tmp_path / "x/a.jsonl", tmp_path / "y/a.jsonl.gz"])
