@@ -20,7 +20,7 @@ from agenttrace.sandbox.runner.restore import PackedFixture
 from agenttrace.tasks import check_name
 from agenttrace.tasks.own import matching, positions, tree
 from agenttrace.tasks.own.example import write
-from agenttrace.tasks.own.loading import load, sidecar, unpacked
+from agenttrace.tasks.own.loading import is_path, load, sidecar, unpacked
 from agenttrace.tasks.own.tree import OwnEntry, OwnTree
 
 ANSWER = '[[task.check]]\nkind = "answer"\nequals = "1"\n'
@@ -508,3 +508,11 @@ def test_a_value_too_deep_to_be_shown_is_a_mistake_like_any_other(tmp_path):
     (tmp_path / "tasks.toml").write_text(TASK.replace("prompt", "prompt" + ".a" * 3000))
     with pytest.raises(UsageError, match="prompt is a dict that is nested too deeply: expected a text"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["gone.zip", "gone.tgz", "gone.tar.gz", "gone.tar", "gone.toml", "gone.jsonl", "./demo"]
+)
+def test_what_is_not_there_is_a_place_all_the_same_when_it_is_named_like_one(name):
+    assert is_path(name)
+    assert not is_path("demo")

@@ -111,7 +111,8 @@ def is_path(name: str) -> bool:
     """Return whether what was given as a task set is a place on disk and no name of one."""
     if name in TASK_SETS or name.startswith(f"{OWN}:"):
         return False
-    return "/" in name or os.sep in name or Path(name).suffix in {".toml", ".jsonl", ".tar"} or Path(name).exists()
+    named = Path(name).suffix in {".toml", ".jsonl"} or tree.is_archive(name)
+    return named or "/" in name or os.sep in name or Path(name).exists()
 
 
 def sidecar(records: Path) -> Path:
