@@ -193,7 +193,8 @@ def _run(request: Request, at: guard.Engine) -> CampaignsEnd:
         if plan["todo"]:
             say(f"{counted(plan['tasks'], 'task')}, {plan['todo']} to do, records go to {shown}")
         else:
-            say(f"nothing to do: {_all(plan['tasks'])} a record in {shown}; --fresh starts a new campaign")
+            again = "--fresh" if request.options[0].output is None else "another --output"
+            say(f"nothing to do: {_all(plan['tasks'])} a record in {shown}; {again} starts a new campaign")
             _say_end(shown)
     left = [(options, plan) for options, plan in zip(request.options, plans, strict=True) if plan["todo"]]
     if not left:

@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     rows = convert(paths, arguments.to, arguments.output)
     for name, count in rows.items():
-        tell(f"{arguments.output}: {name}: {counted(count, 'row')}")
+        table = "" if name == arguments.output.name else f"{name}: "
+        tell(f"{arguments.output}: {table}{counted(count, 'row')}")
     write_json(arguments.json, {"output": arguments.output, "rows": rows})
     return 0
