@@ -105,6 +105,14 @@ def test_each_command_finds_the_tree_that_the_run_left(bench):
     assert verdicts(bench, ran(bench, "echo 5 > n"), look, look, look) == ["passed"] * 3
 
 
+def test_a_tree_that_no_call_could_make_again_is_put_back_after_a_check_that_changed_it(bench):
+    left = ran(
+        bench, "date +%s%N > junk; mkdir -m 700 d; ln -s junk d/link; printf '\\377' > d/bytes; chmod 500 d/bytes"
+    )
+    look = {"kind": "exit_status", "script": "test -s junk && test -L d/link && rm -rf junk d && touch new words.txt"}
+    assert verdicts(bench, left, look, look, {**look, "script": "test -e absent"}) == ["passed", "passed", "failed"]
+
+
 def test_what_a_run_left_beside_its_tree_counts_for_nothing(bench, worker):
     temporary = f"/tmp/agenttrace-test-{worker.info.tool_uid}"
     left = ran(

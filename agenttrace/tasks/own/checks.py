@@ -1,9 +1,9 @@
 """Judges a finished run by the checks of its task, one verdict each; whatever is expected stays outside of the sandbox.
 
 What a run left is known by digest, from its record. Where a check needs the tree itself (a command, the content of a
-file), the bench's tree is compared with that first. It is another one when a check before it has changed something, or
-when a record is judged again: then the recorded calls are made again in a pristine tree, and what comes of it must be
-the recorded tree.
+file), the bench's tree is compared with that first. When a check before it has changed something, the tree is put back
+from a copy; when there is none, as for a record that is judged again, the recorded calls are made again in a pristine
+tree. What comes of it must be the recorded tree.
 """
 
 from __future__ import annotations
@@ -46,8 +46,13 @@ _CODE: dict[str, tuple[Literal["bash", "python"], str]] = {
 """Tool → what ran it, and the argument that is the code."""
 _HOME = "export HOME=/nonexistent PYTHONNOUSERSITE=1; "
 """Before every command of a check: the home of the tools is the task's folder, and programs read settings there."""
-_SWEEP = 'for f in /tmp /var/tmp /dev/shm; do find $f -mindepth 1 -maxdepth 1 -user "$(id -u)" -exec rm -rf {} +; done'
+_SWEEP = (
+    'for f in /tmp /var/tmp /dev/shm; do find $f -mindepth 1 -maxdepth 1 -user "$(id -u)" %s -exec rm -rf {} +; done'
+)
 """What a run left beside its tree is no part of what is judged."""
+_COPY = "/tmp/.left-$(id -u).tar"  # noqa: S108 - of the sandbox, where nobody else is
+_KEEP = f"{_SWEEP % ''}; tar -cf {_COPY} . || rm -f {_COPY}"
+_PUT_BACK = f"find . -mindepth 1 -delete; tar -xpf {_COPY}"
 _SHOWN = 200
 
 
@@ -71,6 +76,7 @@ class LeftTree:
     def __init__(self, finished: Finished, bench: Bench) -> None:
         self._finished, self._bench = finished, bench
         self._problem: str | None = None
+        self._kept = False
 
     def facts(self) -> dict[str, StateChange] | None:
         """Return what is known of every path; `None` where the final state is not recorded."""
@@ -81,8 +87,11 @@ class LeftTree:
         """Return what a command does in that tree, or why the tree is not to be had."""
         if (problem := self._made()) is not None:
             return problem
-        self._bench.call("bash", _SWEEP, limit_ms=_SHORTEST_CALL_MS)
+        self._prepare(_SWEEP % f'! -path "{_COPY}"')
         return self._bench.call("bash", _HOME + command, limit_ms=round(limit_s * 1000))
+
+    def _prepare(self, command: str) -> None:
+        self._bench.call("bash", command, limit_ms=_SHORTEST_CALL_MS)
 
     def _made(self) -> str | None:
         """Make the tree where it is not there; return why that could not be."""
@@ -91,7 +100,14 @@ class LeftTree:
             return self._problem or UNRECORDED
         self._bench.before()
         if self._bench.changes() == wanted:
+            if not self._kept:
+                self._prepare(_KEEP)
+                self._kept = True
             return None
+        if self._kept:
+            self._prepare(_PUT_BACK)
+            if self._bench.changes() == wanted:
+                return None
         self._bench.pristine()
         for kind, code, limit_ms in _calls(self._finished.spans):
             self._bench.call(kind, code, limit_ms=limit_ms)
