@@ -29,6 +29,7 @@ SCHEMA = "0.3.0"
 _METRIC = "solved"
 _NS_PER_S = 1_000_000_000
 _PORTABLE_CHARS = 100
+_DEMO = "records of a demonstration model, trained on these very tasks: a test of the machine, never a result"
 
 
 class _Key(NamedTuple):
@@ -155,10 +156,21 @@ def _result(group: _Group) -> dict[str, Any]:
         },
         "score_details": {
             "score": group.solved / group.graded,
-            "details": {"graded": str(group.graded), "not_graded": str(group.left_out), "run_id": group.key.run},
+            "details": _details(group),
             "uncertainty": {"num_samples": group.graded},
         },
         "generation_config": None if group.spec is None else {"generation_args": _arguments(group.spec)},
+    }
+    return without_none(found)
+
+
+def _details(group: _Group) -> dict[str, str]:
+    found = {
+        "graded": str(group.graded),
+        "not_graded": str(group.left_out),
+        "run_id": group.key.run,
+        "task_set_sha256": group.spec.dataset.sha256 if group.spec else None,
+        "note": _DEMO if group.metadata.get("demo") is True else None,
     }
     return without_none(found)
 

@@ -65,3 +65,9 @@ def test_what_nobody_graded_is_no_result(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(msgspec.json.encode(hostile()) + b"\n")
     with pytest.raises(DataError, match="none is graded"):
         convert([tmp_path / "a.jsonl"], "every-eval-ever", tmp_path / "o")
+
+
+def test_what_is_never_a_result_says_so(tmp_path):
+    convert([OURS], "every-eval-ever", tmp_path / "o")
+    (summary,) = (json.loads(path.read_bytes()) for path in tmp_path.rglob("*.json"))
+    assert "never a result" in summary["evaluation_results"][0]["score_details"]["details"]["note"]
