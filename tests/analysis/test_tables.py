@@ -25,7 +25,8 @@ from agenttrace.formats import columns
 from agenttrace.records import Telemetry
 from agenttrace.store.read import read_traces
 
-DATA = Path(__file__).parents[1] / "data" / "records"
+ROOT = Path(__file__).parents[2]
+DATA = ROOT / "tests" / "data" / "records"
 
 
 def test_every_row_step_and_span_is_there_with_its_figures(thousand, rows):
@@ -280,20 +281,21 @@ def test_a_failed_writing_leaves_nothing(tmp_path, few):
 
 
 PEAK = """
-import resource, sys
+import sys
 from pathlib import Path
 from agenttrace.analysis.tables import write_parquet
+from tests.peak import peak_mib
 sources = write_parquet([sys.argv[1]], Path(sys.argv[2]))
-print(sources[0].rows, sources[0].bad_lines, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(sources[0].rows, sources[0].bad_lines, peak_mib())
 """
 
 
 def peak_mib(path, out):
     ended = subprocess.run(
-        [sys.executable, "-c", PEAK, str(path), str(out)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", PEAK, str(path), str(out)], capture_output=True, text=True, check=True, cwd=ROOT
     )
-    rows, bad_lines, rss = map(int, ended.stdout.split())
-    return rows, bad_lines, rss / (1024 if sys.platform != "darwin" else 1 << 20)
+    rows, bad_lines, peak = map(int, ended.stdout.split())
+    return rows, bad_lines, peak
 
 
 @pytest.mark.slow

@@ -8,11 +8,12 @@ import pytest
 from agenttrace.errors import UsageError
 from agenttrace.probes.attack import Result, judge
 from agenttrace.probes.battery import FILE, MESSAGE, Probe, battery, elf
-from agenttrace.probes.report import BatteryOutcome, summary, write
+from agenttrace.probes.report import BatteryOutcome, summary
 from agenttrace.records import Output
 from agenttrace.sandbox.policies import policies
 from agenttrace.sandbox.reports import CallReport
 from agenttrace.telemetry.normalise import telemetry
+from agenttrace.verbs.output import write_json
 
 
 def test_there_are_sixty_probes_and_no_name_twice():
@@ -150,5 +151,5 @@ def test_the_summary_counts_every_verdict():
 
 
 def test_results_are_written_as_json(tmp_path):
-    write(outcome("held"), tmp_path / "out.json")
+    write_json(tmp_path / "out.json", outcome("held"))
     assert '"verdict": "held"' in (tmp_path / "out.json").read_text()
