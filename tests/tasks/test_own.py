@@ -300,7 +300,7 @@ def tar_of(*members, packed=""):
     return buffer.getvalue()
 
 
-def zip_of(name, *, mode=0o100644, data=b"", flag=0):
+def zip_of(name, *, mode=0o100644, data=b"", flag=0, method=None):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         info = zipfile.ZipInfo(name)
@@ -310,6 +310,9 @@ def zip_of(name, *, mode=0o100644, data=b"", flag=0):
     if flag:
         for magic, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
             packed[packed.index(magic) + at] |= flag
+    if method is not None:
+        for magic, at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+            packed[packed.index(magic) + at] = method
     return bytes(packed)
 
 
@@ -358,6 +361,7 @@ HOSTILE = {
     "a zip with a device": ("a.zip", zip_of("a", mode=0o020644), "a is neither a file"),
     "a zip bomb": ("a.zip", zip_of("a", data=BOMB), "it holds more than 64 MiB"),
     "an encrypted zip": ("a.zip", zip_of("a", data=b"x", flag=1), "a is encrypted"),
+    "a zip packed by PPMd": ("a.zip", zip_of("a", data=b"x", method=98), "it is packed in a way that is not read"),
     "no zip": ("a.zip", b"x" * 600, "it cannot be read as an archive"),
 }
 

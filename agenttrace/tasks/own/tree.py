@@ -169,10 +169,10 @@ def of_archive(data: bytes, name: str, bounds: Bounds = ONE) -> OwnTree:
     members = _zipped if name.lower().endswith(".zip") else _tarred
     try:
         return _built(members(data, bounds), bounds)
+    except NotImplementedError as error:  # a method of packing that this Python has not; it is a RuntimeError, too
+        raise UnusableTreeError(f"it is packed in a way that is not read: {error}") from error
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise UnusableTreeError(f"it cannot be read as an archive: {error}") from error
-    except NotImplementedError as error:  # a method of packing that this Python has not
-        raise UnusableTreeError(f"it is packed in a way that is not read: {error}") from error
 
 
 def _built(found: Iterable[OwnEntry], bounds: Bounds) -> OwnTree:
