@@ -1,4 +1,4 @@
-"""The data model: run specs and traces, schema 1.1.0, a superset of AgentTrace 0.3.0."""
+"""The data model: run specs and traces, schema 1.2.0, a superset of AgentTrace 0.3.0."""
 
 from agenttrace.records.base import (
     LONGEST_DURATION,

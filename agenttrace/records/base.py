@@ -11,7 +11,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SCHEMA_VERSION = "1.1.0"
+SCHEMA_VERSION = "1.2.0"
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://pypi.org/project/agenttrace/")
 """Name space of all UUIDv5 ids of the kit (RFC 9562, section 5.5)."""
 _NAMESPACE = NAMESPACE.bytes

@@ -1,11 +1,12 @@
-"""The data model of a trace, schema 1.1.0.
+"""The data model of a trace, schema 1.2.0.
 
 A record file is JSON Lines: one `Trace` a line. The eight top-level keys of AgentTrace 0.3.0 (`trace_id`,
 `timestamp_utc`, `prompt`, `model`, `spans`, `llm_steps`, `total_duration_ms`, `metadata`) keep their place and meaning;
 `environment` and `outcome` are new. All structures are immutable. `None` means "not measured" or "does not apply";
 0 means zero. `MEASURED` marks what is taken from clocks and counters; every other field is the same in every replay.
 
-Fields of 1.1.0 are absent (`UNSET`) where an agent has no use for them, so a trace of 1.0.0 reads and writes as it is.
+Fields of 1.1.0 and 1.2.0 are absent (`UNSET`) where a record has no use for them or is older than they are, so a trace
+of an earlier version reads and writes as it is.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from msgspec import UNSET
 
 from agenttrace.errors import AgentTraceError
 from agenttrace.records import INFRASTRUCTURE_ENDS, SCHEMA_VERSION, BashBlockSpec, ToolCallingSpec, Trace, rollout_1_0
+from agenttrace.records.schema import VERSIONS
 from agenttrace.store.compact import Compacted, is_compacted
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.opening import is_failures
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 FOREIGN = "imported"
 """Key of `environment` that says which format a record was read from; its ids are that format's."""
-_EARLIER = "1.0.0"
 MOST_PER_LINE = 50
 """Findings reported of one line; a hostile line could have millions."""
 
@@ -155,17 +155,17 @@ class Validation:
 
     def _version(self, trace: Trace, recorded: dict[str, Any] | None, *, foreign: bool) -> Iterator[Violation]:
         version, spec = trace.metadata.get("schema_version"), self._plan.spec
-        known = [_EARLIER] if recorded is not None else [_EARLIER, SCHEMA_VERSION]
+        known = list(VERSIONS[:1] if recorded is not None else VERSIONS)
         if spec is not None and not foreign:
             known = [one for one in known if one == spec.schema_version]
         if version not in known:
             expected = " or ".join(known) or f"{spec and spec.schema_version} as in the run spec"
             yield Violation("schema", "metadata.schema_version", f"is {version!r}, must be {expected}")
-        elif version == _EARLIER and recorded is None:
-            for where in rules.fields_since_1_1(trace):
-                yield Violation("schema", where, f"no such field in schema {_EARLIER}")
-        elif recorded is None and not foreign and trace.prepare_ms is UNSET and not self._failures:
-            yield Violation("schema", "prepare_ms", "is missing")
+        elif recorded is None:
+            for where in rules.later_fields(trace, version) if version != SCHEMA_VERSION else ():
+                yield Violation("schema", where, f"no such field in schema {version}")
+            if version != VERSIONS[0] and not foreign and trace.prepare_ms is UNSET and not self._failures:
+                yield Violation("schema", "prepare_ms", "is missing")
 
     def _beside(self) -> Iterator[Violation]:
         """Yield what is wrong with the run spec beside the file."""

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import UNSET
 
 from agenttrace.agents.run import call_arguments
@@ -19,16 +20,16 @@ from agenttrace.records import (
     derived_id,
     solved,
 )
+from agenttrace.records.schema import fields
 from agenttrace.validate.findings import Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from agenttrace.records import LLMStep, Output, Span, Telemetry, ToolCall, Trace
 
 CLOCK_SLACK_NS = 1_000_000_000
 """A wall clock may be set back a little while a campaign runs; more than this is reported."""
-_STEP_1_1 = ("counted_tokens", "blocks", "answered", "failed_tries", "ignored_calls")
 _SLACK_MS, _SLACK_SHARE = 5.0, 0.01
 
 
@@ -280,13 +281,21 @@ def texts(trace: Trace) -> Iterator[Violation]:
     yield from (Violation("schema", f"{where}.text", "is null") for where, one in _outputs(trace) if one.text is None)
 
 
-def fields_since_1_1(trace: Trace) -> Iterator[str]:
-    """Yield the fields that are there and that schema 1.0.0 had not."""
-    records: list[tuple[str, object, tuple[str, ...]]] = [
-        *((f"llm_steps[{n}].", one, _STEP_1_1) for n, one in enumerate(trace.llm_steps)),
-        *((f"spans[{n}].", one, ("cut_chars",)) for n, one in enumerate(trace.spans)),
-        ("outcome.", trace.outcome, ("patch", "patch_note")),
-        ("", trace, ("prepare_ms", "totals")),
-    ]
-    for where, record, names in records:
-        yield from (f"{where}{name}" for name in names if getattr(record, name) is not UNSET)
+def later_fields(trace: Trace, version: str) -> Iterator[str]:
+    """Yield the fields that are there and that an earlier version of the schema had not."""
+    yield from _later(trace, "", fields(version))
+
+
+def _later(record: msgspec.Struct, where: str, known: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    names = known.get(type(record).__name__, frozenset())
+    for field in record.__struct_fields__:
+        value, place = getattr(record, field), f"{where}{field}"
+        if field not in names:
+            if value is not UNSET:
+                yield place
+        elif isinstance(value, msgspec.Struct):
+            yield from _later(value, f"{place}.", known)
+        elif isinstance(value, tuple):
+            for number, one in enumerate(value):
+                if isinstance(one, msgspec.Struct):
+                    yield from _later(one, f"{place}[{number}].", known)

@@ -56,7 +56,7 @@ print(sorted(first.features))
 """
 
 
-@pytest.fixture(params=["1.0.0", "1.1.0"])
+@pytest.fixture(params=["1.0.0", "today"])
 def run(request, tmp_path):
     """A run of the bash-block agent, in the record of either schema."""
     path = tmp_path / "run.jsonl"
@@ -206,7 +206,7 @@ def test_the_card_tells_what_was_executed_and_what_submitted_means(run, tmp_path
     ):  # fmt: skip
         assert said in flat
     for kind in ("trace", "run-spec"):
-        assert msgspec.json.decode((tmp_path / "out" / "schema" / f"{kind}-1.1.0.json").read_bytes())["$defs"]
+        assert msgspec.json.decode((tmp_path / "out" / "schema" / f"{kind}-1.2.0.json").read_bytes())["$defs"]
     assert (tmp_path / "out" / "run.run.json").read_bytes() == run_spec_path(run).read_bytes()
     ended = subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path / "out", check=False)
     assert ended.returncode == 0

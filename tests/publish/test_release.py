@@ -76,7 +76,7 @@ FILES = (
     "data/runs/train-00000-of-00001.parquet", "data/sessions/train-00000-of-00001.parquet",
     "data/spans/train-00000-of-00001.parquet",
     "data/steps/train-00000-of-00001.parquet", "manifest.json", "records/demo.cassette.zst", "records/demo.jsonl",
-    "records/demo.run.json", "schema/run-spec-1.1.0.json", "schema/trace-1.1.0.json",
+    "records/demo.run.json", "schema/run-spec-1.2.0.json", "schema/trace-1.2.0.json",
     "sessions/567f3349-ea2e-508a-be93-e907f8b2dac7.jsonl", "verdicts/demo.jsonl",
 )  # fmt: skip
 
@@ -211,7 +211,7 @@ def sentence(folder):
         (lambda folder: (folder / SPANS).write_bytes(b"PAR1"), f"{SPANS}: cannot be read"),
         (lambda folder: shutil.rmtree(folder / "data/spans"), f"{SPANS}: is missing"),
         (lambda folder: shutil.copy(folder / SPANS, folder / "data/x.parquet"), "data/x.parquet: is not what"),
-        (lambda folder: (folder / "schema/trace-1.1.0.json").write_text("{}"), "schema/trace-1.1.0.json: is not what"),
+        (lambda folder: (folder / "schema/trace-1.2.0.json").write_text("{}"), "schema/trace-1.2.0.json: is not what"),
     ],
 )
 def test_what_the_records_do_not_give_is_refused_though_every_digest_fits(folder, change, told):

@@ -1,4 +1,4 @@
-"""Record files of schema 1.0.0: traces come back byte for byte, rollouts are read as traces with nothing lost."""
+"""Record files of earlier schemas: traces come back byte for byte, rollouts are read as traces with nothing lost."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from msgspec import UNSET
 
 from agenttrace.records import Trace, derived_id, digest, rollout_1_0
 from agenttrace.store.read import decode, read_run_spec, read_traces, run_spec_path, whole_lines
+from agenttrace.validate import Validation
 
 ROOT = Path(__file__).parents[2]
 RELEASED = ROOT / "datasets" / "agenttrace-demo" / "records" / "agenttrace-demo.jsonl"
 KEPT = ROOT / "tests" / "data" / "records"
 ROLLOUTS = [KEPT / "1.0.0" / name for name in ("rollouts.jsonl", "rollouts-compacted.jsonl.zst", "every-stop.jsonl")]
+OF_1_1 = KEPT / "1.1.0" / "every-stop.jsonl"
 ENDED = {"submitted": "final_answer", "turns": "max_steps", "tokens": "token_budget", "format": "format_error"}
 
 
-@pytest.mark.parametrize("path", [RELEASED, KEPT / "demo.jsonl"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [RELEASED, KEPT / "demo.jsonl", OF_1_1], ids=lambda path: path.name)
 def test_traces_come_back_byte_for_byte(path):
     lines = path.read_bytes().splitlines()
     assert [msgspec.json.encode(trace) for trace in read_traces(path)] == lines != []
 
 
-@pytest.mark.parametrize("path", [RELEASED, *ROLLOUTS], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [RELEASED, *ROLLOUTS, OF_1_1], ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_the_digest_of_a_run_spec_is_the_one_that_its_records_name(path):
     spec = read_run_spec(run_spec_path(path))
-    assert spec.schema_version == "1.0.0"
+    assert spec.schema_version == ("1.1.0" if path is OF_1_1 else "1.0.0")
     assert {trace.metadata["run_spec_sha256"] for trace in read_traces(path)} == {spec.digest}
     assert digest(json.loads(run_spec_path(path).read_bytes())) == spec.digest
 
@@ -105,6 +107,19 @@ def _check_call(turn, step, span):
     assert (span.stdout.bytes_total, span.stderr.bytes_total) == (ran["stdout_bytes"], ran["stderr_bytes"])
     lost = sum(out.bytes_total - out.bytes_kept for out in (span.stdout, span.stderr))
     assert (lost, span.stdout.encoding, span.stdout.text) == (ran["lost_bytes"], ran["encoding"], None)
+
+
+def test_records_of_1_1_are_valid_and_a_field_of_a_later_version_in_them_is_not(tmp_path):
+    assert list(Validation(OF_1_1)) == []
+    rows = [json.loads(line) for line in OF_1_1.read_bytes().splitlines()]
+    rows[0]["metadata"]["schema_version"] = rows[1]["metadata"]["schema_version"] = "1.0.0"
+    rows[1]["llm_steps"][0].pop("blocks")
+    path = tmp_path / "every-stop.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    found = {(finding.line, finding.where) for finding in Validation(path) if "schema 1.0.0" in finding.message}
+    assert {(1, "llm_steps[0].blocks"), (1, "prepare_ms"), (2, "llm_steps[0].counted_tokens")} <= found
+    assert {line for line, _ in found} == {1, 2}
+    assert (2, "llm_steps[0].blocks") not in found
 
 
 def test_what_a_trace_has_no_use_for_is_absent():

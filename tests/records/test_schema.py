@@ -11,6 +11,7 @@ import pytest
 
 from agenttrace.errors import DataError
 from agenttrace.records import END_CLASSES, EndClass, Ended, Record, Trace
+from agenttrace.records.schema import VERSIONS
 from bench import schema
 from bench.schema import __main__ as command
 
@@ -151,6 +152,10 @@ def test_every_end_has_a_class_but_the_unknown():
     assert [end for end, kind in END_CLASSES.items() if f"| `{end}` | {kind} |" not in said] == []
 
 
-@pytest.mark.parametrize("name", ["trace-1.0.0", "run-spec-1.0.0", "rollout-1.0.0", "rollout-spec-1.0.0"])
+@pytest.mark.parametrize(
+    "name", ["trace-1.0.0", "run-spec-1.0.0", "rollout-1.0.0", "rollout-spec-1.0.0", "trace-1.1.0", "run-spec-1.1.0"]
+)
 def test_what_was_published_of_an_earlier_version_stays(name):
-    assert msgspec.json.decode((schema.FOLDER / f"{name}.json").read_bytes())["title"].endswith("1.0.0")
+    version = name.rpartition("-")[2]
+    assert version in VERSIONS
+    assert msgspec.json.decode((schema.FOLDER / f"{name}.json").read_bytes())["title"].endswith(version)

@@ -11,7 +11,7 @@ from agenttrace.agents import agent_kind
 from agenttrace.agents.bash_block import MARKERS, BashBlockAgent
 from agenttrace.campaign.plan import metadata
 from agenttrace.errors import WorkerLostError
-from agenttrace.records import NO_PROCESS, RunSpec, Trace, derived_id, rollout_1_0, solved
+from agenttrace.records import NO_PROCESS, SCHEMA_VERSION, RunSpec, Trace, derived_id, rollout_1_0, solved
 from agenttrace.records.trace import Verdict
 from agenttrace.sandbox.reports import CallReport, output
 from agenttrace.serving.model import Reply, RequestRefusedError
@@ -83,7 +83,9 @@ class Scripted:
 def spec_of(kind, template):
     """Return a run spec and a task of it."""
     read = rollout_1_0.decode_spec((KEPT / "rollouts.run.json").read_bytes())
-    spec = RunSpec(**{name: getattr(read, name) for name in RunSpec.__struct_fields__} | {"schema_version": "1.1.0"})
+    spec = RunSpec(
+        **{name: getattr(read, name) for name in RunSpec.__struct_fields__} | {"schema_version": SCHEMA_VERSION}
+    )
     agent = msgspec.structs.replace(spec.agent, observation_template=template, max_turns=8, max_total_tokens=9000)
     if kind == "checkout":
         row = load("bundled")[1][0]

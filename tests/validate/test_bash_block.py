@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from agenttrace.agents import agent_kind
 from agenttrace.campaign.plan import metadata
-from agenttrace.records import RunSpec, derived_id, rollout_1_0
+from agenttrace.records import SCHEMA_VERSION, RunSpec, derived_id, rollout_1_0
 from agenttrace.store.compact import compact
 from agenttrace.tasks.swe.rows import SweTask, load
 from agenttrace.tasks.swe.task_set import task_of
@@ -26,7 +26,9 @@ KEPT = Path(__file__).parents[1] / "data" / "records" / "1.0.0"
 LINES = (KEPT / "every-stop.jsonl").read_bytes().splitlines(keepends=True)
 OLD_SPEC = (KEPT / "every-stop.run.json").read_bytes()
 _READ_SPEC = rollout_1_0.decode_spec(OLD_SPEC)
-SPEC = RunSpec(**{name: getattr(_READ_SPEC, name) for name in RunSpec.__struct_fields__} | {"schema_version": "1.1.0"})
+SPEC = RunSpec(
+    **{name: getattr(_READ_SPEC, name) for name in RunSpec.__struct_fields__} | {"schema_version": SCHEMA_VERSION}
+)
 # One of each stop rule, in this order.
 SUBMITTED, TURNS, TOKENS, FORMAT = range(4)
 
