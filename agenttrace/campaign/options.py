@@ -114,7 +114,7 @@ class Options(AgentOptions, frozen=True, kw_only=True):
         float | None,
         Meta(
             description="share of the likeliest tokens to draw from, instead of the sampler's",
-            extra={"least": 0, "most": 1, "group": "sampling", "metavar": "P"},
+            extra={"least": 0.001, "most": 1, "group": "sampling", "metavar": "P"},
         ),
     ] = None
     seed: Annotated[

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from agenttrace.campaign.plan import sandbox_of
 from agenttrace.campaign.workers import WorkerPool
 from agenttrace.records import Outcome, Record, Span, Verdict, canonical_json, solved
+from agenttrace.show import say
 from agenttrace.tasks import OWN, Finished, task_set
 from agenttrace.tasks.bench import Bench
 from agenttrace.tasks.gold import LIMIT_MS
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from agenttrace.tasks import Task, TaskSet
+
+_TELL_S = 5.0
+"""Between two lines that say how far it is."""
 
 
 class TriedTask(Record, frozen=True, kw_only=True):
@@ -55,9 +60,14 @@ def try_tasks(sha256: str, *, sockets: Path, trees: Path) -> list[TriedTask]:
     pool = WorkerPool(sockets)
     bench = Bench(pool.connect(), sandbox, connect=pool.connect)
     found = []
-    for task in chosen.tasks():
+    tasks = chosen.tasks()
+    told = time.monotonic()
+    for number, task in enumerate(tasks, start=1):
         bench.turn_to(task, sandbox)
         found.append(_tried(chosen, task, bench))
+        if time.monotonic() - told > _TELL_S:
+            told = time.monotonic()
+            say(f"{number} of {len(tasks)} tasks tried")
     bench.worker.close()
     return found
 

@@ -92,16 +92,25 @@ def collect(request: Request) -> CampaignsEnd:
     Raises:
         AgentTraceError: with the reason, after the clean-up.
     """
-    options, sets = own.named(request.options)
-    request = msgspec.structs.replace(request, options=options, sets=(*request.sets, *sets))
-    _check(request)
+    request = check(request)
     targets = checkouts.TARGETS if request.over_checkouts else images.TARGETS
     with guard.guarded(targets=targets) as at:
         return _run(request, at)
 
 
+def check(request: Request) -> Request:
+    """Refuse what cannot work before anything is built, and return the request with the task sets that it names.
+
+    Raises:
+        AgentTraceError: says what cannot work.
+    """
+    options, sets = own.named(request.options)
+    request = msgspec.structs.replace(request, options=options, sets=(*request.sets, *sets))
+    _check(request)
+    return request
+
+
 def _check(request: Request) -> None:
-    """Refuse what cannot work before anything is built."""
     pin = _served_model(request)
     for options in request.options:
         check_options(msgspec.structs.replace(options, pin=pin))
@@ -111,7 +120,7 @@ def _check(request: Request) -> None:
     if not request.folder.is_dir():
         raise UsageError(f"the folder for records {request.folder} does not exist; create it first")
     if request.over_checkouts:
-        checkouts.check(request.places, request.options[0].source)
+        checkouts.check(request.places, request.options[0].of_checkouts)
         return
     for options in request.options:  # last, because it may have to download the task files
         found = next((OwnTasks(one) for one in request.sets if options.dataset == f"{OWN}:{one.sha256}"), None)

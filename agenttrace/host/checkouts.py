@@ -10,7 +10,8 @@ import msgspec
 from agenttrace.errors import UsageError
 from agenttrace.host import weights
 from agenttrace.models.hub import HostSettings
-from agenttrace.tasks.swe.rows import BUNDLED, hub_name
+from agenttrace.tasks.swe.prepare import draw
+from agenttrace.tasks.swe.rows import BUNDLED, hub_name, load
 
 if TYPE_CHECKING:
     from agenttrace.host import compose
@@ -46,14 +47,18 @@ class Places(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.source is None else str(_SOURCE / self.source.resolve().name)
 
 
-def check(places: Places | None, source: str = BUNDLED) -> None:
-    """Refuse places that are none, and a source that is neither of these nor of the Hub.
+def check(places: Places | None, options: SweOptions | None = None) -> None:
+    """Refuse places that are none, a source that is neither of these nor of the Hub, and a draw that cannot be made.
+
+    Only the bundled rows are at hand before something is built: of others, the container that makes trees says it.
 
     Raises:
         UsageError: names the option, or the source.
     """
-    if (places is None or places.source is None) and source != BUNDLED:
-        hub_name(source)
+    if options is not None and options.source == BUNDLED:
+        draw(load(BUNDLED)[1], options)
+    elif options is not None and (places is None or places.source is None):
+        hub_name(options.source)
     if places is None:
         return
     for name, path in (("--source", places.source), ("--repositories", places.mirror)):

@@ -92,7 +92,9 @@ def _check(request: DeterminismRequest) -> None:
         raise UsageError("one run has nothing to be compared with: give --repeat 2 or more, or --against FILE")
     if any(not 1 <= one <= campaign.MAX_WORKERS for one in request.concurrency):
         raise UsageError(f"--concurrency: expected 1 to {campaign.MAX_WORKERS}")
-    if request.against is not None:
+    if request.against is None:
+        campaign.check(msgspec.structs.replace(request.each, folder=place.datasets().parent))  # it is made later
+    else:
         read_run_spec(run_spec_path(request.against))
 
 

@@ -25,5 +25,6 @@ def tried(found: OwnSet) -> list[TriedTask]:
         services = compose.Services(at.project, campaign.collector_variables(Path(folder), 1, at))
         own.lay_out(services, (found,))
         services.up("sandbox")
-        text = services.ask("collector", "check-tasks", found.sha256)
+        words = ("check-tasks", found.sha256)
+        text = services.converse("collector", *words, data=b"", otherwise="the tasks could not be tried")
     return msgspec.json.decode(text.splitlines()[-1], type=list[TriedTask])

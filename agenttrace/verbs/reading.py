@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.errors import DataError, StorageError, UsageError, command, did_you_mean
+from agenttrace.errors import DataError, UsageError, command, did_you_mean
 from agenttrace.formats.folders import files, matching
 from agenttrace.formats.reading import kind
 from agenttrace.show import say
@@ -296,7 +296,8 @@ def deliver(arguments: argparse.Namespace, found: Any, sections: Iterable[Sectio
         sections: what becomes text and Markdown.
 
     Raises:
-        StorageError: the file cannot be written.
+        UsageError: the file is a folder.
+        StorageError: it cannot be written.
     """
     from agenttrace.analysis import render  # noqa: PLC0415
 
@@ -310,5 +311,5 @@ def deliver(arguments: argparse.Namespace, found: Any, sections: Iterable[Sectio
         sys.stdout.write(text)
         return
     if output.is_dir():
-        raise StorageError(f"cannot write {output}: it is a folder; name a file in it")
+        raise UsageError(f"-o {output}: it is a folder; name a file in it")
     write_whole(output, text.encode())

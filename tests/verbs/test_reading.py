@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agenttrace.cli import main
-from agenttrace.errors import StorageError
+from agenttrace.errors import UsageError
 from agenttrace.host import place
 from agenttrace.verbs import output, reading
 
@@ -95,7 +95,7 @@ def test_an_analysis_is_never_written_over_the_records_it_is_of(tmp_path):
 def test_a_folder_is_no_file_to_write(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in (tmp_path, Path()):
-        with pytest.raises(StorageError, match="it is a folder"):
+        with pytest.raises(UsageError, match="it is a folder"):
             reading.deliver(Namespace(format="text", output=folder, json=None), {}, ())
 
 
