@@ -99,6 +99,7 @@ class CampaignOptions(TypedDict, total=False):
     temperature: float | None
     top_p: float | None
     thinking: Literal["on", "off"] | int | None
+    reply_details: tuple[str, ...]
     seed: int | None
     context: int | None
     offset: int

@@ -7,6 +7,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from msgspec import UNSET
+
 from agenttrace.errors import AgentTraceError, WorkerLostError
 from agenttrace.records import (
     NO_PROCESS,
@@ -18,6 +20,7 @@ from agenttrace.records import (
     ToolCall,
     canonical_json,
     derived_id,
+    without_shared,
 )
 from agenttrace.serving.model import (
     ContextFullError,
@@ -30,7 +33,9 @@ from agenttrace.serving.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from agenttrace.records import Ended
+    from msgspec import UnsetType
+
+    from agenttrace.records import Ended, Tokens
     from agenttrace.sandbox.reports import CallReport
     from agenttrace.serving.model import ProposedCall
 
@@ -76,6 +81,7 @@ class RunLog:
     def __init__(self, trace_id: str, watch: Watch) -> None:
         self._trace_id = trace_id
         self._watch = watch
+        self._read: tuple[int, ...] = ()
         self.steps: list[LLMStep] = []
         self.spans: list[Span] = []
 
@@ -154,11 +160,19 @@ class RunLog:
             finish_reason=reply.finish_reason,
             timings=reply.timings,
             failed_tries=reply.failed_tries,
+            tokens=self._new_tokens(reply),
             **more,
         )
         self.steps.append(step)
         self._watch(step)
         return step
+
+    def _new_tokens(self, reply: Reply) -> Tokens | UnsetType:
+        """Return the tokens of a reply without those that the step before has."""
+        if reply.tokens is UNSET:
+            return UNSET
+        tokens, self._read = without_shared(reply.tokens, self._read)
+        return tokens
 
     def carry_out(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Meta
@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta
 from agenttrace.agents import AGENTS, AgentOptions, agent_kind
 from agenttrace.errors import UsageError
 from agenttrace.models import pins
-from agenttrace.records import ModelPin  # noqa: TC001 - msgspec reads it
+from agenttrace.records import ModelPin, ReplyDetail
 from agenttrace.serving import profiles
 from agenttrace.store.opening import FAILURES
 from agenttrace.tasks import SWE, set_name
@@ -132,6 +132,13 @@ class Options(AgentOptions, frozen=True, kw_only=True):
             extra={"least": 1, "most": 1_000_000, "group": "sampling", "metavar": "on|off|N"},
         ),
     ] = None
+    reply_details: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="what else servers are asked to say of each reply: {choices} (docs/collect.md)",
+            extra={"group": "sampling", "metavar": "D", "choices": get_args(ReplyDetail)},
+        ),
+    ] = ()
     context: Annotated[
         int | None,
         Meta(
@@ -277,6 +284,8 @@ def sampler_of(options: Options) -> Sampler:
         found = msgspec.structs.replace(found, max_tokens=options.max_output_tokens)
     if options.thinking is not None:
         found = msgspec.structs.replace(found, thinking=options.thinking)
+    if options.reply_details:
+        found = msgspec.structs.replace(found, details=_details(options.reply_details))
     if temperature is not None:
         # As SWE-ZERO sends it: a temperature, and nothing else that narrows the choice (top_k 0 is llama-server's off).
         found = msgspec.structs.replace(
@@ -285,6 +294,18 @@ def sampler_of(options: Options) -> Sampler:
     if options.top_p is None:
         return found
     return msgspec.structs.replace(found, name=f"{found.name}{_TOP_P}{options.top_p:g}", top_p=options.top_p)
+
+
+def _details(asked: tuple[str, ...]) -> tuple[ReplyDetail, ...]:
+    """Return what is asked for, once and in one order.
+
+    Raises:
+        UsageError: a word is none of them.
+    """
+    known = get_args(ReplyDetail)
+    if unknown := [one for one in asked if one not in known]:
+        raise UsageError(f"--reply-details {unknown[0]}: expected some of {', '.join(known)}")
+    return tuple(one for one in known if one in asked)
 
 
 def like(spec: RunSpec) -> Options:
@@ -320,6 +341,7 @@ def like(spec: RunSpec) -> Options:
         temperature=None if name == named.name else spec.sampler.temperature,
         top_p=spec.sampler.top_p if changed else None,
         thinking=None if spec.sampler.thinking is UNSET else spec.sampler.thinking,
+        reply_details=spec.sampler.details or (),
         seed=None if spec.sampler.seed == named.seed and not drawn_as_sampled else spec.sampler.seed,
         context=spec.model.context_length,
         external=spec.serving.engine == "external",

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from agenttrace.errors import DataError
+from agenttrace.formats.atif_metrics import Metrics, left_of_tokens, metrics_of, tokens_of
 from agenttrace.formats.conversation import (
     epoch_ns,
     iso,
@@ -72,13 +73,6 @@ class _Observation(msgspec.Struct):
     results: list[_Result]
 
 
-class _Metrics(msgspec.Struct):
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    cached_tokens: Any = None
-    cost_usd: Any = None
-
-
 class _FinalMetrics(msgspec.Struct):
     total_prompt_tokens: Any = None
     total_completion_tokens: Any = None
@@ -93,7 +87,7 @@ class _Step(msgspec.Struct):
     reasoning_content: str | None = None
     tool_calls: list[_Call] | None = None
     observation: _Observation | None = None
-    metrics: _Metrics | None = None
+    metrics: Metrics | None = None
     llm_call_count: Any = None
     is_copied_context: bool | None = None
     extra: dict[str, Any] | None = None
@@ -128,8 +122,9 @@ class _Trajectory(msgspec.Struct):
 def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> dict[str, Any]:  # noqa: ARG001
     """Return a record as one trajectory; a trajectory that was read before is written again as it was."""
     steps: list[dict[str, Any]] = [{"source": one.role, "message": one.content} for one in opening(trace, spec)]
+    metrics = metrics_of(trace.llm_steps)
     for turn in turns(trace, spec):
-        steps.append(_agent_step(turn))
+        steps.append(_agent_step(turn, metrics[turn.step.step_id]))
         if turn.reminder is not None:
             steps.append({"source": "user", "message": turn.reminder, "extra": {_AGENT: {"reminder": True}}})
     extra: dict[str, Any] = {} if imported(trace, NAME) else {"extra": {_AGENT: _root_extra(trace)}}
@@ -168,7 +163,7 @@ def _root_extra(trace: Trace) -> dict[str, Any]:
     )
 
 
-def _agent_step(turn: Turn) -> dict[str, Any]:
+def _agent_step(turn: Turn, metrics: dict[str, Any]) -> dict[str, Any]:
     step = turn.step
     calls = [_call(call.call_id, call.name, call.arguments) for call in step.tool_calls or ()]
     known = {call["tool_call_id"] for call in calls}
@@ -180,7 +175,7 @@ def _agent_step(turn: Turn) -> dict[str, Any]:
             "reasoning_content": step.reasoning_content,
             "tool_calls": None if step.tool_calls is None else calls,
             "observation": {"results": [_result(span, known) for span in turn.spans]} if turn.spans else None,
-            "metrics": _metrics(step),
+            "metrics": metrics or None,
             "llm_call_count": 1,
             "extra": {_AGENT: _step_extra(step)},
         }
@@ -195,6 +190,8 @@ def _step_extra(step: LLMStep) -> dict[str, Any]:
         found["no_output"] = True
     if "answered" in found:
         found["answered"] = found["answered"] is not None
+    if "tokens" in found:
+        found["tokens"] = left_of_tokens(found["tokens"])
     return found
 
 
@@ -212,12 +209,6 @@ def _result(span: Span, known: set[str]) -> dict[str, Any]:
     rest = {key: fields[key] for key in fields if key not in {"tool_output", "type"}}
     joined = {"source_call_id": span.call_id} if span.call_id in known else {}
     return {**joined, "content": span.tool_output, "extra": {_AGENT: rest}}
-
-
-def _metrics(step: LLMStep) -> dict[str, Any] | None:
-    cached = step.timings.cached_n if step.timings else None
-    found = {"prompt_tokens": step.input_tokens, "completion_tokens": step.output_tokens, "cached_tokens": cached}
-    return without_none(found) or None
 
 
 def _totals(trace: Trace, steps: int) -> dict[str, Any]:
@@ -280,12 +271,14 @@ def _own_steps(steps: list[_Step]) -> Iterator[dict[str, Any]]:
             if "answered" in rest:
                 rest["answered"] = text_of(following.message) if rest["answered"] and following is not None else None
             silent = rest.pop("no_output", False) and not step.message
+            if "tokens" in rest:
+                rest["tokens"] = tokens_of(step.metrics or Metrics(), rest["tokens"])
             yield {**rest, "model_output": None if silent else text_of(step.message), **_said(step)}
 
 
 def _said(step: _Step) -> dict[str, Any]:
     """Return the fields of a generation that have the same place in every trajectory."""
-    metrics = step.metrics or _Metrics()
+    metrics = step.metrics or Metrics()
     return {
         "reasoning_content": step.reasoning_content,
         "tool_calls": None if step.tool_calls is None else tuple(map(_own_call, step.tool_calls)),
@@ -339,10 +332,11 @@ def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
 
 def _counted(step: _Step) -> dict[str, Any]:
     """Return what a generation of others says, as far as its counts are some."""
-    metrics = step.metrics or _Metrics()
+    metrics = step.metrics or Metrics()
     cached = tokens(metrics.cached_tokens)
     counts = {"input_tokens": tokens(metrics.prompt_tokens), "output_tokens": tokens(metrics.completion_tokens)}
-    return {**_said(step), **counts, "timings": None if cached is None else Timings(cached_n=cached)}
+    timings = None if cached is None else Timings(cached_n=cached)
+    return {**_said(step), **counts, "timings": timings, "tokens": tokens_of(metrics)}
 
 
 def _foreign_totals(found: _Trajectory) -> Totals | UnsetType:

@@ -222,7 +222,7 @@ def _chat(trace: Trace, turn: Turn, spec: RunSpec | None) -> dict[str, Any]:
         "agenttrace.step_id": step.step_id,
         "agenttrace.step_number": step.step_number,
         "agenttrace.duration_ms": step.duration_ms,
-        **_below("agenttrace.timings", msgspec.structs.asdict(step.timings) if step.timings else {}),
+        **_below("agenttrace.timings", msgspec.to_builtins(step.timings) if step.timings else {}),
     }
 
 

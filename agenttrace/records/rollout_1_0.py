@@ -14,6 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from agenttrace.records.base import SCHEMA_VERSION, Record, canonical_json, derived_ids, digest
+from agenttrace.records.generation import LLMStep, Timings, ToolCall
 from agenttrace.records.run_spec import (
     BashBlockSpec,
     DatasetSpec,
@@ -26,14 +27,11 @@ from agenttrace.records.run_spec import (
 )
 from agenttrace.records.trace import (
     Ended,
-    LLMStep,
     Outcome,
     Output,
     Span,
     SpanStatus,
     Telemetry,
-    Timings,
-    ToolCall,
     Trace,
     Verdict,
     solved,

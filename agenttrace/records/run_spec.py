@@ -51,6 +51,10 @@ class ModelPin(Record, frozen=True, kw_only=True):
     digest_from: str = "pinned"
 
 
+ReplyDetail = Literal["figures", "token-ids", "logprobs", "prompt-logprobs"]
+"""What a server may be asked to say beside a reply."""
+
+
 class Sampler(Record, frozen=True, kw_only=True):
     """Sampling settings sent with every request; `seed` makes any temperature repeatable on one machine type.
 
@@ -59,6 +63,7 @@ class Sampler(Record, frozen=True, kw_only=True):
     Attributes:
         thinking: what the chat template is told: `on`, `off`, or how many tokens it may take (since 1.1.0); absent
             where nothing is said, and the template's own default holds.
+        details: what replies are asked to hold beside their text (since 1.2.0); absent where nothing is.
     """
 
     name: str
@@ -69,6 +74,7 @@ class Sampler(Record, frozen=True, kw_only=True):
     seed: int
     max_tokens: int
     thinking: Literal["on", "off"] | int | UnsetType = UNSET
+    details: tuple[ReplyDetail, ...] | UnsetType = UNSET
 
 
 class ServingSpec(Record, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from agenttrace.records.base import MEASURED, Record
+from agenttrace.records.generation import LLMStep
 
 
 class Telemetry(Record, frozen=True, kw_only=True):
@@ -162,75 +163,6 @@ class Span(Record, frozen=True, kw_only=True):
     stdout: Output | None = None
     stderr: Output | None = None
     cut_chars: int | UnsetType | None = UNSET
-
-
-class ToolCall(Record, frozen=True, kw_only=True):
-    """A tool call as the model proposed it.
-
-    Attributes:
-        call_id: `call_STEP_INDEX`; the server's random id is not kept.
-        name: tool name as generated.
-        arguments: argument text as generated; it need not be valid JSON.
-    """
-
-    call_id: str
-    name: str
-    arguments: str
-
-
-class Timings(Record, frozen=True, kw_only=True):
-    """What the server reports of one generation: token counts and milliseconds."""
-
-    prompt_n: int | None = None
-    prompt_ms: Annotated[float | None, MEASURED] = None
-    predicted_n: int | None = None
-    predicted_ms: Annotated[float | None, MEASURED] = None
-    cached_n: int | None = None
-
-
-class LLMStep(Record, frozen=True, kw_only=True):
-    """One model generation.
-
-    Attributes:
-        step_id: UUIDv5 of the trace id and the step number.
-        step_number: 1, 2, ...
-        model_output: visible content; `None` when the reply had none.
-        reasoning_content: thinking text; `None` when the reply had none.
-        tool_calls: proposed calls in order; `None` when there were none.
-        duration_ms: monotonic time of the request, milliseconds; `None` only in records read from a format that
-            does not say.
-        input_tokens: prompt tokens as the server counted them.
-        output_tokens: generated tokens as the server counted them.
-        start_ns: wall clock when the request was sent, nanoseconds since the Unix epoch; `None` as above.
-        end_ns: wall clock when the reply was complete; `None` as above.
-        finish_reason: `stop`, `tool_calls` or `length`, as the server says; `unparsable` when the server could not
-            parse what the model generated (text and token counts are then unknown).
-        timings: the server's own measurement.
-        counted_tokens: prompt tokens as counted before the request was sent (since 1.1.0).
-        blocks: bash blocks in the reply; exactly one is a call (since 1.1.0).
-        answered: the message that answered a reply without a call; `None` when nothing did (since 1.1.0).
-        failed_tries: what came instead of a reply before this one did, or why it is `unparsable`: a line for each try,
-            in the server's words; absent where the first try succeeded (since 1.1.0).
-        ignored_calls: `NAME: ARGUMENTS` of each structured call in a reply to an agent that reads none (since 1.1.0).
-    """
-
-    step_id: str
-    step_number: int
-    model_output: str | None
-    reasoning_content: str | None
-    tool_calls: tuple[ToolCall, ...] | None
-    duration_ms: Annotated[float | None, MEASURED]
-    input_tokens: int | None
-    output_tokens: int | None
-    start_ns: Annotated[int | None, MEASURED]
-    end_ns: Annotated[int | None, MEASURED]
-    finish_reason: str | None = None
-    timings: Timings | None = None
-    counted_tokens: int | UnsetType | None = UNSET
-    blocks: int | UnsetType | None = UNSET
-    answered: str | UnsetType | None = UNSET
-    failed_tries: Annotated[tuple[str, ...] | UnsetType | None, MEASURED] = UNSET
-    ignored_calls: tuple[str, ...] | UnsetType | None = UNSET
 
 
 class Verdict(Record, frozen=True, kw_only=True):

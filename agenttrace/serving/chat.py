@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from agenttrace.records import Sampler
+    from agenttrace.records import ReplyDetail, Sampler
     from agenttrace.serving.budget import Counter, Counters
     from agenttrace.serving.model import Messages, Reply
     from agenttrace.serving.wire import Answer
@@ -95,6 +95,7 @@ def fixed_part(
             "min_p": sampler.min_p,
             "cache_prompt": cache_prompt,
             **_thinking(sampler),
+            **_details(sampler),
         },
     }
 
@@ -105,6 +106,19 @@ def _thinking(sampler: Sampler) -> dict[str, Any]:
         return {}
     switch = {"chat_template_kwargs": {THINKING_SWITCH: sampler.thinking != "off"}}
     return switch if isinstance(sampler.thinking, str) else {**switch, "thinking_budget_tokens": sampler.thinking}
+
+
+_ASKED: dict[ReplyDetail, dict[str, Any]] = {
+    "figures": {"return_meta_info": True},
+    "token-ids": {"return_token_ids": True, "return_prompt_token_ids": True},
+    "logprobs": {"logprobs": True, "top_logprobs": 2},
+    "prompt-logprobs": {"prompt_logprobs": 0},
+}
+"""What asks llama.cpp, vLLM and SGLang for a detail; each passes over what it does not know."""
+
+
+def _details(sampler: Sampler) -> dict[str, Any]:
+    return {} if sampler.details is UNSET else {key: on for one in sampler.details for key, on in _ASKED[one].items()}
 
 
 class ChatModel:

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from msgspec import UNSET, UnsetType
 
-from agenttrace.records import Record, Timings
+from agenttrace.records import Record, Timings, Tokens
 
 Messages = list[dict[str, Any]]
 RETRY_DELAYS_S = (0.5, 1.0, 2.0, 4.0)
@@ -33,7 +33,8 @@ class ProposedCall(Record, frozen=True, kw_only=True):
 class Reply(Record, frozen=True, kw_only=True):
     """One reply of the model with what the server says of it; times are nanoseconds, wall clock and monotonic.
 
-    `failed_tries` says what came instead of a reply before this one did, a line for each try.
+    `failed_tries` says what came instead of a reply before this one did, a line for each try; `tokens` has the whole of
+    the prompt.
     """
 
     content: str | None
@@ -47,6 +48,7 @@ class Reply(Record, frozen=True, kw_only=True):
     end_ns: int
     elapsed_ns: int
     failed_tries: tuple[str, ...] | UnsetType = UNSET
+    tokens: Tokens | UnsetType = UNSET
 
 
 class ContextFullError(Exception):

@@ -9,8 +9,10 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from agenttrace.records import Timings
+from msgspec import UNSET
+
 from agenttrace.serving.endpoint import scrubbed
+from agenttrace.serving.figures import count, reply_tokens, timings
 from agenttrace.serving.model import ProposedCall, Reply, UnparsableReplyError
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ _BAD_GATEWAY = 502
 _BAD_REQUEST = 400
 _LONGEST_MESSAGE = 2000
 _LONGEST_DIGITS = 20
-_MOST_TOKENS, _MOST_MS = 1 << 40, 1e12
 _EVENT = re.compile(r"\s*(data|event|id|retry)?:")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 """Of a stream of events; what else ends a line elsewhere may stand within its JSON."""
@@ -78,9 +79,10 @@ def read_reply(body: bytes, *, key: str | None = None, start_ns: int, end_ns: in
             reasoning=_text(_reasoning(message, thoughts), key),
             tool_calls=tuple(_calls(message, key)),
             finish_reason=_text(choice.get("finish_reason"), key),
-            input_tokens=_count(usage.get("prompt_tokens")),
-            output_tokens=_count(usage.get("completion_tokens")),
-            timings=_timings(answer.get("timings")),
+            input_tokens=count(usage.get("prompt_tokens")),
+            output_tokens=count(usage.get("completion_tokens")),
+            timings=timings(answer, choice),
+            tokens=reply_tokens(answer, choice) or UNSET,
             start_ns=start_ns,
             end_ns=end_ns,
             elapsed_ns=elapsed_ns,
@@ -284,27 +286,3 @@ def _text(value: object, key: str | None = None) -> str | None:
         return None
     text = value if isinstance(value, str) else json.dumps(value)
     return scrubbed(text.encode("utf-8", "backslashreplace").decode("utf-8"), key)
-
-
-def _count(value: object) -> int | None:
-    """Return a number of tokens; what no context holds counts as not reported."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_TOKENS else None
-
-
-def _milliseconds(value: object) -> float | None:
-    """Return a duration; one that no request takes counts as not reported."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return value if 0 <= value < _MOST_MS else None
-
-
-def _timings(row: object) -> Timings | None:
-    if not isinstance(row, dict) or not row:
-        return None
-    return Timings(
-        prompt_n=_count(row.get("prompt_n")),
-        prompt_ms=_milliseconds(row.get("prompt_ms")),
-        predicted_n=_count(row.get("predicted_n")),
-        predicted_ms=_milliseconds(row.get("predicted_ms")),
-        cached_n=_count(row.get("cache_n")),
-    )

@@ -54,7 +54,12 @@ _Text = Raw | UnsetType
 _CALL, _OUTPUT = _variant(ToolCall, arguments=Raw), _variant(Output, text=Raw)
 _KINDS = {
     "step": _variant(
-        LLMStep, model_output=Raw, reasoning_content=Raw, answered=_Text, tool_calls=GenericAlias(list, _CALL) | None
+        LLMStep,
+        model_output=Raw,
+        reasoning_content=Raw,
+        answered=_Text,
+        tokens=_Text,
+        tool_calls=GenericAlias(list, _CALL) | None,
     ),
     "call": _CALL,
     "timings": _variant(Timings),

@@ -98,7 +98,7 @@ def _add_field(parser: Arguments, name: str, meta: Meta, default: object) -> Non
         words["action"] = "store_true"
     else:
         words |= {"type": _READ.get(name, kind), "metavar": extra.get("metavar"), "choices": choices and [*choices]}
-        words |= {"nargs": "+"} if name == "languages" else {}
+        words |= {"nargs": "+"} if get_origin(get_type_hints(Options)[name]) is tuple else {}
     if choices and words.get("metavar"):
         words["help"] = str(meta.description).format(choices=", ".join(choices))
     parser.add_argument(flag_of(name, meta), **words)
@@ -120,7 +120,7 @@ def campaign_options(arguments: argparse.Namespace, preset: Options, dataset: st
     given["dataset"] = dataset
     given["output"] = given["output"].name if given.get("output") else None
     given["source"] = arguments.source or preset.source
-    given["languages"] = tuple(arguments.languages)
+    given |= {name: tuple(given[name]) for name in ("languages", "reply_details")}
     given["external"] = arguments.base_url is not None
     return msgspec.structs.replace(preset, **given)
 

@@ -20,8 +20,7 @@ from agenttrace.errors import DataError
 from agenttrace.formats.columns import run_columns
 from agenttrace.formats.commands import KINDS, patch_size
 from agenttrace.formats.entries import entry
-from agenttrace.records import Verdict, rollout_1_0
-from agenttrace.records.trace import Timings
+from agenttrace.records import Timings, Verdict, rollout_1_0
 
 DATA = Path(__file__).parents[1] / "data" / "records"
 MADE = msgspec.json.decode((DATA / "1.0.0/rollouts.jsonl").read_bytes().splitlines()[0], type=rollout_1_0.Rollout)

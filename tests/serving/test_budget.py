@@ -81,7 +81,7 @@ def test_a_count_that_no_record_could_hold_is_not_reported(usage):
         answer = chat.complete(TALK, max_tokens=9)
         chat.close()
     assert (answer.input_tokens, answer.output_tokens) == (None, None)
-    assert answer.timings == Timings(predicted_n=3)
+    assert answer.timings == Timings(predicted_n=3, sources=("timings",))
     assert msgspec.json.decode(msgspec.json.encode(answer), type=Reply) == answer
 
 
