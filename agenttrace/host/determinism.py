@@ -11,7 +11,7 @@ import msgspec
 
 from agenttrace.campaign.environment import input_differences
 from agenttrace.campaign.options import like, sampler_of
-from agenttrace.campaign.replay.divergence import TaskVerdict, compare_runs
+from agenttrace.campaign.replay.divergence import Divergence, TaskVerdict, compare_runs
 from agenttrace.errors import UsageError
 from agenttrace.host import campaign, compose, engine, guard, own, place
 from agenttrace.serving import profiles
@@ -191,7 +191,15 @@ def partings(tasks: Sequence[TaskVerdict]) -> Iterator[str]:
     for one in tasks:
         if one.divergence is not None:
             texts = f"    run 1: {one.divergence.first}\n    run {one.divergence.run}: {one.divergence.other}"
-            yield f"task {one.task_id}, {_place(one)}\n{texts}"
+            yield f"task {one.task_id}, {_place(one)}{_margins(one.divergence)}\n{texts}"
+
+
+def _margins(found: Divergence) -> str:
+    """Return how close it was where replies part, where log-probabilities were asked for."""
+    if found.margins is None:
+        return ""
+    first, other = ("unknown" if one is None else f"{one:.6f}" for one in found.margins)
+    return f" (log-probability over the next candidate: {first} in run 1, {other} in run {found.run})"
 
 
 def _place(one: TaskVerdict) -> str:

@@ -363,8 +363,7 @@ def test_a_figure_that_is_none_counts_as_not_reported_and_the_record_can_be_read
     reply["choices"][0]["finish_reason"] = {"odd": 1}
     (step,) = run([reply])[0].steps
     assert (step.input_tokens, step.output_tokens, step.finish_reason) == (None, 5, '{"odd": 1}')
-    assert (step.timings.prompt_n, step.timings.cached_n) == (None, None)
-    assert isinstance(step.timings.predicted_ms, int | None)
+    assert step.timings is None
     assert msgspec.json.decode(msgspec.json.encode(step), type=type(step)).step_id == step.step_id
 
 

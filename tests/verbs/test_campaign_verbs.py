@@ -20,7 +20,7 @@ OWN = {
 GIVEN = {
     "model": "owner/x-GGUF@main:x.gguf", "size": 5, "sha256": "a" * 64, "agent": "bash_block", "offset": 2, "count": 3,
     "rollouts": 4, "profile": "throughput", "sampler": "greedy", "temperature": 0.5, "top_p": 0.9, "seed": 6,
-    "thinking": 512, "context": 4096, "system_prompt": "Be brief.",
+    "thinking": 512, "context": 4096, "system_prompt": "Be brief.", "reply_details": ("figures", "logprobs"),
     "max_steps": 7, "call_limit_ms": 8000, "max_output_tokens": 9, "max_total_tokens": 1000,
     "observation": "mini-swe-agent", "source": "owner/rows@main", "split": "test", "languages": ("python", "go"),
     "hidden_tests": True, "repos": 2, "per_repo": 3, "run_id": "mine", "dataset": "demo",

@@ -8,7 +8,7 @@ import msgspec
 
 from agenttrace.campaign.replay.findings import ReplayFinding, around, located, same_items
 from agenttrace.errors import DataError
-from agenttrace.records import LLMStep, Record, Trace, canonical_json
+from agenttrace.records import LLMStep, Record, Tokens, Trace, canonical_json
 from agenttrace.records.compare import record_differences
 from agenttrace.store.read import read_traces
 
@@ -30,7 +30,10 @@ class Divergence(Record, frozen=True, kw_only=True):
         where: `step N` for a reply of the model, else the span or the trace.
         field: `reply`, or the field of the record.
         character: index of the first different character.
-        token: index of the first different token of the reply, as the server's tokenizer cuts it; `None` without one.
+        token: index of the first different token of the reply (`Tokens.output_ids`), else of its text as the server's
+            tokenizer cuts it; `None` without either.
+        margins: by how much each of the two tokens there was likelier than the next candidate (`Tokens.margins`), the
+            first run's first; `None` where nobody asked for log-probabilities.
         first: the text of the first run around that place.
         other: the text of the other run.
     """
@@ -42,6 +45,7 @@ class Divergence(Record, frozen=True, kw_only=True):
     token: int | None
     first: str
     other: str
+    margins: tuple[float | None, float | None] | None = None
 
 
 class TaskVerdict(Record, frozen=True, kw_only=True):
@@ -106,8 +110,16 @@ def _verdict(made: list[Trace | None], tokenize: Tokenize | None) -> TaskVerdict
 
 
 def _differences(first: Trace, other: Trace) -> list[ReplayFinding]:
-    lines = (msgspec.json.encode(msgspec.structs.replace(trace, metadata={})) for trace in (first, other))
+    lines = (msgspec.json.encode(_comparable(trace)) for trace in (first, other))
     return [located(first.trace_id, None, one, other) for one in record_differences(Trace, *lines)]
+
+
+def _comparable(trace: Trace) -> Trace:
+    """Return a trace without metadata, and without what an endpoint of others had in its cache just then."""
+    steps = trace.llm_steps
+    if trace.metadata.get("serving_engine") == "external":
+        steps = tuple(msgspec.structs.replace(step, timings=None) for step in steps)
+    return msgspec.structs.replace(trace, metadata={}, llm_steps=steps)
 
 
 def _earliest(
@@ -126,8 +138,23 @@ def _earliest(
         step = min(map(len, texts)) + 1
     one, two = (text[step - 1] if step <= len(text) else "" for text in texts)
     reply = ReplayFinding(where=f"step {step}", field="reply", recorded=one, found=two)
+    said = _said(first, step), _said(other, step)
+    if said[0].output_ids and said[1].output_ids:
+        place = same_items(said[0].output_ids, said[1].output_ids)
+        found_there = _from_finding(run, reply, place)
+        margins = (_margin(said[0], place), _margin(said[1], place))
+        return "other reply", msgspec.structs.replace(found_there, margins=None if margins == (None, None) else margins)
     token = None if tokenize is None else same_items(tokenize(one), tokenize(two))
     return "other reply", _from_finding(run, reply, token)
+
+
+def _said(trace: Trace, step: int) -> Tokens:
+    """Return the tokens of a step, as far as they are known."""
+    return (trace.llm_steps[step - 1].tokens if step <= len(trace.llm_steps) else None) or Tokens()
+
+
+def _margin(tokens: Tokens, place: int) -> float | None:
+    return tokens.margins[place] if tokens.margins and place < len(tokens.margins) else None
 
 
 def _first_tool_difference(first: Trace, found: list[ReplayFinding], *, before: int | None) -> ReplayFinding | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 import pytest
 
 from agenttrace import inside
 from agenttrace.campaign.replay.divergence import TaskVerdict, compare_runs
 from agenttrace.errors import DataError
+from agenttrace.host.determinism import partings
 from agenttrace.testing import ScriptedServer
 
 
@@ -64,6 +67,36 @@ def test_other_counts_are_told_apart_from_other_texts(recorded, other):
     one = only(compare_runs([recorded, other(b'"cached_n":0', b'"cached_n":7')]))
     assert one.verdict == "other field"
     assert one.divergence.field == "timings.cached_n"
+
+
+def with_tokens(recorded, path, reply, **tokens):
+    """Write the records with a first reply of these tokens."""
+    rows = [json.loads(line) for line in recorded.read_text().splitlines()]
+    rows[0]["llm_steps"][0] |= {"model_output": reply, "tokens": tokens}
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_gap_at_the_first_other_token_is_told_where_both_runs_have_it(recorded, tmp_path):
+    one = with_tokens(recorded, tmp_path / "1.jsonl", "abc", output_ids=[1, 2, 3], margins=[5.0, 0.001, 2.0])
+    two = with_tokens(recorded, tmp_path / "2.jsonl", "abd", output_ids=[1, 4, 3], margins=[5.0, 0.25, None])
+    bare = with_tokens(recorded, tmp_path / "3.jsonl", "abd", output_ids=[1, 4, 3])
+    found = only(compare_runs([one, two]))
+    assert (found.divergence.token, found.divergence.margins) == (1, (0.001, 0.25))
+    text = "\n".join(partings([found]))
+    assert "log-probability over the next candidate: 0.001000 in run 1, 0.250000 in run 2" in text
+    assert only(compare_runs([one, bare])).divergence.margins == (0.001, None)
+    assert only(compare_runs([bare, with_tokens(recorded, tmp_path / "4.jsonl", "x")])).divergence.margins is None
+
+
+def test_what_an_endpoint_of_others_had_in_its_cache_is_no_difference(recorded, tmp_path):
+    text = recorded.read_text()
+    assert '"serving_engine":"llama.cpp"' in text
+    files = [tmp_path / "1.jsonl", tmp_path / "2.jsonl"]
+    for file, cached in zip(files, (0, 7), strict=True):
+        external = text.replace('"serving_engine":"llama.cpp"', '"serving_engine":"external"')
+        file.write_text(external.replace('"cached_n":0', f'"cached_n":{cached}'))
+    assert all(one.verdict == "equal" for one in compare_runs(files))
 
 
 def test_a_task_that_one_run_lacks_is_named_whichever_that_is(recorded, tmp_path):
