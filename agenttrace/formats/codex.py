@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.errors import DataError
-from agenttrace.formats.dialogue import Called, Dialogue
+from agenttrace.formats.dialogue import Called, Dialogue, listen_to_all
 from agenttrace.formats.foreign import (
     amount,
     at,
@@ -147,18 +147,14 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
     Raises:
         DataError: no message stands in it.
     """
-    session, first = _Session(), 1
-    for number, value in values:
-        first = min(first, number)
-        if isinstance(value, dict):
-            session.take(value)
-    session.flush()
+    session = _Session()
+    listen_to_all(session, values)
     talk = session.talk
     if not talk.begun and not talk.times:
         raise DataError("no message in this session of Codex")
     name = fitting(session.meta.get("id"), str) or source
     yield (
-        first,
+        1,
         talk.trace(
             NAME,
             [name],

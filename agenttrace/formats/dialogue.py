@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from agenttrace.agents.bash_block import blocks
 from agenttrace.formats.conversation import iso, without_none
@@ -35,6 +35,24 @@ class Called(NamedTuple):
     id: str | None
     name: str
     arguments: str
+
+
+class Session(Protocol):
+    """What a reader keeps of a session while the entries of its file come."""
+
+    def take(self, entry: dict[str, Any], /) -> None:
+        """Take one entry."""
+
+    def flush(self) -> None:
+        """End the reply that has begun."""
+
+
+def listen_to_all(session: Session, values: Iterable[tuple[int, Any]]) -> None:
+    """Give a session every entry of its file; what is no object is none."""
+    for _, value in values:
+        if isinstance(value, dict):
+            session.take(value)
+    session.flush()
 
 
 _Place = tuple[int, int, ToolCall]

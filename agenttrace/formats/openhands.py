@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import DataError
 from agenttrace.formats.chat_rows import calls_of, first_text
-from agenttrace.formats.dialogue import STRAY, Called, Dialogue
+from agenttrace.formats.dialogue import STRAY, Called, Dialogue, listen_to_all
 from agenttrace.formats.foreign import (
     amount,
     at,
@@ -209,13 +209,9 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
     Raises:
         DataError: no message stands in it.
     """
-    session, first = _Session(), 1
-    for number, value in values:
-        first = min(first, number)
-        if isinstance(value, dict):
-            session.take(value)
-    session.flush()
-    yield first, session.trace([source], outcome=session.outcome())
+    session = _Session()
+    listen_to_all(session, values)
+    yield 1, session.trace([source], outcome=session.outcome())
 
 
 def to_trace(value: Any, source: str = "") -> Trace:  # noqa: ANN401, ARG001 - whatever stood in the row; as all formats

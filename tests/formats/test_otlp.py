@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.server
 import json
-import threading
 import urllib.request
 
 import pytest
@@ -23,6 +22,7 @@ from agenttrace.formats import otlp
 from agenttrace.formats.convert import convert, read
 from agenttrace.formats.otlp_protobuf import send
 from tests.formats.hostile import OLD, OURS, hostile, spec, traces
+from tests.listening import listening
 
 
 def strict(body):
@@ -61,16 +61,8 @@ def receiver():
             self.end_headers()
             self.wfile.write(b"{}")
 
-        def log_message(self, *_):
-            pass
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v1/traces", received
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Handler) as url:
+        yield f"{url}/v1/traces", received
 
 
 def test_every_line_is_a_request_that_a_receiver_takes(tmp_path, receiver):
@@ -125,16 +117,8 @@ class TestSending:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, *_):
-                pass
-
-        server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", wanted, got
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        with listening(Handler) as url:
+            yield url, wanted, got
 
     def test_headers_are_those_of_the_environment(self, answers, monkeypatch):
         url, _, got = answers

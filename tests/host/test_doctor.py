@@ -3,7 +3,6 @@
 import http.server
 import json
 import os
-import threading
 
 import pytest
 
@@ -12,6 +11,7 @@ from agenttrace.errors import UsageError
 from agenttrace.host import doctor, engine, findings, folders
 from agenttrace.host.findings import DoctorFinding
 from agenttrace.tasks import sources
+from tests.listening import listening
 
 
 def states(found):
@@ -130,15 +130,8 @@ def server():
             self.send_response(200 if self.path == "/here" else 403)
             self.end_headers()
 
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
-        thread = threading.Thread(target=found.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{found.server_port}"
-        found.shutdown()
-        thread.join()
+    with listening(Handler) as url:
+        yield url
 
 
 def test_a_refusal_is_an_answer_and_silence_is_none(server, monkeypatch):

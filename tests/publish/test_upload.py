@@ -6,7 +6,6 @@ import base64
 import hashlib
 import http.server
 import json
-import threading
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +14,7 @@ from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.publish.folder import publish
 from agenttrace.publish.upload import check_name, upload
 from tests.formats.hostile import OLD
+from tests.listening import listening
 
 NAME = "owner/rollouts"
 HEAD = "d" * 40
@@ -117,9 +117,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, *_):
-        """Keep quiet."""
-
 
 @pytest.fixture
 def server(monkeypatch):
@@ -131,15 +128,9 @@ def server(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_PROGRESS_BARS", True)
     monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 8)
     hub = Hub()
-    running = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": hub}))
-    hub.url = f"http://127.0.0.1:{running.server_address[1]}"
-    monkeypatch.setenv("HF_ENDPOINT", hub.url)
-    thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield hub
-    running.shutdown()
-    thread.join()
-    running.server_close()
+    with listening(type("Bound", (Handler,), {"hub": hub})) as hub.url:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        yield hub
 
 
 @pytest.fixture

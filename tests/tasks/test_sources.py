@@ -6,12 +6,12 @@ import hashlib
 import http.client
 import http.server
 import os
-import threading
 
 import pytest
 
 from agenttrace.errors import AgentTraceError
 from agenttrace.tasks import sources
+from tests.listening import listening
 
 DATA = b'{"a": 1}\n'
 
@@ -135,19 +135,11 @@ def test_a_connection_cut_in_the_middle_is_a_clear_error(cache):
             self.end_headers()
             self.wfile.write(DATA[:4])
 
-        def log_message(self, *_):
-            """Keep quiet."""
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        with pytest.raises(sources.SourceError, match=r"truncated or another file: 4 bytes|cannot download"):
-            sources.read(source(url=f"http://127.0.0.1:{server.server_address[1]}/x.json"))
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with (
+        listening(Handler) as url,
+        pytest.raises(sources.SourceError, match=r"truncated or another file: 4 bytes|cannot download"),
+    ):
+        sources.read(source(url=f"{url}/x.json"))
     assert not list(cache.rglob("*"))
 
 

@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections import Counter
@@ -25,6 +24,7 @@ from agenttrace.formats import otlp
 from agenttrace.formats.convert import convert, read
 from agenttrace.formats.otlp_protobuf import send
 from tests.formats.hostile import OURS, hostile, traces
+from tests.listening import listening
 
 WITHIN_S = 60
 
@@ -50,16 +50,8 @@ def behind():
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", received
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with listening(Handler) as url:
+        yield url, received
 
 
 @pytest.fixture

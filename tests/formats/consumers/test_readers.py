@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import threading
 
 import pytest
 
@@ -14,6 +13,7 @@ pytest.importorskip("harbor", reason="scripts/nox -s formats-check installs Harb
 from agenttrace.formats import atif
 from agenttrace.formats.convert import convert, read
 from tests.formats.hostile import OLD, spec, traces
+from tests.listening import listening
 
 
 def test_harbors_validator_takes_every_trajectory(records, tmp_path):
@@ -55,20 +55,10 @@ def test_phoenix_makes_one_trace_of_each_trajectory_and_uploads_it(tmp_path):
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, *_):
-            pass
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        client = Client(base_url=f"http://127.0.0.1:{server.server_port}")
+    with listening(Handler) as url:
+        client = Client(base_url=url)
         trajectories = [json.loads(json.dumps(atif.from_trace(trace, spec()))) for trace in traces()]
         upload_atif_trajectories_as_spans(client, trajectories, project_name="p")
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
     assert len({span["context"]["trace_id"] for span in received}) == len(traces())
     tools = [span for span in received if span["span_kind"] == "TOOL"]
     assert len(tools) == sum(len(trace.spans) for trace in traces())
