@@ -52,12 +52,14 @@ class Reader(NamedTuple):
         about: for people.
         known: whether a JSON object, or a row of a table, is of this format, by its keys and by what it says of itself.
         whole: a trace is made of all values of a file.
+        parts: a JSON text of it holds several; its module has `parts(value)`, the values that `to_trace` takes.
     """
 
     module: str
     about: str
     known: Callable[[dict[str, Any]], bool]
     whole: bool = False
+    parts: bool = False
 
     def load(self) -> ModuleType:
         """Return its module."""
@@ -172,6 +174,12 @@ READERS: dict[str, Reader] = {
         whole=True,
     ),
     "pi": Reader(".pi", "sessions of Pi and the Hub's session traces", _says("type", "session"), whole=True),
+    "inspect": Reader(
+        ".inspect_read",
+        "logs of Inspect (.eval, .json)",
+        lambda it: isinstance(it.get("eval"), dict) and not it.keys().isdisjoint({"plan", "sample", "samples"}),
+        parts=True,
+    ),
     "openhands": Reader(".openhands", "events of OpenHands (trajectory.json)", _event, whole=True),
     "openhands-rows": Reader(
         ".openhands",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats.reading import kind, readable
+from agenttrace.formats.reading import kind
+from agenttrace.formats.recognition import readable
 from agenttrace.store.opening import is_failures, other_kind
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 _PUBLISHED = frozenset({"data", "records"})
 """Folders of a published data set or release: its tables and verdicts say again what its records hold."""
-_SUFFIXES = (".jsonl", ".json", ".traj", ".parquet")
+_SUFFIXES = (".jsonl", ".json", ".traj", ".parquet", ".eval")
 
 
 def files(paths: Sequence[Path], left_out: Callable[[str], object]) -> list[Path]:

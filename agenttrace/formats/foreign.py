@@ -17,6 +17,7 @@ _MOST = 1e15
 _MOST_STATUS = 2**32
 _MOST_NS = 2**63
 _LONG = re.compile(rb"\d{19}")
+_CONSTANT = re.compile(rb"\b(?:NaN|Infinity)\b")
 _LATEST_S = 1e11
 """Seconds (the year 5138); a larger number counts milliseconds."""
 
@@ -33,6 +34,21 @@ def parsed(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
     """
     found = _decoded(text)
     return _bounded(found) if _LONG.search(text) else found
+
+
+def parsed_with_constants(text: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Return parsed JSON likewise; `NaN` and `Infinity`, which Python writes for a figure that is none, are null.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it is nested too deeply.
+    """
+    try:
+        return parsed(text)
+    except msgspec.DecodeError:
+        if not _CONSTANT.search(text):
+            raise
+        return parsed(json.dumps(json.loads(text, parse_constant=lambda _: None)).encode())
 
 
 def _decoded(text: bytes) -> Any:  # noqa: ANN401 - any JSON value

@@ -10,9 +10,8 @@ import json
 import zipfile
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from agenttrace.formats.conversation import epoch_ns, iso, json_object, messages, outcome_of, without_none
+from agenttrace.formats.conversation import epoch_ns, iso, json_object, messages, without_none
+from agenttrace.formats.measured import OURS, of_run, of_span, of_step
 from agenttrace.records import derived_id
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from agenttrace.formats.conversation import Message
     from agenttrace.records import LLMStep, Span, ToolCall, Trace
 
+NOT_PARSED = "not a JSON object: "
+"""Says that the arguments of a call, which follow, are none."""
 _STOP = {"stop": "stop", "tool_calls": "tool_calls", "length": "max_tokens"}
 
 
@@ -97,13 +98,10 @@ def _sample(record: Sourced, number: int) -> dict[str, Any]:
             "messages": found,
             "output": {"model": trace.model, "choices": [choice], "completion": answer or ""},
             "scores": None if solved is None else {"agenttrace": without_none(score)},
-            "metadata": {
-                **trace.metadata,
-                "trace_id": trace.trace_id,
-                "outcome": {**outcome_of(trace), "changes": None},
-            },
+            "metadata": {**trace.metadata, OURS: of_run(trace)},
             "events": list(_events(record, found)),
-            "model_usage": {trace.model: usage} if usage["total_tokens"] else {},
+            "model_usage": {} if usage is None else {trace.model: usage},
+            "started_at": trace.timestamp_utc,
             "total_time": None if trace.total_duration_ms is None else trace.total_duration_ms / 1000,
         }
     )
@@ -130,7 +128,7 @@ def _message(message: Message, place: int, trace: Trace) -> dict[str, Any]:
 def _call(call: ToolCall) -> dict[str, Any]:
     values = json_object(call.arguments)
     found = {"id": call.call_id, "function": call.name, "type": "function", "arguments": values or {}}
-    return found if values is not None else {**found, "parse_error": f"not a JSON object: {call.arguments}"}
+    return found if values is not None else {**found, "parse_error": f"{NOT_PARSED}{call.arguments}"}
 
 
 def _events(record: Sourced, said: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -143,7 +141,7 @@ def _events(record: Sourced, said: list[dict[str, Any]]) -> Iterator[dict[str, A
             heard = []  # increments: what the generation before it had not read
         else:
             if message.span is not None:
-                yield _tool_event(trace, message.span, started)
+                yield {**_tool_event(trace, message.span, started), "message_id": value["id"]}
             heard = [*heard, value]
 
 
@@ -160,14 +158,12 @@ def _model_event(
         "tools": [],
         "tool_choice": "auto",
         "config": {},
-        "output": {"model": trace.model, "choices": [choice], "usage": _usage((step,))},
-        "metadata": without_none({"duration_ms": step.duration_ms, "finish_reason": step.finish_reason}),
+        "output": without_none({"model": trace.model, "choices": [choice], "usage": _usage((step,))}),
+        "metadata": {OURS: of_step(step)},
     }
 
 
 def _tool_event(trace: Trace, span: Span, started: int) -> dict[str, Any]:
-    facts = ("exit_code", "status", "signal", "duration_ms", "telemetry", "parent_span_id")
-    fields = msgspec.to_builtins(span)
     return {
         "event": "tool",
         "type": "function",
@@ -177,7 +173,7 @@ def _tool_event(trace: Trace, span: Span, started: int) -> dict[str, Any]:
         "function": span.tool_name,
         "arguments": json_object(span.tool_input) or {},
         "result": span.tool_output,
-        "metadata": {"agenttrace": {name: fields[name] for name in facts}},
+        "metadata": {OURS: of_span(span)},
     }
 
 
@@ -196,7 +192,13 @@ def _start(trace: Trace | None) -> str:
     return iso(epoch_ns(trace.timestamp_utc) if trace else 0) or "1970-01-01T00:00:00+00:00"
 
 
-def _usage(steps: Sequence[LLMStep]) -> dict[str, int]:
-    read = sum(step.input_tokens or 0 for step in steps)
-    written = sum(step.output_tokens or 0 for step in steps)
-    return {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
+def _usage(steps: Sequence[LLMStep]) -> dict[str, Any] | None:
+    """Return token counts as Inspect has them: `input_tokens` without what was cached; `None` where none is known."""
+    read = [step.input_tokens for step in steps if step.input_tokens is not None]
+    written = [step.output_tokens for step in steps if step.output_tokens is not None]
+    if not read and not written:
+        return None
+    cached = [min(one.input_tokens or 0, one.timings.cached_n or 0) for one in steps if one.timings is not None]
+    counts = {"input_tokens": sum(read) - sum(cached), "output_tokens": sum(written)}
+    from_cache = {"input_tokens_cache_read": sum(cached)} if cached else {}
+    return {**counts, "total_tokens": sum(read) + sum(written), **from_cache}

@@ -8,49 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-from msgspec import UNSET, UnsetType
-
 from agenttrace.errors import DataError
 from agenttrace.formats.chat_rows import calls_of
 from agenttrace.formats.dialogue import STRAY, Called, Dialogue
 from agenttrace.formats.foreign import amount, at, between, fitting, json_text, moment_ns, text_of, tokens
+from agenttrace.formats.measured import OURS, OwnRun, own_fields
 from agenttrace.formats.session_trace import HARNESS
-from agenttrace.records import Outcome, SpanStatus, Telemetry, Timings, Totals, Trace
+from agenttrace.records import Timings, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from agenttrace.records import Trace
+
 NAME = "pi"
 _SUMMARIES = frozenset({"compaction", "branch_summary"})
-
-
-class _Run(msgspec.Struct):
-    """What our writing says of a session in its header."""
-
-    metadata: dict[str, Any] = {}
-    outcome: Outcome = Outcome(ended="unknown")
-    total_duration_ms: float | UnsetType | None = UNSET
-    timestamp_utc: str | UnsetType | None = UNSET
-
-
-class _Measured(msgspec.Struct):
-    """What it says of a reply, and of a result in its `details`; what is absent there is told by the format itself."""
-
-    start_ns: int | UnsetType | None = UNSET
-    end_ns: int | UnsetType | None = UNSET
-    duration_ms: float | UnsetType | None = UNSET
-    finish_reason: str | UnsetType | None = UNSET
-    timings: Timings | UnsetType | None = UNSET
-    exit_code: int | UnsetType | None = UNSET
-    status: SpanStatus | UnsetType = UNSET
-    signal: int | UnsetType | None = UNSET
-    telemetry: Telemetry | UnsetType = UNSET
-
-    @property
-    def known(self) -> dict[str, Any]:
-        """The fields of a step or a span that it has."""
-        return {name: one for name, one in msgspec.structs.asdict(self).items() if one is not UNSET}
 
 
 def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, Trace]]:
@@ -77,9 +49,7 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
     if not talk.begun and not talk.times:
         raise DataError("no message in this session")
     name, harness = fitting(header.get("id"), str), fitting(header.get("harness"), str)
-    ours = (fitting(header.get("agenttrace"), _Run) if harness == HARNESS else None) or _Run()
-    given = {"trace_id": name} if harness == HARNESS else {}
-    given |= {"total_duration_ms": ours.total_duration_ms, "timestamp_utc": ours.timestamp_utc}
+    ours = (fitting(header.get(OURS), OwnRun) if harness == HARNESS else None) or OwnRun()
     yield (
         entries[0][0],
         talk.trace(
@@ -89,7 +59,8 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
             model=model,
             metadata={**ours.metadata, "session_id": name or source, "agent": harness},
             totals=Totals(cost_usd=cost or None),
-            **{key: one for key, one in given.items() if one is not UNSET and one is not None},
+            **({"trace_id": name} if harness == HARNESS else {}),
+            **ours.known,
         ),
     )
 
@@ -113,7 +84,7 @@ def _hear(talk: Dialogue, message: dict[str, Any], before: int | None, moment: i
         _say(talk, message, before, moment)
     elif role in {"toolResult", "tool"}:
         name = fitting(message.get("toolName"), str) or STRAY
-        told = _told(at(message, "details", "agenttrace"), {"end_ns": moment})
+        told = own_fields(at(message, "details", OURS), {"end_ns": moment})
         talk.came_back(text_of(content), fitting(message.get("toolCallId"), str), name, **told)
     elif role == "bashExecution":  # by the user, shown to the model
         talk.asked(f"$ {message.get('command')}\n{text_of(message.get('output'))}")
@@ -121,12 +92,6 @@ def _hear(talk: Dialogue, message: dict[str, Any], before: int | None, moment: i
         talk.told(text_of(content))
     else:
         talk.asked(text_of(content) if content is not None else text_of(message.get("summary")))
-
-
-def _told(measured: Any, known: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401 - JSON of anyone
-    """Return fields of a step or a span: those of which our writing says what was measured, else those known."""
-    found = fitting(measured, _Measured)
-    return known if found is None else {**known, **found.known}
 
 
 def _say(talk: Dialogue, message: dict[str, Any], before: int | None, moment: int | None) -> None:
@@ -152,5 +117,5 @@ def _say(talk: Dialogue, message: dict[str, Any], before: int | None, moment: in
         reasoning_content="\n".join(thoughts) or fitting(message.get("reasoningContent"), str),
         input_tokens=sum(one or 0 for one in given) if given[0] is not None else None,
         output_tokens=tokens(at(usage, "output")),
-        **_told(message.get("agenttrace"), times),
+        **own_fields(message.get(OURS), times),
     )

@@ -15,7 +15,8 @@ import msgspec
 
 from agenttrace.errors import DataError, UsageError, command
 from agenttrace.formats import READERS
-from agenttrace.formats.foreign import parsed
+from agenttrace.formats.foreign import parsed, parsed_with_constants
+from agenttrace.formats.recognition import format_of, looks_like, readable
 from agenttrace.records import Trace, rollout_1_0
 from agenttrace.store.opening import MARK, opened, the_file
 from agenttrace.store.opening import released as is_released
@@ -39,26 +40,19 @@ _OUTCOME = b'"outcome":'
 """Key of records of ours alone; it is near their end, so looking for it from there is quick."""
 _ROWS = 16
 """Rows of a Parquet file held at a time."""
-_LOOKS: dict[str, tuple[str, ...]] = {
-    "a run spec": ("run_id", "agent", "dataset"),
-    "predictions without their trajectories": ("model_patch", "instance_id"),
-    "tasks, not runs of them": ("problem_statement", "instance_id"),
-    "an Inspect log": ("eval", "samples"),
-    "a manifest": ("files", "schema_version"),
-    "one of the three tables of `tables`": ("trace_id", "run"),
-}
-"""What is often mistaken for traces → keys that it has."""
-_NAMED_KEYS = 6
 _ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 _Item = tuple[int, Any]
 """Number of a line, a row or a value, and its content: a line of ours as it stands, else what JSON it is."""
+
+
+Unit = Literal["line", "row", "value", "sample"]
 
 
 class FileKind(NamedTuple):
     """What a file is: the format of its first value, a name of `READERS`, and what its values are in it."""
 
     format: str
-    unit: Literal["line", "row", "value"]
+    unit: Unit
 
     @property
     def is_ours(self) -> bool:
@@ -196,35 +190,6 @@ def trace_of(line: bytes, source: str = "") -> Trace:
         return to_trace(value, source)
 
 
-def format_of(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
-    """Return the name of the format of a JSON value or a row; `None` when it is of none that is known."""
-    if not isinstance(value, dict):
-        return None
-    return next((name for name, reader in READERS.items() if reader.known(value)), None)
-
-
-def looks_like(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """Return what a value of no known format is, as far as it can be told."""
-    if not isinstance(value, dict):
-        return f"a JSON {_TYPES.get(type(value), 'value')} is no trace"
-    name = format_of(value)
-    if name is not None:
-        return f"this looks like a part of {READERS[name].about}, which is read as a whole file"
-    for what, keys in _LOOKS.items():
-        if all(key in value for key in keys):
-            return f"this looks like {what}"
-    named = ", ".join(repr(key[:30]) for key in islice(value, _NAMED_KEYS)) or "none"
-    return f"an object of no known format (its keys: {named}{', ...' if len(value) > _NAMED_KEYS else ''})"
-
-
-_TYPES: dict[type, str] = {list: "list", str: "text", int: "number", float: "number", bool: "truth value"}
-
-
-def readable() -> str:
-    """Return the names of the formats that are read; docs/formats.md explains each."""
-    return ", ".join(READERS)
-
-
 def _reader(path: Path, unit: str, first: _Item) -> tuple[str, Reader]:
     number, value = first
     name = _format_of_line(value) if isinstance(value, bytes) else format_of(value)
@@ -242,19 +207,63 @@ def _format_of_line(line: bytes) -> str:
 
 def is_parquet(path: Path) -> bool:
     """Return whether a file says that it is one; raises `UsageError` where it cannot be opened."""
+    return _begin(path) == b"PAR1"
+
+
+def _begin(path: Path) -> bytes:
     with opened(path) as file:
-        return file.peek(4)[:4] == b"PAR1"
+        return file.peek(4)[:4]
 
 
-def _items(path: Path, on_problem: OnProblem) -> tuple[Literal["line", "row", "value"], Iterator[_Item]]:
+def _items(path: Path, on_problem: OnProblem) -> tuple[Unit, Iterator[_Item]]:
     """Return how the values of a file are counted, and the values."""
-    if is_parquet(path):
+    begin = _begin(path)
+    if begin == b"PAR1":
         return "row", _rows(path, on_problem)
-    found = whole_lines(path, on_problem)
-    first = list(islice(found, 2))
-    if _is_one_text([line for _, line in first]):
-        return "value", _values(path)
-    return "line", _of_lines(path, chain(first, found), on_problem)
+    if begin == b"PK\x03\x04":
+        return "sample", _archived(path, on_problem)
+    lines = whole_lines(path, on_problem)
+    head = list(islice(lines, 2))
+    unit: Unit = "value" if _is_one_text([line for _, line in head]) else "line"
+    found = _values(path) if unit == "value" else _of_lines(path, chain(head, lines), on_problem)
+    first = list(islice(found, 1))
+    found = chain(first, found)
+    if first and _has_parts(first[0][1]):
+        return "sample", enumerate(_parts(path, found, on_problem), start=1)
+    return unit, found
+
+
+def _has_parts(value: Any) -> bool:  # noqa: ANN401 - any JSON value, or a line
+    name = None if isinstance(value, bytes) else format_of(value)
+    return name is not None and READERS[name].parts
+
+
+def _parts(path: Path, found: Iterator[_Item], on_problem: OnProblem) -> Iterator[Any]:
+    """Yield the values of a file, in place of one that holds several traces a value for each."""
+    for number, value in found:
+        if not _has_parts(value):
+            yield value
+            continue
+        try:
+            yield from READERS[str(format_of(value))].load().parts(value)
+        except DataError as error:
+            _complain(Problem(str(path), number, str(error)), on_problem)
+
+
+def _archived(path: Path, on_problem: OnProblem) -> Iterator[_Item]:
+    from agenttrace.formats import inspect_read  # noqa: PLC0415 - as all readers
+    from agenttrace.formats.archives import Archive  # noqa: PLC0415
+
+    with opened(path) as file:
+        try:
+            found = inspect_read.members(Archive(file, largest=LARGEST_TEXT))
+        except DataError as error:
+            raise UsageError(f"cannot read {path}: {error}; readable are {readable()}") from None
+        for number, one in enumerate(found, start=1):
+            if isinstance(one, DataError):
+                _complain(Problem(str(path), number, str(one), "sample"), on_problem)
+            else:
+                yield number, one
 
 
 def _is_one_text(first: list[bytes]) -> bool:
@@ -323,7 +332,7 @@ def _values(path: Path) -> Iterator[_Item]:
         parts.append(part)
     text = b"".join(parts).removeprefix(MARK)
     try:
-        value = parsed(text)
+        value = parsed_with_constants(text)
     except _ERRORS as error:
         begins = text.lstrip()[:1] in {b"{", b"["}
         what = "not JSON, or cut off" if begins else "this looks like text, not like JSON"

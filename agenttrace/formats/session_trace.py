@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from agenttrace.formats.conversation import iso, messages, outcome_of, spoken, tool_schemas, without_none
+from agenttrace.formats.conversation import iso, messages, spoken, tool_schemas, without_none
 from agenttrace.formats.foreign import tokens
+from agenttrace.formats.measured import OURS, of_run, of_span, of_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,12 +42,7 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> l
         "timestamp": trace.timestamp_utc,
         "cwd": "/",
         "harness": HARNESS,
-        "agenttrace": {
-            "metadata": bounded(trace.metadata),
-            "outcome": {**outcome_of(trace), "changes": None},
-            "total_duration_ms": trace.total_duration_ms,
-            "timestamp_utc": trace.timestamp_utc,
-        },
+        OURS: {"metadata": bounded(trace.metadata), **of_run(trace)},
     }
     found: list[dict[str, Any]] = [without_none(header)]
     for number, entry in enumerate(_entries(trace, spec), start=1):
@@ -99,13 +93,7 @@ def _message(found: Message, trace: Trace, provider: str) -> dict[str, Any]:
         "model": trace.model,
         "usage": _usage(step),
         "stopReason": _STOPS.get(step.finish_reason or "", "stop"),
-        "agenttrace": {
-            "finish_reason": step.finish_reason,
-            "start_ns": step.start_ns,
-            "end_ns": step.end_ns,
-            "duration_ms": step.duration_ms,
-            "timings": msgspec.to_builtins(step.timings),
-        },
+        OURS: of_step(step),
     }
 
 
@@ -139,16 +127,6 @@ def _result(span: Span) -> dict[str, Any]:
         "toolCallId": span.call_id or span.span_id,
         "toolName": span.tool_name,
         "content": [{"type": "text", "text": span.tool_output}],
-        "details": {
-            "agenttrace": {
-                "exit_code": span.exit_code,
-                "status": span.status,
-                "signal": span.signal,
-                "start_ns": span.start_ns,
-                "end_ns": span.end_ns,
-                "duration_ms": span.duration_ms,
-                "telemetry": msgspec.to_builtins(span.telemetry),
-            }
-        },
+        "details": {OURS: of_span(span)},
         "isError": is_error(span),
     }

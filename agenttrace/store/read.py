@@ -166,16 +166,36 @@ def _gunzipped(path: Path, file: BinaryIO) -> Iterator[bytes]:
 
 
 def _unzstd(path: Path, file: BinaryIO) -> Iterator[bytes]:
-    """Decompress frame after frame.
+    try:
+        yield from unzstd(file.read)
+    except EOFError:
+        raise DamagedFileError(
+            f"{path}: the Zstandard stream is cut off; what stands before the cut was read"
+        ) from None
+    except ValueError as error:
+        raise DamagedFileError(
+            f"{path}: the Zstandard stream is corrupt ({error}); what stands before was read"
+        ) from None
+
+
+def unzstd(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """Yield what Zstandard frames hold, one after the other, in parts of bounded size.
 
     Not with the library's stream reader: it ends without a word where a frame is cut off.
+
+    Args:
+        read: gives at most so many compressed bytes; none at their end.
+
+    Raises:
+        EOFError: the last frame is cut off.
+        ValueError: they are none, or corrupt.
     """
     import zstandard  # noqa: PLC0415
 
     frame = zstandard.ZstdDecompressor().decompressobj()
     begun = False
     try:
-        while chunk := file.read(_ZSTD_CHUNK):
+        while chunk := read(_ZSTD_CHUNK):
             while chunk:
                 begun = True
                 yield frame.decompress(chunk)
@@ -183,11 +203,9 @@ def _unzstd(path: Path, file: BinaryIO) -> Iterator[bytes]:
                 if frame.eof:
                     frame, begun = zstandard.ZstdDecompressor().decompressobj(), False
     except zstandard.ZstdError as error:
-        raise DamagedFileError(
-            f"{path}: the Zstandard stream is corrupt ({error}); what stands before was read"
-        ) from None
+        raise ValueError(str(error)) from error
     if begun:
-        raise DamagedFileError(f"{path}: the Zstandard stream is cut off; what stands before the cut was read")
+        raise EOFError("the Zstandard stream is cut off")
 
 
 def _split(chunks: Iterator[bytes], limit: int) -> Iterator[tuple[int, bytes | None]]:

@@ -43,6 +43,7 @@ SAMPLE = {
     "claude-code": SAMPLES / "claude-code.jsonl",
     "codex": SAMPLES / "codex.jsonl",
     "pi": SAMPLES / "pi.jsonl",
+    "inspect": SAMPLES / "inspect-log.json",
     "chat": SAMPLES / "chat-rows.jsonl",
     "openhands": SAMPLES / "openhands.json",
     "openhands-rows": SAMPLES / "openhands-output.jsonl",
@@ -366,7 +367,12 @@ def test_odd_values_anywhere_are_a_record_or_one_message(name):
             value = changed(root, path, odd)
             try:
                 reader = READERS[name].load()
-                whole = reader.read(enumerate(value, 1), "a.jsonl") if READERS[name].whole else [(1, to_trace(value))]
+                parts = reader.parts(value) if READERS[name].parts else [value]
+                whole = (
+                    reader.read(enumerate(value, 1), "a.jsonl")
+                    if READERS[name].whole
+                    else enumerate(map(to_trace, parts))
+                )
                 for _, trace in whole:
                     entry(0, "a.jsonl", 1, msgspec.json.encode(trace) + b"\n")
                     list(transcript(trace))

@@ -1,0 +1,47 @@
+"""What a JSON value or a row of a table is: the format that it is of, or what it is instead."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from agenttrace.formats import READERS
+
+_LOOKS: dict[str, tuple[str, ...]] = {
+    "a run spec": ("run_id", "agent", "dataset"),
+    "predictions without their trajectories": ("model_patch", "instance_id"),
+    "tasks, not runs of them": ("problem_statement", "instance_id"),
+    "a manifest": ("files", "schema_version"),
+    "one of the three tables of `tables`": ("trace_id", "run"),
+}
+"""What is often mistaken for traces → keys that it has."""
+_NAMED_KEYS = 6
+
+
+def format_of(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
+    """Return the name of the format of a JSON value or a row; `None` when it is of none that is known."""
+    if not isinstance(value, dict):
+        return None
+    return next((name for name, reader in READERS.items() if reader.known(value)), None)
+
+
+def looks_like(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return what a value of no known format is, as far as it can be told."""
+    if not isinstance(value, dict):
+        return f"a JSON {_TYPES.get(type(value), 'value')} is no trace"
+    name = format_of(value)
+    if name is not None:
+        return f"this looks like a part of {READERS[name].about}, which is read as a whole file"
+    for what, keys in _LOOKS.items():
+        if all(key in value for key in keys):
+            return f"this looks like {what}"
+    named = ", ".join(repr(key[:30]) for key in islice(value, _NAMED_KEYS)) or "none"
+    return f"an object of no known format (its keys: {named}{', ...' if len(value) > _NAMED_KEYS else ''})"
+
+
+_TYPES: dict[type, str] = {list: "list", str: "text", int: "number", float: "number", bool: "truth value"}
+
+
+def readable() -> str:
+    """Return the names of the formats that are read; docs/formats.md explains each."""
+    return ", ".join(READERS)
