@@ -123,6 +123,7 @@ class CampaignOptions(TypedDict, total=False):
     base_url: str | None
     size: int | None
     sha256: str | None
+    accept_terms: bool
     repositories: str | None
 
 

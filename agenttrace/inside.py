@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--sha256", metavar="HEX", help="digest that it must have")
     fetch.add_argument("--models-dir", type=Path, default=Path("/models"), help="default: %(default)s")
     fetch.add_argument("--mirror", type=Path, metavar="FOLDER", help="take it from this folder and from nowhere else")
+    fetch.add_argument("--accept-terms", action="store_true", help="you have read, and agree to, the model's own terms")
     for one in (prepare, fetch):
         one.add_argument("--from-host", action="store_true", help="read settings and certificates on standard input")
     return parser
@@ -198,13 +199,14 @@ def _fetch(arguments: argparse.Namespace) -> int:
     from agenttrace.errors import UsageError  # noqa: PLC0415
     from agenttrace.models.fetch import fetch  # noqa: PLC0415
     from agenttrace.models.hub import host_settings  # noqa: PLC0415
-    from agenttrace.models.reference import ModelRef, find, mirror_folder, told  # noqa: PLC0415
+    from agenttrace.models.reference import ModelRef, check_terms, find, mirror_folder, told  # noqa: PLC0415
 
     try:
         ref = msgspec.json.decode(arguments.model, type=ModelRef) if arguments.from_host else None
     except msgspec.DecodeError as error:
         raise UsageError(f"--from-host: {error}") from error
     ref = ref or find(arguments.model, size=arguments.size, sha256=arguments.sha256)
+    check_terms(ref, accepted=arguments.accept_terms)
     with host_settings(sys.stdin.buffer.read() if arguments.from_host else None):
         got = fetch(ref, arguments.models_dir, mirror_dir=arguments.mirror or mirror_folder(), out=console())
     people = "\n".join([str(got.path), *told(got.pin)])

@@ -219,6 +219,15 @@ def is_quiet() -> bool:
     return _Hushed.quiet or bool(os.environ.get(QUIET))
 
 
+def agrees(question: str) -> bool:
+    """Ask a person at a terminal something that is answered with yes or no; who cannot be asked does not agree."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().casefold() in {"y", "yes"}
+
+
 def say(text: str) -> None:
     """Print one line of what goes on on standard error, with nothing in it that could drive a terminal."""
     if not is_quiet():

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 RELEASE = ROOT / "datasets" / "agenttrace-demo"
 RECORDS = RELEASE / "records" / "agenttrace-demo.jsonl"
 OF_OPTIONS_ONLY = {"model", "pin", "dataset", "external", "output", "stamp"}
-OF_THE_MACHINE = {"workers", "base_url", "size", "sha256", "repositories"}
+OF_THE_MACHINE = {"workers", "base_url", "size", "sha256", "accept_terms", "repositories"}
 
 
 def ids(paths, **more):

@@ -46,6 +46,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         base_url: an endpoint that runs already, instead of a server of our own.
         size: bytes that a model without a pin must have.
         sha256: digest that it must have.
+        accept_terms: the user has agreed to the model's own terms, if it has any.
         places: where the rows and repositories of tasks over checkouts lie, where they are on this machine.
         sets: task sets of the user's own that options name by their digest.
     """
@@ -56,6 +57,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     base_url: str | None = None
     size: int | None = None
     sha256: str | None = None
+    accept_terms: bool = False
     places: Places | None = None
     sets: tuple[OwnSet, ...] = ()
 
@@ -131,6 +133,7 @@ def _check(request: Request) -> None:
 def _served_model(request: Request) -> ModelPin:
     """Return what is known of the model by now: by its reference, or by the name that an endpoint gives it."""
     if request.base_url is None:
+        weights.ask_terms(request.reference(), accepted=request.accept_terms)
         weights.variables(request.reference())  # refuses a file or a mirror folder that is not there
         return provisional(request.reference())
     if request.size is not None or request.sha256 is not None:

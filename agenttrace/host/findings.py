@@ -19,8 +19,8 @@ from agenttrace.errors import AgentTraceError, UsageError, command
 from agenttrace.fixture.build import FixtureError
 from agenttrace.fixture.version import fixture_version, released_version
 from agenttrace.host import base as bases
-from agenttrace.host import compose, engine, folders, images, place
-from agenttrace.models import hub, pins
+from agenttrace.host import compose, engine, folders, images, place, weights
+from agenttrace.models import hub, index, pins
 from agenttrace.store.opening import content
 from agenttrace.tasks import sources
 
@@ -85,7 +85,7 @@ def examine(*, network: bool = False) -> list[DoctorFinding]:
     if network:
         mirror = "put the weights into the models volume another way, or name a mirror in HF_ENDPOINT"
         elsewhere = f"fetch them elsewhere and name their folder in {sources.MIRROR} (docs/tasks.md)"
-        found += [_registry(), answer("hub", hub.endpoint(), mirror)]
+        found += [_registry(), answer("hub", hub.endpoint(), mirror), _package_index()]
         found.append(answer("task files", sources.MBPP.url, elsewhere))
     return found
 
@@ -340,7 +340,18 @@ def _registry() -> DoctorFinding:
     return DoctorFinding("registry", "ok", f"has the pinned base ({time.monotonic() - started:.1f} s)")
 
 
-def answer(name: str, url: str, advice: str, timeout_s: float = ANSWER_S) -> DoctorFinding:
+def _package_index() -> DoctorFinding:
+    """Whether the package index that pip uses answers; one that somebody set is not named."""
+    settings = weights.pip_settings(os.environ)
+    asked = index.indexes(settings)
+    if not asked:
+        return DoctorFinding("package index", "ok", "pip uses folders of this machine alone")
+    advice = "set PIP_INDEX_URL to one that answers, or put the wheels into a folder and name that in PIP_FIND_LINKS"
+    shown = asked[0] if asked[0] == index.DEFAULT_INDEX else "the one that pip is set to"
+    return answer("package index", f"{asked[0].rstrip('/')}/", advice, shown=shown)
+
+
+def answer(name: str, url: str, advice: str, timeout_s: float = ANSWER_S, *, shown: str | None = None) -> DoctorFinding:
     """Whether an address answers at all; a refusal by the server is an answer, too.
 
     Args:
@@ -348,13 +359,14 @@ def answer(name: str, url: str, advice: str, timeout_s: float = ANSWER_S) -> Doc
         url: an http or https address.
         advice: what to do when it does not answer.
         timeout_s: how long to wait.
+        shown: what is said instead of the address.
     """
     import http.client  # noqa: PLC0415 - only when asked
     import urllib.error  # noqa: PLC0415
     import urllib.request  # noqa: PLC0415
 
     started = time.monotonic()
-    shown = re.sub(r"//[^/]*@", "//…@", url)  # a password
+    shown = shown or re.sub(r"//[^/]*@", "//…@", url)  # a password
     if not url.startswith(("http://", "https://")):
         return DoctorFinding(name, "missing", f"{shown!r} is no web address", advice=advice)
     try:

@@ -14,27 +14,30 @@ import hashlib
 import os
 import re
 import shutil
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
 from agenttrace.errors import DataError, StorageError, UsageError
-from agenttrace.models import hub
+from agenttrace.models import hub, index
 from agenttrace.models.gguf import read_facts
-from agenttrace.models.pins import BUNDLED, stored_file
+from agenttrace.models.pins import BUNDLED, NO_TEMPLATE, stored_file
 from agenttrace.models.reference import DEFAULT_CONTEXT, ModelRef, is_complete, is_settled, locate, provisional
+from agenttrace.models.transfer import Transfer
+from agenttrace.models.wheels import joined, wheel_file
 from agenttrace.records import ModelPin, Record
 from agenttrace.store.append import sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from rich.console import Console
 
+    from agenttrace.models.hub import Wanted
+    from agenttrace.records import Wheel
+
 _CHUNK_BYTES = 1 << 20
-_LINE_EVERY_S = 5.0
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -45,67 +48,13 @@ class Fetched(Record, frozen=True, kw_only=True):
     path: Path
 
 
-class Transfer:
-    """Progress of one file: a bar on a terminal, a line now and then anywhere else.
-
-    Attributes:
-        bar: to be entered as a context while bytes come.
-
-    Args:
-        label: what is fetched.
-        total: its size, bytes.
-        out: where to show it; `None` is nowhere.
-    """
-
-    def __init__(self, label: str, total: int, out: Console | None = None) -> None:
-        from rich import progress as shown  # noqa: PLC0415 - heavy
-
-        self._out = out
-        self._line_at = time.monotonic()
-        figures = (shown.DownloadColumn(), shown.TransferSpeedColumn(), "ETA", shown.TimeRemainingColumn())
-        self.bar = shown.Progress(
-            "[bold]{task.description}[/]",
-            shown.BarColumn(bar_width=24),
-            *figures,
-            console=out,
-            disable=out is None or not out.is_interactive,
-        )
-        self._figures = figures
-        self._task = self.bar.add_task(label, total=total, start=False)
-
-    def at(self, done: int) -> None:
-        """Say that `done` bytes of the file are there."""
-        task = self.bar.tasks[0]
-        if not task.started:  # the rate is that of this run: what an earlier one has left counts for nothing
-            task.completed = done
-            self.bar.start_task(self._task)
-        self.bar.update(self._task, completed=done)
-        if self._out is None or self._out.is_interactive:
-            return
-        now = time.monotonic()
-        if now - self._line_at >= _LINE_EVERY_S or done == task.total:
-            self._line_at = now
-            self._out.print(self.line(), markup=False)
-
-    def line(self) -> str:
-        """Return the line for what is there: share, bytes, rate of this run, time left."""
-        task = self.bar.tasks[0]
-        told = (column if isinstance(column, str) else str(column.render(task)) for column in self._figures)
-        return f"{task.description}: {task.percentage:.0f} %, {' '.join(told)}"
-
-    def note(self, text: str) -> None:
-        """Tell of something that happened on the way."""
-        if self._out is not None:
-            self._out.print(f"{self.bar.tasks[0].description}: {text}", markup=False)
-
-
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file (64 hex digits)."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def verify(path: Path, ref: ModelRef) -> None:
+def verify(path: Path, ref: Wanted) -> None:
     """Check size and digest of a file.
 
     Raises:
@@ -145,15 +94,9 @@ def fetch(ref: ModelRef, models_dir: Path, *, mirror_dir: Path | None = None, ou
     target = models_dir / stored_file(ref.sha256 or "", ref.artifact)
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
-        with _locked_part(target) as part:
-            if target.exists():
-                _verify_or_set_aside(target, target, ref)
-            else:
-                shown = Transfer(ref.artifact, ref.bytes or 0, out)
-                with shown.bar:
-                    _fill(part, ref, _local_source(ref, mirror_dir), shown)
-                _verify_or_set_aside(Path(part.name), target, ref)
-                _put_in_place(part, target)
+        _settle(target, ref, lambda part: _fill(part, ref, mirror_dir, out))
+        for wheel in ref.wheels:
+            _stored(wheel, models_dir).unlink(missing_ok=True)
     except OSError as error:
         what = "make room" if error.errno in _FULL else "make the folder writable"
         raise StorageError(
@@ -163,24 +106,32 @@ def fetch(ref: ModelRef, models_dir: Path, *, mirror_dir: Path | None = None, ou
     return Fetched(pin=completed(ref, target), path=target)
 
 
+def _settle(target: Path, wanted: Wanted, fill: Callable[[BinaryIO], None]) -> None:
+    """Have `target` hold the wanted bytes, verified; `fill` brings them into the part file where it is missing."""
+    with _locked_part(target) as part:
+        if target.exists():
+            _verify_or_set_aside(target, target, wanted)
+        else:
+            fill(part)
+            _verify_or_set_aside(Path(part.name), target, wanted)
+            _put_in_place(part, target)
+
+
 def completed(ref: ModelRef, path: Path) -> ModelPin:
     """Return the pin of a verified file, with what was not known before taken from the file's own header.
 
     Raises:
-        DataError: it is no GGUF file, or has no chat template.
+        DataError: it is no GGUF file.
     """
     if is_complete(ref):
         return provisional(ref)
     facts = read_facts(path)
-    template = ref.chat_template_sha256 or facts.chat_template_sha256
-    if template is None:
-        raise DataError(f"{ref.name}: the file has no chat template, so llama-server cannot put tools before it")
     label = re.sub(r"[^A-Za-z0-9]", "_", facts.size_label or facts.architecture or "model")
     known = msgspec.structs.replace(
         ref,
         size=ref.size or label[:20],
         quantization=ref.quantization or facts.quantization or "unknown",
-        chat_template_sha256=template,
+        chat_template_sha256=ref.chat_template_sha256 or facts.chat_template_sha256 or NO_TEMPLATE,
         context_length=ref.context_length or min(facts.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT),
     )
     return provisional(known)
@@ -265,7 +216,7 @@ def _locked_part(target: Path) -> Iterator[BinaryIO]:
         file.close()
 
 
-def _verify_or_set_aside(path: Path, target: Path, ref: ModelRef) -> None:
+def _verify_or_set_aside(path: Path, target: Path, ref: Wanted) -> None:
     try:
         verify(path, ref)
     except DataError as error:
@@ -274,16 +225,14 @@ def _verify_or_set_aside(path: Path, target: Path, ref: ModelRef) -> None:
         raise DataError(f"{error}; set aside as {aside.name}, run the same command again to fetch it anew") from None
 
 
-def _fill(part: BinaryIO, ref: ModelRef, source: Path | None, shown: Transfer) -> None:
+def _fill(part: BinaryIO, ref: ModelRef, mirror_dir: Path | None, out: Console | None) -> None:
     """Make the part hold as many bytes as the model has."""
-    size = ref.bytes or 0
-    if source is not None or _length(part) > size:
-        part.truncate(0)
+    source, size = _local_source(ref, mirror_dir), ref.bytes or 0
+    if source is None and ref.wheels:
+        _join(part, ref, out)
+        return
     if source is None:
-        if _length(part) < size:
-            _agreed(ref)  # a file that is refused or was changed costs no download
-            _check_space(part, ref)
-            _download(part, ref, shown)
+        _continue(part, ref, lambda had: hub.pieces(ref, had), out, before=lambda: _agreed(ref))
         return
     try:
         data = source.open("rb")
@@ -292,11 +241,61 @@ def _fill(part: BinaryIO, ref: ModelRef, source: Path | None, shown: Transfer) -
     with data:
         if (found := os.fstat(data.fileno()).st_size) != size:
             raise DataError(f"{source}: {found} bytes, but {ref.name} is {ref.described}; wrong or cut-off file")
-        _check_space(part, ref)
-        _append(part, iter(lambda: data.read(_CHUNK_BYTES), b""), ref, shown)
+        _begin(part, iter(lambda: data.read(_CHUNK_BYTES), b""), ref, out)
 
 
-def _download(part: BinaryIO, ref: ModelRef, shown: Transfer) -> None:
+def _join(part: BinaryIO, ref: ModelRef, out: Console | None) -> None:
+    """Make the part hold the members of the model's wheels, of which those that are not here are fetched first."""
+    folder = Path(part.name).parent
+    there = [(wheel, _wheel(wheel, folder, ref, out)) for wheel in ref.wheels]
+    _begin(part, joined(there), ref, out)
+
+
+def _wheel(wheel: Wheel, folder: Path, ref: ModelRef, out: Console | None) -> Path:
+    """Return a wheel with verified bytes: one that pip has been given a folder of, or one that is fetched."""
+    wanted, target = wheel_file(wheel, digest_from=ref.digest_from), _stored(wheel, folder)
+    if not target.exists() and (own := index.local(wheel, index.folders())) is not None:
+        verify(own, wanted)
+        return own
+    _settle(target, wanted, lambda part: _continue(part, wanted, lambda had: index.pieces(wheel, wanted, had), out))
+    return target
+
+
+def _stored(wheel: Wheel, folder: Path) -> Path:
+    return folder / stored_file(wheel.sha256, wheel.file)
+
+
+def _begin(part: BinaryIO, pieces: Iterable[bytes], wanted: Wanted, out: Console | None) -> None:
+    """Fill the part from its first byte on."""
+    part.truncate(0)
+    _check_space(part, wanted)
+    shown = Transfer(wanted.artifact, wanted.bytes or 0, out)
+    with shown.bar:
+        _append(part, pieces, wanted, shown)
+
+
+def _continue(
+    part: BinaryIO,
+    wanted: Wanted,
+    pieces: Callable[[int], Generator[bytes, None, None]],
+    out: Console | None,
+    before: Callable[[], object] = lambda: None,
+) -> None:
+    """Fill the part from where it ends; `pieces` yields what comes from an offset on."""
+    size = wanted.bytes or 0
+    if _length(part) > size:
+        part.truncate(0)
+    if _length(part) < size:
+        before()  # a file that is refused or was changed costs no download
+        _check_space(part, wanted)
+        shown = Transfer(wanted.artifact, size, out)
+        with shown.bar:
+            _download(part, wanted, pieces, shown)
+
+
+def _download(
+    part: BinaryIO, ref: Wanted, pieces: Callable[[int], Generator[bytes, None, None]], shown: Transfer
+) -> None:
     """Append what is missing, going on where a connection was cut, until nothing more comes.
 
     A server or proxy that does not go on within the file is asked for the whole of it, once: the digest decides.
@@ -305,8 +304,8 @@ def _download(part: BinaryIO, ref: ModelRef, shown: Transfer) -> None:
     while (had := _length(part)) < (ref.bytes or 0):
         error = hub.TryAgainError(f"{ref.name}: the server ends the file too early")
         try:
-            with contextlib.closing(hub.pieces(ref, had)) as pieces:
-                _append(part, pieces, ref, shown)
+            with contextlib.closing(pieces(had)) as rest:
+                _append(part, rest, ref, shown)
         except hub.TryAgainError as cut:
             error = cut
         except hub.RangeRefusedError:
@@ -323,7 +322,7 @@ def _download(part: BinaryIO, ref: ModelRef, shown: Transfer) -> None:
             hub.wait_or_raise(error, failures)
 
 
-def _append(part: BinaryIO, pieces: Iterable[bytes], ref: ModelRef, shown: Transfer) -> None:
+def _append(part: BinaryIO, pieces: Iterable[bytes], ref: Wanted, shown: Transfer) -> None:
     """Write pieces at the end of the part, never more than the model has bytes."""
     size, at = ref.bytes or 0, _length(part)
     shown.at(at)
@@ -342,7 +341,7 @@ def _length(part: BinaryIO) -> int:
     return part.seek(0, os.SEEK_END)
 
 
-def _check_space(part: BinaryIO, ref: ModelRef) -> None:
+def _check_space(part: BinaryIO, ref: Wanted) -> None:
     missing, free = (ref.bytes or 0) - _length(part), shutil.disk_usage(Path(part.name).parent).free
     if free < missing:
         raise StorageError(

@@ -17,7 +17,7 @@ import os
 import re
 import tempfile
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -27,7 +27,7 @@ from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from agenttrace.models.reference import ModelRef
 
@@ -49,6 +49,7 @@ pause = time.sleep
 """Waits between two tries; a name of its own for the tests."""
 PASSED_ON = (
     *("HF_ENDPOINT", "HF_TOKEN", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
+    *("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"),
     *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
 )
 """Variables of the user that reach the fetcher."""
@@ -70,6 +71,32 @@ class TryAgainError(FetchError):
 
 class RangeRefusedError(DataError):
     """The server has nothing from the byte on at which a download was to go on, or says so (HTTP 416)."""
+
+
+class Wanted(Protocol):
+    """A file that is to be fetched: what it is called, and which bytes it must have.
+
+    Attributes:
+        name: for messages.
+        artifact: file name.
+        bytes: size; `None` is "not known".
+        sha256: digest, likewise.
+        digest_from: who said that; see `ModelPin`.
+        described: all of it, for messages.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def artifact(self) -> str: ...  # noqa: D102
+    @property
+    def bytes(self) -> int | None: ...  # noqa: D102
+    @property
+    def sha256(self) -> str | None: ...  # noqa: D102
+    @property
+    def digest_from(self) -> str: ...  # noqa: D102
+    @property
+    def described(self) -> str: ...  # noqa: D102
 
 
 class HostSettings(Record, frozen=True, kw_only=True):
@@ -107,7 +134,8 @@ def host_settings(given: bytes | None) -> Iterator[None]:
         yield
 
 
-def _offline() -> bool:
+def offline() -> bool:
+    """Return whether the user has forbidden the network."""
     value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
     return value.upper() in _TRUE
 
@@ -184,25 +212,40 @@ def pieces(ref: ModelRef, offset: int) -> Generator[bytes, None, None]:
         RangeRefusedError: the server's file ends before `offset`, or the server takes no such range.
     """
     with _explained(ref):
-        from huggingface_hub import get_session, hf_raise_for_status  # noqa: PLC0415
+        from huggingface_hub import hf_raise_for_status  # noqa: PLC0415
 
-        headers = {"user-agent": f"agenttrace/{__version__}"}
-        headers |= {"accept-encoding": "identity"}  # a compressed body has no offsets
-        headers |= {"authorization": f"Bearer {token}"} if (token := _token()) else {}
-        headers |= {"range": f"bytes={offset}-"} if offset else {}
-        limits = (CONNECT_S, _READ_S, _READ_S, _READ_S)  # connect, read, write, a free connection
-        with get_session().stream("GET", _url(ref), headers=headers, timeout=limits) as answer:
-            if answer.status_code == _RANGE_REFUSED:
-                raise RangeRefusedError(
-                    f"{ref.name}: the server sends nothing from byte {offset} on, expected {ref.described}"
-                )
-            hf_raise_for_status(answer)
-            left_out = 0 if answer.status_code == _PARTIAL else offset  # the server knows no ranges
-            if answer.status_code == _PARTIAL and f"bytes {offset}-" not in answer.headers.get("content-range", ""):
-                raise TryAgainError(f"{ref.name}: asked for byte {offset}, the server answered from another one")
-            for piece in answer.iter_bytes():
-                yield piece[left_out:]
-                left_out = max(0, left_out - len(piece))
+        headers = {"authorization": f"Bearer {token}"} if (token := _token()) else {}
+        yield from body_from(_url(ref), headers, offset, wanted=ref, check=hf_raise_for_status)
+
+
+def body_from(
+    url: str, headers: dict[str, str], offset: int, *, wanted: Wanted, check: Callable[[Any], object]
+) -> Generator[bytes, None, None]:
+    """Yield what lies at an address from byte `offset` on, as it comes; `check` raises where an answer is a refusal.
+
+    Raises:
+        TryAgainError: the server answers from another byte.
+        RangeRefusedError: what it has ends before `offset`, or it takes no such range.
+        Exception: what `check` and the library's HTTP client raise.
+    """
+    from huggingface_hub import get_session  # noqa: PLC0415 - heavy
+
+    headers = {"user-agent": f"agenttrace/{__version__}", **headers}
+    headers |= {"accept-encoding": "identity"}  # a compressed body has no offsets
+    headers |= {"range": f"bytes={offset}-"} if offset else {}
+    limits = (CONNECT_S, _READ_S, _READ_S, _READ_S)  # connect, read, write, a free connection
+    with get_session().stream("GET", url, headers=headers, timeout=limits) as answer:
+        if answer.status_code == _RANGE_REFUSED:
+            raise RangeRefusedError(
+                f"{wanted.name}: the server sends nothing from byte {offset} on, expected {wanted.described}"
+            )
+        check(answer)
+        left_out = 0 if answer.status_code == _PARTIAL else offset  # the server knows no ranges
+        if answer.status_code == _PARTIAL and f"bytes {offset}-" not in answer.headers.get("content-range", ""):
+            raise TryAgainError(f"{wanted.name}: asked for byte {offset}, the server answered from another one")
+        for piece in answer.iter_bytes():
+            yield piece[left_out:]
+            left_out = max(0, left_out - len(piece))
 
 
 def wait_or_raise(error: TryAgainError, failures: int) -> None:
@@ -220,17 +263,18 @@ def wait_or_raise(error: TryAgainError, failures: int) -> None:
 def _url(ref: ModelRef) -> str:
     from huggingface_hub import hf_hub_url  # noqa: PLC0415
 
-    if _offline():
+    if offline():
         raise FetchError(
             f"{ref.name}: HF_HUB_OFFLINE forbids the network, and {ref.described} is not in the models folder "
             "yet. Unset it, or put the file into a folder and name that folder in AGENTTRACE_MODELS_MIRROR"
         )
-    if not _is_address(endpoint()):
+    if not is_address(endpoint()):
         raise FetchError(f"HF_ENDPOINT is {_shown_endpoint()!r}, expected an address such as {DEFAULT_ENDPOINT}")
     return hf_hub_url(ref.repo or "", ref.in_repo, revision=ref.revision, endpoint=endpoint())
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
+    """Return whether a text is a web address that can be asked."""
     try:
         parts = urlsplit(text)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -258,7 +302,7 @@ def _explained(ref: ModelRef) -> Iterator[None]:
     except HfHubHTTPError as error:
         raise _refused(ref, error) from error
     except connection_errors() as error:
-        reason = _printable(str(error)) or type(error).__name__
+        reason = printable(str(error)) or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in reason:
             raise FetchError(
                 f"{_shown_endpoint()} (or a proxy before it) has a certificate that this machine does not trust; "
@@ -279,13 +323,8 @@ def _refused(ref: ModelRef, error: Any) -> FetchError:  # noqa: ANN401 - HfHubHT
     status = error.response.status_code
     where = f"{_shown_endpoint()}/{ref.repo}"
     token = "HF_TOKEN was sent" if _token() else "no HF_TOKEN is set"
-    if status in _AGAIN:
-        later = error.response.headers.get("retry-after", "")
-        what = "too many requests" if status == 429 else "the server has a fault"  # noqa: PLR2004
-        return TryAgainError(
-            f"{where}: {what} (status {status}); run the same command again later",
-            after_s=float(later) if _SECONDS.fullmatch(later) else None,
-        )
+    if (passing := for_now(where, error.response)) is not None:
+        return passing
     reasons = {
         errors.GatedRepoError: f" is gated ({token}): accept its terms on that page, then set HF_TOKEN to a token of "
         "that account",
@@ -299,10 +338,24 @@ def _refused(ref: ModelRef, error: Any) -> FetchError:  # noqa: ANN401 - HfHubHT
         _UNAUTHORIZED: f": not allowed (status 401; {token}): check HF_TOKEN, it may be wrong or expired",
     }
     hint = "; the token may lack the right to read this repository" if status == _FORBIDDEN else ""
-    other = f": refused with status {status} ({token}){hint}: {_printable(str(error.server_message or ''))}"
+    other = f": refused with status {status} ({token}){hint}: {printable(str(error.server_message or ''))}"
     told = next((text for kind, text in reasons.items() if isinstance(error, kind)), by_status.get(status, other))
     return FetchError(where + told)
 
 
-def _printable(text: str) -> str:
+def for_now(where: str, answer: Any) -> TryAgainError | None:  # noqa: ANN401 - an answer of the library's HTTP client
+    """Return what an answer says that may be another one later, or `None`."""
+    status = answer.status_code
+    if status not in _AGAIN:
+        return None
+    later = answer.headers.get("retry-after", "")
+    what = "too many requests" if status == 429 else "the server has a fault"  # noqa: PLR2004
+    return TryAgainError(
+        f"{where}: {what} (status {status}); run the same command again later",
+        after_s=float(later) if _SECONDS.fullmatch(later) else None,
+    )
+
+
+def printable(text: str) -> str:
+    """Return a server's words for a message: nothing that moves a cursor, and not all of too many."""
     return "".join(char if char.isprintable() else " " for char in text)[:_SHOWN_CHARS]

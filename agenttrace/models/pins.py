@@ -18,6 +18,9 @@ DEFAULT_MODEL = "agenttrace-demo"
 DEFAULT_ROLLOUT_MODEL = "agenttrace-demo-swe"
 """Bundled as well; the other one knows no bash blocks."""
 
+NO_TEMPLATE = "none"
+"""Stands for the digest of a chat template where the file has none: that of a base model."""
+
 
 @functools.cache
 def table() -> dict[str, Any]:

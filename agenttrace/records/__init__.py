@@ -26,6 +26,7 @@ from agenttrace.records.run_spec import (
     SandboxSpec,
     ServingSpec,
     ToolCallingSpec,
+    Wheel,
 )
 from agenttrace.records.trace import (
     END_CLASSES,
@@ -84,6 +85,7 @@ __all__ = [
     "Totals",
     "Trace",
     "Verdict",
+    "Wheel",
     "canonical_json",
     "derived_id",
     "derived_ids",

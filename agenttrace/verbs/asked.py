@@ -34,6 +34,9 @@ def add_weights(parser: Arguments) -> None:
     """Add what is said of weights that no table pins."""
     parser.add_argument("--size", type=int, metavar="BYTES", help="bytes that a model without a pin must have")
     parser.add_argument("--sha256", metavar="HEX", help="digest that it must have")
+    parser.add_argument(
+        "--accept-terms", action="store_true", help="you have read, and agree to, the model's own terms, if it has any"
+    )
 
 
 def add_checkouts(parser: Arguments, *, source: bool = True) -> None:

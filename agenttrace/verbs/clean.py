@@ -1,9 +1,8 @@
 """`agenttrace clean`: what the kit left on the engine, removed."""
 
 import argparse
-import sys
 
-from agenttrace.show import say
+from agenttrace.show import agrees, say
 from agenttrace.verbs.output import add_json, write_json
 
 _GB = 1e9
@@ -39,8 +38,4 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _agreed(name: str, size: int) -> bool:
     """Ask whether a volume whose content was fetched may go; who cannot be asked keeps it."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    sys.stderr.write(f"Remove the volume {name}, {size / _GB:.1f} GB that would have to be fetched again? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().casefold() in {"y", "yes"}
+    return agrees(f"Remove the volume {name}, {size / _GB:.1f} GB that would have to be fetched again?")

@@ -70,5 +70,6 @@ def request(arguments: argparse.Namespace, preset: Options | None = None) -> Req
         base_url=arguments.base_url,
         size=arguments.size,
         sha256=arguments.sha256,
+        accept_terms=arguments.accept_terms,
         places=asked.places(arguments),
     )

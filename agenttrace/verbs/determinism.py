@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
                 base_url=arguments.base_url,
                 size=arguments.size,
                 sha256=arguments.sha256,
+                accept_terms=arguments.accept_terms,
                 places=asked.places(arguments),
             ),
             repeats=default if arguments.repeat is None else arguments.repeat,

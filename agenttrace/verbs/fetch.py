@@ -17,7 +17,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Bring the weights into the models volume."""
     from agenttrace.host import weights  # noqa: PLC0415
 
-    pin = weights.bring(arguments.model, size=arguments.size, sha256=arguments.sha256)
+    pin = weights.bring(
+        arguments.model, size=arguments.size, sha256=arguments.sha256, accept_terms=arguments.accept_terms
+    )
     for line in weights.lines(pin):
         tell(line)
     output.write_json(arguments.json, pin)

