@@ -23,7 +23,7 @@ GIVEN = {
     "thinking": 512, "context": 4096, "system_prompt": "Be brief.", "reply_details": ("figures", "logprobs"),
     "max_steps": 7, "call_limit_ms": 8000, "max_output_tokens": 9, "max_total_tokens": 1000,
     "observation": "mini-swe-agent", "source": "owner/rows@main", "split": "test", "languages": ("python", "go"),
-    "hidden_tests": True, "repos": 2, "per_repo": 3, "run_id": "mine", "dataset": "demo",
+    "accept_terms": True, "hidden_tests": True, "repos": 2, "per_repo": 3, "run_id": "mine", "dataset": "demo",
     "repositories": "https://example.org/{repo}",
 }  # fmt: skip
 """A value for every shared option, as it is asked for."""
