@@ -19,6 +19,9 @@ from msgspec import UNSET, UnsetType
 from agenttrace.records.base import MEASURED, Record
 from agenttrace.records.generation import LLMStep
 
+Later = Annotated[int | UnsetType | None, MEASURED]
+"""A figure that records of earlier versions have not."""
+
 
 class Telemetry(Record, frozen=True, kw_only=True):
     """What one tool call cost: its whole process tree and nothing else.
@@ -53,6 +56,37 @@ class Telemetry(Record, frozen=True, kw_only=True):
         tree_rss_samples: how many samples that is the largest of.
         cgroup_memory_peak_bytes: largest memory of the whole tree, page cache and kernel memory included: `memory.peak`
             of the call's own cgroup. `None` unless the sandbox may make cgroups (v2, mounted writable).
+        minor_faults: page faults that took no reading (since 1.2.0, as all that follow).
+        major_faults: page faults that waited for a disk.
+        voluntary_switches: times a process gave up its processor to wait for something.
+        involuntary_switches: times a processor was taken from a process that could have gone on.
+        read_calls: read-like system calls.
+        write_calls: write-like system calls.
+        cfs_periods: periods of the container's CPU limit in which something ran.
+        cfs_throttled_periods: of these, how many ended with the limit used up.
+        cfs_throttled_ns: time for which the limit kept the container from running, added up over processors.
+        cpu_pressure_ns: time in which at least one process waited for a processor; whose is in `pressure_scope`.
+        memory_pressure_ns: time in which at least one process waited for memory.
+        memory_pressure_full_ns: time in which all that were not idle waited for memory.
+        io_pressure_ns: time in which at least one process waited for a disk.
+        io_pressure_full_ns: time in which all that were not idle waited for a disk.
+        pressure_scope: `container` (the call's own, by cgroup v2) or `machine`, everybody's, where there is no other.
+        file_refaults: pages of files that were read again soon after memory had run short of them.
+        anon_refaults: pages of processes that were swapped in again likewise.
+        tree_rss_mean_bytes: mean over `wall_ns` of the sum that `tree_rss_peak_bytes` is the largest of.
+        tree_rss_byte_seconds: its area: that mean times seconds.
+        tree_rss_series: that sum over time, where it was asked for: at most 64 points of milliseconds since the start
+            and bytes, each the most since the point before it.
+        processes_started: processes and threads that the call started, its main process among them.
+        processes_peak: most processes that were alive at a sample.
+        runqueue_wait_ns: time for which processes could run and had no processor, throttling included where the kernel
+            counts it so. At least that: of processes that ended unseen between samples nothing is known.
+        blocked_ns: time for which nothing could run: wall minus CPU minus `runqueue_wait_ns`. `None` where processes
+            ran side by side and that is less than 0.
+        network_bytes: sent and received. 0 by construction: a sandbox has no network. `None` where it was not so.
+        user_instructions: instructions in user mode (`instructions:u`), where they were asked for.
+        cycles: processor cycles in user mode and kernel, likewise.
+        counters_reason: why there are no such two, where they were asked for.
     """
 
     user_time_s: Annotated[float | None, MEASURED]
@@ -75,6 +109,34 @@ class Telemetry(Record, frozen=True, kw_only=True):
     tree_rss_peak_bytes: Annotated[int | None, MEASURED] = None
     tree_rss_samples: Annotated[int | None, MEASURED] = None
     cgroup_memory_peak_bytes: Annotated[int | None, MEASURED] = None
+    minor_faults: Later = UNSET
+    major_faults: Later = UNSET
+    voluntary_switches: Later = UNSET
+    involuntary_switches: Later = UNSET
+    read_calls: Later = UNSET
+    write_calls: Later = UNSET
+    cfs_periods: Later = UNSET
+    cfs_throttled_periods: Later = UNSET
+    cfs_throttled_ns: Later = UNSET
+    cpu_pressure_ns: Later = UNSET
+    memory_pressure_ns: Later = UNSET
+    memory_pressure_full_ns: Later = UNSET
+    io_pressure_ns: Later = UNSET
+    io_pressure_full_ns: Later = UNSET
+    pressure_scope: Annotated[Literal["container", "machine"] | UnsetType | None, MEASURED] = UNSET
+    file_refaults: Later = UNSET
+    anon_refaults: Later = UNSET
+    tree_rss_mean_bytes: Later = UNSET
+    tree_rss_byte_seconds: Later = UNSET
+    tree_rss_series: Annotated[tuple[tuple[int, ...], ...] | UnsetType | None, MEASURED] = UNSET
+    processes_started: Later = UNSET
+    processes_peak: Later = UNSET
+    runqueue_wait_ns: Later = UNSET
+    blocked_ns: Later = UNSET
+    network_bytes: Later = UNSET
+    user_instructions: Later = UNSET
+    cycles: Later = UNSET
+    counters_reason: Annotated[str | UnsetType | None, MEASURED] = UNSET
 
 
 NO_PROCESS = Telemetry(

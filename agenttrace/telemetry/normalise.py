@@ -8,8 +8,12 @@ A raw sample is what a sandbox helper sends with each call, in the units of the 
   `rusage` are operations and cannot stand in);
 - `wall_ns`, `cleanup_ns`, `floor_kib`, `leftover_count`, `leftover_names`;
 - `tree_rss_kib`, `tree_rss_samples`: largest sum of resident sets seen, and in how many samples (C helper only);
+- `tree_rss_kib_us`: that sum times microseconds, over the call; `tree_rss_series`: (milliseconds, KiB) pairs;
+- `processes_peak`, `processes_started`, `runqueue_wait_ns`, `user_instructions`, `cycles`, `counters_reason`;
 - `cgroup_memory_peak_bytes`: `memory.peak` of the call's own cgroup, where it has one;
-- `cgroup_cpu_ns_delta`: the container's CPU over the call; `runner_cpu_ns`: the runner's and the helper's share of it.
+- `gauges_before`, `gauges_after`: the container's counters, by the names of `sandbox.runner.counters.Gauges`;
+- `pressure_scope`: whose pressure they count; `network_bytes`: 0 where there is no network;
+- `runner_cpu_ns`: the runner's and the helper's share of the container's CPU.
 """
 
 from __future__ import annotations
@@ -17,20 +21,30 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
+from msgspec import UNSET
+
 from agenttrace.records import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from msgspec import UnsetType
+
 _KIB = 1024
 _NOISE_NS = 5_000_000
 _MAX_NAMES = 16
+_MAX_POINTS = 64
 _LARGEST = 2**63 - 1
+_GAUGES = (
+    "cfs_periods", "cfs_throttled_periods", "cfs_throttled_ns", "cpu_pressure_ns", "memory_pressure_ns",
+    "memory_pressure_full_ns", "io_pressure_ns", "io_pressure_full_ns", "file_refaults", "anon_refaults",
+)  # fmt: skip
+"""Figures that are the difference of a counter of the container."""
 
 
 def telemetry(sample: Mapping[str, Any]) -> Telemetry:
     """What a call cost, from its raw sample; a field that is missing, malformed or negative is `None`. Never raises."""
-    usage = _mapping(sample, "rusage")
+    usage, wall_ns = _mapping(sample, "rusage"), _count(sample.get("wall_ns"))
     user_s, system_s = _seconds(usage.get("utime")), _seconds(usage.get("stime"))
     user_ns, system_ns = _as_ns(user_s), _as_ns(system_s)
     return Telemetry(
@@ -40,7 +54,7 @@ def telemetry(sample: Mapping[str, Any]) -> Telemetry:
         read_bytes=_delta(sample, "read_bytes"),
         write_bytes=_delta(sample, "write_bytes"),
         method=_method(sample.get("source")),
-        wall_ns=_count(sample.get("wall_ns")),
+        wall_ns=wall_ns,
         cleanup_ns=_count(sample.get("cleanup_ns")),
         cpu_user_ns=user_ns,
         cpu_system_ns=system_ns,
@@ -54,6 +68,23 @@ def telemetry(sample: Mapping[str, Any]) -> Telemetry:
         tree_rss_peak_bytes=_from_kib(sample.get("tree_rss_kib")),
         tree_rss_samples=_count(sample.get("tree_rss_samples")),
         cgroup_memory_peak_bytes=_count(sample.get("cgroup_memory_peak_bytes")),
+        minor_faults=_count(usage.get("minflt")),
+        major_faults=_count(usage.get("majflt")),
+        voluntary_switches=_count(usage.get("nvcsw")),
+        involuntary_switches=_count(usage.get("nivcsw")),
+        read_calls=_delta(sample, "syscr"),
+        write_calls=_delta(sample, "syscw"),
+        **_gauges(sample),
+        pressure_scope=_scope(sample),
+        tree_rss_mean_bytes=_mean(area := _count(sample.get("tree_rss_kib_us")), wall_ns),
+        tree_rss_byte_seconds=None if area is None else round(area * _KIB / 1e6),
+        tree_rss_series=_series(sample),
+        processes_started=_count(sample.get("processes_started")),
+        processes_peak=_count(sample.get("processes_peak")),
+        runqueue_wait_ns=(waited_ns := _count(sample.get("runqueue_wait_ns"))),
+        blocked_ns=_rest(wall_ns, user_ns, system_ns, waited_ns),
+        network_bytes=_count(sample.get("network_bytes")),
+        **_hardware(sample),
     )
 
 
@@ -91,9 +122,9 @@ def _peak_bytes(maxrss: object, platform: object) -> int | None:
     return None if value is None or scale is None else value * scale
 
 
-def _delta(sample: Mapping[str, Any], name: str) -> int | None:
-    before = _count(_mapping(sample, "io_before").get(name))
-    after = _count(_mapping(sample, "io_after").get(name))
+def _delta(sample: Mapping[str, Any], name: str, counters: str = "io") -> int | None:
+    before = _count(_mapping(sample, f"{counters}_before").get(name))
+    after = _count(_mapping(sample, f"{counters}_after").get(name))
     return None if before is None or after is None or after < before else after - before
 
 
@@ -103,11 +134,55 @@ def _unattributed_ns(sample: Mapping[str, Any], user_ns: int | None, system_ns: 
     The counters are read one after the other, so the difference may fall a few milliseconds below zero: that is zero.
     Further below, one of them is wrong.
     """
-    total, own = _count(sample.get("cgroup_cpu_ns_delta")), _count(sample.get("runner_cpu_ns"))
-    if total is None or own is None or user_ns is None or system_ns is None:
+    return _rest(_delta(sample, "cpu_ns", "gauges"), _count(sample.get("runner_cpu_ns")), user_ns, system_ns)
+
+
+def _rest(whole: int | None, *parts: int | None) -> int | None:
+    """What is left of a whole; a little less than nothing is nothing, and more than that contradicts itself."""
+    known = [part for part in parts if part is not None]
+    if whole is None or len(known) < len(parts):
         return None
-    rest = total - own - user_ns - system_ns
+    rest = whole - sum(known)
     return max(rest, 0) if rest >= -_NOISE_NS else None
+
+
+def _gauges(sample: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _delta(sample, name, "gauges") for name in _GAUGES}
+
+
+def _scope(sample: Mapping[str, Any]) -> Literal["container", "machine"] | None:
+    found = sample.get("pressure_scope")
+    return "container" if found == "container" else "machine" if found == "machine" else None
+
+
+def _mean(kib_us: int | None, wall_ns: int | None) -> int | None:
+    return round(kib_us * _KIB * 1000 / wall_ns) if kib_us is not None and wall_ns else None
+
+
+def _series(sample: Mapping[str, Any]) -> tuple[tuple[int, ...], ...] | UnsetType | None:
+    """The points, `None` where one of them is malformed, absent where nobody asked for them."""
+    if "tree_rss_series" not in sample:
+        return UNSET
+    given = sample["tree_rss_series"]
+    if not isinstance(given, list | tuple) or len(given) > _MAX_POINTS:
+        return None
+    points = [
+        (at, size * _KIB)
+        for point in given
+        if isinstance(point, list | tuple) and len(point) == 2  # noqa: PLR2004 - a pair
+        if (at := _count(point[0])) is not None and (size := _count(point[1])) is not None
+    ]
+    return tuple(points) if len(points) == len(given) else None
+
+
+def _hardware(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """The counters that were asked for, or why there are none."""
+    names = ("user_instructions", "cycles", "counters_reason")
+    if not any(name in sample for name in names):
+        return {}
+    reason = sample.get("counters_reason")
+    counts = {name: _count(sample.get(name)) for name in names[:2]}
+    return {**counts, "counters_reason": reason if isinstance(reason, str) else None}
 
 
 def _method(source: object) -> Literal["c-helper", "python-helper"]:

@@ -25,6 +25,7 @@ _UNITS = {
     "_ms": "ms",
     "_s": "s",
     "_bytes": "bytes",
+    "_byte_seconds": "byte seconds",
     "_kib": "KiB",
     "_tokens": "tokens",
     "read_chars": "bytes",

@@ -39,6 +39,8 @@ def run(binary, *command, tmp_path, **changed):
         "fsize_bytes": 10**9,
         "cwd": "/",
         "cgroup": "",
+        "series": 0,
+        "counters": 0,
     }
     pairs = [f"{name}={value}" for name, value in (values | changed).items() if value is not None]
     ended = subprocess.run(
@@ -87,6 +89,7 @@ def sanitized_helper(tmp_path_factory):
         ({"stdout": 1}, "not a number in range: 1"),
         ({"isolation": "some"}, "unknown isolation: some"),
         ({"cwd": None}, "parameters are missing"),
+        ({"counters": 2}, "not a number in range: 2"),
         ({"mode": "x"}, "unknown parameter: mode=x"),
     ],
 )
@@ -114,7 +117,7 @@ def test_a_report_that_nobody_takes_is_told_on_standard_error(compiled_helper, t
                     "isolation=uid",
                     "uid=29998",
                 ),
-                *("gid=29998", "fsize_bytes=1", "cwd=/", "cgroup=", "--", "true"),
+                *("gid=29998", "fsize_bytes=1", "cwd=/", "cgroup=", "series=0", "counters=0", "--", "true"),
             ],
             pass_fds=[full],
             capture_output=True,
@@ -202,7 +205,46 @@ def test_both_helpers_report_the_same_things(workplace, compiled_helper):
     for field, tolerance in {"read_chars": 4096, "write_chars": 64, "write_bytes": 131072}.items():
         assert getattr(c, field) == pytest.approx(getattr(python, field), abs=tolerance)
     missing = {name for name in c.__struct_fields__ if getattr(c, name) is None}
-    assert missing <= {"cpu_unattributed_ns", "cgroup_memory_peak_bytes"}
+    of_the_container = ("cpu_un", "cgroup_", "cfs_", "file_", "anon_", "pressure_", "network_", "processes_started")
+    assert [name for name in missing if not name.startswith(of_the_container) and "_pressure_" not in name] == []
+    one_only = {name for name in c.__struct_fields__ if getattr(python, name) is None} - missing
+    assert one_only == {
+        *("tree_rss_peak_bytes", "tree_rss_samples", "tree_rss_mean_bytes", "tree_rss_byte_seconds"),
+        *("processes_peak", "runqueue_wait_ns", "blocked_ns"),
+    }
+
+
+@LINUX_ROOT
+def test_the_series_stays_short_and_holds_the_peak_whatever_it_joins(compiled_helper, tmp_path):
+    code = "import time; time.sleep(0.3); x = bytearray(b'.' * (40 << 20)); time.sleep(0.2); del x; time.sleep(1.6)"
+    report, _, _ = run(compiled_helper, "python3", "-c", code, tmp_path=tmp_path, series=1)
+    times, sizes = zip(*report["tree_rss_series"], strict=True)
+    assert 20 <= len(times) <= 64
+    assert list(times) == sorted(set(times))
+    assert max(sizes) == report["tree_rss_kib"] > sizes[-1] + 39 * 1024
+    wall_us = report["wall_ns"] / 1000
+    assert min(sizes) * wall_us * 0.9 < report["tree_rss_kib_us"] < max(sizes) * wall_us
+    assert "tree_rss_series" not in run(compiled_helper, "sleep", "0.2", tmp_path=tmp_path)[0]
+
+
+@LINUX_ROOT
+def test_counters_that_are_asked_for_are_counted_or_say_why_not(compiled_helper, tmp_path):
+    report, _, _ = run(compiled_helper, "python3", "-c", "sum(range(10**6))", tmp_path=tmp_path, counters=1)
+    if "counters_reason" in report:
+        assert report["counters_reason"].startswith("perf_event_open of user_instructions: ")
+        assert not report.keys() & {"user_instructions", "cycles"}
+    else:
+        assert min(report["user_instructions"], report["cycles"]) > 10**6
+    assert report["status"] == 0
+
+
+@LINUX_ROOT
+def test_waiting_for_a_processor_is_known_of_all_that_are_seen(compiled_helper, tmp_path):
+    spin = "taskset -c 0 python3 -c 'import time\nwhile time.process_time() < 0.4: pass'"
+    alone, _, _ = run(compiled_helper, "bash", "-c", spin, tmp_path=tmp_path)
+    three, _, _ = run(compiled_helper, "bash", "-c", f"{spin} & {spin} & {spin} & wait", tmp_path=tmp_path)
+    assert (alone["processes_peak"], three["processes_peak"]) == (1, 4)
+    assert three["runqueue_wait_ns"] > alone["runqueue_wait_ns"] + 500e6  # three on one processor wait 0.8 s or more
 
 
 @pytest.mark.slow
@@ -253,7 +295,7 @@ def test_what_is_no_report_is_an_error(report):
 def test_a_helper_that_says_something_else_is_lost(workplace, tmp_path):
     fake = workplace.base / "fake"
     fake.write_text(
-        '#!/bin/sh\n[ "$1" != --probe ] || { echo agenttrace call-helper 1; exit; }\n'
+        '#!/bin/sh\n[ "$1" != --probe ] || { echo agenttrace call-helper 2; exit; }\n'
         'eval "echo \'{\\"helper_error\\": \\"no \u00c3\u00a9tat\\"}\' >&${1#report=}"\nexit 1\n'
     )
     fake.chmod(0o700)

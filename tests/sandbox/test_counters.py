@@ -27,6 +27,7 @@ V1 = {
 @pytest.fixture
 def cgroup(tmp_path, monkeypatch):
     monkeypatch.setattr(counters, "CGROUP", str(tmp_path))
+    monkeypatch.setattr(counters, "PRESSURE", str(tmp_path / "pressure"))
 
     def write(files):
         for name, text in files.items():
@@ -39,7 +40,7 @@ def cgroup(tmp_path, monkeypatch):
 
 def test_version_2(cgroup):
     cgroup(V2)
-    assert (counters.cpu_ns().read(), counters.oom_kills().read()) == (1_234_000, 2)
+    assert counters.Gauges().read() == {"cpu_ns": 1_234_000, "oom_kills": 2}
     assert counters.limits() == {"pids": 256, "memory_bytes": 2**30, "cpus": 1.5}
 
 
@@ -50,7 +51,7 @@ def test_version_2_without_limits(cgroup):
 
 def test_version_1(cgroup):
     cgroup(V1)
-    assert (counters.cpu_ns().read(), counters.oom_kills().read()) == (5678, 3)
+    assert counters.Gauges().read() == {"cpu_ns": 5678, "oom_kills": 3}
     assert counters.limits() == {"pids": 64, "memory_bytes": 2**29, "cpus": 0.5}
 
 
@@ -61,14 +62,14 @@ def test_version_1_without_limits(cgroup):
 
 def test_the_root_of_a_hierarchy_is_the_whole_machine_and_not_counted(cgroup):
     cgroup({name: text for name, text in V2.items() if name != "cgroup.type"})
-    assert (counters.cpu_ns().read(), counters.oom_kills().read()) == (None, None)
+    assert counters.Gauges().read() == {}
     cgroup(V1 | {f"{name}/release_agent": "" for name in ("cpuacct", "memory", "pids", "cpu")})
-    assert (counters.cpu_ns().read(), counters.oom_kills().read()) == (None, None)
+    assert counters.Gauges().read() == {}
     assert counters.limits() == {"pids": None, "memory_bytes": None, "cpus": None}
 
 
 def test_nothing_there_is_none(cgroup):
-    assert (counters.cpu_ns().read(), counters.oom_kills().read()) == (None, None)
+    assert counters.Gauges().read() == {}
 
 
 @pytest.mark.skipif(not Path("/proc/thread-self/io").exists(), reason="needs Linux: /proc/thread-self/io")

@@ -12,4 +12,4 @@ fi
 here=$(dirname "$0")
 exec "${CC:-cc}" -std=c17 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Werror \
     "-ffile-prefix-map=$here=." "$@" -o "$output" \
-    "$here/call_helper.c" "$here/child.c" "$here/supervise.c" "$here/processes.c" "$here/report.c"
+    "$here/call_helper.c" "$here/child.c" "$here/supervise.c" "$here/processes.c" "$here/counters.c" "$here/report.c"

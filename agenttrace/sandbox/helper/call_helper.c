@@ -2,7 +2,7 @@
  * The per-call helper: starts one program, waits for it and accounts for all of its process tree.
  *
  *     call-helper report=FD stdout=FD stderr=FD limit_ms=N isolation=uid|none uid=N gid=N fsize_bytes=N cwd=DIR
- *                 cgroup=DIR|'' -- PROGRAM [ARGUMENT ...]
+ *                 cgroup=DIR|'' series=0|1 counters=0|1 -- PROGRAM [ARGUMENT ...]
  *     call-helper --probe            prints the version of this interface
  *
  * It lives for one call and is a subreaper, so RUSAGE_CHILDREN and the I/O counters that the kernel adds to a process
@@ -25,7 +25,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define INTERFACE "agenttrace call-helper 1\n"
+#define INTERFACE "agenttrace call-helper 2\n"
 
 static _Noreturn void refuse(const struct job *job, const char *what, const char *text)
 {
@@ -46,7 +46,8 @@ static int64_t number(const struct job *job, const char *text, int64_t least, in
 static unsigned assign(struct job *job, const char *pair)
 {
     static const char *const names[] = {"report", "stdout", "stderr", "limit_ms", "isolation",
-                                        "uid",    "gid",    "fsize_bytes", "cwd",    "cgroup"};
+                                        "uid",    "gid",    "fsize_bytes", "cwd",    "cgroup",
+                                        "series", "counters"};
     const char *value = strchr(pair, '=');
     size_t index = 0, count = sizeof names / sizeof *names;
     if (value == NULL)
@@ -69,6 +70,8 @@ static unsigned assign(struct job *job, const char *pair)
     case 7: job->fsize_bytes = (rlim_t)number(job, value, 0, INT64_MAX); break;
     case 8: job->cwd = value; break;
     case 9: job->cgroup = value; break;
+    case 10: job->series = number(job, value, 0, 1) != 0; break;
+    case 11: job->counters = number(job, value, 0, 1) != 0; break;
     default: refuse(job, "unknown parameter", pair);
     }
     return 1U << index;
@@ -84,7 +87,7 @@ static void parse(struct job *job, char **arguments)
         seen |= bit;
         arguments++;
     }
-    if (seen != (1U << 10) - 1)
+    if (seen != (1U << 12) - 1)
         refuse(job, "parameters are missing before", "--");
     if (*arguments == NULL || arguments[1] == NULL)
         refuse(job, "nothing to run after", "--");
@@ -132,7 +135,8 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--probe") == 0)
         return write(STDOUT_FILENO, INTERFACE, strlen(INTERFACE)) == (ssize_t)strlen(INTERFACE) ? 0 : 1;
     struct job job = {.report_fd = -1};
-    struct outcome outcome = {0};
+    static struct outcome outcome;
+    static struct hardware hardware;
     struct io before, after;
     int status_pipe[2];
     char floor_kib[24] = "null";
@@ -142,6 +146,9 @@ int main(int argc, char **argv)
     read_io(&before);
     if (pipe2(status_pipe, O_CLOEXEC | O_NONBLOCK) != 0)
         give_up(job.report_fd, "spawn_error", "pipe: %s", strerror(errno));
+    if (job.counters)
+        open_hardware(&hardware);
+    outcome.pid_before = last_pid();
     outcome.start_ns = now_ns();
     pid_t pid = fork();
     if (pid < 0)
@@ -152,8 +159,9 @@ int main(int argc, char **argv)
     (void)close(job.stdout_fd);
     (void)close(job.stderr_fd);
     supervise(&job, pid, &outcome);
+    outcome.pid_after = last_pid();
     read_status(&job, status_pipe[0], floor_kib, sizeof floor_kib);
     read_io(&after);
-    report(&job, &outcome, &before, &after, floor_kib);
+    report(&job, &outcome, &before, &after, &hardware, floor_kib);
     return 0;
 }

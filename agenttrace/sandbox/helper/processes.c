@@ -81,6 +81,10 @@ static void count(const struct process *process, struct census *census)
 {
     census->count++;
     census->rss_kib += process->rss_kib;
+    if (census->waiting != NULL) {
+        note_waiting(census->waiting, process->pid, false);
+        return; /* nobody asks for names */
+    }
     int place = census->named;
     while (place > 0 && strcmp(census->names[place - 1], process->name) > 0)
         place--;
@@ -138,7 +142,7 @@ static bool find_descendants(void)
 
 void take_census(const struct job *job, pid_t except, struct census *census)
 {
-    memset(census, 0, sizeof *census);
+    *census = (struct census){.waiting = census->waiting};
     if (job->switch_user) {
         struct search search = {.uid = job->uid, .except = except, .census = census};
         census->known = each(count_of_user, &search);

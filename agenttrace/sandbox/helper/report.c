@@ -1,9 +1,8 @@
-/* What the kernel counted, and the JSON object that says so. */
+/* The JSON object that says how the call went. */
 
 #include "call_helper.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,9 +11,6 @@
 #include <unistd.h>
 
 static const int64_t TREE_RSS_FROM_NS = INT64_C(100000000);
-
-const char *const IO_NAMES[IO_COUNTERS] = {"rchar",      "wchar",       "syscr",                "syscw",
-                                           "read_bytes", "write_bytes", "cancelled_write_bytes"};
 
 /* A reply under construction; what does not fit is noticed at the end. */
 struct text {
@@ -82,37 +78,6 @@ _Noreturn void give_up(int report_fd, const char *key, const char *format, ...)
     _exit(1);
 }
 
-static bool read_counters(const char *path, uint64_t *counters)
-{
-    char text[1024];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return false;
-    ssize_t size = read(fd, text, sizeof text - 1);
-    (void)close(fd);
-    if (size <= 0)
-        return false;
-    text[size] = '\0';
-    for (int i = 0; i < IO_COUNTERS; i++) {
-        char key[40];
-        int length = snprintf(key, sizeof key, "\n%s: ", IO_NAMES[i]);
-        const char *line = i == 0 && strncmp(text, key + 1, (size_t)length - 1) == 0 ? text - 1 : strstr(text, key);
-        if (line == NULL)
-            return false;
-        counters[i] = strtoull(line + length, NULL, 10);
-    }
-    return true;
-}
-
-/* `/proc/self/io` is this process and its reaped children, `/proc/thread-self/io` the only thread alone. */
-void read_io(struct io *io)
-{
-    uint64_t own[IO_COUNTERS];
-    io->known = read_counters("/proc/thread-self/io", own) && read_counters("/proc/self/io", io->counters);
-    for (int i = 0; io->known && i < IO_COUNTERS; i++)
-        io->counters[i] -= own[i] < io->counters[i] ? own[i] : io->counters[i];
-}
-
 static void add_io(struct text *text, const char *key, const struct io *io)
 {
     add(text, ",\"%s\":", key);
@@ -146,12 +111,51 @@ static void add_leftovers(struct text *text, const struct census *leftovers)
     add(text, "]");
 }
 
+/* Until its end the tree is taken to stay as it was seen last. */
+static void add_memory(struct text *text, const struct memory *memory, int64_t end_ns, bool sampled, bool series)
+{
+    if (!sampled) {
+        add(text, ",\"tree_rss_kib\":null,\"tree_rss_samples\":null");
+        return;
+    }
+    uint64_t rest_us = end_ns > memory->last_ns ? (uint64_t)(end_ns - memory->last_ns) / 1000 : 0;
+    add(text, ",\"tree_rss_kib\":%" PRIu64 ",\"tree_rss_samples\":%d,\"tree_rss_kib_us\":%" PRIu64, memory->peak_kib,
+        memory->samples, memory->area_kib_us + memory->last_kib * rest_us);
+    if (!series)
+        return;
+    add(text, ",\"tree_rss_series\":[");
+    for (int i = 0; i < memory->points; i++)
+        add(text, "%s[%" PRId64 ",%" PRIu64 "]", i == 0 ? "" : ",", memory->series[i].ns / 1000000,
+            memory->series[i].kib);
+    add(text, "]");
+}
+
+static uint64_t waited_ns(const struct waiting *waiting)
+{
+    uint64_t total = waiting->gone_ns;
+    for (int i = 0; i < waiting->count; i++)
+        total += waiting->seen[i].ns;
+    return total;
+}
+
+static void add_hardware(struct text *text, struct hardware *hardware)
+{
+    uint64_t counts[HARDWARE_COUNTERS];
+    bool known = read_hardware(hardware, counts);
+    for (int i = 0; i < HARDWARE_COUNTERS && known; i++)
+        add(text, ",\"%s\":%" PRIu64, HARDWARE_NAMES[i], counts[i]);
+    if (!known) {
+        add(text, ",\"counters_reason\":");
+        add_string(text, hardware->reason);
+    }
+}
+
 void report(const struct job *job, const struct outcome *outcome, const struct io *before, const struct io *after,
-            const char *floor_kib)
+            struct hardware *hardware, const char *floor_kib)
 {
     static struct text text;
     int64_t end_ns = outcome->ended ? outcome->end_ns : outcome->done_ns;
-    bool sampled = outcome->tree_rss_samples > 0 && end_ns - outcome->start_ns >= TREE_RSS_FROM_NS;
+    bool sampled = outcome->memory.samples > 0 && end_ns - outcome->start_ns >= TREE_RSS_FROM_NS;
     if (outcome->ended)
         add(&text, "{\"status\":%d", outcome->status);
     else
@@ -165,11 +169,16 @@ void report(const struct job *job, const struct outcome *outcome, const struct i
     add_io(&text, "io_before", before);
     add_io(&text, "io_after", after);
     add_leftovers(&text, &outcome->leftovers);
+    add_memory(&text, &outcome->memory, end_ns, sampled, job->series);
     if (sampled)
-        add(&text, ",\"tree_rss_kib\":%" PRIu64 ",\"tree_rss_samples\":%d}", outcome->tree_rss_kib,
-            outcome->tree_rss_samples);
-    else
-        add(&text, ",\"tree_rss_kib\":null,\"tree_rss_samples\":null}");
+        add(&text, ",\"processes_peak\":%d", outcome->most_processes);
+    if (outcome->pid_before >= 0 && outcome->pid_after >= outcome->pid_before)
+        add(&text, ",\"processes_started\":%" PRId64, outcome->pid_after - outcome->pid_before);
+    if (!outcome->waiting.unknown)
+        add(&text, ",\"runqueue_wait_ns\":%" PRIu64, waited_ns(&outcome->waiting));
+    if (job->counters)
+        add_hardware(&text, hardware);
+    add(&text, "}");
     if (text.overflown)
         give_up(job->report_fd, "helper_error", "the report does not fit");
     if (!send_all(job->report_fd, text.bytes, text.length))

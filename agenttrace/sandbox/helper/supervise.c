@@ -23,16 +23,21 @@ int64_t now_ns(void)
     return (int64_t)time.tv_sec * S_NS + time.tv_nsec;
 }
 
-/* Collect every child that has ended, without waiting; returns whether children are left. */
+/*
+ * Collect every child that has ended, without waiting; returns whether children are left. Until it is collected the
+ * kernel still says how long it waited for a processor.
+ */
 static bool reap(pid_t main_pid, struct outcome *outcome)
 {
     for (;;) {
         int status;
-        pid_t pid = waitpid(-1, &status, WNOHANG);
-        if (pid == 0)
-            return true;
-        if (pid < 0 && errno != EINTR)
+        siginfo_t ended = {0};
+        if (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) != 0 && errno != EINTR)
             return false;
+        if (ended.si_pid == 0)
+            return true;
+        note_waiting(&outcome->waiting, ended.si_pid, true);
+        pid_t pid = waitpid(ended.si_pid, &status, WNOHANG);
         if (pid == main_pid) {
             outcome->end_ns = now_ns();
             outcome->ended = true;
@@ -54,14 +59,15 @@ static int next_signal(int64_t timeout_ns)
 /* Memory of the whole tree, now and then; returns when to look again. */
 static int64_t sample(const struct job *job, struct outcome *outcome)
 {
-    struct census census;
+    struct census census = {.waiting = &outcome->waiting};
     int64_t start_ns = now_ns();
     take_census(job, 0, &census);
+    settle_waiting(&outcome->waiting);
     int64_t end_ns = now_ns(), rest_ns = SAMPLE_SHARE * (end_ns - start_ns);
     if (census.known && census.count > 0) {
-        outcome->tree_rss_samples++;
-        if (census.rss_kib > outcome->tree_rss_kib)
-            outcome->tree_rss_kib = census.rss_kib;
+        note_memory(&outcome->memory, outcome->start_ns, start_ns, census.rss_kib, job->series);
+        if (census.count > outcome->most_processes)
+            outcome->most_processes = census.count;
     }
     return end_ns + (rest_ns > SAMPLE_NS ? rest_ns : SAMPLE_NS);
 }
@@ -104,7 +110,7 @@ static void run_to_end(const struct job *job, pid_t main_pid, struct outcome *ou
 
 void supervise(const struct job *job, pid_t main_pid, struct outcome *outcome)
 {
-    outcome->leftovers.known = true;
+    outcome->leftovers = (struct census){.known = true};
     run_to_end(job, main_pid, outcome);
     int64_t deadline_ns = now_ns() + PATIENCE_NS;
     bool left = reap(main_pid, outcome);

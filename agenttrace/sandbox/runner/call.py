@@ -10,13 +10,14 @@ import select
 import signal
 import sys
 
-from . import counters, frames, launch, leaf
+from . import frames, launch, leaf
 from .capture import Capture
 from .errors import FatalError, RequestError
 from .job import Job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .counters import Gauges
     from .frames import Message
     from .settings import Settings
 
@@ -25,15 +26,9 @@ MAX_KEEP_BYTES = 16 * 2**20
 ARGUMENT_BYTES = 100_000
 _CHUNK = 65536
 _DRAIN_READS = 256
+_NOT_MEASURED = ("status", "timed_out", "aborted", "survivors")
+"""What a report says beside figures."""
 _GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
-
-
-class Gauges:
-    """The container's counters that every call reads before and after."""
-
-    def __init__(self) -> None:
-        self.cpu_ns = counters.cpu_ns()
-        self.oom_kills = counters.oom_kills()
 
 
 def run(
@@ -46,7 +41,7 @@ def run(
         FatalError: the helper was lost or could not clean up; the worker must go.
     """
     kind, code, limit_ms, keep_bytes = _validated(settings, request)
-    cpu_before, self_before, ooms_before = gauges.cpu_ns.read(), _own_cpu_ns(), gauges.oom_kills.read()
+    self_before, before = _own_cpu_ns(), gauges.read()
     cgroup = leaf.make(settings.cgroup) if settings.cgroup else ""
     try:
         argv = _program(settings, kind, code)
@@ -55,8 +50,7 @@ def run(
     finally:
         _remove(_code_path(settings))
         peak_bytes = leaf.finish(cgroup) if cgroup else None
-    own_ns = _own_cpu_ns() - self_before
-    cpu_after, ooms_after = gauges.cpu_ns.read(), gauges.oom_kills.read()
+    own_ns, after = _own_cpu_ns() - self_before, gauges.read()
     if "spawn_error" in report:
         raise RequestError("spawn", f"the {kind} process could not be started: {report['spawn_error']}")
     if report["survivors"] or report["status"] is None:
@@ -66,19 +60,20 @@ def run(
     sample = {
         "source": f"{settings.helper}-helper",
         "platform": sys.platform,
-        **{k: report[k] for k in ("rusage", "io_before", "io_after", "wall_ns", "cleanup_ns", "floor_kib")},
-        "cgroup_cpu_ns_delta": None if cpu_before is None or cpu_after is None else cpu_after - cpu_before,
+        **{k: v for k, v in report.items() if k not in _NOT_MEASURED},
+        "gauges_before": before,
+        "gauges_after": after,
+        "pressure_scope": gauges.pressure_scope,
         "runner_cpu_ns": own_ns - children_ns,
-        **{k: report[k] for k in ("leftover_count", "leftover_names")},
-        **{k: report.get(k) for k in ("tree_rss_kib", "tree_rss_samples")},
         "cgroup_memory_peak_bytes": peak_bytes,
+        "network_bytes": gauges.network_bytes,
     }
     code_, signal_ = _ending(report["status"])
     return {
         "exit_code": code_,
         "signal": signal_,
         "timed_out": report["timed_out"],
-        "oom_killed": ooms_before is not None and ooms_after is not None and ooms_after > ooms_before,
+        "oom_killed": after.get("oom_kills", 0) > before.get("oom_kills", after.get("oom_kills", 0)),
         "leftover_count": report["leftover_count"],
         "leftover_names": report["leftover_names"],
         "telemetry": sample,
@@ -172,7 +167,7 @@ def _carry_out(
     job = Job()
     job.argv, job.env, job.cwd, job.limit_ms = argv, env, settings.work, limit_ms
     job.isolation, job.uid, job.gid = settings.isolation, settings.tool_uid, settings.tool_gid
-    job.fsize_bytes, job.cgroup = settings.fsize_bytes, cgroup
+    job.fsize_bytes, job.cgroup, job.figures = settings.fsize_bytes, cgroup, settings.figures
     readers = []
     try:
         for name in ("stdout_fd", "stderr_fd"):

@@ -6,14 +6,33 @@ shares the host's cgroup namespace) it would count the whole machine, so it is t
 
 from __future__ import annotations
 
+import functools
 import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Counts = dict[str, int]
+
 CGROUP = "/sys/fs/cgroup"
+PRESSURE = "/proc/pressure"
+_CPU = {  # of v2, and the throttled time of v1
+    "usage_usec": ("cpu_ns", 1000),
+    "nr_periods": ("cfs_periods", 1),
+    "nr_throttled": ("cfs_throttled_periods", 1),
+    "throttled_usec": ("cfs_throttled_ns", 1000),
+    "throttled_time": ("cfs_throttled_ns", 1),
+}
+_OOM = {"oom_kill": ("oom_kills", 1)}
+_REFAULTS = {  # the first before Linux 5.9, when only pages of files were counted
+    "workingset_refault": ("file_refaults", 1),
+    "workingset_refault_file": ("file_refaults", 1),
+    "workingset_refault_anon": ("anon_refaults", 1),
+}
+_PRESSURES = {"some": "%s_pressure_ns", "full": "%s_pressure_full_ns"}
 _UNLIMITED = 1 << 60
+_FIRST_PIDS = "pid:[4026531836]"
 
 
 def _open(path: str) -> int | None:
@@ -78,37 +97,91 @@ def _v1(controller: str, name: str) -> str | None:
     return _text(_v1_path(controller, name))
 
 
-class Gauge:
-    """A counter that every call reads: its file is found and opened once, and one system call reads it."""
+class Gauges:
+    """The container's counters that every call reads before and after: each file is found and opened once.
 
-    def __init__(self, path: str, value: Callable[[str | None], int | None]) -> None:
-        self._fd = _open(path)
-        self._value = value
+    Attributes:
+        pressure_scope: whose pressure it is: `container` (cgroup v2), `machine` (everybody's), `None` where it is not
+            counted.
+        network_bytes: what a call can have sent and received: 0 where there is no network, else unknown.
+    """
 
-    def read(self) -> int | None:
-        """What it says now; `None` when it is not there or holds something else."""
-        return self._value(_content(self._fd))
+    def __init__(self) -> None:
+        self.network_bytes = _network_bytes()
+        self.pressure_scope: str | None = None
+        self._files: list[tuple[int, Callable[[str], Counts]]] = []
+        if not self._add(_v2_path("cpu.stat"), _cpu):
+            self._add(_v1_path("cpuacct", "cpuacct.usage"), _usage)
+            self._add(_v1_path("cpu", "cpu.stat"), _cpu)
+        if not self._add(_v2_path("memory.events"), _oom_kills):
+            self._add(_v1_path("memory", "memory.oom_control"), _oom_kills)
+        if not self._add(_v2_path("memory.stat"), _refaults):
+            self._add(_v1_path("memory", "memory.stat"), _refaults)
+        for scope in ("container", "machine"):
+            for resource in ("cpu", "memory", "io"):
+                path = _v2_path(f"{resource}.pressure") if scope == "container" else f"{PRESSURE}/{resource}"
+                if self._add(path, functools.partial(_pressure, resource)):
+                    self.pressure_scope = scope
+            if self.pressure_scope is not None:
+                break
+
+    def _add(self, path: str, counts: Callable[[str], Counts]) -> bool:
+        """Whether a file is there and says something."""
+        fd = _open(path)
+        if fd is None:
+            return False
+        if text := _content(fd):
+            self._files.append((fd, counts))
+            return bool(counts(text))
+        os.close(fd)
+        return False
+
+    def read(self) -> Counts:
+        """What they say now, by the names of the figures; what is not counted here is not there."""
+        found: Counts = {}
+        for fd, counts in self._files:
+            found |= counts(_content(fd) or "")
+        return found
 
 
-def _usage_ns(text: str | None) -> int | None:
-    usage_us = pairs(text).get("usage_usec")
-    return None if usage_us is None else usage_us * 1000
+def _chosen(text: str, names: dict[str, tuple[str, int]]) -> Counts:
+    """Figures by the names that the kernel gives them, each with what its unit is multiplied by."""
+    found = {}
+    text = f"\n{text}"
+    for key, (name, scale) in names.items():
+        _, _, rest = text.partition(f"\n{key} ")
+        value = rest.partition("\n")[0]
+        if value.isdecimal():
+            found[name] = int(value) * scale
+    return found
 
 
-def _oom_kills(text: str | None) -> int | None:
-    return pairs(text).get("oom_kill")
+def _usage(text: str) -> Counts:
+    value = _number(text)
+    return {} if value is None else {"cpu_ns": value}
 
 
-def cpu_ns() -> Gauge:
-    """CPU time of the whole container so far, nanoseconds."""
-    found = Gauge(_v2_path("cpu.stat"), _usage_ns)
-    return found if found.read() is not None else Gauge(_v1_path("cpuacct", "cpuacct.usage"), _number)
+def _cpu(text: str) -> Counts:
+    return _chosen(text, _CPU)
 
 
-def oom_kills() -> Gauge:
-    """How many processes of this container the kernel has killed for memory so far."""
-    found = Gauge(_v2_path("memory.events"), _oom_kills)
-    return found if found.read() is not None else Gauge(_v1_path("memory", "memory.oom_control"), _oom_kills)
+def _oom_kills(text: str) -> Counts:
+    return _chosen(text, _OOM)
+
+
+def _refaults(text: str) -> Counts:
+    return _chosen(text, _REFAULTS)
+
+
+def _pressure(resource: str, text: str) -> Counts:
+    """`some` is the time in which a process waited for the resource, `full` in which all did."""
+    found = {}
+    for line in text.splitlines():
+        kind, _, rest = line.partition(" ")
+        total = rest.rpartition("total=")[2]
+        if kind in _PRESSURES and total.isdecimal() and (resource != "cpu" or kind == "some"):
+            found[_PRESSURES[kind] % resource] = int(total) * 1000
+    return found
 
 
 def _limit(value: int | None) -> int | None:
@@ -147,3 +220,20 @@ def own_rss_kib() -> int | None:
     """Resident set of this process now, KiB."""
     words = (_text("/proc/self/statm") or "").split()
     return int(words[1]) * os.sysconf("SC_PAGE_SIZE") // 1024 if len(words) > 1 else None
+
+
+def _network_bytes() -> int | None:
+    """0 where this container has no network but its own loopback: nothing can leave it. Else unknown."""
+    text = _text("/proc/net/dev")
+    names = [line.partition(":")[0].strip() for line in (text or "").splitlines() if ":" in line]
+    return 0 if names == ["lo"] else None
+
+
+def last_pid() -> int | None:
+    """The number given out last in this PID namespace; `None` in the first one of the machine, which is everybody's."""
+    try:
+        if os.readlink("/proc/self/ns/pid") == _FIRST_PIDS:  # noqa: PTH115 -- pathlib costs memory
+            return None
+    except OSError:
+        return None
+    return _number((_text("/proc/loadavg") or "").rpartition(" ")[2])

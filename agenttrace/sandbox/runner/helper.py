@@ -52,6 +52,7 @@ def _run(job: Job) -> Message:
     io_before = counters.reaped_io()
     status_read, status_write = os.pipe()
     start_ns = time.monotonic_ns()
+    pid_before = counters.last_pid()
     try:
         pid = os.fork()
     except OSError as error:
@@ -64,7 +65,13 @@ def _run(job: Job) -> Message:
     if spawn_error:
         os.waitpid(pid, 0)
         return {"spawn_error": spawn_error}
-    return _supervise(job, pid, start_ns) | _usage(io_before) | {"floor_kib": floor_kib}
+    report = _supervise(job, pid, start_ns) | _usage(io_before) | {"floor_kib": floor_kib}
+    pid_after = counters.last_pid()
+    if pid_before is not None and pid_after is not None and pid_after >= pid_before:
+        report["processes_started"] = pid_after - pid_before
+    if "cpu_counters" in job.figures:
+        report["counters_reason"] = "the Python helper counts none"
+    return report
 
 
 def _spawned(status_fd: int) -> tuple[int | None, str | None]:

@@ -18,6 +18,7 @@ class Job:
         gid: group of the program when isolation is `uid`.
         fsize_bytes: largest file it may write.
         cgroup: the cgroup it enters, empty for none.
+        figures: what is measured only when it is asked for, with commas.
     """
 
     argv: list[str]
@@ -31,3 +32,4 @@ class Job:
     gid: int
     fsize_bytes: int
     cgroup: str
+    figures: str

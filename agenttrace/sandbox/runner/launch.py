@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .job import Job
     from .settings import Settings
 
-INTERFACE = b"agenttrace call-helper 1\n"
+INTERFACE = b"agenttrace call-helper 2\n"
 LONGEST_LIMIT_MS = 10**12
 _BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
@@ -89,6 +89,8 @@ def _spawn(path: str, job: Job, report_fd: int) -> int:
         "fsize_bytes": job.fsize_bytes,
         "cwd": job.cwd,
         "cgroup": job.cgroup,
+        "series": int("memory_series" in job.figures),
+        "counters": int("cpu_counters" in job.figures),
     }
     # A descriptor duplicated onto itself is one that survives the exec.
     keep = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (report_fd, job.stdout_fd, job.stderr_fd)]

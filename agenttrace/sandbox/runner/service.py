@@ -47,7 +47,7 @@ class WorkerState:
         self.fixtures = self.tree.digests()
         self.clock_library = clock.find_library(options)
         self.clock_env: dict[str, str] = {}
-        self.gauges = call.Gauges()
+        self.gauges = counters.Gauges()
         self.hidden_kib = _hidden_kib(options, self.gauges)
         self.operations: dict[str, Callable[[Message, int], Message]] = {
             "hello": self._hello,
@@ -153,7 +153,7 @@ def _unknown(request: Message, _client: int) -> Message:
     raise RequestError("bad_request", f"unknown op {request.get('op')!r}")
 
 
-def _hidden_kib(options: settings.Settings, gauges: call.Gauges) -> int:
+def _hidden_kib(options: settings.Settings, gauges: counters.Gauges) -> int:
     """Peak RSS of a call that needs next to nothing, above the floor that its child reported; 0 when it cannot run.
 
     The kernel's RSS counters lag, and `exec` itself touches memory: about half a MiB that no process can see of itself.

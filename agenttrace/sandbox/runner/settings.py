@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 
 HELPERS = ("auto", "c", "python")
+FIGURES = ("memory_series", "cpu_counters")
+"""Figures that take room in a record, or need a right that a sandbox does not have by itself."""
 
 
 class Settings:
@@ -37,6 +39,7 @@ class Settings:
         wipe: folders to empty at every reset (repeatable); none unless asked for.
         faketime: folder whose subfolders may hold `faketime/libfaketime.so.1`, which pins the clock of tools.
         environment_file: digest of the image's content, reported to the client.
+        figures: what is measured of calls only when it is asked for: some of `FIGURES`, with commas.
     """
 
     stdio: bool = False
@@ -60,6 +63,7 @@ class Settings:
     wipe: tuple[str, ...] = ()
     faketime: str = "/usr/lib"
     environment_file: str = "/etc/agenttrace/environment.sha256"
+    figures: str = ""
 
     @property
     def isolation(self) -> str:
@@ -88,6 +92,9 @@ def parse(arguments: Sequence[str]) -> Settings:
         _assign(settings, name, rest.pop(0))
     if settings.helper not in HELPERS:
         raise ValueError(f"--helper {settings.helper} is not available; this runner knows: {', '.join(HELPERS)}")
+    for name in filter(None, settings.figures.split(",")):
+        if name not in FIGURES:
+            raise ValueError(f"--figures {name} is not one; this runner knows: {', '.join(FIGURES)}")
     return settings
 
 
