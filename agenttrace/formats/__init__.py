@@ -95,6 +95,9 @@ FORMATS: dict[str, Format] = {
     "mini-swe-agent-1.1": Format(
         ".mini_swe_1_1", "files", ".traj.json", "mini-swe-agent v2 trajectories (native calls), one file each"
     ),
+    "mini-swe-agent-1.1-parquet": Format(
+        ".mini_swe_rows", "rows", ".parquet", "the same as rows of a table, messages as JSON"
+    ),
     "swe-zero-1k-32k": Format(".swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 1k-32k"),
     "swe-zero-12m": Format(".swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 12M"),
     "inspect": Format(".inspect_eval", "tables", ".eval", "one log for Inspect's viewer"),
@@ -154,6 +157,11 @@ READERS: dict[str, Reader] = {
         ".swe_zero",
         "rows of SWE-ZERO",
         lambda it: "messages" in it and "info" not in it and "exit_status" in it and "duration_sec" in it,
+    ),
+    "mini-swe-agent-1.1-parquet": Reader(
+        ".mini_swe_rows",
+        "mini-swe-agent trajectories as rows of a table",
+        lambda it: _says("trajectory_format", "mini-swe-agent-1")(it) and isinstance(it.get("info"), str),
     ),
     "mini-swe-agent": Reader(
         ".mini_swe_read", "mini-swe-agent v1 and v2 trajectories", _says("trajectory_format", "mini-swe-agent-1")

@@ -14,6 +14,7 @@ from agenttrace.errors import DataError
 from agenttrace.formats import READERS, session_trace
 from agenttrace.formats.conversation import messages, outcome_of, spoken, tool_schemas, without_none
 from agenttrace.formats.foreign import parsed
+from agenttrace.formats.tables import json_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,12 +22,6 @@ if TYPE_CHECKING:
     from agenttrace.formats.conversation import Message
     from agenttrace.records import RunSpec, Trace
 
-_FEATURES: dict[str, dict[str, Any]] = {
-    "text": {"dtype": "string", "_type": "Value"},
-    "count": {"dtype": "int64", "_type": "Value"},
-    "json": {"_type": "Json"},
-    "texts": {"feature": {"_type": "Json"}, "_type": "List"},
-}
 _COLUMNS = {
     "harness": "text", "session_id": "text", "prompt": "text", "messages": "texts", "tools": "texts",
     "metadata": "json", "sent_at": "text", "num_user_messages": "count", "num_tool_calls": "count", "trace": "json",
@@ -36,12 +31,7 @@ _COLUMNS = {
 
 def schema(name: str = "") -> pa.Schema:  # noqa: ARG001 - as all formats
     """Return the Arrow schema, with what `datasets` reads of it."""
-    import pyarrow as pa  # noqa: PLC0415 - heavy
-
-    types = {"texts": pa.list_(pa.json_()), "count": pa.int64(), "json": pa.json_()}
-    said = json.dumps({"info": {"features": {name: _FEATURES[kind] for name, kind in _COLUMNS.items()}}})
-    columns = [(name, types.get(kind, pa.string())) for name, kind in _COLUMNS.items()]
-    return pa.schema(columns, metadata={"huggingface": said})
+    return json_schema(_COLUMNS)
 
 
 def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> dict[str, Any]:

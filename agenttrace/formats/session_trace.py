@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agenttrace.formats.conversation import iso, messages, spoken, tool_schemas, without_none
 from agenttrace.formats.foreign import tokens
 from agenttrace.formats.measured import OURS, of_run, of_span, of_step
+from agenttrace.tasks.rewrite import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> l
         "version": _VERSION,
         "id": trace.trace_id,
         "timestamp": trace.timestamp_utc,
-        "cwd": "/",
+        "cwd": ROOT if "sandbox_policy" in trace.metadata else "/",  # Pi wants one; of others' runs it is not known
         "harness": HARNESS,
         OURS: {"metadata": bounded(trace.metadata), **of_run(trace)},
     }

@@ -5,6 +5,7 @@ A table is one file, or numbered ones; the three flat tables (`columns`) are wri
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +29,13 @@ GROUP_BYTES = 16 << 20
 """A row group is written when it has that many rows or that much text."""
 _BATCH = 16
 """Whole records held at a time."""
+_FEATURES: dict[str, dict[str, Any]] = {
+    "text": {"dtype": "string", "_type": "Value"},
+    "count": {"dtype": "int64", "_type": "Value"},
+    "json": {"_type": "Json"},
+    "texts": {"feature": {"_type": "Json"}, "_type": "List"},
+}
+"""Kinds of columns of a table that holds JSON → what `datasets` is told of them."""
 
 
 class TableFile:
@@ -100,14 +108,28 @@ class TableFile:
         self._writer.close()
 
 
+def json_schema(columns: dict[str, str]) -> pa.Schema:
+    """Return the Arrow schema of a table some columns of which hold JSON.
+
+    Args:
+        columns: name → `text`, `count`, `json`, or `texts`, a list of JSON texts.
+    """
+    import pyarrow as pa  # noqa: PLC0415 - heavy
+
+    types = {"texts": pa.list_(pa.json_()), "count": pa.int64(), "json": pa.json_()}
+    said = json.dumps({"info": {"features": {name: _FEATURES[kind] for name, kind in columns.items()}}})
+    found = [(name, types.get(kind, pa.string())) for name, kind in columns.items()]
+    return pa.schema(found, metadata={"huggingface": said})
+
+
 def _stored(schema: pa.Schema) -> pa.Schema:
     """Return a schema with the types that hold columns of JSON, as pyarrow makes no column of such from rows."""
     import pyarrow as pa  # noqa: PLC0415 - heavy
 
-    json, texts = pa.json_(), pa.list_(pa.json_())
-    if not {json, texts} & {*schema.types}:
+    one, texts = pa.json_(), pa.list_(pa.json_())
+    if not {one, texts} & {*schema.types}:
         return schema
-    kinds = {json: pa.string(), texts: pa.list_(pa.string())}
+    kinds = {one: pa.string(), texts: pa.list_(pa.string())}
     return pa.schema([(field.name, kinds.get(field.type, field.type)) for field in schema])
 
 

@@ -50,6 +50,7 @@ _ABOUT = {
     "spans": "a tool call: input, output, exit code, telemetry",
     "agenttrace-0.3": "a task, run once, in the 14 columns of AgentTrace 0.3.0",
     "sessions": "a task, run once: its messages as `datasets` reads agent traces, `trace` is its session file",
+    "mini-swe-agent": "a task, run once, as a trajectory of mini-swe-agent v2 (1.1): `messages` and `info` of its file",
     "default": "a task, run once, in the published schema of SWE-ZERO",
     "rollouts": "a task, run once: every field of our record",
 }

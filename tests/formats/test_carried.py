@@ -109,6 +109,7 @@ def test_what_the_table_says_of_a_format_is_so(name, tmp_path):
 def test_every_format_that_is_written_and_read_has_a_column():
     readable = {name for name, found in FORMATS.items() if hasattr(found.load(), "to_trace")}
     readable |= {"session-traces", "otlp", "inspect"}  # read by modules of their own
-    own, views = {"agenttrace-1.0", "records-parquet"}, {"agenttrace-0.3-parquet", "session-traces-parquet"}
+    own = {"agenttrace-1.0", "records-parquet"}
+    views = {"agenttrace-0.3-parquet", "session-traces-parquet", "mini-swe-agent-1.1-parquet"}
     published = {"swe-zero-1k-32k", "swe-zero-12m"}  # hold conversations of the other agent alone
     assert set(columns()) == (readable | {"mini-swe-agent", "mini-swe-agent-1.1"}) - own - views - published

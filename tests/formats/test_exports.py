@@ -262,7 +262,7 @@ def test_a_session_is_a_header_and_a_chain_of_entries_by_the_rules_of_pi():
     for trace in [*traces(), hostile()]:
         header, *rest = as_json(session_trace.from_trace(trace, spec()))
         assert (header["type"], header["version"], header["harness"]) == ("session", 3, "agenttrace")
-        assert header["id"] == trace.trace_id
+        assert (header["id"], header["cwd"]) == (trace.trace_id, "/" if trace.trace_id == "hostile-1" else "/testdata")
         assert [line["parentId"] for line in rest] == [None, *(line["id"] for line in rest[:-1])]
         assert [line["type"] for line in rest[:4]] == ["session_info", "model_change", "custom", "message"]
         said = [line["message"] for line in rest if line["type"] == "message"]

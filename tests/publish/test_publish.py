@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
+from agenttrace.formats.convert import convert
 from agenttrace.publish.card import Contents, card
 from agenttrace.publish.folder import PublishSettings, check_names, publish
 
 ROOT = Path(__file__).parents[2]
 
 OPEN = """
-import sys
+import json, sys
 from datasets import load_dataset
 import yaml
 folder = sys.argv[1]
@@ -41,6 +42,7 @@ assert spans.features["max_rss_bytes"].dtype == "int64"
 assert set(spans["trace_id"]) == set(runs["trace_id"])
 old = load_dataset(folder, "agenttrace-0.3", split="train")
 assert len(old.features) == 14
+print(json.dumps(load_dataset(folder, "mini-swe-agent", split="train").to_list()))
 """
 
 
@@ -50,11 +52,21 @@ def folder(rows, record_file, tmp_path):
     return tmp_path / "out"
 
 
+def rounded(text):
+    """JSON without the last digits of its fractions, which `datasets` reads a little off."""
+    return json.loads(text, parse_float=lambda one: round(float(one), 9))
+
+
 @pytest.mark.slow
 def test_datasets_opens_every_configuration_offline_with_one_type_per_column(folder, tmp_path):
     env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     ended = subprocess.run([sys.executable, "-c", OPEN, folder], capture_output=True, text=True, env=env)
     assert ended.returncode == 0, ended.stderr[-2000:]
+    (records,) = (folder / "records").glob("*.jsonl")
+    convert([records], "mini-swe-agent-1.1", tmp_path / "files")
+    files = {path.name.removesuffix(".traj.json"): rounded(path.read_text()) for path in (tmp_path / "files").iterdir()}
+    rows = rounded(ended.stdout)
+    assert {one["info"]["agenttrace"]["trace_id"]: one for one in rows} == files
 
 
 def test_the_folder_holds_records_schemas_digests_and_a_card(folder, tmp_path):
@@ -130,7 +142,9 @@ def test_a_table_without_rows_is_no_configuration_and_that_is_said(tmp_path, age
     env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
     ended = subprocess.run([sys.executable, "-c", LOAD, folder], capture_output=True, text=True, env=env)
     assert ended.returncode == 0, ended.stderr[-2000:]
-    assert ended.stdout.strip() == str([(name, 1, 1) for name in ("agenttrace-0.3", "sessions", "runs", "steps")])
+    assert ended.stdout.strip() == str(
+        [(name, 1, 1) for name in ("agenttrace-0.3", "sessions", "mini-swe-agent", "runs", "steps")]
+    )
 
 
 @pytest.mark.slow

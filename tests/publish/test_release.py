@@ -75,7 +75,8 @@ FILES = (
     "README.md", "SHA256SUMS", "data/agenttrace-0.3/train-00000-of-00001.parquet",
     "data/runs/train-00000-of-00001.parquet", "data/sessions/train-00000-of-00001.parquet",
     "data/spans/train-00000-of-00001.parquet",
-    "data/steps/train-00000-of-00001.parquet", "manifest.json", "records/demo.cassette.zst", "records/demo.jsonl",
+    "data/steps/train-00000-of-00001.parquet", "data/trajectories/train-00000-of-00001.parquet",
+    "manifest.json", "records/demo.cassette.zst", "records/demo.jsonl",
     "records/demo.run.json", "schema/run-spec-1.2.0.json", "schema/trace-1.2.0.json",
     "sessions/567f3349-ea2e-508a-be93-e907f8b2dac7.jsonl", "verdicts/demo.jsonl",
 )  # fmt: skip
