@@ -147,9 +147,13 @@ class Group(Record, frozen=True, kw_only=True):
         tokens_per_solved: tokens in and out of all judged traces, unsolved ones too, per solved one; traces whose
             tokens are not known are left out of both.
         infrastructure: traces that the machine ended, not the model.
+        energy_j: what the machine consumed in the sessions of its files, failed attempts included; `None` where that
+            was not measured, or a file has traces of other groups as well.
+        energy_per_solved_j: that per solved trace.
         cost_usd: of traces whose file says what they cost, or that a table of prices can price.
         cost_sources: which of the two, `given` or `computed`.
         time: parts of the traces whose steps and spans were all measured (`timed` of `traces`).
+        server: what the model server says of its work, step by step.
         commands: the most frequent ones; `other_commands` counts calls of the rest.
     """
 
@@ -166,6 +170,8 @@ class Group(Record, frozen=True, kw_only=True):
     ungraded: int
     infrastructure: int
     tokens_per_solved: float | None
+    energy_j: float | None
+    energy_per_solved_j: float | None
     cost_usd: Distribution
     cost_sources: tuple[Count, ...]
     ended: tuple[Count, ...]
@@ -174,6 +180,7 @@ class Group(Record, frozen=True, kw_only=True):
     time: tuple[TimePart, ...]
     durations: tuple[Figure, ...]
     tokens: tuple[Figure, ...]
+    server: tuple[Figure, ...]
     rates: tuple[tuple[str, Share], ...]
     tools: tuple[Cost, ...]
     commands: tuple[Cost, ...]

@@ -31,6 +31,8 @@ from agenttrace.store.read import DECODE_ERRORS
 
 _UNSAID = frozenset({"status", "call_id", "environment", "outcome"})
 """What AgentTrace 0.3.0 has no field for."""
+_SIGNED = frozenset({"prompt_logprobs", "output_logprobs", "margins"})
+"""Figures that may be below 0."""
 _Summand = Annotated[int, msgspec.Meta(ge=0, lt=2**62)]
 """What of a rollout of 1.0.0 is added up: the sum fits a column."""
 
@@ -159,4 +161,5 @@ def _lean(name: str, kind: Any, **options: Any) -> Any:  # noqa: ANN401 - any ty
             return str
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return lean(kind, **options)
-    return {int: Count if name.endswith(("_tokens", "_n")) else Int, float: Duration}.get(kind, kind)
+    numbers = {int: Count if name.endswith(("_tokens", "_n")) else Int, float: float if name in _SIGNED else Duration}
+    return numbers.get(kind, kind)

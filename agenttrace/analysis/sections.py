@@ -60,6 +60,7 @@ def _group(group: Group) -> Iterator[Section]:
     yield _time(group)
     yield _figures("Durations", group.durations)
     yield _figures("Tokens", group.tokens)
+    yield _figures("Model server, as it says itself", group.server)
     yield Section("Rates", ("of", "share"), [(name, share(one)) for name, one in group.rates])
     yield _costs("Tools", "tool", group.tools)
     other = [f"{integer(group.other_commands)} calls of rarer commands are not listed."] if group.other_commands else []
@@ -83,6 +84,9 @@ def _facts(group: Group) -> Iterator[tuple[str, str]]:
     yield "given up, of those planned", UNKNOWN if group.coverage is None else str(group.coverage)
     yield "without a verdict", integer(group.ungraded)
     yield "tokens in and out per solved trace", amount(group.tokens_per_solved, "")
+    if group.energy_j is not None:
+        yield "energy of the machine in these sessions", f"{amount(group.energy_j, '')} J"
+        yield "energy per solved trace, failures included", f"{amount(group.energy_per_solved_j, '')} J"
     yield "infrastructure failures", integer(group.infrastructure)
     yield "US dollars", _dollars(group.cost_usd, {one.name or "": one.count for one in group.cost_sources})
 

@@ -18,12 +18,12 @@ from agenttrace.formats.commands import KINDS
 from agenttrace.records import INFRASTRUCTURE_ENDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
     from agenttrace.analysis.findings import Share
-    from agenttrace.analysis.tables import Tables
+    from agenttrace.analysis.tables import Source, Tables
     from agenttrace.store.coverage import Coverage
 
 By = Literal["file", "model", "dataset", "run_id"]
@@ -42,12 +42,12 @@ def report(tables: Tables, by: By = "file") -> Report:
     """
     parts = grouped(tables, by)
     names = list(parts)
-    covered = {source.file: source.coverage for source in tables.sources}
+    sources = {source.file: source for source in tables.sources}
     return Report(
         by=by,
         partial=tables.partial,
         sources=tuple(tables.sources),
-        groups=tuple(_group(name, covered, *part) for name, part in parts.items()),
+        groups=tuple(_group(name, sources, *part) for name, part in parts.items()),
         comparisons=tuple(compare_groups(names[0], parts[names[0]][0], name, parts[name][0]) for name in names[1:]),
     )
 
@@ -72,11 +72,13 @@ def _with_totals(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _group(
-    name: str, covered: Mapping[str, Coverage | None], runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame
+    name: str, sources: Mapping[str, Source], runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame
 ) -> Group:
     graded = runs["solved"].dropna()
     measured = timed(runs)
     commands = costs(spans, "command")
+    files = runs["file"].unique()
+    energy, solved = _energy(runs, [sources[file] for file in files]), int(graded.sum())
     return Group(
         name=name,
         traces=len(runs),
@@ -86,11 +88,13 @@ def _group(
         datasets=_names(runs["dataset"]),
         schemas=_names(runs["schema_version"]),
         warnings=_warnings(runs, steps, spans),
-        solved=share(int(graded.sum()), len(graded)),
-        coverage=_coverage(covered.get(file) for file in runs["file"].unique()),
+        solved=share(solved, len(graded)),
+        coverage=_coverage(sources[file].coverage for file in files),
         ungraded=int((runs["solved"].isna() & ~runs["broken"]).sum()),
         infrastructure=int(runs["broken"].sum()),
         tokens_per_solved=_per_solved(runs),
+        energy_j=energy,
+        energy_per_solved_j=energy / solved if energy is not None and solved else None,
         cost_usd=distribution(runs["cost_usd"]),
         cost_sources=_counts(runs["cost_source"].dropna()),
         ended=_counts(runs["ended"]),
@@ -99,6 +103,7 @@ def _group(
         time=_time(measured),
         durations=_durations(runs, steps, spans),
         tokens=_tokens(runs, steps),
+        server=_server(steps),
         rates=_rates(runs, steps, spans),
         tools=costs(spans, "tool_name"),
         commands=commands[:MOST],
@@ -113,6 +118,13 @@ def _coverage(parts: Iterable[Coverage | None]) -> Coverage | None:
     known = list(parts)
     whole = [one for one in known if one is not None]
     return reduce(add, whole) if known and len(whole) == len(known) else None
+
+
+def _energy(runs: pd.DataFrame, sources: Sequence[Source]) -> float | None:
+    """Return what files consumed, all of whose traces are here."""
+    whole = sum(source.rows for source in sources) == len(runs)
+    known = [source.energy_j for source in sources if source.energy_j is not None]
+    return sum(known) if whole and known and len(known) == len(sources) else None
 
 
 def _names(column: pd.Series) -> tuple[str, ...]:
@@ -196,6 +208,26 @@ def _tokens(runs: pd.DataFrame, steps: pd.DataFrame) -> tuple[Figure, ...]:
         Figure(name="prompt speed", unit="tokens/s", values=distribution(speed("prompt_n", "prompt_ms"))),
         Figure(name="generation speed", unit="tokens/s", values=distribution(speed("predicted_n", "predicted_ms"))),
     )
+
+
+def _server(steps: pd.DataFrame) -> tuple[Figure, ...]:
+    """Return the parts of a request as servers name them: llama.cpp prefill and decode, vLLM all, SGLang the queue."""
+    prefill = steps["prompt_ms"].fillna(steps["first_token_ms"])
+    both = prefill + steps["predicted_ms"]
+    parts = {
+        ("queue", "ms"): steps["queue_ms"],
+        ("prefill: start of the work to first token", "ms"): prefill,
+        ("queue and prefill: time to first token", "ms"): steps["queue_ms"] + steps["first_token_ms"],
+        ("decode: first token to last", "ms"): steps["predicted_ms"],
+        ("rest of the request (transport, template; queue where not named)", "ms"): (
+            steps["duration_ms"] - both - steps["queue_ms"].fillna(0.0)
+        ),
+        ("decode of prefill and decode", "%"): 100 * steps["predicted_ms"] / both.where(both > 0),
+        ("between two tokens", "ms"): steps["mean_itl_ms"],
+        ("reasoning", "tokens"): steps["reasoning_n"],
+    }
+    found = {named: distribution(values) for named, values in parts.items()}
+    return tuple(Figure(name=name, unit=unit, values=one) for (name, unit), one in found.items() if one.n)
 
 
 def _rates(runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> tuple[tuple[str, Share], ...]:

@@ -15,6 +15,7 @@ from agenttrace.formats.columns import TABLES, schema, tables
 from agenttrace.formats.reading import record_lines
 from agenttrace.formats.tables import write_batches
 from agenttrace.store.coverage import Coverage, coverage
+from agenttrace.store.energy import energy_joules
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.opening import as_paths
 from agenttrace.store.read import Problem, run_spec_path
@@ -45,6 +46,7 @@ class Source(msgspec.Struct):
         damaged: the rest of the file could not be read, so how many traces are missing is not known.
         problems: the first of them (`KEPT_PROBLEMS`).
         coverage: how much of its campaign it has, once it was read; `None` where its run spec is not there.
+        energy_j: what the machine consumed in its sessions; `None` where that was not measured.
     """
 
     file: str
@@ -53,6 +55,7 @@ class Source(msgspec.Struct):
     damaged: bool = False
     problems: list[Problem] = []
     coverage: Coverage | None = None
+    energy_j: float | None = None
 
     @property
     def partial(self) -> bool:
@@ -166,6 +169,7 @@ class Reading:
                     seen.add(one.trace.trace_id)
                 yield one, len(line)
             source.coverage = None if seen is None else coverage(path, seen)
+            source.energy_j = energy_joules(path)
 
 
 def load(

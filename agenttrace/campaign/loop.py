@@ -14,6 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from agenttrace.agents import agent_kind
 from agenttrace.agents.run import UNPARSABLE, Run
+from agenttrace.campaign.conditions import Conditions
 from agenttrace.campaign.plan import request_seed
 from agenttrace.campaign.queue import Queue
 from agenttrace.errors import AgentTraceError, ModelServerError, UsageError, WorkerLostError
@@ -136,6 +137,7 @@ class Campaign:
         environment: stored in every record.
         display: shows progress.
         server_answers: asked after a request without a reply: whether the model server is there at all.
+        conditions: read before and after each task.
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class Campaign:
         environment: dict[str, Any],
         display: Display,
         server_answers: Callable[[], bool] = lambda: True,
+        conditions: Conditions | None = None,
     ) -> None:
         self._plan = plan
         self._spec = plan.spec
@@ -157,6 +160,7 @@ class Campaign:
         self._environment = environment
         self._display = display
         self._server_answers = server_answers
+        self._conditions = conditions or Conditions()
         self._pristine: dict[str | None, tuple[TreeEntry, ...]] = {}
         self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -319,7 +323,7 @@ class Campaign:
         run = _empty_run()
         prepare_ms: float | UnsetType = UNSET
         bench = Bench(worker, self._plan.sandbox(task), self._pristine.get(task.fixture), connect=self._connect)
-        started = time.monotonic_ns()
+        before, started = self._conditions.before(), time.monotonic_ns()
         try:
             self._make_pristine(task, bench)
             prepare_ms = (time.monotonic_ns() - started) / 1e6
@@ -333,7 +337,7 @@ class Campaign:
             what = str(error) if isinstance(error, AgentTraceError) else f"{type(error).__name__}: {error}"
             # The name of a file can hold bytes that are no text, and a record holds text.
             outcome = Outcome(ended="internal_error", detail=what.encode("utf-8", "backslashreplace").decode())
-        trace = self._trace(task, prompt, run, outcome, prepare_ms)
+        trace = self._trace(task, prompt, run, outcome, prepare_ms, self._conditions.since(before))
         if bench.worn or bench.worker.closed or outcome.ended in {"sandbox_error", "internal_error"}:
             bench.worker.close()
             return trace, None
@@ -353,7 +357,9 @@ class Campaign:
         outcome = self._set.observe(run.outcome, task, bench)
         return assessed(self._set, task, Finished(outcome=outcome, spans=run.spans), bench).on(outcome)
 
-    def _trace(self, task: Task, prompt: str, run: Run, outcome: Outcome, prepare_ms: float | UnsetType) -> Trace:
+    def _trace(
+        self, task: Task, prompt: str, run: Run, outcome: Outcome, prepare_ms: float | UnsetType, under: dict[str, Any]
+    ) -> Trace:
         return Trace(
             trace_id=self._plan.trace_id(task),
             timestamp_utc=run.timestamp_utc,
@@ -363,7 +369,7 @@ class Campaign:
             llm_steps=run.steps,
             total_duration_ms=run.elapsed_ns / 1e6,
             metadata=self._plan.metadata(task),
-            environment=self._environment,
+            environment={**self._environment, **under},
             outcome=outcome,
             prepare_ms=prepare_ms,
         )

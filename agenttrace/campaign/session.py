@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.agents import agent_kind
+from agenttrace.campaign.conditions import Conditions
 from agenttrace.campaign.environment import image_digests, observe, replay_facts
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import STAMP_FORMAT, Plan, make_plan, request_part, write_run_spec
 from agenttrace.campaign.rescued import take_in
+from agenttrace.campaign.server_load import SERVER_LOAD, ServerLoad
 from agenttrace.campaign.workers import WorkerPool, check_worker
 from agenttrace.errors import StorageError, UsageError
 from agenttrace.records import BashBlockSpec, Record
@@ -161,7 +163,13 @@ def _leave_nothing_empty(plan: Plan, *, cassette_too: bool) -> None:
     kept = (failures, *map(rescued_path, (plan.path, failures, cassette_path(plan.path))))
     if plan.resumes or any(path.exists() for path in kept) or (plan.path.exists() and plan.path.stat().st_size):
         return
-    for path in (plan.path, run_spec_path(plan.path), _skipped_path(plan), sidecar(plan.path)):
+    for path in (
+        plan.path,
+        run_spec_path(plan.path),
+        _skipped_path(plan),
+        sidecar(plan.path),
+        plan.path.with_suffix(SERVER_LOAD),
+    ):
         path.unlink(missing_ok=True)
     if cassette_too:
         cassette_path(plan.path).unlink(missing_ok=True)
@@ -200,10 +208,12 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     recorder = Recorder(models, fixed, cassette, log)
 
     display = CampaignDisplay(out, total=plan.size, done=done)
-    with display.bar:
+    load = ServerLoad(around.base_url, plan.path.with_suffix(SERVER_LOAD), key=key)
+    with display.bar, load:
         campaign = Campaign(
-            plan, tasks, recorder, pool.connect, environment, display, lambda: answers(around.base_url, key=key)
-        )
+            plan, tasks, recorder, pool.connect, environment, display, lambda: answers(around.base_url, key=key),
+            Conditions(load),
+        )  # fmt: skip
         gc.freeze()
         gc.enable()
         summary = campaign.run(recorder, workers=around.workers)

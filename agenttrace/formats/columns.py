@@ -67,6 +67,13 @@ _COMPUTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
         "license": ("string", attrgetter("machine.source.license")),
         "platform": ("string", attrgetter("machine.platform")),
         "cpu": ("string", lambda one: one.machine.hardware and one.machine.hardware.cpu),
+        "load_1m": ("double", lambda one: one.machine.load("load_1m")),
+        "steal_ms": ("double", lambda one: one.machine.load("steal_ms")),
+        "cpu_stalled_ms": ("double", lambda one: one.machine.load("cpu_stalled_ms")),
+        "memory_stalled_ms": ("double", lambda one: one.machine.load("memory_stalled_ms")),
+        "server_running": ("double", lambda one: one.machine.load("running")),
+        "server_waiting": ("double", lambda one: one.machine.load("waiting")),
+        "server_kv_used": ("double", lambda one: one.machine.load("kv_used")),
         "llm_ms": ("double", lambda one: total(one.trace.llm_steps, _DURATION)),
         "tool_ms": ("double", lambda one: total(one.trace.spans, _DURATION)),
         "step_count": ("int64", lambda one: len(one.trace.llm_steps)),
@@ -87,10 +94,12 @@ _COMPUTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
 
 `task_id` is text, whatever it was; `task` is the name by which attempts at one task are known, whoever made them;
 `cost_source` says whether the trace's file gives `cost_usd` or a table of prices does (`prices`); `imported_...` and
-`license` are of what was read from another format. `end_class` is the class of `ended` (`END_CLASSES`). Sums are
-`null` when one part has none: of the steps `llm_ms`, `input_tokens` (a context counts again in every step),
-`output_tokens`, and `evaluated_tokens` (of the input, what was not taken from the server's cache); of the spans
-`tool_ms`. `conversation_tokens` is the last prompt and its completion. `..._turns` count turns per kind of
+`license` are of what was read from another format. `load_1m` (before the task), `steal_ms`, `cpu_stalled_ms` and
+`memory_stalled_ms` are of the machine while the task ran, all of its tenants together; `server_...` are means of the
+model server's requests and of the share of its cache that was taken. `end_class` is the class of `ended`
+(`END_CLASSES`). Sums are `null` when one part has none: of the steps `llm_ms`, `input_tokens` (a context counts again
+in every step), `output_tokens`, and `evaluated_tokens` (of the input, what was not taken from the server's cache); of
+the spans `tool_ms`. `conversation_tokens` is the last prompt and its completion. `..._turns` count turns per kind of
 observation, where a turn is a block of commands; `patch_files` and `patch_lines` are of the patch, where the task is
 a change of a checkout. `command` is the first word of a bash call; `cpu_ms` is user and system time together;
 `output_cut` says that some of what the call printed was not kept. In AgentTrace 0.3.0 `start_ns` and `end_ns` count

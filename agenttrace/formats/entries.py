@@ -51,11 +51,27 @@ class Machine(Host, frozen=True, kw_only=True, gc=False):
     """What `Trace.environment` says of the machine and of where the record is from."""
 
     imported: ImportSource | None = None
+    host_load: Any = None
+    server_load: Any = None
 
     @property
     def source(self) -> ImportSource:
         """What the record was read from; without any content where it is of ours."""
         return self.imported or _OURS
+
+    def load(self, name: str) -> float | None:
+        """Return a figure of what the task ran under: of the machine, or the mean of one of the model server."""
+        if name in _OF_SERVER:
+            one = self.server_load.get(name) if isinstance(self.server_load, dict) else None
+            value = one.get("mean") if isinstance(one, dict) else None
+        else:
+            one = self.host_load.get(name) if isinstance(self.host_load, dict) else None
+            value = one[0] if isinstance(one, list) and one else one
+        found: float | None = fitting(value, Duration)
+        return found
+
+
+_OF_SERVER = frozenset({"running", "waiting", "kv_used"})
 
 
 class Known(Host, frozen=True, kw_only=True, gc=False):

@@ -13,10 +13,12 @@ import msgspec
 from agenttrace.campaign.options import check_options, check_size, served
 from agenttrace.errors import UsageError, command
 from agenttrace.host import checkouts, compose, folders, guard, images, own, weights
+from agenttrace.host.energy import EnergyMeter, energy_counters
 from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import HOST_NAME, api_key, check_base_url
 from agenttrace.show import counted, say
+from agenttrace.store.energy import append_energy
 from agenttrace.tasks import OWN, SWE, check_name, sources, task_set
 from agenttrace.tasks.own.task_set import OwnTasks
 
@@ -221,8 +223,10 @@ def _run(request: Request, at: guard.Engine) -> CampaignsEnd:
     statuses = []
     for number, (options, plan) in enumerate(left):
         name = f"{at.project}-collector-{os.getpid()}-{number}"
-        process = start_collector(services, name, request, settled(options, plan, pin))
-        statuses.append(guard.follow(process, at, name))
+        with EnergyMeter(energy_counters(engine_kernel=at.info.kernel)[0]) as meter:
+            process = start_collector(services, name, request, settled(options, plan, pin))
+            statuses.append(guard.follow(process, at, name))
+        append_energy(request.folder / plan["file"], meter.session())
         if statuses[-1] == 0:
             _say_end(request.folder / plan["file"])
         if statuses[-1] not in {0, EXIT_INCOMPLETE}:  # server gone, disk full, Ctrl-C: the next one fares no better

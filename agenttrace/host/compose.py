@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import DOOR, AgentTraceError, UsageError
 from agenttrace.host import engine, place
+from agenttrace.host.energy import energy_counters
 from agenttrace.show import is_plain, is_quiet
 
 if TYPE_CHECKING:
@@ -342,10 +343,17 @@ def host_facts(info: engine.EngineInfo, base_origin: str) -> str:
             "cgroup_version": info.cgroup_version,
             "storage_driver": info.storage_driver,
             "base_origin": base_origin,
+            "energy": _energy_facts(info),
             **git_state(),
         },
         sort_keys=True,
     )
+
+
+def _energy_facts(info: engine.EngineInfo) -> dict[str, Any]:
+    """Return which counters of energy there are, and of which kinds there are none and why."""
+    counters, unknown = energy_counters(engine_kernel=info.kernel)
+    return {"counters": sorted(counters), "none": unknown}
 
 
 def caller(info: engine.EngineInfo) -> tuple[int, int]:

@@ -6,14 +6,16 @@ import json
 import math
 
 import msgspec
+import pyarrow.parquet as pq
 import pytest
 
 from agenttrace.agents.tool_calling import ToolCallingAgent, agent_spec
+from agenttrace.analysis.tables import write_parquet
 from agenttrace.campaign.options import Options, check_options, sampler_of
 from agenttrace.errors import UsageError
 from agenttrace.formats import atif
 from agenttrace.formats.columns import kinds
-from agenttrace.records import Outcome, Tokens, Trace, prompt_ids
+from agenttrace.records import SCHEMA_VERSION, Outcome, Tokens, Trace, prompt_ids
 from agenttrace.serving import profiles
 from agenttrace.serving.chat import ChatModel, fixed_part
 from agenttrace.serving.tape import RecordingModel, ReplayingModel
@@ -154,7 +156,8 @@ def test_a_step_has_only_what_is_new_of_its_prompt_and_the_whole_comes_back():
 def record(live):
     return Trace(
         trace_id="trace-1", timestamp_utc=live.timestamp_utc, prompt="do it", model="m", spans=live.spans,
-        llm_steps=live.steps, total_duration_ms=1.0, metadata={}, environment={}, outcome=Outcome(ended="max_steps"),
+        llm_steps=live.steps, total_duration_ms=1.0, metadata={"schema_version": SCHEMA_VERSION}, environment={},
+        outcome=Outcome(ended="max_steps"),
     )  # fmt: skip
 
 
@@ -187,7 +190,16 @@ def test_a_compacted_record_gives_them_back():
     assert whole(made) == line
 
 
-def test_tables_have_them_as_columns_of_their_own():
+def test_tables_have_them_as_columns_of_their_own(tmp_path):
+    (tmp_path / "run.jsonl").write_bytes(msgspec.json.encode(record(generated()[0])) + b"\n")
+    (source,) = write_parquet([tmp_path / "run.jsonl"], tmp_path / "tables")
+    assert (source.rows, source.bad_lines) == (1, 0)
+    steps = pq.read_table(tmp_path / "tables/steps.parquet").to_pylist()
+    assert [(one["output_ids_json"], one["margins_json"]) for one in steps[:2]] == [
+        ("[5,7]", "[1.25,1.25]"),
+        ("[4]", "[1.25]"),
+    ]
+    assert steps[0]["prompt_logprobs_json"] == "[null,-2.0]"
     assert {"prompt_shared", "prompt_ids_json", "output_ids_json", "margins_json"} <= set(kinds("steps"))
     assert {"queue_ms", "first_token_ms", "reasoning_n"} <= set(kinds("steps", texts=False))
     assert "output_ids_json" not in kinds("steps", texts=False)

@@ -1,0 +1,161 @@
+"""What the machine consumes while a session of a campaign runs, by its own counters, read on the host.
+
+Sources: the kernel's Documentation/power/powercap (RAPL: microjoules that wrap at `max_energy_range_uj`; only root may
+read them since CVE-2020-8694, and engines hide them from containers); NVML's `nvmlDeviceGetTotalEnergyConsumption`
+(millijoules since the driver was loaded), by NVIDIA's own `nvidia-ml-py`, where that is installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import threading
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from agenttrace.store.energy import SessionEnergy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+POWERCAP = Path("/sys/class/powercap")
+_EVERY_S = 30.0
+"""Far less than a counter takes to wrap: about four minutes at a kilowatt."""
+_WHOLE = ("package", "dram")
+"""How the zones begin that are added up: `core` and `uncore` are part of a package, `psys` is all of them and more."""
+
+
+class Counter(NamedTuple):
+    """A counter of joules that starts again at `wraps`."""
+
+    read: Callable[[], float]
+    wraps: float
+
+
+def energy_counters(
+    powercap: Path = POWERCAP, *, engine_kernel: str | None = None
+) -> tuple[dict[str, Counter], dict[str, str]]:
+    """Return the counters of this machine by name, and per kind without any (`rapl`, `nvml`) why there is none.
+
+    Args:
+        powercap: where the kernel shows them.
+        engine_kernel: that of the engine; where it is another one, the campaign runs on another machine than this.
+    """
+    if engine_kernel not in {None, platform.release()}:
+        return {}, dict.fromkeys(("rapl", "nvml"), "the engine runs on another machine, or in a virtual one")
+    counters: dict[str, Counter] = {}
+    unknown: dict[str, str] = {}
+    for kind, find in (("rapl", partial(_rapl, powercap)), ("nvml", _nvml)):
+        try:
+            counters |= {f"{kind}:{name}": counter for name, counter in find().items()}
+        except (OSError, ValueError) as error:
+            unknown[kind] = str(getattr(error, "strerror", None) or error)
+    return counters, unknown
+
+
+def _rapl(powercap: Path) -> dict[str, Counter]:
+    if not powercap.is_dir():
+        raise OSError("the kernel shows no powercap zones here")
+    found = {}
+    for zone in sorted(powercap.glob("intel-rapl:*")):  # AMD's are called so, too
+        name = (zone / "name").read_text(encoding="ascii").strip()
+        if name.startswith(_WHOLE):
+            file, wraps = zone / "energy_uj", int((zone / "max_energy_range_uj").read_text(encoding="ascii"))
+            counter = Counter(partial(_file_joules, file), (wraps + 1) / 1e6)
+            counter.read()  # only root may
+            found[name if name not in found else f"{name}@{zone.name}"] = counter
+    if not found:
+        raise OSError("the kernel shows no zone of a processor package")
+    return found
+
+
+def _nvml() -> dict[str, Counter]:
+    try:
+        nvml: Any = importlib.import_module("pynvml")
+    except ImportError:
+        raise OSError("nvidia-ml-py is not installed") from None
+    try:
+        nvml.nvmlInit()
+        devices = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
+        found = {
+            str(number): Counter(partial(_device_joules, nvml, device), float("inf"))
+            for number, device in enumerate(devices)
+        }
+        for counter in found.values():
+            counter.read()
+    except nvml.NVMLError as error:
+        raise OSError(f"NVML: {error}") from None
+    if not found:
+        raise OSError("NVML shows no device")
+    return found
+
+
+def _file_joules(file: Path) -> float:
+    return int(file.read_text(encoding="ascii")) / 1e6
+
+
+def _device_joules(nvml: Any, device: Any) -> float:  # noqa: ANN401 - of a package that has no types
+    return float(nvml.nvmlDeviceGetTotalEnergyConsumption(device)) / 1e3
+
+
+class EnergyMeter:
+    """Adds up what counters grow by from its beginning to its end; use it as a context.
+
+    Args:
+        counters: by name.
+        every_s: pause between two looks; a counter must not wrap twice within one.
+    """
+
+    def __init__(self, counters: dict[str, Counter], *, every_s: float = _EVERY_S) -> None:
+        self._counters = counters
+        self._every_s = every_s
+        self._joules = dict.fromkeys(counters, 0.0)
+        self._last: dict[str, float] = {}
+        self._start = ""
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def session(self) -> SessionEnergy | None:
+        """Return what it was, once it is over; `None` where there is no counter, or one could not be read any more."""
+        if not self._counters or len(self._last) < len(self._counters):
+            return None
+        return SessionEnergy(
+            start_utc=self._start, end_utc=_now(), joules={k: round(v, 3) for k, v in self._joules.items()}
+        )
+
+    def _look(self) -> None:
+        for name, counter in self._counters.items():
+            try:
+                now = counter.read()
+            except Exception:  # noqa: BLE001 - whatever a driver raises: a gap would make a figure that is too small
+                self._last.clear()
+                self._counters = {}
+                return
+            if name in self._last:
+                grown = now - self._last[name]
+                self._joules[name] += grown if grown >= 0 else grown + counter.wraps
+            self._last[name] = now
+
+    def _follow(self) -> None:
+        while not self._end.wait(self._every_s):
+            self._look()
+
+    def __enter__(self) -> Self:
+        self._start = _now()
+        self._look()
+        if self._counters:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._look()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

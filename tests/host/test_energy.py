@@ -1,0 +1,120 @@
+"""Energy by the kernel's counters: trees as powercap has them, and what becomes of the sum."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from agenttrace.analysis.sections import sections
+from agenttrace.analysis.summary import report
+from agenttrace.analysis.tables import load
+from agenttrace.errors import StorageError
+from agenttrace.host.energy import EnergyMeter, energy_counters
+from agenttrace.store.energy import SessionEnergy, append_energy, energy_joules, energy_path
+from agenttrace.store.read import read_traces
+
+DEMO = Path(__file__).parents[2] / "datasets/agenttrace-demo/records"
+WRAPS_UJ = 1_000_000
+
+
+def zone(powercap, number, name, microjoules):
+    folder = powercap / f"intel-rapl:{number}"
+    folder.mkdir(parents=True)
+    (folder / "name").write_text(f"{name}\n")
+    (folder / "max_energy_range_uj").write_text(f"{WRAPS_UJ - 1}\n")
+    (folder / "energy_uj").write_text(f"{microjoules}\n")
+    return folder / "energy_uj"
+
+
+def test_packages_and_memory_are_added_up_and_wrap(tmp_path):
+    package, memory = zone(tmp_path, "0", "package-0", 900_000), zone(tmp_path, "0:1", "dram", 100)
+    zone(tmp_path, "0:0", "core", 5)
+    zone(tmp_path, "1", "psys", 5)
+    counters, unknown = energy_counters(tmp_path)
+    assert set(counters) >= {"rapl:package-0", "rapl:dram"}
+    assert not {"rapl:core", "rapl:psys"} & set(counters)
+    assert "rapl" not in unknown
+    mine = {name: one for name, one in counters.items() if name.startswith("rapl")}
+    with EnergyMeter(mine, every_s=0.02) as meter:
+        for value in (950_000, 20_000, 70_000):  # 0.05 J, then over the end, then 0.05 J
+            package.write_text(f"{value}\n")
+            time.sleep(0.15)
+        memory.write_text("500100\n")
+    found = meter.session()
+    assert found.joules == {"rapl:package-0": pytest.approx(0.17), "rapl:dram": pytest.approx(0.5)}
+    assert found.start_utc <= found.end_utc
+
+
+def test_a_machine_without_counters_says_why(tmp_path):
+    counters, unknown = energy_counters(tmp_path / "none")
+    assert "no powercap zones" in unknown["rapl"]
+    assert set(unknown) | {name.partition(":")[0] for name in counters} == {"rapl", "nvml"}
+    assert "another machine" in energy_counters(tmp_path, engine_kernel="5.1-other")[1]["nvml"]
+    with EnergyMeter({}) as meter:
+        pass
+    assert meter.session() is None
+
+
+@pytest.mark.parametrize("damage", ["name", "max_energy_range_uj", "energy_uj"])
+def test_zones_that_cannot_be_read_are_none(tmp_path, damage):
+    (zone(tmp_path, "0", "package-0", 1).parent / damage).write_text("x")
+    assert energy_counters(tmp_path)[1]["rapl"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_counters_that_only_root_may_read_are_told_of(tmp_path):
+    zone(tmp_path, "0", "package-0", 1).chmod(0)
+    assert energy_counters(tmp_path)[1]["rapl"] == "Permission denied"
+
+
+def test_a_counter_that_vanishes_makes_no_figure(tmp_path):
+    file = zone(tmp_path, "0", "package-0", 1)
+    mine = {name: one for name, one in energy_counters(tmp_path)[0].items() if name.startswith("rapl")}
+    with EnergyMeter(mine, every_s=0.02) as meter:
+        file.unlink()
+    assert meter.session() is None
+
+
+def session(joules):
+    return SessionEnergy(start_utc="2026-11-02T00:00:00+00:00", end_utc="2026-11-02T00:01:00+00:00", joules=joules)
+
+
+def test_sessions_are_added_up_and_none_is_unknown(tmp_path):
+    records = tmp_path / "run.jsonl"
+    assert energy_joules(records) is None
+    append_energy(records, None)
+    assert not energy_path(records).exists()
+    append_energy(records, session({"rapl:package-0": 1.5}))
+    append_energy(records, session({"rapl:package-0": 2.0, "nvml:0": 4.0}))
+    assert energy_joules(records) == 7.5
+    assert energy_joules(tmp_path / "run.jsonl.zst") == 7.5
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"sessions": 5}', "[" * 9000, '{"sessions": []}',
+             '{"sessions": [{"start_utc": "", "end_utc": "", "joules": {"x": -1}}]}',
+             '{"sessions": [{"start_utc": "", "end_utc": "", "joules": {"x": 1e300}}]}'],
+)  # fmt: skip
+def test_a_file_that_is_none_is_no_figure(tmp_path, text):
+    energy_path(tmp_path / "run.jsonl").write_text(text)
+    assert energy_joules(tmp_path / "run.jsonl") is None
+
+
+def test_where_it_cannot_be_written_is_told_of(tmp_path):
+    with pytest.raises(StorageError):
+        append_energy(tmp_path / "no" / "run.jsonl", session({}))
+
+
+def test_an_analysis_tells_the_energy_per_solved_task_failures_included(tmp_path):
+    records = tmp_path / "run.jsonl"
+    records.write_bytes((DEMO / "agenttrace-demo.jsonl").read_bytes())
+    solved = sum(trace.outcome.solved is True for trace in read_traces(records))
+    append_energy(records, session({"rapl:package-0": 1000.0}))
+    (group,) = report(load([records])).groups
+    assert (group.energy_j, group.energy_per_solved_j) == (1000.0, 1000.0 / solved)
+    text = "\n".join(f"{row}" for section in sections(report(load([records]))) for row in section.rows)
+    assert "energy per solved trace, failures included" in text
+    assert [one.energy_j for one in report(load([records]), by="dataset").groups] == [1000.0]
