@@ -28,7 +28,7 @@ _WHOLE = ("package", "dram")
 """How the zones begin that are added up: `core` and `uncore` are part of a package, `psys` is all of them and more."""
 
 
-class Counter(NamedTuple):
+class EnergyCounter(NamedTuple):
     """A counter of joules that starts again at `wraps`."""
 
     read: Callable[[], float]
@@ -37,7 +37,7 @@ class Counter(NamedTuple):
 
 def energy_counters(
     powercap: Path = POWERCAP, *, engine_kernel: str | None = None
-) -> tuple[dict[str, Counter], dict[str, str]]:
+) -> tuple[dict[str, EnergyCounter], dict[str, str]]:
     """Return the counters of this machine by name, and per kind without any (`rapl`, `nvml`) why there is none.
 
     Args:
@@ -46,7 +46,7 @@ def energy_counters(
     """
     if engine_kernel not in {None, platform.release()}:
         return {}, dict.fromkeys(("rapl", "nvml"), "the engine runs on another machine, or in a virtual one")
-    counters: dict[str, Counter] = {}
+    counters: dict[str, EnergyCounter] = {}
     unknown: dict[str, str] = {}
     for kind, find in (("rapl", partial(_rapl, powercap)), ("nvml", _nvml)):
         try:
@@ -56,7 +56,7 @@ def energy_counters(
     return counters, unknown
 
 
-def _rapl(powercap: Path) -> dict[str, Counter]:
+def _rapl(powercap: Path) -> dict[str, EnergyCounter]:
     if not powercap.is_dir():
         raise OSError("the kernel shows no powercap zones here")
     found = {}
@@ -64,7 +64,7 @@ def _rapl(powercap: Path) -> dict[str, Counter]:
         name = (zone / "name").read_text(encoding="ascii").strip()
         if name.startswith(_WHOLE):
             file, wraps = zone / "energy_uj", int((zone / "max_energy_range_uj").read_text(encoding="ascii"))
-            counter = Counter(partial(_file_joules, file), (wraps + 1) / 1e6)
+            counter = EnergyCounter(partial(_file_joules, file), (wraps + 1) / 1e6)
             counter.read()  # only root may
             found[name if name not in found else f"{name}@{zone.name}"] = counter
     if not found:
@@ -72,7 +72,7 @@ def _rapl(powercap: Path) -> dict[str, Counter]:
     return found
 
 
-def _nvml() -> dict[str, Counter]:
+def _nvml() -> dict[str, EnergyCounter]:
     try:
         nvml: Any = importlib.import_module("pynvml")
     except ImportError:
@@ -81,7 +81,7 @@ def _nvml() -> dict[str, Counter]:
         nvml.nvmlInit()
         devices = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
         found = {
-            str(number): Counter(partial(_device_joules, nvml, device), float("inf"))
+            str(number): EnergyCounter(partial(_device_joules, nvml, device), float("inf"))
             for number, device in enumerate(devices)
         }
         for counter in found.values():
@@ -109,7 +109,7 @@ class EnergyMeter:
         every_s: pause between two looks; a counter must not wrap twice within one.
     """
 
-    def __init__(self, counters: dict[str, Counter], *, every_s: float = _EVERY_S) -> None:
+    def __init__(self, counters: dict[str, EnergyCounter], *, every_s: float = _EVERY_S) -> None:
         self._counters = counters
         self._every_s = every_s
         self._joules = dict.fromkeys(counters, 0.0)

@@ -357,7 +357,8 @@ class Trace(Record, frozen=True, kw_only=True):
         llm_steps: model generations in order.
         total_duration_ms: monotonic time of the run, reset of the task tree and judging excluded; `None` as above.
         metadata: a pure function of (run spec, task): no clock, host or measurement in it.
-        environment: what was observed of the host, the engine and the server.
+        environment: what was observed of the host, the engine and the server; `host_load` and `server_load` are what
+            this task ran under (docs/collect.md).
         outcome: how it ended.
         prepare_ms: monotonic time until the task's tree was ready (since 1.1.0).
         totals: figures of the whole run that a format has which it was read from (since 1.1.0).
