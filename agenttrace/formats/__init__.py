@@ -32,12 +32,15 @@ class Format(NamedTuple):
         layout: how its output lies on disk.
         suffix: of a file.
         about: one line for `--help`.
+        known: of a format that is not read, as that of a `Reader`, so that its files can be called by their name; what
+            is neither JSON nor a table is told by its suffix.
     """
 
     module: str
     layout: Literal["lines", "files", "rows", "tables"]
     suffix: str
     about: str
+    known: Callable[[dict[str, Any]], bool] | None = None
 
     def load(self) -> ModuleType:
         """Return its module, imported when it is needed: some are heavy."""
@@ -74,45 +77,6 @@ class Sourced(NamedTuple):
     source: str
 
 
-FORMATS: dict[str, Format] = {
-    "agenttrace-1.0": Format(".own", "lines", ".jsonl", "records of this version"),
-    "agenttrace-0.3": Format(".agenttrace_0_3", "lines", ".jsonl", "rows of AgentTrace 0.3.0"),
-    "agenttrace-0.3-parquet": Format(
-        ".agenttrace_0_3_view", "rows", ".parquet", "the 14-column view of AgentTrace 0.3.0"
-    ),
-    "parquet": Format(".tables", "tables", "", "a folder of typed tables: runs, steps, spans"),
-    "records-parquet": Format(
-        ".record_rows", "rows", ".parquet", "every field of a record, typed and nested, one row each"
-    ),
-    "atif": Format(".atif", "files", ".json", "ATIF v1.7 trajectories (Harbor), one file each"),
-    "session-traces": Format(".session_trace", "files", ".jsonl", "sessions for the Hub's trace viewer, one file each"),
-    "session-traces-parquet": Format(
-        ".session_rows", "rows", ".parquet", "the columns that `datasets` makes of such sessions, one row each"
-    ),
-    "otlp": Format(".otlp", "lines", ".jsonl", "OpenTelemetry spans as OTLP/JSON, one request a line"),
-    "otlp-protobuf": Format(".otlp_protobuf", "tables", ".binpb", "the same as protobuf, each request after its size"),
-    "mini-swe-agent": Format(".mini_swe", "files", ".traj.json", "mini-swe-agent v1 trajectories, one file each"),
-    "mini-swe-agent-1.1": Format(
-        ".mini_swe_1_1", "files", ".traj.json", "mini-swe-agent v2 trajectories (native calls), one file each"
-    ),
-    "mini-swe-agent-1.1-parquet": Format(
-        ".mini_swe_rows", "rows", ".parquet", "the same as rows of a table, messages as JSON"
-    ),
-    "swe-zero-1k-32k": Format(".swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 1k-32k"),
-    "swe-zero-12m": Format(".swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 12M"),
-    "inspect": Format(".inspect_eval", "tables", ".eval", "one log for Inspect's viewer"),
-    "adp": Format(".adp", "lines", ".jsonl", "trajectories of the Agent Data Protocol, one a line"),
-    "every-eval-ever": Format(
-        ".every_eval_ever", "tables", "", "a folder of results for Every Eval Ever: summaries and samples"
-    ),
-    "perfetto": Format(".perfetto", "tables", ".pftrace", "one Perfetto trace: model, tools, CPU, memory on one axis"),
-    "mooncake": Format(".mooncake", "tables", ".jsonl", "requests as Mooncake's trace: times, tokens, prefix blocks"),
-    "aiperf": Format(".aiperf", "lines", ".jsonl", "requests as sessions for AIPerf: turns, what tools took as delay"),
-    "sharegpt": Format(".sharegpt", "lines", ".jsonl", "ShareGPT conversations, one a line"),
-}
-"""Name → format, in the order in which `--help` lists them."""
-
-
 def _says(key: str, start: str) -> Callable[[dict[str, Any]], bool]:
     return lambda value: str(value.get(key)).startswith(start)
 
@@ -128,12 +92,82 @@ def _swe_agent(value: dict[str, Any]) -> bool:
 
 
 def _chat(value: dict[str, Any]) -> bool:
-    return any(isinstance(value.get(key), (list, str)) for key in ("messages", "trajectory", "conversation"))
+    chats = ("messages", "trajectory", "conversation")
+    return any(isinstance(value.get(key), (list, str)) for key in chats) and "evaluation_result_id" not in value
 
 
 def _event(value: dict[str, Any]) -> bool:
     old = ("action" in value and "args" in value) or ("observation" in value and "extras" in value)
     return "source" in value and (old or str(value.get("kind")).endswith(("Event", "Observation")))
+
+
+def _binary(value: dict[str, Any]) -> bool:  # noqa: ARG001 - as all of them
+    return False
+
+
+FORMATS: dict[str, Format] = {
+    "agenttrace-1.0": Format(".own", "lines", ".jsonl", "records of this version"),
+    "agenttrace-0.3": Format(".agenttrace_0_3", "lines", ".jsonl", "rows of AgentTrace 0.3.0"),
+    "agenttrace-0.3-parquet": Format(
+        ".agenttrace_0_3_view", "rows", ".parquet", "the 14-column view of AgentTrace 0.3.0"
+    ),
+    "parquet": Format(".tables", "tables", "", "a folder of typed tables: runs, steps, spans", _has("trace_id", "run")),
+    "records-parquet": Format(
+        ".record_rows", "rows", ".parquet", "every field of a record, typed and nested, one row each"
+    ),
+    "atif": Format(".atif", "files", ".json", "ATIF v1.7 trajectories (Harbor), one file each"),
+    "session-traces": Format(".session_trace", "files", ".jsonl", "sessions for the Hub's trace viewer, one file each"),
+    "session-traces-parquet": Format(
+        ".session_rows", "rows", ".parquet", "the columns that `datasets` makes of such sessions, one row each"
+    ),
+    "otlp": Format(".otlp", "lines", ".jsonl", "OpenTelemetry spans as OTLP/JSON, one request a line"),
+    "otlp-protobuf": Format(
+        ".otlp_protobuf", "tables", ".binpb", "OpenTelemetry spans as protobuf, each request after its size", _binary
+    ),
+    "mini-swe-agent": Format(".mini_swe", "files", ".traj.json", "mini-swe-agent v1 trajectories, one file each"),
+    "mini-swe-agent-1.1": Format(
+        ".mini_swe_1_1", "files", ".traj.json", "mini-swe-agent v2 trajectories (native calls), one file each"
+    ),
+    "mini-swe-agent-1.1-parquet": Format(
+        ".mini_swe_rows", "rows", ".parquet", "the same as rows of a table, messages as JSON"
+    ),
+    "swe-zero-1k-32k": Format(".swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 1k-32k"),
+    "swe-zero-12m": Format(".swe_zero", "rows", ".parquet", "the columns of SWE-ZERO 12M"),
+    "inspect": Format(".inspect_eval", "tables", ".eval", "one log for Inspect's viewer"),
+    "adp": Format(
+        ".adp",
+        "lines",
+        ".jsonl",
+        "trajectories of the Agent Data Protocol, one a line",
+        _has("id", "content", "details"),
+    ),
+    "every-eval-ever": Format(
+        ".every_eval_ever",
+        "tables",
+        "",
+        "a folder of results for Every Eval Ever: summaries and samples",
+        _has("schema_version", "evaluation_id"),
+    ),
+    "perfetto": Format(
+        ".perfetto", "tables", ".pftrace", "one Perfetto trace: model, tools, CPU, memory on one axis", _binary
+    ),
+    "mooncake": Format(
+        ".mooncake",
+        "tables",
+        ".jsonl",
+        "requests as Mooncake's trace: times, tokens, prefix blocks",
+        lambda it: _has("timestamp", "input_length", "output_length", "hash_ids")(it) and "session_id" not in it,
+    ),
+    "aiperf": Format(
+        ".aiperf",
+        "lines",
+        ".jsonl",
+        "requests as sessions for AIPerf: turns, what tools took as delay",
+        _has("session_id", "input_length", "output_length"),
+    ),
+    "sharegpt": Format(".sharegpt", "lines", ".jsonl", "ShareGPT conversations, one a line"),
+}
+"""Name → format, in the order in which `--help` lists them."""
 
 
 _CODEX = frozenset({"session_meta", "turn_context", "response_item", "event_msg"})

@@ -16,7 +16,7 @@ import msgspec
 from agenttrace.errors import DataError, UsageError, command
 from agenttrace.formats import READERS
 from agenttrace.formats.foreign import parsed, parsed_with_constants
-from agenttrace.formats.recognition import format_of, looks_like, readable
+from agenttrace.formats.recognition import format_of, looks_like, only_written, readable
 from agenttrace.records import Trace, rollout_1_0
 from agenttrace.store.opening import MARK, opened, the_file
 from agenttrace.store.opening import released as is_released
@@ -218,6 +218,8 @@ def _begin(path: Path) -> bytes:
 def _items(path: Path, on_problem: OnProblem) -> tuple[Unit, Iterator[_Item]]:
     """Return how the values of a file are counted, and the values."""
     begin = _begin(path)
+    if why := only_written(path):
+        raise UsageError(f"cannot read {path}: {why}; readable are {readable()}")
     if begin == b"PAR1":
         return "row", _rows(path, on_problem)
     if begin == b"PK\x03\x04":

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from agenttrace.formats import READERS
+from agenttrace.formats import FORMATS, READERS
 
 _LOOKS: dict[str, tuple[str, ...]] = {
     "a run spec": ("run_id", "agent", "dataset"),
     "predictions without their trajectories": ("model_patch", "instance_id"),
     "tasks, not runs of them": ("problem_statement", "instance_id"),
     "a manifest": ("files", "schema_version"),
-    "one of the three tables of `tables`": ("trace_id", "run"),
 }
 """What is often mistaken for traces → keys that it has."""
 _NAMED_KEYS = 6
+_TEXT = {"", ".jsonl"}
+"""Suffixes of written formats whose files are told by what stands in them."""
 
 
 def format_of(value: Any) -> str | None:  # noqa: ANN401 - any JSON value
@@ -32,11 +34,27 @@ def looks_like(value: Any) -> str:  # noqa: ANN401 - any JSON value
     name = format_of(value)
     if name is not None:
         return f"this looks like a part of {READERS[name].about}, which is read as a whole file"
+    for name, written in FORMATS.items():
+        if written.known is not None and written.known(value):
+            return _only_written(name)
     for what, keys in _LOOKS.items():
         if all(key in value for key in keys):
             return f"this looks like {what}"
     named = ", ".join(repr(key[:30]) for key in islice(value, _NAMED_KEYS)) or "none"
     return f"an object of no known format (its keys: {named}{', ...' if len(value) > _NAMED_KEYS else ''})"
+
+
+def only_written(path: Path) -> str | None:
+    """Return that a file is of a format that is written here and not read, where its suffix says so."""
+    suffix = Path(path.name.removesuffix(".gz").removesuffix(".zst")).suffix
+    found = (
+        name for name, written in FORMATS.items() if written.known is not None and suffix in {written.suffix} - _TEXT
+    )
+    return next(map(_only_written, found), None)
+
+
+def _only_written(name: str) -> str:
+    return f"this is {name} ({FORMATS[name].about}), which is written here and not read"
 
 
 _TYPES: dict[type, str] = {list: "list", str: "text", int: "number", float: "number", bool: "truth value"}

@@ -21,7 +21,7 @@ from agenttrace.analysis.rows import entry
 from agenttrace.analysis.runs import tally
 from agenttrace.cli import main
 from agenttrace.errors import DataError, UsageError
-from agenttrace.formats import READERS, atif, mini_swe, reading
+from agenttrace.formats import FORMATS, READERS, atif, mini_swe, reading
 from agenttrace.formats.convert import convert
 from agenttrace.formats.reading import kind, record_lines, to_trace, traces
 from agenttrace.report.view import trace_view
@@ -133,6 +133,33 @@ def test_every_verb_says_what_a_file_is_instead(name, verb, tmp_path, capsys):
     assert name in line
     assert verb == "validate" or "readable are" in line or "a zip file" in line or "Parquet" in line
     assert not list(tmp_path.glob("out*"))
+
+
+WRITTEN = ("parquet", "otlp-protobuf", "adp", "every-eval-ever", "perfetto", "mooncake", "aiperf")
+"""Formats that are written and not read."""
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("name", WRITTEN)
+def test_every_verb_says_of_a_format_that_is_only_written_which_it_is(name, verb, tmp_path, capsys):
+    output = tmp_path / f"in{FORMATS[name].suffix}"
+    convert([RECORDS / "demo.jsonl"], name, output)
+    for path in [output] if output.is_file() else [one for one in output.rglob("*") if one.is_file()]:
+        capsys.readouterr()
+        code = ask(verb, path, tmp_path)
+        out, err = capsys.readouterr()
+        assert code == (1 if verb == "validate" else 2)
+        (line,) = [line for line in (out if verb == "validate" else err).splitlines() if f"this is {name} (" in line]
+        assert path.name in line
+        assert "which is written here and not read" in line
+
+
+def test_whatever_is_written_is_read_or_called_by_its_name():
+    names = {name for name, found in FORMATS.items() if found.known is not None}
+    families = {"mini-swe-agent-1.1": "mini-swe-agent", "session-traces": "pi"}
+    families |= {"swe-zero-1k-32k": "swe-zero", "swe-zero-12m": "swe-zero"}
+    assert {families.get(name, name) for name in FORMATS} - names <= set(READERS)
+    assert names == set(WRITTEN)
 
 
 def test_a_line_of_no_known_format_among_others_is_named_and_left_out(tmp_path):
