@@ -43,6 +43,7 @@ SAMPLE = {
     "claude-code": SAMPLES / "claude-code.jsonl",
     "codex": SAMPLES / "codex.jsonl",
     "pi": SAMPLES / "pi.jsonl",
+    "session-traces-parquet": SAMPLES / "teich-rows.jsonl",
     "inspect": SAMPLES / "inspect-log.json",
     "chat": SAMPLES / "chat-rows.jsonl",
     "openhands": SAMPLES / "openhands.json",
@@ -78,6 +79,14 @@ def test_every_verb_opens_every_format(name, verb, tmp_path, capsys):
     assert kind(SAMPLE[name]).format == name
 
 
+def as_columns(row):
+    """A row as `datasets` writes one whose messages have no one type: they are JSON texts."""
+    if "harness" not in row:
+        return row
+    lists = {name: list(map(json.dumps, row[name])) for name in ("messages", "tools")}
+    return {**row, **lists, **{name: json.dumps(row[name]) for name in ("metadata", "trace")}}
+
+
 def packed(path, how, tmp_path):
     """A sample in another container."""
     data = path.read_bytes()
@@ -89,7 +98,7 @@ def packed(path, how, tmp_path):
     elif how == "json":
         target.write_text(json.dumps([json.loads(line) for line in data.splitlines()], indent=2), encoding="utf-8")
     elif how == "parquet":
-        pq.write_table(pa.Table.from_pylist([json.loads(line) for line in data.splitlines()]), target)
+        pq.write_table(pa.Table.from_pylist([as_columns(json.loads(line)) for line in data.splitlines()]), target)
     else:
         target = tmp_path / "folder"
         (target / "deep").mkdir(parents=True)
@@ -101,7 +110,7 @@ def packed(path, how, tmp_path):
 
 @pytest.mark.parametrize("verb", VERBS)
 @pytest.mark.parametrize("how", ["jsonl.gz", "jsonl.zst", "json", "parquet", "folder"])
-@pytest.mark.parametrize("name", ["swe-zero", "agenttrace-1.0"])
+@pytest.mark.parametrize("name", ["swe-zero", "agenttrace-1.0", "session-traces-parquet"])
 def test_every_verb_opens_every_container(name, how, verb, tmp_path, capsys):
     if (name, how) == ("agenttrace-1.0", "parquet"):  # records of ours as a table have a form of their own
         convert([SAMPLE[name]], "records-parquet", source := tmp_path / "records.parquet")
@@ -682,6 +691,20 @@ class TestPi:
         (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         ((_, trace),) = traces(tmp_path / "a.jsonl")
         assert (trace.prompt, len(trace.llm_steps)) == ("x", 1)
+
+
+class TestSessionRows:
+    def test_rows_of_teich_are_the_sessions_that_they_were_made_of(self):
+        for name, (_, row) in zip(("pi", "claude-code", "codex"), traces(SAMPLES / "teich-rows.jsonl"), strict=True):
+            _, trace = next(traces(SAMPLES / f"{name}.jsonl"))
+            assert (row.prompt, row.model, row.totals) == (trace.prompt, trace.model, trace.totals)
+            assert [step.input_tokens for step in row.llm_steps] == [step.input_tokens for step in trace.llm_steps]
+            assert [span.tool_output for span in row.spans] == [span.tool_output for span in trace.spans]
+
+    @pytest.mark.parametrize("text", [None, 5, "", "x", "{}", "[]", '{"type": "session"}', '"\\ud800"'])
+    def test_a_row_without_a_session_is_one_message(self, text):
+        with pytest.raises(DataError, match=r"its `trace` is|no message in this session"):
+            to_trace({"harness": "pi", "session_id": "s", "trace": text})
 
 
 class TestOtlp:

@@ -12,6 +12,7 @@ from agenttrace.formats.conversation import messages
 from agenttrace.formats.convert import convert, read
 from tests.formats.hostile import OLD
 
+SAMPLES = Path(__file__).parents[2] / "data" / "foreign"
 RELEASE = Path(__file__).parents[3] / "datasets" / "agenttrace-demo"
 
 
@@ -48,6 +49,19 @@ def test_every_message_call_and_thought_of_the_release_is_there(load, tmp_path):
         assert (row["prompt"], row["sent_at"]) == (trace.prompt, trace.timestamp_utc)
         assert row["metadata"]["model"] == trace.model
         assert {tool["function"]["name"] for tool in row["tools"]} >= {"bash", "python_interpreter", "final_answer"}
+
+
+@pytest.mark.parametrize("name", ["pi", "claude-code", "codex"])
+def test_rows_that_datasets_makes_of_sessions_of_others_are_read_as_those(name, load, tmp_path):
+    rows = load("json", data_files=str(SAMPLES / f"{name}.jsonl"))
+    rows.to_json(tmp_path / "a.jsonl")
+    rows.to_parquet(tmp_path / "a.parquet")
+    (session, *_) = (record.trace for record in read(SAMPLES / f"{name}.jsonl"))
+    for path in (tmp_path / "a.jsonl", tmp_path / "a.parquet"):
+        ((found, _, _),) = read(path)
+        assert (found.prompt, found.model, found.outcome) == (session.prompt, session.model, session.outcome)
+        assert [step.tool_calls for step in found.llm_steps] == [step.tool_calls for step in session.llm_steps]
+        assert [span.tool_output for span in found.spans] == [span.tool_output for span in session.spans]
 
 
 def test_hostile_sessions_and_those_of_the_other_agent_load(load, records, tmp_path):
