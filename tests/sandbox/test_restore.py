@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agenttrace.sandbox.runner import restore, tree
+from agenttrace.sandbox.runner import apart, libc, restore, tree
 from agenttrace.sandbox.runner.errors import FatalError
 
 FOLDERS = 30
@@ -124,10 +127,22 @@ DAMAGE = {
 }
 
 
+@pytest.fixture(scope="module")
+def always_apart():
+    """Every file system puts new folders where there is room, and how many are made apart may be chosen."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(libc, "spread", lambda _: True)
+        patch.setattr(apart, "MANY", 1)
+        yield
+
+
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
-@given(st.dictionaries(st.integers(0, FOLDERS - 1), st.sampled_from(sorted(DAMAGE)), max_size=8))
-def test_whatever_was_done_where_the_whole_tree_is_the_fixture_again(work, damage):
+@given(
+    st.dictionaries(st.integers(0, FOLDERS - 1), st.sampled_from(sorted(DAMAGE)), max_size=8), st.sampled_from([1, 99])
+)
+def test_whatever_was_done_where_the_whole_tree_is_the_fixture_again(work, always_apart, damage, many):
+    apart.MANY = many
     work.reset("wide", lambda: None)
     work.settle()
     for number, kind in damage.items():
@@ -136,3 +151,74 @@ def test_whatever_was_done_where_the_whole_tree_is_the_fixture_again(work, damag
         assert not pristine(work)
     work.reset("wide", lambda: None)
     assert pristine(work)
+
+
+def test_what_is_made_apart_needs_a_name_that_no_path_has(always_apart, tmp_path):
+    for name in ("0/1", "1/0"):
+        (tmp_path / "fixtures" / "f" / name).mkdir(parents=True)
+        (tmp_path / "fixtures" / "f" / name / "2").write_text(name)
+    (tmp_path / "work").mkdir()
+    made = restore.WorkTree(str(tmp_path / "work"), str(tmp_path / "fixtures"), None)
+    made.reset("f", lambda: None)
+    assert tree.digest(tree.listing(made.root)[0]) == made.digests()["f"]
+
+
+def test_where_the_file_system_has_no_such_flag_it_is_asked_once(work, monkeypatch):
+    asked = []
+    monkeypatch.setattr(libc, "spread", lambda fd: bool(asked.append(fd)))
+    monkeypatch.setattr(apart, "MANY", 1)
+    for _ in range(2):
+        work.fixture = None
+        work.reset("wide", lambda: None)
+        assert pristine(work)
+    assert len(asked) == 1
+    work._apart_helps = True
+
+
+KILLED = """
+import os, signal, sys, threading
+sys.path.insert(0, sys.argv[1])
+from agenttrace.sandbox.runner import libc, restore
+libc.spread = lambda _: True
+work, calls, dies_at = restore.WorkTree(*sys.argv[2:4], None), 0, int(sys.argv[4])
+
+def counted(right):
+    def call(*arguments, **named):
+        global calls
+        calls += 1
+        if calls == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return right(*arguments, **named)
+    return call
+
+for name in ("mkdir", "rename", "unlink", "rmdir", "symlink", "utime", "chmod"):
+    setattr(os, name, counted(getattr(os, name)))
+work.reset("wide", lambda: None)
+print(calls)
+"""
+
+
+def test_a_reset_that_was_killed_anywhere_is_made_good_by_the_next_worker(work):
+    def end(dies_at):
+        argv = [
+            sys.executable,
+            "-c",
+            KILLED,
+            str(Path(__file__).parents[2]),
+            work.root,
+            work._fixtures_dir,
+            str(dies_at),
+        ]
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+
+    whole = end(0)
+    count = int(whole.stdout)
+    left = set()
+    for dies_at in range(1, count, count // 12):
+        assert end(dies_at).returncode == -signal.SIGKILL
+        left.add(pristine(work))
+        fresh = restore.WorkTree(work.root, work._fixtures_dir, None)
+        fresh.reset("wide", lambda: None)
+        assert pristine(fresh)
+    assert False in left
+    work.fixture = None

@@ -16,7 +16,7 @@ import os
 import stat
 import time
 
-from . import frames, libc, removal, tree
+from . import apart, frames, libc, removal, tree
 from .errors import FatalError, RequestError
 
 TYPE_CHECKING = False
@@ -83,6 +83,7 @@ class WorkTree:
         self._tree: tuple[str, PackedFixture] | None = None
         self._marks: dict[str, Mark] = {}
         self._sizes: dict[str, int] = {}  # of folders, as the reset left them
+        self._apart_helps = True  # until the file system says otherwise
 
     def digests(self) -> dict[str, str]:
         """Name and tree digest of every fixture; empty when there is no fixtures folder."""
@@ -225,22 +226,43 @@ class WorkTree:
     def _refill(self, fixture: PackedFixture, kept: set[str], touched: dict[str, None]) -> list[str]:
         """Create what is missing; returns its paths and adds folders that need mending to `touched`."""
         created = [path for path in fixture.facts if path not in kept]
-        for path in created:
-            mode, mtime_ns = fixture.facts[path]
-            target = f"{self.root}/{path}"
-            if stat.S_ISDIR(mode):
-                os.mkdir(target, 0o700)  # noqa: PTH102 -- pathlib costs memory
-                touched[path] = None
-            elif stat.S_ISLNK(mode):
-                os.symlink(os.readlink(f"{fixture.folder}/{path}"), target)  # noqa: PTH115, PTH211
-                self._own(target)
-                os.utime(target, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
-            else:
-                self._copy(f"{fixture.folder}/{path}", target, mode, mtime_ns)
-            touched[path.rpartition("/")[0]] = None
+        if len(created) < apart.MANY or not self._apart_helps:
+            self._create(fixture, created, kept, touched, None)
+        else:
+            with apart.place(self.root, fixture.facts) as place:
+                self._apart_helps = place is not None
+                self._create(fixture, created, kept, touched, place)
         for path in created:
             self._marks[path] = _mark(os.lstat(f"{self.root}/{path}"))
         return created
+
+    def _create(
+        self,
+        fixture: PackedFixture,
+        paths: list[str],
+        kept: set[str],
+        touched: dict[str, None],
+        place: apart.Apart | None,
+    ) -> None:
+        """Create these paths; what belongs into a folder that was kept is made in `place` first, if there is one."""
+        for path in paths:
+            mode, mtime_ns = fixture.facts[path]
+            parent, target = path.rpartition("/")[0], f"{self.root}/{path}"
+            made = target
+            if place is not None and (not parent or parent in kept):
+                made = place.for_folder() if stat.S_ISDIR(mode) else place.for_file()
+            if stat.S_ISDIR(mode):
+                os.mkdir(made, 0o700)  # noqa: PTH102 -- pathlib costs memory
+                touched[path] = None
+            elif stat.S_ISLNK(mode):
+                os.symlink(os.readlink(f"{fixture.folder}/{path}"), made)  # noqa: PTH115, PTH211
+                self._own(made)
+                os.utime(made, ns=(mtime_ns, mtime_ns), follow_symlinks=False)
+            else:
+                self._copy(f"{fixture.folder}/{path}", made, mode, mtime_ns)
+            if made is not target:
+                os.rename(made, target)  # noqa: PTH104
+            touched[parent] = None
 
     def _open_up(self, folder: str) -> None:
         """Make a folder that stays ready: readable where these are not root's rights, and without attribute flags.
