@@ -134,6 +134,28 @@ def test_a_recorded_run_is_judged_by_its_calls_made_again(bench):
     assert verdicts(bench, left, look) == ["passed"]
 
 
+SHUT = (
+    "chmod 0 words.txt",
+    "mkdir -p a/b/c; echo 1 > a/b/c/f; chmod 0 a/b/c/f a/b/c a/b a",
+    "mkfifo p; chmod 0 p; ln -s words.txt l; chmod 200 words.txt; mkdir d; chmod 300 d",
+    "mkdir 'a  b'; touch $'a  b/x\\n y'; chmod 0 'a  b'/* 'a  b'; touch -- -n; chmod 0 -- -n",
+    "chmod 0 $PWD",
+)
+
+
+@pytest.mark.parametrize("command", SHUT)
+def test_a_tree_that_its_owner_cannot_read_is_put_back_after_a_check(bench, command):
+    left = ran(bench, "date +%N > now", command)
+    changing = {
+        "kind": "exit_status",
+        "script": "chmod -R u+rwx $PWD; rm -rf ./*; echo more > more; mkdir z; touch z/z; chmod 0 z",
+    }
+    look = {"kind": "stdout", "command": "stat -c %a $PWD; chmod 700 $PWD; wc -l < now"}
+    mode = "0" if command == SHUT[-1] else "755"
+    assert verdicts(bench, left, changing, changing, {**look, "equals": f"{mode}\n1"}) == ["passed"] * 3
+    assert bench.changes() == left.outcome.changes
+
+
 def test_what_cannot_be_made_again_is_not_gradable_and_the_rest_is_judged(bench):
     left = ran(bench, "date +%N > now; echo 5 > n")
     bench.pristine()

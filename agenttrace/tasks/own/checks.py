@@ -50,9 +50,26 @@ _SWEEP = (
     'for f in /tmp /var/tmp /dev/shm; do find $f -mindepth 1 -maxdepth 1 -user "$(id -u)" %s -exec rm -rf {} +; done'
 )
 """What a run left beside its tree is no part of what is judged."""
-_COPY = "/tmp/.left-$(id -u).tar"  # noqa: S108 - of the sandbox, where nobody else is
-_KEEP = f"{_SWEEP % ''}; tar -cf {_COPY} . || rm -f {_COPY}"
-_PUT_BACK = f"find . -mindepth 1 -delete; tar -xpf {_COPY}"
+_LEFT = "/tmp/.left-$(id -u)"  # noqa: S108 - of the sandbox, where nobody else is
+_OPEN = """{
+    stat --printf '%a %n\\0' "$PWD"
+    chmod u+rwx "$PWD"
+    find "$PWD" -type d ! -perm -u=rwx -printf '%m %p\\0' -exec chmod u+rwx {} \\;
+    find "$PWD" ! -type d ! -type l ! -perm -u=r -printf '%m %p\\0' -exec chmod u+r {} +
+}"""
+"""Open what its owner cannot read, a folder before what is in it, and print mode and path of each."""
+_SHUT = f"""\
+mapfile -d '' -t shut < {_LEFT}.modes
+for ((at = ${{#shut[@]}} - 1; at >= 0; at--)); do chmod "${{shut[at]%% *}}" -- "${{shut[at]#* }}"; done"""
+"""Give everything that was opened its mode again, a folder after what is in it."""
+_KEEP = f"""{_SWEEP % ""}
+{_OPEN} > {_LEFT}.modes
+tar -cf {_LEFT}.tar . || rm -f {_LEFT}.tar
+{_SHUT}"""
+_PUT_BACK = f"""{_OPEN} > /dev/null
+find . -mindepth 1 -delete
+tar -xpf {_LEFT}.tar
+{_SHUT}"""
 _SHOWN = 200
 
 
@@ -87,7 +104,7 @@ class LeftTree:
         """Return what a command does in that tree, or why the tree is not to be had."""
         if (problem := self._made()) is not None:
             return problem
-        self._prepare(_SWEEP % f'! -path "{_COPY}"')
+        self._prepare(_SWEEP % f'! -path "{_LEFT}.*"')
         return self._bench.call("bash", _HOME + command, limit_ms=round(limit_s * 1000))
 
     def _prepare(self, command: str) -> None:
