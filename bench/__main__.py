@@ -62,6 +62,9 @@ def _add_sandbox(check: argparse.ArgumentParser, bench: argparse.ArgumentParser)
     check.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the findings there as well")
     bench.add_argument("--rounds", type=int, default=20, metavar="N", help="turns of each side (default: %(default)s)")
     bench.add_argument("--only", action="append", default=[], metavar="GROUP", help="calls, telemetry or resets")
+    bench.add_argument(
+        "--work", type=Path, metavar="DIR", help="work trees of the resets lie there, on its file system"
+    )
     bench.add_argument("--soak", action="store_true", help="many calls in a row, alone unless --only names groups")
     bench.add_argument(
         "--calls", type=int, default=10_000, metavar="N", help="calls of the soak (default: %(default)s)"

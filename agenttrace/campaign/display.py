@@ -66,6 +66,7 @@ class CampaignDisplay(Display):
         self._done = done
         self._solved = self._failures = self._calls = self._tokens = 0
         self._generated_ms = 0.0
+        self._waits = False
         self._started = time.monotonic()
         self._lock = threading.Lock()
         self.bar = Progress(
@@ -117,6 +118,16 @@ class CampaignDisplay(Display):
                 f"[yellow]{_label(trace, task)}: attempt {attempt} lost ({trace.outcome.ended}): "
                 f"{escape(printable(trace.outcome.detail or ''))}[/]"
             )
+
+    def waited(self, waited_ns: int) -> None:
+        """Say, the first time, that a task waits for its tree."""
+        with self._lock:
+            if not self._waits:
+                self._out.print(
+                    f"[yellow]the model answered before the work tree was back, so a task waited {waited_ns / 1e6:.0f}"
+                    " ms for the rest of the reset; the closing table counts such tasks[/]"
+                )
+            self._waits = True
 
     def _lost(self) -> str:
         return f"{counted(self._failures, 'attempt')} lost, " if self._failures else ""
@@ -200,6 +211,8 @@ def closing_table(
     if summary.failed_tries:
         table.add_row("requests sent again", str(summary.failed_tries))
     table.add_row("tool calls", str(sums["spans"]))
+    if summary.waits:
+        table.add_row("tasks that waited for their tree", str(summary.waits))
     table.add_row("tokens in / out", f"{sums['in']:,} / {sums['out']:,}")
     if skipped:
         table.add_row("tasks without a tree", str(skipped))
@@ -218,7 +231,7 @@ def _add_time_rows(table: Table, summary: Summary, slots: int | None) -> None:
         table.add_row("rate", f"{summary.appended / wall * _MINUTE_S:.1f} records/min")
         table.add_row("  in the model", _share(model, busy))
         table.add_row("  in tools", _share(tools, busy))
-        table.add_row("  in tree resets", _share(trees, busy))
+        table.add_row("  waiting for trees", _share(trees, busy))
         table.add_row("  in agenttrace", _share(ours, busy))
         if slots and summary.slot_ns:
             table.add_row("server's slots busy", _share(summary.slot_ns / 1e9, wall * slots))

@@ -15,6 +15,7 @@ from msgspec import UNSET, UnsetType
 from agenttrace.agents import agent_kind
 from agenttrace.agents.run import UNPARSABLE, Run
 from agenttrace.campaign.conditions import Conditions
+from agenttrace.campaign.meanwhile import LONG_WAIT_NS, run_meanwhile
 from agenttrace.campaign.plan import request_seed
 from agenttrace.campaign.queue import Queue
 from agenttrace.errors import AgentTraceError, ModelServerError, UsageError, WorkerLostError
@@ -56,6 +57,9 @@ class Display:
     def failed(self, task: Task, trace: Trace, attempt: int) -> None:
         """Tell of an attempt that ended in an infrastructure failure."""
 
+    def waited(self, waited_ns: int) -> None:
+        """Tell of a task whose model answered before its tree was there."""
+
 
 class Log(Protocol):
     """Takes finished traces; see `agenttrace.store.jsonl.RecordLog`."""
@@ -86,7 +90,8 @@ class Summary(msgspec.Struct, kw_only=True):
         tools_ns: time spent in tool calls.
         slot_ns: time in which a slot of the server worked on a request, as the server reports it.
         tool_cpu_ns: processor time of the tool calls.
-        prepare_ns: time until the trees were ready.
+        prepare_ns: time that was waited for trees.
+        waits: tasks whose model answered well before their tree was there, in this session.
         requests: generations.
         failed_tries: answers that were no reply, before those generations.
     """
@@ -100,6 +105,7 @@ class Summary(msgspec.Struct, kw_only=True):
     slot_ns: int = 0
     tool_cpu_ns: int = 0
     prepare_ns: int = 0
+    waits: int = 0
     requests: int = 0
     failed_tries: int = 0
 
@@ -163,6 +169,7 @@ class Campaign:
         self._conditions = conditions or Conditions()
         self._pristine: dict[str | None, tuple[TreeEntry, ...]] = {}
         self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
+        self._waits: list[int] = []
         self._stop = threading.Event()
         self._failures: RecordLog | None = None
         self._open = ExitStack()
@@ -199,7 +206,7 @@ class Campaign:
                 self._gather(log, summary)
             finally:
                 self._stop.set()
-        summary.elapsed_ns = time.monotonic_ns() - started
+        summary.elapsed_ns, summary.waits = time.monotonic_ns() - started, len(self._waits)
         return summary
 
     @property
@@ -319,15 +326,19 @@ class Campaign:
         """Run one task once and return its trace, and a worker that can go on, if there is one."""
         trace_id, prompt = self._plan.trace_id(task), self._plan.prompt(task)
         model = self._models.for_trace(trace_id, seed=request_seed(self._spec, task))
-        agent = self._agent_kind(self._spec.agent, model, worker, self._display.event)
         run = _empty_run()
         prepare_ms: float | UnsetType = UNSET
         bench = Bench(worker, self._plan.sandbox(task), self._pristine.get(task.fixture), connect=self._connect)
+        agent = self._agent_kind(self._spec.agent, model, bench, self._display.event)
         before, started = self._conditions.before(), time.monotonic_ns()
         try:
-            self._make_pristine(task, bench)
-            prepare_ms = (time.monotonic_ns() - started) / 1e6
-            run = agent.run(trace_id, prompt)
+            self._begin_tree(task, bench)
+            begun_ns = time.monotonic_ns() - started
+            run, waited_ns = run_meanwhile(lambda: agent.run(trace_id, prompt), bench)
+            prepare_ms = (begun_ns + waited_ns) / 1e6
+            if waited_ns > LONG_WAIT_NS:
+                self._display.waited(waited_ns)
+                self._waits.append(waited_ns)
             outcome = self._judged(task, run, bench)
         except WorkerLostError as error:
             outcome = Outcome(ended="sandbox_error", detail=str(error))
@@ -343,15 +354,14 @@ class Campaign:
             return trace, None
         return trace, bench.worker
 
-    def _make_pristine(self, task: Task, bench: Bench) -> None:
-        """Make the task's tree; each is listed once, but for checkouts, of which there may be thousands."""
+    def _begin_tree(self, task: Task, bench: Bench) -> None:
+        """Begin to make the task's tree; each is listed once, but for checkouts, of which there may be thousands."""
         if self._spec.dataset.sampling is not UNSET or task.fixture in self._pristine:
-            bench.pristine()
+            bench.begin()
         else:
             self._pristine[task.fixture] = bench.before()
 
     def _judged(self, task: Task, run: Run, bench: Bench) -> Outcome:
-        bench.worn = bench.worn or any(span.status == "oom" for span in run.spans)
         if run.outcome.ended in INFRASTRUCTURE_ENDS:
             return run.outcome
         outcome = self._set.observe(run.outcome, task, bench)

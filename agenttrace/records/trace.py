@@ -360,7 +360,7 @@ class Trace(Record, frozen=True, kw_only=True):
         environment: what was observed of the host, the engine and the server; `host_load` and `server_load` are what
             this task ran under (docs/collect.md).
         outcome: how it ended.
-        prepare_ms: monotonic time until the task's tree was ready (since 1.1.0).
+        prepare_ms: monotonic time that was waited for the task's tree (since 1.1.0).
         totals: figures of the whole run that a format has which it was read from (since 1.1.0).
     """
 

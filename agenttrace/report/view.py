@@ -103,7 +103,7 @@ class TraceView(Record, frozen=True, kw_only=True):
         format: what the record was written in, for the reader of the page.
         name: of the task; where that is its id, which of its rollouts this is.
         attempt: which rollout of its task in its run, from 0.
-        prepare_ms: what it took until the task's tree was ready, before the run.
+        prepare_ms: for how long the task's tree was waited for.
         axis: `shared` when generations and calls have times on one axis, `tools` when only calls have.
         stray: calls that no step proposed.
         patch: the change that the run made, as a diff; `patch_note` says why there is none, or what it leaves out.

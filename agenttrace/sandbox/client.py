@@ -24,7 +24,7 @@ from agenttrace.sandbox.reports import CallReport, Changes, RawCall, ResetReport
 from agenttrace.sandbox.runner import frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
     from types import TracebackType
 
 GRACE_S = 0.5
@@ -71,21 +71,31 @@ class Channel:
         for fd in {reader, writer}:
             os.set_blocking(fd, False)
 
-    def exchange(self, message: dict[str, Any], *, timeout_s: float, patient: bool = False) -> bytes:
-        """Send a request and return the body of its reply (`ok` or not), at most `timeout_s` later.
-
-        With `patient`, that is the longest silence: the worker may say any number of times that it still works.
-        """
+    def send(self, message: dict[str, Any], *, timeout_s: float) -> None:
+        """Send a request; `receive` returns the body of its reply."""
         if self.closed:
             raise WorkerLostError(f"worker {self.name} is closed")
         self.number += 1
+        with self._told(message["op"], timeout_s):
+            self._send(frames.encode({"id": self.number} | message), time.monotonic() + timeout_s)
+
+    def receive(self, op: str, *, timeout_s: float, patient: bool = False) -> bytes:
+        """Return the body of the reply (`ok` or not) to what was sent, at most `timeout_s` later.
+
+        With `patient`, that is the longest silence: the worker may say any number of times that it still works.
+        """
         deadline = time.monotonic() + timeout_s
-        what = f"{message['op']} on worker {self.name}"
-        try:
-            self._send(frames.encode({"id": self.number} | message), deadline)
+        with self._told(op, timeout_s):
             while (header := self._receive(frames.HEADER_BYTES, deadline)) == frames.WORKING and patient:
                 deadline = time.monotonic() + timeout_s
             return self._receive(frames.body_length(header), deadline)
+
+    @contextlib.contextmanager
+    def _told(self, op: str, timeout_s: float) -> Iterator[None]:
+        """Turn every failure into the error that names worker and request."""
+        what = f"{op} on worker {self.name}"
+        try:
+            yield
         except TimeoutError:
             raise WorkerLostError(f"{what}: no reply within {timeout_s:.1f} s; see the worker's log") from None
         except (OSError, EOFError) as error:
@@ -137,6 +147,7 @@ class Worker:
     def __init__(self, channel: Channel, path: Path | None = None, *, hello_s: float = HELLO_S) -> None:
         self.path = path
         self._channel = channel
+        self._resetting = False
         try:
             self.info = self._request({"op": "hello", "protocol": frames.PROTOCOL}, WorkerInfo, timeout_s=hello_s)
         except BaseException:
@@ -178,9 +189,14 @@ class Worker:
         return cls(Channel(reader.fileno(), writer.fileno(), name="over pipes", close=close), hello_s=timeout_s)
 
     def reset(self, fixture: str, *, clock: str | None = None) -> ResetReport:
-        """Make the work tree equal to `fixture` and everything else of earlier calls gone.
+        """Make the work tree equal to `fixture` and everything else of earlier calls gone; see `begin_reset`."""
+        self.begin_reset(fixture, clock=clock)
+        return self.finish_reset()
 
-        It takes as long as there is something to remove; a worker that is silent for a minute is lost.
+    def begin_reset(self, fixture: str, *, clock: str | None = None) -> None:
+        """Have the worker begin to make the work tree equal to `fixture` and everything else of earlier calls gone.
+
+        Nothing else can be asked for until `finish_reset` has returned.
 
         Args:
             fixture: its name.
@@ -188,8 +204,8 @@ class Worker:
                 `None` is the real clock.
 
         Raises:
-            UsageError: the worker has no such fixture, or cannot pin the clock.
-            WorkerLostError: it could not be done; the worker is gone.
+            UsageError: the worker cannot pin the clock.
+            WorkerLostError: the worker is gone.
         """
         message: dict[str, Any] = {"op": "reset", "fixture": fixture}
         if clock is not None:
@@ -198,7 +214,20 @@ class Worker:
                     f"worker {self._channel.name} cannot pin the clock ({clock} was asked for); build the images anew"
                 )
             message["clock"] = clock
-        return self._request(message, ResetReport, timeout_s=CONTROL_S, patient=True)
+        self._send(message, timeout_s=CONTROL_S)
+        self._resetting = True
+
+    def finish_reset(self) -> ResetReport:
+        """Return when the reset that was begun is done.
+
+        It takes as long as there is something to remove; a worker that is silent for a minute is lost.
+
+        Raises:
+            UsageError: the worker has no such fixture.
+            WorkerLostError: it could not be done; the worker is gone.
+        """
+        self._resetting = False
+        return self._reply("reset", ResetReport, timeout_s=CONTROL_S, patient=True)
 
     def call(
         self, kind: Literal["bash", "python"], code: str, *, limit_ms: int, keep_bytes: int = KEEP_BYTES
@@ -261,11 +290,24 @@ class Worker:
     ) -> None:
         self.close()
 
-    def _request(self, message: dict[str, Any], expected: type[T], *, timeout_s: float, patient: bool = False) -> T:
+    def _request(self, message: dict[str, Any], expected: type[T], *, timeout_s: float) -> T:
         """One exchange; every reply that is not what was asked for is an error."""
-        op, name = message["op"], self._channel.name
+        self._send(message, timeout_s=timeout_s)
+        return self._reply(message["op"], expected, timeout_s=timeout_s)
+
+    def _send(self, message: dict[str, Any], *, timeout_s: float) -> None:
+        if self._resetting:
+            raise UsageError(f"{message['op']} on worker {self._channel.name}: finish the reset first (`finish_reset`)")
         try:
-            body = self._channel.exchange(message, timeout_s=timeout_s, patient=patient)
+            self._channel.send(message, timeout_s=timeout_s)
+        except WorkerLostError:
+            self.close()
+            raise
+
+    def _reply(self, op: str, expected: type[T], *, timeout_s: float, patient: bool = False) -> T:
+        name = self._channel.name
+        try:
+            body = self._channel.receive(op, timeout_s=timeout_s, patient=patient)
             envelope = msgspec.json.decode(body, type=_Envelope)
             if envelope.ok and envelope.id == self._channel.number:
                 return msgspec.json.decode(body, type=expected)

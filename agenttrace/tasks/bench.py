@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Literal
 
 from agenttrace.errors import UsageError, WorkerLostError, command
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
     from agenttrace.records import SandboxSpec
     from agenttrace.sandbox.client import Worker
-    from agenttrace.sandbox.reports import CallReport, Changes, ResetReport, Tree, TreeEntry
+    from agenttrace.sandbox.reports import CallReport, Changes, Tree, TreeEntry
     from agenttrace.tasks import Task
 
 KEEP_BYTES = 1024 * 1024
@@ -35,7 +36,8 @@ class Bench:
         connect: gives another worker, where one can be had.
 
     Attributes:
-        worn: it hit its memory, or asked to be replaced; whoever sees more of it than the bench may say so.
+        worn: it hit its memory, or asked to be replaced.
+        waited_ns: how long was waited for the pristine tree after it was begun; `None` until it is there.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class Bench:
     ) -> None:
         self.worker = worker
         self.worn = False
+        self.waited_ns: int | None = None
+        self._resetting = False
         self._spec = spec
         self._before = before
         self._connect = connect
@@ -66,7 +70,7 @@ class Bench:
         if self._connect is None:
             raise WorkerLostError("the worker is gone, and nobody gives another one")
         self.worker = self._connect()
-        self.worn = False
+        self.worn = self._resetting = False
 
     def before(self) -> tuple[TreeEntry, ...]:
         """Return the entries of the pristine tree; resets the worker the first time."""
@@ -75,14 +79,34 @@ class Bench:
             self._before = self.worker.manifest()
         return self._before
 
-    def pristine(self) -> ResetReport:
-        """Reset the worker and return what it said.
+    def pristine(self) -> None:
+        """Reset the worker, without anything meanwhile; raises what `begin` and `ready` do."""
+        self.begin()
+        self.ready()
+        self.waited_ns = 0
+
+    def begin(self) -> None:
+        """Have the worker begin to make the tree pristine; what is asked of the bench next waits for the rest.
+
+        Raises:
+            UsageError: its image cannot pin the clock.
+            WorkerLostError: the worker is gone.
+        """
+        self.waited_ns = None
+        self.worker.begin_reset(self._spec.fixture, clock=self._spec.clock)
+        self._resetting = True
+
+    def ready(self) -> None:
+        """Wait for the pristine tree, where it was begun.
 
         Raises:
             UsageError: its image has another fixture than the spec names.
             WorkerLostError: the worker is gone.
         """
-        report = self.worker.reset(self._spec.fixture, clock=self._spec.clock)
+        if not self._resetting:
+            return
+        started, self._resetting = time.monotonic_ns(), False
+        report = self.worker.finish_reset()
         self.worn = self.worn or report.recycle_after
         if report.digest != self._spec.fixture_version:
             raise UsageError(
@@ -90,7 +114,7 @@ class Bench:
                 f"({report.digest} instead of {self._spec.fixture_version}): run the same command again, and if "
                 f"that does not help build the images anew ({command('images')})"
             )
-        return report
+        self.waited_ns = time.monotonic_ns() - started
 
     def check(self) -> None:
         """See that the worker works.
@@ -101,18 +125,23 @@ class Bench:
         self.pristine()
         self.call("bash", ":", limit_ms=CHECK_MS)
 
-    def call(self, kind: Literal["bash", "python"], code: str, *, limit_ms: int) -> CallReport:
+    def call(
+        self, kind: Literal["bash", "python"], code: str, *, limit_ms: int, keep_bytes: int = KEEP_BYTES
+    ) -> CallReport:
         """Run code in the tree as it is."""
-        report = self.worker.call(kind, code, limit_ms=limit_ms, keep_bytes=KEEP_BYTES)
+        self.ready()
+        report = self.worker.call(kind, code, limit_ms=limit_ms, keep_bytes=keep_bytes)
         self.worn = self.worn or report.status == "oom"
         return report
 
     def changes(self) -> tuple[StateChange, ...] | None:
         """Return how the tree differs from the pristine one."""
+        self.ready()
         return changes(self._before or (), self.worker.tree())  # `before()` would reset
 
     def changed_files(self, without: tuple[str, ...]) -> Changes:
         """Return what differs from the pristine tree, with the content of every file."""
+        self.ready()
         return self.worker.changes(without=without)
 
 

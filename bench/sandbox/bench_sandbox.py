@@ -49,6 +49,7 @@ def run(
     rounds: int = ROUNDS,
     only: Sequence[str] = (),
     soak_calls: int = 0,
+    work: Path | None = None,
     json_file: Path | None = None,
     strict: bool = False,
 ) -> int:
@@ -58,6 +59,7 @@ def run(
         rounds: turns of each side.
         only: some of `GROUPS`; all of them when empty and no soak was asked for.
         soak_calls: calls of the soak; 0 leaves it out.
+        work: folder in which the work trees of the resets lie, instead of a volume.
         json_file: gets the rows as JSON.
         strict: whether a missed target makes the status 1.
 
@@ -84,7 +86,7 @@ def run(
                 rows += soak.all_of(containers, soak_calls, say)
         if "resets" in groups:
             say("measuring resets")
-            rows += resets.all_of(project, env, rounds)
+            rows += resets.all_of(project, env, rounds, work)
     facts = msgspec.structs.replace(facts, load_after=machine.load())
     print(tables.machine_line(facts))  # noqa: T201 - the session's result
     tables.print_rows("sandbox", rows)

@@ -21,6 +21,7 @@ from agenttrace.host import compose, engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 _STOP_S = 10.0
 # This folder is not in the collector's image; the client is.
@@ -38,9 +39,11 @@ def timed(action):
 def answer(helper, what, *given):
     worker = workers[helper]
     if what == "reset":
-        fixture, change = given
+        fixture, change, thinking_ms = given
         worker.call("bash", change, limit_ms=60_000)
-        return [timed(lambda: worker.reset(fixture))]
+        begun_ms = timed(lambda: worker.begin_reset(fixture))
+        time.sleep(thinking_ms / 1000)
+        return [begun_ms + timed(worker.finish_reset)]
     once = worker.ping if what == "ping" else lambda: worker.call("bash", ":", limit_ms=60_000)
     return [timed(once) for _ in range(given[0])]
 
@@ -76,13 +79,19 @@ class Client:
         """
         return self._answer(helper, what, count)
 
-    def reset(self, helper: str, fixture: str, change: str) -> float:
-        """Milliseconds of one reset to `fixture`, after a call that ran `change` with bash.
+    def reset(self, helper: str, fixture: str, change: str, *, thinking_ms: int = 0) -> float:
+        """Milliseconds that one reset to `fixture` is waited for, after a call that ran `change` with bash.
+
+        Args:
+            helper: of the worker.
+            fixture: its name.
+            change: what a task did.
+            thinking_ms: what passes between the begin of the reset and the first call of the next task.
 
         Raises:
             WorkerLostError: the client or its worker died; the message holds what it said.
         """
-        return self._answer(helper, "reset", fixture, change)[0]
+        return self._answer(helper, "reset", fixture, change, thinking_ms)[0]
 
     def _answer(self, *request: str | int) -> list[float]:
         if self._process.stdin is None:  # pragma: no cover - asked for where it is started
@@ -107,7 +116,9 @@ class Client:
 
 
 @contextlib.contextmanager
-def clients(project: str, env: Mapping[str, str], helpers: Sequence[str], *flags: str) -> Iterator[Client]:
+def clients(
+    project: str, env: Mapping[str, str], helpers: Sequence[str], *flags: str, work: Path | None = None
+) -> Iterator[Client]:
     """Yield a client that holds one socket worker for each of `helpers`; all of it is removed afterwards.
 
     Args:
@@ -115,6 +126,7 @@ def clients(project: str, env: Mapping[str, str], helpers: Sequence[str], *flags
         env: whole environment of `docker compose`.
         helpers: one worker each.
         flags: more flags for every worker.
+        work: folder of the engine's machine in which the work trees lie, instead of a volume.
 
     Raises:
         CommandError: a worker's container could not be started.
@@ -125,8 +137,9 @@ def clients(project: str, env: Mapping[str, str], helpers: Sequence[str], *flags
         for helper in helpers:
             name = containers[helper] = f"{project}-socket-{uuid.uuid4().hex[:8]}"
             stack.callback(engine.run, ["docker", "rm", "--force", "--volumes", name], check=False)
-            one_off = ("run", "--detach", "--rm", "--no-deps", "--name", name, "sandbox", "--helper", helper, *flags)
-            engine.run(compose.argv(project, *one_off), env=env)
+            volume = () if work is None else ("--volume", f"{work.absolute() / name}:/testdata")
+            one_off = ("run", "--detach", "--rm", "--no-deps", *volume, "--name", name, "sandbox", "--helper", helper)
+            engine.run(compose.argv(project, *one_off, *flags), env=env)
         errors = stack.enter_context(tempfile.TemporaryFile())
         name = f"{project}-client-{uuid.uuid4().hex[:8]}"
         one_off = ("run", "--rm", "--no-deps", "--no-TTY", "--name", name, "--entrypoint", "python", "collector")

@@ -1,4 +1,7 @@
-"""Benchmarks of the reset: small and large trees, few changes and all gone, beside `rm -rf` and `cp -a`."""
+"""Benchmarks of the reset: trees of several sizes, few changes and all gone, beside `rm -rf` and `cp -a`.
+
+Each whole, and what a task waits for when the reset goes on while its model thinks about the first step.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from bench.verdict import Row, interleaved, row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _HELPER = "c"
 _FEW = """
@@ -22,25 +26,38 @@ mkdir new; touch new/a new/b
 _ALL = "find . -mindepth 1 -delete"
 
 
+_WAIT_MS = 15.0
+
+
 class Tree(msgspec.Struct, frozen=True, kw_only=True):
-    """A generated fixture and the targets for its reset, 95th percentiles in milliseconds."""
+    """A generated fixture, the targets for its reset (95th percentiles, ms), and for how long a model thinks (ms)."""
 
     name: str
     files: int
     file_bytes: int
-    few_ms: float
-    deleted_ms: float
+    few_ms: float | None = None
+    deleted_ms: float | None = None
+    thinking_ms: int
 
 
 TREES = (
-    Tree(name="small", files=100, file_bytes=8_000, few_ms=3, deleted_ms=15),
-    Tree(name="large", files=2_000, file_bytes=6_000, few_ms=25, deleted_ms=200),
+    Tree(name="small", files=100, file_bytes=8_000, few_ms=3, deleted_ms=15, thinking_ms=100),
+    Tree(name="large", files=2_000, file_bytes=6_000, few_ms=25, deleted_ms=200, thinking_ms=1_000),
+    Tree(name="huge", files=10_000, file_bytes=6_000, thinking_ms=5_000),
 )
 
 
-def all_of(project: str, env: Mapping[str, str], rounds: int) -> list[Row]:
-    """Every row of this module, from one worker with the C helper and a client in a collector's container."""
-    with collector_client.clients(project, env, (_HELPER,), *soak.FLAGS, "--fixtures", inside.FIXTURES) as client:
+def all_of(project: str, env: Mapping[str, str], rounds: int, work: Path | None = None) -> list[Row]:
+    """Every row of this module, from one worker with the C helper and a client in a collector's container.
+
+    Args:
+        project: compose project.
+        env: whole environment of `docker compose`.
+        rounds: turns of each side.
+        work: folder in which the work tree lies; `None` is a volume, as in a campaign.
+    """
+    flags = (*soak.FLAGS, "--fixtures", inside.FIXTURES)
+    with collector_client.clients(project, env, (_HELPER,), *flags, work=work) as client:
         return [item for tree in TREES for item in of(client, tree, rounds)]
 
 
@@ -49,8 +66,8 @@ def of(client: collector_client.Client, tree: Tree, rounds: int) -> list[Row]:
     container = client.containers[_HELPER]
     inside.generate(container, tree.name, files=tree.files, file_bytes=tree.file_bytes)
 
-    def after(change: str) -> list[float]:
-        return [client.reset(_HELPER, tree.name, change)]
+    def after(change: str, thinking_ms: int = 0) -> list[float]:
+        return [client.reset(_HELPER, tree.name, change, thinking_ms=thinking_ms)]
 
     def plain(*, emptied: bool) -> list[float]:
         taken = inside.plain_reset_ms(container, tree.name, client.work[_HELPER], emptied=emptied)
@@ -62,21 +79,27 @@ def of(client: collector_client.Client, tree: Tree, rounds: int) -> list[Row]:
     sides = {
         "few": partial(after, _FEW),
         "deleted": partial(after, _ALL),
+        "few, thinking": partial(after, _FEW, tree.thinking_ms),
+        "deleted, thinking": partial(after, _ALL, tree.thinking_ms),
         "plain": partial(plain, emptied=False),
         "plain deleted": partial(plain, emptied=True),
     }
     taken = interleaved(sides, rounds)
-    label = f"reset, {tree.files:,} files"
     judged = (
         ("few changes", "few", tree.few_ms, "plain"),
         ("all deleted", "deleted", tree.deleted_ms, "plain deleted"),
     )
+    size = f"{tree.files:,} files"
+    rows = []
+    for what, side, target, beside in judged:
+        rows += [
+            row("resets", f"reset, {size}, {what}", "ms", taken[side], target=target, judged="p95",
+                against=taken[beside], note="rm, cp"),
+            row("resets", f"… waited for, the model thinking {tree.thinking_ms} ms", "ms", taken[f"{side}, thinking"],
+                target=_WAIT_MS, judged="p95"),
+        ]  # fmt: skip
     return [
-        *(
-            row("resets", f"{label}, {what}", "ms", taken[side], target=target, judged="p95", against=taken[beside],
-                note="rm, cp")
-            for what, side, target, beside in judged
-        ),
-        row("resets", f"rm -rf and cp -a, {tree.files:,} files", "ms", taken["plain"]),
-        row("resets", f"rm -rf and cp -a, {tree.files:,} files, all deleted", "ms", taken["plain deleted"]),
-    ]  # fmt: skip
+        *rows,
+        row("resets", f"rm -rf and cp -a, {size}", "ms", taken["plain"]),
+        row("resets", f"rm -rf and cp -a, {size}, all deleted", "ms", taken["plain deleted"]),
+    ]

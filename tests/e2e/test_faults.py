@@ -126,7 +126,7 @@ def test_a_task_that_loses_every_worker_is_given_up_without_a_record(plan):
     class Dead:
         closed = False
 
-        def reset(self, _, clock=None):
+        def begin_reset(self, _, clock=None):
             from agenttrace.errors import WorkerLostError
 
             raise WorkerLostError("gone")

@@ -247,6 +247,35 @@ def test_a_worker_held_by_this_process_is_not_asked_again(scripted):
         worker.close()
 
 
+def test_a_reset_that_was_begun_comes_before_anything_else(worker, shell):
+    shell("rm -r docs; seq 2000 | xargs touch")
+    worker.begin_reset("base")
+    with pytest.raises(UsageError, match=r"call on worker .* finish the reset first"):
+        shell("ls")
+    assert worker.finish_reset().digest == worker.info.fixtures["base"]
+    assert shell("ls -A | wc -l").stdout.text == "5\n"
+    worker.begin_reset("nonesuch")
+    with pytest.raises(UsageError, match="no fixture"):
+        worker.finish_reset()
+    assert shell("cat docs/read.me").stdout.text == "hello\n"
+
+
+def test_who_leaves_during_a_reset_leaves_a_worker_for_the_next(workplace):
+    with workplace.start() as process:
+        try:
+            (first,) = acquire(workplace.sockets, count=1, timeout_s=20)
+            first.reset("base")
+            first.call("bash", "rm -r docs; seq 3000 | xargs touch", limit_ms=9000)
+            first.begin_reset("base")
+            first.close()
+            (second,) = acquire(workplace.sockets, count=1, timeout_s=20)
+            assert second.info.tasks_served == 2
+            assert second.call("bash", "ls -A | wc -l; cat docs/read.me", limit_ms=9000).stdout.text == "5\nhello\n"
+            second.close()
+        finally:
+            process.kill()
+
+
 def test_real_workers_are_found_used_and_replaced(workplace):
     with workplace.start() as one, workplace.start("--tool-uid", str(workplace.uid + 1)) as two:
         try:
