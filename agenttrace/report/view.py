@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import msgspec
 
 from agenttrace.formats.prices import sold
-from agenttrace.records import Record
+from agenttrace.records import Record, Timings
 from agenttrace.show import attempt_name, joined
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ class StepView(Record, frozen=True, kw_only=True):
 
     Attributes:
         counted: prompt tokens as counted before the request was sent.
-        prompt_ms: of `ms`, what was spent on reading the prompt.
+        queue_ms: of `ms`, what the request waited for the server to begin, where the server says it.
+        prompt_ms: what was spent on reading the prompt after that.
         told: what answered a reply without a call.
     """
 
@@ -92,6 +93,7 @@ class StepView(Record, frozen=True, kw_only=True):
     tokens_out: int | None = None
     counted: int | None = None
     finish: str | None = None
+    queue_ms: float | None = None
     prompt_ms: float | None = None
     told: str | None = None
 
@@ -214,6 +216,7 @@ def _answer(outcome: Outcome) -> str | None:
 
 
 def _step(step: LLMStep, calls: list[ProposedCall], origin: int) -> StepView:
+    server = step.timings or Timings()
     return StepView(
         n=step.step_number,
         thinks=step.reasoning_content,
@@ -226,7 +229,8 @@ def _step(step: LLMStep, calls: list[ProposedCall], origin: int) -> StepView:
         tokens_out=step.output_tokens,
         counted=_known(step.counted_tokens),
         finish=step.finish_reason,
-        prompt_ms=step.timings.prompt_ms if step.timings else None,
+        queue_ms=_known(server.queue_ms),
+        prompt_ms=_known(server.first_token_ms) if server.prompt_ms is None else server.prompt_ms,
         told=_known(step.answered),
     )
 

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from agenttrace.store.energy import SessionEnergy, append_energy
+
 TEXT = Path(__file__).parents[2].joinpath("docs", "examples.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"^## (.+?)\n\n```python\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE))
 
 
-def test_there_are_five_of_at_most_ten_lines():
-    assert len(EXAMPLES) == 5
+def test_there_are_seven_of_at_most_ten_lines():
+    assert len(EXAMPLES) == 7
     assert all(len([line for line in code.splitlines() if line]) <= 10 for code in EXAMPLES.values())
 
 
@@ -22,6 +24,7 @@ def test_there_are_five_of_at_most_ten_lines():
 def printed(thousand, tmp_path_factory):
     folder = tmp_path_factory.mktemp("examples")
     (folder / "records.jsonl").symlink_to(thousand)
+    append_energy(folder / "records.jsonl", SessionEnergy(start_utc="a", end_utc="b", joules={"rapl:package-0": 5e3}))
     found = {}
     with contextlib.chdir(folder):
         for title, code in EXAMPLES.items():
@@ -51,3 +54,8 @@ def test_they_print_the_right_answer(printed, rows):
     smallest = min(sum(s["duration_ms"] for s in row["llm_steps"]) / row["total_duration_ms"] for row in rows)
     assert float(answers[1].splitlines()[1].split()[1]) == pytest.approx(smallest, abs=1e-5)
     assert answers[2].count("synthetic-") >= 2
+    decode = sum((step["timings"] or {}).get("predicted_ms") or 0 for row in rows for step in row["llm_steps"])
+    told = dict(line.split() for line in answers[5].splitlines() if len(line.split()) == 2)
+    assert float(told["decode_ms"]) == pytest.approx(decode, abs=0.1)
+    assert told["queue_ms"] == "<NA>" or told["queue_ms"] == "NaN"
+    assert answers[6] == f"{5e3 / sum(row['outcome']['solved'] is True for row in rows):.1f} J a solved task\n"

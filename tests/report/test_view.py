@@ -9,6 +9,7 @@ import pytest
 
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row
+from agenttrace.records import Timings
 from agenttrace.report.index import FIELDS, index_row
 from agenttrace.report.sources import read_views, release_view
 from agenttrace.report.view import trace_view
@@ -45,6 +46,22 @@ def test_no_call_is_lost_where_ids_come_twice():
     unjoined = tuple(changed(span, call_id=None) for span in spans)
     for found in (trace_view(changed(trace, spans=spans)), trace_view(changed(trace, spans=unjoined))):
         assert sorted(call.output for call in found.calls if call.output is not None) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("timings", "queue_ms", "prompt_ms"),
+    [
+        (Timings(prompt_ms=3.0, predicted_ms=9.0), None, 3.0),
+        (Timings(queue_ms=2.0, first_token_ms=4.0, predicted_ms=9.0), 2.0, 4.0),
+        (Timings(queue_ms=2.0), 2.0, None),
+        (None, None, None),
+    ],
+)
+def test_a_step_has_the_queue_and_the_prefill_of_whichever_server_says_them(timings, queue_ms, prompt_ms):
+    trace = traces(1)[0]
+    steps = (changed(trace.llm_steps[0], timings=timings), *trace.llm_steps[1:])
+    step = trace_view(changed(trace, llm_steps=steps)).steps[0]
+    assert (step.queue_ms, step.prompt_ms) == (queue_ms, prompt_ms)
 
 
 def test_times_are_on_one_axis_that_starts_with_the_run():

@@ -47,7 +47,7 @@ function timeline(trace, open) {
 function timelineBars(trace) {
   const bars = [];
   for (const step of trace.steps) {
-    if (step.start !== null) bars.push({ lane: "model", start: step.start, end: step.end, step, head: step.prompt_ms });
+    if (step.start !== null) bars.push({ lane: "model", start: step.start, end: step.end, step, wait: step.queue_ms, head: step.prompt_ms });
     for (const [at, call] of step.calls.entries()) addCall(bars, call, step, at);
   }
   for (const call of trace.stray) addCall(bars, call, null, 0);
@@ -120,10 +120,12 @@ function drawBar(bar, number, state, tops, x) {
 }
 
 function modelShapes(bar, left, width, tops, x) {
-  const head = bar.head ? Math.min(width, x(bar.head)) : 0;
+  const wait = bar.wait ? Math.min(width, x(bar.wait)) : 0;
+  const head = bar.head ? Math.min(width - wait, x(bar.head)) : 0;
   return [
     svg("rect", { class: "whole", x: left, y: tops.model, width, height: LANES[0].height, rx: 2 }),
-    head > 1 ? svg("rect", { class: "head", x: left, y: tops.model, width: head, height: LANES[0].height, rx: 2 }) : null,
+    wait > 1 ? svg("rect", { class: "wait", x: left, y: tops.model, width: wait, height: LANES[0].height, rx: 2 }) : null,
+    head > 1 ? svg("rect", { class: "head", x: left + wait, y: tops.model, width: head, height: LANES[0].height, rx: 2 }) : null,
   ];
 }
 
@@ -168,8 +170,9 @@ function trouble(call) {
 
 function barText(bar) {
   if (!bar.call) {
-    const head = bar.head ? `, ${duration(bar.head)} of it reading the prompt` : "";
-    return `Step ${bar.step.n}: model, ${duration(bar.step.ms)}${head}, ${count(bar.step.tokens_out)} tokens`;
+    const wait = bar.wait ? `, ${duration(bar.wait)} of it waiting in the server's queue` : "";
+    const head = bar.head ? `, ${duration(bar.head)} ${wait ? "" : "of it "}reading the prompt` : "";
+    return `Step ${bar.step.n}: model, ${duration(bar.step.ms)}${wait}${head}, ${count(bar.step.tokens_out)} tokens`;
   }
   return `${bar.step ? `Step ${bar.step.n}: ` : ""}${bar.call.tool}, ${costText(bar.call)}`;
 }
