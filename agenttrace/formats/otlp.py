@@ -194,6 +194,7 @@ def _chat(trace: Trace, turn: Turn, spec: RunSpec | None) -> dict[str, Any]:
     step, meta = turn.step, trace.metadata
     sampler = None if spec is None else spec.sampler
     read, written = step.input_tokens, step.output_tokens
+    server: dict[str, Any] = msgspec.to_builtins(step.timings) if step.timings else {}
     return {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": _provider(trace),
@@ -207,7 +208,8 @@ def _chat(trace: Trace, turn: Turn, spec: RunSpec | None) -> dict[str, Any]:
         "gen_ai.response.finish_reasons": [step.finish_reason] if step.finish_reason else None,
         "gen_ai.usage.input_tokens": read,
         "gen_ai.usage.output_tokens": written,
-        "gen_ai.usage.cache_read.input_tokens": step.timings.cached_n if step.timings else None,
+        "gen_ai.usage.cache_read.input_tokens": server.get("cached_n"),
+        "gen_ai.usage.reasoning.output_tokens": server.get("reasoning_n"),
         "gen_ai.input.messages": _compact([_gen_ai(message) for message in turn.heard]),
         "gen_ai.output.messages": _compact([_gen_ai_output(turn)]),
         "openinference.span.kind": "LLM",
@@ -222,7 +224,7 @@ def _chat(trace: Trace, turn: Turn, spec: RunSpec | None) -> dict[str, Any]:
         "agenttrace.step_id": step.step_id,
         "agenttrace.step_number": step.step_number,
         "agenttrace.duration_ms": step.duration_ms,
-        **_below("agenttrace.timings", msgspec.to_builtins(step.timings) if step.timings else {}),
+        **_below("agenttrace.timings", server),
     }
 
 

@@ -18,6 +18,8 @@ from agenttrace.records import (
     SandboxSpec,
     ServingSpec,
     Span,
+    Timings,
+    Tokens,
     ToolCall,
     Trace,
 )
@@ -49,6 +51,8 @@ def hostile() -> Trace:
     steps = (
         LLMStep(
             step_id="s1", step_number=1, model_output=NASTY, reasoning_content="</think><tool_call>", tool_calls=None,
+            timings=Timings(queue_ms=0.0, reasoning_n=0, sources=("usage",)),
+            tokens=Tokens(prompt_ids=(0, 2**31 - 1), output_ids=(7,), output_logprobs=(None,), margins=(-0.5,)),
             **unknown,
         ),
         LLMStep(step_id="s2", step_number=2, model_output=None, reasoning_content="", tool_calls=calls, **unknown),
