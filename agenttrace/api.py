@@ -90,7 +90,7 @@ def _stop(problem: Problem) -> None:
 class CampaignOptions(TypedDict, total=False):
     """What may be asked of a campaign, with the defaults of the verb; described in `agenttrace.campaign.options`.
 
-    `system_prompt` is the text itself.
+    `system_prompt` and `chat_template` are the texts themselves.
     """
 
     agent: str | None
@@ -124,6 +124,8 @@ class CampaignOptions(TypedDict, total=False):
     size: int | None
     sha256: str | None
     accept_terms: bool
+    chat_template: str | None
+    constrained: Literal["on", "off"] | None
     repositories: str | None
 
 

@@ -82,6 +82,13 @@ class AgentOptions(Record, frozen=True, kw_only=True):
             extra={"metavar": "FILE"},
         ),
     ] = None
+    constrained: Annotated[
+        Literal["on", "off"] | None,
+        Meta(
+            description="have the server hold every reply to the agent's form, by a JSON schema or a grammar (default: "
+            "on where the chat template shows no tools to the model)",
+        ),
+    ] = None
 
 
 class Shell(Protocol):

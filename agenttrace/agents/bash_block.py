@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from agenttrace.agents import AgentOptions, Observation
+from agenttrace.agents.constrained import BASH_BLOCK_GRAMMAR
 from agenttrace.agents.run import RunEnd, RunLog, unrunnable
 from agenttrace.records import BashBlockSpec, canonical_json, digest
 from agenttrace.serving.budget import RESERVE_TOKENS
@@ -121,6 +122,7 @@ class BashBlockAgent:
             observation_max_chars=OBSERVATION_CHARS[options.observation],
             call_limit_ms=options.call_limit_ms or CALL_LIMIT_MS,
             system_prompt_from="given" if options.system_prompt else UNSET,
+            grammar=BASH_BLOCK_GRAMMAR if options.constrained == "on" else UNSET,
         )
 
     @staticmethod
@@ -133,6 +135,7 @@ class BashBlockAgent:
             max_total_tokens=spec.max_total_tokens,
             observation=spec.observation_template,
             system_prompt=None if spec.system_prompt_from is UNSET else spec.system_template,
+            constrained="off" if spec.grammar is UNSET else "on",
         )
 
     @staticmethod
@@ -152,6 +155,7 @@ class BashBlockAgent:
             "observation_template": spec.observation_template,
             "max_steps": spec.max_turns,
             "max_total_tokens": spec.max_total_tokens,
+            **({} if spec.grammar is UNSET else {"constrained": "grammar"}),
         }
 
     def run(self, trace_id: str, prompt: str) -> Run:

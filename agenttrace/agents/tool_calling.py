@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from agenttrace.agents import AgentOptions
+from agenttrace.agents.constrained import read_call, reply_form
 from agenttrace.agents.run import UNPARSABLE, RunEnd, RunLog, call_arguments, unrunnable
 from agenttrace.records import ToolCallingSpec, canonical_json, digest
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from agenttrace.records import LLMStep, ToolCall
     from agenttrace.sandbox.policies import Policy
     from agenttrace.sandbox.reports import CallReport
-    from agenttrace.serving.model import Model
+    from agenttrace.serving.model import Model, ProposedCall, Reply
     from agenttrace.tasks import Task
 
 FINAL_ANSWER = "final_answer"
@@ -48,7 +49,7 @@ _PYTHON = ", python_interpreter runs Python code"
 
 
 def agent_spec(
-    *, max_steps: int = MAX_STEPS, call_limit_ms: int = CALL_LIMIT_MS, python: bool = True
+    *, max_steps: int = MAX_STEPS, call_limit_ms: int = CALL_LIMIT_MS, python: bool = True, constrained: bool = False
 ) -> ToolCallingSpec:
     """Return the agent's own part of a run spec: prompt, tools and limits, all in full."""
     text, tools = _data("tool_calling.system.txt").strip(), json.loads(_data("tool_calling.tools.json"))
@@ -65,6 +66,7 @@ def agent_spec(
         call_limit_ms=call_limit_ms,
         keep_bytes=65_536,
         reminder=_REMINDER,
+        reply_form=reply_form(tools) if constrained else UNSET,
     )
 
 
@@ -103,6 +105,7 @@ class ToolCallingAgent:
             max_steps=options.max_steps or MAX_STEPS,
             call_limit_ms=options.call_limit_ms or CALL_LIMIT_MS,
             python="python" in policy.kinds,
+            constrained=options.constrained == "on",
         )
         if options.system_prompt is None:
             return own
@@ -112,7 +115,12 @@ class ToolCallingAgent:
     def options(spec: ToolCallingSpec) -> AgentOptions:
         """Return the options that give this spec again."""
         given = None if spec.system_prompt_from is UNSET else spec.system_prompt
-        return AgentOptions(max_steps=spec.max_steps, call_limit_ms=spec.call_limit_ms, system_prompt=given)
+        return AgentOptions(
+            max_steps=spec.max_steps,
+            call_limit_ms=spec.call_limit_ms,
+            system_prompt=given,
+            constrained="off" if spec.reply_form is UNSET else "on",
+        )
 
     @staticmethod
     def prompt(spec: ToolCallingSpec, task: Task) -> str:
@@ -122,10 +130,11 @@ class ToolCallingAgent:
 
     @staticmethod
     def metadata(spec: ToolCallingSpec) -> dict[str, Any]:
-        """Return `tool_choice`, `max_steps`, and of a prompt that was given its digest."""
+        """Return `tool_choice`, `max_steps`, of a prompt that was given its digest, and what replies are held to."""
         own = spec.system_prompt_from is UNSET
         prompt = {} if own else {"prompt_sha256": digest([spec.system_prompt])}
-        return {"tool_choice": spec.tool_choice, "max_steps": spec.max_steps, **prompt}
+        held = {} if spec.reply_form is UNSET else {"constrained": "json_schema"}
+        return {"tool_choice": spec.tool_choice, "max_steps": spec.max_steps, **prompt, **held}
 
     def run(self, trace_id: str, prompt: str) -> Run:
         """Return everything that happened on one task.
@@ -138,7 +147,7 @@ class ToolCallingAgent:
         self._log = RunLog(trace_id, self._watch)
         self._format_errors = 0
         self._messages: list[dict[str, Any]] = [
-            {"role": "system", "content": self._spec.system_prompt},
+            {"role": "system", "content": self._spec.system_message},
             {"role": "user", "content": prompt},
         ]
         return self._log.until_end(self._step)
@@ -147,7 +156,7 @@ class ToolCallingAgent:
         if len(self._log.steps) >= self._spec.max_steps:
             raise RunEnd("max_steps", f"no final answer within {self._spec.max_steps} steps")
         reply = self._log.asked(lambda: self._model.complete(self._messages))
-        step = self._log.generated(reply, reply.tool_calls)
+        step = self._log.generated(reply, self._proposed(reply))
         if not step.tool_calls:
             self._say(reply.content or "")
             self._remind("could not be parsed" if reply.finish_reason == UNPARSABLE else "the reply holds no tool call")
@@ -157,6 +166,12 @@ class ToolCallingAgent:
             self._format_errors = 0
             self._say_calls(step)
             self._carry_out(step.tool_calls, step)
+
+    def _proposed(self, reply: Reply) -> tuple[ProposedCall, ...]:
+        """Return the calls of a reply: those that the server read, or the one that its text is."""
+        if self._spec.reply_form is UNSET:
+            return reply.tool_calls
+        return () if (call := read_call(reply.content)) is None else (call,)
 
     def _carry_out(self, calls: tuple[ToolCall, ...], step: LLMStep) -> None:
         """Carry out calls in order; when one ends the run, those after it are recorded as not executed."""
@@ -177,6 +192,9 @@ class ToolCallingAgent:
 
     def _say_calls(self, step: LLMStep) -> None:
         """Put the proposed calls into the conversation; earlier reasoning is not fed back, as upstream."""
+        if self._spec.reply_form is not UNSET:
+            self._say(step.model_output or "")
+            return
         calls = [
             {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": _sent(call)}}
             for call in step.tool_calls or ()
@@ -257,7 +275,10 @@ class ToolCallingAgent:
         self._answer(call, text)
 
     def _answer(self, call: ToolCall, text: str) -> None:
-        self._messages.append({"role": "tool", "tool_call_id": call.call_id, "content": text})
+        if self._spec.reply_form is UNSET:
+            self._messages.append({"role": "tool", "tool_call_id": call.call_id, "content": text})
+        else:  # the template knows no such role
+            self._messages.append({"role": "user", "content": text})
 
 
 def _sent(call: ToolCall) -> str:

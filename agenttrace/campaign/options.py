@@ -14,6 +14,7 @@ from agenttrace.errors import UsageError
 from agenttrace.models import pins
 from agenttrace.records import ModelPin, ReplyDetail
 from agenttrace.serving import profiles
+from agenttrace.serving.template import template_of, with_template
 from agenttrace.store.opening import FAILURES
 from agenttrace.tasks import SWE, set_name
 from agenttrace.tasks.swe.prepare import SweOptions
@@ -96,6 +97,14 @@ class Options(AgentOptions, frozen=True, kw_only=True):
             extra={"group": "model", "metavar": "P", "choices": profiles.profile_names()},
         ),
     ] = profiles.DEFAULT_PROFILE
+    chat_template: Annotated[
+        str | None,
+        Meta(
+            description="a file with a Jinja template of messages instead of the model's own, or `plain`, for a model "
+            "without any",
+            extra={"group": "model", "metavar": "FILE"},
+        ),
+    ] = None
     sampler: Annotated[
         str,
         Meta(
@@ -258,14 +267,16 @@ def served(options: Options) -> tuple[ModelPin, ServingSpec]:
     """Return the model and how it is served.
 
     Raises:
-        UsageError: the model is not pinned and no endpoint serves it, or there is no such profile.
+        UsageError: the model is not pinned and no endpoint serves it, there is no such profile, or no chat template.
     """
     pin = options.pin or (profiles.external_pin if options.external else pins.model_pin)(options.model)
     if options.context is not None:
         pin = msgspec.structs.replace(pin, context_length=options.context)
     if options.external:
+        if options.chat_template is not None:
+            raise UsageError("--chat-template: an endpoint that runs already has its own; start it with another there")
         return pin, profiles.external_serving(options.profile)
-    return pin, profiles.serving_spec(pin, options.profile)
+    return with_template(pin, profiles.serving_spec(pin, options.profile), options.chat_template)
 
 
 def sampler_of(options: Options) -> Sampler:
@@ -337,6 +348,7 @@ def like(spec: RunSpec) -> Options:
         dataset=set_name(spec.dataset),
         agent=spec.agent.kind,
         profile=spec.serving.profile,
+        chat_template=template_of(spec.serving),
         sampler=chosen,
         temperature=None if name == named.name else spec.sampler.temperature,
         top_p=spec.sampler.top_p if changed else None,

@@ -15,7 +15,15 @@ from agenttrace.agents import agent_kind
 from agenttrace.campaign.environment import spec_differences
 from agenttrace.campaign.options import Options, check_options, check_size, sampler_of, served
 from agenttrace.errors import DataError, UsageError
-from agenttrace.records import Record, RunSpec, SandboxSpec, derived_id, digest
+from agenttrace.records import (
+    BashBlockSpec,
+    Record,
+    RunSpec,
+    SandboxSpec,
+    ToolCallingSpec,
+    derived_id,
+    digest,
+)
 from agenttrace.sandbox.policies import policies
 from agenttrace.serving import profiles
 from agenttrace.serving.chat import fixed_part
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    from agenttrace.records import AgentSpec
     from agenttrace.tasks import Task, TaskSet
 
 STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -117,6 +126,8 @@ def _draft(options: Options, chosen: TaskSet, images: dict[str, str]) -> RunSpec
     pin, serving = served(options)
     dataset = chosen.spec(offset=options.offset, count=options.count)
     kind = agent_kind(options.agent or chosen.agent)
+    if options.constrained is None:
+        options = msgspec.structs.replace(options, constrained="on" if pin.template_tools is False else "off")
     agent = kind.spec(
         options,
         policy=policies()[chosen.policy],
@@ -165,13 +176,25 @@ def request_seed(spec: RunSpec, task: Task) -> int:
 
 def request_part(spec: RunSpec) -> dict[str, Any]:
     """Return what every request of a campaign holds beside its conversation, but for the seed of a rollout."""
+    form = _form(spec.agent)
     return fixed_part(
         model=spec.model.name,
         sampler=spec.sampler,
-        tools=getattr(spec.agent, "tools", ()),
+        tools=() if form else getattr(spec.agent, "tools", ()),
         tool_choice=getattr(spec.agent, "tool_choice", "auto"),
         cache_prompt=spec.serving.cache_prompt,
+        form=form,
     )
+
+
+def _form(agent: AgentSpec) -> dict[str, Any]:
+    """Return the part of every request that holds replies to a form; empty where nothing does."""
+    if isinstance(agent, ToolCallingSpec) and agent.reply_form is not UNSET:
+        schema = {"name": "reply", "strict": True, "schema": agent.reply_form.schema}
+        return {"response_format": {"type": "json_schema", "json_schema": schema}}
+    if isinstance(agent, BashBlockSpec) and agent.grammar is not UNSET:
+        return {"grammar": agent.grammar}
+    return {}
 
 
 def metadata(spec: RunSpec, task: Task, *, spec_sha256: str) -> dict[str, Any]:

@@ -27,6 +27,8 @@ from agenttrace.records import BashBlockSpec, Record
 from agenttrace.serving.cassette import CassetteLog, cassette_path
 from agenttrace.serving.endpoint import answers, check_base_url, check_server, wait_until_ready
 from agenttrace.serving.profiles import NOT_REPORTED
+from agenttrace.serving.template import abilities
+from agenttrace.show import printable
 from agenttrace.store.append import rescued_path
 from agenttrace.store.jsonl import RecordLog, known_ids, write_whole
 from agenttrace.store.opening import FAILURES
@@ -194,6 +196,8 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     facts = wait_until_ready(around.base_url, timeout_s=patience_s(spec.serving), key=key)
     checks = check_server(facts, spec)
     tell_checks(checks, out)
+    for line in abilities(facts, spec):
+        out.print(printable(line), style="yellow", markup=False)
     fixed = request_part(spec)
     counters = _counters(spec, facts, around, out, template=fixed["extra_body"].get("chat_template_kwargs"))
     pool = WorkerPool(around.sockets)

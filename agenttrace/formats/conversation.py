@@ -107,16 +107,21 @@ def system_prompt(trace: Trace, spec: RunSpec | None) -> str | None:
     if spec is not None:
         if isinstance(spec.agent, OtherAgentSpec):
             return None
-        return spec.agent.system_prompt if isinstance(spec.agent, ToolCallingSpec) else spec.agent.system_template
+        return spec.agent.system_message if isinstance(spec.agent, ToolCallingSpec) else spec.agent.system_template
     kept = imported(trace).get("system_prompt")
     return kept if isinstance(kept, str) else None
 
 
 def tool_schemas(spec: RunSpec | None) -> list[Json] | None:
     """Return the schemas that were sent with every request; `None` where that is not known or there were none."""
-    if spec is None or isinstance(spec.agent, BashBlockSpec):
+    if spec is None or isinstance(spec.agent, BashBlockSpec) or as_json(spec):
         return None
     return list(spec.agent.tools)
+
+
+def as_json(spec: RunSpec | None) -> bool:
+    """Return whether the calls of a record stand in the texts of its replies, as JSON."""
+    return spec is not None and isinstance(spec.agent, ToolCallingSpec) and spec.agent.reply_form is not UNSET
 
 
 def in_text(trace: Trace, spec: RunSpec | None) -> bool:

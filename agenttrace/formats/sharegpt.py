@@ -15,7 +15,7 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.formats.chat_rows import first_text, judgement
-from agenttrace.formats.conversation import in_text, messages, spoken, tool_schemas
+from agenttrace.formats.conversation import as_json, in_text, messages, spoken, tool_schemas
 from agenttrace.formats.dialogue import STRAY, Called, Dialogue
 from agenttrace.formats.foreign import fitting, json_text, parsed, text_of
 from agenttrace.records import END_CLASSES, Outcome
@@ -38,7 +38,7 @@ def from_trace(trace: Trace, spec: RunSpec | None = None, source: str = "") -> d
     found = messages(trace, spec)
     while found[-1].role != "assistant" and trace.llm_steps:
         found.pop()
-    plain = in_text(trace, spec)
+    plain = in_text(trace, spec) or as_json(spec)
     conversation: list[dict[str, str]] = []
     for message in found:
         role = "user" if plain and message.role == "tool" else message.role

@@ -132,6 +132,7 @@ def completed(ref: ModelRef, path: Path) -> ModelPin:
         size=ref.size or label[:20],
         quantization=ref.quantization or facts.quantization or "unknown",
         chat_template_sha256=ref.chat_template_sha256 or facts.chat_template_sha256 or NO_TEMPLATE,
+        template_tools=False if facts.template_tools is False else ref.template_tools,
         context_length=ref.context_length or min(facts.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT),
     )
     return provisional(known)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -39,6 +40,7 @@ class GgufFacts(Record, frozen=True, kw_only=True):
         quantization: tensor format of most tensors, such as `Q8_0`.
         context_length: tokens the model was trained for.
         chat_template_sha256: digest of the template as llama-server reports it (see `served_template`).
+        template_tools: whether that template shows tools to the model.
     """
 
     architecture: str | None
@@ -46,6 +48,7 @@ class GgufFacts(Record, frozen=True, kw_only=True):
     quantization: str | None
     context_length: int | None
     chat_template_sha256: str | None
+    template_tools: bool | None
 
 
 def read_facts(path: Path) -> GgufFacts:
@@ -69,7 +72,13 @@ def read_facts(path: Path) -> GgufFacts:
         quantization=_FORMATS.get(kind, f"type {kind}") if isinstance(kind, int) else None,
         context_length=context if isinstance(context, int) and context > 0 else None,
         chat_template_sha256=hashlib.sha256(served_template(template)).hexdigest() if template else None,
+        template_tools=shows_tools(template) if template else None,
     )
+
+
+def shows_tools(template: str) -> bool:
+    """Return whether a chat template reads the tools that a request brings: without that, no model sees them."""
+    return re.search(r"\btools\b", template) is not None
 
 
 def served_template(template: str) -> bytes:

@@ -62,6 +62,7 @@ class ModelRef(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     context_length: int | None = None
     threads: int | None = None
     demo: bool = False
+    template_tools: bool | None = None
     wheels: tuple[Wheel, ...] = ()
     terms: str | None = None
 

@@ -52,6 +52,8 @@ class ModelPin(Record, frozen=True, kw_only=True):
         context_length: context the server is started with, tokens.
         threads: threads the server computes with; part of the pin because it can change the last bit of a logit.
         demo: the model is a test fixture; its records are no result.
+        template_tools: `False`: the chat template shows no tools to the model (since 1.2.0); absent where it does, or
+            nothing is known of it.
         wheels: of source `pypi`: their members, joined in this order, are the file (since 1.2.0).
     """
 
@@ -71,6 +73,7 @@ class ModelPin(Record, frozen=True, kw_only=True):
     file: str | None = None
     licence: str | None = None
     digest_from: str = "pinned"
+    template_tools: bool | UnsetType = UNSET
     wheels: tuple[Wheel, ...] | UnsetType = UNSET
 
 
@@ -122,6 +125,18 @@ class ServingSpec(Record, frozen=True, kw_only=True):
     reproducible: bool
 
 
+class ReplyForm(Record, frozen=True, kw_only=True):
+    """The form that the server holds every reply of a tool-calling model to, whose chat template shows it no tools.
+
+    Attributes:
+        schema: JSON schema, sent with every request as `response_format`.
+        prompt: follows the system prompt: the tools, and the form, in words.
+    """
+
+    schema: dict[str, Any]
+    prompt: str
+
+
 class ToolCallingSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="tool_calling"):
     """The tool-calling agent: prompts and tool schemas in full, limits and rules.
 
@@ -136,6 +151,8 @@ class ToolCallingSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="
         keep_bytes: bytes kept of each output stream, head and tail.
         reminder: the message after a reply without a tool call.
         system_prompt_from: `given`: a text of the user's (since 1.1.0); absent for the agent's own.
+        reply_form: calls are read from the text of replies of this form, and neither `tools` nor `tool_choice` are sent
+            (since 1.2.0); absent where the server reads the calls.
     """
 
     version: int
@@ -148,11 +165,17 @@ class ToolCallingSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="
     keep_bytes: int
     reminder: str
     system_prompt_from: Literal["given"] | UnsetType = UNSET
+    reply_form: ReplyForm | UnsetType = UNSET
 
     @property
     def kind(self) -> str:
         """Name of the agent."""
         return "tool_calling"
+
+    @property
+    def system_message(self) -> str:
+        """The first message."""
+        return self.system_prompt if self.reply_form is UNSET else f"{self.system_prompt}\n\n{self.reply_form.prompt}"
 
 
 class BashBlockSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="bash_block"):
@@ -172,6 +195,7 @@ class BashBlockSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="ba
         observation_max_chars: longer output is cut in the middle.
         call_limit_ms: time limit of one command.
         system_prompt_from: `given`: the first message is the user's (since 1.1.0); absent for the agent's own.
+        grammar: that llama-server holds every reply to, in its GBNF (since 1.2.0); absent where nothing does.
     """
 
     version: int
@@ -187,6 +211,7 @@ class BashBlockSpec(Record, frozen=True, kw_only=True, tag_field="kind", tag="ba
     observation_max_chars: int
     call_limit_ms: int
     system_prompt_from: Literal["given"] | UnsetType = UNSET
+    grammar: str | UnsetType = UNSET
 
     @property
     def kind(self) -> str:

@@ -73,6 +73,7 @@ def fixed_part(
     tools: tuple[dict[str, Any], ...] = (),
     tool_choice: str = "auto",
     cache_prompt: bool = False,
+    form: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what is sent with every request, whatever the conversation: a pure function of the run spec.
 
@@ -82,10 +83,12 @@ def fixed_part(
         tools: tool schemas; without any, neither they nor `tool_choice` are sent.
         tool_choice: as the protocol has it.
         cache_prompt: llama.cpp's prompt cache; off where output must depend on the request alone.
+        form: what the server holds every reply to: a `response_format`, or llama-server's `grammar`.
     """
     return {
         "model": model,
         **({"tools": list(tools), "tool_choice": tool_choice} if tools else {}),
+        **(form or {}),
         "temperature": sampler.temperature,
         "top_p": sampler.top_p,
         "seed": sampler.seed,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import UNSET
 
 from agenttrace.errors import ModelServerError, UsageError
+from agenttrace.models.gguf import shows_tools
 from agenttrace.records import Record
 from agenttrace.serving.profiles import NOT_REPORTED
 
@@ -51,6 +52,8 @@ class ServerFacts(Record, frozen=True, kw_only=True):
         slots: requests it works on at a time.
         chat_template_sha256: over the template's UTF-8 text.
         can_switch_thinking: whether the template reads `THINKING_SWITCH`.
+        template_tools: whether it shows tools to the model.
+        template_system: whether it knows a system prompt.
         quantization: of the weights.
         weights_bytes: size of the tensors.
         n_params: parameters.
@@ -63,6 +66,8 @@ class ServerFacts(Record, frozen=True, kw_only=True):
     slots: int | None
     chat_template_sha256: str | None
     can_switch_thinking: bool | None
+    template_tools: bool | None
+    template_system: bool | None
     quantization: str | None
     weights_bytes: int | None
     n_params: int | None
@@ -194,6 +199,7 @@ def _facts(props: dict[str, Any], models: dict[str, Any]) -> ServerFacts:
     meta = _as(dict, first.get("meta")) or {}
     names = tuple(_without_folder(name) for row in listed if (name := _as(str, row.get("id"))))
     generation = _as(dict, props.get("default_generation_settings")) or {}
+    caps = _as(dict, props.get("chat_template_caps")) or {}
     return ServerFacts(
         build=_as(str, props.get("build_info")),
         models=names or None,
@@ -201,11 +207,17 @@ def _facts(props: dict[str, Any], models: dict[str, Any]) -> ServerFacts:
         slots=_as(int, props.get("total_slots")),
         chat_template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
         can_switch_thinking=THINKING_SWITCH in template if template else None,
+        template_tools=_flag(caps.get("supports_tools"), shows_tools(template) if template else None),
+        template_system=_flag(caps.get("supports_system_role"), None),
         quantization=_as(str, meta.get("ftype")) or _as(str, props.get("model_ftype")),
         weights_bytes=_as(int, meta.get("size")),
         n_params=_as(int, meta.get("n_params")),
         n_ctx_train=_as(int, meta.get("n_ctx_train")),
     )
+
+
+def _flag(said: Any, otherwise: bool | None) -> bool | None:  # noqa: ANN401, FBT001 - JSON
+    return said if isinstance(said, bool) else otherwise
 
 
 def _without_folder(name: str) -> str:

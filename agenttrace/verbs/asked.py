@@ -12,6 +12,7 @@ import msgspec
 
 from agenttrace.campaign.options import GROUPS, Options, described, flag_of
 from agenttrace.errors import UsageError
+from agenttrace.serving.template import TEMPLATES
 from agenttrace.store.opening import content
 from agenttrace.tasks import OWN, TASK_SETS
 from agenttrace.verbs.output import add_json
@@ -157,6 +158,12 @@ def _thinking(text: str) -> str | int:
         raise argparse.ArgumentTypeError(f"{text!r}: expected on, off, or a number of tokens") from None
 
 
+def _template_of(path: str) -> str:
+    """Return the text of a chat template, or of the kit's own that has that name."""
+    own = TEMPLATES / f"{path}.jinja"
+    return _text_of(str(own) if path in {one.stem for one in TEMPLATES.iterdir()} else path)
+
+
 def _text_of(path: str) -> str:
     """Return the text of a file as it is sent: without line feeds at its end."""
     try:
@@ -172,5 +179,6 @@ _READ: dict[str, Callable[[str], Any]] = {
     "call_limit_ms": _milliseconds,
     "thinking": _thinking,
     "system_prompt": _text_of,
+    "chat_template": _template_of,
 }
 """Field → what makes its value of an argument, where that is not its type."""

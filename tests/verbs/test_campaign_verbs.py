@@ -23,7 +23,8 @@ GIVEN = {
     "thinking": 512, "context": 4096, "system_prompt": "Be brief.", "reply_details": ("figures", "logprobs"),
     "max_steps": 7, "call_limit_ms": 8000, "max_output_tokens": 9, "max_total_tokens": 1000,
     "observation": "mini-swe-agent", "source": "owner/rows@main", "split": "test", "languages": ("python", "go"),
-    "accept_terms": True, "hidden_tests": True, "repos": 2, "per_repo": 3, "run_id": "mine", "dataset": "demo",
+    "accept_terms": True, "constrained": "on", "chat_template": "{{ messages }}",
+    "hidden_tests": True, "repos": 2, "per_repo": 3, "run_id": "mine", "dataset": "demo",
     "repositories": "https://example.org/{repo}",
 }  # fmt: skip
 """A value for every shared option, as it is asked for."""
@@ -39,14 +40,14 @@ def actions(verb):
 
 def words(folder):
     """Return a command line with every shared option; a text stands in a file of that folder."""
-    (folder / "prompt.txt").write_text(f"{GIVEN['system_prompt']}\n")
     found = [GIVEN["model"]]
     for name, value in GIVEN.items():
         values = [value] if isinstance(value, str | int | float) else value
         if name == "call_limit_ms":
             values = [8]  # in seconds
-        if name == "system_prompt":
-            values = [folder / "prompt.txt"]
+        if name in {"system_prompt", "chat_template"}:
+            (folder / name).write_text(f"{value}\n")
+            values = [folder / name]
         if name != "model":
             found += [FLAGS.get(name, f"--{name.replace('_', '-')}"), *map(str, () if value is True else values)]
     return found
