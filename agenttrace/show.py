@@ -119,6 +119,9 @@ def joined(trace: Trace) -> tuple[list[tuple[LLMStep, list[ProposedCall]]], list
 def _end(outcome: Outcome) -> Iterator[tuple[str, str]]:
     yield "", ""
     yield "bold", f"ended: {outcome.ended}" + (f" ({outcome.detail})" if outcome.detail else "")
+    if outcome.repeating_steps:
+        what = "1 reply" if outcome.repeating_steps == 1 else f"{outcome.repeating_steps} replies"
+        yield "dim", f"  {what} ended in a repetition"
     for verdict in outcome.verdicts:
         style = {"passed": "green", "failed": "red"}.get(verdict.verdict, "yellow")
         reason = f": {verdict.reason}" if verdict.reason else ""

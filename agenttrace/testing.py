@@ -132,7 +132,7 @@ class ScriptedServer:
 
     Attributes:
         script: as given; may be replaced.
-        pages: what is answered to a GET, by path; may be changed.
+        pages: what is answered to a GET, or to a POST that asks for no reply, by path; may be changed.
         requests: bodies of the chat requests so far.
         headers: their headers, names in lower case.
         count: how many there were.
@@ -180,7 +180,7 @@ class ScriptedServer:
                 body = json.loads(data)
                 if self.path != "/v1/chat/completions":
                     known = _COUNTING.get(counts or "", {}).get(self.path)
-                    _send(self, known(body) if known else {"_status": 404})
+                    _send(self, known(body) if known else pages.get(self.path, {"_status": 404}))
                     return
                 _send(self, owner._reply(body, {name.lower(): value for name, value in self.headers.items()}))
 

@@ -7,8 +7,10 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import UNSET
 
+from agenttrace.agents.repetition import ends_in_repetition
 from agenttrace.errors import AgentTraceError, WorkerLostError
 from agenttrace.records import (
     NO_PROCESS,
@@ -102,6 +104,9 @@ class RunLog:
         except Exception as error:  # noqa: BLE001 - one task's fault never ends the campaign, and keeps what it has done
             what = f"{type(error).__name__}: {error}"  # it may name a file by bytes that are no text
             outcome = Outcome(ended="internal_error", detail=what.encode("utf-8", "backslashreplace").decode())
+        texts = ((step.reasoning_content or "") + (step.model_output or "") for step in self.steps)
+        if repeating := sum(map(ends_in_repetition, texts)):
+            outcome = msgspec.structs.replace(outcome, repeating_steps=repeating)
         return Run(
             steps=tuple(self.steps),
             spans=tuple(self.spans),

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from agenttrace.campaign.advice import Advice
 from agenttrace.campaign.loop import Display
 from agenttrace.records import LLMStep, Span, Trace
 from agenttrace.show import counted, is_plain, is_quiet, printable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from agenttrace.campaign.loop import Summary
+    from agenttrace.records import AgentSpec, Outcome
     from agenttrace.tasks import Task
 
 _MINUTE_S = 60
@@ -54,13 +56,15 @@ class CampaignDisplay(Display):
         out: where it is shown.
         total: tasks of the campaign.
         done: tasks that had a record before this session.
+        agent: of the run spec, for advice.
 
     Attributes:
         bar: live on a terminal, while it is entered as a context.
     """
 
-    def __init__(self, out: Console, *, total: int, done: int) -> None:
+    def __init__(self, out: Console, *, total: int, done: int, agent: AgentSpec) -> None:
         self._out = out
+        self._advice = Advice(agent)
         self._total = total
         self._before = done
         self._done = done
@@ -103,11 +107,13 @@ class CampaignDisplay(Display):
                 did = f"{counted(len(trace.llm_steps), 'step')}, {counted(len(trace.spans), 'call')}"
                 self._out.print(
                     f"[{self._done}/{self._total}] {_label(trace, task)}: {_MARKS[trace.outcome.solved]}, "
-                    f"{trace.outcome.ended}, {did}, "
+                    f"{trace.outcome.ended}{_repeats(trace.outcome)}, {did}, "
                     f"{(trace.total_duration_ms or 0.0) / 1000:.2f} s, {self._rate()} tok/s, "
                     f"{self._lost()}ETA {self._eta()}",
                     markup=True,
                 )
+            if (advice := self._advice.after(trace)) is not None:
+                self._out.print(advice, style="yellow", markup=False)
 
     def failed(self, task: Task, trace: Trace, attempt: int) -> None:
         """Tell of an attempt that ended in an infrastructure failure."""
@@ -147,6 +153,10 @@ class CampaignDisplay(Display):
     def _refresh(self) -> None:
         rates = f"{self._solved} solved, {self._lost()}{self._calls} calls, {self._rate()} tok/s"
         self.bar.update(self._bar_id, completed=self._done, rates=rates, eta=self._eta())
+
+
+def _repeats(outcome: Outcome) -> str:
+    return f" ({outcome.repeating_steps} repeating)" if outcome.repeating_steps else ""
 
 
 def label(task: Task) -> str:
@@ -189,6 +199,7 @@ def closing_table(
         sums["solved"] += trace.outcome.solved is True
         sums["solved_can"] += can and trace.outcome.solved is True
         sums["steps"] += len(trace.llm_steps)
+        sums["repeating"] += trace.outcome.repeating_steps or 0
         sums["spans"] += len(trace.spans)
         sums["in"] += sum(step.input_tokens or 0 for step in trace.llm_steps)
         sums["out"] += sum(step.output_tokens or 0 for step in trace.llm_steps)
@@ -208,6 +219,8 @@ def closing_table(
         table.add_row("non-empty patch", f"{sums['patched']} ({_share(sums['patched'], every)})")
     table.add_row("ended", ", ".join(f"{end} {count}" for end, count in ends.most_common()) or "-")
     table.add_row("model generations", str(sums["steps"]))
+    if sums["repeating"]:
+        table.add_row("  that end in a repetition", str(sums["repeating"]))
     if summary.failed_tries:
         table.add_row("requests sent again", str(summary.failed_tries))
     table.add_row("tool calls", str(sums["spans"]))

@@ -211,7 +211,7 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     models = ChatModel(around.base_url, fixed, counters=counters, api_key=key)
     recorder = Recorder(models, fixed, cassette, log)
 
-    display = CampaignDisplay(out, total=plan.size, done=done)
+    display = CampaignDisplay(out, total=plan.size, done=done, agent=spec.agent)
     load = ServerLoad(around.base_url, plan.path.with_suffix(SERVER_LOAD), key=key)
     with display.bar, load:
         campaign = Campaign(

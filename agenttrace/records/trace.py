@@ -315,6 +315,8 @@ class Outcome(Record, frozen=True, kw_only=True):
         patch: `git diff` of a checkout's final tree against the pristine one, made by the kit; `None` when it could not
             be made (since 1.1.0).
         patch_note: why there is no patch, or what it leaves out (since 1.1.0).
+        repeating_steps: replies that end in one short text again and again (since 1.2.0); absent where there are none,
+            and in older records.
     """
 
     ended: Ended
@@ -326,6 +328,7 @@ class Outcome(Record, frozen=True, kw_only=True):
     changes: tuple[StateChange, ...] | None = None
     patch: str | UnsetType | None = UNSET
     patch_note: str | UnsetType | None = UNSET
+    repeating_steps: Annotated[int | UnsetType, MEASURED] = UNSET
 
 
 class Totals(Record, frozen=True, kw_only=True):

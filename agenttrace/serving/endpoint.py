@@ -12,10 +12,10 @@ import time
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from msgspec import UNSET
 
 from agenttrace.errors import ModelServerError, UsageError
-from agenttrace.models.gguf import shows_tools
 from agenttrace.records import Record
 from agenttrace.serving.profiles import NOT_REPORTED
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 KEY_VARIABLES = ("AGENTTRACE_API_KEY", "OPENAI_API_KEY")
 LEAST_KEY_CHARS, LEAST_WORD_CHARS = 5, 8
+_SENTINEL = "show_this_tool_8f3a"
+"""A tool that no template holds by itself."""
 _HEADER_BYTES = 32 * 2**20
 """A GGUF file is its tensors and a header; no tokenizer and template come near this size."""
 _GET_S = 10.0
@@ -179,7 +181,8 @@ def wait_until_ready(base_url: str, *, timeout_s: float, key: str | None = None)
         while time.monotonic() < deadline:
             try:
                 _get(wire, f"{root}/health", key)
-                return _facts(_get(wire, f"{root}/props", key), _get(wire, f"{base_url}/models", key))
+                facts = _facts(_get(wire, f"{root}/props", key), _get(wire, f"{base_url}/models", key))
+                return facts if facts.chat_template_sha256 is None else _rendered(wire, root, facts)
             except _StatusError as error:  # 503 while loading
                 last = str(error)
                 if error.status in _KEY_REFUSED:
@@ -207,8 +210,8 @@ def _facts(props: dict[str, Any], models: dict[str, Any]) -> ServerFacts:
         slots=_as(int, props.get("total_slots")),
         chat_template_sha256=hashlib.sha256(template.encode()).hexdigest() if template else None,
         can_switch_thinking=THINKING_SWITCH in template if template else None,
-        template_tools=_flag(caps.get("supports_tools"), shows_tools(template) if template else None),
-        template_system=_flag(caps.get("supports_system_role"), None),
+        template_tools=_as(bool, caps.get("supports_tools")),
+        template_system=_as(bool, caps.get("supports_system_role")),
         quantization=_as(str, meta.get("ftype")) or _as(str, props.get("model_ftype")),
         weights_bytes=_as(int, meta.get("size")),
         n_params=_as(int, meta.get("n_params")),
@@ -216,8 +219,28 @@ def _facts(props: dict[str, Any], models: dict[str, Any]) -> ServerFacts:
     )
 
 
-def _flag(said: Any, otherwise: bool | None) -> bool | None:  # noqa: ANN401, FBT001 - JSON
-    return said if isinstance(said, bool) else otherwise
+def _rendered(wire: Wire, root: str, facts: ServerFacts) -> ServerFacts:
+    """Return the facts with what a template shows: where the server does not say, it has to render a conversation."""
+    from agenttrace.serving.wire import WireError  # noqa: PLC0415 - heavy
+
+    if None not in {facts.template_tools, facts.template_system}:
+        return facts
+    tool = {"type": "function", "function": {"name": _SENTINEL, "parameters": {"type": "object", "properties": {}}}}
+    messages = [{"role": "system", "content": f"s{_SENTINEL}"}, {"role": "user", "content": "x"}]
+    asked = msgspec.json.encode({"messages": messages, "tools": [tool]})
+    try:
+        answer = wire.post(f"{root}/apply-template", asked, within_s=_GET_S)
+        text = _as(str, json.loads(answer.body)["prompt"]) if answer.status < 300 else None  # noqa: PLR2004
+    except (WireError, ValueError, LookupError, TypeError, RecursionError):
+        return facts
+    if text is None:
+        return facts
+    shown = text.replace(f"s{_SENTINEL}", "")
+    return msgspec.structs.replace(
+        facts,
+        template_tools=_SENTINEL in shown if facts.template_tools is None else facts.template_tools,
+        template_system=shown != text if facts.template_system is None else facts.template_system,
+    )
 
 
 def _without_folder(name: str) -> str:
@@ -229,6 +252,8 @@ def _as(kind: type, value: Any) -> Any:  # noqa: ANN401 - JSON
     """Return a value of that type which a record can hold; any other counts as not reported."""
     if isinstance(value, str) and kind is str:
         return value.encode("utf-8", "backslashreplace").decode()
+    if kind is bool:
+        return value if isinstance(value, bool) else None
     if isinstance(value, int) and (isinstance(value, bool) or not 0 <= value < 1 << 63):
         return None
     return value if isinstance(value, kind) else None

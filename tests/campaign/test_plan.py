@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from agenttrace.campaign.options import ROLLOUTS, Options, like, sampler_of
 from agenttrace.campaign.plan import make_plan, request_part, write_run_spec
@@ -281,3 +283,39 @@ def test_what_nobody_asked_for_is_in_no_run_spec_request_or_record(tmp_path):
     }
     assert "chat_template_kwargs" not in request_part(made.spec)["extra_body"]
     assert not {"thinking", "prompt_sha256"} & {*made.metadata(made.tasks[0])}
+
+
+def test_what_holds_replies_to_a_form_goes_with_every_request_instead_of_the_tools(tmp_path):
+    held = plan(tmp_path, constrained="on").spec
+    sent = request_part(held)
+    assert sent["response_format"]["json_schema"]["schema"] == held.agent.reply_form.schema
+    assert "tools" not in sent
+    blocks = plan(tmp_path, constrained="on", agent="bash_block").spec
+    assert request_part(blocks)["grammar"] == blocks.agent.grammar
+    free = plan(tmp_path).spec
+    assert not {"response_format", "grammar"} & {*request_part(free)}
+    assert b"reply_form" not in canonical_json(free)
+    for spec in (held, blocks, free):
+        assert like(spec).constrained == ("off" if spec is free else "on")
+
+
+def test_a_model_whose_template_shows_no_tools_is_held_to_a_form_unless_people_say_otherwise(tmp_path):
+    smol = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert plan(tmp_path, model=smol).spec.agent.reply_form is not UNSET
+    assert plan(tmp_path, model=smol, agent="bash_block").spec.agent.grammar is not UNSET
+    assert plan(tmp_path, model=smol, constrained="off").spec.agent.reply_form is UNSET
+    shows = "{{ tools }}{{ messages }}"
+    assert plan(tmp_path, model=smol, chat_template=shows).spec.agent.reply_form is UNSET
+
+
+def test_a_template_of_ones_own_stands_in_the_run_spec_and_a_base_model_needs_one(tmp_path):
+    with pytest.raises(UsageError, match=r"is a base model: .*--chat-template plain"):
+        plan(tmp_path, model="google/gemma-3-270m")
+    text = "{% for message in messages %}\n{{ message.content }}{% endfor %}"
+    spec = plan(tmp_path, model="google/gemma-3-270m", chat_template=text).spec
+    assert spec.serving.args[-2:] == ("--chat-template", text)
+    assert spec.model.chat_template_sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert spec.agent.reply_form is not UNSET
+    assert like(spec).chat_template == text
+    with pytest.raises(UsageError, match="an endpoint that runs already has its own"):
+        plan(tmp_path, model="me/mine", external=True, chat_template=text)

@@ -191,3 +191,30 @@ def test_thinking_is_asked_for_only_where_the_template_has_a_switch_for_it(make_
             check_server(found, spec)
     else:
         check_server(found, spec)
+
+
+@pytest.mark.parametrize("tools", [True, False])
+def test_what_a_template_shows_is_what_the_server_says_of_it(tools):
+    found = facts(
+        {"chat_template": TEMPLATE, "chat_template_caps": {"supports_tools": tools, "supports_system_role": 1}}
+    )
+    assert (found.template_tools, found.template_system) == (tools, None)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        ("s{tool} x {tool}", (True, True)),
+        ("s{tool} x", (False, True)),
+        ("x [{tool}]", (True, False)),
+        ("x", (False, False)),
+        (7, (None, None)),
+    ],
+)
+def test_where_a_server_does_not_say_it_renders_a_conversation(prompt, expected):
+    tool = "show_this_tool_8f3a"
+    rendered = prompt.format(tool=tool) if isinstance(prompt, str) else prompt
+    with ScriptedServer([], {"chat_template": TEMPLATE}) as server:
+        server.pages["/apply-template"] = {"prompt": rendered}
+        found = wait_until_ready(server.base_url, timeout_s=5)
+    assert (found.template_tools, found.template_system) == expected
