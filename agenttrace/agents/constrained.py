@@ -16,23 +16,32 @@ from agenttrace.serving.model import ProposedCall
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_THOUGHT_CHARS = 300
-_ARGUMENT_CHARS = 1000
+_THOUGHT_CHARS = 200
+_MOST_CHARS, _LEAST_CHARS = 2000, 100
+"""Of an argument; llama.cpp's grammars take no more repetitions than these."""
+_REST_TOKENS = 300
+"""For the thought and the form around it."""
 _PROMPT = """\
 Every reply is one JSON object and nothing else: {{"thought": why, "tool": NAME, "arguments": {{...}}}}. The tools:
 {tools}"""
 BASH_BLOCK_GRAMMAR = r"""
 root ::= "THOUGHT: " thought "\n```bash\n" command "\n```"
-thought ::= [^`\n]{1,300}
-command ::= [^`\n\t #] line ("\n" line){0,20}
-line ::= part{0,300} "`"?
+thought ::= [^`\n]{1,200}
+command ::= [^`\n\t #] line ("\n" line){0,12}
+line ::= part{0,200} "`"?
 part ::= [^`\n] | "`" [^`\n]
 """.lstrip()
 """A thought of one line, then exactly one bash block that does not begin with a comment, in llama.cpp's GBNF."""
 
 
-def reply_form(tools: Sequence[dict[str, Any]]) -> ReplyForm:
-    """Return the form of a reply that is a thought and a call of one of these tools (schemas as OpenAI has them)."""
+def reply_form(tools: Sequence[dict[str, Any]], *, limit_tokens: int) -> ReplyForm:
+    """Return the form of a reply that is a thought and a call of one of these tools.
+
+    Args:
+        tools: schemas as OpenAI has them.
+        limit_tokens: of a reply; an argument is no longer than comes to its end within that, at a token a character.
+    """
+    chars = max(_LEAST_CHARS, min(_MOST_CHARS, limit_tokens - _REST_TOKENS))
     functions = [tool["function"] for tool in tools]
     lines = [
         f"- {one['name']}: {one['description']} Arguments: "
@@ -40,13 +49,13 @@ def reply_form(tools: Sequence[dict[str, Any]]) -> ReplyForm:
         for one in functions
     ]
     return ReplyForm(
-        schema={"anyOf": [_object(one["name"], [*one["parameters"]["properties"]]) for one in functions]},
+        schema={"anyOf": [_object(one["name"], [*one["parameters"]["properties"]], chars) for one in functions]},
         prompt=_PROMPT.format(tools="\n".join(lines)),
     )
 
 
-def _object(name: str, parameters: list[str]) -> dict[str, Any]:
-    arguments = {one: {"type": "string", "maxLength": _ARGUMENT_CHARS} for one in parameters}
+def _object(name: str, parameters: list[str], chars: int) -> dict[str, Any]:
+    arguments = {one: {"type": "string", "maxLength": chars} for one in parameters}
     thought = {"type": "string", "maxLength": _THOUGHT_CHARS}
     return _closed({"thought": thought, "tool": {"const": name}, "arguments": _closed(arguments)})
 

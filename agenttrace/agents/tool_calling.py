@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 FINAL_ANSWER = "final_answer"
 MAX_STEPS = 10
 CALL_LIMIT_MS = 30_000
+_HELD_TOKENS = 1024
 MOST_CALLS = 16
 """Carried out of one reply."""
 _REMINDER = "Call exactly one tool; end with final_answer."
@@ -49,9 +50,16 @@ _PYTHON = ", python_interpreter runs Python code"
 
 
 def agent_spec(
-    *, max_steps: int = MAX_STEPS, call_limit_ms: int = CALL_LIMIT_MS, python: bool = True, constrained: bool = False
+    *,
+    max_steps: int = MAX_STEPS,
+    call_limit_ms: int = CALL_LIMIT_MS,
+    python: bool = True,
+    held_tokens: int | None = None,
 ) -> ToolCallingSpec:
-    """Return the agent's own part of a run spec: prompt, tools and limits, all in full."""
+    """Return the agent's own part of a run spec: prompt, tools and limits, all in full.
+
+    With `held_tokens`, the most tokens of a reply, the server holds replies to a form.
+    """
     text, tools = _data("tool_calling.system.txt").strip(), json.loads(_data("tool_calling.tools.json"))
     if not python:
         text = text.replace(_PYTHON, "")
@@ -66,7 +74,7 @@ def agent_spec(
         call_limit_ms=call_limit_ms,
         keep_bytes=65_536,
         reminder=_REMINDER,
-        reply_form=reply_form(tools) if constrained else UNSET,
+        reply_form=UNSET if held_tokens is None else reply_form(tools, limit_tokens=held_tokens),
     )
 
 
@@ -100,12 +108,13 @@ class ToolCallingAgent:
         options: AgentOptions, *, policy: Policy, context_length: int = 0, checkout: bool = False
     ) -> ToolCallingSpec:
         """Return the agent's part of a run spec; tools that the policy cannot serve are left out."""
-        del context_length, checkout
+        del checkout
+        most = options.max_output_tokens or (context_length // 8 if context_length else _HELD_TOKENS)
         own = agent_spec(
             max_steps=options.max_steps or MAX_STEPS,
             call_limit_ms=options.call_limit_ms or CALL_LIMIT_MS,
             python="python" in policy.kinds,
-            constrained=options.constrained == "on",
+            held_tokens=most if options.constrained == "on" else None,
         )
         if options.system_prompt is None:
             return own

@@ -288,7 +288,7 @@ def sampler_of(options: Options) -> Sampler:
     name, temperature = options.sampler, options.temperature
     if name == "recommended" and profiles.recommended(options.model) is None and options.dataset == SWE:
         name, temperature = "greedy", _SWE_ZERO_TEMPERATURE if temperature is None else temperature
-    found = profiles.sampler(name, model=options.model)
+    found = profiles.sampler(name, model=options.model, context_length=served(options)[0].context_length)
     if options.seed is not None:
         found = msgspec.structs.replace(found, seed=options.seed)
     if options.max_output_tokens is not None:
@@ -324,7 +324,7 @@ def like(spec: RunSpec) -> Options:
     name, changed, _ = spec.sampler.name.partition(_TOP_P)
     recommended = name == profiles.recommended(spec.model.name)
     chosen = "recommended" if recommended else profiles.DEFAULT_SAMPLER
-    named = profiles.sampler(chosen, model=spec.model.name)
+    named = profiles.sampler(chosen, model=spec.model.name, context_length=spec.model.context_length)
     agent = msgspec.structs.asdict(agent_kind(spec.agent.kind).options(spec.agent))
     if agent["max_output_tokens"] is None and spec.sampler.max_tokens != named.max_tokens:
         agent["max_output_tokens"] = spec.sampler.max_tokens

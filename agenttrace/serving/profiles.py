@@ -86,8 +86,18 @@ def _row(model: str) -> _Model:
     return max(fitting, key=lambda one: len(one.prefix))
 
 
-def sampler(name: str = DEFAULT_SAMPLER, *, model: str = "agenttrace-demo") -> Sampler:
+def sampler(
+    name: str = DEFAULT_SAMPLER, *, model: str = "agenttrace-demo", context_length: int = CONTEXT_LENGTH
+) -> Sampler:
     """Return sampler settings for a model: `greedy`, or what its makers recommend.
+
+    A reply of a model that `profiles.toml` does not name may take a quarter of the context, so that a conversation has
+    room for several.
+
+    Args:
+        name: `greedy` or `recommended`.
+        model: by its name.
+        context_length: with which it is served, tokens.
 
     Raises:
         UsageError: there is no such sampler, or nothing is known to be recommended for the model.
@@ -100,7 +110,8 @@ def sampler(name: str = DEFAULT_SAMPLER, *, model: str = "agenttrace-demo") -> S
         raise UsageError(
             f"no sampler is on record as recommended for {model}; use --sampler greedy (and --temperature T)"
         )
-    values = {"name": chosen, "max_tokens": row.max_tokens, **_table()["sampler"][chosen]}
+    most = row.max_tokens if row.prefix else max(1, min(row.max_tokens, context_length // 4))
+    values = {"name": chosen, "max_tokens": most, **_table()["sampler"][chosen]}
     return msgspec.convert(values, Sampler)
 
 

@@ -19,7 +19,7 @@ from agenttrace.testing import ScriptedServer, says
 
 from .test_tool_calling import EchoShell
 
-SPEC = agent_spec(constrained=True)
+SPEC = agent_spec(held_tokens=1024)
 
 
 def said(tool, **arguments):
@@ -65,7 +65,13 @@ def test_the_tools_stand_in_the_system_message_and_the_schema_allows_nothing_els
         ({"const": "final_answer"}, ["answer"]),
     ]
     assert all(one["arguments"]["additionalProperties"] is False for one in calls)
-    assert calls[0]["arguments"]["properties"]["command"]["maxLength"] <= 2000
+    assert calls[0]["arguments"]["properties"]["command"]["maxLength"] == 724
+
+
+@pytest.mark.parametrize(("limit", "chars"), [(10, 100), (400, 100), (1024, 724), (99_999, 2000)])
+def test_an_argument_ends_within_the_tokens_of_a_reply(limit, chars):
+    form = reply_form(SPEC.tools, limit_tokens=limit)
+    assert form.schema["anyOf"][0]["properties"]["arguments"]["properties"]["command"]["maxLength"] == chars
 
 
 @given(st.text(max_size=30) | st.sampled_from(["[]", "1", '{"tool": 1}', "[" * 100_000, '{"tool": "bash"}', "null"]))
@@ -75,7 +81,7 @@ def test_any_text_is_a_call_or_none(text):
 
 
 def test_the_form_of_another_set_of_tools_names_them_alone():
-    form = reply_form(agent_spec(python=False).tools)
+    form = reply_form(agent_spec(python=False).tools, limit_tokens=1024)
     assert "python_interpreter" not in form.prompt + json.dumps(form.schema)
 
 
