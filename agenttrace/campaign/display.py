@@ -23,11 +23,14 @@ from agenttrace.show import counted, is_plain, is_quiet, printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from agenttrace.campaign.live import Generating
     from agenttrace.campaign.loop import Summary
     from agenttrace.records import AgentSpec, Outcome
     from agenttrace.tasks import Task
 
 _MINUTE_S = 60
+_SILENCE_S = 30.0
+"""After so long without a line, what runs just now is told."""
 _MARKS = {True: "[green]solved[/]", False: "[red]not solved[/]", None: "not graded"}
 
 
@@ -71,20 +74,20 @@ class CampaignDisplay(Display):
         self._solved = self._failures = self._calls = self._tokens = 0
         self._generated_ms = 0.0
         self._waits = False
-        self._started = time.monotonic()
+        self._started = self._told = time.monotonic()
         self._lock = threading.Lock()
         self.bar = Progress(
             SpinnerColumn(),
             TextColumn("[bold]collecting[/]"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rates]}"),
+            TextColumn("{task.fields[rates]}{task.fields[live]}"),
             TimeElapsedColumn(),
             TextColumn("ETA {task.fields[eta]}"),
             console=out,
             disable=not out.is_interactive,
         )
-        self._bar_id = self.bar.add_task("", total=total, completed=done, rates="", eta="--:--")
+        self._bar_id = self.bar.add_task("", total=total, completed=done, rates="", live="", eta="--:--")
 
     def event(self, event: LLMStep | Span) -> None:
         """Count one finished generation or tool call."""
@@ -97,6 +100,14 @@ class CampaignDisplay(Display):
                 self._calls += 1
             self._refresh()
 
+    def generating(self, now: Generating | None) -> None:
+        """Show what runs just now; without a live bar as a line, now and then."""
+        with self._lock:
+            self.bar.update(self._bar_id, live="" if now is None else f", {now}")
+            if now is not None and not self._out.is_interactive and time.monotonic() - self._told >= _SILENCE_S:
+                self._told = time.monotonic()
+                self._out.print(f"[{self._done}/{self._total}] {now}", markup=False)
+
     def finished(self, task: Task, trace: Trace) -> None:
         """Count one durable record and, without a live bar, print a line for it."""
         with self._lock:
@@ -104,6 +115,7 @@ class CampaignDisplay(Display):
             self._solved += trace.outcome.solved is True
             self._refresh()
             if not self._out.is_interactive:
+                self._told = time.monotonic()
                 did = f"{counted(len(trace.llm_steps), 'step')}, {counted(len(trace.spans), 'call')}"
                 self._out.print(
                     f"[{self._done}/{self._total}] {_label(trace, task)}: {_MARKS[trace.outcome.solved]}, "

@@ -17,6 +17,7 @@ import msgspec
 from agenttrace.agents import agent_kind
 from agenttrace.campaign.conditions import Conditions
 from agenttrace.campaign.environment import image_digests, observe, replay_facts
+from agenttrace.campaign.live import Live
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import STAMP_FORMAT, Plan, make_plan, request_part, write_run_spec
 from agenttrace.campaign.rescued import take_in
@@ -213,7 +214,7 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
 
     display = CampaignDisplay(out, total=plan.size, done=done, agent=spec.agent)
     load = ServerLoad(around.base_url, plan.path.with_suffix(SERVER_LOAD), key=key)
-    with display.bar, load:
+    with display.bar, load, Live(around.base_url, display.generating, key=key):
         campaign = Campaign(
             plan, tasks, recorder, pool.connect, environment, display, lambda: answers(around.base_url, key=key),
             Conditions(load),
