@@ -310,7 +310,9 @@ def _of_lines(path: Path, found: Iterator[tuple[int, bytes]], on_problem: OnProb
             ours = name in OURS or (name is None and line.startswith(_OURS))
             if begins is None:
                 begins = _OURS if ours else none
-                most = LARGEST_TEXT if name is not None and READERS[name].whole else most
+                if name is not None and READERS[name].whole:
+                    most = LARGEST_TEXT
+                    held = max(held, path.stat().st_size)  # so the next line is refused, before so much is held
             yield number, line if ours else value
 
 

@@ -244,3 +244,64 @@ def test_a_bomb_is_refused_in_little_memory(part, tmp_path):
         assert ended.returncode in {1, 2}
         assert "bomb.jsonl.gz" in ended.stderr
         assert int(ended.stdout.split()[-1]) < 500
+
+
+RECORDS = DATA / "records" / "demo.jsonl"
+HEADS = {
+    "nothing.jsonl": b"",
+    "records.jsonl": RECORDS.read_bytes(),
+    "chat.jsonl": (DATA / "foreign" / "chat-rows.jsonl").read_bytes(),
+    "session.jsonl": (DATA / "foreign" / "claude-code.jsonl").read_bytes(),
+    "list.json": b"[\n" + RECORDS.read_bytes().splitlines()[0] + b",\n",
+    "log.eval": b"PK\x03\x04",
+    "table.parquet": b"PAR1",
+}
+"""What files begin with that are 2 GiB, the rest of it nothing."""
+MEASURED = """
+import sys
+from agenttrace.cli import main
+from tests.peak import peak_mib
+try: main(sys.argv[1:])
+finally: print(peak_mib())
+"""
+
+
+def measured(verb, source, folder):
+    """The end of a verb in a process of its own, what it said, its peak memory in MiB."""
+    words = [word.replace("OUT", str(folder / "out.jsonl")).replace("IN", str(source)) for word in VERBS[verb]]
+    ended = subprocess.run([sys.executable, "-c", MEASURED, *words], capture_output=True, text=True, cwd=ROOT)
+    said, _, peak = ended.stdout.rstrip().rpartition("\n")
+    return ended.returncode, said + ended.stderr, int(peak)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("name", HEADS)
+def test_two_gigabytes_are_read_or_refused_in_little_memory(name, verb, tmp_path):
+    with (tmp_path / name).open("wb") as file:
+        file.write(HEADS[name])
+        file.truncate(2 << 30)
+    code, said, peak = measured(verb, tmp_path / name, tmp_path)
+    assert "Traceback" not in said
+    assert code == 0 or name in said
+    assert peak < 500
+    if verb in {"show", "analyze"} and name in {"records.jsonl", "chat.jsonl"}:
+        assert code == 0
+    assert code or verb == "show" or "PARTIAL" in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sample", ["chat-rows.jsonl", "swe-zero-1k-32k.jsonl"])
+def test_a_file_of_four_times_the_rows_takes_as_much_memory_and_no_sixteen_times_as_long(sample, tmp_path):
+    lines, found = (DATA / "foreign" / sample).read_bytes().splitlines(keepends=True), []
+    for times in (2_000, 8_000):
+        with (tmp_path / "a.jsonl").open("wb") as file:
+            for _ in range(times):
+                file.writelines(lines)
+        began = time.monotonic()
+        code, said, peak = measured("convert", tmp_path / "a.jsonl", tmp_path)
+        found.append((time.monotonic() - began, peak))
+        assert code == 0, said
+        (tmp_path / "out.jsonl").unlink()
+    assert found[1][1] < found[0][1] + 32, found
+    assert found[1][0] < 12 * found[0][0], found
