@@ -118,8 +118,9 @@ class Summary(msgspec.Struct, kw_only=True):
             self.model_ns += round((step.duration_ms or 0.0) * 1e6)
             if step.finish_reason != UNPARSABLE:  # of such a reply, why: it is not sent again
                 self.failed_tries += len(step.failed_tries or ())
-            if step.timings is not None:
-                self.slot_ns += round(((step.timings.prompt_ms or 0.0) + (step.timings.predicted_ms or 0.0)) * 1e6)
+            if (said := step.timings) is not None:
+                prefill_ms = (said.first_token_ms or 0.0) if said.prompt_ms is None else said.prompt_ms
+                self.slot_ns += round((prefill_ms + (said.predicted_ms or 0.0)) * 1e6)
         for span in trace.spans:
             self.tools_ns += round((span.duration_ms or 0.0) * 1e6)
             self.tool_cpu_ns += (span.telemetry.cpu_user_ns or 0) + (span.telemetry.cpu_system_ns or 0)

@@ -53,7 +53,6 @@ _LEADING = {
 }
 """`file` and `line` say where a trace stands, as far as it is known; `run` joins the tables within one reading."""
 _DURATION, _INPUT, _OUTPUT = map(attrgetter, ("duration_ms", "input_tokens", "output_tokens"))
-_EVALUATED = attrgetter("timings.prompt_n")
 _COMPUTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "runs": {
         "dataset": ("string", attrgetter("known.dataset_name")),
@@ -80,7 +79,7 @@ _COMPUTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
         "span_count": ("int64", lambda one: len(one.trace.spans)),
         "input_tokens": ("int64", lambda one: _of_run(one.trace, _INPUT)),
         "output_tokens": ("int64", lambda one: _of_run(one.trace, _OUTPUT)),
-        "evaluated_tokens": ("int64", lambda one: total(one.trace.llm_steps, _EVALUATED)),
+        "evaluated_tokens": ("int64", lambda one: total(one.trace.llm_steps, _evaluated)),
         "conversation_tokens": ("int64", lambda one: total(one.trace.llm_steps[-1:], _both_tokens)),
     },
     "steps": {"tool_call_count": ("int64", lambda step: len(step.tool_calls or ()))},
@@ -326,6 +325,11 @@ def _of_run(trace: Any, figure: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - 
     """Return the sum of a figure over the steps; else what the format that it was read from says of the whole run."""
     found = total(trace.llm_steps, figure)
     return figure(trace.totals) if found is None and trace.totals else found
+
+
+def _evaluated(step: Any) -> Any:  # noqa: ANN401 - an `LLMStep`; a number or None
+    said = step.timings
+    return step.input_tokens - said.cached_n if said.prompt_n is None else said.prompt_n
 
 
 def _both_tokens(step: Any) -> int:  # noqa: ANN401 - an `LLMStep`

@@ -90,7 +90,10 @@ def test_another_session_goes_on_in_the_file(tmp_path):
     assert rows[1].endswith(",1,3,")
 
 
-@pytest.mark.parametrize("page", [{"_status": 404}, {"_status": 501}, answers(b"\xff" * 100), answers(b"no_gauge 1\n")])
+@pytest.mark.parametrize(
+    "page",
+    [{"_status": 404}, {"_status": 501}, answers(b"\xff" * 100), answers(b"no_gauge 1\n"), answers(b"#" * 3_000_000)],
+)
 def test_a_server_without_metrics_is_asked_once_and_the_record_says_so(tmp_path, page):
     path = tmp_path / f"run{SERVER_LOAD}"
     with ScriptedServer([]) as server:

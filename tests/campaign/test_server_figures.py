@@ -136,6 +136,7 @@ def test_tables_and_analysis_have_the_parts_of_a_request(campaign):
     said = SAID[script]
     assert set(tables.steps["queue_ms"]) == {said.queue_ms}
     assert set(tables.runs["server_waiting"].dropna()) <= {2.0}
+    assert set(tables.runs["evaluated_tokens"]) == {(10 - 2) + (10 - 4) + (10 - 6)}
     (group,) = report(tables).groups
     figures = {one.name: one.values for one in group.server}
     assert figures["queue"].median == said.queue_ms
