@@ -161,3 +161,11 @@ def agent_kind(name: str) -> AgentKind:
     module, _, attribute = AGENTS[name].partition(":")
     found: AgentKind = getattr(import_module(module), attribute)
     return found
+
+
+def whole_run(agent: Agent, model: Model, trace_id: str, prompt: str) -> Run:
+    """Return what an agent leaves of one task, and let the model's next conversation begin."""
+    try:
+        return agent.run(trace_id, prompt)
+    finally:
+        model.over()

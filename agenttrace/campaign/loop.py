@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from agenttrace.agents import agent_kind
+from agenttrace.agents import agent_kind, whole_run
 from agenttrace.agents.run import UNPARSABLE, Run
 from agenttrace.campaign.conditions import Conditions
 from agenttrace.campaign.meanwhile import LONG_WAIT_NS, run_meanwhile
@@ -335,7 +335,7 @@ class Campaign:
         try:
             self._begin_tree(task, bench)
             begun_ns = time.monotonic_ns() - started
-            run, waited_ns = run_meanwhile(lambda: agent.run(trace_id, prompt), bench)
+            run, waited_ns = run_meanwhile(lambda: whole_run(agent, model, trace_id, prompt), bench)
             prepare_ms = (begun_ns + waited_ns) / 1e6
             if waited_ns > LONG_WAIT_NS:
                 self._display.waited(waited_ns)

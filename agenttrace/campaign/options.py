@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_type_hints
@@ -52,6 +53,8 @@ class Options(AgentOptions, frozen=True, kw_only=True):
         output: file name of the records.
         fresh: start a new campaign although one could be resumed.
         stamp: start of the whole campaign (`20261102T030405Z`), in the names of all its files.
+        cpus: processors of the machine that the model server runs on; `None` is this one's.
+        profile_version: version of the profile, of an earlier campaign's; `None` is the newest.
     """
 
     model: str = pins.DEFAULT_MODEL
@@ -61,6 +64,8 @@ class Options(AgentOptions, frozen=True, kw_only=True):
     output: str | None = None
     fresh: bool = False
     stamp: str | None = None
+    cpus: int | None = None
+    profile_version: int | None = None
     agent: Annotated[str | None, Meta(description="default: that of the task set", extra={"choices": AGENTS})] = None
     offset: Annotated[
         int,
@@ -103,6 +108,14 @@ class Options(AgentOptions, frozen=True, kw_only=True):
             description="a file with a Jinja template of messages instead of the model's own, or `plain`, for a model "
             "without any",
             extra={"group": "model", "metavar": "FILE"},
+        ),
+    ] = None
+    threads: Annotated[
+        tuple[int, int] | None,
+        Meta(
+            description="threads of the model server: G generate, B read prompts (B is G where it is left out; "
+            "default: from the machine)",
+            extra={"least": 1, "most": 1024, "group": "model", "metavar": "G[,B]"},
         ),
     ] = None
     sampler: Annotated[
@@ -211,13 +224,9 @@ def check_options(options: Options) -> None:
     Raises:
         UsageError: names the option, what was given and what is possible.
     """
-    context = served(options)[0].context_length
-    for name, meta in described(Options).items():
-        value = getattr(options, name)
-        extra: dict[str, Any] = meta.extra or {}
-        most = context if name == "max_total_tokens" else extra.get("most")
-        if isinstance(value, int | float) and most is not None and not extra["least"] <= value <= most:
-            raise UsageError(f"{flag_of(name, meta)}: {value} is outside {extra['least']} to {most}{_unit(name)}")
+    _check_bounds(options)
+    if options.threads is not None and options.external:
+        raise UsageError("--threads is for a server that is started here: leave it out with --base-url")
     if options.thinking is not None and served(options)[0].demo:
         raise UsageError("--thinking: the bundled models think as they were trained to; their template has no switch")
     if options.run_id is not None and not _RUN_ID.fullmatch(options.run_id):
@@ -235,6 +244,18 @@ def check_options(options: Options) -> None:
     if options.agent is not None:
         agent_kind(options.agent)
     sampler_of(options)
+
+
+def _check_bounds(options: Options) -> None:
+    """Refuse a number outside the bounds that its field names."""
+    context = served(options)[0].context_length
+    for name, meta in described(Options).items():
+        value = getattr(options, name)
+        extra: dict[str, Any] = meta.extra or {}
+        most = context if name == "max_total_tokens" else extra.get("most")
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, int | float) and most is not None and not extra["least"] <= one <= most:
+                raise UsageError(f"{flag_of(name, meta)}: {one} is outside {extra['least']} to {most}{_unit(name)}")
 
 
 def described(kind: type[Record]) -> dict[str, Meta]:
@@ -264,7 +285,7 @@ def check_size(tasks: int, rollouts: int) -> None:
 
 
 def served(options: Options) -> tuple[ModelPin, ServingSpec]:
-    """Return the model and how it is served.
+    """Return the model and how it is served; threads are those asked for, the pin's, or what fits the machine.
 
     Raises:
         UsageError: the model is not pinned and no endpoint serves it, there is no such profile, or no chat template.
@@ -276,7 +297,11 @@ def served(options: Options) -> tuple[ModelPin, ServingSpec]:
         if options.chat_template is not None:
             raise UsageError("--chat-template: an endpoint that runs already has its own; start it with another there")
         return pin, profiles.external_serving(options.profile)
-    return with_template(pin, profiles.serving_spec(pin, options.profile), options.chat_template)
+    fitting = (pin.threads, pin.threads) if pin.threads else profiles.threads_for(options.cpus or os.cpu_count() or 1)
+    generation, batch = options.threads or fitting
+    pin = msgspec.structs.replace(pin, threads=generation)
+    serving = profiles.serving_spec(pin, options.profile, threads_batch=batch, version=options.profile_version)
+    return with_template(pin, serving, options.chat_template)
 
 
 def sampler_of(options: Options) -> Sampler:
@@ -349,6 +374,8 @@ def like(spec: RunSpec) -> Options:
         agent=spec.agent.kind,
         profile=spec.serving.profile,
         chat_template=template_of(spec.serving),
+        profile_version=1 if spec.serving.profile_version is UNSET else spec.serving.profile_version,
+        threads=profiles.threads_of(spec.serving),
         sampler=chosen,
         temperature=None if name == named.name else spec.sampler.temperature,
         top_p=spec.sampler.top_p if changed else None,

@@ -182,7 +182,7 @@ def request_part(spec: RunSpec) -> dict[str, Any]:
         sampler=spec.sampler,
         tools=() if form else getattr(spec.agent, "tools", ()),
         tool_choice=getattr(spec.agent, "tool_choice", "auto"),
-        cache_prompt=spec.serving.cache_prompt,
+        cache_prompt=spec.serving.cache_prompt if spec.serving.prompt_reuse is UNSET else None,
         form=form,
     )
 
@@ -256,10 +256,13 @@ def _placed(draft: RunSpec, options: Options, folder: Path, now: datetime) -> tu
     if not options.fresh:
         for candidate in _newest_first(folder.glob("*.run.json")):
             earlier = _readable_spec(candidate)
-            if earlier is not None and _same(earlier, draft, options.run_id):
+            if earlier is None:
+                continue
+            again = _with_threads_of(earlier, draft, options)
+            if _same(earlier, again, options.run_id):
                 path = candidate.with_name(candidate.name.replace(".run.json", ".jsonl"))
-                return msgspec.structs.replace(draft, run_id=earlier.run_id), path, True
-            if earlier is not None and _taken(earlier, draft):
+                return msgspec.structs.replace(again, run_id=earlier.run_id), path, True
+            if _taken(earlier, draft):
                 raise _other_spec(f"run id {options.run_id} ({candidate.name})", draft, earlier, "--run-id")
     stamps = itertools.chain(
         [options.stamp] if options.stamp else [],
@@ -314,6 +317,7 @@ def _given(path: Path, draft: RunSpec, new: RunSpec, options: Options) -> tuple[
     beside = run_spec_path(path)
     if beside.exists():
         earlier = read_run_spec(beside)
+        draft = _with_threads_of(earlier, draft, options)
         if not _same(earlier, draft, options.run_id):
             asked = draft if options.run_id else msgspec.structs.replace(draft, run_id=earlier.run_id)
             raise _other_spec(path.name, asked, earlier, "--output")
@@ -321,6 +325,18 @@ def _given(path: Path, draft: RunSpec, new: RunSpec, options: Options) -> tuple[
     if path.exists() and path.stat().st_size:
         raise UsageError(f"{path.name} has records but no run spec ({beside.name}) beside it; choose another --output")
     return new, path, False
+
+
+def _with_threads_of(earlier: RunSpec, draft: RunSpec, options: Options) -> RunSpec:
+    """Return the draft with the threads of an earlier campaign, unless some were asked for.
+
+    They were those of the machine that it began on; it may go on where another number would be chosen.
+    """
+    threads = profiles.threads_of(earlier.serving)
+    if options.threads is not None or options.external or threads is None:
+        return draft
+    model, serving = served(msgspec.structs.replace(options, threads=threads))
+    return msgspec.structs.replace(draft, model=model, serving=serving)
 
 
 def _same(earlier: RunSpec, draft: RunSpec, run_id: str | None) -> bool:

@@ -27,7 +27,7 @@ from agenttrace.errors import StorageError, UsageError
 from agenttrace.records import BashBlockSpec, Record
 from agenttrace.serving.cassette import CassetteLog, cassette_path
 from agenttrace.serving.endpoint import answers, check_base_url, check_server, wait_until_ready
-from agenttrace.serving.profiles import NOT_REPORTED
+from agenttrace.serving.profiles import NOT_REPORTED, threads_of
 from agenttrace.serving.template import abilities
 from agenttrace.show import printable
 from agenttrace.store.append import rescued_path
@@ -80,17 +80,20 @@ class Surroundings(Record, frozen=True, kw_only=True):
 def describe(options_json: str, *, folder: Path, trees: Path | None = None) -> list[dict[str, Any]]:
     """Return what each campaign would do: its file, run id, how many records it has in the end, how many are left.
 
-    New files get the time stamp of those that are resumed, so that the files of one campaign share it. What an earlier
+    New files get the time stamp of those that are resumed, so that the files of one campaign share it, and the threads,
+    as they share the server. What an earlier
     session rescued is taken in before records are counted.
     """
     every = _options(options_json)
     plans = [_plan(options, folder, trees) for options in every]
     said = [take_in(plan) for plan in plans]
     stamps = [found[1] for plan in plans if plan.resumes and (found := _STAMPED.search(plan.path.name))]
-    shared = stamps[0] if stamps else datetime.now(UTC).strftime(STAMP_FORMAT)
+    shared: dict[str, Any] = {"stamp": stamps[0] if stamps else datetime.now(UTC).strftime(STAMP_FORMAT)}
+    if threads := [threads_of(plan.spec.serving) for plan in plans if plan.resumes]:
+        shared["threads"] = threads[0]
     described = []
     for options, first, lines in zip(every, plans, said, strict=True):
-        plan = first if first.resumes else _plan(msgspec.structs.replace(options, stamp=shared), folder, trees)
+        plan = first if first.resumes else _plan(msgspec.structs.replace(options, **shared), folder, trees)
         done = known_ids(plan.path) if plan.path.exists() else None
         described.append(
             {
@@ -99,6 +102,7 @@ def describe(options_json: str, *, folder: Path, trees: Path | None = None) -> l
                 "tasks": plan.size,
                 "todo": plan.size - _done(plan, done),
                 "resumes": plan.resumes,
+                "threads": threads_of(plan.spec.serving),
                 "said": lines,
             }
         )
@@ -209,7 +213,8 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
         environment["token_count"] = counters.route
     cassette.note(replay_facts(first, spec))
     pool.give_back(first)
-    models = ChatModel(around.base_url, fixed, counters=counters, api_key=key)
+    own = spec.serving.prompt_reuse == "trace"
+    models = ChatModel(around.base_url, fixed, counters=counters, api_key=key, reuses_own=own)
     recorder = Recorder(models, fixed, cassette, log)
 
     display = CampaignDisplay(out, total=plan.size, done=done, agent=spec.agent)

@@ -198,6 +198,8 @@ def _run(request: Request, at: guard.Engine) -> CampaignsEnd:
     sandbox = checkouts.SANDBOX if request.over_checkouts else "sandbox"
     own.lay_out(services, request.sets)
     folders.check_shared(services, at, request.folder)
+    every = tuple(msgspec.structs.replace(options, cpus=at.info.cpus or None) for options in request.options)
+    request = msgspec.structs.replace(request, options=every)
     plans, pin = _planned(request, services)
     files = tuple(request.folder / plan["file"] for plan in plans)
     for plan in plans:
@@ -210,13 +212,15 @@ def _run(request: Request, at: guard.Engine) -> CampaignsEnd:
             again = "--fresh" if request.options[0].output is None else "another --output"
             say(f"nothing to do: {_all(plan['tasks'])} a record in {shown}; {again} starts a new campaign")
             _say_end(shown)
-    left = [(options, plan) for options, plan in zip(request.options, plans, strict=True) if plan["todo"]]
+    left = [(settled(options, plan, pin), plan) for options, plan in zip(every, plans, strict=True) if plan["todo"]]
     if not left:
         return CampaignsEnd(0, files)
+    request = msgspec.structs.replace(request, options=tuple(options for options, _ in left))
+    _check_threads(request)
     if request.base_url is None:
         if is_complete(request.reference()):
             weights.fetch(services, request.reference())
-        services = compose.Services(at.project, {**known, **server_variables(request, pin)})
+        services = compose.Services(at.project, {**known, **server_variables(request)})
         services.up("server", sandbox)
     else:
         services.up(sandbox)
@@ -224,7 +228,7 @@ def _run(request: Request, at: guard.Engine) -> CampaignsEnd:
     for number, (options, plan) in enumerate(left):
         name = f"{at.project}-collector-{os.getpid()}-{number}"
         with EnergyMeter(energy_counters(engine_kernel=at.info.kernel)[0]) as meter:
-            process = start_collector(services, name, request, settled(options, plan, pin))
+            process = start_collector(services, name, request, options)
             statuses.append(guard.follow(process, at, name))
         append_energy(request.folder / plan["file"], meter.session())
         if statuses[-1] == 0:
@@ -260,8 +264,18 @@ def _say_end(shown: Path) -> None:
 
 
 def settled(options: Options, plan: dict[str, Any], pin: ModelPin | None) -> Options:
-    """Return options with the plan's file and run id, so that what was announced is what is written."""
-    return msgspec.structs.replace(options, output=plan["file"], run_id=plan["run_id"], fresh=False, pin=pin)
+    """Return options with the plan's file, run id and threads, so that what was announced is what is written."""
+    threads = plan["threads"] and tuple(plan["threads"])
+    return msgspec.structs.replace(
+        options, output=plan["file"], run_id=plan["run_id"], fresh=False, pin=pin, threads=threads
+    )
+
+
+def _check_threads(request: Request) -> None:
+    """Refuse campaigns that one server cannot serve: they were begun with other threads each."""
+    if len({options.threads for options in request.options}) > 1:
+        names = " ".join(f"{one.dataset} {one.threads[0]},{one.threads[1]}" for one in request.options if one.threads)
+        raise UsageError(f"begun with different threads ({names}): go on with one --dataset at a time")
 
 
 def start_collector(

@@ -34,7 +34,7 @@ def model_names() -> list[str]:
 
 
 def model_pin(name: str) -> ModelPin:
-    """Return the pin of a model.
+    """Return the pin of a model; 0 threads are those that fit the machine.
 
     Raises:
         UsageError: no model of that name is pinned.
@@ -42,7 +42,7 @@ def model_pin(name: str) -> ModelPin:
     rows = table()["model"]
     if name not in rows:
         raise UsageError(f"unknown model {name!r}{did_you_mean(name, rows)}; pinned models: {', '.join(rows)}")
-    return msgspec.convert({"name": name, **rows[name]}, ModelPin)
+    return msgspec.convert({"name": name, "threads": 0, **rows[name]}, ModelPin)
 
 
 def stored_file(sha256: str, artifact: str) -> str:

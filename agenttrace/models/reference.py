@@ -24,7 +24,8 @@ TABLE = "AGENTTRACE_MODELS"
 MIRROR = "AGENTTRACE_MODELS_MIRROR"
 """Names a folder that somebody filled; when it is set, weights come from there and from nowhere else."""
 DEFAULT_CONTEXT = 16_384
-DEFAULT_THREADS = 2
+DEFAULT_THREADS = 0
+"""Chosen from the machine, when the server is started."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@:+-]{0,199}")
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w./+-]*", re.ASCII)

@@ -50,7 +50,7 @@ class ModelPin(Record, frozen=True, kw_only=True):
         quantization: tensor format as the file names it.
         chat_template_sha256: digest of the chat template that the server must report.
         context_length: context the server is started with, tokens.
-        threads: threads the server computes with; part of the pin because it can change the last bit of a logit.
+        threads: threads the server generates with; part of the pin because it can change the last bit of a logit.
         demo: the model is a test fixture; its records are no result.
         template_tools: `False`: the chat template shows no tools to the model (since 1.2.0); absent where it does, or
             nothing is known of it.
@@ -113,7 +113,10 @@ class ServingSpec(Record, frozen=True, kw_only=True):
         args: its exact arguments (paths are the container's); empty for an external endpoint.
         cache_prompt: sent with every request: whether computed beginnings of prompts may be reused.
         slots: requests it works on at a time; `None` where that is not known.
-        reproducible: whether the profile promises that output depends on the request alone.
+        reproducible: whether the profile promises that output depends on the conversation alone.
+        profile_version: version of the profile, where it is not the first (since 1.2.0).
+        prompt_reuse: `trace`: what was computed for a conversation serves its own later requests, and no other's; its
+            first request is sent with `cache_prompt` false (since 1.2.0); absent where `cache_prompt` says it all.
     """
 
     engine: str
@@ -123,6 +126,8 @@ class ServingSpec(Record, frozen=True, kw_only=True):
     cache_prompt: bool
     slots: int | None
     reproducible: bool
+    profile_version: int | UnsetType = UNSET
+    prompt_reuse: Literal["trace"] | UnsetType = UNSET
 
 
 class ReplyForm(Record, frozen=True, kw_only=True):

@@ -23,6 +23,7 @@ from agenttrace.serving.model import (
     passing,
 )
 from agenttrace.serving.replies import AnswerError, read_reply, refusal
+from agenttrace.serving.tenancy import Said, Tenancy, gist
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +73,7 @@ def fixed_part(
     sampler: Sampler,
     tools: tuple[dict[str, Any], ...] = (),
     tool_choice: str = "auto",
-    cache_prompt: bool = False,
+    cache_prompt: bool | None = False,
     form: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return what is sent with every request, whatever the conversation: a pure function of the run spec.
@@ -82,7 +83,8 @@ def fixed_part(
         sampler: its settings.
         tools: tool schemas; without any, neither they nor `tool_choice` are sent.
         tool_choice: as the protocol has it.
-        cache_prompt: llama.cpp's prompt cache; off where output must depend on the request alone.
+        cache_prompt: llama.cpp's prompt cache; off where output must depend on the request alone, `None` where each
+            request says for itself (see `ChatModel`).
         form: what the server holds every reply to: a `response_format`, or llama-server's `grammar`.
     """
     return {
@@ -96,7 +98,7 @@ def fixed_part(
         "extra_body": {
             "top_k": sampler.top_k,
             "min_p": sampler.min_p,
-            "cache_prompt": cache_prompt,
+            **({} if cache_prompt is None else {"cache_prompt": cache_prompt}),
             **_thinking(sampler),
             **_details(sampler),
         },
@@ -133,6 +135,7 @@ class ChatModel:
         counters: count prompts as the server does; without them an estimate does.
         api_key: sent as the bearer token; it is taken out of every message and reply.
         timeout_s: limit of one request, until its answer is whole.
+        reuses_own: a conversation reuses what the server computed for its own earlier requests, and nothing else.
         sleep: waits between two tries (replaceable in tests).
     """
 
@@ -144,6 +147,7 @@ class ChatModel:
         counters: Counters | None = None,
         api_key: str | None = None,
         timeout_s: float = 600.0,
+        reuses_own: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         from agenttrace.serving.wire import Wire, WireError  # noqa: PLC0415 - heavy
@@ -158,13 +162,21 @@ class ChatModel:
         self._counter: Counter = EstimatingCounter()
         self._fixed = fixed
         self._replied = threading.Event()  # shared by the copies of all traces
+        self._slot = threading.Lock() if reuses_own else None  # as well
+        self._tenancy: Tenancy | None = None
 
     def for_trace(self, trace_id: str, *, seed: int) -> Self:  # noqa: ARG002 - for models that know the conversation
         """Return the model as one trace uses it: every request carries `seed`, and its prompts are counted alone."""
         other = copy.copy(self)
         other._fixed = {**self._fixed, "seed": seed}  # noqa: SLF001 - a copy of our own
         other._counter = EstimatingCounter() if self._counters is None else self._counters.new()  # noqa: SLF001
+        other._tenancy = None if self._slot is None else Tenancy(self._slot)  # noqa: SLF001
         return other
+
+    def over(self) -> None:
+        """Let the next conversation have the server's slot."""
+        if self._tenancy is not None:
+            self._tenancy.end()
 
     def count(self, messages: Messages) -> int:
         """Return the tokens of the prompt that these messages give, from the server or from above.
@@ -182,6 +194,10 @@ class ChatModel:
         all, longer where the server names a longer one). A request that takes too long is not: it would take as long
         again.
 
+        A conversation that reuses its own beginning holds the server's slot until it is `over`. When a try fails, or
+        the server turns out to have been started anew, its earlier requests are sent again first, and must be answered
+        as they were.
+
         Raises:
             ContextFullError: the conversation is longer than the context, or than the server takes.
             UnparsableReplyError: what the model generated could not be parsed.
@@ -189,12 +205,11 @@ class ChatModel:
             NoReplyError: there was no reply in time, or in no try.
             ModelServerError: the first request of all shows that nothing at this address can be used.
         """
-        body = self._body(messages, max_tokens)
         failed: list[str] = []
         for delay in (*RETRY_DELAYS_S, None):
             pause = delay or 0.0
             try:
-                reply, pause = self._tried(body, failed, pause)
+                reply, pause = self._in_turn(messages, max_tokens, failed, pause)
             except self._error as error:
                 failed.append(self._shown(str(error)))
                 if error.overdue:
@@ -212,8 +227,61 @@ class ChatModel:
         """Close the connections."""
         self._wire.close()
 
-    def _body(self, messages: Messages, max_tokens: int | None) -> bytes:
-        limit = {} if max_tokens is None else {"max_tokens": max_tokens}
+    def _in_turn(
+        self, messages: Messages, max_tokens: int | None, failed: list[str], pause: float
+    ) -> tuple[Reply | None, float]:
+        """Return what one try brings; the server's slot holds the conversation's own beginning before it, or nothing.
+
+        Raises:
+            NoReplyError: what was said before is not said again.
+        """
+        tenancy = self._tenancy
+        if tenancy is None:
+            return self._tried(self._body(messages, max_tokens), failed, pause)
+        tenancy.begin()
+        again, tenancy.doubtful = tenancy.doubtful, bool(tenancy.said)
+        if again and (longer := self._say_again(tenancy, failed, pause)) is not None:
+            return None, longer
+        said = Said(messages=[*messages], max_tokens=max_tokens, gist=None)
+        try:
+            reply, pause = self._tried(self._body(messages, max_tokens, reuse=bool(tenancy.said)), failed, pause)
+        except UnparsableReplyError:
+            tenancy.said.append(said)
+            tenancy.doubtful = False
+            raise
+        if reply is None:
+            return None, pause
+        if tenancy.said and tenancy.reuses and reply.timings is not None and reply.timings.cached_n == 0:
+            tenancy.reuses = not again  # of some models the server never reuses anything
+            if not again:
+                failed.append("the server had nothing of this conversation any more, so all of it was sent again")
+                return None, 0.0
+        tenancy.said.append(msgspec.structs.replace(said, gist=gist(reply)))
+        tenancy.doubtful = False
+        return reply, pause
+
+    def _say_again(self, tenancy: Tenancy, failed: list[str], pause: float) -> float | None:
+        """Bring the slot to where it was after the last reply; return the pause to make where that fails."""
+        for number, said in enumerate(tenancy.said):
+            body = self._body(said.messages, said.max_tokens, reuse=number > 0)
+            try:
+                reply, pause = self._tried(body, failed, pause)
+                if reply is None:
+                    return pause
+                found = gist(reply)
+            except UnparsableReplyError:
+                found = None
+            except (ContextFullError, RequestRefusedError) as error:
+                raise NoReplyError(self._without_reply(f"refuses what it had answered: {error}")) from None
+            if found != said.gist:
+                what = f"answers request {number + 1} of a conversation otherwise than before; it is begun anew"
+                raise NoReplyError(self._without_reply(what))
+        return None
+
+    def _body(self, messages: Messages, max_tokens: int | None, *, reuse: bool | None = None) -> bytes:
+        limit: dict[str, Any] = {} if max_tokens is None else {"max_tokens": max_tokens}
+        if reuse is not None:
+            limit["cache_prompt"] = reuse
         request = {**self._fixed, **limit, **self._fixed.get("extra_body", {}), "messages": messages}
         request.pop("extra_body", None)
         return msgspec.json.encode(request)

@@ -87,6 +87,10 @@ class Model(Protocol):
         """
         ...
 
+    def over(self) -> None:
+        """Learn that the conversation has ended; nothing more is asked."""
+        ...
+
 
 class Models(Protocol):
     """Where a campaign's conversations get their model from: a server, or a recording of one."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET
 
 from agenttrace.errors import UsageError
 from agenttrace.models import pins
@@ -30,22 +32,27 @@ class Profile(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One way to serve a model.
 
     Attributes:
-        reproducible: output depends on the request alone, on one machine.
+        version: raised whenever a name comes to mean something else.
+        reproducible: output depends on the conversation alone, on one machine.
         slots: requests that the server works on at a time.
-        cache_prompt: the server reuses what it computed for the beginning of an earlier prompt.
+        reuse: what is reused of what the server computed for earlier prompts: nothing (`none`), the beginning of the
+            same conversation (`trace`), or whatever a slot holds (`any`).
         batch_size: tokens of a logical batch.
         ubatch_size: tokens of a physical batch; changes the last bit of a logit.
         workers: tasks run at a time unless the user says otherwise.
         memory: limit of the server's container, as Docker writes it.
+        poll: how busily threads wait for each other, 0 (they sleep) to 100; `None` leaves it to the server (50).
     """
 
+    version: int
     reproducible: bool
     slots: int
-    cache_prompt: bool
+    reuse: Literal["none", "trace", "any"]
     batch_size: int
     ubatch_size: int
     workers: int
     memory: str
+    poll: int | None = None
 
 
 class _Model(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,16 +71,21 @@ def profile_names() -> list[str]:
     return list(_table()["profile"])
 
 
-def profile(name: str) -> Profile:
-    """Return a profile.
+def profile(name: str, version: int | None = None) -> Profile:
+    """Return a profile, as it is or as it was in an earlier version.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is none of that name, or it had no such version.
     """
     rows = _table()["profile"]
     if name not in rows:
         raise UsageError(f"unknown serving profile {name!r}; known: {', '.join(rows)}")
-    return msgspec.convert(rows[name], Profile)
+    every = [msgspec.convert(table[name], Profile) for table in (rows, _table()["first"]) if name in table]
+    found = next((one for one in every if version in {None, one.version}), None)
+    if found is None:
+        known = ", ".join(str(one.version) for one in every)
+        raise UsageError(f"serving profile {name!r} has no version {version}; known: {known}")
+    return found
 
 
 def recommended(model: str) -> str | None:
@@ -115,13 +127,21 @@ def sampler(
     return msgspec.convert(values, Sampler)
 
 
-def serving_spec(pin: ModelPin, name: str = DEFAULT_PROFILE) -> ServingSpec:
+def serving_spec(
+    pin: ModelPin, name: str = DEFAULT_PROFILE, *, threads_batch: int | None = None, version: int | None = None
+) -> ServingSpec:
     """Return how the server for this model is started under a profile; every slot has the whole context.
 
+    Args:
+        pin: the model; its threads are those that generate.
+        name: of the profile.
+        threads_batch: threads that read prompts; as many as generate when `None`.
+        version: of the profile; the newest when `None`.
+
     Raises:
-        UsageError: no profile of that name.
+        UsageError: no profile of that name, or of that version.
     """
-    chosen = profile(name)
+    chosen = profile(name, version)
     engine = _table()["engine"]
     args = {
         "--model": f"{pins.MODELS_DIR}/{pins.stored_name(pin)}",
@@ -131,7 +151,8 @@ def serving_spec(pin: ModelPin, name: str = DEFAULT_PROFILE) -> ServingSpec:
         "--ctx-size": pin.context_length * chosen.slots,
         "--parallel": chosen.slots,
         "--threads": pin.threads,
-        "--threads-batch": pin.threads,
+        "--threads-batch": threads_batch or pin.threads,
+        **({} if chosen.poll is None else {"--poll": chosen.poll}),
         "--batch-size": chosen.batch_size,
         "--ubatch-size": chosen.ubatch_size,
         "--flash-attn": "on",
@@ -139,23 +160,42 @@ def serving_spec(pin: ModelPin, name: str = DEFAULT_PROFILE) -> ServingSpec:
         "--cache-type-v": "f16",
     }
     flags = ["--jinja", "--no-webui", "--offline", "--no-kv-unified"]
-    flags += ["--cache-prompt"] if chosen.cache_prompt else ["--no-cache-prompt", "--cache-ram", "0"]
+    flags += ["--cache-prompt"] if chosen.reuse == "any" else ["--no-cache-prompt", "--cache-ram", "0"]
     flags += ["--cont-batching"] if chosen.slots > 1 else ["--no-cont-batching"]
     return ServingSpec(
         engine=engine["name"],
         engine_version=engine["version"],
         profile=name,
         args=(*(str(part) for pair in args.items() for part in pair), *flags),
-        cache_prompt=chosen.cache_prompt,
+        cache_prompt=chosen.reuse != "none",
         slots=chosen.slots,
         reproducible=chosen.reproducible,
+        profile_version=UNSET if chosen.version == 1 else chosen.version,
+        prompt_reuse=chosen.reuse if chosen.reuse == "trace" else UNSET,
     )
+
+
+def threads_of(serving: ServingSpec) -> tuple[int, int] | None:
+    """Return how many threads generate and how many read prompts; `None` where the arguments do not say."""
+    said = dict(itertools.pairwise(serving.args))
+    found = said.get("--threads", ""), said.get("--threads-batch", "")
+    return (int(found[0]), int(found[1])) if all(one.isascii() and one.isdigit() for one in found) else None
+
+
+def threads_for(cpus: int) -> tuple[int, int]:
+    """Return how many threads generate and how many read prompts on a machine with so many processors.
+
+    All threads wait for the slowest at every layer of every token, so one core is left to everything else while
+    tokens are generated; a prompt is read in few, long steps. Measured: docs/benchmarks.md.
+    """
+    return max(1, cpus - 1), max(1, cpus)
 
 
 def external_serving(name: str = DEFAULT_PROFILE) -> ServingSpec:
     """Return what can be said of a server that somebody else started: what is sent to it, and nothing else.
 
-    Where it is (`--base-url`) is no part of it: the same endpoint has another address on another machine.
+    Where it is (`--base-url`) is no part of it: the same endpoint has another address on another machine. Who else
+    asks it is not known, so of a conversation nothing is taken to be there still.
 
     Raises:
         UsageError: no profile of that name.
@@ -165,7 +205,7 @@ def external_serving(name: str = DEFAULT_PROFILE) -> ServingSpec:
         engine_version=NOT_REPORTED,
         profile=name,
         args=(),
-        cache_prompt=profile(name).cache_prompt,
+        cache_prompt=profile(name).reuse == "any",
         slots=None,
         reproducible=False,
     )

@@ -77,6 +77,10 @@ class RecordingModel:
         keep("reply", {name: value for name, value in msgspec.to_builtins(reply).items() if name not in _CLOCKS})
         return reply
 
+    def over(self) -> None:
+        """Pass it on."""
+        self._model.over()
+
 
 class ReplayingModel:
     """Says what was recorded, turn by turn, and notes the first request that is another one than then.
@@ -128,6 +132,9 @@ class ReplayingModel:
             return msgspec.convert({**turn.result, "start_ns": now, "end_ns": now, "elapsed_ns": 0}, Reply)
         except (msgspec.ValidationError, TypeError) as error:
             raise DataError(f"the recorded reply of step {self._step} is not a reply: {error}") from error
+
+    def over(self) -> None:
+        """Do nothing: a recording waits for nobody."""
 
     def left(self) -> int:
         """Return how many recorded turns were not asked for."""

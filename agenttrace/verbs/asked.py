@@ -149,6 +149,15 @@ def _milliseconds(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a number of seconds") from None
 
 
+def _threads(text: str) -> tuple[int, int]:
+    try:
+        generation, *batch = map(int, text.split(","))
+        (both,) = batch or (generation,)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of threads, or two with a comma") from None
+    return generation, both
+
+
 def _thinking(text: str) -> str | int:
     if text in {"on", "off"}:
         return text
@@ -178,6 +187,7 @@ def _text_of(path: str) -> str:
 _READ: dict[str, Callable[[str], Any]] = {
     "call_limit_ms": _milliseconds,
     "thinking": _thinking,
+    "threads": _threads,
     "system_prompt": _text_of,
     "chat_template": _template_of,
 }

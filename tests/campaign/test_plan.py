@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ from agenttrace.campaign.options import ROLLOUTS, Options, like, sampler_of
 from agenttrace.campaign.plan import make_plan, request_part, write_run_spec
 from agenttrace.errors import UsageError
 from agenttrace.records import RunSpec, canonical_json
+from agenttrace.serving import profiles
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import TASK_SETS
 
@@ -177,22 +179,62 @@ def test_a_shared_stamp_names_the_file_unless_another_campaign_has_it(tmp_path):
     assert other.path.name == "demo_tiny_20261102T030405Z.jsonl"
 
 
+def value(serving, flag):
+    return serving.args[serving.args.index(flag) + 1]
+
+
 def test_profiles_say_in_the_run_spec_what_they_are(tmp_path):
-    calm, busy = (plan(tmp_path, profile=name).spec.serving for name in ("reproducible", "throughput"))
-
-    def value(serving, flag):
-        return serving.args[serving.args.index(flag) + 1]
-
-    assert (calm.slots, calm.cache_prompt, calm.reproducible) == (1, False, True)
+    names = ("reproducible", "throughput", "stateless")
+    calm, busy, alone = (plan(tmp_path, profile=name).spec.serving for name in names)
+    assert (calm.slots, calm.cache_prompt, calm.prompt_reuse, calm.reproducible) == (1, True, "trace", True)
+    assert (alone.slots, alone.cache_prompt, alone.prompt_reuse, alone.reproducible) == (1, False, UNSET, True)
     assert busy.slots > 1
-    assert (busy.cache_prompt, busy.reproducible) == (True, False)
-    for serving in (calm, busy):
+    assert (busy.cache_prompt, busy.prompt_reuse, busy.reproducible) == (True, UNSET, False)
+    for serving in (calm, busy, alone):
         assert int(value(serving, "--ctx-size")) == 16384 * serving.slots
         assert value(serving, "--flash-attn") == "on"
         assert "--jinja" in serving.args
         assert value(serving, "--parallel") == str(serving.slots)
-    assert "--no-cache-prompt" in calm.args
+        assert value(serving, "--poll") == "0"
+    for serving in (calm, alone):
+        assert "--no-cache-prompt" in serving.args
+        assert value(serving, "--cache-ram") == "0"
     assert "--cache-prompt" in busy.args
+
+
+def test_a_run_spec_of_before_is_planned_as_it_was(tmp_path):
+    now = plan(tmp_path).spec
+    (file,) = (Path(__file__).parents[2] / "datasets" / "agenttrace-demo" / "records").glob("*.run.json")
+    then = read_run_spec(file)
+    made = make_plan(like(then), images=then.images, folder=tmp_path, now=NOW).spec
+    assert made.serving == then.serving
+    assert made.model == then.model
+    assert request_part(made)["extra_body"]["cache_prompt"] is False
+    assert now.serving != then.serving
+    assert make_plan(like(now), images={}, folder=tmp_path, now=NOW).spec.serving == now.serving
+    assert "cache_prompt" not in request_part(now)["extra_body"]  # every request says for itself
+
+
+@pytest.mark.parametrize(("cpus", "threads"), [(1, (1, 1)), (2, (1, 2)), (8, (7, 8))])
+def test_threads_leave_a_core_to_others_while_tokens_are_generated(tmp_path, cpus, threads):
+    spec = plan(tmp_path, model="Qwen/Qwen3-0.6B", cpus=cpus).spec
+    assert (spec.model.threads, profiles.threads_of(spec.serving)) == (threads[0], threads)
+
+
+def test_a_campaign_keeps_its_threads_where_others_would_be_chosen(tmp_path):
+    asked = {"model": "Qwen/Qwen3-0.6B"}
+    begun = plan(tmp_path, cpus=2, **asked)
+    write(begun)
+    again = plan(tmp_path, cpus=8, **asked)
+    assert again.resumes
+    assert again.spec == begun.spec
+    other = plan(tmp_path, cpus=8, threads=(7, 8), **asked)
+    assert not other.resumes
+    assert profiles.threads_of(other.spec.serving) == (7, 8)
+    with pytest.raises(UsageError, match=r"--threads: 0 is outside 1 to 1024"):
+        plan(tmp_path, threads=(0, 1))
+    with pytest.raises(UsageError, match="--threads is for a server that is started here"):
+        plan(tmp_path, threads=(1, 1), external=True)
 
 
 def test_an_endpoint_may_serve_a_model_that_is_not_pinned_and_the_run_spec_says_so(tmp_path):
