@@ -23,12 +23,25 @@ _STRING, _ARRAY = 8, 9
 _VERSIONS = {2, 3}
 _MOST_KEYS = 65_536
 _LONGEST_TEXT = 1 << 20
-# general.file_type, enum llama_ftype of llama.h; what is not here is named by its number.
 _FORMATS = {
-    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
-    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 25: "IQ4_NL", 30: "IQ4_XS",
-    32: "BF16",
+    0: ("F32", "all F32"), 1: ("F16", "F16"), 2: ("Q4_0", "Q4_0"), 3: ("Q4_1", "Q4_1"), 7: ("Q8_0", "Q8_0"),
+    8: ("Q5_0", "Q5_0"), 9: ("Q5_1", "Q5_1"), 10: ("Q2_K", "Q2_K - Medium"), 11: ("Q3_K_S", "Q3_K - Small"),
+    12: ("Q3_K_M", "Q3_K - Medium"), 13: ("Q3_K_L", "Q3_K - Large"), 14: ("Q4_K_S", "Q4_K - Small"),
+    15: ("Q4_K_M", "Q4_K - Medium"), 16: ("Q5_K_S", "Q5_K - Small"), 17: ("Q5_K_M", "Q5_K - Medium"),
+    18: ("Q6_K", "Q6_K"), 19: ("IQ2_XXS", "IQ2_XXS - 2.0625 bpw"), 20: ("IQ2_XS", "IQ2_XS - 2.3125 bpw"),
+    21: ("Q2_K_S", "Q2_K - Small"), 22: ("IQ3_XS", "IQ3_XS - 3.3 bpw"), 23: ("IQ3_XXS", "IQ3_XXS - 3.0625 bpw"),
+    24: ("IQ1_S", "IQ1_S - 1.5625 bpw"), 25: ("IQ4_NL", "IQ4_NL - 4.5 bpw"), 26: ("IQ3_S", "IQ3_S - 3.4375 bpw"),
+    27: ("IQ3_M", "IQ3_S mix - 3.66 bpw"), 28: ("IQ2_S", "IQ2_S - 2.5 bpw"), 29: ("IQ2_M", "IQ2_M - 2.7 bpw"),
+    30: ("IQ4_XS", "IQ4_XS - 4.25 bpw"), 31: ("IQ1_M", "IQ1_M - 1.75 bpw"), 32: ("BF16", "BF16"),
+    36: ("TQ1_0", "TQ1_0 - 1.69 bpw ternary"), 37: ("TQ2_0", "TQ2_0 - 2.06 bpw ternary"),
+    38: ("MXFP4_MOE", "MXFP4 MoE"), 39: ("NVFP4", "NVFP4"),
 }  # fmt: skip
+"""`general.file_type`, enum `llama_ftype` of llama.h → its name, and what libllama (b11669) calls it.
+
+What is not here is named by its number.
+"""
+_GUESSED = "(guessed) "
+"""What libllama puts before the name where the file states none and the tensors had to say."""
 
 
 class GgufFacts(Record, frozen=True, kw_only=True):
@@ -69,7 +82,7 @@ def read_facts(path: Path) -> GgufFacts:
     return GgufFacts(
         architecture=architecture,
         size_label=_text(found.get("general.size_label")),
-        quantization=_FORMATS.get(kind, f"type {kind}") if isinstance(kind, int) else None,
+        quantization=_FORMATS.get(kind, (f"type {kind}", ""))[0] if isinstance(kind, int) else None,
         context_length=context if isinstance(context, int) and context > 0 else None,
         chat_template_sha256=hashlib.sha256(served_template(template)).hexdigest() if template else None,
         template_tools=shows_tools(template) if template else None,
@@ -79,6 +92,16 @@ def read_facts(path: Path) -> GgufFacts:
 def shows_tools(template: str) -> bool:
     """Return whether a chat template reads the tools that a request brings: without that, no model sees them."""
     return re.search(r"\btools\b", template) is not None
+
+
+def same_quantization(reported: str, pinned: str) -> bool | None:
+    """Return whether a server's name for a tensor format is that of a pin: `Q4_K - Medium` is `Q4_K_M`.
+
+    `None` for a name of the user's or of a newer llama.cpp, which cannot be compared; the file's digest still is.
+    """
+    said = reported.removeprefix(_GUESSED)
+    served = dict(_FORMATS.values())
+    return said in {pinned, served[pinned]} if pinned in served else None
 
 
 def served_template(template: str) -> bytes:

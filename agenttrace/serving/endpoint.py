@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from agenttrace.errors import ModelServerError, UsageError
+from agenttrace.models.gguf import same_quantization
 from agenttrace.records import Record
 from agenttrace.serving.profiles import NOT_REPORTED
 
@@ -298,6 +299,11 @@ def _compared(name: str, reported: Any, expected: Any) -> str:  # noqa: ANN401 -
         return "not pinned"
     if name == "model":
         same = any(one in expected for one in reported)
+    elif name == "quantization":
+        known = same_quantization(reported, expected)
+        if known is None:
+            return "not pinned"
+        same = known
     elif name == "weights_bytes":
         same = 0 <= expected - reported <= _HEADER_BYTES
     else:

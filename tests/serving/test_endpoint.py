@@ -54,6 +54,28 @@ def test_a_server_that_reports_other_values_is_refused_with_both(spec):
         assert part in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("pinned", "reported", "verdict"),
+    [
+        ("Q4_K_M", "Q4_K - Medium", "as pinned"),
+        ("Q4_K_M", "(guessed) Q4_K - Medium", "as pinned"),
+        ("F32", "all F32", "as pinned"),
+        ("Q8_0", "Q8_0", "as pinned"),
+        ("type 99", "unknown, may not work", "not pinned"),
+        ("UD-Q4_K_XL", "Q4_K - Medium", "not pinned"),
+    ],
+)
+def test_a_quantization_is_the_same_under_the_servers_name_for_it(spec, pinned, reported, verdict):
+    spec = msgspec.structs.replace(spec, model=msgspec.structs.replace(spec.model, quantization=pinned))
+    assert check_server(facts({}, llama(ftype=reported)), spec)["quantization"] == verdict
+
+
+def test_another_quantization_of_the_same_family_is_refused(spec):
+    spec = msgspec.structs.replace(spec, model=msgspec.structs.replace(spec.model, quantization="Q4_K_M"))
+    with pytest.raises(UsageError, match="the server has 'Q4_K - Small', the run spec names 'Q4_K_M'"):
+        check_server(facts({}, llama(ftype="Q4_K - Small")), spec)
+
+
 def test_weights_of_another_size_are_another_model(spec):
     with pytest.raises(UsageError, match="weights_bytes: the server has 2000000"):
         check_server(facts({}, llama(size=2_000_000)), spec)

@@ -19,7 +19,7 @@ OWN = {
 }
 GIVEN = {
     "model": "owner/x-GGUF@main:x.gguf", "size": 5, "sha256": "a" * 64, "agent": "bash_block", "offset": 2, "count": 3,
-    "rollouts": 4, "profile": "throughput", "sampler": "greedy", "temperature": 0.5, "top_p": 0.9, "seed": 6,
+    "rollouts": 4, "profile": "throughput", "threads": (1, 2), "sampler": "greedy", "temperature": 0.5, "top_p": 0.9, "seed": 6,
     "thinking": 512, "context": 4096, "system_prompt": "Be brief.", "reply_details": ("figures", "logprobs"),
     "max_steps": 7, "call_limit_ms": 8000, "max_output_tokens": 9, "max_total_tokens": 1000,
     "observation": "mini-swe-agent", "source": "owner/rows@main", "split": "test", "languages": ("python", "go"),
@@ -48,6 +48,8 @@ def words(folder):
         if name in {"system_prompt", "chat_template"}:
             (folder / name).write_text(f"{value}\n")
             values = [folder / name]
+        if name == "threads":
+            values = ["1,2"]
         if name != "model":
             found += [FLAGS.get(name, f"--{name.replace('_', '-')}"), *map(str, () if value is True else values)]
     return found
