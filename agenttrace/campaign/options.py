@@ -118,6 +118,13 @@ class Options(AgentOptions, frozen=True, kw_only=True):
             extra={"least": 1, "most": 1024, "group": "model", "metavar": "G[,B]"},
         ),
     ] = None
+    request_limit_s: Annotated[
+        int | None,
+        Meta(
+            description="seconds for one reply; of a llama-server, since it last made progress (default: 600)",
+            extra={"least": 1, "most": 1_000_000, "group": "model", "metavar": "S", "flag": "--request-limit"},
+        ),
+    ] = None
     sampler: Annotated[
         str,
         Meta(

@@ -66,6 +66,7 @@ class Surroundings(Record, frozen=True, kw_only=True):
         workers: tasks run at a time.
         report: gets what the session cost, as JSON (`None`: nothing is written).
         key: for the model server; recorded nowhere.
+        request_limit_s: time of one request, or since the last progress on it; `None` is the usual one.
     """
 
     folder: Path
@@ -75,6 +76,7 @@ class Surroundings(Record, frozen=True, kw_only=True):
     workers: int = 1
     report: Path | None = None
     key: str | None = None
+    request_limit_s: int | None = None
 
 
 def describe(options_json: str, *, folder: Path, trees: Path | None = None) -> list[dict[str, Any]]:
@@ -137,6 +139,7 @@ def collect(options_json: str, around: Surroundings) -> int:
 
     around = msgspec.structs.replace(around, base_url=check_base_url(around.base_url))
     (options,) = _options(options_json)
+    around = msgspec.structs.replace(around, request_limit_s=options.request_limit_s)
     gc.disable()  # until the first task: nothing that starting makes is garbage
     plan = _plan(options, around.folder, around.trees)
     _begin_importing("openai")
@@ -190,7 +193,7 @@ def _begin_importing(name: str) -> None:
 def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around: Surroundings, done: int) -> int:
     from agenttrace.campaign.display import CampaignDisplay, closing_table, label  # noqa: PLC0415
     from agenttrace.campaign.loop import Campaign  # noqa: PLC0415
-    from agenttrace.serving.chat import ChatModel  # noqa: PLC0415
+    from agenttrace.serving.chat import REQUEST_LIMIT_S, ChatModel  # noqa: PLC0415
     from agenttrace.serving.tape import Recorder  # noqa: PLC0415
 
     spec, key = plan.spec, around.key
@@ -213,8 +216,15 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
         environment["token_count"] = counters.route
     cassette.note(replay_facts(first, spec))
     pool.give_back(first)
-    own = spec.serving.prompt_reuse == "trace"
-    models = ChatModel(around.base_url, fixed, counters=counters, api_key=key, reuses_own=own)
+    models = ChatModel(
+        around.base_url,
+        fixed,
+        counters=counters,
+        api_key=key,
+        timeout_s=around.request_limit_s or REQUEST_LIMIT_S,
+        shows_progress=facts.slots is not None,
+        reuses_own=spec.serving.prompt_reuse == "trace",
+    )
     recorder = Recorder(models, fixed, cassette, log)
 
     display = CampaignDisplay(out, total=plan.size, done=done, agent=spec.agent)

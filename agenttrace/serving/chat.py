@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from agenttrace.serving.model import Messages, Reply
     from agenttrace.serving.wire import Answer
 
+REQUEST_LIMIT_S = 600.0
 _REDIRECTED = 300
 _SERVER_ERROR = 500
 _TOO_LARGE = 413
@@ -134,7 +135,9 @@ class ChatModel:
         fixed: what is sent with every request; see `fixed_part`.
         counters: count prompts as the server does; without them an estimate does.
         api_key: sent as the bearer token; it is taken out of every message and reply.
-        timeout_s: limit of one request, until its answer is whole.
+        timeout_s: limit of one request, until its answer is whole; of one to a server that shows its progress, since
+            the last of it.
+        shows_progress: it has the page `/slots`, as llama-server has.
         reuses_own: a conversation reuses what the server computed for its own earlier requests, and nothing else.
         sleep: waits between two tries (replaceable in tests).
     """
@@ -146,7 +149,8 @@ class ChatModel:
         *,
         counters: Counters | None = None,
         api_key: str | None = None,
-        timeout_s: float = 600.0,
+        timeout_s: float = REQUEST_LIMIT_S,
+        shows_progress: bool = False,
         reuses_own: bool = False,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -156,6 +160,7 @@ class ChatModel:
         self._wire = Wire(api_key)
         self._key = api_key
         self._timeout_s = timeout_s
+        self._progress_at = f"{base_url.removesuffix('/v1')}/slots" if shows_progress else None
         self._sleep = sleep
         self._base_url = base_url
         self._counters = counters
@@ -289,7 +294,9 @@ class ChatModel:
     def _tried(self, body: bytes, failed: list[str], pause: float) -> tuple[Reply | None, float]:
         """Return the reply of one try; else note in `failed` what came instead, and return the pause to make."""
         start_ns, started = time.time_ns(), time.monotonic_ns()
-        answer = self._wire.post(f"{self._base_url}/chat/completions", body, within_s=self._timeout_s)
+        answer = self._wire.post(
+            f"{self._base_url}/chat/completions", body, within_s=self._timeout_s, progress_at=self._progress_at
+        )
         elapsed_ns, end_ns = time.monotonic_ns() - started, time.time_ns()
         try:
             if answer.status >= _REDIRECTED:

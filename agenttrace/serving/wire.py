@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Self
 
+    _Asked = Callable[[], Coroutine[Any, Any, httpx2.Response]]
+
 MOST_BYTES = 8 * 2**20
 """Of one answer, unpacked: far more than a model writes, and as Python's objects still less than a collector has."""
 _CONNECT_S = 30.0
 _OF_TRANSFER = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 """Headers that say of a body what no longer holds when it is unpacked."""
+
+_LOOK_S, _LOOKS = 10.0, 4
+"""How often a server is asked for its progress: every so many seconds, and at least so often within a limit."""
 
 T = TypeVar("T")
 
@@ -97,22 +102,33 @@ class Wire:
         Raises:
             WireError: there is none.
         """
-        return self._do(lambda: self._client.get(url, cast_to=httpx2.Response, options=self._options), within_s)
+        return self._do(self._asked(url), within_s)
 
-    def post(self, url: str, body: bytes, *, within_s: float) -> Answer:
+    def post(self, url: str, body: bytes, *, within_s: float, progress_at: str | None = None) -> Answer:
         """Return the answer to a POST of JSON.
+
+        Args:
+            url: where it goes.
+            body: as it is sent.
+            within_s: until the answer is whole.
+            progress_at: a page of the server that changes while it works: the time then starts anew with every change.
 
         Raises:
             WireError: there is none.
         """
         how: Any = {"cast_to": httpx2.Response, "content": body, "options": self._options}
-        return self._do(lambda: self._client.post(url, **how), within_s)
+        look = None if progress_at is None else self._asked(progress_at)
+        return self._do(lambda: self._client.post(url, **how), within_s, look)
 
-    def _do(self, asked: Callable[[], Coroutine[Any, Any, httpx2.Response]], within_s: float) -> Answer:
+    def _asked(self, url: str) -> _Asked:
+        return lambda: self._client.get(url, cast_to=httpx2.Response, options=self._options)
+
+    def _do(self, asked: _Asked, within_s: float, look: _Asked | None = None) -> Answer:
         try:
-            return _begin(lambda: _answered(asked, within_s)).result()
+            return _begin(lambda: _answered(asked, within_s, look)).result()
         except TimeoutError:
-            raise WireError(f"the answer was not whole within {within_s:g} s", overdue=True) from None
+            why = "" if look is None else " of the last progress"
+            raise WireError(f"the answer was not whole within {within_s:g} s{why}", overdue=True) from None
         except (openai.APIConnectionError, httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:
             below = error.__cause__ if isinstance(error, openai.APIConnectionError) and error.__cause__ else error
             unreached = isinstance(below, (httpx2.ConnectError, httpx2.ConnectTimeout))
@@ -131,14 +147,35 @@ class Wire:
         self.close()
 
 
-async def _answered(asked: Callable[[], Coroutine[Any, Any, httpx2.Response]], within_s: float) -> Answer:
+async def _answered(asked: _Asked, within_s: float, look: _Asked | None) -> Answer:
     try:
         # A limit for each read would let a server that sends a byte now and then take for ever.
-        async with asyncio.timeout(within_s):
-            answer = await asked()
+        async with asyncio.timeout(within_s) as limit:
+            watch = None if look is None else asyncio.create_task(_prolonged(limit, within_s, look))
+            try:
+                answer = await asked()
+            finally:
+                if watch is not None:
+                    watch.cancel()
     except openai.APIStatusError as error:
         answer = error.response
     return Answer(answer.status_code, answer.headers, answer.content)
+
+
+async def _prolonged(limit: asyncio.Timeout, within_s: float, look: _Asked) -> None:
+    """Put off a limit as long as a page of the server changes; a server without that page has the limit as it is."""
+    seen = b""
+    while True:
+        await asyncio.sleep(min(_LOOK_S, within_s / _LOOKS))
+        try:
+            page = await look()
+        except openai.APIStatusError:
+            return
+        except (openai.APIConnectionError, httpx2.HTTPError, WireError, OSError, ValueError):
+            continue
+        if page.content != seen:
+            seen = page.content
+            limit.reschedule(asyncio.get_running_loop().time() + within_s)
 
 
 def _first_cause(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import collections
 import gzip
 import json
 import random
+import threading
 import time
 
 import pytest
@@ -210,9 +211,47 @@ def test_a_server_that_sends_a_byte_now_and_then_meets_the_deadline(asked):
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.parametrize("steps", [8, 0])
+def test_a_server_that_shows_progress_has_its_time_from_the_last_of_it(steps):
+    """The reply takes 1.6 s, twice the limit; the page changes for as long."""
+    body = json.dumps(says("long")).encode()
+    slow = answers(body + b" " * 16, every_s=1.6 / (len(body) + 16))
+    with ScriptedServer([slow]) as server:
+        ended = threading.Event()
+
+        def work():
+            for number in range(steps):
+                server.pages["/slots"] = {"slots": [{"n_decoded": number}]}
+                ended.wait(0.25)
+
+        working = threading.Thread(target=work)
+        server.pages["/slots"] = {"slots": []}
+        working.start()
+        model = ChatModel(server.base_url, FIXED, timeout_s=0.8, shows_progress=True)
+        try:
+            if steps:
+                assert model.complete(TALK).content == "long"
+            else:
+                with pytest.raises(NoReplyError, match=r"not whole within 0\.8 s of the last progress"):
+                    model.complete(TALK)
+        finally:
+            ended.set()
+            working.join()
+            model.close()
+
+
+def test_a_server_without_that_page_has_the_limit_as_it_is():
+    started = time.monotonic()
+    with ScriptedServer([answers(b" " * 1000, every_s=0.05)]) as server:
+        model = ChatModel(server.base_url, FIXED, timeout_s=0.6, shows_progress=True)
+        with pytest.raises(NoReplyError, match="no reply within the time limit"):
+            model.complete(TALK)
+        model.close()
+    assert time.monotonic() - started < 5
+
+
 def test_so_does_one_that_never_ends_its_headers():
     import socket
-    import threading
 
     listening = socket.create_server(("127.0.0.1", 0))
 

@@ -19,7 +19,8 @@ OWN = {
 }
 GIVEN = {
     "model": "owner/x-GGUF@main:x.gguf", "size": 5, "sha256": "a" * 64, "agent": "bash_block", "offset": 2, "count": 3,
-    "rollouts": 4, "profile": "throughput", "threads": (1, 2), "sampler": "greedy", "temperature": 0.5, "top_p": 0.9, "seed": 6,
+    "rollouts": 4, "profile": "throughput", "threads": (1, 2), "request_limit_s": 900,
+    "sampler": "greedy", "temperature": 0.5, "top_p": 0.9, "seed": 6,
     "thinking": 512, "context": 4096, "system_prompt": "Be brief.", "reply_details": ("figures", "logprobs"),
     "max_steps": 7, "call_limit_ms": 8000, "max_output_tokens": 9, "max_total_tokens": 1000,
     "observation": "mini-swe-agent", "source": "owner/rows@main", "split": "test", "languages": ("python", "go"),
@@ -28,7 +29,10 @@ GIVEN = {
     "repositories": "https://example.org/{repo}",
 }  # fmt: skip
 """A value for every shared option, as it is asked for."""
-FLAGS = {"count": "-n", "call_limit_ms": "--call-limit", "max_output_tokens": "--max-tokens"}
+FLAGS = {
+    "count": "-n", "request_limit_s": "--request-limit", "call_limit_ms": "--call-limit",
+    "max_output_tokens": "--max-tokens",
+}  # fmt: skip
 
 
 def actions(verb):
