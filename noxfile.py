@@ -217,6 +217,7 @@ BENCHES = {
         "Run every reference of the task sets in the sandbox: which are stable, which pass, which are broken.",
     ),
     "bench-sandbox": ("host", "Measure calls, resets and limits of the sandbox beside their alternatives."),
+    "bench-serving": ("host", "Measure prompt reuse inside a conversation, and threads beside other work."),
     "bench-collect": ("host", "Measure a campaign beside a bare load generator, and the resume of a long record file."),
     "bench-rollouts": (
         "host",

@@ -95,6 +95,8 @@ class CampaignOptions(TypedDict, total=False):
 
     agent: str | None
     profile: str
+    threads: tuple[int, int] | None
+    request_limit_s: int | None
     sampler: str
     temperature: float | None
     top_p: float | None

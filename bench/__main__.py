@@ -16,6 +16,7 @@ BENCHES = {
     "bench-sandbox": ("bench.sandbox.bench_sandbox", "run"),
     "crash-check": ("bench.campaigns.crash_check", "check"),
     "bench-collect": ("bench.campaigns.bench_collect", "run"),
+    "bench-serving": ("bench.campaigns.bench_serving", "run"),
     "bench-rollouts": ("bench.campaigns.bench_rollouts", "run"),
     "budget-check": ("bench.campaigns.budget_check", "check"),
     "bench-analysis": ("bench.analysis.bench_analysis", "run"),
@@ -42,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         session("bench-rollouts", "measure rollouts"),
         session("budget-check", "compare counted prompts"),
     )
+    _add_serving(session("bench-serving", "measure prompt reuse and threads"))
     _add_analysis(session("bench-analysis", "measure the analysis"), session("bench-diversity", "measure diversity"))
     tasks = session("tasks-check", "run every reference of a task set in the sandbox")
     tasks.add_argument("names", nargs="*", metavar="SET", help="nl2bash, mbpp (default: both)")
@@ -95,6 +97,17 @@ def _add_campaigns(
     wide.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the figures there as well")
     budget.add_argument("--requests", type=int, default=10_000, metavar="N", help="default: %(default)s")
     budget.add_argument("--seed", type=int, default=1, help="of the texts (default: %(default)s)")
+
+
+def _add_serving(serving: argparse.ArgumentParser) -> None:
+    serving.add_argument("model", nargs="?", default="agenttrace-demo", help="as collect takes it (default: bundled)")
+    serving.add_argument("--dataset", default="demo", metavar="SET", help="of the part prompts (default: %(default)s)")
+    serving.add_argument(
+        "-n", dest="tasks", type=int, default=8, metavar="N", help="tasks of it (default: %(default)s)"
+    )
+    serving.add_argument("--rounds", type=int, default=3, metavar="N", help="turns of each side (default: %(default)s)")
+    serving.add_argument("--only", action="append", default=[], metavar="PART", help="prompts or threads")
+    serving.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the figures there as well")
 
 
 def _add_analysis(analysis: argparse.ArgumentParser, diversity: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from agenttrace.campaign.advice import Advice
 from agenttrace.campaign.loop import Display
+from agenttrace.campaign.pace import Pace
 from agenttrace.records import LLMStep, Span, Trace
 from agenttrace.show import counted, is_plain, is_quiet, printable
 
@@ -60,20 +61,22 @@ class CampaignDisplay(Display):
         total: tasks of the campaign.
         done: tasks that had a record before this session.
         agent: of the run spec, for advice.
+        earlier: tokens generated for each of these, as far as they were looked at.
 
     Attributes:
         bar: live on a terminal, while it is entered as a context.
     """
 
-    def __init__(self, out: Console, *, total: int, done: int, agent: AgentSpec) -> None:
+    def __init__(
+        self, out: Console, *, total: int, done: int, agent: AgentSpec, earlier: Iterable[int] = ()
+    ) -> None:
         self._out = out
         self._advice = Advice(agent)
         self._total = total
-        self._before = done
         self._done = done
-        self._solved = self._failures = self._calls = self._tokens = 0
-        self._generated_ms = 0.0
+        self._solved = self._failures = self._calls = 0
         self._waits = False
+        self._pace = Pace(earlier)
         self._started = self._told = time.monotonic()
         self._lock = threading.Lock()
         self.bar = Progress(
@@ -87,15 +90,13 @@ class CampaignDisplay(Display):
             console=out,
             disable=not out.is_interactive,
         )
-        self._bar_id = self.bar.add_task("", total=total, completed=done, rates="", live="", eta="--:--")
+        self._bar_id = self.bar.add_task("", total=total, completed=done, rates="", live="", eta="-:--")
 
     def event(self, event: LLMStep | Span) -> None:
         """Count one finished generation or tool call."""
         with self._lock:
             if isinstance(event, LLMStep):
-                self._tokens += event.output_tokens or 0
-                if event.timings is not None:
-                    self._generated_ms += event.timings.predicted_ms or 0.0
+                self._pace.generated(event)
             else:
                 self._calls += 1
             self._refresh()
@@ -105,24 +106,21 @@ class CampaignDisplay(Display):
         with self._lock:
             self.bar.update(self._bar_id, live="" if now is None else f", {now}")
             if now is not None and not self._out.is_interactive and time.monotonic() - self._told >= _SILENCE_S:
-                self._told = time.monotonic()
-                self._out.print(f"[{self._done}/{self._total}] {now}", markup=False)
+                self._tell(escape(f"[{self._done}/{self._total}] {now}"))
 
     def finished(self, task: Task, trace: Trace) -> None:
         """Count one durable record and, without a live bar, print a line for it."""
         with self._lock:
             self._done += 1
             self._solved += trace.outcome.solved is True
+            self._pace.finished(trace.llm_steps)
             self._refresh()
             if not self._out.is_interactive:
-                self._told = time.monotonic()
                 did = f"{counted(len(trace.llm_steps), 'step')}, {counted(len(trace.spans), 'call')}"
-                self._out.print(
+                self._tell(
                     f"[{self._done}/{self._total}] {_label(trace, task)}: {_MARKS[trace.outcome.solved]}, "
                     f"{trace.outcome.ended}{_repeats(trace.outcome)}, {did}, "
-                    f"{(trace.total_duration_ms or 0.0) / 1000:.2f} s, {self._rate()} tok/s, "
-                    f"{self._lost()}ETA {self._eta()}",
-                    markup=True,
+                    f"{(trace.total_duration_ms or 0.0) / 1000:.2f} s, {self._speed()}"
                 )
             if (advice := self._advice.after(trace)) is not None:
                 self._out.print(advice, style="yellow", markup=False)
@@ -150,20 +148,21 @@ class CampaignDisplay(Display):
     def _lost(self) -> str:
         return f"{counted(self._failures, 'attempt')} lost, " if self._failures else ""
 
-    def _eta(self) -> str:
-        """When the rest will be done at the pace so far, as minutes and seconds."""
-        if self._done == self._before:
-            return "--:--"
-        pace_s = (time.monotonic() - self._started) / (self._done - self._before)
-        minutes, seconds = divmod(int(pace_s * (self._total - self._done)), _MINUTE_S)
-        return f"{minutes:02d}:{seconds:02d}"
+    def _tell(self, line: str) -> None:
+        self._told = time.monotonic()
+        self._out.print(line, markup=True)
 
-    def _rate(self) -> str:
-        """Tokens per second of generation, as the server measured it; prompt processing is not in it."""
-        return f"{self._tokens / self._generated_ms * 1000:,.0f}" if self._generated_ms else "-"
+    def _speed(self) -> str:
+        return f"{self._rates()}, {self._lost()}ETA {self._eta()}"
+
+    def _eta(self) -> str:
+        return self._pace.left(self._total - self._done, time.monotonic() - self._started)
+
+    def _rates(self) -> str:
+        return self._pace.rates(time.monotonic() - self._started)
 
     def _refresh(self) -> None:
-        rates = f"{self._solved} solved, {self._lost()}{self._calls} calls, {self._rate()} tok/s"
+        rates = f"{self._solved} solved, {self._lost()}{self._calls} calls, {self._rates()}"
         self.bar.update(self._bar_id, completed=self._done, rates=rates, eta=self._eta())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import itertools
 import os
 import re
 import resource
@@ -52,6 +53,8 @@ EXIT_INCOMPLETE = 4
 SERVER_START_S = 600.0
 ENDPOINT_START_S = 20.0
 """An endpoint of somebody else's runs already, or its address is wrong."""
+_LOOKED_AT = 100
+"""Records of earlier sessions that say how long a task is."""
 _STAMPED = re.compile(r"_(\d{8}T\d{6}Z)\.jsonl$")
 
 
@@ -227,7 +230,9 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     )
     recorder = Recorder(models, fixed, cassette, log)
 
-    display = CampaignDisplay(out, total=plan.size, done=done, agent=spec.agent)
+    looked_at = itertools.islice(read_traces(plan.path), _LOOKED_AT if done else 0)
+    earlier = [sum(step.output_tokens or 0 for step in trace.llm_steps) for trace in looked_at]
+    display = CampaignDisplay(out, total=plan.size, done=done, agent=spec.agent, earlier=earlier)
     load = ServerLoad(around.base_url, plan.path.with_suffix(SERVER_LOAD), key=key)
     with display.bar, load, Live(around.base_url, display.generating, key=key):
         campaign = Campaign(
