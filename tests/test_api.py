@@ -20,7 +20,7 @@ from agenttrace.campaign.options import Options
 ROOT = Path(__file__).parents[1]
 RELEASE = ROOT / "datasets" / "agenttrace-demo"
 RECORDS = RELEASE / "records" / "agenttrace-demo.jsonl"
-OF_OPTIONS_ONLY = {"model", "pin", "dataset", "external", "output", "stamp"}
+OF_OPTIONS_ONLY = {"model", "pin", "dataset", "external", "output", "stamp", "cpus", "profile_version"}
 OF_THE_MACHINE = {"workers", "base_url", "size", "sha256", "accept_terms", "repositories"}
 
 

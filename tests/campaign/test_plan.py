@@ -198,7 +198,7 @@ def test_profiles_say_in_the_run_spec_what_they_are(tmp_path):
         assert value(serving, "--poll") == "0"
     for serving in (calm, alone):
         assert "--no-cache-prompt" in serving.args
-        assert value(serving, "--cache-ram") == "0"
+        assert value(serving, "--cache-ram") == value(serving, "--ctx-checkpoints") == "0"
     assert "--cache-prompt" in busy.args
 
 
