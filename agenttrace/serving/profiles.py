@@ -163,6 +163,7 @@ def serving_spec(
     flags += ["--cache-prompt"] if chosen.reuse == "any" else ["--no-cache-prompt", "--cache-ram", "0"]
     # Snapshots of a sliding window or a recurrent state outlive a request as well.
     flags += ["--ctx-checkpoints", "0"] if chosen.reuse != "any" and chosen.version > 1 else []
+    flags += ["--metrics"] if chosen.version > 1 else []
     flags += ["--cont-batching"] if chosen.slots > 1 else ["--no-cont-batching"]
     return ServingSpec(
         engine=engine["name"],
