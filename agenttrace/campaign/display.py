@@ -67,9 +67,7 @@ class CampaignDisplay(Display):
         bar: live on a terminal, while it is entered as a context.
     """
 
-    def __init__(
-        self, out: Console, *, total: int, done: int, agent: AgentSpec, earlier: Iterable[int] = ()
-    ) -> None:
+    def __init__(self, out: Console, *, total: int, done: int, agent: AgentSpec, earlier: Iterable[int] = ()) -> None:
         self._out = out
         self._advice = Advice(agent)
         self._total = total
