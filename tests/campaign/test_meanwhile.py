@@ -109,7 +109,13 @@ def test_a_model_that_answers_at_once_waits_for_the_rest_and_that_is_said_once_a
     plan, sandbox, models_of, capsys, second
 ):
     out = Console(stderr=True, soft_wrap=True)
-    summary = run(plan, sandbox, models_of, script(plan, second=second), CampaignDisplay(out, total=2, done=0))
+    summary = run(
+        plan,
+        sandbox,
+        models_of,
+        script(plan, second=second),
+        CampaignDisplay(out, total=2, done=0, agent=plan.spec.agent),
+    )
     first, last = traces = list(read_traces(plan.path))
     assert summary.waits == 1
     assert summary.prepare_ns == round(sum(one.prepare_ms for one in traces) * 1e6)
