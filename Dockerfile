@@ -44,15 +44,15 @@ HEALTHCHECK --interval=5s --timeout=3s --retries=3 --start-period=120s --start-i
     CMD ["bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/$LLAMA_ARG_PORT && printf 'GET /health HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [ \"$status\" = 200 ]"]
 ENTRYPOINT ["llama-server"]
 
-# The compiled call helper: static, so that the sandbox needs neither compiler nor headers.
+# The compiled call helper: static, so that the sandbox needs neither compiler nor headers; of musl, which starts sooner.
 FROM base AS helper
 ARG SNAPSHOT=20261030T140000Z
 RUN --mount=type=bind,source=docker/apt-install.sh,target=/mnt/docker/apt-install.sh \
     --mount=type=secret,id=ca --mount=type=secret,id=apt-source \
     --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
-    sh /mnt/docker/apt-install.sh gcc libc6-dev
+    sh /mnt/docker/apt-install.sh gcc libc6-dev musl-tools
 RUN --mount=type=bind,source=agenttrace/sandbox/helper,target=/mnt/helper \
-    CC=gcc sh /mnt/helper/build.sh /call-helper && /call-helper --probe \
+    CC=musl-gcc sh /mnt/helper/build.sh /call-helper && /call-helper --probe \
     && { gcc --version | head -n 1 && cd /mnt/helper && sha256sum *; } | sha256sum \
         | sed 's|^|built /opt/agenttrace/call-helper |; s| *-$||' >/built.txt
 

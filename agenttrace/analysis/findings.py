@@ -121,6 +121,23 @@ class Cost(Record, frozen=True, kw_only=True):
     write_bytes: Distribution
 
 
+class SlowCause(Record, frozen=True, kw_only=True):
+    """Calls that one cause slowed (`itself`, `limit`, `neighbours`, or `unknown`): milliseconds in all.
+
+    Attributes:
+        wall_ms: time of these calls.
+        limit_ms: of it, what their own limit took.
+        neighbours_ms: of it, what others took.
+    """
+
+    cause: str
+    calls: int
+    share: float
+    wall_ms: float
+    limit_ms: float
+    neighbours_ms: float
+
+
 class Association(Record, frozen=True, kw_only=True):
     """How two figures of a trace go together; `method` is `spearman` or `cliffs-delta`."""
 
@@ -187,6 +204,7 @@ class Group(Record, frozen=True, kw_only=True):
     other_commands: int
     exit_codes: tuple[Count, ...]
     statuses: tuple[Count, ...]
+    slow: tuple[SlowCause, ...]
     associations: tuple[Association, ...]
 
 

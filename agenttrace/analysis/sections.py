@@ -67,6 +67,7 @@ def _group(group: Group) -> Iterator[Section]:
     yield _costs("Commands (first word of a bash call)", "command", group.commands, other)
     yield _counted("Exit codes of calls that ran", group.exit_codes, "exit code")
     yield _counted("Status of calls", group.statuses, "status")
+    yield _slow(group)
     together = [
         (one.question, one.method, estimate(one.estimate), integer(one.estimate.n)) for one in group.associations
     ]
@@ -130,6 +131,21 @@ def _distribution(values: Distribution, unit: str) -> tuple[str, ...]:
 def _counted(title: str, counts: tuple[Count, ...], name: str) -> Section:
     rows = [(one.name or "(not recorded)", integer(one.count), percent(one.share)) for one in counts]
     return Section(title, (name, "count", "share"), rows)
+
+
+def _slow(group: Group) -> Section:
+    title = "Was this call slow by itself, by its limit, or by its neighbours?"
+    rows = [
+        (
+            one.cause,
+            integer(one.calls),
+            percent(one.share),
+            *(amount(value, "ms") for value in (one.wall_ms, one.limit_ms, one.neighbours_ms)),
+        )
+        for one in group.slow
+    ]
+    header = ("cause", "calls", "share", "their time", "lost to the limit", "lost to neighbours")
+    return Section(title, header, rows, () if rows else ("No call was measured on its own.",))
 
 
 def _costs(title: str, name: str, costs: tuple[Cost, ...], notes: Sequence[str] = ()) -> Section:

@@ -12,6 +12,7 @@ import numpy as np
 
 from agenttrace.analysis.compare import compare_groups
 from agenttrace.analysis.findings import Aspect, Association, Cost, Count, Figure, Group, Report, TimePart
+from agenttrace.analysis.slow import causes
 from agenttrace.analysis.statistics import distribution, share, spearman, superiority
 from agenttrace.formats.agenttrace_0_3 import NAME as RELEASED_FORMAT
 from agenttrace.formats.commands import KINDS
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from agenttrace.analysis.findings import Share
+    from agenttrace.analysis.findings import Share, SlowCause
     from agenttrace.analysis.tables import Source, Tables
     from agenttrace.store.coverage import Coverage
 
@@ -110,8 +111,14 @@ def _group(
         other_commands=sum(cost.calls for cost in commands[MOST:]),
         exit_codes=_counts(exit_codes(spans)),
         statuses=_counts(spans["status"]),
+        slow=_slow(runs, spans),
         associations=_associations(runs),
     )
+
+
+def _slow(runs: pd.DataFrame, spans: pd.DataFrame) -> tuple[SlowCause, ...]:
+    measured = spans[executed(spans) & spans["method"].isin(MEASURED)]
+    return causes(measured, runs.set_index("run")["sandbox_cpus"])
 
 
 def _coverage(parts: Iterable[Coverage | None]) -> Coverage | None:

@@ -73,6 +73,7 @@ _COMPUTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
         "server_running": ("double", lambda one: one.machine.load("running")),
         "server_waiting": ("double", lambda one: one.machine.load("waiting")),
         "server_kv_used": ("double", lambda one: one.machine.load("kv_used")),
+        "sandbox_cpus": ("double", attrgetter("machine.sandbox_cpus")),
         "llm_ms": ("double", lambda one: total(one.trace.llm_steps, _DURATION)),
         "tool_ms": ("double", lambda one: total(one.trace.spans, _DURATION)),
         "step_count": ("int64", lambda one: len(one.trace.llm_steps)),

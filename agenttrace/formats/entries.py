@@ -40,6 +40,18 @@ class ImportSource(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 _OURS = ImportSource()
 
 
+class WorkerLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a sandbox worker was limited to."""
+
+    cpus: float | None = None
+
+
+class ReportedWorker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What a sandbox worker said of itself."""
+
+    limits: WorkerLimits | None = None
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The machine, as `Trace.environment` has it, and the metadata of AgentTrace 0.3.0."""
 
@@ -53,6 +65,13 @@ class Machine(Host, frozen=True, kw_only=True, gc=False):
     imported: ImportSource | None = None
     host_load: Any = None
     server_load: Any = None
+    worker_reported: ReportedWorker | None = None
+
+    @property
+    def sandbox_cpus(self) -> float | None:
+        """Processors that the sandbox was limited to, where it was."""
+        limits = self.worker_reported and self.worker_reported.limits
+        return limits.cpus if limits else None
 
     @property
     def source(self) -> ImportSource:

@@ -231,6 +231,8 @@ def _chat(trace: Trace, turn: Turn, spec: RunSpec | None) -> dict[str, Any]:
 def _tool(span: Span) -> dict[str, Any]:
     """Return the attributes of one tool call: what it was, what came back, what it cost."""
     cost = msgspec.to_builtins(span.telemetry)
+    if series := cost.pop("tree_rss_series", None):
+        cost["tree_rss_series"] = _compact(series)  # an attribute holds no lists of lists
     return {
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": span.tool_name,

@@ -260,6 +260,8 @@ def _ours(span: _Span) -> dict[str, Any]:
         return {}
     known = {"status": status, "signal": fitting(span.first("agenttrace.signal"), int | None)}
     took, cost = amount(span.first("agenttrace.duration_ms")), _below(span, "agenttrace.telemetry.")
+    if "tree_rss_series" in cost:
+        cost["tree_rss_series"] = _json(cost["tree_rss_series"])
     needed = dict.fromkeys(("user_time_s", "system_time_s", "max_rss_bytes", "read_bytes", "write_bytes"))
     telemetry = fitting({**needed, **cost}, Telemetry)
     known |= {} if took is None else {"duration_ms": took}

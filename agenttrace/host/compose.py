@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from agenttrace.errors import DOOR, AgentTraceError, UsageError
 from agenttrace.host import engine, place
 from agenttrace.host.energy import energy_counters
+from agenttrace.sandbox.runner import settings
 from agenttrace.show import is_plain, is_quiet
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ TERMINAL = ("NO_COLOR", "FORCE_COLOR", "TERM")
 """Settings of the caller that containers are given as they are, beside `COLUMNS`."""
 _FEW_BYTES = 10_000_000
 """Fetched again in seconds, or bundled."""
+FIGURES = "AGENTTRACE_FIGURES"
+"""What sandbox workers measure beside the usual figures: some of `settings.FIGURES`, with commas."""
 _COMPOSE_LABEL = "com.docker.compose.project"
 
 
@@ -67,12 +70,18 @@ def client() -> docker.DockerClient:
 
 def clean_environment() -> dict[str, str]:
     """Return the caller's environment without what could change the services behind the run spec's back."""
-    kept = {DOOR, "AGENTTRACE_MODELS_VOLUME", "AGENTTRACE_REPOSITORIES_VOLUME", "AGENTTRACE_SERVER_MEMORY"}
-    return {
+    kept = {DOOR, FIGURES, "AGENTTRACE_MODELS_VOLUME", "AGENTTRACE_REPOSITORIES_VOLUME", "AGENTTRACE_SERVER_MEMORY"}
+    found = {
         name: value
         for name, value in os.environ.items()
         if name in kept or not name.startswith(("AGENTTRACE_", "COMPOSE_"))
     }
+    if unknown := {*filter(None, found.get(FIGURES, "").split(","))} - {*settings.FIGURES}:
+        known = ", ".join(settings.FIGURES)
+        raise UsageError(f"{FIGURES}: {', '.join(sorted(unknown))} is not one; there are {known}")
+    if "cpu_counters" in found.get(FIGURES, ""):
+        found["AGENTTRACE_SANDBOX_RIGHT"] = "PERFMON"  # the engine's filter of system calls asks for it
+    return found
 
 
 def argv(project: str, *arguments: str) -> list[str]:

@@ -100,7 +100,7 @@ def accuracy(containers: Mapping[str, SandboxContainer], rounds: int) -> list[Ro
     rows: list[Row] = []
     for helper, container in containers.items():
         for load in (load for load in loads.LOADS if load.name in _ACCURATE):
-            findings = telemetry_check.measure(container.worker, load, rounds)
+            findings = telemetry_check.measure(container, load, rounds)
             rows += [_error(finding, helper) for finding in findings if finding.figure in _FIGURES]
     return rows
 

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 _LIMIT_MS = 60_000
 _TURN = 20
 _DOCKER_TURN = 3
-_OVERHEAD_MS = {"c": 2.0, "python": 5.0}
+_OVERHEAD_MS = {"c": 1.0, "python": 5.0}
+_CALLS = 10**6 * 150
+_BASIC = "basic"
+"""A worker whose runner measures what schema 1.1.0 had and nothing else that costs time."""
+_HOUR_MS = 3_600_000.0
 _START_MS = 400.0
 _DESKTOP_OVERHEAD_MS = 10.0
 _DESKTOP_START_MS = 1500.0
@@ -91,13 +95,17 @@ def overhead(
     """
     any_container = next(iter(containers.values()))
     inner = ["bash", "-c", ":"]
-    with collector_client.clients(project, env, tuple(containers)) as client:
+    with (
+        collector_client.clients(project, env, tuple(containers)) as client,
+        collector_client.clients(project, env, client.helpers[:1], "--figures", _BASIC) as basic,
+    ):
         # The host's side is `subprocess.run` itself, not `engine.run` around it: it is what is measured.
         sides: dict[str, Callable[[], list[float]]] = {
             "host": lambda: _turn(_TURN, partial(subprocess.run, inner, check=True)),
             "container": lambda: _in_container(any_container.worker),
             "exec": lambda: _turn(_DOCKER_TURN, partial(engine.run, ["docker", "exec", any_container.name, *inner])),
             "ping": partial(client.turn, client.helpers[0], "ping", _TURN),
+            _BASIC: partial(basic.turn, basic.helpers[0], "call", _TURN),
             "pipe ping": lambda: _turn(_TURN, any_container.worker.ping),
         }
         for helper, container in containers.items():
@@ -106,7 +114,7 @@ def overhead(
             sides[f"pipe {helper}"] = partial(_turn, _TURN, call)
         for turn in sides.values():
             turn()
-        return _overhead_rows(interleaved(sides, rounds), tuple(containers), desktop=desktop)
+        return _overhead_rows(interleaved(sides, rounds), tuple(client.helpers), desktop=desktop)
 
 
 def _overhead_rows(taken: Mapping[str, Sequence[float]], helpers: Sequence[str], *, desktop: bool) -> list[Row]:
@@ -122,6 +130,14 @@ def _overhead_rows(taken: Mapping[str, Sequence[float]], helpers: Sequence[str],
         name = f"call of :, {helper} helper, from a collector"
         rows.append(row("calls", name, "ms", taken[helper], against=taken["exec"], note="exec"))
         rows.append(row("calls", f"… over subprocess.run, {helper} helper", "ms", above, target=target))
+        if helper == helpers[0]:
+            old, usual = [sample - plain for sample in taken[_BASIC]], statistics.median(taken[helper])
+            name = f"… over subprocess.run, {helper} helper, figures of schema 1.1.0 alone"
+            ratio = f"{usual / statistics.median(taken[_BASIC]):.2f} times the call with these"
+            rows.append(row("calls", name, "ms", old, note=ratio))
+            for what, samples in ((f"by {helper} helper", taken[helper]), ("by docker exec", taken["exec"])):
+                added = [(sample - plain) * _CALLS / _HOUR_MS for sample in samples]
+                rows.append(row("calls", f"per 10⁶ rollouts of 150 calls: hours added {what}", "h", added))
     rows.append(row("calls", "ping from a collector", "ms", taken["ping"], target=_PING_MS))
     rows += [
         row("calls", f"call of :, {helper} helper, through docker's pipes", "ms", taken[f"pipe {helper}"])

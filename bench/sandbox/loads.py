@@ -31,6 +31,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         expected: expectation per figure: a field of `records.Telemetry`, or `cpu_ns`.
         before: bash code that prepares each run; not measured.
         without: code whose figures are subtracted, run beside it each time.
+        update: flags of `docker update` that hold while it runs.
         held_bytes: memory that this host process holds meanwhile, to show that it does not count.
     """
 
@@ -40,6 +41,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     expected: dict[str, Near | Flag]
     before: str = ""
     without: str = ""
+    update: tuple[str, ...] = ()
     held_bytes: int = 0
 
 

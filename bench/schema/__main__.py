@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REFERENCE = FOLDER.parents[2] / "docs" / "schema.md"
+SEMCONV = FOLDER.parents[2] / "docs" / "semconv.md"
 README = FOLDER.parents[2] / "README.md"
+_UCUM = {
+    "_byte_seconds": "By.s", "_ns": "ns", "_time_s": "s", "_bytes": "By", "_chars": "By", "refaults": "{page}",
+    "faults": "{fault}", "switches": "{switch}", "calls": "{call}", "periods": "{period}", "processes": "{process}",
+    "leftover": "{process}", "samples": "{sample}", "instructions": "{instruction}", "cycles": "{cycle}",
+}  # fmt: skip
+"""Part of a figure's name → its unit by UCUM; the first one that fits counts."""
 _TITLES = {
     "trace": "Records (`NAME.jsonl`, one `Trace` a line)",
     "run-spec": "Run specs (`NAME.run.json`)",
@@ -44,7 +51,12 @@ def main(argv: list[str] | None = None) -> int:
 def files() -> dict[Path, bytes]:
     """Return every generated file with the content it must have."""
     readme = with_table(README.read_text(encoding="utf-8")).encode()
-    return {**{FOLDER / name(kind): encoded(kind) for kind in KINDS}, REFERENCE: page().encode(), README: readme}
+    return {
+        **{FOLDER / name(kind): encoded(kind) for kind in KINDS},
+        REFERENCE: page().encode(),
+        SEMCONV: semconv().encode(),
+        README: readme,
+    }
 
 
 def _stale() -> int:
@@ -97,6 +109,28 @@ def page() -> str:
             lines += ["", f"### {struct}", "", schema["description"]]
             lines += _table(schema)
     return "\n".join(lines) + "\n"
+
+
+def semconv() -> str:
+    """Return the Markdown text that proposes the figures of a call as attributes of OpenTelemetry."""
+    head = (Path(__file__).parent / "semconv.md").read_text(encoding="utf-8")
+    lines = ["| attribute | type | unit | meaning | source |", "|---|---|---|---|---|"]
+    for field, value in document("trace")["$defs"]["Telemetry"]["properties"].items():
+        kind = _attribute_type(value)
+        unit = next((unit for part, unit in _UCUM.items() if part in field), "") if kind in {"int", "double"} else ""
+        meaning = value["description"].replace(" (since 1.2.0, as all that follow)", "")
+        cells = (f"`agenttrace.telemetry.{field}`", kind, unit, meaning, value.get("x-method", ""))
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return head + "\n".join(lines) + "\n"
+
+
+def _attribute_type(value: dict[str, Any]) -> str:
+    told = _type(value).removesuffix(" or null")
+    if told.startswith("list of list"):
+        return "string (JSON)"
+    if told.startswith("list of "):
+        return f"{told.removeprefix('list of ')}[]"
+    return {"integer": "int", "number": "double"}.get(told, "string")
 
 
 def _in_order(kind: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -212,6 +212,16 @@ class _Maker:
             read_chars=len(made.stdout) * 4,
             write_chars=len(made.stdout),
             leftover_count=0,
+            minor_faults=160 + made.rss_bytes // 4096,
+            major_faults=0,
+            voluntary_switches=2,
+            involuntary_switches=made.cpu_ns // 4_000_000,
+            cfs_periods=1 + made.wall_ns // 100_000_000,
+            cfs_throttled_periods=0,
+            cfs_throttled_ns=0,
+            runqueue_wait_ns=max(0, made.wall_ns - made.cpu_ns) // 10,
+            processes_started=1,
+            network_bytes=0,
         )
         lost = made.status == "lost"
         return self._span(

@@ -4,7 +4,7 @@ import msgspec
 
 from agenttrace.records import NO_PROCESS
 from bench.sandbox import bench_sandbox
-from bench.sandbox.loads import LOADS
+from bench.sandbox.telemetry_check import EVERY as LOADS
 
 NAMES = [load.name for load in LOADS]
 

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from agenttrace.errors import UsageError
+from agenttrace.host.workers import sandbox_project
 from bench.__main__ import main
-from bench.sandbox import bench_sandbox, telemetry_check
+from bench.sandbox import bench_sandbox, neighbours, telemetry_check
 from bench.sandbox.loads import LOADS, Load
 from bench.verdict import Near
 
@@ -25,6 +26,35 @@ def test_figures_that_no_load_of_the_machine_can_move_are_right(own_instance, tm
         assert len({finding["load"] for finding in told[helper]}) == len(EXACT)
         assert {finding["verdict"] for finding in told[helper]} == {"within", "flagged"}
     assert told["machine"]["cgroup_version"] in {1, 2}
+
+
+EXACT_SINCE_1_2 = ("no network", "touch", "reads,", "children one by one")
+
+
+@pytest.mark.docker
+def test_the_figures_of_schema_1_2_are_right_or_say_why_there_are_none(own_instance, tmp_path, capsys):
+    file = tmp_path / "findings.json"
+    assert telemetry_check.check(repeats=1, only=EXACT_SINCE_1_2, json_file=file) == 0, capsys.readouterr().out
+    told = json.loads(file.read_text())
+    assert {finding["figure"] for finding in told["c_helper"]} >= {
+        *("minor_faults", "major_faults", "read_calls", "write_calls", "processes_started", "processes_peak"),
+        *("network_bytes", "anon_refaults"),
+    }
+    assert "not measured by the python helper: processes_peak: " in capsys.readouterr().out
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_a_call_slowed_by_its_limit_and_one_slowed_by_a_neighbour_are_told_apart(own_instance):
+    with sandbox_project("telemetry", ("sandbox",)) as (project, env):
+        limited, beside = neighbours.two_calls(project, env)
+    cpu = [(one.cost.cpu_user_ns or 0) + (one.cost.cpu_system_ns or 0) for one in (limited, beside)]
+    assert cpu[0] == pytest.approx(cpu[1], rel=0.15)
+    assert limited.cost.wall_ns == pytest.approx(beside.cost.wall_ns, rel=0.7)
+    assert (limited.why.cause, beside.why.cause) == ("limit", "neighbours")
+    assert limited.cost.cfs_throttled_ns > 0.3 * limited.cost.wall_ns
+    assert beside.cost.cfs_throttled_ns == 0
+    assert beside.cost.runqueue_wait_ns > 0.5 * beside.cost.wall_ns
 
 
 @pytest.mark.docker

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from agenttrace.records import Trace, derived_id, digest, rollout_1_0
+from agenttrace.analysis import tables
+from agenttrace.records import Telemetry, Trace, derived_id, digest, rollout_1_0
+from agenttrace.records.schema import fields
 from agenttrace.store.read import decode, read_run_spec, read_traces, run_spec_path, whole_lines
 from agenttrace.validate import Validation
 
@@ -20,10 +22,11 @@ RELEASED = ROOT / "datasets" / "agenttrace-demo" / "records" / "agenttrace-demo.
 KEPT = ROOT / "tests" / "data" / "records"
 ROLLOUTS = [KEPT / "1.0.0" / name for name in ("rollouts.jsonl", "rollouts-compacted.jsonl.zst", "every-stop.jsonl")]
 OF_1_1 = KEPT / "1.1.0" / "every-stop.jsonl"
+COLLECTED_AT_1_1 = KEPT / "1.1.0" / "traces.jsonl"
 ENDED = {"submitted": "final_answer", "turns": "max_steps", "tokens": "token_budget", "format": "format_error"}
 
 
-@pytest.mark.parametrize("path", [RELEASED, KEPT / "demo.jsonl", OF_1_1], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [RELEASED, KEPT / "demo.jsonl", OF_1_1, COLLECTED_AT_1_1], ids=lambda path: path.name)
 def test_traces_come_back_byte_for_byte(path):
     lines = path.read_bytes().splitlines()
     assert [msgspec.json.encode(trace) for trace in read_traces(path)] == lines != []
@@ -110,7 +113,7 @@ def _check_call(turn, step, span):
 
 
 def test_records_of_1_1_are_valid_and_a_field_of_a_later_version_in_them_is_not(tmp_path):
-    assert list(Validation(OF_1_1)) == []
+    assert list(Validation(OF_1_1)) == list(Validation(COLLECTED_AT_1_1)) == []
     rows = [json.loads(line) for line in OF_1_1.read_bytes().splitlines()]
     rows[0]["metadata"]["schema_version"] = rows[1]["metadata"]["schema_version"] = "1.0.0"
     rows[1]["llm_steps"][0].pop("blocks")
@@ -120,6 +123,17 @@ def test_records_of_1_1_are_valid_and_a_field_of_a_later_version_in_them_is_not(
     assert {(1, "llm_steps[0].blocks"), (1, "prepare_ms"), (2, "llm_steps[0].counted_tokens")} <= found
     assert {line for line, _ in found} == {1, 2}
     assert (2, "llm_steps[0].blocks") not in found
+
+
+def test_what_a_call_of_an_earlier_version_cost_beyond_its_own_figures_is_unknown_and_never_0():
+    later = {name for name in Telemetry.__struct_fields__ if name not in fields("1.1.0")["Telemetry"]}
+    assert len(later) > 20
+    for path in (RELEASED, OF_1_1, COLLECTED_AT_1_1):
+        spans = tables.load([path]).spans
+        assert len(spans) > 0
+        assert [name for name in later & {*spans.columns} if spans[name].notna().any()] == []
+        telemetry = next(span.telemetry for trace in read_traces(path) for span in trace.spans)
+        assert {getattr(telemetry, name) for name in later} == {UNSET}
 
 
 def test_what_a_trace_has_no_use_for_is_absent():

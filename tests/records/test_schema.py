@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -10,7 +11,8 @@ import msgspec
 import pytest
 
 from agenttrace.errors import DataError
-from agenttrace.records import END_CLASSES, EndClass, Ended, Record, Trace
+from agenttrace.formats import otlp
+from agenttrace.records import END_CLASSES, EndClass, Ended, Record, Telemetry, Trace
 from agenttrace.records.schema import VERSIONS
 from bench import schema
 from bench.schema import __main__ as command
@@ -159,3 +161,18 @@ def test_what_was_published_of_an_earlier_version_stays(name):
     version = name.rpartition("-")[2]
     assert version in VERSIONS
     assert msgspec.json.decode((schema.FOLDER / f"{name}.json").read_bytes())["title"].endswith(version)
+
+
+def test_the_proposal_to_opentelemetry_names_what_the_export_writes_each_with_a_unit():
+    rows = [line.split(" | ") for line in command.semconv().splitlines() if line.startswith("| `agenttrace.")]
+    known = {row[0].strip("| `").rpartition(".")[2]: row[1:3] for row in rows}
+    assert list(known) == list(Telemetry.__struct_fields__)
+    assert [name for name, (kind, unit) in known.items() if kind in {"int", "double"} and not unit] == []
+    figures = {name: 1 for name, (kind, _) in known.items() if kind == "int"}
+    asked = {"tree_rss_series": ((20, 4096), (40, 8192)), "counters_reason": "no", "pressure_scope": "machine"}
+    trace = msgspec.json.decode((DATA / "demo.jsonl").read_bytes().splitlines()[0], type=Trace)
+    cost = msgspec.structs.replace(trace.spans[0].telemetry, **figures, **asked, leftover_names=("a",))
+    spans = (msgspec.structs.replace(trace.spans[0], telemetry=cost), *trace.spans[1:])
+    value = otlp.from_trace(msgspec.structs.replace(trace, spans=spans), None)
+    written = {name for name in known if f'"agenttrace.telemetry.{name}"' in json.dumps(value)}
+    assert written == {*known}

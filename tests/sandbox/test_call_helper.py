@@ -41,6 +41,7 @@ def run(binary, *command, tmp_path, **changed):
         "cgroup": "",
         "series": 0,
         "counters": 0,
+        "basic": 0,
     }
     pairs = [f"{name}={value}" for name, value in (values | changed).items() if value is not None]
     ended = subprocess.run(
@@ -117,7 +118,7 @@ def test_a_report_that_nobody_takes_is_told_on_standard_error(compiled_helper, t
                     "isolation=uid",
                     "uid=29998",
                 ),
-                *("gid=29998", "fsize_bytes=1", "cwd=/", "cgroup=", "series=0", "counters=0", "--", "true"),
+                *("gid=29998", "fsize_bytes=1", "cwd=/", "cgroup=", "series=0", "counters=0", "basic=0", "--", "true"),
             ],
             pass_fds=[full],
             capture_output=True,
@@ -295,7 +296,7 @@ def test_what_is_no_report_is_an_error(report):
 def test_a_helper_that_says_something_else_is_lost(workplace, tmp_path):
     fake = workplace.base / "fake"
     fake.write_text(
-        '#!/bin/sh\n[ "$1" != --probe ] || { echo agenttrace call-helper 2; exit; }\n'
+        '#!/bin/bash\n[ "$1" != --probe ] || { echo agenttrace call-helper 2; exit; }\n'
         'eval "echo \'{\\"helper_error\\": \\"no \u00c3\u00a9tat\\"}\' >&${1#report=}"\nexit 1\n'
     )
     fake.chmod(0o700)

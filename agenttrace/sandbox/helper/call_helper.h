@@ -31,6 +31,7 @@ struct job {
     rlim_t fsize_bytes;
     const char *cgroup; /* to be entered; empty for none */
     bool series, counters; /* what is measured only when it is asked for */
+    bool basic;            /* processes started and waiting are left out */
 };
 
 /* I/O of all reaped children in the order of IO_NAMES; `known` is false where the kernel does not say. */

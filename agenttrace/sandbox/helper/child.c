@@ -57,7 +57,7 @@ static void wire(const struct job *job)
         (void)close(fd);
 }
 
-static void limit(const char *name, __rlimit_resource_t resource, rlim_t wanted)
+static void limit(const char *name, int resource, rlim_t wanted)
 {
     struct rlimit now;
     if (getrlimit(resource, &now) != 0)

@@ -76,6 +76,8 @@ int64_t last_pid(void)
 void note_waiting(struct waiting *waiting, pid_t pid, bool ends)
 {
     char path[64], text[128], *rest = NULL;
+    if (waiting->unknown)
+        return;
     (void)snprintf(path, sizeof path, "/proc/%d/schedstat", (int)pid);
     if (content(path, text, sizeof text) < 0) {
         waiting->unknown = waiting->unknown || ends; /* while it lives it may end between two looks */

@@ -106,15 +106,20 @@ class Gauges:
         network_bytes: what a call can have sent and received: 0 where there is no network, else unknown.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, basic: bool = False) -> None:
         self.network_bytes = _network_bytes()
         self.pressure_scope: str | None = None
         self._files: list[tuple[int, Callable[[str], Counts]]] = []
         if not self._add(_v2_path("cpu.stat"), _cpu):
             self._add(_v1_path("cpuacct", "cpuacct.usage"), _usage)
-            self._add(_v1_path("cpu", "cpu.stat"), _cpu)
+            if not basic:
+                self._add(_v1_path("cpu", "cpu.stat"), _cpu)
         if not self._add(_v2_path("memory.events"), _oom_kills):
             self._add(_v1_path("memory", "memory.oom_control"), _oom_kills)
+        if not basic:
+            self._add_more()
+
+    def _add_more(self) -> None:
         if not self._add(_v2_path("memory.stat"), _refaults):
             self._add(_v1_path("memory", "memory.stat"), _refaults)
         for scope in ("container", "machine"):

@@ -91,6 +91,7 @@ def _spawn(path: str, job: Job, report_fd: int) -> int:
         "cgroup": job.cgroup,
         "series": int("memory_series" in job.figures),
         "counters": int("cpu_counters" in job.figures),
+        "basic": int("basic" in job.figures),
     }
     # A descriptor duplicated onto itself is one that survives the exec.
     keep = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (report_fd, job.stdout_fd, job.stderr_fd)]

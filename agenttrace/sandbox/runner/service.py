@@ -47,7 +47,7 @@ class WorkerState:
         self.fixtures = self.tree.digests()
         self.clock_library = clock.find_library(options)
         self.clock_env: dict[str, str] = {}
-        self.gauges = counters.Gauges()
+        self.gauges = counters.Gauges(basic="basic" in options.figures)
         self.hidden_kib = _hidden_kib(options, self.gauges)
         self.operations: dict[str, Callable[[Message, int], Message]] = {
             "hello": self._hello,
