@@ -17,7 +17,7 @@ from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
-from msgspec import NODEFAULT, UnsetType
+from msgspec import NODEFAULT, UNSET, UnsetType
 
 from agenttrace.errors import DataError
 from agenttrace.formats.agenttrace_0_3_row import VERSION as RELEASED
@@ -78,15 +78,23 @@ def entry(
 
 def _row(line: bytes, *, texts: bool, ids: bool) -> Any:  # noqa: ANN401 - a derived structure
     if line.startswith(rollout_1_0.PREFIX):
-        return rollout_1_0.as_trace(_rollout_decoder()(line), ids=ids)
+        return _of_rollout(line, ids=ids)
     try:
         return _checked(_decoder(texts=texts)(line))
     except (*DECODE_ERRORS, DataError):
         if rollout_1_0.is_line(line):
-            return rollout_1_0.as_trace(_rollout_decoder()(line), ids=ids)
+            return _of_rollout(line, ids=ids)
         if released(line) is None:
             raise
     return _decoder(texts=texts)(msgspec.json.encode(trace_of(line)))
+
+
+def _of_rollout(line: bytes, *, ids: bool) -> Trace:
+    """Return a rollout of 1.0.0 as a trace, of which what is absent is unknown."""
+    trace = rollout_1_0.as_trace(_rollout_decoder()(line), ids=ids)
+    outcome = trace.outcome
+    absent = {name: None for name in outcome.__struct_fields__ if getattr(outcome, name) is UNSET}
+    return msgspec.structs.replace(trace, outcome=msgspec.structs.replace(outcome, **absent))
 
 
 def _checked(row: Any) -> Any:  # noqa: ANN401
