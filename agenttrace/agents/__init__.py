@@ -92,7 +92,7 @@ class AgentOptions(Record, frozen=True, kw_only=True):
 
 
 class Shell(Protocol):
-    """Something that runs code over the task's tree; see `agenttrace.sandbox.client.Worker`."""
+    """Something that runs code over the task's tree; see `agenttrace.tasks.bench.Bench`."""
 
     def call(self, kind: Literal["bash", "python"], code: str, *, limit_ms: int, keep_bytes: int = ...) -> CallReport:
         """Run code; raises `WorkerLostError` when it cannot be said how it went."""
