@@ -29,9 +29,8 @@ def place(root: str, taken: Container[str]) -> Iterator[Apart | None]:
     Raises:
         OSError: it cannot be made, or something was left in it.
     """
-    folder = (
-        f"{root}/{next(name for name in map(str, count()) if name not in taken)}"  # short: it must not make root grow
-    )
+    name = next(name for name in map(str, count()) if name not in taken)  # a short one: it must not make root grow
+    folder = f"{root}/{name}"
     os.mkdir(folder, 0o700)  # noqa: PTH102 -- pathlib costs memory
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
