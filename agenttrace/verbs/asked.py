@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 _LONGEST_PROMPT = 1 << 20
 """Bytes of a text of the user's own that every conversation begins with."""
+_LONGEST_TEMPLATE = 1 << 16
+"""It is an argument of the server, and no argument may be longer than 128 KiB."""
 MODEL = "a pinned name, REPO@REVISION:FILE.gguf of the Hub, a .gguf file, or what the endpoint serves"
 
 
@@ -170,13 +172,14 @@ def _thinking(text: str) -> str | int:
 def _template_of(path: str) -> str:
     """Return the text of a chat template, or of the kit's own that has that name."""
     own = TEMPLATES / f"{path}.jinja"
-    return _text_of(str(own) if path in {one.stem for one in TEMPLATES.iterdir()} else path)
+    named = path in {one.stem for one in TEMPLATES.iterdir()}
+    return _text_of(str(own) if named else path, most=_LONGEST_TEMPLATE)
 
 
-def _text_of(path: str) -> str:
+def _text_of(path: str, *, most: int = _LONGEST_PROMPT) -> str:
     """Return the text of a file as it is sent: without line feeds at its end."""
     try:
-        text = content(Path(path), most=_LONGEST_PROMPT).decode().rstrip("\n")
+        text = content(Path(path), most=most).decode().rstrip("\n")
     except UnicodeDecodeError:
         raise UsageError(f"{path}: not UTF-8 text") from None
     if not text.strip():

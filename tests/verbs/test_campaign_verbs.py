@@ -162,3 +162,12 @@ def test_a_mistake_has_the_same_message_before_anything_is_built(monkeypatch, ca
     assert message in said
     assert "Traceback" not in said
     assert not list(tmp_path.glob("datasets/*"))
+
+
+def test_a_template_is_a_file_of_some_size_or_one_of_the_kits_by_name(monkeypatch, tmp_path):
+    request = asked(monkeypatch, "collect", "--chat-template", "plain", "--output", str(tmp_path / "a.jsonl"))
+    assert request.options[0].chat_template.startswith("{%- for message in messages")
+    (tmp_path / "long.jinja").write_text("x" * 70_000)
+    with pytest.raises(SystemExit) as ended:
+        main(["collect", "--chat-template", str(tmp_path / "long.jinja")])
+    assert ended.value.code == 1  # data that is not read
