@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agenttrace import __version__
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from agenttrace.verbs import Verb
 
 
+_OF_FILE_NAMES = re.compile("[\udc80-\udcff]")
+"""What Python has in the place of a byte of a name that is not UTF-8."""
+
+
 def main(argv: list[str] | None = None, *, session: bool = False) -> NoReturn:
     """Run one verb and exit with its status; a user's mistake is one message, never a traceback.
 
@@ -34,20 +39,19 @@ def main(argv: list[str] | None = None, *, session: bool = False) -> NoReturn:
     given = sys.argv[1:] if argv is None else argv
     name = given[0] if given else "--help"
     if name not in VERBS:
-        _overview(name)
-    verb, module = VERBS[name], import_module(module_of(name))
-    end_with(lambda: _run(name, verb, module, given[1:], session=session), kept=verb.kept)
+        end_with(lambda: _overview(name))
+    verb = VERBS[name]
+    end_with(lambda: _run(name, verb, given[1:], session=session), kept=verb.kept)
 
 
-def _overview(word: str) -> NoReturn:
-    """End with the version, with the verbs by group, or with what may have been meant by a word that is no verb."""
+def _overview(word: str) -> int:
+    """Print the version or the verbs by group; of a word that is no verb, say what may have been meant."""
     if word == "--version":
         print(f"agenttrace {__version__}")  # noqa: T201 - what was asked for
-        sys.exit(0)
+        return 0
     if word not in {"-h", "--help"}:
         what, known = ("option", ["--help", "--version"]) if word.startswith("-") else ("verb", [*VERBS])
-        complain(f"there is no {what} {word!r}{did_you_mean(word, known)}; see agenttrace --help")
-        sys.exit(2)
+        raise UsageError(f"there is no {what} {word!r}{did_you_mean(word, known)}; see agenttrace --help")
     lines = [
         "usage: agenttrace VERB [ARGUMENTS]   (agenttrace VERB --help: the options of each; --version)",
         "",
@@ -57,7 +61,7 @@ def _overview(word: str) -> NoReturn:
         lines += ["", f"{group}: {purpose}"]
         lines += [f"    {name:18}{verb.help}" for name, verb in VERBS.items() if verb.group == group]
     print("\n".join(lines))  # noqa: T201 - likewise
-    sys.exit(0)
+    return 0
 
 
 class VerbParser(argparse.ArgumentParser):
@@ -65,6 +69,7 @@ class VerbParser(argparse.ArgumentParser):
 
     def __init__(self, prog: str, description: str) -> None:
         super().__init__(prog=prog, description=description, allow_abbrev=False)
+        self.register("type", Path, _path)
 
     def error(self, message: str) -> NoReturn:
         """End with that line."""
@@ -73,12 +78,21 @@ class VerbParser(argparse.ArgumentParser):
             options = [word for word in words if word.startswith("-")]
             message = f"there is no option {options[0]}" if options else f"unexpected: {' '.join(words)}"
             message += did_you_mean(options[0].partition("=")[0], self._option_string_actions) if options else ""
+            if not options and any(action.nargs in {"*", "+"} for action in self._get_positional_actions()):
+                message += " (files stand together: no option between them)"
         elif choice := re.match(r".*invalid choice: '?([^'\s]*)'? \(choose from (.*)\)", message, re.DOTALL):
             message += did_you_mean(choice[1], re.findall(r"[^',\s]+", choice[2]))
         raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def _run(name: str, verb: Verb, module: Any, words: list[str], *, session: bool) -> int:  # noqa: ANN401 - a module
+def _path(text: str) -> Path:
+    if not text:  # `"$FILE"` of a variable that is not set; `Path("")` is the current folder
+        raise argparse.ArgumentTypeError("an empty name")
+    return Path(text)
+
+
+def _run(name: str, verb: Verb, words: list[str], *, session: bool) -> int:
+    module: Any = import_module(module_of(name))
     parser = VerbParser(f"nox -s {name} --" if session else f"agenttrace {name}", verb.help)
     module.add(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the result, and what is wrong")
@@ -126,6 +140,11 @@ def end_with(work: Callable[[], int], *, kept: str | None = None) -> NoReturn:
     except BrokenPipeError:  # `agenttrace show FILE | head`
         _drop_output()
         status = 0
+    except UnicodeEncodeError as error:
+        if not _OF_FILE_NAMES.fullmatch(error.object, error.start, error.start + 1):
+            raise
+        around = error.object[max(error.start - 20, 0) : error.start + 20]
+        status = _tell(UsageError(f"a name that is not UTF-8 cannot be written here: {around!r}; rename it"))
     except OSError as error:
         engine = sys.modules.get("agenttrace.host.engine")  # where it was used, it knows what the engine's errors mean
         status = _tell((engine and engine.refusal(error)) or unusable(error))

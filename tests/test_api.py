@@ -69,7 +69,11 @@ def test_a_file_a_folder_a_pattern_and_a_list_of_them_are_read(runs):
 
 @pytest.mark.parametrize(
     ("paths", "said"),
-    [([], "no file of traces was given"), ("none/*.jsonl", "none/*.jsonl: no file fits this pattern")],
+    [
+        ([], "no file of traces was given"),
+        ("", "an empty name of a file"),
+        ("none/*.jsonl", "none/*.jsonl: no file fits this pattern"),
+    ],
 )
 def test_what_cannot_be_read_is_said_at_once(paths, said):
     with pytest.raises(agenttrace.AgentTraceError, match="^" + said.replace("*", r"\*")):

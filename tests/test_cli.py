@@ -27,6 +27,8 @@ from agenttrace.verbs import VERBS, module_of
 
 ROOT = Path(__file__).parents[1]
 
+RELEASED = Path(__file__).parents[1] / "datasets/agenttrace-demo/records/agenttrace-demo.jsonl"
+
 
 def trace(trace_id="aaaa-1", task_id=0, name="first", output="exit_code: 0"):
     telemetry = Telemetry(
@@ -161,10 +163,29 @@ def test_a_missing_or_empty_file_is_a_message(agenttrace, tmp_path):
 def test_a_closed_pipe_is_no_error(records):
     reader, writer = os.pipe()
     os.close(reader)  # as `head` does when it has enough
-    command = [sys.executable, "-m", "agenttrace", "show", str(records)]
-    ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    for words in (["show", str(records)], ["--help"]):
+        command = [sys.executable, "-m", "agenttrace", *words]
+        ended = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+        assert (ended.returncode, ended.stderr) == (0, "")
     os.close(writer)
-    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("verb", ["analyze", "report", "show", "tables"])
+def test_a_record_file_whose_name_is_not_utf_8_is_read(tmp_path, verb):
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xff.jsonl"))
+    odd.write_bytes(RELEASED.read_bytes())
+    ended = subprocess.run(
+        [sys.executable, "-m", "agenttrace", verb, odd], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_a_result_cannot_have_a_name_that_is_not_utf_8_where_the_result_holds_it(tmp_path):
+    called = [sys.executable, "-m", "agenttrace", "report", RELEASED, "-o", b"r\xff.html"]
+    ended = subprocess.run(called, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "a name that is not UTF-8" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_full_disk_is_one_line_and_has_its_status(records):
@@ -196,6 +217,11 @@ def test_the_overview_names_every_verb(agenttrace):
         (["tasks"], "required: new|check, PATH"),
         (["compact", "a.jsonl", "-o", "x", "--fresh"], "there is no option --fresh"),
         (["doctor", "me"], "unexpected: me"),
+        (["report", "a.jsonl", "-o", "x.html", "b.jsonl"], "files stand together"),
+        (["show", ""], "argument FILE: an empty name"),
+        (["plots", "-o", ""], "argument -o/--output: an empty name"),
+        (["fetch", ""], "unknown model ''"),
+        (["publish", "none.jsonl", "-o", "out", "--title", "x" * 500], "cannot read none.jsonl"),
         (["collect", "--agent", "tool-calling"], "(did you mean tool_calling?)"),
         (["collect", "-n", "x"], "invalid int"),
     ],

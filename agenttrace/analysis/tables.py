@@ -153,7 +153,7 @@ class Reading:
 
         run = 0
         for path in self._paths:
-            source = Source(file=str(path), problems=[])
+            source = Source(file=str(path).encode(errors="backslashreplace").decode(), problems=[])
             self.sources.append(source)
             note = source.noting(self._on_problem)
             seen = IdIndex() if run_spec_path(path).is_file() else None  # without a plan nobody asks for them

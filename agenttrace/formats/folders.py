@@ -57,7 +57,12 @@ def matching(path: Path) -> list[Path]:
 
 
 def _inside(folder: Path, left_out: Callable[[str], object]) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+    def refused(error: OSError) -> None:
+        if error.filename == str(folder):
+            raise UsageError(f"cannot read {folder}: {error.strerror}") from error
+        left_out(f"{error.filename}: {error.strerror}; left out")
+
+    for parent, folders, names in os.walk(folder, onerror=refused):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         published = {*folders} >= _PUBLISHED
         if published:

@@ -339,8 +339,11 @@ def _values(path: Path) -> Iterator[_Item]:
         value = parsed_with_constants(text)
     except _ERRORS as error:
         begins = text.lstrip()[:1] in {b"{", b"["}
-        what = "not JSON, or cut off" if begins else "this looks like text, not like JSON"
-        raise UsageError(f"cannot read {path}: {what}: {error}; readable are {readable()}") from None
+        if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise UsageError(f"cannot read {path}: this is UTF-16; save the file as UTF-8") from None
+        other = "these bytes are no text" if b"\0" in text else "this looks like text, not like JSON"
+        what = f"not JSON, or cut off: {error}" if begins else other
+        raise UsageError(f"cannot read {path}: {what}; readable are {readable()}") from None
     yield from enumerate(value if isinstance(value, list) else [value], start=1)
 
 

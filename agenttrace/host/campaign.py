@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from agenttrace.campaign.options import check_options, check_size, served
-from agenttrace.errors import UsageError, command
+from agenttrace.errors import StorageError, UsageError, command
 from agenttrace.host import checkouts, compose, folders, guard, images, own, weights
 from agenttrace.host.energy import EnergyMeter, energy_counters
 from agenttrace.models.reference import find, is_complete, provisional
@@ -123,6 +123,8 @@ def _check(request: Request) -> None:
         raise UsageError(f"--workers {request.workers}: expected 1 to {MAX_WORKERS}")
     if not request.folder.is_dir():
         raise UsageError(f"the folder for records {request.folder} does not exist; create it first")
+    if not os.access(request.folder, os.W_OK | os.X_OK):
+        raise StorageError(f"the folder for records {request.folder} is not writable by this user")
     if request.over_checkouts:
         checkouts.check(request.places, request.options[0].of_checkouts)
         return

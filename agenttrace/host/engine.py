@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -217,6 +218,8 @@ def _why_no_engine(said: str) -> str:
             "in again, or use a rootless engine (https://docs.docker.com/engine/security/rootless/)"
         )
     if any(part in text for part in ("cannot connect", "failed to connect", "error during connect", "daemon running")):
+        if named := os.environ.get("DOCKER_HOST"):
+            return f"no engine answers at {named}, which DOCKER_HOST names: start it there, or unset DOCKER_HOST"
         return (
             "Docker is installed but its engine does not run. On Linux: `sudo systemctl start docker` (as root, "
             "`scripts/nox` does it); on macOS: start Docker Desktop, or `colima start`."

@@ -150,7 +150,7 @@ def find(model: str, *, size: int | None = None, sha256: str | None = None) -> M
             raise UsageError(f"{model} is pinned: --size and --sha256 are for models that no table names")
         return named
     given = {"bytes": size, "sha256": sha256.lower() if sha256 else None}
-    if Path(model).is_dir():
+    if model and Path(model).is_dir():
         raise UsageError(_how_to_convert(model))
     try:
         if model.endswith(".gguf") and (Path(model).is_file() or "@" not in model):

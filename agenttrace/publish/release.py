@@ -126,7 +126,8 @@ def verify(folder: Path, unseen: Callable[[str], None] = lambda _: None) -> Iter
         UsageError: there is no such folder.
     """
     if not folder.is_dir():
-        raise UsageError(f"cannot read {folder}: there is no such folder")
+        what = "it is a file; name the release's folder" if folder.is_file() else "there is no such folder"
+        raise UsageError(f"cannot read {folder}: {what}")
     stated = None
     try:
         stated = read_manifest(folder)

@@ -73,7 +73,7 @@ def write_report(
             rows, converted = _fill(records, chunks, sources, on_problem, prices)
             if not rows:
                 raise UsageError("there is no record in these files yet: nothing to report on")
-            name = title or ", ".join(path.name for path in records)
+            name = title or ", ".join(map(_name, records))
             listed = [
                 file_entry(path, source, converted=number in converted)
                 for number, (path, source) in enumerate(zip(records, sources, strict=True))
@@ -116,9 +116,13 @@ def _fill(
     return rows, converted
 
 
+def _name(path: Path) -> str:
+    return path.name.encode(errors="backslashreplace").decode()  # a page is UTF-8, a name need not be
+
+
 def file_entry(path: Path, source: Source, *, converted: bool) -> dict[str, Any]:
     """Return what the index says of a file."""
-    return {"name": path.name, "run": read_run(path), "missing": source.missing, "converted": converted}
+    return {"name": _name(path), "run": read_run(path), "missing": source.missing, "converted": converted}
 
 
 def _finish(

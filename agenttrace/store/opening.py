@@ -39,8 +39,15 @@ _OTHERS = {b"PAR1": "a Parquet file", b"PK\x03\x04": "a zip file"}
 
 
 def as_paths(paths: Paths) -> list[Path]:
-    """Return paths as a list; one alone, a text among them, is a list of one."""
-    return [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
+    """Return paths as a list; one alone, a text among them, is a list of one.
+
+    Raises:
+        UsageError: one is empty, which would be the current folder.
+    """
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if "" in named:
+        raise UsageError("an empty name of a file")
+    return [Path(path) for path in named]
 
 
 def opened(path: Path) -> io.BufferedReader:

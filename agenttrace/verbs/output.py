@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,12 @@ def with_json_apart(words: list[str]) -> list[str]:
     What is read may follow instead: a file that is there (but an earlier result, `*.json`), a folder, a record file.
     """
     found = list(words)
-    for number, word in enumerate(words[:-1]):
-        following = words[number + 1]
+    for number, (word, following) in enumerate(pairwise(words)):
+        if word != "--json":
+            continue
         path = Path(following)
         read = path.is_dir() or following.endswith(_RECORDS) or (path.is_file() and path.suffix != ".json")
-        if word == "--json" and (read or any(char in following for char in "*?[")):
+        if read or any(char in following for char in "*?["):
             found[number] = f"--json={STDOUT}"
     return found
 

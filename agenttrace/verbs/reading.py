@@ -165,6 +165,8 @@ def add_folder(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def _folder(given: str) -> Path:
+    if not given:
+        raise argparse.ArgumentTypeError("an empty name")
     if Path(given).is_file():
         raise argparse.ArgumentTypeError(f"{given} is a file: name a folder")
     return Path(given)

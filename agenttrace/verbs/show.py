@@ -62,4 +62,6 @@ def _picked(path: Path, named: str | None) -> Trace:
     if named is not None and len(named) == WHOLE_ID and path.suffix == COMPACTED:
         with suppress(DataError, UsageError), Compacted(path) as file:  # else it is compressed, or that is no id of it
             return file.get(named)
+    if path.is_file() and not path.stat().st_size:
+        raise UsageError(f"{path}: no record yet")
     return pick((trace for file in records_only([path]) for _, trace in traces(file)), named)

@@ -36,6 +36,7 @@ def fake_docker(tmp_path, monkeypatch, **changed):
     path.write_text(f'#!/bin/sh\ncase "$1" in\n{cases}\n*) exit 99 ;;\nesac\n')
     path.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
 
 
 def test_engine_that_is_all_right(tmp_path, monkeypatch):
@@ -86,6 +87,13 @@ def test_each_fault_has_its_own_message(tmp_path, monkeypatch, changed, expected
         engine.check()
     assert expected in str(raised.value)
     assert raised.value.exit_code == 2
+
+
+def test_an_engine_elsewhere_that_does_not_answer_is_named(tmp_path, monkeypatch):
+    fake_docker(tmp_path, monkeypatch, version="echo 'Cannot connect to the Docker daemon' >&2; exit 1")
+    monkeypatch.setenv("DOCKER_HOST", "tcp://127.0.0.1:1")
+    with pytest.raises(UsageError, match=r"no engine answers at tcp://127\.0\.0\.1:1, which DOCKER_HOST names"):
+        engine.check()
 
 
 def test_an_engine_that_cannot_limit_is_refused_for_tool_calls(tmp_path, monkeypatch):

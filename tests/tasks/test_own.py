@@ -38,6 +38,10 @@ MALFORMED = {
             "gold_answer, check)"
         ),
     ),
+    "a table of what stands at the top": (
+        f'[set]\nname = "x"\n{TASK}',
+        "1: its keys (name, fixture, clock) stand at the top of TOML, without [set]",
+    ),
     "a wrong type": (
         TASK.replace('"1"', "1"),
         "6: task 'a', check 1 (answer): equals is 1: expected a text of at most 100,000 characters",

@@ -169,7 +169,9 @@ def keys(found: Mapping[str, Any], known: Mapping[str, Key], path: Path, what: s
 
 def head(found: Mapping[str, Any], path: Path, complain: Complain) -> None:
     """Complain of what is wrong with what holds for the whole set."""
-    keys(found, HEAD, path, "the set", complain)
+    if "set" in found:
+        complain((*path, "set"), f"its keys ({', '.join(HEAD)}) stand at the top of TOML, without [set]")
+    keys({name: value for name, value in found.items() if name != "set"}, HEAD, path, "the set", complain)
 
 
 def task(found: Any, path: Path, complain: Complain) -> OwnTask | None:  # noqa: ANN401 - parsed
