@@ -25,7 +25,7 @@ def test_bash_completes_verbs_options_and_values(agenttrace):
     assert {*completed(script, "")} >= {*VERBS}
     assert completed(script, "re") == [name for name in VERBS if name.startswith("re")]
     assert completed(script, "collect", "--thi") == ["--thinking"]
-    assert completed(script, "collect", "--profile", "") == ["reproducible", "stateless", "throughput"]
+    assert completed(script, "collect", "--profile", "") == ["reproducible", "throughput", "stateless"]
     assert completed(script, "show", "--js") == ["--json"]
 
 
