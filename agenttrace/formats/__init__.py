@@ -216,6 +216,7 @@ READERS: dict[str, Reader] = {
         whole=True,
     ),
     "pi": Reader(".pi", "sessions of Pi and the Hub's session traces", _says("type", "session"), whole=True),
+    "gemini-cli": Reader(".gemini_cli", "sessions of the Gemini CLI", _has("sessionId", "projectHash"), whole=True),
     "inspect": Reader(
         ".inspect_read",
         "logs of Inspect (.eval, .json)",

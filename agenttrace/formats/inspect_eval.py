@@ -101,7 +101,7 @@ def _sample(record: Sourced, number: int) -> dict[str, Any]:
             "metadata": {**trace.metadata, OURS: of_run(trace)},
             "events": list(_events(record, found)),
             "model_usage": {} if usage is None else {trace.model: usage},
-            "started_at": trace.timestamp_utc,
+            "started_at": iso(epoch_ns(trace.timestamp_utc)),
             "total_time": None if trace.total_duration_ms is None else trace.total_duration_ms / 1000,
         }
     )

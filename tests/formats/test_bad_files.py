@@ -82,7 +82,7 @@ def changed(owner, key, how, odd):
     elif how == "wrap":
         owner[key] = {"a": owner[key]}
     else:
-        owner[key] = odd
+        owner[key] = copy.deepcopy(odd)  # what is put there is changed by the next change
 
 
 @st.composite

@@ -43,6 +43,7 @@ SAMPLE = {
     "claude-code": SAMPLES / "claude-code.jsonl",
     "codex": SAMPLES / "codex.jsonl",
     "pi": SAMPLES / "pi.jsonl",
+    "gemini-cli": SAMPLES / "gemini-cli.json",
     "session-traces-parquet": SAMPLES / "teich-rows.jsonl",
     "inspect": SAMPLES / "inspect-log.json",
     "chat": SAMPLES / "chat-rows.jsonl",
@@ -691,6 +692,46 @@ class TestPi:
         (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
         ((_, trace),) = traces(tmp_path / "a.jsonl")
         assert (trace.prompt, len(trace.llm_steps)) == ("x", 1)
+
+
+class TestGeminiCli:
+    def test_a_reply_has_its_calls_with_their_results_tokens_and_times(self):
+        ((_, trace),) = traces(SAMPLES / "gemini-cli.json")
+        first, last = trace.llm_steps
+        assert (first.reasoning_content, first.model_output) == ("Looking\nTwo things at once.", "I look.")
+        assert (first.input_tokens, first.output_tokens, first.timings.cached_n) == (100, 25, 60)
+        assert (first.duration_ms, last.duration_ms, last.input_tokens) == (4000, 3000, None)
+        assert [call.name for call in first.tool_calls] == ["run_shell_command", "run_shell_command", "read_file"]
+        assert [(span.tool_output[:7], span.exit_code) for span in trace.spans] == [("loop.sh", None), ("Output:", 1)]
+        assert (trace.prompt, trace.model) == ("Fix the loop.", "gemini-3-pro")
+
+    def test_as_lines_a_message_grows_is_taken_back_and_the_rest_is_the_session(self, tmp_path):
+        whole = json.loads((SAMPLES / "gemini-cli.json").read_bytes())
+        head = {key: one for key, one in whole.items() if key != "messages"}
+        info, user, reply, last = whole["messages"]
+        gone = {**last, "id": "m9", "content": "A way that was left."}
+        lines = [head, info, user, {**reply, "toolCalls": []}, reply, gone, {"$rewindTo": "m9"}, last]
+        lines.append({"$set": {"summary": "x"}})
+        (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        ((_, found),) = traces(tmp_path / "a.jsonl")
+        ((_, trace),) = traces(SAMPLES / "gemini-cli.json")
+        assert found == trace
+
+    def test_rewinding_again_and_again_takes_time_by_the_number_of_lines(self, tmp_path):
+        head = {"sessionId": "s", "projectHash": "p"}
+        many = [{"id": f"m{number}", "type": "user", "content": "x"} for number in range(30_000)]
+        lines = [head, *many, *({"$rewindTo": f"m{29_999 - number}"} for number in range(29_999))]
+        (tmp_path / "a.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        ((_, trace),) = traces(tmp_path / "a.jsonl")
+        assert trace.prompt == "x"
+
+    @pytest.mark.parametrize(
+        "line", [{}, {"messages": []}, {"$set": {"messages": []}}, {"type": "info", "content": "x"}]
+    )
+    def test_a_session_without_a_message_is_named(self, line, tmp_path):
+        (tmp_path / "a.json").write_text(json.dumps({"sessionId": "s", "projectHash": "p", **line}))
+        with pytest.raises(DataError, match="no message in this session"):
+            list(traces(tmp_path / "a.json"))
 
 
 class TestSessionRows:
