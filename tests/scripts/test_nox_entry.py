@@ -75,6 +75,31 @@ def test_sessions_without_docker_start_without_docker(machine, arguments):
     assert ended.stdout.splitlines() == ["-P", "-m", "nox", "-f", f"{machine[0]}/noxfile.py", *arguments]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["-s", "collect", "--dataset", "demo"], "collect -- --dataset demo"),
+        (["-s", "report", "a.jsonl", "-o", "x.html"], "report -- a.jsonl -o x.html"),
+        (["-s", "fetch", "Qwen/Qwen3-0.6B"], "fetch -- Qwen/Qwen3-0.6B"),
+        (["-s", "show", "27"], "show -- 27"),
+        (["show", "--", "27"], "show -- 27"),
+        (["show"], "show"),
+    ],
+)
+def test_words_in_a_wrong_place_are_told_where_they_stand(machine, arguments, meant):
+    ended = entry(machine, *arguments)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"agenttrace: a verb stands after -s, its words after --: scripts/nox -s {meant}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["-s", "show", "-R"], ["-s", "show", "--no-install", "--", "-o", "x"], ["-s", "shwo"]]
+)
+def test_what_nox_knows_is_left_to_it(machine, arguments):
+    fake_docker(machine, "echo 26.1.5 buildx compose ''")
+    assert entry(machine, *arguments).stdout.splitlines()[5:] == arguments
+
+
 def sessions():
     """Return the names of all sessions, and the source of each that noxfile.py has by hand."""
     tree = ast.parse((ROOT / "noxfile.py").read_text())
