@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from agenttrace.records import Timings
 from agenttrace.report import write_report
 from bench.synthetic import traces as synthetic
 from tests.report.records import LONG_LINE, changed, hostile_trace, released_row, traces, unmeasured
@@ -20,6 +21,13 @@ WITNESS = """
 """
 
 
+def queued(trace):
+    """The trace as if its first request had waited for half of its time."""
+    first, *rest = trace.llm_steps
+    waited = Timings(queue_ms=first.duration_ms / 2, first_token_ms=first.duration_ms / 4)
+    return changed(trace, llm_steps=(changed(first, timings=waited), *rest))
+
+
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     """Many traces of two models with a hostile one, some of the same ids again (one different), a row of 0.3.0."""
@@ -27,7 +35,7 @@ def sources(tmp_path_factory):
     first = [
         *traces(400, model="small"),
         *traces(400, model="large"),
-        unmeasured(changed(traces(1)[0], trace_id="lost-1")),
+        queued(unmeasured(changed(traces(1)[0], trace_id="lost-1"))),
         hostile_trace(),
     ]
     again = traces(3, model="small")
@@ -179,6 +187,16 @@ def test_a_trace_shows_the_conversation_with_reasoning_folded(page, sources):
     page.keyboard.press("r")
     assert fold.get_attribute("open") is not None
     assert trace.outcome.verdicts[0].aspect in page.inner_text("table.verdicts")
+
+
+def test_a_wait_in_the_queue_of_the_server_stands_before_the_prompt(page):
+    show(page, "#trace=lost-1")
+    wait, head = (page.locator(f"#timeline rect.{name}").first.bounding_box() for name in ("wait", "head"))
+    assert page.locator("#timeline rect.wait").count() == 1
+    assert wait["x"] + wait["width"] == pytest.approx(head["x"], abs=0.5)
+    assert wait["width"] == pytest.approx(2 * head["width"], abs=1)
+    text = page.locator("#timeline .bar.model").first.get_attribute("aria-label")
+    assert re.search(r"of it waiting in the server's queue, \S+ \S+ reading the prompt", text)
 
 
 def test_the_timeline_has_lanes_and_leads_to_the_step(page):
