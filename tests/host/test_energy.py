@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -76,6 +78,42 @@ def test_a_counter_that_vanishes_makes_no_figure(tmp_path):
     with EnergyMeter(mine, every_s=0.02) as meter:
         file.unlink()
     assert meter.session() is None
+
+
+NVML = """
+class NVMLError(Exception): pass
+millijoules = 5000
+def nvmlInit():
+    if millijoules is None: raise NVMLError("Driver Not Loaded")
+def nvmlDeviceGetCount(): return 1 if millijoules else 0
+def nvmlDeviceGetHandleByIndex(number): return number
+def nvmlDeviceGetTotalEnergyConsumption(device): return millijoules
+"""
+"""What of nvidia-ml-py is used, on a machine without a device."""
+
+
+@pytest.fixture
+def nvml(tmp_path, monkeypatch):
+    (tmp_path / "pynvml.py").write_text(NVML)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    yield importlib.import_module("pynvml")
+    sys.modules.pop("pynvml")
+
+
+def test_devices_are_added_up_in_joules(nvml, tmp_path):
+    counters, unknown = energy_counters(tmp_path / "none")
+    assert set(counters) == {"nvml:0"}
+    assert set(unknown) == {"rapl"}
+    with EnergyMeter(counters) as meter:
+        nvml.millijoules = 7500
+    assert meter.session().joules == {"nvml:0": 2.5}
+
+
+def test_a_driver_that_is_not_there_or_shows_no_device_is_told_of(nvml, tmp_path):
+    for there, said in ((None, "NVML: Driver Not Loaded"), (0, "NVML shows no device")):
+        nvml.millijoules = there
+        assert energy_counters(tmp_path)[1]["nvml"] == said
 
 
 def session(joules):
