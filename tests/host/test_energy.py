@@ -42,9 +42,12 @@ def test_packages_and_memory_are_added_up_and_wrap(tmp_path):
     mine = {name: one for name, one in counters.items() if name.startswith("rapl")}
     with EnergyMeter(mine, every_s=0.02) as meter:
         for value in (950_000, 20_000, 70_000):  # 0.05 J, then over the end, then 0.05 J
-            package.write_text(f"{value}\n")
-            time.sleep(0.15)
-        memory.write_text("500100\n")
+            (tmp_path / "new").write_text(f"{value}\n")
+            (tmp_path / "new").replace(package)  # a reader sees one or the other, as of the kernel's file
+            while meter._last["rapl:package-0"] != value / 1e6:
+                time.sleep(0.01)
+        (tmp_path / "new").write_text("500100\n")
+        (tmp_path / "new").replace(memory)
     found = meter.session()
     assert found.joules == {"rapl:package-0": pytest.approx(0.17), "rapl:dram": pytest.approx(0.5)}
     assert found.start_utc <= found.end_utc
