@@ -59,7 +59,7 @@ def two_calls(project: str, env: Mapping[str, str]) -> tuple[Held, Held]:
         with _busy(neighbour):
             beside = called.worker.call("python", _CODE, limit_ms=_LIMIT_MS).telemetry
         share = max(0.01, _BURN_MS * MS / (beside.wall_ns or 1))
-        _update(called, "--cpus", f"{share:.3f}")
+        _update(called, "--cpus", f"{share:.3f}", "--cpu-shares", _HEAVY)  # nothing but the limit holds it back
         limited = called.worker.call("python", _CODE, limit_ms=_LIMIT_MS).telemetry
     return Held(limited, share), Held(beside, 1.0)
 
