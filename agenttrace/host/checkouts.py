@@ -11,7 +11,7 @@ from agenttrace.errors import UsageError
 from agenttrace.host import weights
 from agenttrace.models.hub import HostSettings
 from agenttrace.tasks.swe.prepare import draw
-from agenttrace.tasks.swe.rows import BUNDLED, hub_name, load
+from agenttrace.tasks.swe.rows import BUNDLED, hub_name, load, row_files
 
 if TYPE_CHECKING:
     from agenttrace.host import compose
@@ -64,6 +64,8 @@ def check(places: Places | None, options: SweOptions | None = None) -> None:
     for name, path in (("--source", places.source), ("--repositories", places.mirror)):
         if path is not None and not path.exists():
             raise UsageError(f"{name} {path}: there is no such file or folder")
+    if places.source is not None:
+        row_files(places.source)
     if places.repositories is not None and places.mirror is None and "{repo}" not in places.repositories:
         raise UsageError(f"--repositories {places.repositories}: expected {{repo}} in the URL")
 

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from agenttrace.errors import UsageError
-from agenttrace.show import say, tell
+from agenttrace.show import counted, say, tell
 from agenttrace.verbs.output import add_json, write_json
 from agenttrace.verbs.reading import Complaints, add_files, add_prices, paths_of, records_only, spare_inputs
 
@@ -83,7 +83,7 @@ def _watch(arguments: argparse.Namespace) -> int:
         followed.look()
 
         def started(address: str) -> None:
-            tell(f"following {title}, {followed.traces:,} traces so far: {address}")
+            tell(f"following {title}, {counted(followed.traces, 'trace')} so far: {address}")
             say("open that address in a browser on this machine; Ctrl-C ends it")
 
         follow(followed, title, port=arguments.port or 0, started=started)

@@ -86,6 +86,7 @@ def test_a_set_that_does_not_exist_is_refused_before_anything_is_built(tmp_path,
     ("places", "message"),
     [
         ({"source": Path("none.jsonl")}, "--source none.jsonl: there is no such file or folder"),
+        ({"source": Path(__file__)}, f"{__file__}: expected a .jsonl or .parquet file, or a folder of them"),
         ({"repositories": "none"}, "--repositories none: there is no such file or folder"),
         ({"repositories": "https://example.org/x"}, r"expected \{repo\} in the URL"),
     ],

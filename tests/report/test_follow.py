@@ -220,7 +220,7 @@ def test_the_command_serves_until_ctrl_c(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             said = process.stdout.readline()
-            address = re.fullmatch(r"following .*, 0 traces so far: (http://127\.0\.0\.1:\d+/\S+/)\n", said)[1]
+            address = re.fullmatch(r"following .*, no traces so far: (http://127\.0\.0\.1:\d+/\S+/)\n", said)[1]
             (tmp_path / "run.jsonl").write_bytes(line(traces(1)[0]))
             deadline = time.monotonic() + 30
             while not json.loads(asked(address, f"{urlsplit(address).path}rows?from=0")[1])["rows"]:

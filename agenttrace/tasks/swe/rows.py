@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -83,7 +84,7 @@ def open_source(
     if source == BUNDLED:
         files, shown = [BUNDLED_FOLDER / "rows.jsonl"], BUNDLED
     elif Path(source).exists():
-        files, shown = _files(Path(source)), f"file:{Path(source).name}"
+        files, shown = row_files(Path(source)), f"file:{Path(source).name}"
     else:
         files, shown = _from_hub(source, split)
     name = shown.partition(":")[2].partition("@")[0] or shown
@@ -104,7 +105,14 @@ def _unlike(source: str, files: Iterable[Path], left_out: Counter[str]) -> Itera
         raise DataError(f"{source}: no row in it{f' that is a task: {gaps}' if gaps else ''}")
 
 
-def _files(path: Path) -> list[Path]:
+def row_files(path: Path) -> list[Path]:
+    """Return the files of rows that a path stands for: itself, or those of a folder, in order of their names.
+
+    Raises:
+        UsageError: it is no such file, or a folder without any, or may not be read.
+    """
+    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        raise UsageError(f"cannot read {path}: Permission denied")
     if path.is_dir():
         found = sorted(p for p in path.rglob("*") if p.suffix in {".jsonl", ".parquet"} and p.is_file())
         if not found:
