@@ -102,13 +102,16 @@ def reply_tokens(answer: dict[str, Any], choice: dict[str, Any]) -> Tokens | Non
     if native and not rows:
         output = output or _ids([one[1] if len(one) > 1 else None for one in native])
         logprobs = tuple(_logprob(one[0] if one else None) for one in native)
+    margins = tuple(map(_margin, rows))
+    if output is not None and len(output) != len(logprobs):  # nobody knows which is whose
+        logprobs = margins = ()
     prompt = _ids(answer.get("prompt_token_ids")) or _ids(choice.get("prompt_token_ids"))
     found = Tokens(
         prompt_ids=prompt,
         prompt_logprobs=_of_prompt(answer.get("prompt_logprobs"), prompt),
         output_ids=output,
         output_logprobs=_known(logprobs),
-        margins=_known(tuple(map(_margin, rows))),
+        margins=_known(margins),
     )
     return None if found == Tokens() else found
 

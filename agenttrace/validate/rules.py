@@ -16,6 +16,7 @@ from agenttrace.records import (
     INFRASTRUCTURE_ENDS,
     LONGEST_DURATION,
     MOST_TOKENS,
+    Tokens,
     canonical_json,
     derived_id,
     solved,
@@ -188,6 +189,10 @@ def counts(trace: Trace) -> Iterator[Violation]:
     for index, step in enumerate(trace.llm_steps):
         if min(step.input_tokens or 0, step.output_tokens or 0, step.counted_tokens or 0) < 0:
             yield Violation("counts", f"llm_steps[{index}]", "a number of tokens is negative")
+        said = step.tokens or Tokens()
+        for lists in ((said.prompt_ids, said.prompt_logprobs), (said.output_ids, said.output_logprobs, said.margins)):
+            if len({len(one) for one in lists if one is not None}) > 1:
+                yield Violation("counts", f"llm_steps[{index}].tokens", "has lists of one text with other lengths")
 
 
 def _outputs(trace: Trace) -> Iterator[tuple[str, Output]]:

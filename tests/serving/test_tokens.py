@@ -119,6 +119,12 @@ def test_a_log_probability_that_is_none_is_not_known_and_the_others_are(bad):
     assert (found.output_ids, found.output_logprobs, found.margins) == ((5, 7), (None, -0.75), (None, 0.125))
 
 
+def test_figures_of_more_or_fewer_tokens_than_there_are_belong_to_none():
+    reply = llama_cpp()
+    reply["choices"][0]["token_ids"] = [5, 7, 9]
+    assert asked(reply)[0] == Tokens(output_ids=(5, 7, 9))
+
+
 def test_more_tokens_than_a_record_takes_are_none():
     reply = says("ab")
     reply["choices"][0]["token_ids"] = [1] * (2**18 + 1)

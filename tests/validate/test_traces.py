@@ -108,6 +108,14 @@ BREAKS = {
     "counts: a run beyond every measure": ("counts", lambda r: r.update(total_duration_ms=1e308)),
     "counts: tokens beyond every measure": ("counts", lambda r: step(r).update(input_tokens=2**41)),
     "counts: timings beyond every measure": ("counts", lambda r: step(r)["timings"].update(prompt_ms=1e300)),
+    "counts: more margins than tokens": (
+        "counts",
+        lambda r: step(r).update(tokens={"output_ids": [1], "margins": [0, 1]}),
+    ),
+    "counts: more ids than log-probabilities of a prompt": (
+        "counts",
+        lambda r: step(r).update(tokens={"prompt_ids": [1, 2], "prompt_logprobs": [None]}),
+    ),
     "order: numbers": ("order", lambda r: step(r).update(step_number=2)),
     "order: steps swapped": ("order", lambda r: r["llm_steps"].reverse()),
     "order: time": ("order", lambda r: span(r).update(end_ns=span(r)["start_ns"] - 2_000_000_000)),
