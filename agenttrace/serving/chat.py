@@ -23,7 +23,7 @@ from agenttrace.serving.model import (
     passing,
 )
 from agenttrace.serving.replies import AnswerError, read_reply, refusal
-from agenttrace.serving.tenancy import Said, Tenancy, gist
+from agenttrace.serving.tenancy import LOST, Said, Tenancy, cached, gist
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -247,7 +247,7 @@ class ChatModel:
         again, tenancy.doubtful = tenancy.doubtful, bool(tenancy.said)
         if again and (longer := self._say_again(tenancy, failed, pause)) is not None:
             return None, longer
-        said = Said(messages=[*messages], max_tokens=max_tokens, gist=None)
+        said = Said(messages=[*messages], max_tokens=max_tokens)
         try:
             reply, pause = self._tried(self._body(messages, max_tokens, reuse=bool(tenancy.said)), failed, pause)
         except UnparsableReplyError:
@@ -256,12 +256,12 @@ class ChatModel:
             raise
         if reply is None:
             return None, pause
-        if tenancy.said and tenancy.reuses and reply.timings is not None and reply.timings.cached_n == 0:
+        if tenancy.said and tenancy.reuses and cached(reply) == 0:
             tenancy.reuses = not again  # of some models the server never reuses anything
             if not again:
-                failed.append("the server had nothing of this conversation any more, so all of it was sent again")
+                failed.append(LOST)
                 return None, 0.0
-        tenancy.said.append(msgspec.structs.replace(said, gist=gist(reply)))
+        tenancy.said.append(msgspec.structs.replace(said, gist=gist(reply), cached=cached(reply)))
         tenancy.doubtful = False
         return reply, pause
 
@@ -273,6 +273,9 @@ class ChatModel:
                 reply, pause = self._tried(body, failed, pause)
                 if reply is None:
                     return pause
+                if said.cached and cached(reply) == 0:
+                    failed.append(LOST)
+                    return 0.0
                 found = gist(reply)
             except UnparsableReplyError:
                 found = None

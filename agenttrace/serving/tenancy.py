@@ -19,11 +19,28 @@ if TYPE_CHECKING:
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
-    """A request of a conversation and what came of it; `gist` is `None` for a reply that could not be parsed."""
+    """A request of a conversation and what came of it.
+
+    Attributes:
+        messages: as sent.
+        max_tokens: as sent.
+        gist: what the reply says; `None` of one that could not be parsed.
+        cached: tokens of the prompt that the server had, where it says so.
+    """
 
     messages: Messages
     max_tokens: int | None
-    gist: bytes | None
+    gist: bytes | None = None
+    cached: int | None = None
+
+
+LOST = "the server had nothing of this conversation any more, so all of it was sent again"
+"""Noted as a failed try; it may be lost once more while it is sent."""
+
+
+def cached(reply: Reply) -> int | None:
+    """Return how many tokens of the prompt the server had."""
+    return None if reply.timings is None else reply.timings.cached_n
 
 
 def gist(reply: Reply) -> bytes:

@@ -18,6 +18,7 @@ from agenttrace.models.gguf import read_facts, same_quantization
 from agenttrace.serving import profiles
 from agenttrace.serving.chat import ChatModel, fixed_part
 from agenttrace.serving.endpoint import wait_until_ready
+from agenttrace.serving.tenancy import LOST
 
 pytestmark = pytest.mark.docker
 
@@ -94,7 +95,7 @@ def test_a_conversation_goes_on_from_its_own_beginning_whatever_was_before_and_b
     assert talk(server) == (whole, [])
     again, failed = talk(server, restart_before=(2,))
     assert again == whole
-    assert failed == ["the server had nothing of this conversation any more, so all of it was sent again"]
+    assert failed == [LOST]
 
 
 @pytest.mark.parametrize("kind", [0, 2, 10, 11, 12, 15, 17, 21, 25, 26, 27, 30, 31, 36, 38, 99])

@@ -10,6 +10,7 @@ import pytest
 from agenttrace.serving import profiles
 from agenttrace.serving.chat import ChatModel, fixed_part
 from agenttrace.serving.model import NoReplyError, UnparsableReplyError
+from agenttrace.serving.tenancy import LOST
 from agenttrace.testing import ScriptedServer, fails, says
 
 FIXED = fixed_part(model="m", sampler=profiles.sampler(), cache_prompt=None)
@@ -92,7 +93,18 @@ def test_a_server_that_was_started_anew_is_noticed_and_brought_to_where_it_was(s
     slot.lost_before.add(slot.asked + at)
     said, failed = talk(slot.models.for_trace("a", seed=1))
     assert said == expected
-    assert failed == ["the server had nothing of this conversation any more, so all of it was sent again"]
+    assert failed == [LOST]
+
+
+def test_a_server_that_is_started_anew_while_it_is_brought_to_where_it_was_is_noticed_too(slot):
+    expected, _ = talk(slot.models.for_trace("a", seed=1))
+    slot.models._slot = threading.Lock()
+    first = slot.asked
+    slot.odd[first + 3] = fails(503, "busy")
+    slot.lost_before.add(first + 5)  # the second of those that are sent again
+    said, failed = talk(slot.models.for_trace("a", seed=1))
+    assert said == expected
+    assert failed[1:] == [LOST]
 
 
 def test_a_server_that_says_something_else_than_before_ends_the_attempt(slot):
