@@ -17,7 +17,7 @@ from agenttrace.models import pins
 from agenttrace.records import ModelPin, Record, Sampler, ServingSpec
 
 SERVER_PORT = 8080
-DEFAULT_PROFILE = "reproducible"
+DEFAULT_PROFILE = "stateless"
 DEFAULT_SAMPLER = "greedy"
 SAMPLERS = ("greedy", "recommended")
 NOT_REPORTED = "not reported"
@@ -189,7 +189,7 @@ def threads_for(cpus: int) -> tuple[int, int]:
     """Return how many threads generate and how many read prompts on a machine with so many processors.
 
     All threads wait for the slowest at every layer of every token, so one core is left to everything else while
-    tokens are generated; a prompt is read in few, long steps. Measured: docs/benchmarks.md.
+    tokens are generated; a prompt is read in few, long steps.
     """
     return max(1, cpus - 1), max(1, cpus)
 

@@ -203,7 +203,7 @@ def test_profiles_say_in_the_run_spec_what_they_are(tmp_path):
 
 
 def test_a_run_spec_of_before_is_planned_as_it_was(tmp_path):
-    now = plan(tmp_path).spec
+    now = plan(tmp_path, profile="reproducible").spec
     (file,) = (Path(__file__).parents[2] / "datasets" / "agenttrace-demo" / "records").glob("*.run.json")
     then = read_run_spec(file)
     made = make_plan(like(then), images=then.images, folder=tmp_path, now=NOW).spec
