@@ -71,6 +71,13 @@ class VerbParser(argparse.ArgumentParser):
         super().__init__(prog=prog, description=description, allow_abbrev=False)
         self.register("type", Path, _path)
 
+    def words(self, given: list[str]) -> argparse.Namespace:
+        """Return the arguments, also where an option stands between words (`show FILE -q 27`)."""
+        found, rest = self.parse_known_args(given)
+        if rest and not any(word.startswith("-") for word in rest):
+            return self.parse_intermixed_args(given)
+        return found if not rest else self.parse_args(given)
+
     def error(self, message: str) -> NoReturn:
         """End with that line."""
         if unknown := re.fullmatch(r"unrecognized arguments: (.*)", message, re.DOTALL):
@@ -78,8 +85,6 @@ class VerbParser(argparse.ArgumentParser):
             options = [word for word in words if word.startswith("-")]
             message = f"there is no option {options[0]}" if options else f"unexpected: {' '.join(words)}"
             message += did_you_mean(options[0].partition("=")[0], self._option_string_actions) if options else ""
-            if not options and any(action.nargs in {"*", "+"} for action in self._get_positional_actions()):
-                message += " (files stand together: no option between them)"
         elif choice := re.match(r".*invalid choice: '?([^'\s]*)'? \(choose from (.*)\)", message, re.DOTALL):
             message += did_you_mean(choice[1], re.findall(r"[^',\s]+", choice[2]))
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -97,7 +102,7 @@ def _run(name: str, verb: Verb, words: list[str], *, session: bool) -> int:
     module.add(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the result, and what is wrong")
     words = with_json_apart(words)
-    arguments = parser.parse_args(words)
+    arguments = parser.words(words)
     hush(quiet=arguments.quiet, results=getattr(arguments, "json", None) == STDOUT)
     from agenttrace.verbs import reading  # noqa: PLC0415
 

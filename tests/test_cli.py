@@ -160,6 +160,14 @@ def test_a_missing_or_empty_file_is_a_message(agenttrace, tmp_path):
     assert "no record yet" in agenttrace("show", tmp_path / "empty.jsonl").stderr
 
 
+@pytest.mark.parametrize("words", [["{}", "-q", "27"], ["-q", "{}", "--json", "x.json", "27"], ["--", "{}", "27"]])
+def test_an_option_may_stand_between_words(agenttrace, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    ended = agenttrace("show", *(word.format(RELEASED) for word in words))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "oldest-user" in ended.stdout + "".join(path.read_text() for path in tmp_path.glob("x.json"))
+
+
 def test_a_closed_pipe_is_no_error(records):
     reader, writer = os.pipe()
     os.close(reader)  # as `head` does when it has enough
@@ -217,7 +225,8 @@ def test_the_overview_names_every_verb(agenttrace):
         (["tasks"], "required: new|check, PATH"),
         (["compact", "a.jsonl", "-o", "x", "--fresh"], "there is no option --fresh"),
         (["doctor", "me"], "unexpected: me"),
-        (["report", "a.jsonl", "-o", "x.html", "b.jsonl"], "files stand together"),
+        (["report", "a.jsonl", "-o", "x.html", "b.jsonl"], "cannot read a.jsonl"),
+        (["show", "-q", "a.jsonl", "-q", "27", "28"], "unexpected: 28"),
         (["show", ""], "argument FILE: an empty name"),
         (["plots", "-o", ""], "argument -o/--output: an empty name"),
         (["fetch", ""], "unknown model ''"),
