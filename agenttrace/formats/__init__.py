@@ -8,8 +8,9 @@ Parquet table, a row per record; the module has `schema(name)`, the Arrow schema
 layout `tables` has `write(records, output)` and does the writing itself.
 
 The module of a reader has `to_trace(value, source="") -> Trace`, of one JSON value or row; or, where a trace is made of
-all values of a file, `read(values, source) -> Iterator[tuple[int, Trace]]` of (number, value) pairs. `source` is the
-name of the file. What the value does not say is `None` in the record. `DataError` says why a value is none.
+all values of a file, `read(values, source) -> Iterator[tuple[int, Trace]]` of (number, value) pairs; where a JSON text
+holds several, also `parts(value) -> Iterator`, the values that `to_trace` takes. `source` is the name of the file. What
+the value does not say is `None` in the record. `DataError` says why a value is none.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from glob import glob, has_magic
 from itertools import chain
 from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _PUBLISHED = frozenset({"data", "records"})
 """Folders of a published data set or release: its tables and verdicts say again what its records hold."""
+_EVENT = re.compile(r"event-\d{5,}-[0-9a-fA-F-]{8,}\.json")
+"""File of an event in a conversation that the agent SDK of OpenHands keeps (`persistence_const.py` there)."""
 _SUFFIXES = (".jsonl", ".json", ".traj", ".parquet", ".eval")
 
 
@@ -64,13 +67,22 @@ def _inside(folder: Path, left_out: Callable[[str], object]) -> Iterator[Path]:
 
     for parent, folders, names in os.walk(folder, onerror=refused):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if events := [name for name in names if _EVENT.fullmatch(name)]:
+            advice = f"as one file they are read: jq -c . {parent}/event-*.json > run.jsonl"
+            left_out(f"{parent}: {len(events)} files, an event of OpenHands each; {advice}; left out")
         published = {*folders} >= _PUBLISHED
         if published:
             folders[:] = ["records"]
         for name in () if published else sorted(names):
             path = Path(parent, name)
             plain = name.removesuffix(".gz").removesuffix(".zst")
-            if name.startswith(".") or not plain.endswith(_SUFFIXES) or is_failures(path) or other_kind(path, b""):
+            if (
+                name.startswith(".")
+                or _EVENT.fullmatch(name)
+                or not plain.endswith(_SUFFIXES)
+                or is_failures(path)
+                or other_kind(path, b"")
+            ):
                 continue
             try:
                 if kind(path):

@@ -189,6 +189,20 @@ def test_a_table_of_two_kinds_of_file_is_read_by_each(tmp_path):
     assert kinds == ["chat"] * 2 + ["swe-zero"] * 3 + [None] * 4
 
 
+def test_events_of_openhands_in_a_file_each_are_told_of_and_as_one_file_are_a_run(tmp_path, capsys):
+    events = json.loads((SAMPLES / "openhands-output.jsonl").read_text(encoding="utf-8").splitlines()[1])["history"]
+    (tmp_path / "in" / "events").mkdir(parents=True)
+    shutil.copy(SAMPLE["chat"], tmp_path / "in")
+    for number, event in enumerate(events):
+        (tmp_path / "in" / "events" / f"event-{number:05}-{number:08x}.json").write_text(json.dumps(event))
+    assert ask("analyze", tmp_path / "in", tmp_path) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "OpenHands" in line]
+    assert f"events: {len(events)} files, an event of OpenHands each; as one file they are read: jq -c . " in line
+    (tmp_path / "run.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in events))
+    ((_, trace),) = traces(tmp_path / "run.jsonl")
+    assert len(trace.spans) == 3
+
+
 def test_a_folder_without_traces_is_refused(tmp_path, capsys):
     (tmp_path / "notes.json").write_text("{}")
     assert ask("analyze", tmp_path, tmp_path) == 2
