@@ -182,13 +182,14 @@ class Followed:
 
     def _meet(self, path: Path) -> None:
         """Take a file in, once it holds something that can be told."""
+        head = None
         try:
             with opened(path) as file:
                 head = file.peek(1 << 16)
             found = kind(path)
         except (UsageError, DataError) as error:
             # A first line that is not whole yet is no mistake, and a file that is not there is waited for.
-            if path.exists() and b"\n" in head:
+            if path.exists() and (head is None or b"\n" in head):
                 self._tell(str(error))
             return
         if found is not None:

@@ -70,7 +70,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, followed: Followed, title: str, port: int) -> None:
         self.followed = followed
         self.token = secrets.token_urlsafe(24)
-        self.page = "".join(page(title=title, followed=True)).encode()
+        self.page = "".join(page(title=title, followed=True)).encode(errors="backslashreplace")
         super().__init__((LOOPBACK, port), _Request)
 
     def handle_error(self, request: object, client_address: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import os
 import re
 import signal
 import subprocess
@@ -51,6 +52,13 @@ def entries(followed, number):
     text = gzip.decompress(followed.chunk(followed.generation, number)).decode()
     lines = text.split("\n")
     return list(zip(lines[::2], lines[1::2], strict=False))
+
+
+def test_what_cannot_be_opened_is_told_once(followed, path, said):
+    os.mkfifo(path)
+    followed.look()
+    followed.look()
+    assert said == [f"cannot read {path}: it is a pipe or a device; write what it gives into a file first"]
 
 
 def test_lines_come_in_once_and_only_whole_ones(followed, path, said):
