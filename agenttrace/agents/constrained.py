@@ -22,8 +22,12 @@ _MOST_CHARS, _LEAST_CHARS = 2000, 100
 _REST_TOKENS = 300
 """For the thought and the form around it."""
 _PROMPT = """\
-Every reply is one JSON object and nothing else: {{"thought": why, "tool": NAME, "arguments": {{...}}}}. The tools:
+Every reply is one JSON object and nothing else, with a thought and one call of a tool, such as
+{example}
+The tools, each with its argument:
 {tools}"""
+_EXAMPLE = {"thought": "First I look at the files.", "tool": "bash", "arguments": {"command": "ls -l"}}
+"""A call that does some good where a small model copies it."""
 BASH_BLOCK_GRAMMAR = r"""
 root ::= "THOUGHT: " thought "\n```bash\n" command "\n```"
 thought ::= [^`\n]{1,200}
@@ -44,13 +48,11 @@ def reply_form(tools: Sequence[dict[str, Any]], *, limit_tokens: int) -> ReplyFo
     chars = max(_LEAST_CHARS, min(_MOST_CHARS, limit_tokens - _REST_TOKENS))
     functions = [tool["function"] for tool in tools]
     lines = [
-        f"- {one['name']}: {one['description']} Arguments: "
-        + json.dumps({name: field["description"] for name, field in one["parameters"]["properties"].items()})
-        for one in functions
+        f"- {one['name']} ({', '.join(one['parameters']['properties'])}): {one['description']}" for one in functions
     ]
     return ReplyForm(
         schema={"anyOf": [_object(one["name"], [*one["parameters"]["properties"]], chars) for one in functions]},
-        prompt=_PROMPT.format(tools="\n".join(lines)),
+        prompt=_PROMPT.format(example=json.dumps(_EXAMPLE), tools="\n".join(lines)),
     )
 
 

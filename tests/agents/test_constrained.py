@@ -57,7 +57,9 @@ def test_a_reply_that_was_cut_off_is_a_format_error():
 
 def test_the_tools_stand_in_the_system_message_and_the_schema_allows_nothing_else():
     for name in ("bash", "python_interpreter", "final_answer"):
-        assert f"- {name}: " in SPEC.system_message
+        assert f"- {name} (" in SPEC.system_message
+    example = SPEC.reply_form.prompt.split("\n")[1]
+    assert read_call(example) == ProposedCall(name="bash", arguments='{"command": "ls -l"}')
     calls = [one["properties"] for one in SPEC.reply_form.schema["anyOf"]]
     assert [(one["tool"], [*one["arguments"]["properties"]]) for one in calls] == [
         ({"const": "bash"}, ["command"]),
@@ -97,11 +99,12 @@ def test_the_grammar_s_shortest_reply_is_one_block():
         ("The answer is 4. " * 12 + "The ans", True),
         ('{"thought": "' + "ls -l /testdata; " * 30 + '"}}', True),
         ("=" * 200, True),
+        ('"The task is completed. ' * 20 + 'The task is a."\n}\n\n}', True),
         ("x" * 100, False),
         ("The answer is 4. " * 3, False),
         ("".join(f"line {number} of a longer text\n" for number in range(100)), False),
         ("", False),
-        ("a" * 399 + "b", False),
+        ("=" * 200 + "".join(map(str, range(100))), False),
     ],
 )
 def test_a_repetition_at_the_end_is_found(text, repeats):
