@@ -68,24 +68,35 @@ def telemetry(sample: Mapping[str, Any]) -> Telemetry:
         tree_rss_peak_bytes=_from_kib(sample.get("tree_rss_kib")),
         tree_rss_samples=_count(sample.get("tree_rss_samples")),
         cgroup_memory_peak_bytes=_count(sample.get("cgroup_memory_peak_bytes")),
-        minor_faults=_count(usage.get("minflt")),
-        major_faults=_count(usage.get("majflt")),
-        voluntary_switches=_count(usage.get("nvcsw")),
-        involuntary_switches=_count(usage.get("nivcsw")),
-        read_calls=_delta(sample, "syscr"),
-        write_calls=_delta(sample, "syscw"),
-        **_gauges(sample),
-        pressure_scope=_scope(sample),
-        tree_rss_mean_bytes=_mean(area := _count(sample.get("tree_rss_kib_us")), wall_ns),
-        tree_rss_byte_seconds=None if area is None else round(area * _KIB / 1e6),
-        tree_rss_series=_series(sample),
-        processes_started=_count(sample.get("processes_started")),
-        processes_peak=_count(sample.get("processes_peak")),
-        runqueue_wait_ns=(waited_ns := _count(sample.get("runqueue_wait_ns"))),
-        blocked_ns=_rest(wall_ns, user_ns, system_ns, waited_ns),
-        network_bytes=_count(sample.get("network_bytes")),
-        **_hardware(sample),
+        **_since_1_2(sample, wall_ns, user_ns, system_ns),
     )
+
+
+def _since_1_2(
+    sample: Mapping[str, Any], wall_ns: int | None, user_ns: int | None, system_ns: int | None
+) -> dict[str, Any]:
+    """Return the figures that schema 1.1.0 had not."""
+    usage, area = _mapping(sample, "rusage"), _count(sample.get("tree_rss_kib_us"))
+    waited_ns = _count(sample.get("runqueue_wait_ns"))
+    return {
+        "minor_faults": _count(usage.get("minflt")),
+        "major_faults": _count(usage.get("majflt")),
+        "voluntary_switches": _count(usage.get("nvcsw")),
+        "involuntary_switches": _count(usage.get("nivcsw")),
+        "read_calls": _delta(sample, "syscr"),
+        "write_calls": _delta(sample, "syscw"),
+        **{name: _delta(sample, name, "gauges") for name in _GAUGES},
+        "pressure_scope": _scope(sample),
+        "tree_rss_mean_bytes": _mean(area, wall_ns),
+        "tree_rss_byte_seconds": None if area is None else round(area * _KIB / 1e6),
+        "tree_rss_series": _series(sample),
+        "processes_started": _count(sample.get("processes_started")),
+        "processes_peak": _count(sample.get("processes_peak")),
+        "runqueue_wait_ns": waited_ns,
+        "blocked_ns": _rest(wall_ns, user_ns, system_ns, waited_ns),
+        "network_bytes": _count(sample.get("network_bytes")),
+        **_hardware(sample),
+    }
 
 
 def _mapping(sample: Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -144,10 +155,6 @@ def _rest(whole: int | None, *parts: int | None) -> int | None:
         return None
     rest = whole - sum(known)
     return max(rest, 0) if rest >= -_NOISE_NS else None
-
-
-def _gauges(sample: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _delta(sample, name, "gauges") for name in _GAUGES}
 
 
 def _scope(sample: Mapping[str, Any]) -> Literal["container", "machine"] | None:

@@ -63,13 +63,16 @@ for _ in range(%d): os.write(null, b".")
 """
 _SAWTOOTH = """\
 import mmap, time
+def until(s):
+    time.sleep(max(0, s - time.monotonic()))
 for _ in range(2):
+    start = time.monotonic()
     m = mmap.mmap(-1, %d << 20)
     for at in range(0, len(m), 4096):
         m[at] = 1
-    time.sleep(0.5)
+    until(start + 0.5)
     m.close()
-    time.sleep(0.25)
+    until(start + 0.75)
 """
 _CHILDREN = """\
 import os, time
