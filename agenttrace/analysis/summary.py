@@ -226,10 +226,10 @@ def _server(steps: pd.DataFrame) -> tuple[Figure, ...]:
         ("prefill: start of the work to first token", "ms"): prefill,
         ("queue and prefill: time to first token", "ms"): steps["queue_ms"] + steps["first_token_ms"],
         ("decode: first token to last", "ms"): steps["predicted_ms"],
-        ("rest of the request (transport, template; queue where not named)", "ms"): (
+        ("rest of the request: transport, template, unnamed queue", "ms"): (
             steps["duration_ms"] - both - steps["queue_ms"].fillna(0.0)
         ),
-        ("decode of prefill and decode", "%"): 100 * steps["predicted_ms"] / both.where(both > 0),
+        ("decode, % of prefill and decode", "%"): 100 * steps["predicted_ms"] / both.where(both > 0),
         ("between two tokens", "ms"): steps["mean_itl_ms"],
         ("reasoning", "tokens"): steps["reasoning_n"],
     }
