@@ -222,7 +222,7 @@ def _run(request: Request, at: guard.Engine) -> CampaignsEnd:
     if request.base_url is None:
         if is_complete(request.reference()):
             weights.fetch(services, request.reference())
-        services = compose.Services(at.project, {**known, **server_variables(request)})
+        services = compose.Services(at.project, {**known, **server_variables(request, pin)})
         services.up("server", sandbox)
     else:
         services.up(sandbox)

@@ -27,8 +27,9 @@ def finished(instance, *arguments):
 
 def test_every_reply_is_the_call_that_the_schema_asks_for(instance):
     _, steps, spec = finished(instance, *SHORT, "--constrained", "on")
-    assert steps
-    for step in steps:
+    whole = [step for step in steps if step.finish_reason == "stop"]  # the others were cut off at --max-tokens
+    assert whole
+    for step in whole:
         reply = json.loads(step.model_output)
         assert [*reply] == ["thought", "tool", "arguments"]
         (call,) = step.tool_calls
