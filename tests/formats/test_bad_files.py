@@ -210,18 +210,18 @@ def seconds(path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
-def test_four_times_the_turns_take_no_sixteen_times_as_long(path, tmp_path):
+def test_eight_times_the_turns_take_no_sixty_times_as_long(path, tmp_path):
     values, whole = parsed(path)
     lists = (one for one in values[0].values() if isinstance(one, list))
-    long = values if READERS[kind(path).format].whole else max(lists, key=len)
+    long = values if len(values) > 1 and READERS[kind(path).format].whole else max(lists, key=len)
     turns = long[:]
     took = []
-    for times in (1000, 4000):
+    for times in (1000, 8000):
         long[:] = [*turns[:1], *(turns[1:] * (times // max(1, len(turns) - 1)))]
         text = json.dumps(values[0], indent=1) if whole else "".join(f"{json.dumps(one)}\n" for one in values)
         (tmp_path / path.name).write_text(text)
         took.append(seconds(tmp_path / path.name))
-    assert took[1] < 12 * max(took[0], 0.02), took
+    assert took[1] < 30 * max(took[0], 0.02), took
 
 
 @pytest.mark.slow
