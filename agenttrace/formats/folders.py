@@ -17,8 +17,12 @@ from agenttrace.store.opening import is_failures, other_kind
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-_PUBLISHED = frozenset({"data", "records"})
-"""Folders of a published data set or release: its tables and verdicts say again what its records hold."""
+_PUBLISHED = {"records": {"data"}, "rollouts": {"schema"}}
+"""Folder of a published data set or release that has every record → folders beside it, by which it is known as such.
+
+Its tables, sessions, trajectories and verdicts say again what the records hold: with them, each would count several
+times.
+"""
 _EVENT = re.compile(r"event-\d{5,}-[0-9a-fA-F-]{8,}\.json")
 """File of an event in a conversation that the agent SDK of OpenHands keeps (`persistence_const.py` there)."""
 _SUFFIXES = (".jsonl", ".json", ".traj", ".parquet", ".eval")
@@ -70,10 +74,10 @@ def _inside(folder: Path, left_out: Callable[[str], object]) -> Iterator[Path]:
         if events := [name for name in names if _EVENT.fullmatch(name)]:
             advice = f"as one file they are read: jq -c . {parent}/event-*.json > run.jsonl"
             left_out(f"{parent}: {len(events)} files, an event of OpenHands each; {advice}; left out")
-        published = {*folders} >= _PUBLISHED
-        if published:
-            folders[:] = ["records"]
-        for name in () if published else sorted(names):
+        published = next((one for one, beside in _PUBLISHED.items() if {*folders} >= {one, *beside}), None)
+        if published is not None:
+            folders[:] = [published]
+        for name in () if published is not None else sorted(names):
             path = Path(parent, name)
             plain = name.removesuffix(".gz").removesuffix(".zst")
             if (

@@ -18,6 +18,8 @@ import yaml
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import FORMATS, Sourced
 from agenttrace.formats.convert import convert
+from agenttrace.formats.folders import files
+from agenttrace.formats.reading import traces
 from agenttrace.publish.card import Contents, card
 from agenttrace.publish.folder import PublishSettings, publish
 from agenttrace.publish.forms import FORMS
@@ -138,6 +140,15 @@ def test_every_form_is_made_of_formats_and_takes_these_records(run, tmp_path):
         assert {part.format for part in form.parts} <= set(FORMATS)
         assert set(publish([run], tmp_path / name, PublishSettings(form=name)).values()) <= {10, 38, 44}
     assert publish([run], tmp_path / "default") == publish([run], tmp_path / "again", PublishSettings(form="1k-32k"))
+
+
+@pytest.mark.parametrize("form", sorted(FORMS))
+def test_each_record_of_a_published_folder_counts_once(run, tmp_path, form):
+    publish([run], tmp_path / "out", PublishSettings(form=form))
+    left_out = []
+    found = [trace.trace_id for file in files([tmp_path / "out"], left_out.append) for _, trace in traces(file)]
+    assert sorted(found) == sorted(trace.trace_id for trace in read_traces(run))
+    assert left_out == []
 
 
 def test_a_record_that_a_form_has_no_place_for_is_named_with_the_reason(run, tmp_path):
