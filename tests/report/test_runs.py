@@ -244,6 +244,7 @@ def test_of_many_others_a_table_has_every_one(chromium, tmp_path):
     with watched(chromium, tmp_path / "many.html") as page:
         show(page, f"#trace={records[4].trace_id}")
         page.click(".others summary")
+        page.wait_for_selector(".same tbody tr")  # filled by an event of its own, after the click
         assert page.locator(".same tbody tr").count() == 11
         page.locator(".same tbody a").first.click()
         page.wait_for_url(re.compile(records[0].trace_id))
