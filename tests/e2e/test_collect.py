@@ -111,6 +111,7 @@ def test_files_belong_to_the_caller(finished):
         "demo.cassette.zst",
         "demo.jsonl",
         "demo.run.json",
+        "demo.server.csv",
     ]
 
 
