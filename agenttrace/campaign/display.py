@@ -59,7 +59,7 @@ class CampaignDisplay(Display):
     Args:
         out: where it is shown.
         total: tasks of the campaign.
-        done: tasks that had a record before this session.
+        done: tasks that had a record when the campaign was started.
         agent: of the run spec, for advice.
         earlier: tokens generated for each of these, as far as they were looked at.
 
@@ -191,13 +191,13 @@ def closing_table(
     """Return the table that ends a session: tasks, ends, cost, and where the time went.
 
     Args:
-        summary: of this session; the time rows are about it alone.
+        summary: of what this start of the campaign did; the time rows are about it alone.
         traces: all records of the campaign, earlier sessions included.
         solvable: by task id, whether the model is meant to solve the task; those not named are.
         slots: requests that the server works on at a time.
         skipped: tasks of the plan without a tree.
         planned: runs of the campaign.
-        given_up: of these, in this session and before, for the infrastructure's reasons.
+        given_up: of these, now and before, for the infrastructure's reasons.
     """
     ends: Counter[str] = Counter()
     sums: Counter[str] = Counter()
@@ -218,7 +218,7 @@ def closing_table(
     table = Table(title="campaign", show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(justify="right")
-    table.add_row("tasks with a record", f"{every} ({summary.appended} of them in this session)")
+    table.add_row("tasks with a record", f"{every} ({summary.appended} of them new)")
     table.add_row("solved", f"{sums['solved']} ({_share(sums['solved'], every)})")
     table.add_row("given up (infrastructure)", f"{given_up} of {planned}")
     if sums["can"] != every:
