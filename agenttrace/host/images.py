@@ -91,11 +91,11 @@ def build(*, targets: Sequence[str] = TARGETS) -> ImageSet:
         base = bases.decide()
         stale = [t for t in targets if t in stale or _label(found[t], _BASE_LABEL) != base.reference]
         _build(stale, base)
-        found = _inspect(targets)
+        found = _built(targets)
     facts = {target: _facts(found[target]) for target in targets}
     if odd := _disagreeing(facts):
         _build(odd, bases.decide())
-        found = _inspect(targets)
+        found = _built(targets)
         facts = {target: _facts(found[target]) for target in targets}
     return ImageSet(
         names={target: name(target) for target in targets},
@@ -103,6 +103,14 @@ def build(*, targets: Sequence[str] = TARGETS) -> ImageSet:
         environment_digests={target: facts[target][1] for target in targets},
         base_origin=facts[targets[0]][0],
     )
+
+
+def _built(targets: Sequence[str]) -> dict[str, Any]:
+    """Return what the engine says of images that were built a moment ago."""
+    found = _inspect(targets)
+    if missing := [name(target) for target in targets if target not in found]:
+        raise ImageBuildError(f"{', '.join(missing)}: removed by another command meanwhile; run the same command again")
+    return found
 
 
 def name(target: str) -> str:

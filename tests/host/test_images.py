@@ -157,6 +157,14 @@ def test_facts_that_a_full_disk_cut_short_are_asked_for_again(tmp_path, monkeypa
     assert images._facts({"Id": "sha256:1"}) == ["registry", "a" * 64]
 
 
+def test_an_image_that_another_command_removes_meanwhile_is_a_message(monkeypatch):
+    monkeypatch.setattr(images, "_inspect", lambda _: {})
+    monkeypatch.setattr(images, "_build", lambda *_: None)
+    monkeypatch.setattr(base, "decide", lambda: None)
+    with pytest.raises(images.ImageBuildError, match=r"agenttrace-server:.*removed by another command meanwhile"):
+        images.build(targets=["server"])
+
+
 def test_finished_steps_are_told_once_with_their_duration():
     steps = {}
     told = [
