@@ -108,9 +108,13 @@ def test_an_interpreter_that_can_be_run_is_found_by_every_way_in(derived_image, 
 
 
 def test_a_worker_that_a_swarm_takes_is_told(derived_image):
-    """Without the compiled helper a call can take back that it is the first to die."""
+    """Without the compiled helper a call can take back that it is the first to die.
+
+    The kernel takes the largest then. The runner is about as large as one of the swarm, so the weak one holds more.
+    """
     images.build(targets=["sandbox"])
-    weak = derived_image(images.name("sandbox"), "rm /opt/agenttrace/call-helper")
+    grown = "cd /opt/agenttrace/runner && rm -r __pycache__ && echo 'BALLAST = bytes([1]) * (64 << 20)' >>child.py"
+    weak = derived_image(images.name("sandbox"), f"rm /opt/agenttrace/call-helper && {grown}")
     variables = {"AGENTTRACE_SANDBOX_IMAGE": weak}
     outcome = report.probe_sandbox(only=["shell"], named="resource-oom-swarm", variables=variables)
     assert got_through(outcome) == {"resource-oom-swarm"}
