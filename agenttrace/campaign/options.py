@@ -126,12 +126,13 @@ class Options(AgentOptions, frozen=True, kw_only=True):
         ),
     ] = None
     sampler: Annotated[
-        str,
+        str | None,
         Meta(
-            description="greedy, or what the model's makers recommend (default: %(default)s)",
+            description="greedy, or what the model's makers recommend (default: greedy; recommended where a model "
+            "thinks and its makers advise against greedy decoding, as those of Qwen3 do)",
             extra={"group": "sampling", "choices": profiles.SAMPLERS},
         ),
-    ] = profiles.DEFAULT_SAMPLER
+    ] = None
     temperature: Annotated[
         float | None,
         Meta(
@@ -318,6 +319,8 @@ def sampler_of(options: Options) -> Sampler:
         UsageError: there is no such sampler.
     """
     name, temperature = options.sampler, options.temperature
+    if name is None:
+        name = profiles.default_sampler(options.model, options.thinking)
     if name == "recommended" and profiles.recommended(options.model) is None and options.dataset == SWE:
         name, temperature = "greedy", _SWE_ZERO_TEMPERATURE if temperature is None else temperature
     found = profiles.sampler(name, model=options.model, context_length=served(options)[0].context_length)

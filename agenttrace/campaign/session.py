@@ -28,7 +28,7 @@ from agenttrace.errors import StorageError, UsageError
 from agenttrace.records import BashBlockSpec, Record
 from agenttrace.serving.cassette import CassetteLog, cassette_path
 from agenttrace.serving.endpoint import answers, check_base_url, check_server, wait_until_ready
-from agenttrace.serving.profiles import NOT_REPORTED, threads_of
+from agenttrace.serving.profiles import NOT_REPORTED, threads_of, told_of_sampling
 from agenttrace.serving.template import abilities
 from agenttrace.show import printable
 from agenttrace.store.append import rescued_path
@@ -207,7 +207,7 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     facts = wait_until_ready(around.base_url, timeout_s=patience_s(spec.serving), key=key)
     checks = check_server(facts, spec)
     tell_checks(checks, out)
-    for line in abilities(facts, spec):
+    for line in filter(None, (*abilities(facts, spec), told_of_sampling(spec.model.name, spec.sampler))):
         out.print(printable(line), style="yellow", markup=False)
     fixed = request_part(spec)
     counters = _counters(spec, facts, around, out, template=fixed["extra_body"].get("chat_template_kwargs"))

@@ -17,7 +17,7 @@ from agenttrace.models import pins
 from agenttrace.records import ModelPin, Record, Sampler, ServingSpec
 
 SERVER_PORT = 8080
-DEFAULT_PROFILE = "stateless"
+DEFAULT_PROFILE = "reproducible"
 DEFAULT_SAMPLER = "greedy"
 SAMPLERS = ("greedy", "recommended")
 NOT_REPORTED = "not reported"
@@ -59,6 +59,7 @@ class _Model(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefix: str
     max_tokens: int
     recommended: str | None = None
+    thinks: bool = False
 
 
 @functools.cache
@@ -91,6 +92,29 @@ def profile(name: str, version: int | None = None) -> Profile:
 def recommended(model: str) -> str | None:
     """Return the name of the sampler that a model's makers recommend; `None` where nothing is on record."""
     return _row(model).recommended
+
+
+def default_sampler(model: str, thinking: Literal["on", "off"] | int | None = None) -> str:
+    """Return the name of the sampler that is used unless another is asked for.
+
+    It is `greedy`, but for models that think, where their makers advise against it: greedy thoughts repeat themselves.
+
+    Args:
+        model: by its name.
+        thinking: what was asked of it; `None` is the model's own default.
+    """
+    return "recommended" if _row(model).thinks and thinking != "off" else DEFAULT_SAMPLER
+
+
+def told_of_sampling(model: str, sampler: Sampler) -> str | None:
+    """Return the line that says that a model is not decoded greedily, on its makers' advice; `None` elsewhere."""
+    row = _row(model)
+    if not row.thinks or sampler.thinking == "off" or sampler.name != row.recommended:
+        return None
+    return (
+        f"{model} thinks, and its makers advise against greedy decoding: temperature {sampler.temperature:g}, "
+        f"top_p {sampler.top_p:g}, seed {sampler.seed} (--sampler greedy is the other way)"
+    )
 
 
 def _row(model: str) -> _Model:
@@ -189,7 +213,7 @@ def threads_for(cpus: int) -> tuple[int, int]:
     """Return how many threads generate and how many read prompts on a machine with so many processors.
 
     All threads wait for the slowest at every layer of every token, so one core is left to everything else while
-    tokens are generated; a prompt is read in few, long steps.
+    tokens are generated; a prompt is read in few, long steps. Measured: docs/benchmarks.md.
     """
     return max(1, cpus - 1), max(1, cpus)
 

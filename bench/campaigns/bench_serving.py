@@ -142,7 +142,7 @@ def threads(model: str, rounds: int) -> list[dict[str, Any]]:
         services, pin = None, None
         for number in range(rounds):
             for index, (count, version) in enumerate(settings):
-                options = Options(model=model, threads=count, profile_version=version)
+                options = Options(model=model, profile="reproducible", threads=count, profile_version=version)
                 request = campaign.Request(options=(options,), folder=Path(name))
                 known = campaign.variables(request, at)
                 pin = pin or weights.fetch(compose.Services(at.project, known), find(model))

@@ -203,7 +203,7 @@ def test_profiles_say_in_the_run_spec_what_they_are(tmp_path):
 
 
 def test_a_run_spec_of_before_is_planned_as_it_was(tmp_path):
-    now = plan(tmp_path, profile="reproducible").spec
+    now = plan(tmp_path).spec
     (file,) = (Path(__file__).parents[2] / "datasets" / "agenttrace-demo" / "records").glob("*.run.json")
     then = read_run_spec(file)
     made = make_plan(like(then), images=then.images, folder=tmp_path, now=NOW).spec
@@ -279,6 +279,26 @@ def test_runs_of_a_task_differ_whatever_the_model():
 
 
 @pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        ({}, "greedy"),
+        ({"model": "HuggingFaceTB/SmolLM2-135M-Instruct"}, "greedy"),
+        ({"model": "Qwen/Qwen3-0.6B"}, "qwen3"),
+        ({"model": "Qwen/Qwen3-0.6B", "thinking": 256}, "qwen3"),
+        ({"model": "Qwen/Qwen3-0.6B", "thinking": "off"}, "greedy"),
+        ({"model": "Qwen/Qwen3-0.6B", "sampler": "greedy"}, "greedy"),
+        ({"model": "Qwen/Qwen3-8B", "external": True}, "qwen3"),
+    ],
+)
+def test_a_model_that_thinks_is_decoded_as_its_makers_advise_and_the_user_is_told(tmp_path, asked, name):
+    spec = plan(tmp_path, **asked).spec
+    assert spec.sampler.name == name
+    told = profiles.told_of_sampling(spec.model.name, spec.sampler)
+    assert (told is not None) == (name == "qwen3")
+    assert told is None or ("temperature 0.6" in told and f"seed {spec.sampler.seed}" in told)
+
+
+@pytest.mark.parametrize(
     "options",
     [
         {},
@@ -287,7 +307,8 @@ def test_runs_of_a_task_differ_whatever_the_model():
         {"model": "x/y-3B", "external": True, "context": 2048, "call_limit_ms": 77, "agent": "bash_block"},
         {"profile": "throughput", "max_steps": 3, "call_limit_ms": 5000},
         {"temperature": 0.0},
-        {"model": "Qwen/Qwen3-0.6B", "sampler": "recommended"},
+        {"model": "Qwen/Qwen3-0.6B"},
+        {"model": "Qwen/Qwen3-0.6B", "sampler": "greedy"},
         {"model": "Qwen/Qwen3-0.6B", "sampler": "recommended", "top_p": 0.5, "thinking": 256},
         {"model": "Qwen/Qwen3-0.6B", "temperature": 0.7, "top_p": 0.9, "thinking": "off", "agent": "bash_block"},
         {"system_prompt": "Be brief.", "top_p": 0.5},
@@ -310,7 +331,7 @@ def test_thinking_and_top_p_are_in_every_request_and_a_prompt_of_the_users_is_th
     assert (off["chat_template_kwargs"], "thinking_budget_tokens" in off) == ({"enable_thinking": False}, False)
     assert made.spec.agent.system_prompt == "Be brief."
     meta = made.metadata(made.tasks[0])
-    assert (meta["sampler"], meta["thinking"]) == ("greedy+top_p-0.9", 512)
+    assert (meta["sampler"], meta["thinking"]) == ("qwen3+top_p-0.9", 512)
     assert (
         meta["prompt_sha256"]
         != plan(tmp_path, **asked | {"system_prompt": "Be."}).metadata(made.tasks[0])["prompt_sha256"]
