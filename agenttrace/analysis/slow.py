@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from msgspec import UNSET
+
 from agenttrace.analysis.findings import SlowCause
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from agenttrace.records import Telemetry
 
 Cause = Literal["itself", "limit", "neighbours", "unknown"]
 CAUSES: tuple[Cause, ...] = ("itself", "limit", "neighbours", "unknown")
@@ -65,6 +69,27 @@ def why_slow(
     return Why("neighbours", limit_ns, neighbours_ns)
 
 
+def slow_figures(cost: Telemetry, cpus: float | None) -> dict[str, Any]:
+    """Return the arguments of `why_slow` of one call.
+
+    Args:
+        cost: its figures.
+        cpus: processors that its sandbox was limited to; `None` where that is not known.
+    """
+    own = cost.pressure_scope == "container"
+    waited_ns = cost.cpu_pressure_ns if own and cost.runqueue_wait_ns in {None, UNSET} else cost.runqueue_wait_ns
+    user, system = cost.cpu_user_ns, cost.cpu_system_ns
+    found = {
+        "wall_ns": cost.wall_ns,
+        "cpu_ns": None if user is None or system is None else user + system,
+        "throttled_ns": cost.cfs_throttled_ns,
+        "waited_ns": waited_ns,
+        "memory_stalled_ns": cost.memory_pressure_ns if own else None,
+        "cpus": 1.0 if cpus is None else cpus,
+    }
+    return {name: None if value is UNSET else value for name, value in found.items()}
+
+
 def causes(spans: pd.DataFrame, cpus: pd.Series[float]) -> tuple[SlowCause, ...]:
     """Return how many calls each cause slowed, and what that cost; none where no call was measured.
 
@@ -91,7 +116,7 @@ def causes(spans: pd.DataFrame, cpus: pd.Series[float]) -> tuple[SlowCause, ...]
 
 
 def _rows(spans: pd.DataFrame, cpus: pd.Series[float]) -> list[dict[str, Any]]:
-    """Return the arguments of `why_slow` of each call."""
+    """Return the arguments of `why_slow` of each call, as `slow_figures`."""
     own = spans["pressure_scope"] == "container"
     waited = spans["runqueue_wait_ns"].fillna(spans["cpu_pressure_ns"].where(own))
     columns = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -145,9 +146,18 @@ class TableEntry(msgspec.Struct, frozen=True, gc=False):
 
 def entry(run: int, file: str, trace: Trace) -> TableEntry:
     """Return a record as an entry; what its metadata holds in another type than its column is unknown there."""
-    known, machine = _told(trace.metadata, Known), _told(trace.environment, Machine)
-    return TableEntry(run, file, None, trace, known, machine, sold().bill(trace, known.serving_engine))
+    known = _told(trace.metadata, Known)
+    return TableEntry(run, file, None, trace, known, machine(trace), sold().bill(trace, known.serving_engine))
+
+
+def machine(trace: Trace) -> Machine:
+    """Return what a record says of the machine; what is of another type than it should be is unknown."""
+    found: Machine = _told(trace.environment, Machine)
+    return found
+
+
+_fields = cache(msgspec.structs.fields)  # which reads the annotations anew each time
 
 
 def _told(values: dict[str, Any], kind: Any) -> Any:  # noqa: ANN401 - a structure of that kind
-    return kind(**{field.name: fitting(values.get(field.name), field.type) for field in msgspec.structs.fields(kind)})
+    return kind(**{field.name: fitting(values.get(field.name), field.type) for field in _fields(kind)})

@@ -25,6 +25,8 @@ SCRIPTS = (
     "group.js",
     "list.js",
     "marked.js",
+    "cost.js",
+    "lanes.js",
     "timeline.js",
     "markdown.js",
     "same.js",

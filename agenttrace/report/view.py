@@ -10,40 +10,21 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
+from agenttrace.formats.entries import machine
 from agenttrace.formats.prices import sold
 from agenttrace.records import Record, Timings
+from agenttrace.report.cost import CallCost, call_cost
 from agenttrace.show import attempt_name, joined
 
 if TYPE_CHECKING:
     from agenttrace.formats.prices import Prices
-    from agenttrace.records import LLMStep, Outcome, Output, Span, Telemetry, ToolCall, Trace, Verdict
+    from agenttrace.records import LLMStep, Outcome, Output, Span, ToolCall, Trace, Verdict
     from agenttrace.show import ProposedCall
 
 SNIPPET_CHARS = 160
 _NS_PER_MS = 1e6
 _REPOSITORY = ("repo", "base_commit", "language", "tree_digest", "hidden_tests")
 _Value = TypeVar("_Value")
-
-
-class CallCost(Record, frozen=True, kw_only=True):
-    """What a call cost; `method` names how the figures were taken: `foreign` ones are not of the call alone.
-
-    Attributes:
-        cpu_ms: user and system time of the call's processes.
-        peak: resident set of the largest process, bytes.
-        floor: a peak at or below this many bytes cannot be seen.
-        read: bytes from the block layer.
-        write: bytes dirtied in the page cache of disk-backed files.
-        leftovers: processes that were still alive at the end of the call and were killed.
-    """
-
-    cpu_ms: float | None
-    peak: int | None
-    read: int | None
-    write: int | None
-    method: str | None
-    floor: int | None = None
-    leftovers: int | None = None
 
 
 class CallView(Record, frozen=True, kw_only=True):
@@ -78,7 +59,8 @@ class StepView(Record, frozen=True, kw_only=True):
     Attributes:
         counted: prompt tokens as counted before the request was sent.
         queue_ms: of `ms`, what the request waited for the server to begin, where the server says it.
-        prompt_ms: what was spent on reading the prompt after that.
+        prompt_ms: what was spent on reading the prompt after that (prefill).
+        decode_ms: what was spent on generating after that.
         told: what answered a reply without a call.
     """
 
@@ -95,6 +77,7 @@ class StepView(Record, frozen=True, kw_only=True):
     finish: str | None = None
     queue_ms: float | None = None
     prompt_ms: float | None = None
+    decode_ms: float | None = None
     told: str | None = None
 
 
@@ -148,6 +131,7 @@ def trace_view(trace: Trace, prices: Prices | None = None) -> TraceView:
     starts = [*(step.start_ns for step in trace.llm_steps), *(span.start_ns for span in trace.spans)]
     origin = min((start for start in starts if start is not None), default=0)
     steps, stray = joined(trace)
+    cpus = machine(trace).sandbox_cpus
     return TraceView(
         id=trace.trace_id,
         format=_format(trace),
@@ -162,8 +146,8 @@ def trace_view(trace: Trace, prices: Prices | None = None) -> TraceView:
         ms=trace.total_duration_ms,
         prepare_ms=_known(trace.prepare_ms),
         axis="tools" if any(step.start_ns is None for step in trace.llm_steps) else "shared",
-        steps=[_step(step, calls, origin) for step, calls in steps],
-        stray=[_call(None, span, origin) for span in stray],
+        steps=[_step(step, calls, origin, cpus) for step, calls in steps],
+        stray=[_call(None, span, origin, cpus) for span in stray],
         ended=outcome.ended,
         detail=outcome.detail,
         answer=_answer(outcome),
@@ -215,13 +199,13 @@ def _answer(outcome: Outcome) -> str | None:
     return None if beside_patch and outcome.final_answer in {"", outcome.patch} else outcome.final_answer
 
 
-def _step(step: LLMStep, calls: list[ProposedCall], origin: int) -> StepView:
+def _step(step: LLMStep, calls: list[ProposedCall], origin: int, cpus: float | None) -> StepView:
     server = step.timings or Timings()
     return StepView(
         n=step.step_number,
         thinks=step.reasoning_content,
         says=step.model_output,
-        calls=[_call(call, span, origin) for call, span in calls],
+        calls=[_call(call, span, origin, cpus) for call, span in calls],
         start=_since(step.start_ns, origin),
         end=_since(step.end_ns, origin),
         ms=step.duration_ms,
@@ -231,6 +215,7 @@ def _step(step: LLMStep, calls: list[ProposedCall], origin: int) -> StepView:
         finish=step.finish_reason,
         queue_ms=_known(server.queue_ms),
         prompt_ms=_known(server.first_token_ms) if server.prompt_ms is None else server.prompt_ms,
+        decode_ms=server.predicted_ms,
         told=_known(step.answered),
     )
 
@@ -240,7 +225,7 @@ def _since(moment_ns: int | None, origin: int) -> float | None:
     return None if moment_ns is None else (moment_ns - origin) / _NS_PER_MS
 
 
-def _call(call: ToolCall | None, span: Span | None, origin: int) -> CallView:
+def _call(call: ToolCall | None, span: Span | None, origin: int, cpus: float | None) -> CallView:
     if span is None:
         return CallView(tool=call.name if call else "", input=call.arguments if call else "")
     # Other formats do not say how long a call took, nor all its exit status; the fields of a record must have a number.
@@ -254,7 +239,7 @@ def _call(call: ToolCall | None, span: Span | None, origin: int) -> CallView:
         start=_since(span.start_ns, origin),
         end=_since(span.end_ns, origin),
         ms=None if unsaid else span.duration_ms,
-        cost=_cost(span.telemetry),
+        cost=call_cost(span.telemetry, cpus),
         cut=dict(_cut("stdout", span.stdout) + _cut("stderr", span.stderr)),
     )
 
@@ -262,16 +247,3 @@ def _call(call: ToolCall | None, span: Span | None, origin: int) -> CallView:
 def _cut(name: str, output: Output | None) -> list[tuple[str, tuple[int, int]]]:
     cut = output is not None and output.bytes_kept < output.bytes_total
     return [(name, (output.bytes_kept, output.bytes_total))] if output is not None and cut else []
-
-
-def _cost(telemetry: Telemetry) -> CallCost:
-    user, system = telemetry.user_time_s, telemetry.system_time_s
-    return CallCost(
-        cpu_ms=None if user is None or system is None else (user + system) * 1000,
-        peak=telemetry.max_rss_bytes,
-        read=telemetry.read_bytes,
-        write=telemetry.write_bytes,
-        method=telemetry.method,
-        floor=telemetry.peak_rss_floor_bytes,
-        leftovers=telemetry.leftover_count,
-    )

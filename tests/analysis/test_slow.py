@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from agenttrace.analysis import tables
 from agenttrace.analysis.render import as_text
 from agenttrace.analysis.sections import sections
-from agenttrace.analysis.slow import CAUSES, why_slow
+from agenttrace.analysis.slow import CAUSES, slow_figures, why_slow
 from agenttrace.analysis.summary import report
+from agenttrace.store.read import read_traces
 
 S = 10**9
 HALF = {"wall_ns": S, "cpu_ns": S // 2}
@@ -66,6 +67,11 @@ def test_no_cause_takes_more_than_the_call(wall, cpu, throttled, waited, stalled
         assert found.neighbours_ns > found.limit_ns
 
 
+def executed_spans(path):
+    spans = [span for trace in read_traces(path) for span in trace.spans]
+    return [span for span in spans if span.telemetry.method == "c-helper"]
+
+
 def test_calls_are_counted_by_cause_and_those_of_earlier_versions_are_unknown(few, tmp_path):
     rows = [json.loads(line) for line in few.read_bytes().splitlines()]
     calls = [span["telemetry"] for row in rows for span in row["spans"] if span["status"] == "ok"]
@@ -91,6 +97,8 @@ def test_calls_are_counted_by_cause_and_those_of_earlier_versions_are_unknown(fe
     assert found["neighbours"].neighbours_ms == pytest.approx(per[2] * 250)
     assert found["unknown"].calls == per[3]
     assert found["itself"].calls == per[0] + others
+    each = [why_slow(**slow_figures(t.telemetry, None)).cause for t in executed_spans(path)]
+    assert {cause: each.count(cause) for cause in CAUSES} == {one.cause: one.calls for one in group.slow}
     text = as_text(sections(report(tables.load([path]))))
     assert "Was this call slow by itself, by its limit, or by its neighbours?" in text
     for row in rows:

@@ -6,7 +6,7 @@ from itertools import islice
 
 import msgspec
 
-from agenttrace.records import LLMStep, Outcome, Output, Span, Telemetry, ToolCall, Trace, Verdict, derived_id
+from agenttrace.records import LLMStep, Outcome, Output, Span, Telemetry, Timings, ToolCall, Trace, Verdict, derived_id
 from bench.synthetic import traces as synthetic
 
 SCRIPTS = "<script>window.hacked=1</script></script><img src=x onerror='window.hacked=1'><svg onload=window.hacked=1>"
@@ -75,9 +75,46 @@ MEASURED = Telemetry(
 )  # fmt: skip
 
 
+S = 10**9
+QUIET = Telemetry(
+    user_time_s=0.5, system_time_s=0.0, max_rss_bytes=8 << 20, read_bytes=0, write_bytes=4096, method="c-helper",
+    wall_ns=S, cpu_user_ns=S // 2, cpu_system_ns=0, cfs_throttled_ns=0, runqueue_wait_ns=0, tree_rss_samples=50,
+    tree_rss_peak_bytes=8 << 20, tree_rss_mean_bytes=4 << 20, memory_pressure_ns=0, io_pressure_ns=0,
+    cpu_pressure_ns=0, pressure_scope="container",
+)  # fmt: skip
+"""A call of a second that never waited."""
+SAWTOOTH = tuple((20 * n, (n % 25 + 1) << 20) for n in range(1, 50))
+WAITING = (
+    {"cfs_throttled_ns": S * 2 // 5, "runqueue_wait_ns": S * 2 // 5},
+    {"runqueue_wait_ns": S * 3 // 10},
+    {"memory_pressure_ns": S // 5, "io_pressure_ns": S // 4},
+    {"tree_rss_series": SAWTOOTH, "tree_rss_peak_bytes": 25 << 20, "tree_rss_mean_bytes": 12 << 20},
+    {"pressure_scope": "machine", "io_pressure_ns": S // 2, "cpu_pressure_ns": S // 10},
+    {"cfs_throttled_ns": None, "runqueue_wait_ns": None, "pressure_scope": "machine", "tree_rss_mean_bytes": None},
+)
+"""What differs in calls that a limit, a neighbour, memory and a disk held up, in one whose memory was followed, in one
+on a busy machine, and in one of which nothing of that is known."""
+
+
+def waiting_trace():
+    """A trace of such calls, each a second long, whose requests waited for the server, too."""
+    turns = [turn(number, f"command {number}") for number in range(1, len(WAITING) + 1)]
+    server = Timings(queue_ms=50.0, first_token_ms=100.0, predicted_ms=200.0)
+    spans = [
+        changed(
+            span, telemetry=changed(QUIET, **figures), duration_ms=1000.0, start_ns=step.end_ns + 10**6,
+            end_ns=step.end_ns + 10**6 + S,
+        )
+        for (step, span), figures in zip(turns, WAITING, strict=True)
+    ]  # fmt: skip
+    trace = checkout_trace(8, *turns)
+    steps = tuple(changed(step, timings=server) for step, _ in turns)
+    return changed(trace, spans=tuple(spans), llm_steps=steps, total_duration_ms=9000.0)
+
+
 def turn(number, command=None, exit_code=0, **step):
     """A step of a bash-block agent and the span of its command; without a command the reply was answered."""
-    call_id, start = f"call_{number}_1", 10**18 + number * 10**9
+    call_id, start = f"call_{number}_1", 10**18 + number * 2 * 10**9
     written = msgspec.json.encode({"command": command}).decode()
     span = command and Span(
         span_id=f"span-{number}", type="TOOL", tool_name="bash", tool_input=written, tool_output="Observation: seen",

@@ -8,7 +8,7 @@ import pytest
 
 from agenttrace.report import write_report
 from bench.synthetic import traces as synthetic
-from tests.report.records import checkout_trace, traces, turn
+from tests.report.records import checkout_trace, traces, turn, waiting_trace
 from tests.report.test_page import show
 
 pytestmark = pytest.mark.slow  # a browser starts
@@ -20,9 +20,9 @@ SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 def report(tmp_path_factory):
     folder = tmp_path_factory.mktemp("accessible")
     runs = [trace for n in range(2) for trace in traces(20, run_id=f"run {n}", rollout=n, model=f"model {n}")]
-    rollouts = [checkout_trace(n, turn(1, "ls"), turn(2), patch=PATCH, verdict=None) for n in range(9)]
+    rollouts = [checkout_trace(n, turn(1, "ls"), turn(2), patch=PATCH, verdict=None) for n in range(8)]
     synthetic.write(folder / "runs.jsonl", runs)
-    synthetic.write(folder / "rollouts.jsonl", rollouts)
+    synthetic.write(folder / "rollouts.jsonl", [*rollouts, waiting_trace()])
     write_report([folder / "runs.jsonl", folder / "rollouts.jsonl"], folder / "report.html")
     one, other = runs[0].trace_id, runs[20].trace_id
     return folder / "report.html", {
@@ -32,6 +32,7 @@ def report(tmp_path_factory):
         "search": ("#list&q=the&outcome=none", None),
         "trace": (f"#trace={one}", None),
         "rollout": (f"#trace={rollouts[0].trace_id}", ".others summary"),
+        "waiting": (f"#trace={waiting_trace().trace_id}", None),
         "comparison": (f"#compare={one},{other}", None),
         "nothing": ("#trace=nothing", None),
         "help": ("#list", "#keys"),

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from agenttrace.records import Timings
 from agenttrace.report import write_report
 from bench.synthetic import traces as synthetic
 from tests.report.records import LONG_LINE, changed, hostile_trace, released_row, traces, unmeasured
@@ -21,13 +20,6 @@ WITNESS = """
 """
 
 
-def queued(trace):
-    """The trace as if its first request had waited for half of its time."""
-    first, *rest = trace.llm_steps
-    waited = Timings(queue_ms=first.duration_ms / 2, first_token_ms=first.duration_ms / 4)
-    return changed(trace, llm_steps=(changed(first, timings=waited), *rest))
-
-
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
     """Many traces of two models with a hostile one, some of the same ids again (one different), a row of 0.3.0."""
@@ -35,7 +27,7 @@ def sources(tmp_path_factory):
     first = [
         *traces(400, model="small"),
         *traces(400, model="large"),
-        queued(unmeasured(changed(traces(1)[0], trace_id="lost-1"))),
+        unmeasured(changed(traces(1)[0], trace_id="lost-1")),
         hostile_trace(),
     ]
     again = traces(3, model="small")
@@ -189,47 +181,15 @@ def test_a_trace_shows_the_conversation_with_reasoning_folded(page, sources):
     assert trace.outcome.verdicts[0].aspect in page.inner_text("table.verdicts")
 
 
-def test_a_wait_in_the_queue_of_the_server_stands_before_the_prompt(page):
-    show(page, "#trace=lost-1")
-    wait, head = (page.locator(f"#timeline rect.{name}").first.bounding_box() for name in ("wait", "head"))
-    assert page.locator("#timeline rect.wait").count() == 1
-    assert wait["x"] + wait["width"] == pytest.approx(head["x"], abs=0.5)
-    assert wait["width"] == pytest.approx(2 * head["width"], abs=1)
-    text = page.locator("#timeline .bar.model").first.get_attribute("aria-label")
-    assert re.search(r"of it waiting in the server's queue, \S+ \S+ reading the prompt", text)
-
-
-def test_the_timeline_has_lanes_and_leads_to_the_step(page):
-    trace = next(t for t in traces(400, model="small") if len(t.llm_steps) > 3 and t.spans[2].telemetry.max_rss_bytes)
-    show(page, f"#trace={trace.trace_id}")
-    assert page.locator(".lane-label b").all_inner_texts() == ["Model", "Tools", "CPU", "Memory", "Disk"]
-    assert page.locator("#timeline .bar.model").count() == len(trace.llm_steps)
-    assert page.locator("#timeline .bar.tools").count() == len(trace.spans)
-    assert page.locator("#timeline rect.memory").count() > 0
-    boxes = [bar.bounding_box() for bar in page.locator("#timeline .bar .whole").all()]
-    ends = [box["x"] + box["width"] for box in boxes]
-    assert (
-        max(ends)
-        <= page.locator("#timeline svg").bounding_box()["x"] + page.locator("#timeline svg").bounding_box()["width"]
-    )
-    page.locator("#timeline .bar.model").nth(2).click()
-    assert page.url.endswith("&step=3")
-    page.mouse.move(5, 5)
-    page.keyboard.press("l")
-    page.keyboard.press("ArrowRight")
-    assert "exit" in page.inner_text(".readout") or "no process" in page.inner_text(".readout")
-    wide = page.locator("#timeline svg").bounding_box()["width"]
-    page.click("button[aria-label='Zoom in']")
-    assert page.locator("#timeline svg").bounding_box()["width"] > 1.9 * wide
-
-
 def test_what_was_not_measured_says_so(page):
     show(page, "#trace=lost-1")
     assert "cost not measured" in page.inner_text("#trace")
-    assert page.locator(".lane-label.cpu span").inner_text() == "not measured"
+    for lane in ("cpu", "waits", "memory"):
+        assert page.locator(f".lane-label.{lane} span").inner_text() == "not measured"
     show(page, "#trace=075a0e63")
     assert page.locator(".lane-label.model span").inner_text() == "not measured"
     assert page.locator(".lane-label.memory span").inner_text() == "not measured"
+    assert page.locator(".lane-label.waits span").inner_text() == "not measured"
     assert "with the collecting process: CPU 750 ms, peak of its whole life 7 B" in page.inner_text("article.call")
     assert "How it ended is not recorded" in page.inner_text("#trace")
     assert "AgentTrace 0.3.0" in page.inner_text(".facts")

@@ -10,11 +10,22 @@ import pytest
 from agenttrace.errors import DataError
 from agenttrace.formats import agenttrace_0_3_row
 from agenttrace.records import Timings
+from agenttrace.report.cost import call_cost
 from agenttrace.report.index import FIELDS, index_row
 from agenttrace.report.sources import read_views, release_view
 from agenttrace.report.view import trace_view
 from agenttrace.store.read import read_traces
-from tests.report.records import changed, checkout_trace, released_row, traces, turn, unmeasured
+from tests.report.records import (
+    QUIET,
+    S,
+    changed,
+    checkout_trace,
+    released_row,
+    traces,
+    turn,
+    unmeasured,
+    waiting_trace,
+)
 
 KEPT = Path(__file__).parents[1] / "data" / "records" / "1.0.0"
 
@@ -49,19 +60,62 @@ def test_no_call_is_lost_where_ids_come_twice():
 
 
 @pytest.mark.parametrize(
-    ("timings", "queue_ms", "prompt_ms"),
+    ("timings", "queue_ms", "prompt_ms", "decode_ms"),
     [
-        (Timings(prompt_ms=3.0, predicted_ms=9.0), None, 3.0),
-        (Timings(queue_ms=2.0, first_token_ms=4.0, predicted_ms=9.0), 2.0, 4.0),
-        (Timings(queue_ms=2.0), 2.0, None),
-        (None, None, None),
+        (Timings(prompt_ms=3.0, predicted_ms=9.0), None, 3.0, 9.0),
+        (Timings(queue_ms=2.0, first_token_ms=4.0, predicted_ms=9.0), 2.0, 4.0, 9.0),
+        (Timings(queue_ms=2.0), 2.0, None, None),
+        (None, None, None, None),
     ],
 )
-def test_a_step_has_the_queue_and_the_prefill_of_whichever_server_says_them(timings, queue_ms, prompt_ms):
+def test_a_step_has_the_parts_that_whichever_server_says(timings, queue_ms, prompt_ms, decode_ms):
     trace = traces(1)[0]
     steps = (changed(trace.llm_steps[0], timings=timings), *trace.llm_steps[1:])
     step = trace_view(changed(trace, llm_steps=steps)).steps[0]
-    assert (step.queue_ms, step.prompt_ms) == (queue_ms, prompt_ms)
+    assert (step.queue_ms, step.prompt_ms, step.decode_ms) == (queue_ms, prompt_ms, decode_ms)
+
+
+def waits_of(cpus=None, **figures):
+    return call_cost(changed(QUIET, **figures), cpus).waits
+
+
+def test_waiting_for_a_processor_is_what_was_not_throttled():
+    waits = waits_of(cfs_throttled_ns=S // 4, runqueue_wait_ns=S // 2)
+    assert (waits.throttled, waits.processor, waits.memory, waits.disk) == (250.0, 250.0, 0.0, 0.0)
+    assert waits_of(cfs_throttled_ns=S // 2, runqueue_wait_ns=S // 4).processor == 0.0
+    assert waits_of(runqueue_wait_ns=None, cpu_pressure_ns=S // 4).processor == 250.0
+    assert waits_of(runqueue_wait_ns=0, cpu_pressure_ns=S // 4).processor == 0.0
+
+
+def test_what_all_of_a_machine_waited_for_is_not_the_calls_own():
+    waits = waits_of(runqueue_wait_ns=None, cpu_pressure_ns=S, io_pressure_ns=None, pressure_scope="machine")
+    assert (waits.processor, waits.memory, waits.disk) == (None, None, None)
+    assert waits.machine == {"processor": 1000.0, "memory": 0.0}
+
+
+def test_the_cause_is_that_of_analyze_with_the_processors_of_the_sandbox():
+    waited = {"cpu_user_ns": S, "runqueue_wait_ns": S}
+    assert waits_of(**waited).cause == "itself"
+    assert waits_of(2.0, **waited).cause == "neighbours"
+    trace = waiting_trace()
+    limits = {"worker_reported": {"limits": {"cpus": 2.0}}}
+    spans = tuple(changed(span, telemetry=changed(QUIET, **waited)) for span in trace.spans)
+    for environment, cause in (({}, "itself"), (limits, "neighbours"), ({"worker_reported": 7}, "itself")):
+        view = trace_view(changed(trace, spans=spans, environment=environment))
+        assert {call.cost.waits.cause for call in view.calls} == {cause}
+
+
+def test_calls_of_earlier_versions_have_no_waits_and_no_mean():
+    for name in ("1.0.0/rollouts.jsonl", "1.0.0/every-stop.jsonl", "1.1.0/traces.jsonl", "1.1.0/every-stop.jsonl"):
+        calls = [call for shown in read_views(KEPT.parent / name) for call in shown.view.calls if call.cost]
+        assert calls
+        assert {(call.cost.waits, call.cost.mean, call.cost.series) for call in calls} == {(None, None, None)}
+
+
+@pytest.mark.parametrize("series", [((1,),), ((1, 2, 3),), ((-1, 2),), ((1, 2),) * 65, (), None])
+def test_a_series_of_others_that_is_none_is_not_drawn(series):
+    assert call_cost(changed(QUIET, tree_rss_series=series), None).series is None
+    assert call_cost(changed(QUIET, tree_rss_series=((1, 2),)), None).series == ((1, 2),)
 
 
 def test_times_are_on_one_axis_that_starts_with_the_run():

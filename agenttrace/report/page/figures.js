@@ -19,6 +19,8 @@ const FIGURES = {
   cpu: ["CPU", "User and system time of the processes of the tool calls, not of the model."],
   memory: ["Memory", "Largest resident set of a process of a tool call."],
   io: ["Disk", "Bytes that the tool calls read from the block layer and dirtied in the page cache of disk-backed files."],
+  request: ["Queue, prefill, decode", "Parts of a generation as the model server says them: waiting for its turn, reading the prompt, generating."],
+  waits: ["Waiting", "Time in which a call could not run: throttled by its own limit, or without a processor, memory or a disk."],
   cost: ["Cost", "What the requests cost in US dollars: as the record says, or by a table of prices, which a trace names."],
   failed: ["Failed", "Calls that ran and ended with an exit code other than 0, or were cut off."],
 };

@@ -37,6 +37,10 @@ function share(part, whole) {
   return whole ? `${((100 * part) / whole).toFixed(1)} %` : DASH;
 }
 
+function percentOf(part) {
+  return `${part > 0 && part < 0.01 ? "<1" : Math.round(100 * part)} %`;
+}
+
 function money(usd) {
   if (usd === null || usd === undefined) return DASH;
   return `${usd.toFixed(usd < 10 ? 4 : 2)} USD`;

@@ -4,7 +4,7 @@ const FENCED = /```[^\n`]*\n([^]*?)\n?```/g;
 const OBSERVATION = "Observation:";
 
 function stepSection(step, prefix) {
-  const meta = [duration(step.ms), step.tokens_out === null ? null : `${count(step.tokens_in)} → ${count(step.tokens_out)} tokens`, step.counted === null ? null : `${count(step.counted)} counted`, step.finish];
+  const meta = [duration(step.ms), step.tokens_out === null ? null : `${count(step.tokens_in)} → ${count(step.tokens_out)} tokens`, step.counted === null ? null : `${count(step.counted)} counted`, ...requestParts(step).map(([part, ms]) => `${part} ${duration(ms)}`), step.finish];
   const quiet = !step.thinks && !step.says && !step.calls.length;
   const says = ownWords(step);
   return h("section", { class: "message step", id: `step-${step.n}`, tabindex: "-1", "data-step": step.n, "aria-label": `Step ${step.n}` },

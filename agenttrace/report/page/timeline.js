@@ -3,15 +3,15 @@
 const LANES = [
   { id: "model", label: "Model", height: 24 },
   { id: "tools", label: "Tools", height: 24 },
-  { id: "cpu", label: "CPU", height: 32, unit: (value) => `${digits(value)} cores` },
-  { id: "memory", label: "Memory", height: 32, unit: size },
-  { id: "io", label: "Disk", height: 32, unit: size },
+  { id: "cpu", label: "CPU", height: 32, unit: (value) => `to ${digits(value)} cores` },
+  { id: "waits", label: "Waiting", height: 32, unit: (value) => `to ${percentOf(value)}` },
+  { id: "memory", label: "Memory", height: 32, unit: (value) => `to ${size(value)}` },
+  { id: "io", label: "Disk", height: 32, unit: (value) => `to ${size(value)}` },
 ];
 const GAP = 6;
 const AXIS = 22;
 const MIN_WIDTH = 2;
 const MOST_BARS = 3000;
-const GAP_OF_BAD = 6;
 
 // The lanes as a figure; `open(step, call)` is called when a bar is chosen.
 function timeline(trace, open) {
@@ -21,7 +21,8 @@ function timeline(trace, open) {
   const end = bars.reduce((latest, bar) => Math.max(latest, bar.end), Math.max(whole, 1e-6));
   const readout = h("p", { class: "readout", "aria-live": "polite" });
   const canvas = h("div", { class: "canvas" });
-  const state = { bars, end, zoom: 1, open, canvas, readout, tops: laneTops(bars) };
+  const legend = h("ul", { class: "legend" });
+  const state = { bars, end, zoom: 1, open, canvas, readout, legend, tops: laneTops(bars) };
   const part = all.length > bars.length ? `The first ${count(bars.length)} of ${count(all.length)} bars. ` : "";
   const hint = `${part}Point at a bar, or use the arrow keys; Enter goes to the step.`;
   const say = (text) => replace(readout, text ?? hint);
@@ -37,7 +38,7 @@ function timeline(trace, open) {
   const labels = LANES.map((lane) => laneLabel(lane, state, trace));
   const figure = h("figure", { class: "timeline", id: "timeline" },
     h("figcaption", {}, h("h2", {}, "Timeline"), readout, buttons),
-    h("div", { class: "lanes" }, h("div", { class: "labels" }, labels), canvas));
+    h("div", { class: "lanes" }, h("div", { class: "labels" }, labels), canvas), legend);
   state.figure = figure;
   new ResizeObserver(() => drawTimeline(state)).observe(canvas);
   return figure;
@@ -47,7 +48,7 @@ function timeline(trace, open) {
 function timelineBars(trace) {
   const bars = [];
   for (const step of trace.steps) {
-    if (step.start !== null) bars.push({ lane: "model", start: step.start, end: step.end, step, wait: step.queue_ms, head: step.prompt_ms });
+    if (step.start !== null) bars.push({ lane: "model", start: step.start, end: step.end, step });
     for (const [at, call] of step.calls.entries()) addCall(bars, call, step, at);
   }
   for (const call of trace.stray) addCall(bars, call, null, 0);
@@ -70,14 +71,15 @@ function laneTops(bars) {
   };
   return {
     cpu: most((bar) => bar.cores),
-    memory: most((bar) => bar.cost.peak),
+    waits: most((bar) => (bar.cost.waits ? waitedShare(bar.call, bar.cost.waits) : null)),
+    memory: most((bar) => memoryTop(bar.cost)),
     io: most((bar) => (bar.cost.read === null ? null : Math.max(bar.cost.read, bar.cost.write ?? 0))),
   };
 }
 
 function laneLabel(lane, state, trace) {
   let note = null;
-  if (lane.unit) note = state.tops[lane.id] === null ? "not measured" : state.tops[lane.id] === 0 ? "none" : `to ${lane.unit(state.tops[lane.id])}`;
+  if (lane.unit) note = state.tops[lane.id] === null ? "not measured" : state.tops[lane.id] === 0 ? "none" : lane.unit(state.tops[lane.id]);
   if (lane.id === "model" && trace.axis !== "shared") note = "not measured";
   const label = h("div", { class: `lane-label ${lane.id}` }, h("b", {}, lane.label), note ? h("span", {}, note) : null);
   label.style.height = `${lane.height + GAP}px`;
@@ -102,6 +104,7 @@ function drawTimeline(state) {
   state.nodes = state.bars.map((bar, number) => drawBar(bar, number, state, tops, x));
   put(picture, [state.nodes]);
   state.canvas.replaceChildren(picture);
+  replace(state.legend, legendOf(picture));
   markStep(state.figure, state.figure.dataset.here);
 }
 
@@ -109,7 +112,8 @@ function drawBar(bar, number, state, tops, x) {
   const left = x(bar.start);
   const width = Math.max(MIN_WIDTH, x(bar.end) - left);
   const text = barText(bar);
-  const shapes = bar.lane === "model" ? modelShapes(bar, left, width, tops, x) : callShapes(bar, left, width, tops, state.tops);
+  const place = { left, width, tops, x, most: state.tops };
+  const shapes = bar.lane === "model" ? modelShapes(bar.step, place) : callShapes(bar, place);
   const say = () => state.say(text);
   const choose = () => state.open(bar.step, bar.at);
   return svg("g", {
@@ -117,80 +121,6 @@ function drawBar(bar, number, state, tops, x) {
     "data-step": bar.step?.n,
     on: { pointerenter: say, focus: say, pointerleave: () => state.say(), click: choose, keydown: (event) => moveOnTimeline(event, number, state, choose) },
   }, shapes);
-}
-
-function modelShapes(bar, left, width, tops, x) {
-  const wait = bar.wait ? Math.min(width, x(bar.wait)) : 0;
-  const head = bar.head ? Math.min(width - wait, x(bar.head)) : 0;
-  return [
-    svg("rect", { class: "whole", x: left, y: tops.model, width, height: LANES[0].height, rx: 2 }),
-    wait > 1 ? svg("rect", { class: "wait", x: left, y: tops.model, width: wait, height: LANES[0].height, rx: 2 }) : null,
-    head > 1 ? svg("rect", { class: "head", x: left + wait, y: tops.model, width: head, height: LANES[0].height, rx: 2 }) : null,
-  ];
-}
-
-function callShapes(bar, left, width, tops, most) {
-  const shapes = [svg("rect", { class: "whole", x: left, y: tops.tools, width, height: LANES[1].height, rx: 2 })];
-  // Not by colour alone: a bar that failed has a gap.
-  if (trouble(bar.call)) shapes.push(svg("rect", { class: "gap", x: left, y: tops.tools + (LANES[1].height - GAP_OF_BAD) / 2, width, height: GAP_OF_BAD }));
-  const column = (lane, value, kind) => {
-    const room = LANES.find((one) => one.id === lane).height;
-    if (value === null || value === undefined) return svg("line", { class: "missing", x1: left, x2: left + width, y1: tops[lane] + room, y2: tops[lane] + room });
-    const tall = most[lane] ? Math.max(value ? 1 : 0, (value / most[lane]) * room) : 0;
-    return svg("rect", { class: kind, x: left, y: tops[lane] + room - tall, width, height: tall });
-  };
-  const cost = bar.cost;
-  if (!cost || cost.method === "no-process") return shapes;
-  shapes.push(column("cpu", bar.cores, "cpu"), column("memory", cost.peak, "memory"));
-  // Reads and writes side by side in the width of the call.
-  const half = width / 2;
-  const disk = (value, kind, at) => {
-    const shape = column("io", value, kind);
-    if (shape.tagName === "rect") {
-      shape.setAttribute("x", left + at * half);
-      shape.setAttribute("width", half);
-    }
-    return shape;
-  };
-  shapes.push(disk(cost.read, "read", 0), disk(cost.write, "write", 1));
-  return shapes;
-}
-
-// How a call ended, in a word or two; null when nothing of that is recorded.
-function statusText(call) {
-  if (call.status === null) return null;
-  if (call.status === "not_executed") return "not executed";
-  const ended = call.exit === null ? "exit unknown" : `exit ${call.exit}`;
-  return call.status === "ok" ? ended : `${call.status}, ${ended}`;
-}
-
-function trouble(call) {
-  return Boolean(call?.status && call.status !== "not_executed" && (call.exit || call.status !== "ok"));
-}
-
-function barText(bar) {
-  if (!bar.call) {
-    const wait = bar.wait ? `, ${duration(bar.wait)} of it waiting in the server's queue` : "";
-    const head = bar.head ? `, ${duration(bar.head)} ${wait ? "" : "of it "}reading the prompt` : "";
-    return `Step ${bar.step.n}: model, ${duration(bar.step.ms)}${wait}${head}, ${count(bar.step.tokens_out)} tokens`;
-  }
-  return `${bar.step ? `Step ${bar.step.n}: ` : ""}${bar.call.tool}, ${costText(bar.call)}`;
-}
-
-function costText(call) {
-  if (call.status === null) return "no result recorded";
-  if (call.status === "not_executed") return "no process";
-  return [call.status === "ok" ? null : call.status, call.exit === null ? null : `exit ${call.exit}`, duration(call.ms), ...costParts(call.cost)].filter(Boolean).join(", ");
-}
-
-function costParts(cost) {
-  if (!cost || (cost.cpu_ms === null && cost.peak === null)) return ["cost not measured"];
-  if (cost.method === "foreign") return [`with the collecting process: CPU ${duration(cost.cpu_ms)}, peak of its whole life ${size(cost.peak)}`];
-  const hidden = cost.floor !== null && cost.peak !== null && cost.peak <= cost.floor ? "at most " : "";
-  return [
-    `CPU ${duration(cost.cpu_ms)}`, `peak ${hidden}${size(cost.peak)}`, `read ${size(cost.read)}`, `wrote ${size(cost.write)}`,
-    cost.leftovers ? `${plural(cost.leftovers, "process", "processes")} left running, killed` : null,
-  ];
 }
 
 function moveOnTimeline(event, number, state, choose) {
