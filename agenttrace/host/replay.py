@@ -62,10 +62,10 @@ def reproduce(
     anyway: bool = False,
     places: Places | None = None,
 ) -> tuple[int, bytes]:
-    """Make a record file again, or those of the newest release.
+    """Make a record file again, or those of a release.
 
     Args:
-        file: a record file; `None` for those of the newest release.
+        file: a record file or a release; `None` for the newest release.
         workers: tasks replayed at a time.
         live: collect again with the model instead of replaying.
         anyway: go on although inputs here are not those of the run spec.
@@ -79,7 +79,7 @@ def reproduce(
     """
     words = [flag for flag, on in (("--rows-only", live), ("--anyway", anyway)) if on]
     statuses, bodies = [], []
-    for one in [file] if file is not None else released(place.releases()):
+    for one in record_files(file):
         say(f"reproducing {one}")
         records = the_file(one)
         found = over_file(records, "reproduce", words, workers=workers, places=places, sandbox=not live)
@@ -160,6 +160,17 @@ def _check_cassette(file: Path, verb: str) -> None:
         )
 
 
+def record_files(asked: Path | None) -> list[Path]:
+    """Return a record file itself, or those of a release; of the newest one where nothing is asked for.
+
+    Raises:
+        UsageError: there is no release, or it holds no record file with a run spec.
+    """
+    if asked is None:
+        return released(place.releases())
+    return _of_release(asked) if asked.is_dir() else [asked]
+
+
 def released(folder: Path) -> list[Path]:
     """Return the record files of the newest release: the folder with the youngest `manifest.json`.
 
@@ -169,11 +180,14 @@ def released(folder: Path) -> list[Path]:
     manifests = sorted(folder.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime_ns)
     if not manifests:
         raise UsageError(f"no released data set in {folder} (a folder with a manifest.json): name a record file")
-    newest = manifests[-1].parent
-    found = [*sorted(newest.glob("records/*.jsonl")), *sorted(newest.glob("*.jsonl"))]
+    return _of_release(manifests[-1].parent)
+
+
+def _of_release(folder: Path) -> list[Path]:
+    found = [*sorted(folder.glob("records/*.jsonl")), *sorted(folder.glob("*.jsonl"))]
     files = [path for path in found if run_spec_path(path).is_file()]
     if not files:
-        raise UsageError(f"{newest} holds no record file (.jsonl) with a run spec (.run.json) beside it")
+        raise UsageError(f"{folder} holds no record file (.jsonl) with a run spec (.run.json) beside it")
     return files
 
 

@@ -17,7 +17,7 @@ from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.host import campaign, place, replay
 from agenttrace.host.checkouts import Places
 from agenttrace.host.determinism import DeterminismRequest, determinism
-from agenttrace.host.replay import _stored_digest, released
+from agenttrace.host.replay import _stored_digest, record_files, released
 from agenttrace.serving import profiles
 from agenttrace.store.read import read_run_spec, run_spec_path
 
@@ -132,7 +132,13 @@ def test_the_records_of_a_release_are_found_and_nothing_else_of_it(tmp_path):
         path = tmp_path / "one" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    assert released(tmp_path) == [tmp_path / "one" / "records" / "a.jsonl"]
+    its = [tmp_path / "one" / "records" / "a.jsonl"]
+    assert released(tmp_path) == its
+    assert record_files(tmp_path / "one") == its
+    assert record_files(its[0]) == its
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UsageError, match=r"none holds no record file \(.jsonl\) with a run spec"):
+        record_files(tmp_path / "none")
 
 
 def test_no_campaign_resumes_the_release_of_this_checkout():

@@ -158,7 +158,8 @@ def draw(tasks: Iterable[SweTask], options: SweOptions) -> SamplingPlan:
     if not eligible or (repos is not None and repos > len(eligible)):
         of = f" with {per_repo} tasks or more" if per_repo else ""
         of += f" whose rows name one of the languages {', '.join(sorted(wanted))}" if wanted else ""
-        raise UsageError(f"{repos or 1} repositories asked for; the task set has {len(eligible)}{of}")
+        asked = "1 repository" if (repos or 1) == 1 else f"{repos} repositories"
+        raise UsageError(f"{asked} asked for; the task set has {len(eligible)}{of}")
     generator = random.Random(options.seed)  # noqa: S311 - a draw to be repeated, not a secret
     chosen = sorted(generator.sample(eligible, repos)) if repos is not None else eligible
     drawn: list[str] = []
