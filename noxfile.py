@@ -253,6 +253,13 @@ def schema(session: nox.Session) -> None:
 
 
 @nox.session(default=False, tags=["maintenance"])
+def results(session: nox.Session) -> None:
+    """Write docs/results.md and its figures from releases (-- RELEASE...)."""
+    _install(session, "analysis")
+    _python(session, str(ROOT / "scripts" / "make-results.py"), *session.posargs)
+
+
+@nox.session(default=False, tags=["maintenance"])
 def lock(session: nox.Session) -> None:
     """Lock requirements/*.in again, with the hashes of every file."""
     session.install("uv==0.13.8")

@@ -1,0 +1,37 @@
+"""`make-results.py`: a page of a release's figures, the same bytes for the same release."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agenttrace.publish.manifest import read_manifest
+
+pytest.importorskip("matplotlib")
+
+ROOT = Path(__file__).resolve().parents[2]
+RELEASE = ROOT / "datasets" / "agenttrace-demo"
+
+
+def made(folder):
+    """Make the page of the released demo and return every file of it."""
+    folder.mkdir()
+    words = [sys.executable, str(ROOT / "scripts" / "make-results.py"), str(RELEASE), "-o", str(folder / "results.md")]
+    subprocess.run(words, check=True, capture_output=True, env={"PYTHONPATH": str(ROOT)})
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_page_holds_the_figures_of_the_release_and_is_made_again_byte_for_byte(tmp_path):
+    first, second = made(tmp_path / "a"), made(tmp_path / "b")
+    assert first == second
+    page = first["results.md"].decode()
+    (campaign,) = read_manifest(RELEASE).campaigns
+    solved, judged = campaign.solved["solved"], campaign.solved["solved"] + campaign.solved["not solved"]
+    assert f"agenttrace-demo solved {solved} of {judged}" in page
+    assert f"| traces | {campaign.records} |" in page
+    pictures = [name for name in first if name.endswith(".svg")]
+    assert pictures
+    assert all(f"({name})" in page for name in pictures)
