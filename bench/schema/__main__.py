@@ -99,7 +99,8 @@ def page() -> str:
         "- **since**: `0.3.0` fields are those of AgentTrace 0.3.0. Fields of `1.1.0` and `1.2.0` are absent where a",
         "  record has no use for them or is older than they are.",
         "",
-        "A published shape never changes: another shape is another version. Other formats are in",
+        "A published shape never changes: another shape is another version. How bytes, digests and",
+        "ids come about is [specified](spec-records.md), as are [run specs](spec-run.md). Other formats are in",
         "[formats.md](formats.md); `agenttrace validate` checks files ([validate.md](validate.md)).",
     ]
     lines += ["", *(Path(__file__).parent / "agents.md").read_text(encoding="utf-8").splitlines()]
