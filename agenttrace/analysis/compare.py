@@ -60,7 +60,18 @@ def _notes(one: Tally, other: Tally, shared: int) -> list[str]:
         found.append(f"{unpaired} tasks are in one of the two only and left out here")
     if None in one.tasks | other.tasks:
         found.append("traces without a task's name are left out here")
-    return found
+    return [*found, *_partly_known(one, other)]
+
+
+def _partly_known(one: Tally, other: Tally) -> list[str]:
+    """Return the note on means over only those traces of a run that report a figure; none where all or none do."""
+    counts = {name: [(len(run.known(column)), run.rollouts) for run in (one, other)] for name, column in _MEANS.items()}
+    found = [
+        f"{name} ({' and '.join(f'{known:,} of {of:,}' for known, of in pair)})"
+        for name, pair in counts.items()
+        if any(0 < known < of for known, of in pair)
+    ]
+    return [f"means are over the rollouts that report a figure: {', '.join(found)}"] if found else []
 
 
 def _alone(one: Tally, other: Tally) -> list[FigureRow]:
@@ -77,11 +88,12 @@ def _alone(one: Tally, other: Tally) -> list[FigureRow]:
 
 
 def task_notes(one: Tally, other: Tally) -> tuple[str, ...]:
-    """Return what to beware of where two runs are not of the same tasks."""
+    """Return what to beware of where two runs are not of the same tasks, or not all of their traces say as much."""
     shared, unpaired = len(one.tasks & other.tasks), len(one.tasks ^ other.tasks)
+    found = [f"{shared:,} tasks are in both, {unpaired:,} in one of the two only"] if unpaired else []
     if not shared:
-        return ("the two have no task in common: what differs may be the tasks",)
-    return (f"{shared:,} tasks are in both, {unpaired:,} in one of the two only",) if unpaired else ()
+        found = ["the two have no task in common: what differs may be the tasks"]
+    return (*found, *_partly_known(one, other))
 
 
 def compare_runs(one: Tally, other: Tally) -> tuple[FigureRow, ...]:

@@ -221,12 +221,17 @@ def _parts(counts: dict[str, int], whole: int) -> list[tuple[str, str]]:
 
 
 def _spread(one: Distribution) -> str:
-    return f"{one.mean:.2f}, {one.median:.2f}, {one.min:.2f} to {one.max:.2f}" if one.n else "not known"
+    if not one.n:
+        return "not known"
+    return f"{one.mean:.2f}, {one.median:.2f}, {one.min:.2f} to {one.max:.2f}{_reporting(one)}"
 
 
 def _token_counts(one: Distribution) -> str:
-    of = f", of the {one.n} rollouts that report it" if one.missing else ""
-    return f"{one.total:,.0f}, {one.mean:,.0f}, {one.median:,.0f}{of}" if one.n else "not reported"
+    return f"{one.total:,.0f}, {one.mean:,.0f}, {one.median:,.0f}{_reporting(one)}" if one.n else "not reported"
+
+
+def _reporting(one: Distribution) -> str:
+    return f", of the {one.n} rollouts that report it" if one.missing else ""
 
 
 def _results(found: Statistics) -> list[tuple[str, str]]:

@@ -18,16 +18,17 @@ from msgspec import UNSET, UnsetType
 from agenttrace.errors import DataError
 from agenttrace.formats.atif_metrics import Metrics, left_of_tokens, metrics_of, tokens_of
 from agenttrace.formats.conversation import (
-    epoch_ns,
     iso,
     json_object,
+    lasted_ms,
     opening,
     outcome_of,
     tool_schemas,
     turns,
     without_none,
 )
-from agenttrace.formats.foreign import UNTIMED, amount, foreign_span, foreign_step, text_of, tokens
+from agenttrace.formats.foreign import UNTIMED, amount, foreign_span, foreign_step, moment_ns, text_of, tokens
+from agenttrace.formats.measured import totals_of
 from agenttrace.formats.patch import as_read, imported, with_patch
 from agenttrace.records import (
     SCHEMA_VERSION,
@@ -159,6 +160,7 @@ def _root_extra(trace: Trace) -> dict[str, Any]:
             "span_order": [span.span_id for span in trace.spans],
             "spans": msgspec.to_builtins(strays) or None,
             "prepare_ms": None if trace.prepare_ms is UNSET else trace.prepare_ms,
+            **totals_of(trace),
         }
     )
 
@@ -212,13 +214,16 @@ def _result(span: Span, known: set[str]) -> dict[str, Any]:
 
 
 def _totals(trace: Trace, steps: int) -> dict[str, Any]:
-    """Return the sums over what was counted; nothing where nothing was."""
+    """Return the sums over what was counted, or what another format says of the whole; nothing where nothing was."""
     read = [step.input_tokens for step in trace.llm_steps if step.input_tokens is not None]
     written = [step.output_tokens for step in trace.llm_steps if step.output_tokens is not None]
+    kept = (None if imported(trace, NAME) else trace.totals) or Totals()
     return without_none(
         {
-            "total_prompt_tokens": sum(read) if read else None,
-            "total_completion_tokens": sum(written) if written else None,
+            "total_prompt_tokens": sum(read) if read else kept.input_tokens,
+            "total_completion_tokens": sum(written) if written else kept.output_tokens,
+            "total_cached_tokens": kept.cached_tokens,
+            "total_cost_usd": kept.cost_usd,
             "total_steps": steps,
         }
     )
@@ -229,7 +234,7 @@ def to_trace(value: Any, source: str = "") -> Trace:  # noqa: ANN401, ARG001 - w
 
     Of foreign ones: the prompt is the user's text before the first agent step; steps that are copied context are in
     the patch alone; a call's result joins it by `source_call_id`, and where ids stand twice, calls get others; what a
-    call cost, how long it took and its exit status are not known (`not-measured`, 0, -1); `outcome.ended` is `unknown`.
+    call cost, how long it took and its exit status are not known; `outcome.ended` is `unknown`.
 
     Raises:
         DataError: it is no trajectory; the message names the field.
@@ -254,6 +259,7 @@ def _own(found: _Trajectory, root: dict[str, Any]) -> Trace:
     spans += root.get("spans", ())
     places = {span_id: place for place, span_id in enumerate(root["span_order"])}
     fields = {
+        **dict.fromkeys(("timestamp_utc", "total_duration_ms")),
         **root,
         "trace_id": found.trajectory_id or "",
         "prompt": _prompt(found.steps),
@@ -313,7 +319,7 @@ def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
         span for place, step in places for span in _foreign_spans(trace_id, place, of_step.get(id(step)), step)
     )
     system = [text_of(step.message) for step in found.steps if step.source == "system"]
-    times = [moment for step in here if (moment := epoch_ns(step.timestamp)) is not None]
+    times = [moment for step in here if (moment := moment_ns(step.timestamp)) is not None]
     trace = Trace(
         trace_id=trace_id,
         timestamp_utc=iso(min(times)) if times else None,
@@ -321,7 +327,7 @@ def _foreign(found: _Trajectory, value: dict[str, Any]) -> Trace:
         model=found.agent.model_name or "unknown",
         spans=spans,
         llm_steps=steps,
-        total_duration_ms=(max(times) - min(times)) / 1e6 if times else None,
+        total_duration_ms=lasted_ms(times),
         metadata={"schema_version": SCHEMA_VERSION, "source": found.schema_version, "agent": found.agent.name},
         environment={"imported": {"format": NAME, **({"system_prompt": system[0]} if system else {})}},
         outcome=Outcome(ended="unknown"),

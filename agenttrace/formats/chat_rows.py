@@ -14,8 +14,8 @@ import msgspec
 
 from agenttrace.errors import DataError
 from agenttrace.formats.dialogue import STRAY, Called, Dialogue
-from agenttrace.formats.foreign import fitting, json_text, moment_ns, parsed, text_of, tokens
-from agenttrace.records import Outcome, Trace, Verdict
+from agenttrace.formats.foreign import at, fitting, json_text, moment_ns, parsed, text_of, tokens
+from agenttrace.records import Outcome, Timings, Trace, Verdict
 
 NAME = "chat"
 _CHATS = ("messages", "trajectory", "conversation")
@@ -23,6 +23,8 @@ _TASK = ("instance_id", "task_id", "task_name")
 _RUN = ("trajectory_id", "traj_id", "trace_id", "session_id", "id")
 _JUDGED = ("resolved", "target")
 _PATCH = ("model_patch", "generated_patch", "patch")
+_ANTHROPIC = frozenset({"tool_use", "tool_result", "thinking", "redacted_thinking"})
+"""Parts of a content by which Anthropic's form says what OpenAI's has fields and messages for."""
 _THINKS = ("reasoning_content", "reasoning", "thinking")
 
 
@@ -83,16 +85,34 @@ def listen(talk: Dialogue, messages: Any) -> None:  # noqa: ANN401 - whatever st
 
 
 def _hear(talk: Dialogue, message: dict[str, Any]) -> None:
-    role, text = message["role"], text_of(message.get("content"))
+    role, blocks = message["role"], _blocks(message.get("content"))
+    text = text_of([one for one in blocks if at(one, "type") not in _ANTHROPIC])
     if role in {"system", "developer"}:
         talk.told(text)
     elif role == "assistant":
-        talk.replied(text, calls_of(message), **facts(message))
+        used = [one for one in blocks if at(one, "type") == "tool_use"]
+        calls = [
+            *calls_of(message),
+            *calls_of({"tool_calls": [{**one, "arguments": one.get("input")} for one in used]}),
+        ]
+        thoughts = [one["thinking"] for one in blocks if isinstance(at(one, "thinking"), str)]
+        known = facts(message)
+        known["reasoning_content"] = known["reasoning_content"] or "\n".join(thoughts) or None
+        talk.replied(text or text_of(message.get("refusal")), calls, **known)
     elif role in {"tool", "function"}:
         name = message.get("name")
         talk.came_back(text, fitting(message.get("tool_call_id"), str), name if isinstance(name, str) else STRAY)
     else:
-        talk.asked(text)
+        results = [one for one in blocks if at(one, "type") == "tool_result"]
+        for one in results:
+            talk.came_back(text_of(one.get("content")), fitting(one.get("tool_use_id"), str))
+        if text or not results:
+            talk.asked(text)
+
+
+def _blocks(content: Any) -> list[Any]:  # noqa: ANN401 - text, parts or nothing
+    """Return what a content consists of; a text is one part."""
+    return content if isinstance(content, list) else [{"type": "text", "text": text_of(content)}]
 
 
 def calls_of(message: dict[str, Any]) -> list[Called]:
@@ -103,9 +123,10 @@ def calls_of(message: dict[str, Any]) -> list[Called]:
         found = [{"function": message["function_call"]}]
     calls = []
     for one in found:
-        inner = one["function"] if isinstance(one.get("function"), dict) else one
+        inner = next((one[kind] for kind in ("function", "custom") if isinstance(one.get(kind), dict)), one)
         name = inner.get("name")
-        arguments = json_text(inner.get("arguments"))
+        given = {"input": inner.get("input")} if one.get("type") == "custom" else inner.get("arguments")
+        arguments = json_text(given)
         calls.append(Called(fitting(one.get("id"), str), name if isinstance(name, str) else "unknown", arguments))
     return calls
 
@@ -113,11 +134,13 @@ def calls_of(message: dict[str, Any]) -> list[Called]:
 def facts(message: dict[str, Any]) -> dict[str, Any]:
     """Return what a message says of its generation: reasoning, tokens, its end, when."""
     usage = message["usage"] if isinstance(message.get("usage"), dict) else {}
+    cached = tokens(at(usage, "prompt_tokens_details", "cached_tokens"))
     thought = next((message[key] for key in _THINKS if isinstance(message.get(key), str)), None)
     return {
         "reasoning_content": thought,
         "input_tokens": tokens(usage.get("prompt_tokens")),
         "output_tokens": tokens(usage.get("completion_tokens")),
         "finish_reason": fitting(message.get("finish_reason"), str),
+        "timings": None if cached is None else Timings(cached_n=cached),
         "end_ns": moment_ns(message.get("timestamp")),
     }

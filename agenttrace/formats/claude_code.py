@@ -81,21 +81,26 @@ def _trace(chain: str, entries: list[_Entry], facts: dict[str, str], source: str
         if entry.role == "assistant":
             replies.setdefault(_reply_id(entry), []).append(entry)
     before: int | None = None
+    error: str | None = None
     for entry in entries:
         if entry.role == "user":
             _hear(talk, entry)
             before = entry.moment
         elif entry.message.get("model") == _MADE_UP:
-            talk.asked(text_of(entry.message.get("content")))
+            text = text_of(entry.message.get("content"))
+            error = f"error: {text}" if entry.raw.get("isApiErrorMessage") else error
+            if talk.begun:
+                talk.asked(text)
         elif parts := replies.pop(_reply_id(entry), None):
             model = model or fitting(entry.message.get("model"), str)
             _say(talk, parts, before)
+            error = None
             before = parts[-1].moment
     session = facts.get("sessionId") or source
     return talk.trace(
         NAME,
         [session, chain],
-        outcome=Outcome(ended="unknown"),
+        outcome=Outcome(ended="unknown", detail=error),
         model=model,
         metadata={"session_id": session, "agent_id": chain or None, "agent_version": facts.get("version")},
         kept={"git_branch": facts.get("gitBranch")},

@@ -67,7 +67,8 @@ class _Session:
         elif kind == "event_msg":
             self._event(item)
         elif kind == "compacted":
-            self._heard(text_of(item.get("message")), moment)
+            if text := text_of(item.get("message")):  # since 2026 what is kept stands elsewhere in it
+                self._heard(text, moment)
         else:
             self._item(item, moment)
 
@@ -90,6 +91,7 @@ class _Session:
                 self.talk.amend(**self._usage)
                 self._usage = {}
         elif kind in {"error", "turn_aborted"}:
+            self.flush()
             self.ended = f"{kind}: {text_of(item.get('message') or item.get('reason'))}"
 
     def _item(self, item: dict[str, Any], moment: int | None) -> None:
@@ -138,7 +140,7 @@ class _Session:
         times = between(self._before, self._moment)
         thoughts = "\n".join(filter(None, self._thoughts)) or None
         self.talk.replied("\n".join(self._texts), self._calls, reasoning_content=thoughts, **self._usage, **times)
-        self._texts, self._thoughts, self._calls, self._usage = [], [], [], {}
+        self._texts, self._thoughts, self._calls, self._usage, self.ended = [], [], [], {}, None
 
 
 def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, Trace]]:
@@ -150,7 +152,7 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
     session = _Session()
     listen_to_all(session, values)
     talk = session.talk
-    if not talk.begun and not talk.times:
+    if talk.silent:
         raise DataError("no message in this session of Codex")
     name = fitting(session.meta.get("id"), str) or source
     yield (

@@ -74,14 +74,14 @@ _COMPUTED: dict[str, dict[str, tuple[str, Callable[[Any], Any]]]] = {
         "server_waiting": ("double", lambda one: one.machine.load("waiting")),
         "server_kv_used": ("double", lambda one: one.machine.load("kv_used")),
         "sandbox_cpus": ("double", attrgetter("machine.sandbox_cpus")),
-        "llm_ms": ("double", lambda one: total(one.trace.llm_steps, _DURATION)),
+        "llm_ms": ("double", lambda one: _of_steps(one, _DURATION)),
         "tool_ms": ("double", lambda one: total(one.trace.spans, _DURATION)),
         "step_count": ("int64", lambda one: len(one.trace.llm_steps)),
         "span_count": ("int64", lambda one: len(one.trace.spans)),
-        "input_tokens": ("int64", lambda one: _of_run(one.trace, _INPUT)),
-        "output_tokens": ("int64", lambda one: _of_run(one.trace, _OUTPUT)),
-        "evaluated_tokens": ("int64", lambda one: total(one.trace.llm_steps, _evaluated)),
-        "conversation_tokens": ("int64", lambda one: total(one.trace.llm_steps[-1:], _both_tokens)),
+        "input_tokens": ("int64", lambda one: _of_run(one, _INPUT)),
+        "output_tokens": ("int64", lambda one: _of_run(one, _OUTPUT)),
+        "evaluated_tokens": ("int64", lambda one: _of_steps(one, _evaluated)),
+        "conversation_tokens": ("int64", lambda one: _of_steps(one, _both_tokens, last=1)),
     },
     "steps": {"tool_call_count": ("int64", lambda step: len(step.tool_calls or ()))},
     "spans": {
@@ -322,10 +322,16 @@ def total(parts: Sequence[Any], figure: Callable[[Any], Any]) -> Any:  # noqa: A
     return found if abs(found) < _TOO_LARGE else None
 
 
-def _of_run(trace: Any, figure: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - as above
+def _of_steps(one: TableEntry, figure: Callable[[Any], Any], *, last: int = 0) -> Any:  # noqa: ANN401 - as above
+    """Return the sum of a figure over the steps, or the last of them; not known of an imported record without any."""
+    steps = one.trace.llm_steps
+    return total(steps[-last:], figure) if steps or one.machine.imported is None else None
+
+
+def _of_run(one: TableEntry, figure: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - as above
     """Return the sum of a figure over the steps; else what the format that it was read from says of the whole run."""
-    found = total(trace.llm_steps, figure)
-    return figure(trace.totals) if found is None and trace.totals else found
+    found, whole = _of_steps(one, figure), one.trace.totals
+    return figure(whole) if found is None and whole else found
 
 
 def _evaluated(step: Any) -> Any:  # noqa: ANN401 - an `LLMStep`; a number or None

@@ -17,7 +17,7 @@ from agenttrace.formats.patch import Json, imported
 from agenttrace.records import END_CLASSES, BashBlockSpec, OtherAgentSpec, ToolCallingSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from agenttrace.records import LLMStep, RunSpec, Span, ToolCall, Trace
 
@@ -165,6 +165,11 @@ def epoch_ns(timestamp: str | None) -> int | None:
     except (ValueError, OverflowError):
         return None
     return (since.days * 86_400 + since.seconds) * 1_000_000_000 + since.microseconds * 1000
+
+
+def lasted_ms(moments: Sequence[int]) -> float | None:
+    """Return the milliseconds from the first of some moments to the last; one alone does not say how long it was."""
+    return (max(moments) - min(moments)) / 1e6 if len(moments) > 1 else None
 
 
 def iso(moment_ns: int | None) -> str | None:

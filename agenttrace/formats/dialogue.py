@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from agenttrace.agents.bash_block import blocks
-from agenttrace.formats.conversation import iso, without_none
+from agenttrace.formats.conversation import iso, lasted_ms, without_none
 from agenttrace.formats.foreign import foreign_span, foreign_step
 from agenttrace.records import SCHEMA_VERSION, Span, ToolCall, Trace, canonical_json, derived_id, digest
 
@@ -76,6 +76,11 @@ class Dialogue:
         self._waiting: dict[str, deque[_Place]] = {}
         self._open: deque[_Place] = deque()
         self._answered: set[str] = set()
+
+    @property
+    def silent(self) -> bool:
+        """Whether nobody has said anything."""
+        return not (self._prompt or self._steps or self._spans)
 
     @property
     def begun(self) -> bool:
@@ -182,7 +187,7 @@ class Dialogue:
             for number, (place, call, one) in enumerate(results, start=1)
         )
         known.setdefault("timestamp_utc", iso(min(self.times)) if self.times else None)
-        known.setdefault("total_duration_ms", (max(self.times) - min(self.times)) / 1e6 if self.times else None)
+        known.setdefault("total_duration_ms", lasted_ms(self.times))
         return Trace(
             trace_id=trace_id,
             prompt=prompt,

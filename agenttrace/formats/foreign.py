@@ -98,7 +98,8 @@ def text_of(content: Any) -> str:  # noqa: ANN401 - text, parts or nothing
 
 def _part(part: Any) -> str:  # noqa: ANN401 - as above
     said = part if isinstance(part, dict) else {}
-    return said["text"] if isinstance(said.get("text"), str) else f"[{said.get('type', 'unknown')}]"
+    found = next((said[key] for key in ("text", "refusal") if isinstance(said.get(key), str)), None)
+    return f"[{said.get('type', 'unknown')}]" if found is None else found
 
 
 def at(value: Any, *keys: str) -> Any:  # noqa: ANN401 - as above

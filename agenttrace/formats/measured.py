@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from agenttrace.formats.conversation import outcome_of
 from agenttrace.formats.foreign import fitting
-from agenttrace.records import Outcome, SpanStatus, Telemetry, Timings
+from agenttrace.records import Outcome, SpanStatus, Telemetry, Timings, Totals
 
 if TYPE_CHECKING:
     from agenttrace.records import LLMStep, Span, Trace
@@ -25,12 +25,13 @@ class OwnRun(msgspec.Struct):
     outcome: Outcome = Outcome(ended="unknown")
     total_duration_ms: float | UnsetType | None = UNSET
     timestamp_utc: str | UnsetType | None = UNSET
+    totals: Totals | UnsetType | None = UNSET
 
     @property
     def known(self) -> dict[str, Any]:
         """The fields of the record that it has, beside metadata and outcome."""
-        given = {"total_duration_ms": self.total_duration_ms, "timestamp_utc": self.timestamp_utc}
-        return {name: one for name, one in given.items() if one is not UNSET and one is not None}
+        names = ("total_duration_ms", "timestamp_utc", "totals")
+        return {name: one for name in names if (one := getattr(self, name)) is not UNSET and one is not None}
 
 
 class _Measured(msgspec.Struct):
@@ -60,7 +61,13 @@ def of_run(trace: Trace) -> dict[str, Any]:
         "outcome": {**outcome_of(trace), "changes": None},
         "total_duration_ms": trace.total_duration_ms,
         "timestamp_utc": trace.timestamp_utc,
+        **totals_of(trace),
     }
+
+
+def totals_of(trace: Trace) -> dict[str, Any]:
+    """Return the figures of a whole run of another format, as its member `totals`; nothing of a record of ours."""
+    return {"totals": msgspec.to_builtins(trace.totals)} if trace.totals else {}
 
 
 def of_step(step: LLMStep) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from msgspec import UNSET
 
 from agenttrace.agents.bash_block import blocks
 from agenttrace.formats.conversation import json_object, opening, outcome_of, turns, without_none
+from agenttrace.formats.measured import totals_of
 from agenttrace.formats.patch import as_read, imported
 from agenttrace.records import (
     BashBlockSpec,
@@ -72,6 +73,7 @@ def trajectory(
                 "total_duration_ms": trace.total_duration_ms,
                 "metadata": trace.metadata,
                 "outcome": outcome_of(trace),
+                **totals_of(trace),
             },
         },
         "messages": messages,

@@ -68,6 +68,7 @@ class _Ours(msgspec.Struct):
     timestamp_utc: str | UnsetType | None = UNSET
     total_duration_ms: float | UnsetType | None = UNSET
     outcome: Outcome | UnsetType = UNSET
+    totals: Totals | UnsetType | None = UNSET
     metadata: dict[str, Any] = {}
 
 
@@ -114,13 +115,15 @@ def to_trace(value: Any, source: str = "") -> Trace:  # noqa: ANN401 - whatever 
 
 
 def _trace(found: _File, value: dict[str, Any], source: str) -> Trace:
-    task = found.instance_id or (source.removesuffix(".traj.json") if source.endswith(".traj.json") else None)
     said = [[one.content, one.timestamp, one.fact("timestamp"), one.tool_calls, one.output] for one in found.messages]
     info = found.info or _Info()
     listener = _Listener(in_text=not _calls_tools(found))
     for message in found.messages:
         listener.hear(message)
     ours = fitting(info.agenttrace, _Ours) or _Ours()
+    task = found.instance_id or (source.removesuffix(".traj.json") if source.endswith(".traj.json") else None)
+    task = None if task == ours.trace_id else task  # what we write where no task is known
+    paid = amount(at(info.model_stats, "instance_cost"))
     known = {name: getattr(ours, name) for name in ("timestamp_utc", "total_duration_ms")}
     trace = listener.talk.trace(
         NAME,
@@ -130,7 +133,7 @@ def _trace(found: _File, value: dict[str, Any], source: str) -> Trace:
         model=fitting(at(info.config, "model", "model_name"), str),
         metadata={"task_id": task, "task_name": task, **ours.metadata, "source": found.trajectory_format},
         **{name: one for name, one in known.items() if one is not UNSET},
-        totals=Totals(cost_usd=amount(at(info.model_stats, "instance_cost")) or listener.cost_usd or None),
+        totals=ours.totals or Totals(cost_usd=paid or listener.cost_usd or None),
     )
     return with_patch(trace, from_trace(trace), value)
 

@@ -190,7 +190,7 @@ class _Session:
             DataError: nothing was said.
         """
         self.flush()
-        if not self.talk.begun and not self.talk.times:
+        if self.talk.silent:
             raise DataError("no message in this run of OpenHands")
         if self.totals != Totals():
             known["totals"] = self.totals

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from agenttrace.formats.conversation import epoch_ns, json_object, spoken, system_prompt, tool_schemas, turns
+from agenttrace.formats.measured import totals_of
 from agenttrace.records import END_CLASSES
 
 if TYPE_CHECKING:
@@ -186,6 +187,7 @@ def _root(trace: Trace, spec: RunSpec | None) -> dict[str, Any]:
         "agenttrace.outcome.detail": outcome.detail,
         "agenttrace.outcome.solved": outcome.solved,
         **_below("agenttrace.outcome.scores", outcome.scores),
+        **_below("agenttrace.totals", totals_of(trace).get("totals", {})),
     }
 
 

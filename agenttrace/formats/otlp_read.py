@@ -13,9 +13,10 @@ from uuid import UUID
 import msgspec
 
 from agenttrace.errors import DataError
+from agenttrace.formats.conversation import iso
 from agenttrace.formats.dialogue import STRAY, Called, Dialogue
 from agenttrace.formats.foreign import amount, at, between, exit_status, fitting, json_text, parsed, text_of, tokens
-from agenttrace.records import Outcome, SpanStatus, Telemetry, Timings, Trace
+from agenttrace.records import Outcome, SpanStatus, Telemetry, Timings, Totals, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,6 +27,8 @@ MOST_SPANS = 200_000
 _MODEL = frozenset({"chat", "text_completion", "generate_content"})
 _TOOL = "execute_tool"
 _CALL = ("gen_ai.tool.call.id", "tool_call.id", "tool.id")
+_OWN_ID = "agenttrace.trace_id"
+"""Attribute that only the root of a record of our own export has."""
 _DEEPEST = 12
 """Parts of the name of an attribute that is a path."""
 _MOST_NS = 2**63
@@ -66,8 +69,8 @@ class _Span(NamedTuple):
 
     @property
     def times(self) -> dict[str, Any]:
-        """When it was and how long."""
-        return between(self.start, self.end)
+        """When it was and how long; of what our export only laid out in order, neither is known."""
+        return {} if self.facts.get("agenttrace.time") == "laid out" else between(self.start, self.end)
 
 
 def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, Trace]]:  # noqa: ARG001 - as all formats
@@ -89,7 +92,7 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
             raise DataError(f"request {number}: nested too deeply") from error
     traces = 0
     for name, spans in found.items():
-        if any(span.kind for span in spans):
+        if any(span.kind or _OWN_ID in span.facts for span in spans):
             traces += 1
             yield spans[0].number, _trace(name, spans)
     if not traces:
@@ -157,20 +160,32 @@ def _trace(name: str, spans: list[_Span]) -> Trace:
     task = roots[0].first("agenttrace.task_id")
     session = next((one for span in ordered if (one := span.first("gen_ai.conversation.id", "session.id"))), None)
     failed = roots[0].first("error.type")
-    ours = roots[0].first("agenttrace.trace_id") is not None
+    ours = roots[0].first(_OWN_ID) is not None
+    if ours and talk.silent:  # it ended before its first reply
+        talk.asked(text_of(roots[0].first("input.value")))
     return talk.trace(
         NAME,
         [name],
         trace_id=_uuid(name),
         outcome=_outcome(roots[0]) or Outcome(ended="unknown", detail=None if failed is None else str(failed)),
-        model=model,
+        model=model or (fitting(roots[0].first("gen_ai.request.model"), str) if ours else None),
         metadata={
             **(fitting(_json(roots[0].first("metadata")), dict[str, Any]) or {} if ours else {}),
             "session_id": None if session is None else str(session),
             "agent": fitting(roots[0].first("gen_ai.agent.name", "agent.name"), str),
             "task_id": task if isinstance(task, (int, str)) and not isinstance(task, bool) else None,
         },
+        **(_own_run(roots[0]) if ours else {}),
     )
+
+
+def _own_run(root: _Span) -> dict[str, Any]:
+    """Return what our own export says of the times and figures of a whole run, fields of a record."""
+    return {
+        "timestamp_utc": iso(root.start),
+        "total_duration_ms": amount(root.first("agenttrace.total_duration_ms")),
+        "totals": fitting(_below(root, "agenttrace.totals.") or None, Totals | None),
+    }
 
 
 def _outcome(root: _Span) -> Outcome | None:
@@ -200,7 +215,7 @@ def _hear(talk: Dialogue, span: _Span, with_span: set[str]) -> None:
     last = max((place for place, one in enumerate(given) if one.role == "assistant"), default=-1) if talk.begun else -1
     for one in given[last + 1 :]:
         for called, text in one.results:
-            if talk.waits if called is None else called not in with_span and talk.awaits(called):
+            if str(called) not in with_span and (talk.waits if called is None else talk.awaits(called)):
                 talk.came_back(text, called)
         if one.role in {"system", "developer"}:
             if not talk.begun and talk.system is None:

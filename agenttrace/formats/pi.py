@@ -14,7 +14,7 @@ from agenttrace.formats.dialogue import STRAY, Called, Dialogue
 from agenttrace.formats.foreign import amount, at, between, fitting, json_text, moment_ns, text_of, tokens
 from agenttrace.formats.measured import OURS, OwnRun, own_fields
 from agenttrace.formats.session_trace import HARNESS
-from agenttrace.records import Timings, Totals
+from agenttrace.records import Outcome, Timings, Totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,7 +33,7 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
     """
     entries = [(number, value) for number, value in values if isinstance(value, dict)]
     header = next((value for _, value in entries if value.get("type") == "session"), {})
-    talk, model, cost, before = Dialogue(), None, 0.0, None
+    talk, model, cost, before, error = Dialogue(), None, 0.0, None, None
     for value in _branch([value for _, value in entries]):
         message = value.get("message")
         if str(value.get("type")) in _SUMMARIES:
@@ -44,12 +44,15 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
             moment = moment_ns(message.get("timestamp") or value.get("timestamp"))
             _hear(talk, message, before, moment)
             model = model or fitting(message.get("model"), str)
+            error = fitting(message.get("errorMessage"), str)  # what was retried is not how it ended
             cost += amount(at(message, "usage", "cost", "total")) or 0.0
             before = moment
-    if not talk.begun and not talk.times:
+    if talk.silent:
         raise DataError("no message in this session")
     name, harness = fitting(header.get("id"), str), fitting(header.get("harness"), str)
-    ours = (fitting(header.get(OURS), OwnRun) if harness == HARNESS else None) or OwnRun()
+    ours = (fitting(header.get(OURS), OwnRun) if harness == HARNESS else None) or OwnRun(
+        outcome=Outcome(ended="unknown", detail=None if error is None else f"error: {error}")
+    )
     yield (
         entries[0][0],
         talk.trace(
@@ -58,9 +61,8 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
             outcome=ours.outcome,
             model=model,
             metadata={**ours.metadata, "session_id": name or source, "agent": harness},
-            totals=Totals(cost_usd=cost or None),
             **({"trace_id": name} if harness == HARNESS else {}),
-            **ours.known,
+            **{"totals": Totals(cost_usd=cost or None), **ours.known},
         ),
     )
 

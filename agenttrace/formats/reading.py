@@ -149,6 +149,8 @@ def records(path: Path, on_problem: OnProblem = None) -> Iterator[tuple[int, byt
         try:
             yield from reader.load().read(items, path.name)
         except (DataError, RecursionError) as error:
+            if str(error).startswith((f"{path}, ", f"{path}: ")):  # of a bad line, which says its own place
+                raise
             _complain(Problem(str(path), None, str(error), unit), on_problem)
         return
     for number, value in items:
@@ -283,8 +285,7 @@ def _is_list(line: bytes) -> bool:
 
 def _is_json(line: bytes) -> bool:
     try:
-        msgspec.json.decode(line, type=msgspec.Raw)
-        parsed(line)
+        parsed_with_constants(line)
     except _ERRORS:
         return False
     return True
@@ -302,7 +303,7 @@ def _of_lines(path: Path, found: Iterator[tuple[int, bytes]], on_problem: OnProb
             yield number, line
             continue
         try:
-            value = parsed(line)
+            value = parsed_with_constants(line)
         except _ERRORS as error:
             _complain(Problem(str(path), number, _not_json(line, error)), on_problem)
         else:

@@ -109,12 +109,14 @@ def _of_file(found: _File, source: str) -> Trace:
         if not said.demonstrates:
             (talk.told if said.role == "system" else talk.asked)(text_of(said.content))
     for turn in found.trajectory:
-        talk.replied(text_of(turn.response) or turn.thought or "", _calls(turn.action))
+        reply = text_of(turn.response)
+        if turn.action or reply:  # else the agent says why it ended
+            talk.replied(reply or turn.thought or "", _calls(turn.action))
         if turn.action:
             took = amount(turn.execution_time)
             text = text_of(turn.observation)
             talk.came_back(text, status=_status(text), duration_ms=None if took is None else 1000 * took)
-        elif turn.observation:
+        elif turn.observation and talk.begun:
             talk.asked(text_of(turn.observation))
     info = found.info or _Info()
     stats = info.model_stats or _Stats()

@@ -216,7 +216,7 @@ def test_copied_context_is_no_generation_and_comes_back():
     value["steps"][2] |= {"is_copied_context": True, "timestamp": "2025-01-01T00:00:00Z"}
     trace = to_trace(value)
     assert [(step.step_number, step.model_output) for step in trace.llm_steps] == [(1, "done")]
-    assert (trace.prompt, trace.spans, trace.total_duration_ms) == ("do it\n[image]", (), 0.0)
+    assert (trace.prompt, trace.spans, trace.total_duration_ms) == ("do it\n[image]", (), None)
     assert trace.timestamp_utc == "2026-01-02T03:04:06.000000+00:00"
     assert json.dumps(atif.from_trace(trace)) == json.dumps(value)
 
@@ -370,7 +370,7 @@ def test_pretty_printed_files_and_lists_and_lines_are_read(tmp_path):
         (b'{"trajectory_format": "mini-swe-agent-1", "messages": 1}', "line 1: not a trajectory of mini"),
         (b'{"schema_version":"ATIF-v1.7","agent":{"name":"a"},"steps":[],"extra":{"agenttrace":{"outcome":1}}}',
          "line 1: not a trajectory"), (b"7", "line 1: a JSON number is no trace"),
-        (b'{"a": "\\ud800", "b": NaN}', "not JSON"),
+        (b'{"a": "\\ud800", "b": nan}', "not JSON"),
     ],
 )  # fmt: skip
 def test_what_is_no_trajectory_is_a_message(tmp_path, text, said):
