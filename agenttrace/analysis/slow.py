@@ -95,12 +95,11 @@ def causes(spans: pd.DataFrame, cpus: pd.Series[float]) -> tuple[SlowCause, ...]
 
     Args:
         spans: calls that ran and were measured each.
-        cpus: by the number of their run, the processors that its sandbox was limited to; 1 where that is not known.
+        cpus: as those of `whys`.
     """
     found: dict[Cause, list[tuple[float, Why]]] = {cause: [] for cause in CAUSES}
-    for row in _rows(spans, cpus):
-        why = why_slow(**row)
-        found[why.cause].append(((row["wall_ns"] or 0) / 1e6, why))
+    for wall_ns, why in zip(spans["wall_ns"].fillna(0), whys(spans, cpus), strict=True):
+        found[why.cause].append((float(wall_ns) / 1e6, why))
     return tuple(
         SlowCause(
             cause=cause,
@@ -115,9 +114,14 @@ def causes(spans: pd.DataFrame, cpus: pd.Series[float]) -> tuple[SlowCause, ...]
     )
 
 
-def _rows(spans: pd.DataFrame, cpus: pd.Series[float]) -> list[dict[str, Any]]:
-    """Return the arguments of `why_slow` of each call, as `slow_figures`."""
-    own = spans["pressure_scope"] == "container"
+def whys(spans: pd.DataFrame, cpus: pd.Series[float]) -> list[Why]:
+    """Return what slowed each call down.
+
+    Args:
+        spans: calls that ran and were measured each.
+        cpus: by the number of their run, the processors that its sandbox was limited to; 1 where that is not known.
+    """
+    own = spans["pressure_scope"] == "container"  # as `slow_figures`
     waited = spans["runqueue_wait_ns"].fillna(spans["cpu_pressure_ns"].where(own))
     columns = {
         "wall_ns": spans["wall_ns"],
@@ -128,4 +132,4 @@ def _rows(spans: pd.DataFrame, cpus: pd.Series[float]) -> list[dict[str, Any]]:
         "cpus": spans["run"].map(cpus).fillna(1.0),
     }
     known = [column.astype("object").where(column.notna(), None) for column in columns.values()]
-    return [dict(zip(columns, values, strict=True)) for values in zip(*known, strict=True)]
+    return [why_slow(**dict(zip(columns, values, strict=True))) for values in zip(*known, strict=True)]

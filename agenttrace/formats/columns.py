@@ -39,8 +39,7 @@ LONG = frozenset(
     {
         "metadata", "environment", "type", "model_output", "reasoning_content", "tool_calls", "answered", "tool_output",
         "text", "encoding", "leftover_names", "detail", "changes", "patch", "patch_note", "blocks", "bytes_kept",
-        "counted_tokens", "cut_chars", "failed_tries", "ignored_calls", "sources", "tokens", "tree_rss_series",
-        "counters_reason",
+        "counted_tokens", "cut_chars", "failed_tries", "ignored_calls", "sources", "tokens", "counters_reason",
     }
 )  # fmt: skip
 """Fields that the frames of an analysis leave out: texts, and what no figure is made of."""

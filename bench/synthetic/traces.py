@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _START = datetime(2026, 1, 5, 9, tzinfo=UTC)
 _EPOCH_NS = int(_START.timestamp()) * 10**9
+_SAMPLED_FROM_NS = 100_000_000
 _THOUGHT = (
     "I look at the files first, then count what the task asks for. ",
     "The output shows the lines; now the total. ",
@@ -217,11 +218,10 @@ class _Maker:
             voluntary_switches=2,
             involuntary_switches=made.cpu_ns // 4_000_000,
             cfs_periods=1 + made.wall_ns // 100_000_000,
-            cfs_throttled_periods=0,
-            cfs_throttled_ns=0,
-            runqueue_wait_ns=max(0, made.wall_ns - made.cpu_ns) // 10,
             processes_started=1,
             network_bytes=0,
+            **_waits(made),
+            **_memory(made),
         )
         lost = made.status == "lost"
         return self._span(
@@ -302,6 +302,30 @@ class _Maker:
             "max_steps": 10,
             "seed": campaign.seed,
         }
+
+
+def _waits(made: Call) -> dict[str, Any]:
+    """Of 20 calls that ran to their end one is throttled for half of its idle time, one waits for a processor then."""
+    idle_ns = max(0, made.wall_ns - made.cpu_ns)
+    kind = made.cpu_ns % 20 if made.status == "ok" else None
+    throttled_ns = idle_ns // 2 if kind == 0 else 0
+    waited_ns = throttled_ns or (idle_ns * 9 // 10 if kind == 1 else idle_ns // 10)
+    throttled = {"cfs_throttled_periods": int(throttled_ns > 0), "cfs_throttled_ns": throttled_ns}
+    return {**throttled, "runqueue_wait_ns": waited_ns}
+
+
+def _memory(made: Call) -> dict[str, Any]:
+    """Return the memory of calls that are long enough to be sampled; the mean is half to nine tenths of the peak."""
+    if made.wall_ns < _SAMPLED_FROM_NS:
+        return {}
+    mean = made.rss_bytes * (50 + made.cpu_ns % 41) // 100
+    return {
+        "tree_rss_peak_bytes": made.rss_bytes,
+        "tree_rss_samples": made.wall_ns // 20_000_000,
+        "tree_rss_mean_bytes": mean,
+        "tree_rss_byte_seconds": mean * made.wall_ns // 10**9,
+        "processes_peak": 1,
+    }
 
 
 _ENVIRONMENT: dict[str, Any] = {

@@ -5,19 +5,33 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import statistics
 from pathlib import Path
 
 import pytest
 
 from agenttrace.store.energy import SessionEnergy, append_energy
+from bench.synthetic.traces import write
+from tests.report.records import waiting_trace
 
 TEXT = Path(__file__).parents[2].joinpath("docs", "examples.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"^## (.+?)\n\n```python\n(.*?)```", TEXT, re.DOTALL | re.MULTILINE))
 
 
-def test_there_are_seven_of_at_most_ten_lines():
-    assert len(EXAMPLES) == 7
+def test_there_are_eight_of_at_most_ten_lines():
+    assert len(EXAMPLES) == 8
     assert all(len([line for line in code.splitlines() if line]) <= 10 for code in EXAMPLES.values())
+
+
+def run(folder, titles=tuple(EXAMPLES)):
+    found = {}
+    with contextlib.chdir(folder):
+        for title in titles:
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(compile(EXAMPLES[title], title, "exec"), {})
+            found[title] = out.getvalue()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +39,16 @@ def printed(thousand, tmp_path_factory):
     folder = tmp_path_factory.mktemp("examples")
     (folder / "records.jsonl").symlink_to(thousand)
     append_energy(folder / "records.jsonl", SessionEnergy(start_utc="a", end_utc="b", joules={"rapl:package-0": 5e3}))
-    found = {}
-    with contextlib.chdir(folder):
-        for title, code in EXAMPLES.items():
-            out = io.StringIO()
-            with contextlib.redirect_stdout(out):
-                exec(compile(code, title, "exec"), {})
-            found[title] = out.getvalue()
-    return found
+    return run(folder)
+
+
+def test_the_queue_stands_apart_where_the_server_says_it(tmp_path):
+    write(tmp_path / "records.jsonl", [waiting_trace()])
+    title = next(title for title in EXAMPLES if "queue" in title)
+    told = dict(line.split() for line in run(tmp_path, [title])[title].splitlines()[:-1])
+    assert {name: float(value) for name, value in told.items()} == {
+        "queue_ms": 300.0, "prefill_ms": 600.0, "decode_ms": 1200.0, "llm_ms": 2400.0, "tool_ms": 6000.0,
+    }  # fmt: skip
 
 
 def solved(rows):
@@ -54,8 +70,17 @@ def test_they_print_the_right_answer(printed, rows):
     smallest = min(sum(s["duration_ms"] for s in row["llm_steps"]) / row["total_duration_ms"] for row in rows)
     assert float(answers[1].splitlines()[1].split()[1]) == pytest.approx(smallest, abs=1e-5)
     assert answers[2].count("synthetic-") >= 2
+    python = [
+        span["telemetry"]
+        for span in spans
+        if "python3 -c" in span["tool_input"] and span["telemetry"].get("tree_rss_mean_bytes")
+    ]
+    line = next(line for line in answers[5].splitlines() if line.startswith("python3 ")).split()
+    ratios = [one["tree_rss_peak_bytes"] / one["tree_rss_mean_bytes"] for one in python]
+    assert float(line[-2]) == pytest.approx(statistics.median(ratios), abs=1e-5)
+    assert line[-1] == str(len(python))
     decode = sum((step["timings"] or {}).get("predicted_ms") or 0 for row in rows for step in row["llm_steps"])
-    told = dict(line.split() for line in answers[5].splitlines() if len(line.split()) == 2)
+    told = dict(line.split() for line in answers[6].splitlines() if len(line.split()) == 2)
     assert float(told["decode_ms"]) == pytest.approx(decode, abs=0.1)
     assert told["queue_ms"] == "<NA>" or told["queue_ms"] == "NaN"
-    assert answers[6] == f"{5e3 / sum(row['outcome']['solved'] is True for row in rows):.1f} J a solved task\n"
+    assert answers[7] == f"{5e3 / sum(row['outcome']['solved'] is True for row in rows):.1f} J a solved task\n"

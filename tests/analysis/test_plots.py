@@ -18,7 +18,10 @@ from agenttrace.errors import UsageError
 
 pytestmark = pytest.mark.slow
 
-NAMES = {"time-split", "durations", "tokens", "tools", "exit-codes", "commands", "outcomes", "success-cost", "timeline"}
+NAMES = {
+    "time-split", "requests", "durations", "tokens", "tools", "exit-codes", "commands", "memory", "waiting", "outcomes",
+    "success-cost", "timeline",
+}  # fmt: skip
 DRAW = """
 import sys
 from pathlib import Path
@@ -92,7 +95,8 @@ def test_what_was_not_measured_is_left_out_with_a_reason(tmp_path, released):
     assert "time-split" in found.left_out
     assert "verdict" in found.left_out["outcomes"]
     assert "one clock" in found.left_out["timeline"]
-    assert "commands" in found.left_out
+    assert {"commands", "requests", "memory", "waiting"} < {*found.left_out}
+    assert "before schema 1.2.0" in found.left_out["waiting"]
     assert {path.name for path in found.paths} == {"durations.svg", "tokens.svg", "tools.svg", "exit-codes.svg"}
 
 

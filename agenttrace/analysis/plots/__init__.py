@@ -83,11 +83,14 @@ def draw(
 def _figures(trace: str | None) -> dict[str, Callable[[list[FigurePart]], Figure]]:
     return {
         "time-split": traces.time_split,
+        "requests": traces.requests,
         "durations": traces.durations,
         "tokens": traces.tokens,
         "tools": calls.tool_mix,
         "exit-codes": calls.exit_code_shares,
         "commands": calls.resources,
+        "memory": calls.memory,
+        "waiting": calls.waiting,
         "outcomes": traces.outcomes,
         "success-cost": traces.success_cost,
         "timeline": lambda parts: timeline(parts, trace),

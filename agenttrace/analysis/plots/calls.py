@@ -1,4 +1,4 @@
-"""Figures of tool calls: tool mix, exit codes, CPU and memory per command."""
+"""Figures of tool calls: tool mix, exit codes, CPU and memory per command, what kept calls waiting."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from agenttrace.analysis.plots.style import (
     MARKERS,
     WIDTH,
     NothingToDraw,
+    Split,
     counted,
     label,
     legend_above,
     log_axis,
     name_rows,
+    split,
     stack,
 )
+from agenttrace.analysis.render import amount
+from agenttrace.analysis.slow import whys
 from agenttrace.analysis.statistics import floats
 from agenttrace.analysis.summary import MEASURED, executed, exit_codes
 
@@ -102,14 +106,11 @@ def _meaning(code: int) -> str:
 
 def resources(parts: list[FigurePart]) -> Figure:
     """CPU time and peak memory per command: median, and the range of the middle 90 %."""
-    measured = [(part, part.spans[executed(part.spans) & part.spans["method"].isin(MEASURED)]) for part in parts]
-    measured = [(part, spans) for part, spans in measured if spans["command"].notna().any()]
-    names = counted(spans["command"] for _, spans in measured)
-    shown = [str(name) for name, count in names.items() if count >= _LEAST][:_COMMANDS]
+    measured = [(part, spans) for part in parts if (spans := _measured(part))["command"].notna().any()]
+    names, shown = _commands(measured)
     if not shown:
         raise NothingToDraw(f"no command was measured {_LEAST} times or more")
-    figure = Figure(figsize=(WIDTH, 1.3 + len(shown) * (0.14 + 0.1 * len(measured))))
-    cpu, memory = figure.subplots(1, 2, sharey=True)
+    figure, (cpu, memory) = _beside(shown, measured)
     _ranges(cpu, measured, shown, "cpu_ms", 1)
     log_axis(cpu, cpu.dataLim.x0, cpu.dataLim.x1)
     cpu.set_xlabel("CPU time of a call (ms, logarithmic)")
@@ -119,19 +120,96 @@ def resources(parts: list[FigurePart]) -> Figure:
     else:
         memory.set_xlim(0, 1.05 * memory.dataLim.x1)
     memory.set_xlabel("peak memory of a call (MiB)")
-    cpu.set_yticks(range(len(shown)), [f"{label(name)} ({names[name]:,})" for name in shown])
-    cpu.set_ylim(len(shown) - 0.4, -0.6)
+    _name_commands(cpu, names, shown)
     cpu.set_title("median, 5th to 95th percentile; in brackets: calls")
     if len(parts) > 1:
         legend_above(cpu)
     return figure
 
 
+def memory(parts: list[FigurePart]) -> Figure:
+    """Mean and peak memory per command, and how much more the peak is: of all processes of a call together."""
+    measured = []
+    for part in parts:
+        spans = _measured(part)
+        sampled = spans[spans["command"].notna() & (spans["tree_rss_mean_bytes"] > 0)]
+        ratio = sampled["tree_rss_peak_bytes"] / sampled["tree_rss_mean_bytes"]
+        if len(sampled):
+            measured.append((part, sampled.assign(peak_to_mean=ratio)))
+    names, shown = _commands(measured)
+    if not shown:
+        raise NothingToDraw(f"of no command the memory of {_LEAST} calls was sampled (those of 100 ms and more are)")
+    figure, (sizes, ratios) = _beside(shown, measured)
+    for place, (part, spans) in enumerate(measured):
+        medians = spans.groupby("command", observed=True)[["tree_rss_mean_bytes", "tree_rss_peak_bytes"]].median()
+        mean, peak = (floats(medians[column].reindex(shown)) / (1 << 20) for column in medians)
+        at = np.arange(len(shown)) + _shift(place, measured)
+        colour = COLOURS[part.number]
+        sizes.hlines(at, mean, peak, color=colour, linewidth=1.2)
+        for values, fill, name in ((mean, "white", "mean"), (peak, colour, "peak")):
+            sizes.plot(
+                values, at, MARKERS[part.number], color=fill, markersize=4.5, markeredgecolor=colour,
+                linestyle="none", label=f"{part.label}, {name}",
+            )  # fmt: skip
+    sizes.set_xlim(0, 1.05 * sizes.dataLim.x1)
+    sizes.set_xlabel("memory of a call (MiB), medians")
+    _ranges(ratios, measured, shown, "peak_to_mean", 1)
+    ratios.set_xlim(0.95, 1.05 * ratios.dataLim.x1)
+    ratios.set_xlabel("peak by mean: median, 5th to 95th percentile")
+    _name_commands(sizes, names, shown)
+    legend_above(sizes, 4)
+    return figure
+
+
+def waiting(parts: list[FigurePart]) -> Figure:
+    """What kept calls from running: parts of the time of all, and what each lost to its limit and to others."""
+    rows = []
+    for part in parts:
+        spans = _measured(part)
+        found = whys(spans, part.runs.set_index("run")["sandbox_cpus"])
+        known = [(*why[1:], ns) for why, ns in zip(found, spans["wall_ns"], strict=True) if why.cause != "unknown"]
+        limit, neighbours, wall = np.array(known, dtype=float).reshape(-1, 3).T
+        others = np.minimum(neighbours, wall - limit)  # on several processors both can happen at once
+        parted = {"by itself": wall - limit - others, "its limit": limit, "neighbours": others}
+        if known:
+            of = f"{amount(wall.sum() / 1e6, 'ms')}, n = {len(known):,} of {len(spans):,} calls"
+            spent = [(name, float(values.sum())) for name, values in parted.items()]
+            rows.append(Split(part, spent, of, 100 * (limit + others) / wall))
+    if not rows:
+        raise NothingToDraw("no call says what kept it waiting (those of before schema 1.2.0 do not)")
+    return split(rows, "the time of calls", "lost to limit and neighbours (% of a call)", "calls")[0]
+
+
+def _measured(part: FigurePart) -> pd.DataFrame:
+    return part.spans[executed(part.spans) & part.spans["method"].isin(MEASURED)]
+
+
+def _commands(measured: list[tuple[FigurePart, pd.DataFrame]]) -> tuple[dict[str, int], list[str]]:
+    """Return how often commands were measured, and the names of those that are drawn."""
+    names = counted(spans["command"] for _, spans in measured)
+    return names, [str(name) for name, count in names.items() if count >= _LEAST][:_COMMANDS]
+
+
+def _beside(shown: list[str], measured: list[tuple[FigurePart, pd.DataFrame]]) -> tuple[Figure, tuple[Axes, Axes]]:
+    figure = Figure(figsize=(WIDTH, 1.3 + len(shown) * (0.14 + 0.1 * len(measured))))
+    return figure, tuple(figure.subplots(1, 2, sharey=True))
+
+
+def _shift(place: int, measured: list[tuple[FigurePart, pd.DataFrame]]) -> float:
+    """Return how far from the middle of a row the mark of a part stands."""
+    return (place - (len(measured) - 1) / 2) * 0.7 / len(measured)
+
+
+def _name_commands(axes: Axes, names: dict[str, int], shown: list[str]) -> None:
+    axes.set_yticks(range(len(shown)), [f"{label(name)} ({names[name]:,})" for name in shown])
+    axes.set_ylim(len(shown) - 0.4, -0.6)
+
+
 def _ranges(
     axes: Axes, measured: list[tuple[FigurePart, pd.DataFrame]], shown: list[str], column: str, scale: float
 ) -> None:
     for place, (part, calls) in enumerate(measured):
-        shift = (place - (len(measured) - 1) / 2) * 0.7 / len(measured)
+        shift = _shift(place, measured)
         first = True
         for row, name in enumerate(shown):
             values = floats(calls.loc[calls["command"] == name, column]) / scale

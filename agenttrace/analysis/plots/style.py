@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from agenttrace.analysis.statistics import Floats
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Okabe and Ito's palette (2008): told apart with every common colour blindness."""
@@ -72,6 +75,15 @@ class FigurePart(NamedTuple):
     spans: pd.DataFrame
 
 
+class Split(NamedTuple):
+    """A row of a figure of parts: the sum of each, what they are of, and a part of every single case in percent."""
+
+    part: FigurePart
+    spent: Sequence[tuple[str, float]]
+    of: str
+    percent: Floats
+
+
 class NothingToDraw(Exception):  # noqa: N818 - it is an end, not an error
     """The records lack what a figure shows; the message says what."""
 
@@ -114,6 +126,47 @@ def stack(
         centres.append(start + length / 2)
         start += length
     return centres
+
+
+def split(rows: Sequence[Split], parts_of: str, percent_of: str, cases: str) -> tuple[Figure, Axes]:
+    """Draw the parts of a whole, and beside them one of these over all cases; returns the axes of that as well."""
+    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415
+
+    figure = Figure(figsize=(WIDTH, 1.9 + 0.35 * len(rows)))
+    left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
+    for row, one in enumerate(rows):
+        total = sum(value for _, value in one.spent)
+        stack(left, row, [(name, value / total) for name, value in one.spent])
+        left.text(0, row - 0.36, f"{one.part.label}, {one.of}", va="bottom", fontsize=7)
+        curve(right, one.percent, one.part)
+    left.set_ylim(len(rows) - 0.5, -0.75)
+    left.set_yticks([])
+    left.set_xlim(0, 1)
+    left.grid(visible=False)
+    left.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    left.set_xlabel(f"share of {parts_of} (%)")
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(rows[0].spent))
+    right.set_xlim(0, 100)
+    right.set_xlabel(percent_of)
+    shares(right, f"{cases} with at most this (%)")
+    if len(rows) > 1:
+        right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=1)
+    return figure, right
+
+
+def curve(axes: Axes, values: Floats, part: FigurePart) -> None:
+    """Draw the share of cases with at most a value."""
+    axes.ecdf(values, color=COLOURS[part.number], linestyle=LINES[part.number], label=part.label)
+
+
+def shares(axes: Axes, name: str) -> None:
+    """Make the y axis one of shares, in percent."""
+    from matplotlib.ticker import PercentFormatter  # noqa: PLC0415
+
+    axes.set_ylim(0, 1.02)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    axes.set_ylabel(name)
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:

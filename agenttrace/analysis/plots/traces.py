@@ -1,4 +1,4 @@
-"""Figures of traces: time split, durations, tokens, solved by model and data set, success against cost."""
+"""Figures of traces: time split, parts of generations, durations, tokens, solved by model, success against cost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from agenttrace.analysis.plots.style import (
     COLOURS,
@@ -14,10 +13,14 @@ from agenttrace.analysis.plots.style import (
     MARKERS,
     WIDTH,
     NothingToDraw,
+    Split,
+    curve,
     label,
     legend_above,
     log_axis,
     name_rows,
+    shares,
+    split,
     stack,
 )
 from agenttrace.analysis.render import amount
@@ -33,43 +36,49 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from matplotlib.axes import Axes
-
     from agenttrace.analysis.plots.style import FigurePart
-    from agenttrace.analysis.statistics import Floats
 
 
 def time_split(parts: list[FigurePart]) -> Figure:
     """Where the time of a trace goes: shares of the sum, and the share of the tools in every single trace."""
-    rows = [(part, timed(part.runs)) for part in parts]
-    rows = [(part, runs) for part, runs in rows if len(runs)]
+    rows = []
+    for part in parts:
+        runs = timed(part.runs)
+        every = floats(runs["total_duration_ms"])
+        total, model, tools = every.sum(), floats(runs["llm_ms"]).sum(), floats(runs["tool_ms"]).sum()
+        spent = (("model", model), ("tools", tools), ("rest", max(0.0, total - model - tools)))
+        if len(runs):
+            of = f"{amount(total, 'ms')}, n = {len(runs):,}"
+            rows.append(Split(part, spent, of, 100 * floats(runs["tool_ms"]) / every))
     if not rows:
         raise NothingToDraw("no trace has a duration for every step and call")
-    figure = Figure(figsize=(WIDTH, 1.9 + 0.35 * len(rows)))
-    left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
-    for row, (part, runs) in enumerate(rows):
-        total = floats(runs["total_duration_ms"]).sum()
-        model, tools = floats(runs["llm_ms"]).sum(), floats(runs["tool_ms"]).sum()
-        spent = (("model", model), ("tools", tools), ("rest", max(0.0, total - model - tools)))
-        stack(left, row, [(name, value / total) for name, value in spent])
-        left.text(0, row - 0.36, f"{part.label}, {amount(total, 'ms')}, n = {len(runs):,}", va="bottom", fontsize=7)
-        _curve(right, 100 * floats(runs["tool_ms"]) / floats(runs["total_duration_ms"]), part)
-    left.set_ylim(len(rows) - 0.5, -0.75)
-    left.set_yticks([])
-    left.set_xlim(0, 1)
-    left.grid(visible=False)
-    left.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    left.set_xlabel("share of all time (%)")
-    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
+    figure, right = split(rows, "all time", "tool time in a trace (% of its time)", "traces")
     right.set_xscale("symlog", linthresh=0.01)
     right.set_xlim(0, 100)
     right.set_xticks([0, 0.01, 0.1, 1, 10, 100], ["0", "0.01", "0.1", "1", "10", "100"])
     right.minorticks_off()
-    right.set_xlabel("tool time in a trace (% of its time)")
-    _shares(right, "traces")
-    if len(rows) > 1:
-        right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=1)
     return figure
+
+
+def requests(parts: list[FigurePart]) -> Figure:
+    """Where the time of a generation goes, as the model server says: queue, prefill, decode, and what is neither."""
+    rows = []
+    for part in parts:
+        steps = part.steps.assign(prefill_ms=part.steps["prompt_ms"].fillna(part.steps["first_token_ms"]))
+        steps = steps[steps["prefill_ms"].notna() & steps["predicted_ms"].notna() & (steps["duration_ms"] > 0)]
+        if steps.empty:
+            continue
+        every, prefill, decode = (floats(steps[name]) for name in ("duration_ms", "prefill_ms", "predicted_ms"))
+        queue = np.nan_to_num(floats(steps["queue_ms"]))
+        rest = np.maximum(0.0, every - queue - prefill - decode)
+        parted = {"queue": queue, "prefill": prefill, "decode": decode, "rest": rest}
+        unsaid = "" if steps["queue_ms"].notna().any() else ", queue not said"
+        of = f"{amount(every.sum(), 'ms')}, n = {len(steps):,}{unsaid}"
+        spent = [(name, float(values.sum())) for name, values in parted.items()]
+        rows.append(Split(part, spent, of, np.minimum(100.0, 100 * prefill / every)))
+    if not rows:
+        raise NothingToDraw("no server says the prefill and the decode of a generation")
+    return split(rows, "the time of generations", "prefill of a generation (% of its time)", "generations")[0]
 
 
 def durations(parts: list[FigurePart]) -> Figure:
@@ -181,7 +190,7 @@ def _panels(
             known = floats(values(part)) / scale
             known = known[known > 0]
             if known.size:
-                _curve(axes, known, part)
+                curve(axes, known, part)
                 drawn += 1
                 largest, smallest = max(largest, known.max()), min(smallest, known.min())
         axes.set_title(title)
@@ -191,23 +200,12 @@ def _panels(
         else:
             axes.text(0.5, 0.5, "not measured", ha="center", transform=axes.transAxes)
             axes.set_xticks([])
-    _shares(every[0], "")
-    every[0].set_ylabel("share with at most this (%)")
+    shares(every[0], "share with at most this (%)")
     if not drawn:
         raise NothingToDraw("none of it was measured")
     if len(parts) > 1:
         legend_above(max(every, key=lambda axes: len(axes.lines)))
     return figure
-
-
-def _curve(axes: Axes, values: Floats, part: FigurePart) -> None:
-    axes.ecdf(values, color=COLOURS[part.number], linestyle=LINES[part.number], label=part.label)
-
-
-def _shares(axes: Axes, what: str) -> None:
-    axes.set_ylim(0, 1.02)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
-    axes.set_ylabel(f"{what} with at most this (%)")
 
 
 def _tick(value: float) -> str:
