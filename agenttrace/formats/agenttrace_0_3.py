@@ -101,14 +101,15 @@ def record(row: rows.ReleasedRow) -> Trace:
     """Return a decoded row as a record, without what a record has no place for; see `to_trace`."""
     steps = tuple(map(_own_step, row.llm_steps))
     spans = tuple(_own_spans(row.spans, steps))
+    untimed = row.timestamp_utc == NEVER  # as we write what has no times
     return Trace(
         trace_id=row.trace_id,
-        timestamp_utc=row.timestamp_utc,
+        timestamp_utc=None if untimed else row.timestamp_utc,
         prompt=row.prompt,
         model=row.model,
         spans=spans,
         llm_steps=steps,
-        total_duration_ms=row.total_duration_ms,
+        total_duration_ms=(row.total_duration_ms or None) if untimed else row.total_duration_ms,
         metadata=rows.shaping(row.metadata),
         environment={**rows.observed(row.metadata), "imported": {"format": NAME}},
         outcome=_outcome(row.spans, steps, row.metadata.get("max_steps")),

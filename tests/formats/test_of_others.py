@@ -65,6 +65,14 @@ def test_a_run_that_ended_before_its_first_reply_is_read_back(target, tmp_path):
     assert (found.prompt, found.timestamp_utc, found.total_duration_ms, found.llm_steps) == ("go", None, None, ())
 
 
+def test_a_start_that_is_not_known_is_none_after_a_row_of_0_3_0(tmp_path):
+    convert([lines(tmp_path / "a.jsonl", {"messages": [USER, REPLY]})], "agenttrace-0.3", tmp_path / "old.jsonl")
+    ((_, found),) = traces(tmp_path / "old.jsonl")
+    assert (found.timestamp_utc, found.total_duration_ms) == (None, None)
+    convert([tmp_path / "old.jsonl"], "agenttrace-0.3", tmp_path / "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "old.jsonl").read_bytes()
+
+
 def test_a_task_that_nobody_named_has_no_name_after_mini_swe_agent(tmp_path):
     convert([lines(tmp_path / "a.jsonl", {"messages": [USER, REPLY]})], "mini-swe-agent", tmp_path / "out")
     ((_, found),) = traces(next((tmp_path / "out").iterdir()))
