@@ -360,13 +360,23 @@ def _rows(path: Path, on_problem: OnProblem) -> Iterator[_Item]:
     try:
         file = pq.ParquetFile(the_file(path))
     except (OSError, pa.ArrowException) as error:
-        raise UsageError(f"cannot read {path}: it is a Parquet file, but not a whole one: {error}") from error
+        raise UsageError(f"cannot read {path}: it is a Parquet file, but not a whole one: {_in_line(error)}") from error
     with file:
         found = (row for batch in file.iter_batches(batch_size=_ROWS) for row in batch.to_pylist())
         try:
-            yield from enumerate(found, start=1)
-        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-            _complain(Problem(str(path), None, f"the rest of the Parquet file cannot be read: {error}"), on_problem)
+            yield from enumerate(map(_as_json, found), start=1)
+        except (OSError, pa.ArrowException, ValueError) as error:
+            said = f"the rest of the Parquet file cannot be read: {_in_line(error)}"
+            _complain(Problem(str(path), None, said), on_problem)
+
+
+def _as_json(row: Any) -> Any:  # noqa: ANN401 - of any table
+    """Return a row as the JSON value that it would be in a line: a moment is text, what is no number is null."""
+    return parsed(msgspec.json.encode(row, enc_hook=str))
+
+
+def _in_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _complain(problem: Problem, on_problem: OnProblem) -> None:

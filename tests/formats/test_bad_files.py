@@ -133,7 +133,7 @@ def test_no_change_of_a_file_ends_in_a_traceback(file, verb, tmp_path):
     [
         ({"messages": pa.array([1])}, "no known format"),
         ({"messages": pa.nulls(1)}, "no known format"),
-        ({"messages": pa.array([b"\xff"])}, "no known format"),
+        ({"messages": pa.array([b"\xff"])}, "row 1: not a row of chat messages"),
         ({"messages": pa.array([[1]])}, "message 1 has no role"),
         ({"messages": pa.array([[("a", 1)]], type=pa.map_(pa.string(), pa.int64()))}, "message 1 has no role"),
         ({"metadata_json": pa.array([1]), "llm_steps": pa.array([1])}, "row 1: not a row of records"),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from agenttrace.analysis.compare import compare_runs, task_notes
@@ -129,6 +133,27 @@ def test_a_figure_that_is_none_is_unknown_in_lines_too(constant, tmp_path):
     row = {"instance_id": "a", "repo": "r", "exit_status": "Submitted", "duration_sec": "X", "messages": [USER, REPLY]}
     (tmp_path / "a.jsonl").write_text(2 * (json.dumps(row).replace('"X"', constant) + "\n"))
     assert [found.total_duration_ms for _, found in traces(tmp_path / "a.jsonl")] == [None, None]
+
+
+def test_a_cell_that_json_has_no_type_for_is_what_it_would_be_in_a_line(tmp_path):
+    odd = {"at": datetime(2026, 1, 1, tzinfo=UTC), "raw": b"\xff", "duration_sec": math.nan, "most": 2**64 - 1}
+    columns = {"instance_id": ["a"], "repo": ["r"], "exit_status": ["x"], "messages": [[USER, REPLY]]}
+    table = pa.table({**columns, **{name: [one] for name, one in odd.items()}})
+    pq.write_table(table.append_column("ns", pa.array([1], type=pa.timestamp("ns"))), tmp_path / "a.parquet")
+    for target in ("agenttrace-1.0", "atif", "session-traces", "mini-swe-agent-1.1"):
+        convert([tmp_path / "a.parquet"], target, tmp_path / f"{target}{'.jsonl' * (target == 'agenttrace-1.0')}")
+    ((_, found),) = traces(tmp_path / "agenttrace-1.0.jsonl")
+    assert (found.total_duration_ms, found.llm_steps[0].model_output) == (None, "ok")
+
+
+def test_a_damaged_table_is_one_line(tmp_path):
+    pq.write_table(pa.table({"messages": [[USER, REPLY]]}), tmp_path / "a.parquet")
+    data = bytearray((tmp_path / "a.parquet").read_bytes())
+    data[4:40] = b"\xff" * 36
+    (tmp_path / "a.parquet").write_bytes(data)
+    with pytest.raises(DataError, match="cannot be read") as caught:
+        list(traces(tmp_path / "a.parquet"))
+    assert "\n" not in str(caught.value)
 
 
 def test_a_bad_line_of_a_session_is_named_once(tmp_path):
