@@ -136,10 +136,12 @@ def test_a_figure_that_is_none_is_unknown_in_lines_too(constant, tmp_path):
 
 
 def test_a_cell_that_json_has_no_type_for_is_what_it_would_be_in_a_line(tmp_path):
-    odd = {"at": datetime(2026, 1, 1, tzinfo=UTC), "raw": b"\xff", "duration_sec": math.nan, "most": 2**64 - 1}
+    odd = {"at": datetime(2026, 1, 1, tzinfo=UTC), "raw": b"\xff", "duration_sec": math.nan}
     columns = {"instance_id": ["a"], "repo": ["r"], "exit_status": ["x"], "messages": [[USER, REPLY]]}
     table = pa.table({**columns, **{name: [one] for name, one in odd.items()}})
-    pq.write_table(table.append_column("ns", pa.array([1], type=pa.timestamp("ns"))), tmp_path / "a.parquet")
+    for kind, value in {pa.timestamp("ns"): 1, pa.uint64(): 2**64 - 1}.items():
+        table = table.append_column(str(kind), pa.array([value], type=kind))
+    pq.write_table(table, tmp_path / "a.parquet")
     for target in ("agenttrace-1.0", "atif", "session-traces", "mini-swe-agent-1.1"):
         convert([tmp_path / "a.parquet"], target, tmp_path / f"{target}{'.jsonl' * (target == 'agenttrace-1.0')}")
     ((_, found),) = traces(tmp_path / "agenttrace-1.0.jsonl")
