@@ -95,7 +95,10 @@ def test_plots_say_what_they_drew(agenttrace, records, tmp_path):
     ended = agenttrace("plots", records, "--outdir", tmp_path / "out", "--formats", "svg")
     assert ended.returncode == 0
     assert "success-cost: not drawn: fewer than 40 traces" in ended.stderr
-    assert len(list((tmp_path / "out").iterdir())) == 8
+    drawn = {path.stem for path in (tmp_path / "out").iterdir()}
+    assert {"requests", "waiting", "timeline"} < drawn
+    assert drawn.isdisjoint(line.split(":")[0] for line in ended.stderr.splitlines() if "not drawn" in line)
+    assert len(drawn) == 12 - ended.stderr.count("not drawn")
 
 
 def test_tables_are_three_parquet_files(agenttrace, records, tmp_path):
