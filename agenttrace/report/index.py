@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agenttrace.records import Record
 from agenttrace.report.view import SNIPPET_CHARS
@@ -114,8 +114,8 @@ def index_row(view: TraceView, *, file: int, chunk: int, place: int) -> IndexRow
         model_ms=_whole([step.ms for step in view.steps]),
         tools_ms=_whole([call.ms for call in calls if call.status is not None]),
         cost=view.facts.get("totals", {}).get("cost_usd"),
-        tokens_in=_total(step.tokens_in for step in view.steps),
-        tokens_out=_total(step.tokens_out for step in view.steps),
+        tokens_in=_tokens([step.tokens_in for step in view.steps], view.facts, "input_tokens"),
+        tokens_out=_tokens([step.tokens_out for step in view.steps], view.facts, "output_tokens"),
         cpu_ms=_total(cost.cpu_ms for cost in costs),
         peak=_most(cost.peak for cost in costs),
         read=_total(cost.read for cost in costs),
@@ -149,6 +149,13 @@ def _tool_cost(name: str, calls: list[CallView]) -> ToolCost:
 
 def _most(values: Iterable[int | None]) -> int | None:
     return max((value for value in values if value is not None), default=None)
+
+
+def _tokens(steps: list[int | None], facts: dict[str, Any], name: str) -> int | None:
+    """Return the sum over the steps; else what the format that it was read from says of the whole, as the tables do."""
+    known = [count for count in steps if count is not None]
+    whole: int | None = facts.get("totals", {}).get(name)
+    return sum(known) if known and len(known) == len(steps) else whole
 
 
 def _whole(values: list[float | None]) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def _picked(path: Path, named: str | None) -> Trace:
     if named is not None and len(named) == WHOLE_ID and path.suffix == COMPACTED:
         with suppress(DataError, UsageError), Compacted(path) as file:  # else it is compressed, or that is no id of it
             return file.get(named)
-    if path.is_file() and not path.stat().st_size:
+    found = (trace for file in records_only([path]) for _, trace in traces(file))
+    first = next(found, None)
+    if first is None:
         raise UsageError(f"{path}: no record yet")
-    return pick((trace for file in records_only([path]) for _, trace in traces(file)), named)
+    return pick(chain([first], found), named)

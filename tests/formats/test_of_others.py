@@ -20,6 +20,8 @@ from agenttrace.formats.columns import run_columns
 from agenttrace.formats.convert import convert
 from agenttrace.formats.entries import entry
 from agenttrace.formats.reading import to_trace, traces
+from agenttrace.report.index import index_row
+from agenttrace.report.view import trace_view
 
 SAMPLES = sorted((Path(__file__).parents[1] / "data" / "foreign").iterdir())
 FIGURES = ("input_tokens", "output_tokens", "cost_usd", "tool_ms", "total_duration_ms", "timestamp_utc", "span_count")
@@ -57,6 +59,14 @@ def test_what_is_known_and_what_is_not_is_the_same_after_an_export(path, target,
     found = [one for file in (sorted(out.iterdir()) if folder else [out]) for _, one in traces(file)]
     ours = [one for _, one in traces(path)]
     assert sorted(map(str, map(figures, found))) == sorted(map(str, map(figures, ours)))
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
+def test_the_report_has_the_figures_of_the_tables(path):
+    for _, found in traces(path):
+        row, said = index_row(trace_view(found), file=0, chunk=0, place=0), figures(found)
+        names = ("input_tokens", "output_tokens", "cost_usd", "total_duration_ms")
+        assert (row.tokens_in, row.tokens_out, row.cost, row.ms) == tuple(said[name] for name in names)
 
 
 @pytest.mark.parametrize("target", ["atif", "session-traces", "session-traces-parquet", "inspect", "otlp"])
