@@ -99,7 +99,8 @@ def publish(verb: str, arguments: argparse.Namespace, words: Sequence[str]) -> i
         AgentTraceError: it failed.
     """
     if arguments.files:
-        status = run(verb, [*words, "--make-only"], read=arguments.files, written=[arguments.output])
+        read = [*arguments.files, *filter(None, [arguments.about])]
+        status = run(verb, [*words, "--make-only"], read=read, written=[arguments.output])
         if status != 0 or arguments.upload is None:
             return status
     gitleaks.search([arguments.output, *arguments.files], keep=arguments.keep_findings)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from msgspec import UNSET
 
 from agenttrace import __version__
 from agenttrace.analysis.render import as_markdown, escaped
-from agenttrace.analysis.runs import Tally
 from agenttrace.analysis.sections import statistics_sections
-from agenttrace.formats.conversation import in_text
 from agenttrace.publish import imports
+from agenttrace.publish.about import LONGEST, WANTED, About
 from agenttrace.publish.forms import MOST_SESSIONS, SESSIONS
-from agenttrace.publish.imports import OWN_LICENCE, Imports, source_of
-from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec, Record
+from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec
 from agenttrace.serving.template import template_of
 from agenttrace.store.coverage import planned_runs
 from agenttrace.tasks import OWN
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from agenttrace.analysis.findings import Statistics
-    from agenttrace.formats import Sourced
+    from agenttrace.publish.contents import Contents, Table
     from agenttrace.records import RunSpec
 
 TAGS = ("llm-agents", "tool-use", "telemetry", "execution-traces", "resource-scheduling", "agenttrace")
@@ -94,71 +91,6 @@ _RELEASE = (
 )
 
 
-class Table(Record, frozen=True, kw_only=True):
-    """A configuration of the folder: name, folder, rows, name → type of its columns."""
-
-    name: str
-    folder: str
-    rows: int
-    columns: dict[str, str]
-
-
-SOLVED = {True: "solved", False: "not solved", None: "unknown"}
-"""What is said of a record by `outcome.solved`."""
-
-
-class Contents:
-    """What the card says of the records, counted while they pass.
-
-    Attributes:
-        title: heading.
-        licence: identifier as the Hub writes it; `None` is that of the records.
-        release: cassettes, verdicts and a manifest lie beside the records.
-        searched: what looks private is not in them.
-        records: number of records.
-        demo: records of a model that is a test fixture.
-        groups: (run id, data set, model) → records, and how they ended.
-        files: record files, with the run spec of each that has one.
-        with_tasks: names of those beside which their task set lies, a set of somebody's own.
-        tally: of the records of a bash-block agent of ours.
-        imports: of those that were read from another format.
-    """
-
-    def __init__(self, title: str, licence: str | None, *, release: bool = False, searched: bool = True) -> None:
-        self.title, self.licence, self.release, self.searched = title, licence, release, searched
-        self.records = self.demo = 0
-        self.groups: dict[tuple[str, str, str], Counter[str]] = {}
-        self.files: dict[str, RunSpec | None] = {}
-        self.with_tasks: frozenset[str] = frozenset()
-        self.tally = Tally()
-        self.imports = Imports(licence)
-
-    @property
-    def foreign(self) -> bool:
-        """Whether all were read from another format."""
-        return 0 < self.imports.records == self.records
-
-    @property
-    def licences(self) -> list[str]:
-        """The licence in the header, or those of the records, where none was named and there are several."""
-        own = [OWN_LICENCE] if self.records > self.imports.records else []
-        return [self.licence] if self.licence is not None else [*own, *sorted(self.imports.licences)]
-
-    def counted(self, record: Sourced) -> Sourced:
-        """Count a record and return it; one that was read from another format has its licence then."""
-        trace = self.imports.licensed(record.trace)
-        self.records += 1
-        self.demo += trace.metadata.get("demo") is True
-        self.files[record.source] = record.spec
-        source = source_of(trace)
-        run = trace.metadata.get("run_id") if source is None else f"(read from {source.format})"
-        key = (str(run), str(trace.metadata.get("dataset_name", "")), trace.model)
-        self.groups.setdefault(key, Counter()).update(["records", SOLVED[trace.outcome.solved]])
-        if source is None and in_text(trace, record.spec):
-            self.tally.add(trace)
-        return record._replace(trace=trace)
-
-
 def card(contents: Contents, tables: list[Table], *, records: bool) -> str:
     """Return the text of `README.md`, YAML header and Markdown.
 
@@ -175,7 +107,7 @@ def card(contents: Contents, tables: list[Table], *, records: bool) -> str:
     runs = {spec.run_id: (name, spec) for name, spec in contents.files.items() if spec is not None}
     for name, spec in runs.values():
         page += _made(spec, beside=name in contents.with_tasks)
-    page += [*_statistics(found), *_files(contents, records=records)]
+    page += [*_statistics(found), *_said(contents.about), *_files(contents, records=records)]
     return f"---\n{_header(contents, tables, found)}\n---\n" + "\n".join(page) + "\n"
 
 
@@ -366,6 +298,18 @@ def _statistics(found: Statistics | None) -> list[str]:
     return [] if found is None else ["## Statistics", "", as_markdown(statistics_sections(found)), ""]
 
 
+def _said(about: About) -> Iterator[str]:
+    """Yield what a person says of the data set, and that nobody says what is asked for."""
+    yield from ("## What its makers say", "", "| | |", "|---|---|")
+    for name in (name for name in About.__struct_fields__ if name != "version"):
+        said = getattr(about, name)
+        if name == "creators":
+            said = "; ".join(", ".join(filter(None, (one.name, one.affiliation, one.orcid))) for one in said)
+        if said or name in WANTED:
+            yield f"| {name.replace('_', ' ')} | {escaped(said, LONGEST) if said else '*not said*'} |"
+    yield ""
+
+
 def _files(contents: Contents, *, records: bool) -> list[str]:
     told = "prompts and templates in full, tool schemas, sampler, server arguments, digests of weights and images"
     lines = ["## Files", ""]
@@ -382,6 +326,7 @@ def _files(contents: Contents, *, records: bool) -> list[str]:
         lines += [f"- The run spec (`*.run.json`): {told}."]
     lines += [
         f"- `schema/`: JSON Schema of both, version {SCHEMA_VERSION}, with meaning, unit and method of every field.",
+        "- `croissant.json`: all of this for programs (Croissant 1.1 with its RAI fields).",
         "- `SHA256SUMS`: digests of all files (`sha256sum --check SHA256SUMS`).",
         "",
     ]

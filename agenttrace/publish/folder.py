@@ -18,10 +18,13 @@ from agenttrace.formats.checking import validation
 from agenttrace.formats.convert import new_folder, read, write_file
 from agenttrace.formats.entries import ImportSource
 from agenttrace.formats.tables import ROWS, Shards
-from agenttrace.publish.card import Contents, Table, card
+from agenttrace.publish.about import About
+from agenttrace.publish.card import card
+from agenttrace.publish.contents import Contents, Table
+from agenttrace.publish.croissant import croissant
 from agenttrace.publish.forms import FORMS, MOST_SESSIONS, OF_AGENT, SESSIONS
 from agenttrace.publish.imports import GATHERED, TITLE, gathered, source_of
-from agenttrace.publish.sums import SUMS, sums
+from agenttrace.publish.sums import CROISSANT, SUMS, file_of, files, sums
 from agenttrace.records import Record, schema
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -48,6 +51,7 @@ class PublishSettings(Record, frozen=True, kw_only=True):
         licence: identifier of the licence, as the Hub writes it; `None` is `OWN_LICENCE` of records of ours, and what
             their files say of records that were read from another format.
         leaks: `stop` at what looks private, or `keep` it, where it is known to be the repositories' own text.
+        about: what a person says of it.
     """
 
     form: str | None = None
@@ -55,6 +59,7 @@ class PublishSettings(Record, frozen=True, kw_only=True):
     title: str | None = None
     licence: str | None = None
     leaks: Literal["stop", "keep"] = "stop"
+    about: About = About()
 
 
 def publish(
@@ -64,8 +69,8 @@ def publish(
 
     Layout: `README.md` (the card), Parquet files in the folders of the form; `records/` (the record
     files and run specs, unchanged) and `sessions/` (of the first `MOST_SESSIONS` records, a file for the Hub's trace
-    viewer each) or the run specs alone; `schema/`; `SHA256SUMS`. The same records give the same
-    bytes.
+    viewer each) or the run specs alone; `schema/`; `croissant.json`; `SHA256SUMS`. The same records give
+    the same bytes.
 
     Args:
         paths: files of any readable format; of those of others, `records/` has what `convert` makes of them together.
@@ -90,9 +95,9 @@ def publish(
             for path in paths:
                 if path.name != GATHERED:
                     read_run_spec(run_spec_path(path))
-        made = fill(folder, paths, msgspec.structs.replace(settings, form=name))
+        contents, made = fill(folder, paths, msgspec.structs.replace(settings, form=name))
         copy(paths, folder, records=FORMS[name].flat)
-        (folder / SUMS).write_text(sums(folder), encoding="utf-8")
+        seal(folder, contents, made)
     return {table.folder: table.rows for table in made}
 
 
@@ -122,8 +127,10 @@ def check_names(paths: Sequence[Path]) -> None:
             raise UsageError(f"{name!r}: a name with control characters or backslashes cannot be published; rename it")
 
 
-def fill(folder: Path, paths: Sequence[Path], settings: PublishSettings, *, release: bool = False) -> list[Table]:
-    """Write tables, schemas and card into an empty folder and return what the tables hold.
+def fill(
+    folder: Path, paths: Sequence[Path], settings: PublishSettings, *, release: bool = False
+) -> tuple[Contents, list[Table]]:
+    """Write tables, schemas and card into an empty folder and return what is said of them, and what the tables hold.
 
     Args:
         folder: where it goes.
@@ -137,7 +144,8 @@ def fill(folder: Path, paths: Sequence[Path], settings: PublishSettings, *, rele
     """
     form = FORMS[settings.form or "traces"]
     searched = settings.leaks == "stop"
-    contents = Contents(settings.title or form.title, settings.licence, release=release, searched=searched)
+    title = settings.title or form.title
+    contents = Contents(title, settings.licence, release=release, searched=searched, about=settings.about)
     contents.with_tasks = frozenset(path.name for path in paths if sidecar(path).is_file())
     records = _counted(chain.from_iterable(read(path) for path in paths), contents)
     found = _tables(form, records, folder, settings.rows_per_shard)
@@ -149,7 +157,15 @@ def fill(folder: Path, paths: Sequence[Path], settings: PublishSettings, *, rele
     for kind in schema.KINDS:
         shutil.copyfile(schema.FOLDER / schema.name(kind), folder / "schema" / schema.name(kind))
     (folder / "README.md").write_text(card(contents, found, records=form.flat), encoding="utf-8")
-    return found
+    return contents, found
+
+
+def seal(folder: Path, contents: Contents, made: list[Table]) -> None:
+    """Write `croissant.json`, of all that lies in the folder, and then `SHA256SUMS` of that and it."""
+    listed = files(folder)
+    (folder / CROISSANT).write_bytes(croissant(contents, made, listed))
+    listed[CROISSANT] = file_of(folder / CROISSANT)
+    (folder / SUMS).write_text(sums(listed), encoding="utf-8")
 
 
 def _must_be_valid(path: Path, words: Sequence[Word], *, leaks: Literal["stop", "keep"]) -> None:
@@ -220,8 +236,7 @@ def _added(records: Iterator[Sourced], shards: dict[FormPart, Shards]) -> Iterat
 
 
 def _table(name: str, folder: str, written: Shards | TableFile) -> Table:
-    columns = {field.name: str(field.type) for field in written.schema}
-    return Table(name=name, folder=folder, rows=written.rows, columns=columns)
+    return Table(name=name, folder=folder, rows=written.rows, schema=written.schema)
 
 
 def copy(paths: Sequence[Path], folder: Path, *, records: bool) -> None:

@@ -93,15 +93,19 @@ class Imports:
         yield from ("## Imported", "", f"{few} records were not collected with this kit but read from files of others:")
         yield from ("what a file does not say is `null`, and `environment.imported` of a record names its file.", "")
         yield from ("| format | file | SHA-256 of the file | records |", "|---|---|---|---:|")
-        for (form, name, digest), count in islice(sorted(self._sources.items()), _LISTED):
+        for (form, name, digest), count in self.sources():
             yield f"| {escaped(_about(form))} | {escaped(name, 200)} | `{escaped(digest, 64)}` | {count} |"
         if (more := len(self._sources) - _LISTED) > 0:
             yield f"| | and {more} more files | | {self.records - sum(self._counts())} |"
         licences = ", ".join(f"{escaped(name, 60)} ({count})" for name, count in sorted(self.licences.items()))
         yield from ("", f"Licences: {licences}.", "")
 
+    def sources(self) -> Iterator[tuple[_Source, int]]:
+        """Yield the first of the files that were read (format, name, digest), each with its records."""
+        return islice(sorted(self._sources.items()), _LISTED)
+
     def _counts(self) -> Iterator[int]:
-        return (count for _, count in islice(sorted(self._sources.items()), _LISTED))
+        return (count for _, count in self.sources())
 
 
 def _about(name: str) -> str:

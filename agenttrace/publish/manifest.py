@@ -10,9 +10,10 @@ from msgspec import UNSET, UnsetType
 
 from agenttrace.campaign.replay.rows import metadata_digest
 from agenttrace.errors import DataError
-from agenttrace.publish.card import SOLVED
+from agenttrace.publish.about import About
+from agenttrace.publish.contents import SOLVED
 from agenttrace.publish.sums import MANIFEST, File, files
-from agenttrace.records import Record
+from agenttrace.records.base import Record
 from agenttrace.store.opening import text
 from agenttrace.store.read import DECODE_ERRORS, read_run_spec, read_traces, run_spec_path
 
@@ -73,6 +74,7 @@ class Manifest(Record, frozen=True, kw_only=True):
         agenttrace_version: version of the kit that made tables and card; earlier ones did not say.
         title: heading of the card.
         licence: in the card.
+        about: what a person says of it; earlier ones did not say.
     """
 
     format: str
@@ -83,15 +85,16 @@ class Manifest(Record, frozen=True, kw_only=True):
     agenttrace_version: str | UnsetType = UNSET
     title: str | UnsetType = UNSET
     licence: str | UnsetType = UNSET
+    about: About | UnsetType = UNSET
 
 
-def manifest(folder: Path, names: Sequence[str], **made: str | UnsetType) -> Manifest:
+def manifest(folder: Path, names: Sequence[str], **made: Any) -> Manifest:  # noqa: ANN401 - fields of `Manifest`
     """Return the manifest of a release folder.
 
     Args:
         folder: the release.
         names: names of its record files, in order.
-        made: version, title and licence, which the other files do not say.
+        made: version, title, licence and what a person says, which the other files do not say.
 
     Raises:
         UsageError: a record file or run spec is not there.

@@ -12,14 +12,14 @@ from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from agenttrace import __version__
 from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.formats import READERS
 from agenttrace.formats.convert import new_folder
 from agenttrace.formats.reading import kind
-from agenttrace.publish.folder import PublishSettings, check_names, copy, fill
+from agenttrace.publish.folder import PublishSettings, check_names, copy, fill, seal
 from agenttrace.publish.forms import FORMS
 from agenttrace.publish.imports import OWN_LICENCE
 from agenttrace.publish.manifest import (
@@ -92,18 +92,19 @@ def release(
         lines = "\n  ".join(found)
         raise DataError(f"not fit to be released:\n  {lines}\nNothing was written.")
     with new_folder(output) as folder:
-        fill(folder, paths, settings, release=True)
+        contents, tables = fill(folder, paths, settings, release=True)
         copy(paths, folder, records=True)
         (folder / VERDICTS).mkdir()
         for path in paths:
             tape = cassette_path(path)
             shutil.copyfile(tape, folder / RECORDS / tape.name)
             (folder / VERDICTS / path.name).write_bytes(b"".join(verdict_lines(path)))
-        (folder / SUMS).write_text(sums(folder), encoding="utf-8")
-        said: dict[str, str | UnsetType] = {
+        seal(folder, contents, tables)
+        said: dict[str, Any] = {
             "agenttrace_version": __version__,
             "title": title,
             "licence": licence,
+            "about": settings.about,
         }
         made = manifest(folder, [path.name for path in paths], **said)
         (folder / MANIFEST).write_bytes(encoded(made))
@@ -192,7 +193,7 @@ def _verdict_differences(records: Path, verdicts: Path) -> Iterator[str]:
 
 def _manifest_differences(stated: Manifest, folder: Path, names: list[str]) -> Iterator[str]:
     """Yield what in the manifest and the list of digests is not what the files give."""
-    said = {name: getattr(stated, name) for name in ("agenttrace_version", "title", "licence")}
+    said = {name: getattr(stated, name) for name in ("agenttrace_version", "title", "licence", "about")}
     try:
         made = manifest(folder, names, **said)
     except AgentTraceError:  # a file that cannot be read is named already
@@ -204,7 +205,7 @@ def _manifest_differences(stated: Manifest, folder: Path, names: list[str]) -> I
             left, right = getattr(was, field), getattr(is_, field)
             if left != right and field not in {"campaigns", "files"}:
                 yield f"{MANIFEST}: {name}{field} is {left}, the files give {right}"
-    if (folder / SUMS).is_file() and (folder / SUMS).read_bytes() != sums(folder).encode():
+    if (folder / SUMS).is_file() and (folder / SUMS).read_bytes() != sums(made.files).encode():
         yield f"{SUMS}: is not the list of the files"
     if (stated.files == made.files) and (folder / MANIFEST).read_bytes() != encoded(made):
         yield f"{MANIFEST}: is not what the files give, byte for byte"

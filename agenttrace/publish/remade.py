@@ -15,9 +15,10 @@ from msgspec import UNSET
 
 from agenttrace import __version__
 from agenttrace.errors import AgentTraceError
+from agenttrace.publish.croissant import croissant
 from agenttrace.publish.folder import PublishSettings, fill
 from agenttrace.publish.manifest import RECORDS, VERDICTS
-from agenttrace.publish.sums import MANIFEST, SUMS, files
+from agenttrace.publish.sums import CROISSANT, MANIFEST, SUMS, files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,16 +36,18 @@ def differences(stated: Manifest, folder: Path, names: list[str], unseen: Callab
         unseen: gets what could not be compared, likewise.
     """
     same = stated.agenttrace_version == __version__
-    said = {name: value for name in ("title", "licence") if (value := getattr(stated, name)) is not UNSET}
+    said = {name: value for name in ("title", "licence", "about") if (value := getattr(stated, name)) is not UNSET}
     settings = PublishSettings(form="traces", **said)
     version = "another agenttrace" if stated.agenttrace_version is UNSET else f"agenttrace {stated.agenttrace_version}"
     with tempfile.TemporaryDirectory() as made:
         try:
-            fill(Path(made), [folder / RECORDS / name for name in names], settings, release=True)
+            contents, tables = fill(Path(made), [folder / RECORDS / name for name in names], settings, release=True)
         except AgentTraceError:  # records that cannot be read are named already
             unseen("tables, schemas and README.md: the records do not give any")
             return
-        theirs = {name: file for name, file in files(folder).items() if not name.startswith((RECORDS, VERDICTS))}
+        there = files(folder)
+        (Path(made) / CROISSANT).write_bytes(croissant(contents, tables, there))
+        theirs = {name: file for name, file in there.items() if not name.startswith((RECORDS, VERDICTS))}
         ours = files(Path(made))
         for name in sorted((theirs | ours).keys() - {SUMS, MANIFEST}):
             if theirs.get(name) == ours.get(name):

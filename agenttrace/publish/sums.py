@@ -9,10 +9,12 @@ from agenttrace.models.fetch import sha256_of
 from agenttrace.records.base import Record
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 SUMS = "SHA256SUMS"
 MANIFEST = "manifest.json"
+CROISSANT = "croissant.json"
 
 
 class File(Record, frozen=True, kw_only=True):
@@ -22,18 +24,24 @@ class File(Record, frozen=True, kw_only=True):
     sha256: str
 
 
+def file_of(path: Path) -> File:
+    """Return size and digest of a file."""
+    return File(bytes=path.stat().st_size, sha256=sha256_of(path))
+
+
 def files(folder: Path) -> dict[str, File]:
     """Return path → size and digest of every plain file but the manifest, by path."""
     return {
-        path.relative_to(folder).as_posix(): File(bytes=path.stat().st_size, sha256=sha256_of(path))
+        path.relative_to(folder).as_posix(): file_of(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not path.is_symlink() and path != folder / MANIFEST
     }
 
 
-def sums(folder: Path) -> str:
-    """Return what `SHA256SUMS` says of the files of a folder, itself and a manifest left out."""
-    return "".join(f"{file.sha256}  {name}\n" for name, file in files(folder).items() if name != SUMS)
+def sums(listed: Mapping[str, File]) -> str:
+    """Return what `SHA256SUMS` says of files by path, in the order of `files`, itself left out."""
+    names = sorted(listed, key=lambda name: name.split("/"))
+    return "".join(f"{listed[name].sha256}  {name}\n" for name in names if name != SUMS)
 
 
 def verified(folder: Path) -> list[str]:

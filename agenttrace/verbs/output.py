@@ -52,6 +52,14 @@ def _place(text: str) -> Path | str:
     return STDOUT if text == STDOUT else Path(text)
 
 
+def add_about(parser: argparse.ArgumentParser) -> None:
+    """Add `--about` and `--strict`, by which a person says what no program knows of a data set."""
+    parser.add_argument("--about", type=Path, metavar="FILE", help="TOML: makers, citation, intended use, biases, ...")
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse where something that --about should say is not said"
+    )
+
+
 def check_json(path: Path | str | None) -> None:
     """Refuse a place where the findings of a long run could not be written at its end.
 

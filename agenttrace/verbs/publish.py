@@ -10,7 +10,7 @@ from typing import Any
 from agenttrace.errors import UsageError
 from agenttrace.publish.forms import FORMS, about
 from agenttrace.show import tell
-from agenttrace.verbs.output import add_json, write_json
+from agenttrace.verbs.output import add_about, add_json, write_json
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +34,7 @@ def add_shared(parser: argparse.ArgumentParser, *, form: str | None) -> None:
         "--license", metavar="ID",
         help="licence as the Hub writes it (default: apache-2.0; what was read from another format must name its own)",
     )  # fmt: skip
+    add_about(parser)
     parser.add_argument("--keep-findings", action="store_true", help="publish although something looks private")
     parser.add_argument(
         "--upload",
@@ -93,12 +94,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _make(arguments: argparse.Namespace) -> dict[str, int]:
+    from agenttrace.publish.about import said_about, unsaid  # noqa: PLC0415
     from agenttrace.publish.folder import PublishSettings, publish  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
     from agenttrace.verbs.reading import records_only  # noqa: PLC0415
     from agenttrace.verbs.validate import local_rules  # noqa: PLC0415
 
     settings = PublishSettings(
+        about=said_about(arguments.about, strict=arguments.strict),
         form=arguments.form,
         rows_per_shard=arguments.rows_per_shard,
         title=arguments.title,
@@ -109,4 +112,6 @@ def _make(arguments: argparse.Namespace) -> dict[str, int]:
     rows = publish(records_only(arguments.files), arguments.output, settings, words=words)
     for name, count in rows.items():
         tell(f"{arguments.output}/{name}: {f'{count} rows' if count else 'no rows, so no such configuration'}")
+    if missing := unsaid(settings.about):
+        tell(f"not said: {', '.join(missing)} (--about FILE)")
     return rows

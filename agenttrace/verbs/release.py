@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agenttrace.errors import UsageError
 from agenttrace.show import tell
-from agenttrace.verbs.output import add_json, write_json
+from agenttrace.verbs.output import add_about, add_json, write_json
 
 EXIT_INCOMPLETE = 4
 """Nothing is wrong with a release, but another version of the kit made what this one would compare."""
@@ -18,6 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verify", type=Path, metavar="DIR", help="check a release, write nothing")
     add_json(parser)
     parser.add_argument("--title", help="heading of the card")
+    add_about(parser)
     parser.add_argument("--license", default="apache-2.0", metavar="ID", help="licence as the Hub writes it")
     parser.add_argument("--private", action="append", default=[], metavar="TEXT", help="a text that must not be in it")
 
@@ -37,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Make or check a release; return 1 when a checked one is not whole."""
     import msgspec  # noqa: PLC0415
 
+    from agenttrace.publish.about import said_about, unsaid  # noqa: PLC0415
     from agenttrace.publish.folder import PublishSettings  # noqa: PLC0415
     from agenttrace.publish.release import release  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
@@ -49,13 +51,16 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.files or arguments.output is None:
         raise UsageError("name record files and a folder (FILE... -o DIR), or a release to check (--verify DIR)")
     words = [*local_rules()[0], *(word("private text", text) for text in arguments.private)]
-    settings = PublishSettings(title=arguments.title, licence=arguments.license)
+    about = said_about(arguments.about, strict=arguments.strict)
+    settings = PublishSettings(title=arguments.title, licence=arguments.license, about=about)
     made = release(arguments.files, arguments.output, settings, words=words)
     for one in made.campaigns:
         digest = made.metadata_sha256[Path(one.records_file).name]
         tell(f"{one.records_file}: {one.records} records of {one.run_id}, metadata {digest}")
     total = sum(file.bytes for file in made.files.values())
     tell(f"{arguments.output}: released, {len(made.files)} files, {total} bytes")
+    if missing := unsaid(about):
+        tell(f"not said: {', '.join(missing)} (--about FILE)")
     write_json(arguments.json, {"folder": arguments.output, **msgspec.to_builtins(made)})
     return 0
 

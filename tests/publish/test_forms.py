@@ -20,7 +20,8 @@ from agenttrace.formats import FORMATS, Sourced
 from agenttrace.formats.convert import convert
 from agenttrace.formats.folders import files
 from agenttrace.formats.reading import traces
-from agenttrace.publish.card import Contents, card
+from agenttrace.publish.card import card
+from agenttrace.publish.contents import Contents
 from agenttrace.publish.folder import PublishSettings, publish
 from agenttrace.publish.forms import FORMS
 from agenttrace.store.compact import compact

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import convert
-from agenttrace.publish.card import Contents, card
+from agenttrace.publish.card import card
+from agenttrace.publish.contents import Contents
 from agenttrace.publish.folder import PublishSettings, check_names, publish
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +72,7 @@ def test_datasets_opens_every_configuration_offline_with_one_type_per_column(fol
 
 def test_the_folder_holds_records_schemas_digests_and_a_card(folder, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md", "SHA256SUMS", "data", "records", "schema", "sessions",
+        "README.md", "SHA256SUMS", "croissant.json", "data", "records", "schema", "sessions",
     ]  # fmt: skip
     assert (folder / "records" / "demo.jsonl").read_bytes() == (tmp_path / "demo.jsonl").read_bytes()
     assert (folder / "records" / "demo.run.json").is_file()

@@ -72,7 +72,7 @@ def folder(campaign, tmp_path):
 
 
 FILES = (
-    "README.md", "SHA256SUMS", "data/agenttrace-0.3/train-00000-of-00001.parquet",
+    "README.md", "SHA256SUMS", "croissant.json", "data/agenttrace-0.3/train-00000-of-00001.parquet",
     "data/runs/train-00000-of-00001.parquet", "data/sessions/train-00000-of-00001.parquet",
     "data/spans/train-00000-of-00001.parquet",
     "data/steps/train-00000-of-00001.parquet", "data/trajectories/train-00000-of-00001.parquet",
@@ -180,8 +180,13 @@ RUNS = "data/runs/train-00000-of-00001.parquet"
 
 
 def refitted(folder, **said):
-    """Make list of digests and manifest agree with the files as they are, as somebody would who wants it to pass."""
-    (folder / "SHA256SUMS").write_text(sums(folder))
+    """Make the lists of digests agree with the files as they are, as somebody would who wants it to pass."""
+    body = json.loads((folder / "croissant.json").read_bytes())
+    for entry in body["distribution"]:
+        if file := files(folder).get(entry["@id"]):
+            entry |= {"sha256": file.sha256, "contentSize": f"{file.bytes} B"}
+    (folder / "croissant.json").write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "SHA256SUMS").write_text(sums(files(folder)))
     path = folder / "manifest.json"
     body = {**json.loads(path.read_bytes()), **said}
     body["files"] = {name: {"bytes": file.bytes, "sha256": file.sha256} for name, file in files(folder).items()}
@@ -218,8 +223,15 @@ def sentence(folder):
 def test_what_the_records_do_not_give_is_refused_though_every_digest_fits(folder, change, told):
     change(folder)
     refitted(folder)
-    (line,) = verify(folder)
+    (line,) = (line for line in verify(folder) if not line.startswith("croissant.json"))
     assert line.startswith(told)
+
+
+def test_what_a_croissant_file_says_is_what_the_records_give(folder):
+    path = folder / "croissant.json"
+    path.write_text(path.read_text(encoding="utf-8").replace("demonstration model", "good model"), encoding="utf-8")
+    refitted(folder)
+    assert list(verify(folder)) == ["croissant.json: is not what the records give"]
 
 
 def test_a_list_of_digests_that_leaves_a_file_out_is_refused(folder):

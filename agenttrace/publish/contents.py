@@ -1,0 +1,124 @@
+"""What a published folder says of its records, counted while they pass: for its card and its `croissant.json`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from agenttrace.analysis.runs import Tally
+from agenttrace.formats.conversation import in_text
+from agenttrace.publish.about import About
+from agenttrace.publish.imports import OWN_LICENCE, Imports, source_of
+from agenttrace.store.coverage import planned_runs
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from agenttrace.formats import Sourced
+    from agenttrace.records import RunSpec, Trace
+
+_MOST_METHODS, _LONGEST_METHOD = 50, 80
+
+
+class Table(NamedTuple):
+    """A configuration of the folder: name, folder, rows, Arrow schema."""
+
+    name: str
+    folder: str
+    rows: int
+    schema: pa.Schema
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Name of each column → its type."""
+        return {field.name: str(field.type) for field in self.schema}
+
+
+SOLVED = {True: "solved", False: "not solved", None: "unknown"}
+"""What is said of a record by `outcome.solved`."""
+
+
+class Contents:
+    """What the card says of the records, counted while they pass.
+
+    Attributes:
+        title: heading.
+        licence: identifier as the Hub writes it; `None` is that of the records.
+        release: cassettes, verdicts and a manifest lie beside the records.
+        searched: what looks private is not in them.
+        about: what a person says of them.
+        records: number of records.
+        demo: records of a model that is a test fixture.
+        groups: (run id, data set, model) → records, and how they ended.
+        files: record files, with the run spec of each that has one.
+        with_tasks: names of those beside which their task set lies, a set of somebody's own.
+        tally: of the records of a bash-block agent of ours.
+        imports: of those that were read from another format.
+        first: start of the earliest run that says it; `last` that of the latest.
+        methods: by which verdicts were given.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        licence: str | None,
+        *,
+        release: bool = False,
+        searched: bool = True,
+        about: About | None = None,
+    ) -> None:
+        self.title, self.licence, self.release, self.searched = title, licence, release, searched
+        self.about = about or About()
+        self.records = self.demo = 0
+        self.groups: dict[tuple[str, str, str], Counter[str]] = {}
+        self.files: dict[str, RunSpec | None] = {}
+        self.with_tasks: frozenset[str] = frozenset()
+        self.tally = Tally()
+        self.imports = Imports(licence)
+        self.first: datetime | None = None
+        self.last: datetime | None = None
+        self.methods: set[str] = set()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether all were read from another format."""
+        return 0 < self.imports.records == self.records
+
+    @property
+    def licences(self) -> list[str]:
+        """The licence in the header, or those of the records, where none was named and there are several."""
+        own = [OWN_LICENCE] if self.records > self.imports.records else []
+        return [self.licence] if self.licence is not None else [*own, *sorted(self.imports.licences)]
+
+    def counted(self, record: Sourced) -> Sourced:
+        """Count a record and return it; one that was read from another format has its licence then."""
+        trace = self.imports.licensed(record.trace)
+        self.records += 1
+        self.demo += trace.metadata.get("demo") is True
+        self.files[record.source] = record.spec
+        self._note(trace)
+        source = source_of(trace)
+        run = trace.metadata.get("run_id") if source is None else f"(read from {source.format})"
+        key = (str(run), str(trace.metadata.get("dataset_name", "")), trace.model)
+        self.groups.setdefault(key, Counter()).update(["records", SOLVED[trace.outcome.solved]])
+        if source is None and in_text(trace, record.spec):
+            self.tally.add(trace)
+        return record._replace(trace=trace)
+
+    def _note(self, trace: Trace) -> None:
+        """Keep the time of a run, and by which methods it was judged."""
+        with suppress(TypeError, ValueError):
+            began = datetime.fromisoformat(trace.timestamp_utc or "")
+            began = began if began.tzinfo else began.replace(tzinfo=UTC)
+            self.first = min(self.first or began, began)
+            self.last = max(self.last or began, began)
+        if len(self.methods) < _MOST_METHODS:
+            self.methods |= {verdict.method[:_LONGEST_METHOD] for verdict in trace.outcome.verdicts}
+
+    def planned(self) -> int | None:
+        """How many runs the campaigns planned; `None` where one has no run spec."""
+        specs = list(self.files.values())
+        known = [planned_runs(spec) for spec in specs if spec is not None]
+        return sum(known) if known and len(known) == len(specs) else None
