@@ -17,6 +17,8 @@ import numpy as np
 
 from agenttrace.analysis.diversity import components, signatures, upstream
 from agenttrace.analysis.diversity.components import THRESHOLD
+from agenttrace.analysis.diversity.exact import Exact
+from agenttrace.analysis.diversity.recall import recall
 from agenttrace.errors import StorageError
 from agenttrace.formats.commands import command_of
 from agenttrace.records.base import Record
@@ -144,6 +146,9 @@ class Diversity(Record, frozen=True, kw_only=True):
         sampled_pairs: how many pairs of one task were looked at: all, or a seeded sample of 2,000.
         sampled_similar: sampled pairs of one task at or above the threshold, by their exact sets.
         sampled_found: of those, pairs that share a component.
+        probes: rollouts of a seeded sample that were compared with every other one, of whatever task.
+        probed_similar: pairs of these at or above the threshold, by their exact sets.
+        probed_found: of those, pairs that share a component over everything.
         capped: members of buckets too large for all of their pairs; 0 means that no candidate was passed over.
     """
 
@@ -157,6 +162,9 @@ class Diversity(Record, frozen=True, kw_only=True):
     sampled_pairs: int
     sampled_similar: int
     sampled_found: int
+    probes: int
+    probed_similar: int
+    probed_found: int
     capped: int
 
 
@@ -168,12 +176,11 @@ def measure(corpus: Corpus, *, upstream: bool | None = None) -> Diversity:
         upstream: compute upstream's metric; by default up to 2,000 rollouts, for it compares every pair in MD5.
     """
     rows, groups = corpus.rows(), corpus.groups
-    whole = components.components(rows, text=corpus.text)
-    within = components.components(rows, groups=groups, text=corpus.text)
+    within = components.within(rows, groups, text=corpus.text)
+    whole = components.components(rows, decided=(groups, within), text=corpus.text)
+    found = recall(rows, whole.labels, corpus.text)
     pairs = _pairs(groups, corpus.tasks)
-    exact = [
-        signatures.jaccard(corpus.text(int(one)), corpus.text(int(other))) for one, other in zip(*pairs, strict=True)
-    ]
+    exact = Exact(corpus.text).jaccard(*pairs).tolist()
     similar = [at for at, value in enumerate(exact) if value >= THRESHOLD]
     labels = within.labels
     wanted = len(corpus) <= MOST_FOR_UPSTREAM if upstream is None else upstream
@@ -189,7 +196,10 @@ def measure(corpus: Corpus, *, upstream: bool | None = None) -> Diversity:
         sampled_pairs=len(exact),
         sampled_similar=len(similar),
         sampled_found=sum(bool(labels[pairs[0][at]] == labels[pairs[1][at]]) for at in similar),
-        capped=whole.capped + within.capped,
+        probes=found.probes,
+        probed_similar=found.similar,
+        probed_found=found.found,
+        capped=whole.capped,
     )
 
 

@@ -1,26 +1,31 @@
-"""Near-duplicate components by banded signatures: a pair above the threshold ends in one component, whatever the order.
+"""Near-duplicate components by signatures: a pair above the threshold ends in one component, whatever the order.
 
-42 bands of 3 rows make a pair of similarity 0.5 a candidate with probability 0.996 (1 - (1 - J^3)^42). A candidate is
-verified: by its signatures where these are clear, by the exact sets where they are not and the texts can be had. Only
-then are the two joined. Components are named by their smallest member, so order does not show.
+Within a task every pair is compared. Across tasks 42 bands of 3 rows make a pair of similarity 0.5 a candidate with
+probability 0.996 (1 - (1 - J^3)^42). A pair is verified: by its signatures where these are clear, by the exact sets
+where they are not and the texts can be had. Only then are the two joined. Components are named by their smallest
+member, so order does not show.
 """
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from agenttrace.analysis.diversity.signatures import BINS, jaccard
+from agenttrace.analysis.diversity.exact import Exact
+from agenttrace.analysis.diversity.signatures import BINS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy.typing as npt
 
     Signatures = npt.NDArray[np.uint32]
-    Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+    Indices = npt.NDArray[np.int64]
+    Pairs = tuple[Indices, Indices]
+    Text = Callable[[int], str]
 
 THRESHOLD = 0.5
 """Jaccard similarity from which two traces count as near-duplicates; SWE-ZERO takes it from arXiv 2510.02387."""
@@ -28,9 +33,15 @@ BANDS = 42
 ROWS = 3
 MARGIN = 0.14
 """About three standard deviations of the estimate at 0.5: within it, the exact sets decide."""
-MAX_DISTANCE = 256
-"""In a bucket of more members, each is compared with this many after it."""
-_CHUNK = 1 << 15
+LARGEST_BUCKET = 256
+"""A bucket of more members is split by two further rows of their signatures, as often as that helps."""
+LARGEST_GROUP = 1_024
+"""In a group of more distinct members, bands name the pairs; in others every pair is looked at."""
+_SPLITS = 3
+_PAIRS = 1 << 15
+"""Pairs whose signatures are compared at once."""
+_UNCLEAR = 1 << 22
+"""Pairs that wait for their exact sets: the more, the more of them share texts."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class Components:
         capped: members of buckets that were too large for all of their pairs.
     """
 
-    labels: npt.NDArray[np.int64]
+    labels: Indices
     capped: int
 
     @property
@@ -51,104 +62,280 @@ class Components:
         return int(np.unique(self.labels).size)
 
 
+def within(rows: Signatures, groups: Indices, *, text: Text | None = None) -> Components:
+    """Return the near-duplicate components of rollouts of which only those of one group are compared.
+
+    Args:
+        rows: signatures, shape (n, 128); may be a memory map.
+        groups: the group of each rollout, shape (n,).
+        text: gives the text of a rollout; without it the signatures alone decide.
+    """
+    rows = np.asarray(rows)  # of a memory map, the plain array: its views cost less
+    first, capped = _equal(rows, groups), 0
+    exact = None if text is None else Exact(text)
+    edges = []
+    for members in _batches(np.flatnonzero(first == np.arange(len(first))), groups):
+        if len(members) > LARGEST_GROUP and groups[members[0]] == groups[members[-1]]:
+            found, over = _banded(rows[members], exact, numbers=members)
+            capped += over
+        else:
+            found = _compared(rows[members], members, groups[members], exact)
+        edges.append((members, members[found]))
+    return Components(_joined(first, _together(edges)), capped)
+
+
 def components(
-    rows: Signatures,
-    *,
-    groups: npt.NDArray[np.int64] | None = None,
-    text: Callable[[int], str] | None = None,
+    rows: Signatures, *, decided: tuple[Indices, Components] | None = None, text: Text | None = None
 ) -> Components:
     """Return the near-duplicate components of rollouts, in the order of a key that is theirs (such as the id).
 
     Args:
         rows: signatures, shape (n, 128); may be a memory map. One pass per band; about 24 bytes per rollout besides.
-        groups: only rollouts of one group are compared; shape (n,).
+        decided: the group of each rollout, and what `within` found in these.
         text: gives the text of a rollout; without it the signatures alone decide.
     """
-    labels = np.arange(len(rows), dtype=np.int64)
-    if not len(rows):
-        return Components(labels, 0)
-    capped = 0
+    rows, exact = np.asarray(rows), None if text is None else Exact(text)
+    if decided is None:
+        return Components(*_banded(rows, exact))
+    groups, known = decided
+    labels, capped = _banded(rows, exact, groups=groups, labels=known.labels)
+    return Components(labels, capped + known.capped)
+
+
+def _compared(rows: Signatures, numbers: Indices, groups: Indices, exact: Exact | None) -> Indices:
+    """Return the labels of rollouts, sorted by group, of which every pair of one group is looked at."""
+    pairs = _together([(at + one, at + other) for at, size in _runs(groups) for one, other in [_triangle(size)]])
+    low = rows.astype(np.uint8)  # the lowest byte of each bin: bins that differ agree in it once in 256
+    clear, unclear = _estimated(rows, _agreeing(low, pairs, _least(exact))[0], exact)
+    return _settled(_joined(np.arange(len(rows)), clear), unclear, exact, numbers)
+
+
+def _banded(
+    rows: Signatures,
+    exact: Exact | None,
+    *,
+    groups: Indices | None = None,
+    labels: Indices | None = None,
+    numbers: Indices | None = None,
+) -> tuple[Indices, int]:
+    """Return the labels after joining what bands name, and how many members of buckets were passed over.
+
+    Args:
+        rows: signatures.
+        exact: decides where they are not clear.
+        groups: pairs of one group are left out, as they are decided.
+        labels: what is joined already.
+        numbers: of the rollouts for `exact`, if they are not their places in `rows`.
+    """
+    copies = _equal(rows, None)
+    distinct = np.flatnonzero(copies == np.arange(len(rows)))
+    labels = copies if labels is None else _joined(labels, (np.arange(len(rows)), copies))
+    capped, waiting = 0, []
     for band in range(BANDS):
-        members, buckets = _buckets(rows, band, groups)
-        edges: list[Pairs] = []
-        for one, other in _pairs(members, buckets):
-            apart = labels[one] != labels[other]
-            one, other = one[apart], other[apart]  # noqa: PLW2901 - narrowed
-            similar = _verified(rows, one, other, text)
-            edges.append((one[similar], other[similar]))
-        capped += _over(buckets)
-        labels = _joined(labels, edges)
-    return Components(labels, capped)
+        for bucketed in _split(rows, *_buckets(rows, distinct, band), band):
+            members, buckets = _undecided(*bucketed, labels)
+            edges: list[Pairs] = []
+            for pairs in _neighbours(members, buckets, groups, labels):
+                clear, unclear = _estimated(rows, pairs, exact)
+                edges.append(clear)
+                waiting.append(unclear)
+            labels = _joined(labels, _together(edges))
+            capped += _over(buckets)
+        if sum(len(one) for one, _ in waiting) > _UNCLEAR:
+            labels, waiting = _settled(labels, _together(waiting), exact, numbers), []
+    return _settled(labels, _together(waiting), exact, numbers), capped
 
 
-def _buckets(rows: Signatures, band: int, groups: npt.NDArray[np.int64] | None) -> Pairs:
-    """Members of buckets with two or more, sorted by bucket and index, and the bucket of each."""
-    bits = np.uint64(max(1, len(rows).bit_length()))
-    key = np.full(len(rows), band, dtype=np.uint64)
-    columns = [rows[:, band * ROWS + row].astype(np.uint64) for row in range(ROWS)]
-    if groups is not None:
-        columns.append(groups.astype(np.uint64))
-    for column in columns:
-        key ^= column
-        key *= np.uint64(0x9E3779B97F4A7C15)
-        key ^= key >> np.uint64(29)
-    # Bucket and index in one number: sorting numbers is several times as fast as sorting an index by them.
-    key = (key >> bits << bits) | np.arange(len(rows), dtype=np.uint64)
-    key.sort()
-    bucket = (key >> bits).astype(np.int64)
-    index = (key & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
-    same = bucket[1:] == bucket[:-1]
-    keep = np.concatenate([same, [False]]) | np.concatenate([[False], same])
-    return index[keep], bucket[keep]
-
-
-def _pairs(members: npt.NDArray[np.int64], buckets: npt.NDArray[np.int64]) -> Iterator[Pairs]:
-    """Yield the pairs of each bucket: neighbours, then those two apart, and so on."""
-    starts = np.flatnonzero(np.concatenate([[True], buckets[1:] != buckets[:-1]])) if len(buckets) else buckets
-    sizes = np.repeat(np.diff(np.append(starts, len(buckets))), np.diff(np.append(starts, len(buckets))))
-    for distance in range(1, MAX_DISTANCE + 1):
+def _neighbours(members: Indices, buckets: Indices, groups: Indices | None, labels: Indices) -> Iterator[Pairs]:
+    """Yield the pairs of each bucket that are not joined yet: those one apart, those two apart, and so on."""
+    sizes = _sizes(buckets)
+    for distance in range(1, LARGEST_BUCKET + 1):
         larger = sizes > distance
         if not larger.all():
             members, buckets, sizes = members[larger], buckets[larger], sizes[larger]
         if not len(members):
             return
-        same = buckets[distance:] == buckets[:-distance]
-        yield members[:-distance][same], members[distance:][same]
+        one, other = members[:-distance], members[distance:]
+        asked = (buckets[distance:] == buckets[:-distance]) & (labels[one] != labels[other])
+        if groups is not None:
+            asked &= groups[one] != groups[other]
+        yield one[asked], other[asked]
 
 
-def _over(buckets: npt.NDArray[np.int64]) -> int:
-    """Members beyond the first `MAX_DISTANCE` of their bucket."""
-    return int((buckets[MAX_DISTANCE + 1 :] == buckets[: -MAX_DISTANCE - 1]).sum())
+def _equal(rows: Signatures, groups: Indices | None) -> Indices:
+    """Return per rollout the smallest index with the same signature (and group): copies are compared once."""
+    key = np.zeros(len(rows), dtype=np.uint64) if groups is None else groups.astype(np.uint64)
+    for column in range(0, BINS, 8):  # enough of them to sort by; the whole rows decide
+        key = _mixed(key, rows[:, column])
+    order = np.argsort(key, kind="stable")
+    same = np.flatnonzero(key[order[1:]] == key[order[:-1]])
+    edges = []
+    for at in range(0, len(same), _PAIRS):
+        one, other = order[same[at : at + _PAIRS]], order[same[at : at + _PAIRS] + 1]
+        equal = (rows[one] == rows[other]).all(axis=1)
+        if groups is not None:
+            equal &= groups[one] == groups[other]
+        edges.append((one[equal], other[equal]))
+    return _joined(np.arange(len(rows), dtype=np.int64), _together(edges))
 
 
-def _verified(
-    rows: Signatures,
-    one: npt.NDArray[np.int64],
-    other: npt.NDArray[np.int64],
-    text: Callable[[int], str] | None,
-) -> npt.NDArray[np.bool_]:
-    """Which pairs are near-duplicates."""
-    estimate = np.empty(len(one))
-    for at in range(0, len(one), _CHUNK):
-        part = slice(at, at + _CHUNK)
-        estimate[part] = np.count_nonzero(rows[one[part]] == rows[other[part]], axis=1) / BINS
-    if text is None:
-        return estimate >= THRESHOLD
-    similar = estimate >= THRESHOLD + MARGIN
-    for pair in np.flatnonzero(~similar & (estimate >= THRESHOLD - MARGIN)):
-        similar[pair] = jaccard(text(int(one[pair])), text(int(other[pair]))) >= THRESHOLD
-    return similar
+def _mixed(key: npt.NDArray[np.uint64], column: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
+    key = (key ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed: npt.NDArray[np.uint64] = key ^ key >> np.uint64(29)
+    return mixed
 
 
-def _joined(labels: npt.NDArray[np.int64], edges: list[Pairs]) -> npt.NDArray[np.int64]:
-    """Labels after joining the components of each pair; the smallest label stays."""
+def _batches(members: Indices, groups: Indices) -> Iterator[Indices]:
+    """Yield members of whole groups of two or more, some groups at a time, one of more than `LARGEST_GROUP` alone."""
+    members = members[np.argsort(groups[members], kind="stable")]
+    kept: list[Indices] = []
+    pairs = 0
+    for start, size in _runs(groups[members]):
+        if size > LARGEST_GROUP:
+            yield members[start : start + size]
+        elif size > 1:
+            kept.append(members[start : start + size])
+            pairs += size * (size - 1) // 2
+            if pairs >= _PAIRS:
+                yield np.concatenate(kept)
+                kept, pairs = [], 0
+    if kept:
+        yield np.concatenate(kept)
+
+
+def _firsts(values: Indices) -> npt.NDArray[np.bool_]:
+    """Return where a run of equal values begins."""
+    return np.concatenate([np.ones(min(1, len(values)), dtype=bool), values[1:] != values[:-1]])
+
+
+def _runs(values: Indices) -> Iterator[tuple[int, int]]:
+    """Yield start and length of each run of equal values."""
+    starts = np.flatnonzero(_firsts(values))
+    yield from zip(starts.tolist(), np.diff(np.append(starts, len(values))).tolist(), strict=True)
+
+
+@functools.lru_cache(maxsize=8)
+def _triangle(size: int) -> Pairs:
+    one, other = np.triu_indices(size, 1)
+    return one, other
+
+
+def _together(parts: Sequence[Pairs]) -> Pairs:
+    none = np.empty(0, dtype=np.int64)
+    return np.concatenate([none, *(one for one, _ in parts)]), np.concatenate([none, *(other for _, other in parts)])
+
+
+def _buckets(rows: Signatures, distinct: Indices, band: int) -> Pairs:
+    """Return members of buckets with two or more, sorted by bucket and index, and the bucket of each."""
+    key = np.full(len(distinct), band, dtype=np.uint64)
+    for column in np.ascontiguousarray(rows[:, band * ROWS : (band + 1) * ROWS])[distinct].T:
+        key = _mixed(key, column)
+    return _bucketed(key, distinct)
+
+
+def _bucketed(key: npt.NDArray[np.uint64], members: Indices) -> Pairs:
+    bits = np.uint64(max(1, len(members).bit_length()))
+    # Bucket and place in one number: sorting numbers is several times as fast as sorting an index by them.
+    key = (key >> bits << bits) | np.arange(len(members), dtype=np.uint64)
+    key.sort()
+    bucket = (key >> bits).astype(np.int64)
+    same = bucket[1:] == bucket[:-1]
+    keep = np.concatenate([same, [False]]) | np.concatenate([[False], same]) if len(bucket) else same
+    return members[(key[keep] & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)], bucket[keep]
+
+
+def _split(rows: Signatures, members: Indices, buckets: Indices, band: int) -> Iterator[Pairs]:
+    """Yield the buckets that are small enough, then what further rows make of the larger ones."""
+    for turn in range(_SPLITS + 1):
+        large = _sizes(buckets) > LARGEST_BUCKET
+        if turn == _SPLITS or not large.any():
+            yield members, buckets
+            return
+        yield members[~large], buckets[~large]
+        members, key = members[large], buckets[large].astype(np.uint64)
+        for row in range(2):
+            key = _mixed(key, rows[members, ((band + 1) * ROWS + 2 * turn + row) % BINS])
+        members, buckets = _bucketed(key, members)
+
+
+def _sizes(buckets: Indices) -> Indices:
+    """Return per member how large its bucket is."""
+    sizes = np.diff(np.append(np.flatnonzero(_firsts(buckets)), len(buckets)))
+    return np.repeat(sizes, sizes)
+
+
+def _undecided(members: Indices, buckets: Indices, labels: Indices) -> Pairs:
+    """Return the buckets whose members are not all joined already."""
+    if not len(members):
+        return members, buckets
+    starts = np.flatnonzero(_firsts(buckets))
+    least, most = (function.reduceat(labels[members], starts) for function in (np.minimum, np.maximum))
+    kept = np.repeat(least != most, np.diff(np.append(starts, len(members))))
+    return members[kept], buckets[kept]
+
+
+def _over(buckets: Indices) -> int:
+    """Return how many members lie beyond the first `LARGEST_BUCKET` of their bucket."""
+    return int((buckets[LARGEST_BUCKET + 1 :] == buckets[: -LARGEST_BUCKET - 1]).sum())
+
+
+def _least(exact: Exact | None) -> float:
+    """Return in how many bins the signatures of a pair agree at least that may be similar."""
+    return (THRESHOLD - (MARGIN if exact else 0)) * BINS
+
+
+def equal_bins(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> Indices:
+    """Return in how many of the 128 bins rows of signatures agree, shape (n,)."""
+    # Truth values are bytes of 0 and 1: eight are counted at once.
+    bins: Indices = np.bitwise_count((left == right).view(np.uint64)).sum(axis=1, dtype=np.int64)
+    return bins
+
+
+def _agreeing(rows: npt.NDArray[Any], pairs: Pairs, least: float) -> tuple[Pairs, Indices]:
+    """Return the pairs that agree in at least so many bins, and in how many."""
+    kept, counts = [], [np.empty(0, dtype=np.int64)]
+    for at in range(0, len(pairs[0]), _PAIRS):
+        one, other = pairs[0][at : at + _PAIRS], pairs[1][at : at + _PAIRS]
+        equal = (rows[one] == rows[other]).view(
+            np.uint64
+        )  # truth values are bytes of 0 and 1: eight are counted at once
+        bins = np.bitwise_count(equal).sum(axis=1, dtype=np.int64)
+        enough = bins >= least
+        kept.append((one[enough], other[enough]))
+        counts.append(bins[enough])
+    return _together(kept), np.concatenate(counts)
+
+
+def _estimated(rows: Signatures, pairs: Pairs, exact: Exact | None) -> tuple[Pairs, Pairs]:
+    """Return the pairs whose signatures are clearly similar, and those that only the exact sets can decide."""
+    (one, other), bins = _agreeing(rows, pairs, _least(exact))
+    clear = bins >= (THRESHOLD + (MARGIN if exact else 0)) * BINS
+    return (one[clear], other[clear]), (one[~clear], other[~clear])
+
+
+def _settled(labels: Indices, pairs: Pairs, exact: Exact | None, numbers: Indices | None) -> Indices:
+    """Return the labels after joining the pairs that the exact sets decide."""
+    one, other = pairs
+    apart = labels[one] != labels[other]
+    if exact is None or not apart.any():
+        return labels
+    size = np.int64(len(labels))
+    key = np.unique(one[apart] * size + other[apart])  # each once, and those with one text beside each other
+    one, other = key // size, key % size
+    similar = exact.jaccard(*((one, other) if numbers is None else (numbers[one], numbers[other]))) >= THRESHOLD
+    return _joined(labels, (one[similar], other[similar]))
+
+
+def _joined(labels: Indices, pairs: Pairs) -> Indices:
+    """Return the labels after joining the components of each pair; the smallest label stays."""
     from scipy.sparse import coo_array  # noqa: PLC0415 - slow to import
     from scipy.sparse.csgraph import connected_components  # noqa: PLC0415
 
-    if not edges or not sum(len(one) for one, _ in edges):
+    one, other = labels[pairs[0]], labels[pairs[1]]
+    apart = one != other
+    if not apart.any():
         return labels
-    one = labels[np.concatenate([edge[0] for edge in edges])]
-    other = labels[np.concatenate([edge[1] for edge in edges])]
+    one, other = one[apart], other[apart]
     nodes, places = np.unique(np.concatenate([one, other]), return_inverse=True)
     size, half = len(nodes), len(one)
     graph = coo_array((np.ones(half, dtype=bool), (places[:half], places[half:])), shape=(size, size))

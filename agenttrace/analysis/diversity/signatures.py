@@ -43,6 +43,18 @@ def shingles(text: str) -> set[bytes]:
     return {data[i : i + WIDTH] for i in range(len(data) - WIDTH + 1)}
 
 
+def shingle_numbers(text: str) -> npt.NDArray[np.int64]:
+    """Return the same set as ascending numbers below 2^40: the five bytes, little endian."""
+    data = text.encode("utf-8", "surrogatepass").ljust(WIDTH, b"\0")
+    count = len(data) - WIDTH + 1
+    low = np.ndarray((count,), dtype="<u4", buffer=data, strides=(1,))
+    high = np.frombuffer(data, dtype=np.uint8)[WIDTH - 1 :]
+    found: npt.NDArray[np.int64] = low.astype(np.int64) | high.astype(np.int64) << 32
+    found.sort()
+    distinct: npt.NDArray[np.int64] = found[np.concatenate([[True], found[1:] != found[:-1]])]
+    return distinct
+
+
 def jaccard(one: str, other: str) -> float:
     """Return the exact Jaccard similarity of two texts' shingles."""
     left, right = shingles(one), shingles(other)

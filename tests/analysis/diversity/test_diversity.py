@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from agenttrace.analysis.diversity import components as near
 from agenttrace.analysis.diversity import signatures as fast
 from agenttrace.analysis.diversity import upstream
+from agenttrace.analysis.diversity.exact import Exact
+from agenttrace.analysis.diversity.recall import recall
 
 WORDS = [
     "grep -rn ",
@@ -144,17 +146,116 @@ def test_recall_at_the_threshold_is_measured_on_exact_pairs():
     assert sum(found.labels[at] == found.labels[at + 1] for at in similar) >= 0.99 * len(similar)
 
 
-def test_large_buckets_are_joined_whole_and_counted():
-    rows = fast.signatures(["the same commands"] * 1000)
+def partition(labels):
+    groups = {}
+    for place, label in enumerate(labels.tolist()):
+        groups.setdefault(label, set()).add(place)
+    return {frozenset(group) for group in groups.values()}
+
+
+def by_hand(texts, groups=None):
+    """The components that the exact sets of all pairs give."""
+    labels = list(range(len(texts)))
+    for one, left in enumerate(texts):
+        for other in range(one):
+            same = groups is None or groups[one] == groups[other]
+            if same and labels[one] != labels[other] and fast.jaccard(left, texts[other]) >= near.THRESHOLD:
+                gone, stays = sorted((labels[one], labels[other]))[::-1]
+                labels = [stays if label == gone else label for label in labels]
+    return np.array(labels)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_components_are_those_of_all_exact_pairs_within_tasks_and_over_all(seed):
+    generator = random.Random(seed)
+    texts = []
+    for _ in range(12):
+        one = text(generator, generator.randint(2, 40))
+        texts += [one] * generator.randint(1, 3)
+        texts += [edited(generator, one, generator.uniform(0, 0.6)) for _ in range(6)]
+    generator.shuffle(texts)
+    groups = np.array([generator.randrange(4) for _ in texts])
+    rows = fast.signatures(texts)
+    found = near.within(rows, groups, text=texts.__getitem__)
+    assert partition(found.labels) == partition(by_hand(texts, groups))
+    assert (found.labels <= np.arange(len(texts))).all()
+    whole = partition(by_hand(texts))
+    assert partition(near.components(rows, text=texts.__getitem__).labels) == whole
+    assert partition(near.components(rows, decided=(groups, found), text=texts.__getitem__).labels) == whole
+
+
+def test_a_large_group_is_banded_and_gives_the_same(monkeypatch):
+    generator = random.Random(9)
+    texts = [one for _, one in corpus(generator, 60, 3)]
+    groups = np.array([0, 1] * (len(texts) // 2))
+    rows = fast.signatures(texts)
+    every = near.within(rows, groups, text=texts.__getitem__)
+    monkeypatch.setattr(near, "LARGEST_GROUP", 50)
+    banded = near.within(rows, groups, text=texts.__getitem__)
+    assert banded.labels.tolist() == every.labels.tolist()
+    assert every.count < len(texts)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(alphabet="ab c\udcffü", max_size=30), min_size=2, max_size=12))
+def test_the_exact_similarity_of_many_pairs_is_that_of_each(texts):
+    one, other = (
+        np.array(side) for side in zip(*[(i, j) for i in range(len(texts)) for j in range(len(texts))], strict=True)
+    )
+    found = Exact(texts.__getitem__).jaccard(one, other)
+    assert found.tolist() == [fast.jaccard(texts[i], texts[j]) for i, j in zip(one, other, strict=True)]
+
+
+def test_sets_are_made_again_where_there_is_no_room_for_them(monkeypatch):
+    monkeypatch.setattr("agenttrace.analysis.diversity.exact._KEPT", 1)
+    monkeypatch.setattr("agenttrace.analysis.diversity.exact._AT_ONCE", 1)
+    texts = ["grep -rn a src", "grep -rn b src", "ls -la"]
+    one, other = np.array([0, 0, 1]), np.array([1, 2, 2])
+    expected = [fast.jaccard(texts[i], texts[j]) for i, j in zip(one, other, strict=True)]
+    assert Exact(texts.__getitem__).jaccard(one, other).tolist() == expected
+
+
+def test_copies_are_one_member_of_their_bucket():
+    rows = fast.signatures(["the same commands"] * 3000 + ["others"])
     found = near.components(rows)
-    assert found.count == 1
-    assert set(found.labels.tolist()) == {0}
-    assert found.capped == near.BANDS * (1000 - near.MAX_DISTANCE - 1)
+    assert (found.count, found.capped) == (2, 0)
+    assert set(found.labels.tolist()) == {0, 3000}
+
+
+def full_bucket(generator, count):
+    """Signatures that are alike in the first three bins, a pair of them in nine tenths of all."""
+    rows = generator.integers(0, 2**32, size=(count, fast.BINS), dtype=np.uint32)
+    rows[:, : near.ROWS] = 7
+    rows[count - 1, : fast.BINS * 9 // 10] = rows[0, : fast.BINS * 9 // 10]
+    return rows
+
+
+def test_a_full_bucket_is_split_and_nothing_is_passed_over(monkeypatch):
+    rows = full_bucket(np.random.default_rng(3), 2000)
+    monkeypatch.setattr(near, "BANDS", 1)  # the pair is in no other bucket
+    found = near.components(rows)
+    assert (found.labels[1999], found.count, found.capped) == (0, 1999, 0)
+    monkeypatch.setattr(near, "_SPLITS", 0)
+    found = near.components(rows)
+    assert (found.count, found.capped) == (2000, 2000 - near.LARGEST_BUCKET - 1)
+
+
+def test_recall_is_measured_without_the_components():
+    generator = random.Random(4)
+    texts = [one for _, one in corpus(generator, 40, 3)]
+    rows = fast.signatures(texts)
+    labels = near.components(rows, text=texts.__getitem__).labels
+    found = recall(rows, labels, texts.__getitem__)
+    pairs = [(i, j) for i in range(len(texts)) for j in range(len(texts)) if i != j]
+    similar = [pair for pair in pairs if fast.jaccard(*(texts[at] for at in pair)) >= near.THRESHOLD]
+    assert found == (len(texts), len(similar), len(similar))
+    none = recall(rows, np.arange(len(texts)), texts.__getitem__)
+    assert none == (len(texts), len(similar), 0)
 
 
 def test_groups_keep_apart_what_is_equal():
     rows = fast.signatures(["one", "one", "one"])
-    assert near.components(rows, groups=np.array([1, 2, 1])).labels.tolist() == [0, 1, 0]
+    assert near.within(rows, np.array([1, 2, 1])).labels.tolist() == [0, 1, 0]
 
 
 def test_nothing_and_one_rollout_are_corpora_too():
