@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.reading import kind
-from agenttrace.formats.recognition import readable
+from agenttrace.formats.recognition import readable, unpacked_name
 from agenttrace.store.opening import is_failures, other_kind
 
 if TYPE_CHECKING:
@@ -79,11 +79,10 @@ def _inside(folder: Path, left_out: Callable[[str], object]) -> Iterator[Path]:
             folders[:] = [published]
         for name in () if published is not None else sorted(names):
             path = Path(parent, name)
-            plain = name.removesuffix(".gz").removesuffix(".zst")
             if (
                 name.startswith(".")
                 or _EVENT.fullmatch(name)
-                or not plain.endswith(_SUFFIXES)
+                or not unpacked_name(path).endswith(_SUFFIXES)
                 or is_failures(path)
                 or other_kind(path, b"")
             ):

@@ -16,7 +16,7 @@ import msgspec
 from agenttrace.errors import DataError, UsageError, command
 from agenttrace.formats import READERS
 from agenttrace.formats.foreign import parsed, parsed_with_constants
-from agenttrace.formats.recognition import format_of, looks_like, only_written, readable
+from agenttrace.formats.recognition import format_of, looks_like, only_written, readable, unpacked_name
 from agenttrace.records import Trace, rollout_1_0
 from agenttrace.store.opening import MARK, opened, the_file
 from agenttrace.store.opening import released as is_released
@@ -83,7 +83,7 @@ def traces(path: Path, on_problem: OnProblem = None, *, sources: bool = False) -
     told: dict[str, str] = {}
     for number, found in records(path, on_problem):
         try:
-            trace = found if isinstance(found, Trace) else trace_of(found, path.name)
+            trace = found if isinstance(found, Trace) else trace_of(found, unpacked_name(path))
         except DataError as error:
             _complain(Problem(str(path), number, str(error)), on_problem)
             continue
@@ -117,7 +117,7 @@ def record_lines(path: Path, on_problem: OnProblem = None) -> Iterator[tuple[int
             if isinstance(found, bytes) and not _is_released(found):
                 yield number, found
             else:
-                trace = trace_of(found, path.name) if isinstance(found, bytes) else found
+                trace = trace_of(found, unpacked_name(path)) if isinstance(found, bytes) else found
                 yield number, msgspec.json.encode(trace) + b"\n"
         except (DataError, OverflowError, ValueError) as error:
             _complain(Problem(str(path), number, f"no record can hold it: {error}"), on_problem)
@@ -147,7 +147,7 @@ def records(path: Path, on_problem: OnProblem = None) -> Iterator[tuple[int, byt
     items = chain([first], items)
     if reader.whole:
         try:
-            yield from reader.load().read(items, path.name)
+            yield from reader.load().read(items, unpacked_name(path))
         except (DataError, RecursionError) as error:
             if str(error).startswith((f"{path}, ", f"{path}: ")):  # of a bad line, which says its own place
                 raise
@@ -158,7 +158,7 @@ def records(path: Path, on_problem: OnProblem = None) -> Iterator[tuple[int, byt
             yield number, value
             continue
         try:
-            yield number, to_trace(value, path.name)
+            yield number, to_trace(value, unpacked_name(path))
         except (DataError, RecursionError) as error:
             _complain(Problem(str(path), number, str(error), unit), on_problem)
 

@@ -44,9 +44,14 @@ def looks_like(value: Any) -> str:  # noqa: ANN401 - any JSON value
     return f"an object of no known format (its keys: {named}{', ...' if len(value) > _NAMED_KEYS else ''})"
 
 
+def unpacked_name(path: Path) -> str:
+    """Return the name that a file has without its compression, which may name a task or a session."""
+    return path.name.removesuffix(".gz").removesuffix(".zst")
+
+
 def only_written(path: Path) -> str | None:
     """Return that a file is of a format that is written here and not read, where its suffix says so."""
-    suffix = Path(path.name.removesuffix(".gz").removesuffix(".zst")).suffix
+    suffix = Path(unpacked_name(path)).suffix
     found = (
         name for name, written in FORMATS.items() if written.known is not None and suffix in {written.suffix} - _TEXT
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from agenttrace.analysis.compare import compare_runs, task_notes
 from agenttrace.analysis.runs import tally
@@ -166,6 +168,15 @@ def test_a_damaged_table_is_one_line(tmp_path):
     with pytest.raises(DataError, match="cannot be read") as caught:
         list(traces(tmp_path / "a.parquet"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+@pytest.mark.parametrize("name", ["octo__repo-1.traj", "mini-swe-agent-2.traj.json", "openhands.json"])
+def test_a_packed_file_is_of_the_same_task_and_run(name, pack, tmp_path):
+    (path,) = (one for one in SAMPLES if one.name == name)
+    packed = tmp_path / f"{name}{'.gz' if pack is gzip.compress else '.zst'}"
+    packed.write_bytes(pack(path.read_bytes()))
+    assert [one for _, one in traces(packed)] == [one for _, one in traces(path)]
 
 
 def test_a_bad_line_of_a_session_is_named_once(tmp_path):
