@@ -91,7 +91,10 @@ class _Session:
             response = at(event, "tool_call_metadata", "model_response")
             message = at(response, "choices")
             message = at(message[0], "message") if isinstance(message, list) and message else None
-            if isinstance(message, dict):
+            called = fitting(at(event, "tool_call_metadata", "tool_call_id"), str)
+            if called is not None and self.talk.awaits(called):
+                pass  # of a reply whose earlier calls have their results already: it came with the first of them
+            elif isinstance(message, dict):
                 self._begin(fitting(at(response, "id"), str) or f"event {event.get('id')}", moment)
                 self._replied(text_of(message.get("content")), calls_of(message), message, at(response, "usage"))
                 self.model = self.model or fitting(at(response, "model"), str)

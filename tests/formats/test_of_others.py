@@ -264,6 +264,34 @@ class TestSessions:
         assert on.outcome.detail is None
 
 
+def test_calls_of_openhands_with_results_between_them_are_one_reply(tmp_path):
+    ids = ("a", "b")
+    calls = [{"id": name, "function": {"name": "run", "arguments": "{}"}} for name in ids]
+    response = {
+        "id": "r",
+        "choices": [{"message": {"content": "x", "tool_calls": calls}}],
+        "usage": {"prompt_tokens": 5},
+    }
+    events = [{"id": 0, "source": "user", "action": "message", "args": {"content": "go"}}]
+    for name in ids:
+        told = {"tool_call_id": name, "model_response": response}
+        events += [
+            {"id": 1, "source": "agent", "action": "run", "args": {}, "tool_call_metadata": told},
+            {
+                "id": 2,
+                "source": "agent",
+                "observation": "run",
+                "content": name,
+                "extras": {},
+                "tool_call_metadata": told,
+            },
+        ]
+    (tmp_path / "trajectory.json").write_text(json.dumps(events, indent=1))
+    ((_, found),) = traces(tmp_path / "trajectory.json")
+    assert [len(step.tool_calls) for step in found.llm_steps] == [2]
+    assert ([span.tool_output for span in found.spans], figures(found)["input_tokens"]) == (["a", "b"], 5)
+
+
 def test_what_swe_agent_says_of_its_end_is_no_reply():
     turns = [
         {"action": "ls", "observation": "a", "response": "I look."},
