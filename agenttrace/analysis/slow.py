@@ -59,8 +59,8 @@ def why_slow(
     if not wall_ns or cpu_ns is None or throttled_ns is None:
         return Why("unknown", 0, 0)
     limit_ns = min(wall_ns, max(throttled_ns, memory_stalled_ns or 0))
-    unused_ns = max(0, round(cpus * wall_ns) - cpu_ns - throttled_ns)
-    neighbours_ns = min(wall_ns, unused_ns, max(0, (waited_ns or 0) - throttled_ns))
+    unused_ns = max(0, round(min(cpus * wall_ns - cpu_ns - throttled_ns, wall_ns)))  # of any number of processors
+    neighbours_ns = min(unused_ns, max(0, (waited_ns or 0) - throttled_ns))
     most = max(limit_ns, neighbours_ns)
     if most < max(_LEAST_SHARE * wall_ns, _LEAST_NS):
         return Why("unknown" if waited_ns is None else "itself", limit_ns, neighbours_ns)

@@ -34,6 +34,9 @@ CASES = {
     "two of two entitled processors": (
         {"wall_ns": S, "cpu_ns": S, "throttled_ns": 0, "waited_ns": S, "cpus": 2.0}, "neighbours", 0, S,
     ),
+    "more processors than there are": (
+        {**HALF, "throttled_ns": 0, "waited_ns": 3 * S, "cpus": 1e308}, "neighbours", 0, S,
+    ),
     "out of memory, nearly": (
         {**HALF, "throttled_ns": 0, "waited_ns": 0, "memory_stalled_ns": S * 2 // 5}, "limit", S * 2 // 5, 0,
     ),

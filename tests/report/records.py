@@ -112,6 +112,20 @@ def waiting_trace():
     return changed(trace, spans=tuple(spans), llm_steps=steps, total_duration_ms=9000.0)
 
 
+def odd_trace():
+    """The same with figures that no call and no server can have."""
+    trace = waiting_trace()
+    odd = {
+        "cfs_throttled_ns": 2**62, "runqueue_wait_ns": -5, "io_pressure_ns": 2**62, "tree_rss_mean_bytes": 2**62,
+        "tree_rss_series": ((0, 2**62), (2**62, 1)), "tree_rss_peak_bytes": None,
+    }  # fmt: skip
+    spans = tuple(changed(span, telemetry=changed(QUIET, **odd)) for span in trace.spans)
+    said = Timings(queue_ms=-50.0, prompt_ms=1e300, predicted_ms=-1.0)
+    steps = tuple(changed(step, timings=said) for step in trace.llm_steps)
+    cpus = {"worker_reported": {"limits": {"cpus": 1e308}}}
+    return changed(trace, trace_id=derived_id("odd"), spans=spans, llm_steps=steps, environment=cpus)
+
+
 def turn(number, command=None, exit_code=0, **step):
     """A step of a bash-block agent and the span of its command; without a command the reply was answered."""
     call_id, start = f"call_{number}_1", 10**18 + number * 2 * 10**9

@@ -8,18 +8,19 @@ import pytest
 
 from agenttrace.report import write_report
 from bench.synthetic import traces as synthetic
-from tests.report.records import SAWTOOTH, WAITING, checkout_trace, traces, turn, waiting_trace
+from tests.report.records import SAWTOOTH, WAITING, checkout_trace, odd_trace, traces, turn, waiting_trace
 from tests.report.test_page import show, watched
 
 pytestmark = pytest.mark.slow  # a browser starts
 EARLIER = checkout_trace(7, turn(1, "ls"))
+ODD = odd_trace()
 SYNTHETIC = traces(40, model="small")
 
 
 @pytest.fixture(scope="module")
 def page(chromium, tmp_path_factory):
     folder = tmp_path_factory.mktemp("timeline")
-    synthetic.write(folder / "made.jsonl", [waiting_trace(), EARLIER, *SYNTHETIC])
+    synthetic.write(folder / "made.jsonl", [waiting_trace(), EARLIER, ODD, *SYNTHETIC])
     write_report([folder / "made.jsonl"], folder / "report.html")
     with watched(chromium, folder / "report.html") as page:
         yield page
@@ -122,3 +123,15 @@ def test_the_timeline_has_lanes_and_leads_to_the_step(page):
     wide = page.locator("#timeline .canvas svg").bounding_box()["width"]
     page.click("button[aria-label='Zoom in']")
     assert page.locator("#timeline .canvas svg").bounding_box()["width"] > 1.9 * wide
+
+
+def test_figures_that_no_call_can_have_stay_within_their_lanes(page):
+    show(page, f"#trace={ODD.trace_id}")
+    lanes = [lane.bounding_box() for lane in page.locator("#timeline rect.lane").all()]
+    right = lanes[0]["x"] + lanes[0]["width"]
+    shapes = page.locator("#timeline .canvas").locator("rect:not(.lane), path").all()
+    for box in filter(None, (shape.bounding_box() for shape in shapes)):
+        assert any(
+            lane["y"] - 2 <= box["y"] and box["y"] + box["height"] <= lane["y"] + lane["height"] + 2 for lane in lanes
+        )
+        assert lanes[0]["x"] - 2 <= box["x"] <= box["x"] + box["width"] <= right + 2

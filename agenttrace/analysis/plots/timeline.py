@@ -73,9 +73,9 @@ def _named(axes: Axes, name: str, values: Floats) -> None:
 
 def _waits(axes: Axes, at: Floats, found: list[Why], wall_ns: Floats) -> None:
     """Draw the part of each call that its limit took, and upon it, broken, what others took."""
-    unknown = [why.cause == "unknown" for why in found]
-    limit, neighbours = 100 * np.array([why[1:] for why in found], dtype=float).reshape(-1, 2).T / wall_ns
-    both = np.where(unknown, np.nan, np.minimum(100.0, limit + neighbours))
+    whole = np.where([why.cause == "unknown" for why in found], np.nan, wall_ns)
+    limit, neighbours = 100 * np.array([why[1:] for why in found], dtype=float).reshape(-1, 2).T / whole
+    both = np.minimum(100.0, limit + neighbours)
     broken: Any = (0, (0.4, 0.2))
     for low, high, style, colour, name in (
         (np.zeros_like(both), limit, "-", COLOURS[5], "lost to its limit"),

@@ -21,7 +21,7 @@ function barText(bar) {
 
 // The parts of a generation that the server says, by the names of its trade.
 function requestParts(step) {
-  return [["queue", step.queue_ms], ["prefill", step.prompt_ms], ["decode", step.decode_ms]].filter(([, ms]) => ms);
+  return [["queue", step.queue_ms], ["prefill", step.prompt_ms], ["decode", step.decode_ms]].filter(([, ms]) => ms > 0);
 }
 
 const PART_TEXT = { queue: "waiting in the server's queue", prefill: "reading the prompt", decode: "generating" };

@@ -14,7 +14,7 @@ function modelShapes(step, { left, width, tops, x }) {
   const shapes = [svg("rect", { class: step.decode_ms === null ? "whole" : "whole decode", x: left, width, ...across })];
   let at = left;
   const part = (kind, ms) => {
-    const wide = Math.min(left + width - at, x(ms ?? 0));
+    const wide = Math.min(left + width - at, x(Math.max(0, ms ?? 0)));
     if (wide > 1 && kind) shapes.push(svg("rect", { class: kind, x: at, width: wide, ...across }));
     at += wide;
   };
@@ -56,7 +56,7 @@ function missing(lane, { left, width, tops }) {
 // Where a value ends in its lane, which its largest value fills; what is more than 0 is seen.
 function level(lane, value, { tops, most }) {
   const room = laneHeight(lane);
-  return tops[lane] + room - (most[lane] ? Math.max(value ? 1 : 0, (value / most[lane]) * room) : 0);
+  return tops[lane] + room - (most[lane] ? Math.max(value ? 1 : 0, Math.min(1, value / most[lane]) * room) : 0);
 }
 
 // What kept a call from running, one upon the other; the full height is all of its time. Not by colour alone: stripes.
