@@ -51,6 +51,7 @@ class _Session:
         self._calls: list[Called] = []
         self._known: set[str | None] = set()
         self._before: int | None = None
+        self._error: str | None = None
 
     def take(self, event: dict[str, Any]) -> None:
         """Take one event."""
@@ -110,6 +111,8 @@ class _Session:
     def _observed(self, event: dict[str, Any], moment: int | None) -> None:
         """Take an observation of V0; what no call waits for is what the model was told."""
         if event["observation"] in _UNHEARD:
+            if at(event, "extras", "agent_state") == "error":
+                self._failed(at(event, "extras", "reason"))
             return
         self.flush()
         text, code = text_of(event.get("content")), at(event, "extras", "metadata", "exit_code")
@@ -141,8 +144,15 @@ class _Session:
             code = at(seen, "exit_code") if at(seen, "exit_code") is not None else at(seen, "metadata", "exit_code")
             text = text or text_of(event.get("rejection_reason"))
             self._result(text, called, tool, code, moment, late=at(seen, "timeout") is True)
+        elif kind == "ConversationErrorEvent":
+            self._failed(event.get("detail") or event.get("code"))
         elif isinstance(every := at(event, "value", "usage_to_metrics"), dict):
             self.count(every.get("agent") or next(iter(every.values()), None))
+
+    def _failed(self, why: Any) -> None:  # noqa: ANN401 - JSON of anyone
+        """Take an error, which is how the run ended unless the model replies again."""
+        self.flush()
+        self._error = f"error: {text_of(why)}"
 
     def _heard(self, text: str, moment: int | None) -> None:
         self.flush()
@@ -174,6 +184,7 @@ class _Session:
         moment, text = self._reply.pop("moment"), self._reply.pop("text")
         self.talk.replied(text, self._calls, **self._reply, **between(self._before, moment))
         self._response, self._reply, self._calls, self._known, self._before = None, {}, [], set(), moment
+        self._error = None
 
     def _result(
         self, text: str, called: str | None, tool: str, code: Any, moment: int | None, *, late: bool  # noqa: ANN401
@@ -201,6 +212,7 @@ class _Session:
 
     def outcome(self, detail: str | None = None, **known: Any) -> Outcome:  # noqa: ANN401 - of `Outcome`
         """Return how it ended: by `finish`, or it is not known."""
+        detail = detail or self._error
         if self.answer is None:
             return Outcome(ended="unknown", detail=detail, **known)
         return Outcome(ended="final_answer", final_answer=self.answer, detail=detail, **known)

@@ -32,7 +32,9 @@ MOST_SHORT = 100_000
 _CHUNK = 1 << 20
 _ZSTD_CHUNK = 4096
 """Compressed bytes handed over at a time. A block of 128 KiB takes four bytes at least, so this bounds a bomb."""
-_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_GZIP = b"\x1f\x8b"
+_ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60)))
+"""How a frame begins; those to be passed over come first in what pzstd writes."""
 
 _trace = msgspec.json.Decoder(Trace).decode
 
@@ -315,4 +317,4 @@ def plain_file(path: Path) -> BinaryIO:
 
 def is_compressed(head: bytes) -> bool:
     """Return whether a file that begins so is read through a decompressor."""
-    return head.startswith((_GZIP, _ZSTD))
+    return head.startswith((_GZIP, *_ZSTD))

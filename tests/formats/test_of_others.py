@@ -170,6 +170,13 @@ def test_a_damaged_table_is_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_frames_that_are_to_be_passed_over_are(tmp_path):
+    skipped = (0x184D2A50).to_bytes(4, "little") + (2).to_bytes(4, "little") + b"ab"
+    row = zstandard.compress(json.dumps({"messages": [USER, REPLY]}).encode() + b"\n")
+    (tmp_path / "a.jsonl.zst").write_bytes(skipped + row + skipped + row)
+    assert len(list(traces(tmp_path / "a.jsonl.zst"))) == 2
+
+
 @pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
 @pytest.mark.parametrize("name", ["octo__repo-1.traj", "mini-swe-agent-2.traj.json", "openhands.json"])
 def test_a_packed_file_is_of_the_same_task_and_run(name, pack, tmp_path):
@@ -262,6 +269,19 @@ class TestSessions:
         assert ended.outcome.detail == "error: 429"
         (on,) = read(tmp_path / "a.jsonl", *begun, said(**REPLY))
         assert on.outcome.detail is None
+
+    def test_openhands(self, tmp_path):
+        def event(**more):
+            return {"id": len(more), "source": "agent", **more}
+
+        begun = event(source="user", action="message", args={"content": "go"})
+        failed = event(observation="agent_state_changed", content="", extras={"agent_state": "error", "reason": "429"})
+        new = event(kind="ConversationErrorEvent", code="LLMError", detail="429")
+        for error in (failed, new):
+            (ended,) = read(tmp_path / "a.jsonl", begun, error)
+            assert (ended.prompt, ended.outcome.detail) == ("go", "error: 429")
+            (on,) = read(tmp_path / "a.jsonl", begun, error, event(action="message", args={"content": "ok"}))
+            assert (on.outcome.detail, len(on.llm_steps)) == (None, 1)
 
 
 def test_calls_of_openhands_with_results_between_them_are_one_reply(tmp_path):
