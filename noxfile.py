@@ -227,6 +227,7 @@ BENCHES = {
     "bench-diversity": ("bench", "Measure signatures and near-duplicates beside datasketch and upstream's MD5."),
     "budget-check": ("host", "Compare counted prompts with the server's count on random conversations."),
     "crash-check": ("tests", "Kill campaigns at random instants and count what their records lost."),
+    "artifact": ("host", "Run every claim of README and docs/ and say which hold (-- --full: the long ones as well)."),
 }
 """Session of `bench/` → what it needs installed, what it does; `-- --help` has the options of each."""
 
@@ -247,7 +248,7 @@ for _name, (_needs, _what) in BENCHES.items():
 
 @nox.session(default=False, tags=["maintenance"])
 def schema(session: nox.Session) -> None:
-    """Write the JSON Schemas, docs/schema.md and the README's table of verbs (-- --check: only compare)."""
+    """Write the JSON Schemas, the made pages of docs/ and the README's table of verbs (-- --check: only compare)."""
     _install(session, "host")
     _python(session, "-m", "bench.schema", *session.posargs)
 

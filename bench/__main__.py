@@ -23,6 +23,7 @@ BENCHES = {
     "bench-diversity": ("bench.analysis.bench_diversity", "run"),
     "tasks-check": ("bench.task_sets.tasks_check", "check"),
     "arm64": ("bench.arm64", "check"),
+    "artifact": ("bench.artifact", "run"),
 }
 """Session → module and function; the function gets the options by name and returns the exit status."""
 
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     tasks.add_argument(
         "--workers", type=int, metavar="W", help="sandboxes at a time (default: one per core, at most 4)"
     )
+    _add_artifact(session("artifact", "run every claim of README and docs/"))
     other = session("arm64", "compare the images of two architectures")
     other.add_argument("--only", action="append", default=[], metavar="CHECK", help="one check, may be given again")
     return parser
@@ -86,7 +88,9 @@ def _add_campaigns(
         "--real", dest="real_kills", type=int, default=10, metavar="N", help="of whole campaigns in the containers"
     )
     crash.add_argument("--seed", type=int, help="chooses the moments (default: another one each time)")
-    campaign.add_argument("--tasks", type=int, default=2000, metavar="N", help="demo tasks (default: %(default)s)")
+    campaign.add_argument("model", nargs="?", default="agenttrace-demo", help="as collect takes it (default: bundled)")
+    campaign.add_argument("--dataset", default="demo", metavar="SET", help="default: %(default)s")
+    campaign.add_argument("--tasks", type=int, default=2000, metavar="N", help="of it (default: %(default)s)")
     campaign.add_argument(
         "--records", type=int, default=10_000, metavar="N", help="of the resumed file; 0 leaves it out"
     )
@@ -108,6 +112,15 @@ def _add_serving(serving: argparse.ArgumentParser) -> None:
     serving.add_argument("--rounds", type=int, default=3, metavar="N", help="turns of each side (default: %(default)s)")
     serving.add_argument("--only", action="append", default=[], metavar="PART", help="prompts or threads")
     serving.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the figures there as well")
+
+
+def _add_artifact(artifact: argparse.ArgumentParser) -> None:
+    artifact.add_argument("--full", action="store_true", help="the long ones as well")
+    artifact.add_argument("--only", action="append", default=[], metavar="NAME", help="a claim, may be given again")
+    artifact.add_argument("--folder", type=Path, metavar="DIR", help="where the commands run (default: a new one)")
+    artifact.add_argument(
+        "--json", dest="json_file", type=Path, metavar="FILE", help="write the verdicts there as well"
+    )
 
 
 def _add_analysis(analysis: argparse.ArgumentParser, diversity: argparse.ArgumentParser) -> None:

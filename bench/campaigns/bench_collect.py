@@ -17,9 +17,11 @@ import msgspec
 
 from agenttrace.campaign.options import Options, served
 from agenttrace.errors import AgentTraceError, UsageError
-from agenttrace.host import campaign, compose, engine, guard
+from agenttrace.host import campaign, compose, engine, guard, weights
+from agenttrace.models import pins
+from agenttrace.serving.cassette import cassette_path
 from agenttrace.show import say
-from agenttrace.store.read import run_spec_path
+from agenttrace.store.read import read_traces
 from bench.campaigns import bare_load, resume
 from bench.campaigns.container_cpu import ContainerCpu
 
@@ -38,6 +40,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         wall_s: from its first task (request) to its last.
         requests: generations.
+        tokens: generated.
         slots_busy: share of slots and wall time in which a slot worked on a request, as the server reports it.
         ours: share of the machine's processor time that the kit's own processes used; `None` for the bare generator.
         server: share that the model server used.
@@ -46,6 +49,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
 
     wall_s: float
     requests: int
+    tokens: int
     slots_busy: float
     ours: float | None = None
     server: float | None = None
@@ -68,17 +72,27 @@ class Bed:
 @contextlib.contextmanager
 def bed(folder: Path, options: Options, workers: int | None) -> Iterator[Bed]:
     """Yield a benchmark's services, not started yet; removes all of it afterwards."""
-    request = campaign.Request(options=(options,), folder=folder, workers=workers)
+    request = campaign.check(campaign.Request(options=(options,), folder=folder, workers=workers))
     with guard.guarded("collect") as at:
         variables = campaign.variables(request, at) | campaign.server_variables(request)
         yield Bed(at.project, compose.Services(at.project, variables), request)
 
 
-def run(*, tasks: int, records: int, workers: int | None = None, json_file: Path | None = None) -> int:
+def run(
+    *,
+    tasks: int,
+    records: int,
+    model: str = pins.DEFAULT_MODEL,
+    dataset: str = "demo",
+    workers: int | None = None,
+    json_file: Path | None = None,
+) -> int:
     """Measure, print and return the exit status 0.
 
     Args:
-        tasks: demo tasks of the campaign; rounded up to whole rollouts of the set.
+        tasks: of the campaign; of the demo set rounded up to whole rollouts of it.
+        model: as `collect` takes it.
+        dataset: task set of the campaign.
         records: of the file that is resumed; 0 leaves that part out.
         workers: tasks run at a time; the profile's when `None`.
         json_file: gets the figures.
@@ -86,7 +100,7 @@ def run(*, tasks: int, records: int, workers: int | None = None, json_file: Path
     if tasks < 1 or records < 0:
         raise UsageError("--tasks is at least 1, --records at least 0")
     document: dict[str, Any] = {"cpus": engine.check().cpus, "load_before": os.getloadavg()[0]}
-    sides = busy(tasks, workers)
+    sides = busy(model, dataset, tasks, workers)
     document |= {name: msgspec.to_builtins(side) for name, side in sides.items()}
     _print_sides(sides, document)
     if records:
@@ -97,13 +111,14 @@ def run(*, tasks: int, records: int, workers: int | None = None, json_file: Path
     return 0
 
 
-def busy(tasks: int, workers: int | None) -> dict[str, Figures]:
+def busy(model: str, dataset: str, tasks: int, workers: int | None) -> dict[str, Figures]:
     """Return the figures of a campaign and of the bare generator that sends the same requests afterwards."""
-    options = Options(profile=PROFILE, rollouts=-(-tasks // TASKS_OF_THE_SET), output="bench.jsonl", run_id="bench")
+    size: dict[str, Any] = {"rollouts": -(-tasks // TASKS_OF_THE_SET)} if dataset == "demo" else {"count": tasks}
+    options = Options(model=model, dataset=dataset, profile=PROFILE, output="bench.jsonl", run_id="bench", **size)
     with tempfile.TemporaryDirectory(prefix="agenttrace-bench-") as name, bed(Path(name), options, workers) as found:
-        found.services.ask("fetcher", "fetch", options.model)
+        weights.fetch(found.services, found.request.reference())
         found.services.up("server", "sandbox")
-        say(f"a campaign of {options.rollouts * TASKS_OF_THE_SET} tasks")
+        say(f"a campaign of {options.rollouts * (options.count or TASKS_OF_THE_SET)} tasks")
         campaign_side = _campaign(found, Path(name), options)
         say("the same requests from a bare load generator")
         return {"campaign": campaign_side, "bare load generator": _bare(found, Path(name))}
@@ -127,6 +142,9 @@ def _campaign(found: Bed, folder: Path, options: Options) -> Figures:
     return Figures(
         wall_s=wall,
         requests=report["requests"],
+        tokens=sum(
+            step.output_tokens or 0 for trace in read_traces(folder / "bench.jsonl") for step in trace.llm_steps
+        ),
         slots_busy=report["slot_ns"] / 1e9 / (report["slots"] * wall),
         ours=ours / machine,
         server=used.used_ns("server") / 1e9 / machine,
@@ -146,7 +164,7 @@ def _bare(found: Bed, folder: Path) -> Figures:
     clients = str(found.request.workers or found.request.profile.workers)
     records = folder / "bench.jsonl"
     code = Path(bare_load.__file__).read_text(encoding="utf-8")
-    where = ("/data/bench.jsonl", f"/data/{run_spec_path(records).name}", "server:8080", clients)
+    where = (f"/data/{cassette_path(records).name}", "server:8080", clients)
     with ContainerCpu(compose.client(), found.project) as used, found.python("bare", code, *where) as process:
         output, _ = process.communicate(timeout=_LIMIT_S)
     if process.returncode:
@@ -158,6 +176,7 @@ def _bare(found: Bed, folder: Path) -> Figures:
     return Figures(
         wall_s=wall,
         requests=round(told["requests"]),
+        tokens=round(told["tokens"]),
         slots_busy=told["slot_ms"] / 1e3 / (slots * wall),
         server=used.used_ns("server") / 1e9 / (engine.check().cpus * wall),
     )
@@ -173,6 +192,7 @@ def _print_sides(sides: dict[str, Figures], document: dict[str, Any]) -> None:
         "requests": lambda side: f"{side.requests:,}",
         "wall time": lambda side: f"{side.wall_s:.1f} s",
         "requests per second": lambda side: f"{side.requests / side.wall_s:.1f}",
+        "tokens per second": lambda side: f"{side.tokens / side.wall_s:.1f}",
         "server's slots busy (target: 90 %)": lambda side: _percent(side.slots_busy),
         "machine's CPU: our processes (target: < 15 %)": lambda side: _percent(side.ours),
         "machine's CPU: model server": lambda side: _percent(side.server),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agenttrace.errors import AgentTraceError, DataError
 from agenttrace.records import SCHEMA_VERSION
 from agenttrace.records.schema import FOLDER, KINDS, name
+from bench import artifact
 from bench.schema import check_published, document, encoded, undescribed
 from bench.verb_table import with_table
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 REFERENCE = FOLDER.parents[2] / "docs" / "schema.md"
 SEMCONV = FOLDER.parents[2] / "docs" / "semconv.md"
 README = FOLDER.parents[2] / "README.md"
+ARTIFACT = FOLDER.parents[2] / "docs" / "artifact.md"
 _UCUM = {
     "_byte_seconds": "By.s", "_ns": "ns", "_time_s": "s", "_bytes": "By", "_chars": "By", "refaults": "{page}",
     "faults": "{fault}", "switches": "{switch}", "calls": "{call}", "periods": "{period}", "processes": "{process}",
@@ -35,7 +37,8 @@ _TITLES = {
 def main(argv: list[str] | None = None) -> int:
     """Write what is out of date and return the exit status; with `--check` write nothing."""
     parser = argparse.ArgumentParser(
-        prog="nox -s schema --", description="Write the JSON Schemas, docs/schema.md and the README's table of verbs."
+        prog="nox -s schema --",
+        description="Write the JSON Schemas, the pages of docs/ that are made, and the README's table of verbs.",
     )
     parser.add_argument(
         "--check", action="store_true", help="only compare; exit status 1 when something is out of date"
@@ -55,6 +58,7 @@ def files() -> dict[Path, bytes]:
         **{FOLDER / name(kind): encoded(kind) for kind in KINDS},
         REFERENCE: page().encode(),
         SEMCONV: semconv().encode(),
+        ARTIFACT: artifact.markdown().encode(),
         README: readme,
     }
 
