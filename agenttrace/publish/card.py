@@ -86,6 +86,7 @@ _RELEASE = (
     "- `records/NAME.cassette.zst`: every request to the model and what came of it: with it the campaign runs again",
     "  without the model (`nox -s replay -- records/NAME.jsonl` in a checkout of agenttrace).",
     "- `verdicts/`: per record how it ended and every verdict, one JSON object a line.",
+    "- `ro-crate-metadata.json`: how it came about, for archives (RO-Crate: Process Run Crate).",
     "- `manifest.json`: size and digest of every file, counts, run ids, and the digest over the metadata of all rows",
     "  (`nox -s release -- --verify FOLDER`, `nox -s reproduce -- records/NAME.jsonl`).",
 )
@@ -327,6 +328,7 @@ def _files(contents: Contents, *, records: bool) -> list[str]:
     lines += [
         f"- `schema/`: JSON Schema of both, version {SCHEMA_VERSION}, with meaning, unit and method of every field.",
         "- `croissant.json`: all of this for programs (Croissant 1.1 with its RAI fields).",
+        *(["- `CITATION.cff`: how to cite it."] if contents.about.creators else []),
         "- `SHA256SUMS`: digests of all files (`sha256sum --check SHA256SUMS`).",
         "",
     ]

@@ -56,7 +56,7 @@ class Contents:
         with_tasks: names of those beside which their task set lies, a set of somebody's own.
         tally: of the records of a bash-block agent of ours.
         imports: of those that were read from another format.
-        first: start of the earliest run that says it; `last` that of the latest.
+        times: record file → start of its earliest and of its latest run that says it.
         methods: by which verdicts were given.
     """
 
@@ -77,8 +77,7 @@ class Contents:
         self.with_tasks: frozenset[str] = frozenset()
         self.tally = Tally()
         self.imports = Imports(licence)
-        self.first: datetime | None = None
-        self.last: datetime | None = None
+        self.times: dict[str, tuple[datetime, datetime]] = {}
         self.methods: set[str] = set()
 
     @property
@@ -98,7 +97,7 @@ class Contents:
         self.records += 1
         self.demo += trace.metadata.get("demo") is True
         self.files[record.source] = record.spec
-        self._note(trace)
+        self._note(record.source, trace)
         source = source_of(trace)
         run = trace.metadata.get("run_id") if source is None else f"(read from {source.format})"
         key = (str(run), str(trace.metadata.get("dataset_name", "")), trace.model)
@@ -107,13 +106,22 @@ class Contents:
             self.tally.add(trace)
         return record._replace(trace=trace)
 
-    def _note(self, trace: Trace) -> None:
+    @property
+    def timeframe(self) -> list[datetime]:
+        """Start of the earliest run and of the latest; empty where none says it."""
+        return (
+            [min(one[0] for one in self.times.values()), max(one[1] for one in self.times.values())]
+            if self.times
+            else []
+        )
+
+    def _note(self, source: str, trace: Trace) -> None:
         """Keep the time of a run, and by which methods it was judged."""
         with suppress(TypeError, ValueError):
             began = datetime.fromisoformat(trace.timestamp_utc or "")
             began = began if began.tzinfo else began.replace(tzinfo=UTC)
-            self.first = min(self.first or began, began)
-            self.last = max(self.last or began, began)
+            first, last = self.times.get(source, (began, began))
+            self.times[source] = min(first, began), max(last, began)
         if len(self.methods) < _MOST_METHODS:
             self.methods |= {verdict.method[:_LONGEST_METHOD] for verdict in trace.outcome.verdicts}
 

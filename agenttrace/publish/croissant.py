@@ -14,7 +14,6 @@ from urllib.parse import quote
 import msgspec
 
 from agenttrace import __version__
-from agenttrace.publish.sums import CROISSANT, SUMS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -100,38 +99,41 @@ _MOST = 400
 def croissant(contents: Contents, tables: list[Table], files: Mapping[str, File]) -> bytes:
     """Return `croissant.json`: a pure function of what the folder holds; the same records give the same bytes.
 
-    It is one of the files that `SHA256SUMS` and a manifest list, so it lists neither these nor itself.
-
     Args:
         contents: what is said of the records.
         tables: the configurations.
-        files: path → every other file of the folder.
+        files: path → file, of those to list.
     """
-    listed = {path: file for path, file in files.items() if path not in {CROISSANT, SUMS}}
     about = contents.about
     found: _Json = {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
         "conformsTo": _CONFORMS,
         "name": contents.title[:_MOST],
-        "description": about.description or _description(contents),
+        "description": about.description or description(contents),
         "license": [licence_url(one) for one in contents.licences],
         **_core(contents),
-        **_responsible(contents, records=any(path.startswith("records/") for path in listed)),
+        **_responsible(contents, records=any(path.startswith("records/") for path in files)),
         "prov:wasDerivedFrom": list(_sources(contents)),
         "prov:wasGeneratedBy": list(_activities(contents)),
-        "distribution": list(_distribution(tables, listed)),
-        "recordSet": [_record_set(table, listed) for table in tables if table.rows],
+        "distribution": list(_distribution(tables, files)),
+        "recordSet": [_record_set(table, files) for table in tables if table.rows],
     }
     return msgspec.json.format(msgspec.json.encode(found), indent=1) + b"\n"
 
 
+def spdx(name: str) -> str | None:
+    """Return the SPDX identifier of a licence as the Hub writes it; `None` where none is known."""
+    return _SPDX.get(name.lower())
+
+
 def licence_url(name: str) -> str:
-    """Return the page of a licence, where its name is one that the Hub and SPDX know; else the name."""
-    return f"https://spdx.org/licenses/{_SPDX[name.lower()]}.html" if name.lower() in _SPDX else name[:_MOST]
+    """Return the page of a licence; of one that is not known its name."""
+    return f"https://spdx.org/licenses/{known}.html" if (known := spdx(name)) else name[:_MOST]
 
 
-def _description(contents: Contents) -> str:
+def description(contents: Contents) -> str:
+    """Return a sentence on the records."""
     demo = f" {contents.demo} of them come from a demonstration model and are no result." if contents.demo else ""
     what = "as other kits recorded them, in one form" if contents.foreign else "with what every tool call cost"
     return f"{contents.records} traces of models that work on tasks with tools, {what}.{demo}"
@@ -144,7 +146,7 @@ def _core(contents: Contents) -> _Json:
         "url": about.url or (f"https://doi.org/{about.doi}" if about.doi else ""),
         "identifier": f"https://doi.org/{about.doi}" if about.doi else "",
         "datePublished": about.published,
-        "dateCreated": contents.last.date().isoformat() if contents.last else "",
+        "dateCreated": contents.timeframe[-1].date().isoformat() if contents.times else "",
         "creator": [
             {
                 "@type": "sc:Person" if one.family else "sc:Organization",
@@ -177,9 +179,7 @@ def _responsible(contents: Contents, *, records: bool) -> _Json:
     found: _Json = {
         "rai:dataCollection": " ".join(_collection(contents)),
         "rai:dataCollectionType": kinds,
-        "rai:dataCollectionTimeframe": [
-            moment.isoformat() for moment in (contents.first, contents.last) if moment is not None
-        ],
+        "rai:dataCollectionTimeframe": [moment.isoformat() for moment in contents.timeframe],
         "rai:dataCollectionMissingData": " ".join(_missing(contents)),
         "rai:dataCollectionRawData": "The record files lie in records/, as they were collected."
         if records
@@ -270,16 +270,20 @@ def _activities(contents: Contents) -> Iterator[_Json]:
     yield {"@type": "prov:Activity", "prov:label": f"publication by agenttrace {__version__}"}
 
 
+def media_type(path: str) -> str:
+    """Return the media type of a file by its name."""
+    return next((kind for end, kind in _KINDS.items() if path.endswith(end)), "text/plain")
+
+
 def _distribution(tables: list[Table], files: Mapping[str, File]) -> Iterator[_Json]:
     for path, file in files.items():
-        kind = next((kind for end, kind in _KINDS.items() if path.endswith(end)), "text/plain")
         yield {
             "@type": "cr:FileObject",
             "@id": quote(path),
             "name": path,
             "contentUrl": quote(path),
             "contentSize": f"{file.bytes} B",
-            "encodingFormat": kind,
+            "encodingFormat": media_type(path),
             "sha256": file.sha256,
         }
     for table in tables:

@@ -21,10 +21,10 @@ from agenttrace.formats.tables import ROWS, Shards
 from agenttrace.publish.about import About
 from agenttrace.publish.card import card
 from agenttrace.publish.contents import Contents, Table
-from agenttrace.publish.croissant import croissant
+from agenttrace.publish.described import descriptions
 from agenttrace.publish.forms import FORMS, MOST_SESSIONS, OF_AGENT, SESSIONS
 from agenttrace.publish.imports import GATHERED, TITLE, gathered, source_of
-from agenttrace.publish.sums import CROISSANT, SUMS, file_of, files, sums
+from agenttrace.publish.sums import SUMS, file_of, files, sums
 from agenttrace.records import Record, schema
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_run_spec, run_spec_path
@@ -69,8 +69,8 @@ def publish(
 
     Layout: `README.md` (the card), Parquet files in the folders of the form; `records/` (the record
     files and run specs, unchanged) and `sessions/` (of the first `MOST_SESSIONS` records, a file for the Hub's trace
-    viewer each) or the run specs alone; `schema/`; `croissant.json`; `SHA256SUMS`. The same records give
-    the same bytes.
+    viewer each) or the run specs alone; `schema/`; `CITATION.cff`, `croissant.json`; `SHA256SUMS`. The same records
+    give the same bytes.
 
     Args:
         paths: files of any readable format; of those of others, `records/` has what `convert` makes of them together.
@@ -161,10 +161,11 @@ def fill(
 
 
 def seal(folder: Path, contents: Contents, made: list[Table]) -> None:
-    """Write `croissant.json`, of all that lies in the folder, and then `SHA256SUMS` of that and it."""
+    """Write the files that describe what lies in the folder, and then `SHA256SUMS` of all."""
     listed = files(folder)
-    (folder / CROISSANT).write_bytes(croissant(contents, made, listed))
-    listed[CROISSANT] = file_of(folder / CROISSANT)
+    for name, data in descriptions(contents, made, listed).items():
+        (folder / name).write_bytes(data)
+        listed[name] = file_of(folder / name)
     (folder / SUMS).write_text(sums(listed), encoding="utf-8")
 
 

@@ -15,10 +15,10 @@ from msgspec import UNSET
 
 from agenttrace import __version__
 from agenttrace.errors import AgentTraceError
-from agenttrace.publish.croissant import croissant
+from agenttrace.publish.described import descriptions
 from agenttrace.publish.folder import PublishSettings, fill
 from agenttrace.publish.manifest import RECORDS, VERDICTS
-from agenttrace.publish.sums import CROISSANT, MANIFEST, SUMS, files
+from agenttrace.publish.sums import MANIFEST, SUMS, files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,7 +46,8 @@ def differences(stated: Manifest, folder: Path, names: list[str], unseen: Callab
             unseen("tables, schemas and README.md: the records do not give any")
             return
         there = files(folder)
-        (Path(made) / CROISSANT).write_bytes(croissant(contents, tables, there))
+        for name, data in descriptions(contents, tables, there).items():
+            (Path(made) / name).write_bytes(data)
         theirs = {name: file for name, file in there.items() if not name.startswith((RECORDS, VERDICTS))}
         ours = files(Path(made))
         for name in sorted((theirs | ours).keys() - {SUMS, MANIFEST}):

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 SUMS = "SHA256SUMS"
 MANIFEST = "manifest.json"
 CROISSANT = "croissant.json"
+CITATION = "CITATION.cff"
+CRATE = "ro-crate-metadata.json"
+DESCRIPTIONS = frozenset({CITATION, CROISSANT, CRATE, SUMS, MANIFEST})
+"""Files that say what the others are."""
 
 
 class File(Record, frozen=True, kw_only=True):

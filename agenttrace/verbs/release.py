@@ -1,4 +1,4 @@
-"""`agenttrace release`: a finished campaign as a release, and the check of one."""
+"""`agenttrace release`: a finished campaign as a release, the check of one, and one as a file for an archive."""
 
 import argparse
 from pathlib import Path
@@ -14,7 +14,8 @@ EXIT_INCOMPLETE = 4
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="record files of finished campaigns")
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="a new or empty folder")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="a new or empty folder; of --pack a .zip")
+    parser.add_argument("--pack", type=Path, metavar="DIR", help="check a release and write it as one .zip")
     parser.add_argument("--verify", type=Path, metavar="DIR", help="check a release, write nothing")
     add_json(parser)
     parser.add_argument("--title", help="heading of the card")
@@ -29,7 +30,7 @@ def on_host(verb: str, arguments: argparse.Namespace, words: list[str]) -> int:
     from agenttrace.verbs.reading import paths_of  # noqa: PLC0415
     from agenttrace.verbs.validate import local_rules  # noqa: PLC0415
 
-    private = [] if arguments.verify else [f"--private={one.text}" for one in local_rules()[0]]
+    private = [] if arguments.verify or arguments.pack else [f"--private={one.text}" for one in local_rules()[0]]
     read, written = paths_of(arguments)
     return analysis.run(verb, [*words, *private], read=read, written=written)
 
@@ -48,8 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.files or arguments.output is not None:
             raise UsageError("--verify DIR checks a release and writes nothing: give it without FILE and -o")
         return _verify(arguments.verify, arguments.json)
+    if arguments.pack is not None:
+        return _pack(arguments)
     if not arguments.files or arguments.output is None:
-        raise UsageError("name record files and a folder (FILE... -o DIR), or a release to check (--verify DIR)")
+        raise UsageError(
+            "name record files and a folder (FILE... -o DIR), or a release to check (--verify DIR) or to pack"
+        )
     words = [*local_rules()[0], *(word("private text", text) for text in arguments.private)]
     about = said_about(arguments.about, strict=arguments.strict)
     settings = PublishSettings(title=arguments.title, licence=arguments.license, about=about)
@@ -62,6 +67,20 @@ def run(arguments: argparse.Namespace) -> int:
     if missing := unsaid(about):
         tell(f"not said: {', '.join(missing)} (--about FILE)")
     write_json(arguments.json, {"folder": arguments.output, **msgspec.to_builtins(made)})
+    return 0
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    from agenttrace.publish.archive import DEPOSIT, pack  # noqa: PLC0415
+
+    if arguments.files or arguments.output is None:
+        raise UsageError("--pack DIR packs a release that is there: give it with -o FILE.zip and without FILE")
+    written = pack(arguments.pack, arguments.output)
+    for path in written:
+        tell(f"{path}: {path.stat().st_size} bytes")
+    if len(written) == 1:
+        tell(f"not said: creators, so there is no {DEPOSIT} (release it with --about FILE)")
+    write_json(arguments.json, {"written": written})
     return 0
 
 
