@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     ProposedCall = tuple[ToolCall | None, Span | None]
 
 _MIB = 1 << 20
+_TOLD_NS = 1_000_000
 _KEEP = {"\n", "\t"}
 _PATCH_LINES = 100
 _NAMED = 8
@@ -181,6 +182,11 @@ def _figures(telemetry: Telemetry) -> str:
         parts.append(f"peak {'at most ' if hidden else ''}{telemetry.max_rss_bytes / _MIB:.1f} MiB")
     if telemetry.read_bytes is not None and telemetry.write_bytes is not None:
         parts.append(f"disk read {telemetry.read_bytes} B, write {telemetry.write_bytes} B")
+    throttled_ns = telemetry.cfs_throttled_ns or 0  # of 0 and of what is not known nothing is said
+    if throttled_ns >= _TOLD_NS:
+        parts.append(f"throttled {throttled_ns / 1e6:.0f} ms")
+    if (waited_ns := (telemetry.runqueue_wait_ns or 0) - throttled_ns) >= _TOLD_NS:
+        parts.append(f"waited {waited_ns / 1e6:.0f} ms for a processor")
     if telemetry.leftover_count:
         parts.append(f"{telemetry.leftover_count} left running and killed ({', '.join(telemetry.leftover_names)})")
     return ", ".join(parts)

@@ -14,7 +14,7 @@ from agenttrace.store.compact import compact
 from agenttrace.store.read import read_traces
 from agenttrace.verbs.show import run
 from bench.synthetic import traces as synthetic
-from tests.report.records import changed, checkout_trace, turn
+from tests.report.records import changed, checkout_trace, turn, waiting_trace
 
 KEPT = Path(__file__).parent / "data" / "records" / "1.0.0"
 
@@ -33,6 +33,13 @@ def test_every_call_is_shown_although_ids_come_twice_or_belong_to_no_step():
     for shown in (*(span.tool_output for span in spans), "again", "proposed by nobody", "without an id"):
         assert text.count(f"| {shown}\n") == 1
     assert text.count("proposed nowhere") == 2  # the one without an id stands in its step
+
+
+def test_what_kept_a_call_waiting_stands_with_its_cost():
+    calls = [line for line in printed(waiting_trace()).splitlines() if "[ok, 1000.0 ms" in line]
+    assert "throttled 400 ms, c-helper" in calls[0]
+    assert "waited 300 ms for a processor, c-helper" in calls[1]
+    assert not any("throttled" in line or "waited" in line for line in calls[2:])
 
 
 def test_calls_without_an_id_stand_once_although_many_steps_share_one():
