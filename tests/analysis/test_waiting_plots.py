@@ -12,7 +12,7 @@ from agenttrace.analysis.plots.style import NothingToDraw
 from agenttrace.analysis.tables import load
 from agenttrace.records import Timings
 from bench.synthetic.traces import write
-from tests.report.records import SAWTOOTH, WAITING, changed, waiting_trace
+from tests.report.records import SAWTOOTH, WAITING, changed, odd_trace, waiting_trace
 
 pytestmark = pytest.mark.slow
 KEPT = Path(__file__).parents[1] / "data" / "records"
@@ -81,6 +81,19 @@ def test_records_of_earlier_versions_have_no_such_figures(tmp_path, name):
     assert {"waiting", "memory"} <= {*found.left_out}
     waits = _figures(None)["timeline"](_parts(load([KEPT / name]), "file")).axes[2]
     assert [text.get_text() for text in waits.texts] == ["not measured"]
+
+
+@pytest.mark.parametrize("peak", [None, 0])
+def test_a_mean_without_a_peak_is_not_compared(tmp_path, peak):
+    trace = waiting_trace()
+    spans = tuple(changed(span, telemetry=changed(span.telemetry, tree_rss_peak_bytes=peak)) for span in trace.spans)
+    with pytest.raises(NothingToDraw):
+        figure("memory", changed(trace, spans=spans), folder=tmp_path)
+
+
+def test_figures_that_no_call_can_have_are_drawn_or_left_out(tmp_path):
+    write(tmp_path / "records.jsonl", [changed(odd_trace(), llm_steps=waiting_trace().llm_steps)])
+    assert "timeline" not in draw(load([tmp_path / "records.jsonl"]), tmp_path / "out", formats=["svg"]).left_out
 
 
 def test_a_trace_whose_figures_are_all_unknown_is_no_figure(tmp_path):

@@ -132,7 +132,8 @@ def memory(parts: list[FigurePart]) -> Figure:
     measured = []
     for part in parts:
         spans = _measured(part)
-        sampled = spans[spans["command"].notna() & (spans["tree_rss_mean_bytes"] > 0)]
+        both = (spans["tree_rss_mean_bytes"] > 0) & (spans["tree_rss_peak_bytes"] > 0)
+        sampled = spans[spans["command"].notna() & both.fillna(value=False)]
         ratio = sampled["tree_rss_peak_bytes"] / sampled["tree_rss_mean_bytes"]
         if len(sampled):
             measured.append((part, sampled.assign(peak_to_mean=ratio)))
