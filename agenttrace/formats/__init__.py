@@ -93,8 +93,16 @@ def _swe_agent(value: dict[str, Any]) -> bool:
 
 
 def _chat(value: dict[str, Any]) -> bool:
-    chats = ("messages", "trajectory", "conversation")
+    chats = ("messages", "trajectory", "conversation", "conversations")
     return any(isinstance(value.get(key), (list, str)) for key in chats) and "evaluation_result_id" not in value
+
+
+_SWE_ZERO = {"messages", "exit_status", "duration_sec"}
+
+
+def _calls_apart(messages: Any) -> bool:  # noqa: ANN401 - whatever stood in the row
+    """Return whether messages have calls beside their text, as none of SWE-ZERO and ShareGPT do."""
+    return isinstance(messages, list) and any(isinstance(one, dict) and one.get("tool_calls") for one in messages)
 
 
 def _event(value: dict[str, Any]) -> bool:
@@ -191,7 +199,7 @@ READERS: dict[str, Reader] = {
     "swe-zero": Reader(
         ".swe_zero",
         "rows of SWE-ZERO",
-        lambda it: "messages" in it and "info" not in it and "exit_status" in it and "duration_sec" in it,
+        lambda it: it.keys() >= _SWE_ZERO and "info" not in it and not _calls_apart(it["messages"]),
     ),
     "mini-swe-agent-1.1-parquet": Reader(
         ".mini_swe_rows",
@@ -230,7 +238,11 @@ READERS: dict[str, Reader] = {
         "rows of OpenHands' evaluations (output.jsonl)",
         lambda it: "instance_id" in it and isinstance(it.get("history"), list) and "trajectory" not in it,
     ),
-    "sharegpt": Reader(".sharegpt", "ShareGPT conversations", lambda it: isinstance(it.get("conversations"), list)),
+    "sharegpt": Reader(
+        ".sharegpt",
+        "ShareGPT conversations",
+        lambda it: isinstance(it.get("conversations"), list) and not _calls_apart(it["conversations"]),
+    ),
     "swe-agent": Reader(".swe_agent", "SWE-agent trajectories (.traj, nebius rows)", _swe_agent),
     "chat": Reader(".chat_rows", "rows of chat messages (OpenAI's form)", _chat),
 }

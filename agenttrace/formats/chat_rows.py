@@ -1,9 +1,10 @@
 """Rows of chat messages in OpenAI's form, as data sets of agents have them: one conversation a row.
 
-`messages` (or `trajectory`, `conversation`) is a list of `{role, content, tool_calls?, tool_call_id?}`, or JSON text of
-one; results are messages of role `tool`. Beside it stand what rows mostly have: an id of the task, `model`, `repo`,
-`exit_status`, whether it was `resolved`, `model_patch`. Sources: OpenAI's reference of chat completions; the cards of
-nebius/SWE-rebench-openhands-trajectories, nvidia/SWE-Zero-openhands-trajectories and SWE-bench/SWE-smith-trajectories.
+`messages` (or `trajectory`, `conversation`, `conversations`) is a list of `{role, content, tool_calls?,
+tool_call_id?}`, or JSON text of one; results are messages of role `tool`. Beside it stand what rows mostly have: an id
+of the task, `model`, `repo`, `exit_status`, whether it was `resolved`, `model_patch`. Sources: OpenAI's reference of
+chat completions; the cards of nebius/SWE-rebench-openhands-trajectories, nvidia/SWE-Zero-openhands-trajectories and
+SWE-bench/SWE-smith-trajectories.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from agenttrace.formats.foreign import at, fitting, json_text, moment_ns, parsed
 from agenttrace.records import Outcome, Timings, Trace, Verdict
 
 NAME = "chat"
-_CHATS = ("messages", "trajectory", "conversation")
+_CHATS = ("messages", "trajectory", "conversation", "conversations")
 _TASK = ("instance_id", "task_id", "task_name")
 _RUN = ("trajectory_id", "traj_id", "trace_id", "session_id", "id")
 _JUDGED = ("resolved", "target")

@@ -208,6 +208,13 @@ class TestChatRows:
             ("patch", '{"input":"*** Begin"}')
         ]
 
+    def test_calls_beside_a_text_are_calls_whatever_columns_the_row_has(self):
+        called = {**REPLY, "tool_calls": [{"id": "c", "function": {"name": "bash", "arguments": "{}"}}]}
+        back = {"role": "tool", "tool_call_id": "c", "content": "x"}
+        row = {"instance_id": "a", "exit_status": "Submitted", "duration_sec": 1.0, "messages": [USER, called, back]}
+        for given in (row, {"conversations": [USER, called, back]}):
+            assert [span.tool_output for span in to_trace(given).spans] == ["x"]
+
     def test_tokens_that_were_cached_are_known(self):
         usage = {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}
         assert to_trace({"messages": [USER, {**REPLY, "usage": usage}]}).llm_steps[0].timings.cached_n == 4
