@@ -15,15 +15,22 @@ from msgspec import UNSET
 
 from agenttrace import __version__
 from agenttrace.errors import AgentTraceError
+from agenttrace.formats import columns
+from agenttrace.formats.agenttrace_0_3 import NAME as RELEASED_FORMAT
 from agenttrace.publish.described import descriptions
 from agenttrace.publish.folder import PublishSettings, fill
 from agenttrace.publish.manifest import RECORDS, VERDICTS
 from agenttrace.publish.sums import MANIFEST, SUMS, files
+from agenttrace.records import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from agenttrace.publish.manifest import Manifest
+
+
+_OF_OURS = tuple(f"data/{name}/" for name in (*columns.TABLES, RELEASED_FORMAT))
+"""Tables whose columns mean the same in every version; the others are in forms of others, which change."""
 
 
 def differences(stated: Manifest, folder: Path, names: list[str], unseen: Callable[[str], None]) -> Iterator[str]:
@@ -35,10 +42,12 @@ def differences(stated: Manifest, folder: Path, names: list[str], unseen: Callab
         names: of its record files, in the order in which they were published.
         unseen: gets what could not be compared, likewise.
     """
-    same = stated.agenttrace_version == __version__
+    here = f"schema/{schema.name('trace')}"  # which the kit of another schema, under whatever version, does not write
+    same = stated.agenttrace_version == __version__ and here in stated.files
     said = {name: value for name in ("title", "licence", "about") if (value := getattr(stated, name)) is not UNSET}
     settings = PublishSettings(form="traces", **said)
-    version = "another agenttrace" if stated.agenttrace_version is UNSET else f"agenttrace {stated.agenttrace_version}"
+    unnamed = stated.agenttrace_version in {UNSET, __version__}
+    version = "another agenttrace" if unnamed else f"agenttrace {stated.agenttrace_version}"
     with tempfile.TemporaryDirectory() as made:
         try:
             contents, tables = fill(Path(made), [folder / RECORDS / name for name in names], settings, release=True)
@@ -53,7 +62,7 @@ def differences(stated: Manifest, folder: Path, names: list[str], unseen: Callab
         for name in sorted((theirs | ours).keys() - {SUMS, MANIFEST}):
             if theirs.get(name) == ours.get(name):
                 continue
-            if name.endswith(".parquet") and name in theirs and name in ours:
+            if name.endswith(".parquet") and name in theirs and name in ours and (same or name.startswith(_OF_OURS)):
                 yield from _rows(name, folder / name, Path(made) / name, unseen if not same else None)
             elif same:
                 yield f"{name}: is {'missing' if name not in theirs else 'not what the records give'}"
