@@ -38,6 +38,8 @@ def to_trace(value: Any, source: str = "") -> Trace:  # noqa: ANN401, ARG001 - w
     try:
         chat = next((value[key] for key in _CHATS if value.get(key) is not None), None)
         talk = Dialogue()
+        if isinstance(value.get("system"), str) and value["system"]:
+            talk.told(value["system"])
         listen(talk, parsed(chat.encode()) if isinstance(chat, str) else chat)
         return _record(talk, value)
     except (RecursionError, ValueError, msgspec.MsgspecError) as error:

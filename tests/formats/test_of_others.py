@@ -215,6 +215,10 @@ class TestChatRows:
         for given in (row, {"conversations": [USER, called, back]}):
             assert [span.tool_output for span in to_trace(given).spans] == ["x"]
 
+    def test_a_system_prompt_beside_the_messages_is_one(self):
+        found = to_trace({"system": "be good", "messages": [USER, REPLY]})
+        assert (found.environment["imported"]["system_prompt"], found.prompt) == ("be good", "go")
+
     def test_tokens_that_were_cached_are_known(self):
         usage = {"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}
         assert to_trace({"messages": [USER, {**REPLY, "usage": usage}]}).llm_steps[0].timings.cached_n == 4
