@@ -135,3 +135,14 @@ def test_figures_that_no_call_can_have_stay_within_their_lanes(page):
             lane["y"] - 2 <= box["y"] and box["y"] + box["height"] <= lane["y"] + lane["height"] + 2 for lane in lanes
         )
         assert lanes[0]["x"] - 2 <= box["x"] <= box["x"] + box["width"] <= right + 2
+
+
+def test_lanes_stay_where_they_are_while_a_bar_is_told_of(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    show(page, f"#trace={waiting_trace().trace_id}")
+    canvas = page.locator("#timeline .canvas")
+    before = canvas.bounding_box()
+    page.locator("#timeline .bar.tools .whole").nth(4).hover()
+    page.locator(".readout", has_text="meanwhile something on the machine").wait_for()
+    assert canvas.bounding_box() == before
+    page.set_viewport_size({"width": 1280, "height": 800})

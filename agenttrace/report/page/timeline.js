@@ -37,8 +37,10 @@ function timeline(trace, open) {
     h("button", { type: "button", class: "quiet", "aria-label": "Zoom in", on: { click: () => zoom(2) } }, "+"));
   const labels = LANES.map((lane) => laneLabel(lane, state, trace));
   const figure = h("figure", { class: "timeline", id: "timeline" },
-    h("figcaption", {}, h("h2", {}, "Timeline"), readout, buttons),
-    h("div", { class: "lanes" }, h("div", { class: "labels" }, labels), canvas), legend);
+    h("figcaption", {}, h("h2", {}, "Timeline"), buttons),
+    h("div", { class: "lanes" }, h("div", { class: "labels" }, labels), canvas),
+    // Below the lanes: however long its text is, they stay where the pointer is.
+    readout, legend);
   state.figure = figure;
   new ResizeObserver(() => drawTimeline(state)).observe(canvas);
   return figure;
