@@ -80,10 +80,14 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
         DataError: it has more spans than can be held, or none of a model or a tool.
     """
     found: dict[str, list[_Span]] = {}
+    sent: set[tuple[str, str]] = set()
     held = 0
     for number, value in values:
         try:
-            for span in _spans(number, value):
+            for name, span in _spans(number, value):
+                if name and (span.trace, name) in sent:  # an exporter that heard nothing sends again
+                    continue
+                sent.add((span.trace, name))
                 found.setdefault(span.trace, []).append(span)
                 held += 1
                 if held > MOST_SPANS:
@@ -99,7 +103,8 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
         raise DataError("no span of a model or a tool by OpenTelemetry's or OpenInference's conventions")
 
 
-def _spans(number: int, value: Any) -> Iterator[_Span]:  # noqa: ANN401 - JSON of anyone
+def _spans(number: int, value: Any) -> Iterator[tuple[str, _Span]]:  # noqa: ANN401 - JSON of anyone
+    """Yield the spans of a request, each with its id, which is empty where it has none."""
     for resource in _listed(value, "resourceSpans"):
         for scope in _listed(resource, "scopeSpans"):
             for span in _listed(scope, "spans"):
@@ -107,7 +112,8 @@ def _spans(number: int, value: Any) -> Iterator[_Span]:  # noqa: ANN401 - JSON o
                 if at(span, "status", "code") in {_FAILED, "STATUS_CODE_ERROR"}:
                     facts.setdefault("error.type", text_of(at(span, "status", "message")) or "error")
                 start, end = (_nanoseconds(at(span, f"{name}TimeUnixNano")) for name in ("start", "end"))
-                yield _Span(number, str(at(span, "traceId")), start, end, str(at(span, "parentSpanId") or ""), facts)
+                name, parent = (str(at(span, key) or "") for key in ("spanId", "parentSpanId"))
+                yield name, _Span(number, str(at(span, "traceId")), start, end, parent, facts)
 
 
 def _listed(value: Any, key: str) -> list[Any]:  # noqa: ANN401 - as above

@@ -105,6 +105,12 @@ def test_a_result_without_a_call_counts_once_in_spans(tmp_path):
     assert [span.tool_output for span in found.spans] == ["one"]
 
 
+def test_a_span_that_was_sent_twice_counts_once(tmp_path):
+    convert([lines(tmp_path / "a.jsonl", {"messages": [USER, REPLY]})], "otlp", tmp_path / "b.jsonl")
+    (tmp_path / "c.jsonl").write_bytes(2 * (tmp_path / "b.jsonl").read_bytes())
+    assert [one for _, one in traces(tmp_path / "c.jsonl")] == [one for _, one in traces(tmp_path / "b.jsonl")]
+
+
 def test_one_moment_is_no_duration_and_none_of_before_1970_or_after_2262_is_taken():
     def timed(*given):
         steps = [{"source": "agent", "message": "x", "timestamp": one} for one in given]
