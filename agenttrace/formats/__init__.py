@@ -110,6 +110,10 @@ def _event(value: dict[str, Any]) -> bool:
     return "source" in value and (old or str(value.get("kind")).endswith(("Event", "Observation")))
 
 
+def _printed_span(context: Any) -> bool:  # noqa: ANN401 - whatever stood in the value
+    return isinstance(context, dict) and {"trace_id", "span_id"} <= context.keys()
+
+
 def _binary(value: dict[str, Any]) -> bool:  # noqa: ARG001 - as all of them
     return False
 
@@ -210,7 +214,10 @@ READERS: dict[str, Reader] = {
         ".mini_swe_read", "mini-swe-agent v1 and v2 trajectories", _says("trajectory_format", "mini-swe-agent-1")
     ),
     "otlp": Reader(
-        ".otlp_read", "OpenTelemetry spans (OTLP/JSON; GenAI, OpenInference)", _has("resourceSpans"), whole=True
+        ".otlp_read",
+        "OpenTelemetry spans (OTLP/JSON, a console exporter's JSON; GenAI, OpenInference)",
+        lambda it: "resourceSpans" in it or ("attributes" in it and _printed_span(it.get("context"))),
+        whole=True,
     ),
     "claude-code": Reader(
         ".claude_code",

@@ -1,8 +1,9 @@
-"""OpenTelemetry spans of agents, read from OTLP/JSON: GenAI conventions and OpenInference, one record a trace.
+"""OpenTelemetry spans of agents, from OTLP/JSON or a console exporter: GenAI conventions and OpenInference.
 
-A span of a model is a reply, one of a tool its result; what else there is (agents, chains, retrievers) only names the
-run. Where a result has no span, it is taken from the messages of the next request. Sources: OTLP 1.x (JSON encoding),
-OpenTelemetry's GenAI conventions 1.36 to 1.41 and 0.1.0, OpenInference's specification.
+One record a trace. A span of a model is a reply, one of a tool its result; what else there is (agents, chains,
+retrievers) only names the run. Where a result has no span, it is taken from the messages of the next request. Sources:
+OTLP 1.x (JSON encoding), `ReadableSpan.to_json` of OpenTelemetry's SDK for Python, OpenTelemetry's GenAI conventions
+1.36 to 1.41 and 0.1.0, OpenInference's specification.
 """
 
 from __future__ import annotations
@@ -15,7 +16,18 @@ import msgspec
 from agenttrace.errors import DataError
 from agenttrace.formats.conversation import iso
 from agenttrace.formats.dialogue import STRAY, Called, Dialogue
-from agenttrace.formats.foreign import amount, at, between, exit_status, fitting, json_text, parsed, text_of, tokens
+from agenttrace.formats.foreign import (
+    amount,
+    at,
+    between,
+    exit_status,
+    fitting,
+    json_text,
+    moment_ns,
+    parsed,
+    text_of,
+    tokens,
+)
 from agenttrace.records import Outcome, SpanStatus, Telemetry, Timings, Totals, Trace
 
 if TYPE_CHECKING:
@@ -26,6 +38,7 @@ MOST_SPANS = 200_000
 """Spans of a file that are held; those of a trace may lie anywhere in it."""
 _MODEL = frozenset({"chat", "text_completion", "generate_content"})
 _TOOL = "execute_tool"
+_USED = ("gen_ai.usage.output_tokens", "llm.token_count.completion")
 _CALL = ("gen_ai.tool.call.id", "tool_call.id", "tool.id")
 _OWN_ID = "agenttrace.trace_id"
 """Attribute that only the root of a record of our own export has."""
@@ -49,6 +62,7 @@ class _Said(NamedTuple):
 
 class _Span(NamedTuple):
     number: int
+    span_id: str
     trace: str
     start: int | None
     end: int | None
@@ -84,10 +98,10 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
     held = 0
     for number, value in values:
         try:
-            for name, span in _spans(number, value):
-                if name and (span.trace, name) in sent:  # an exporter that heard nothing sends again
+            for span in _spans(number, value):
+                if span.span_id and (span.trace, span.span_id) in sent:  # an exporter that heard nothing sends again
                     continue
-                sent.add((span.trace, name))
+                sent.add((span.trace, span.span_id))
                 found.setdefault(span.trace, []).append(span)
                 held += 1
                 if held > MOST_SPANS:
@@ -103,8 +117,10 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
         raise DataError("no span of a model or a tool by OpenTelemetry's or OpenInference's conventions")
 
 
-def _spans(number: int, value: Any) -> Iterator[tuple[str, _Span]]:  # noqa: ANN401 - JSON of anyone
-    """Yield the spans of a request, each with its id, which is empty where it has none."""
+def _spans(number: int, value: Any) -> Iterator[_Span]:  # noqa: ANN401 - JSON of anyone
+    """Yield the spans of a request, or the one that a console exporter printed."""
+    if at(value, "context") is not None:
+        yield _printed(number, value)
     for resource in _listed(value, "resourceSpans"):
         for scope in _listed(resource, "scopeSpans"):
             for span in _listed(scope, "spans"):
@@ -113,7 +129,19 @@ def _spans(number: int, value: Any) -> Iterator[tuple[str, _Span]]:  # noqa: ANN
                     facts.setdefault("error.type", text_of(at(span, "status", "message")) or "error")
                 start, end = (_nanoseconds(at(span, f"{name}TimeUnixNano")) for name in ("start", "end"))
                 name, parent = (str(at(span, key) or "") for key in ("spanId", "parentSpanId"))
-                yield name, _Span(number, str(at(span, "traceId")), start, end, parent, facts)
+                yield _Span(number, name, str(at(span, "traceId")), start, end, parent, facts)
+
+
+def _printed(number: int, value: Any) -> _Span:  # noqa: ANN401 - as above
+    """Return a span as the SDK's console exporter prints it: plain attributes, times as text, ids with 0x."""
+    given = at(value, "attributes")
+    facts = dict(given) if isinstance(given, dict) else {}
+    if at(value, "status", "status_code") == "ERROR":
+        facts.setdefault("error.type", text_of(at(value, "status", "description")) or "error")
+    ids = (at(value, "context", "span_id"), at(value, "context", "trace_id"), at(value, "parent_id"))
+    name, trace, parent = (str(one or "").removeprefix("0x") for one in ids)
+    start, end = (moment_ns(at(value, key)) for key in ("start_time", "end_time"))
+    return _Span(number, name, trace, start, end, parent, facts)
 
 
 def _listed(value: Any, key: str) -> list[Any]:  # noqa: ANN401 - as above
@@ -155,8 +183,9 @@ def _trace(name: str, spans: list[_Span]) -> Trace:
     with_span = {str(span.first(*_CALL)) for span in ordered if span.kind == "tool"}
     talk, model = Dialogue(), None
     talk.times += [moment for span in spans for moment in (span.start, span.end) if moment is not None]
+    again = _told_twice(ordered)
     for span in ordered:
-        if span.kind == "model":
+        if span.kind == "model" and span.span_id not in again:
             _hear(talk, span, with_span)
             _say(talk, span)
             model = model or fitting(span.first("gen_ai.response.model", "gen_ai.request.model", "llm.model_name"), str)
@@ -183,6 +212,28 @@ def _trace(name: str, spans: list[_Span]) -> Trace:
         },
         **(_own_run(roots[0]) if ours else {}),
     )
+
+
+def _told_twice(spans: list[_Span]) -> set[str]:
+    """Return the ids of spans of a model that tell of a request as another one does, around or within them.
+
+    Where a framework and the client below it are both instrumented, one request has a span in the other's. The outer
+    one counts, unless it says neither what came back nor its tokens.
+    """
+    known = {span.span_id: span for span in spans if span.span_id}
+    again = set()
+    for span in spans:
+        if span.kind != "model":
+            continue
+        outer, above, seen = None, known.get(span.parent), {span.span_id}
+        while above is not None and above.span_id not in seen and above.kind != "tool":
+            seen.add(above.span_id)
+            outer = above if above.kind == "model" else outer
+            above = known.get(above.parent)
+        if outer is not None:
+            said = outer.first(*_USED, "output.value") is not None or _messages(outer, "output")
+            again.add((span if said else outer).span_id)
+    return again
 
 
 def _own_run(root: _Span) -> dict[str, Any]:
@@ -245,7 +296,7 @@ def _say(talk: Dialogue, span: _Span) -> None:
         [call for one in replies for call in one.calls],
         reasoning_content="\n".join(one.thought for one in replies if one.thought) or None,
         input_tokens=tokens(span.first("gen_ai.usage.input_tokens", "llm.token_count.prompt")),
-        output_tokens=tokens(span.first("gen_ai.usage.output_tokens", "llm.token_count.completion")),
+        output_tokens=tokens(span.first(*_USED)),
         finish_reason=fitting(reasons[0] if isinstance(reasons, list) and reasons else reasons, str),
         timings=timings,
         **{**span.times, **({} if took is None else {"duration_ms": took})},

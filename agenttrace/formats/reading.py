@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import json
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -40,6 +41,8 @@ _OUTCOME = b'"outcome":'
 """Key of records of ours alone; it is near their end, so looking for it from there is quick."""
 _ROWS = 16
 """Rows of a Parquet file held at a time."""
+_BLANKS = 64
+"""Characters between two JSON texts that are passed over at a time."""
 _ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 _Item = tuple[int, Any]
 """Number of a line, a row or a value, and its content: a line of ours as it stands, else what JSON it is."""
@@ -339,6 +342,9 @@ def _values(path: Path) -> Iterator[_Item]:
     try:
         value = parsed_with_constants(text)
     except _ERRORS as error:
+        if several := _texts(text):
+            yield from enumerate(several, start=1)
+            return
         begins = text.lstrip()[:1] in {b"{", b"["}
         if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             raise UsageError(f"cannot read {path}: this is UTF-16; save the file as UTF-8") from None
@@ -346,6 +352,23 @@ def _values(path: Path) -> Iterator[_Item]:
         what = f"not JSON, or cut off: {error}" if begins else other
         raise UsageError(f"cannot read {path}: {what}; readable are {readable()}") from None
     yield from enumerate(value if isinstance(value, list) else [value], start=1)
+
+
+def _texts(text: bytes) -> list[Any]:
+    """Return the values of several JSON texts that stand one after the other, as programs print them; else nothing."""
+    found, decoder, at = [], json.JSONDecoder(), 0
+    try:
+        whole = text.decode("utf-8")
+        while at < len(whole):
+            begin = at + len(whole[at : at + _BLANKS]) - len(whole[at : at + _BLANKS].lstrip())
+            if begin > at:
+                at = begin
+                continue
+            _, at = decoder.raw_decode(whole, begin)
+            found.append(parsed_with_constants(whole[begin:at].encode()))
+    except _ERRORS:
+        return []
+    return found
 
 
 def _rows(path: Path, on_problem: OnProblem) -> Iterator[_Item]:

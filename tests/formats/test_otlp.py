@@ -21,6 +21,7 @@ from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import otlp
 from agenttrace.formats.convert import convert, read
 from agenttrace.formats.otlp_protobuf import send
+from agenttrace.formats.reading import traces as traces_in
 from tests.formats.hostile import OLD, OURS, hostile, spec, traces
 from tests.listening import listening
 
@@ -273,3 +274,78 @@ def test_hostile_records_and_records_without_times_are_taken_by_both_readers():
     assert {plain(span)["agenttrace.time"] for span in spans} == {"laid out"}
     other = JsonRequest.from_json(body).resource_spans[0].scope_spans[0].spans
     assert [span.span_id for span in other] == [span.span_id for span in spans]
+
+
+TRACE = "5b8aa5a2d2c872e8321cf37308d69df2"
+
+
+def printed(number, parent, **facts):
+    """A span as the SDK's console exporter prints it."""
+    return {
+        "name": "x",
+        "context": {"trace_id": f"0x{TRACE}", "span_id": f"0x{number:016x}", "trace_state": "[]"},
+        "kind": "SpanKind.INTERNAL",
+        "parent_id": f"0x{parent:016x}" if parent else None,
+        "start_time": f"2026-11-20T10:00:0{number}.000000Z",
+        "end_time": f"2026-11-20T10:00:0{number}.500000Z",
+        "status": {"status_code": "UNSET"},
+        "attributes": facts,
+        "events": [],
+        "links": [],
+        "resource": {"attributes": {}, "schema_url": ""},
+    }
+
+
+def request_and_call(*, outer=True):
+    """Spans of one request, which a framework and the client below it both tell of, and of its call."""
+    call = {"type": "tool_call", "id": "c1", "name": "bash", "arguments": {"command": "ls"}}
+    asked = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    said = {
+        "gen_ai.input.messages": json.dumps([{"role": "user", "parts": [{"type": "text", "content": "Count files"}]}]),
+        "gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": [call]}]),
+        "gen_ai.usage.input_tokens": 10,
+        "gen_ai.usage.output_tokens": 5,
+    }
+    result = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.call.id": "c1", "gen_ai.tool.call.result": "3"}
+    return [
+        printed(1, 0, **{"gen_ai.operation.name": "invoke_agent"}),
+        printed(2, 1, **asked, **(said if outer else {})),
+        printed(3, 2, **asked, **said),
+        printed(4, 1, **result),
+    ]
+
+
+@pytest.mark.parametrize("form", ["lines", "printed", "printed without a line between"])
+def test_spans_of_a_console_exporter_are_read_whether_on_a_line_or_laid_out(tmp_path, form):
+    indent, between = {"lines": (None, "\n"), "printed": (4, "\n"), "printed without a line between": (2, "")}[form]
+    file = tmp_path / "spans.json"
+    file.write_text(between.join(json.dumps(span, indent=indent) for span in request_and_call()) + "\n")
+    (trace,) = [one for _, one in traces_in(file)]
+    (step,), (span,) = trace.llm_steps, trace.spans
+    assert (step.input_tokens, step.output_tokens, step.duration_ms) == (10, 5, 500.0)
+    assert (span.tool_output, span.duration_ms, trace.model) == ("3", 500.0, "m")
+    assert trace.timestamp_utc.startswith("2026-11-20T10:00:01")
+
+
+@pytest.mark.parametrize("outer", [True, False])
+def test_a_request_that_two_instrumentations_tell_of_counts_once(tmp_path, outer):
+    file = tmp_path / "spans.jsonl"
+    file.write_text("".join(json.dumps(span) + "\n" for span in request_and_call(outer=outer)))
+    (trace,) = [one for _, one in traces_in(file)]
+    (step,) = trace.llm_steps
+    assert (step.input_tokens, step.output_tokens, len(trace.spans)) == (10, 5, 1)
+
+
+def test_spans_that_are_each_others_parents_end(tmp_path):
+    spans = request_and_call()
+    spans[1]["parent_id"] = spans[2]["context"]["span_id"]
+    file = tmp_path / "spans.jsonl"
+    file.write_text("".join(json.dumps(span) + "\n" for span in spans))
+    assert len(list(traces_in(file))) == 1
+
+
+def test_a_printed_span_that_is_cut_off_is_named(tmp_path):
+    file = tmp_path / "spans.json"
+    file.write_text("\n".join(json.dumps(span, indent=4) for span in request_and_call())[:-40])
+    with pytest.raises(UsageError, match=r"spans\.json: not JSON, or cut off"):
+        list(traces_in(file))
