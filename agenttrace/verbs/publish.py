@@ -56,6 +56,8 @@ def check(arguments: argparse.Namespace) -> None:
 
     if not arguments.files and arguments.upload is None:
         raise UsageError("name the run to publish, or --upload a folder that was made before")
+    if not arguments.files and (arguments.about is not None or arguments.strict):
+        raise UsageError("--about and --strict are of a folder that is made: name the files, too")
     if not all(arguments.private):
         raise UsageError("--private: expected a text that is not empty")
     if arguments.upload is not None:

@@ -45,9 +45,11 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.validate.leaks import word  # noqa: PLC0415
     from agenttrace.verbs.validate import local_rules  # noqa: PLC0415
 
+    if (arguments.verify or arguments.pack) and (arguments.about or arguments.strict):
+        raise UsageError("--about and --strict are of a release that is made: give them with FILE... -o DIR")
     if arguments.verify is not None:
-        if arguments.files or arguments.output is not None:
-            raise UsageError("--verify DIR checks a release and writes nothing: give it without FILE and -o")
+        if arguments.files or arguments.output is not None or arguments.pack:
+            raise UsageError("--verify DIR checks a release and writes nothing: give it without FILE, -o and --pack")
         return _verify(arguments.verify, arguments.json)
     if arguments.pack is not None:
         return _pack(arguments)

@@ -103,3 +103,6 @@ def test_the_command_asks_by_name_and_refuses_under_strict(said, rows, record_fi
     ended = agenttrace("publish", path, "-o", tmp_path / "strict", "--strict", "--about", said)
     assert ended.returncode == 0
     assert "not said" not in ended.stdout
+    ended = agenttrace("publish", "-o", tmp_path / "strict", "--upload", "a/b", "--strict")
+    assert ended.returncode == 2
+    assert "name the files, too" in ended.stderr

@@ -106,3 +106,6 @@ def test_the_command(made, tmp_path, agenttrace):
     ended = agenttrace("release", "--pack", made)
     assert ended.returncode == 2
     assert "-o FILE.zip" in ended.stderr
+    ended = agenttrace("release", "--verify", made, "--strict")
+    assert ended.returncode == 2
+    assert "of a release that is made" in ended.stderr
