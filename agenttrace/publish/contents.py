@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from agenttrace.analysis.runs import Tally
@@ -56,7 +56,7 @@ class Contents:
         with_tasks: names of those beside which their task set lies, a set of somebody's own.
         tally: of the records of a bash-block agent of ours.
         imports: of those that were read from another format.
-        times: record file → start of its earliest and of its latest run that says it.
+        times: record file → start of its earliest run that says it, and end of the one that ended last.
         methods: by which verdicts were given.
     """
 
@@ -108,7 +108,7 @@ class Contents:
 
     @property
     def timeframe(self) -> list[datetime]:
-        """Start of the earliest run and of the latest; empty where none says it."""
+        """Start of the earliest run and end of the last; empty where none says it."""
         return (
             [min(one[0] for one in self.times.values()), max(one[1] for one in self.times.values())]
             if self.times
@@ -117,11 +117,12 @@ class Contents:
 
     def _note(self, source: str, trace: Trace) -> None:
         """Keep the time of a run, and by which methods it was judged."""
-        with suppress(TypeError, ValueError):
+        with suppress(TypeError, ValueError, OverflowError):
             began = datetime.fromisoformat(trace.timestamp_utc or "")
             began = began if began.tzinfo else began.replace(tzinfo=UTC)
-            first, last = self.times.get(source, (began, began))
-            self.times[source] = min(first, began), max(last, began)
+            ended = began + timedelta(milliseconds=trace.total_duration_ms or 0)
+            first, last = self.times.get(source, (began, ended))
+            self.times[source] = min(first, began), max(last, ended)
         if len(self.methods) < _MOST_METHODS:
             self.methods |= {verdict.method[:_LONGEST_METHOD] for verdict in trace.outcome.verdicts}
 

@@ -212,9 +212,11 @@ def _collection(contents: Contents) -> Iterator[str]:
 def _missing(contents: Contents) -> Iterator[str]:
     yield "null is not measured or does not apply; 0 is zero."
     if (planned := contents.planned()) is not None:
-        given_up = max(0, planned - contents.records)
-        yield f"{given_up} of {planned} planned runs have no record, as every attempt failed for the infrastructure's"
-        yield "reasons or none was made; no figure has them."
+        if (given_up := planned - contents.records) > 0:
+            yield f"{given_up} of {planned} planned runs have no record, as every attempt failed for the"
+            yield "infrastructure's reasons or none was made; no figure has them."
+        else:
+            yield f"All {planned} planned runs have a record."
 
 
 def _preparation(contents: Contents) -> Iterator[str]:

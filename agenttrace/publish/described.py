@@ -11,7 +11,6 @@ from urllib.parse import quote
 
 import msgspec
 
-from agenttrace import __version__
 from agenttrace.publish.croissant import croissant, description, licence_url, media_type, spdx
 from agenttrace.publish.sums import CITATION, CRATE, CROISSANT, DESCRIPTIONS, File
 
@@ -101,7 +100,7 @@ def crate(contents: Contents, files: Mapping[str, File]) -> bytes:
         contents: what is said of the records.
         files: path → file, of those that are parts.
     """
-    about, kit = contents.about, {"@id": f"#agenttrace-{__version__}"}
+    about = contents.about
     actions = list(_actions(contents, files))
     licences = [licence_url(name) for name in contents.licences]
     root: _Entity = {
@@ -123,8 +122,6 @@ def crate(contents: Contents, files: Mapping[str, File]) -> bytes:
         {"@id": CRATE, "@type": "CreativeWork", "conformsTo": {"@id": _CRATE}, "about": {"@id": "./"}},
         root,
         {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
-        {**kit, "@type": "SoftwareApplication", "name": "agenttrace", "softwareVersion": __version__,
-         "url": "https://pypi.org/project/agenttrace-kit/"},
         *({"@id": one, "@type": "CreativeWork", "name": one} for one in licences if one.startswith("https://")),
         *_makers(about),
         *actions,
@@ -148,30 +145,39 @@ def _makers(about: About) -> Iterator[_Entity]:
         yield {"@id": _id_of(one), "@type": "Person" if one.family else "Organization", "name": one.name, **more}
 
 
+def _kit_id(spec: RunSpec) -> str:
+    return f"#agenttrace-{quote(spec.collector_version, safe='')}"
+
+
 def _model_id(spec: RunSpec) -> str:
     return f"#model-{quote(spec.model.sha256[:64], safe='')}"
 
 
 def _actions(contents: Contents, files: Mapping[str, File]) -> Iterator[_Entity]:
-    """Yield each campaign as an action, and the model that it worked with."""
+    """Yield each campaign as an action, and the kits and models that they worked with."""
     models: dict[str, RunSpec] = {}
+    kits: dict[str, RunSpec] = {}
     for name, spec in contents.files.items():
         if spec is None:
             continue
         stem = name.removesuffix(".jsonl")
         records, run, tape = (f"records/{stem}{end}" for end in (".jsonl", ".run.json", ".cassette.zst"))
         models.setdefault(_model_id(spec), spec)
+        kits.setdefault(_kit_id(spec), spec)
         began, ended = contents.times.get(name, (None, None))
         yield {
             "@id": f"#campaign-{quote(stem, safe='')}",
             "@type": "CreateAction",
             "name": f"campaign {spec.run_id} over the task set {spec.dataset.name}",
-            "instrument": {"@id": f"#agenttrace-{__version__}"},
+            "instrument": {"@id": _kit_id(spec)},
             "object": [{"@id": quote(run)}, {"@id": _model_id(spec)}],
             "result": [{"@id": quote(path)} for path in (records, tape) if path in files],
             **({"startTime": began.isoformat()} if began else {}),
             **({"endTime": ended.isoformat()} if ended else {}),
         }
+    for identity, spec in kits.items():
+        version = spec.collector_version
+        yield {"@id": identity, "@type": "SoftwareApplication", "name": "agenttrace", "softwareVersion": version}
     for identity, spec in models.items():
         about = f"{spec.model.artifact}, SHA-256 {spec.model.sha256}, served by {spec.serving.engine}"
         yield {"@id": identity, "@type": "CreativeWork", "name": spec.model.name, "description": about}
