@@ -147,6 +147,7 @@ def _bars(axes: Axes, rows: pd.DataFrame, first: int, lane: int) -> float:
             end if late else centre, lane if lane == 0 else lane + 0.36, name, fontsize=6.5,
             ha="center" if lane == 0 else "right" if late else "left", va="center" if lane == 0 else "top",
             color="white" if lane == 0 else "black",
+            bbox={"facecolor": COLOURS[0], "edgecolor": "none", "pad": 0.6} if lane == 0 else None,
         )  # fmt: skip
         free = at + room
     return end
