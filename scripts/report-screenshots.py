@@ -1,6 +1,6 @@
 """Makes the pictures of docs/report.md: a report of the given record files, looked at in a real Chromium.
 
-    python scripts/report-screenshots.py RECORDS... --trace ID --rollout ID --compare ID,ID
+    python scripts/report-screenshots.py RECORDS... --trace ID --rollout ID --timeline ID --compare ID,ID
 
 Needs what the tests need (`scripts/nox -s tests` installs it). Pictures are 1280 pixels wide, the phone's 390.
 """
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("records", nargs="+", type=Path)
     parser.add_argument("--trace", required=True, help="id of a trace with several calls")
     parser.add_argument("--rollout", required=True, help="id of a trace over a checkout")
+    parser.add_argument("--timeline", required=True, help="id of a trace whose calls waited, with memory over time")
     parser.add_argument("--compare", required=True, help="ID,ID")
     arguments = parser.parse_args()
     if missing := browser.missing():
@@ -46,7 +47,7 @@ def main() -> None:
         picture(chromium, f"{url}#list", "report-list")
         picture(chromium, trace, "report-trace")
         picture(chromium, rollout, "report-dark", dark=True)
-        picture(chromium, trace, "report-timeline", clip="#timeline")
+        picture(chromium, f"{url}#trace={arguments.timeline}", "report-timeline", clip="#timeline")
         picture(chromium, compare, "report-compare")
         picture(chromium, f"{url}#list&group=task", "report-phone-list", size=(390, 780))
         picture(chromium, rollout, "report-phone-trace", size=(390, 780))
@@ -61,7 +62,7 @@ def picture(
     dark: bool = False,
     clip: str | None = None,
 ) -> None:
-    """Write one picture: the window, or with `clip` one element of it with its first tool call pointed at."""
+    """Write one picture: the window, or with `clip` one element of it with its second tool call pointed at."""
     context = chromium.new_context(
         viewport={"width": size[0], "height": size[1]}, color_scheme="dark" if dark else "light"
     )
@@ -69,7 +70,7 @@ def picture(
     page.goto(url)
     page.wait_for_selector("body[data-ready]", state="attached")
     if clip:
-        page.locator(f"{clip} .bar.tools .whole").first.hover()
+        page.locator(f"{clip} .bar.tools .whole").nth(1).hover()
         page.locator(clip).screenshot(path=IMAGES / f"{name}.png")
     else:
         page.wait_for_timeout(200)

@@ -40,7 +40,7 @@ function timeline(trace, open) {
     h("figcaption", {}, h("h2", {}, "Timeline"), buttons),
     h("div", { class: "lanes" }, h("div", { class: "labels" }, labels), canvas),
     // Below the lanes: however long its text is, they stay where the pointer is.
-    readout, legend);
+    legend, readout);
   state.figure = figure;
   new ResizeObserver(() => drawTimeline(state)).observe(canvas);
   return figure;
