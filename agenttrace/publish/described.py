@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 _CRATE = "https://w3id.org/ro/crate/1.1"
 _Entity = dict[str, Any]
+_MOST = 400
+"""Characters of a text of others in here."""
 
 
 def descriptions(contents: Contents, tables: list[Table], files: Mapping[str, File]) -> dict[str, bytes]:
@@ -146,7 +148,7 @@ def _makers(about: About) -> Iterator[_Entity]:
 
 
 def _kit_id(spec: RunSpec) -> str:
-    return f"#agenttrace-{quote(spec.collector_version, safe='')}"
+    return f"#agenttrace-{quote(spec.collector_version[:_MOST], safe='')}"
 
 
 def _model_id(spec: RunSpec) -> str:
@@ -168,7 +170,7 @@ def _actions(contents: Contents, files: Mapping[str, File]) -> Iterator[_Entity]
         yield {
             "@id": f"#campaign-{quote(stem, safe='')}",
             "@type": "CreateAction",
-            "name": f"campaign {spec.run_id} over the task set {spec.dataset.name}",
+            "name": f"campaign {spec.run_id[:_MOST]} over the task set {spec.dataset.name[:_MOST]}",
             "instrument": {"@id": _kit_id(spec)},
             "object": [{"@id": quote(run)}, {"@id": _model_id(spec)}],
             "result": [{"@id": quote(path)} for path in (records, tape) if path in files],
@@ -176,8 +178,9 @@ def _actions(contents: Contents, files: Mapping[str, File]) -> Iterator[_Entity]
             **({"endTime": ended.isoformat()} if ended else {}),
         }
     for identity, spec in kits.items():
-        version = spec.collector_version
+        version = spec.collector_version[:_MOST]
         yield {"@id": identity, "@type": "SoftwareApplication", "name": "agenttrace", "softwareVersion": version}
     for identity, spec in models.items():
-        about = f"{spec.model.artifact}, SHA-256 {spec.model.sha256}, served by {spec.serving.engine}"
-        yield {"@id": identity, "@type": "CreativeWork", "name": spec.model.name, "description": about}
+        name, artifact, engine = (text[:_MOST] for text in (spec.model.name, spec.model.artifact, spec.serving.engine))
+        about = f"{artifact}, SHA-256 {spec.model.sha256[:64]}, served by {engine}"
+        yield {"@id": identity, "@type": "CreativeWork", "name": name, "description": about}
