@@ -165,6 +165,14 @@ def telemetry(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/telemetry", *session.posargs, env={"PYTHONPATH": str(ROOT)})
 
 
+@nox.session(name="cluster-check", tags=["check"])
+def cluster_check(session: nox.Session) -> None:
+    """Check what several machines share (stores, parts, manifests), over S3 as moto speaks it, too; without Docker."""
+    _install(session, "cluster-check")
+    names = session.posargs or ["tests/cluster"]
+    session.run("python", "-m", "pytest", *names, env={"PYTHONPATH": str(ROOT)})
+
+
 @nox.session(name="formats-check", tags=["check"])
 def formats_check(session: nox.Session) -> None:
     """Open exports with their newest readers, such as Harbor, Inspect, mini-swe-agent and the Hub's; without Docker."""
@@ -265,8 +273,8 @@ def lock(session: nox.Session) -> None:
     """Lock requirements/*.in again, with the hashes of every file."""
     session.install("uv==0.13.8")
     for name in (
-        *("collector", "analysis", "host", "lint", "nox", "tests"),
-        *("telemetry", "bench", "formats", "workflows", "docs"),
+        *("collector", "analysis", "host", "lint", "nox", "cluster", "tests"),
+        *("telemetry", "bench", "formats", "workflows", "docs", "cluster-check"),
     ):
         session.run(
             "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11", "--generate-hashes",

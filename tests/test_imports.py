@@ -29,6 +29,7 @@ LAYERS = (
     ("publish",),
     ("host",),
     ("probes",),
+    ("cluster",),
     ("verbs",),
     ("api", "cli", "inside", "testing"),
 )
@@ -135,6 +136,11 @@ def test_no_room_imports_one_above_it(package):
         if room(below) and room(below) != room(name) and rank[room(below)] > rank[room(name)]
     }
     assert upward == set()
+
+
+def test_only_its_verb_needs_what_several_machines_need(package):
+    asking = {name for name in package.trees for one in package.ours(name, late=True) if room(one) == "cluster"}
+    assert {name for name in asking if room(name) != "cluster"} <= {"agenttrace.verbs.cluster"}
 
 
 def test_what_is_private_is_imported_by_nobody(package):

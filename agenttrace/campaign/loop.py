@@ -30,7 +30,6 @@ from agenttrace.tasks.judging import assessed, lost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from agenttrace.campaign.plan import Plan
     from agenttrace.sandbox.client import Worker
@@ -172,10 +171,10 @@ class Campaign:
         self._results: queue.SimpleQueue[_Result | None] = queue.SimpleQueue()
         self._waits: list[int] = []
         self._stop = threading.Event()
-        self._failures: RecordLog | None = None
+        self._failures_path = plan.path.with_suffix(FAILURES)
         self._open = ExitStack()
 
-    def run(self, log: Log, *, workers: int = 1) -> Summary:
+    def run(self, log: Log, *, workers: int = 1, failures: Log | None = None) -> Summary:
         """Run every task that `log` has no record of and return what was done.
 
         Tasks that other workers finish while one of them fails are still appended before the error leaves.
@@ -183,6 +182,7 @@ class Campaign:
         Args:
             log: takes the records.
             workers: tasks run at a time.
+            failures: takes attempts that ended in an infrastructure failure; `None` is a file beside the records.
 
         Raises:
             ModelServerError: the model server is gone for good.
@@ -192,7 +192,8 @@ class Campaign:
         """
         started = time.monotonic_ns()
         plan, done = self._plan, log.ids
-        failed = known_ids(self._failures_path, unique=False) if self._failures_path.exists() else IdIndex()
+        self._failures = failures
+        failed = self._earlier_failures() if failures is None else failures.ids
         self._jobs = Queue(
             plan.jobs,
             done=lambda job: plan.trace_id(job) in done,
@@ -210,9 +211,8 @@ class Campaign:
         summary.elapsed_ns, summary.waits = time.monotonic_ns() - started, len(self._waits)
         return summary
 
-    @property
-    def _failures_path(self) -> Path:
-        return self._plan.path.with_suffix(FAILURES)
+    def _earlier_failures(self) -> IdIndex:
+        return known_ids(self._failures_path, unique=False) if self._failures_path.exists() else IdIndex()
 
     def _gather(self, log: Log, summary: Summary) -> None:
         """Append results as they come; the only writer of the record file."""
@@ -256,7 +256,7 @@ class Campaign:
             return error
         return None
 
-    def _failed(self) -> RecordLog:
+    def _failed(self) -> Log:
         """Return where attempts that failed are kept beside the records: nothing is lost, and nothing of it counts."""
         if self._failures is None:
             self._failures = self._open.enter_context(RecordLog(self._failures_path, unique=False))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from agenttrace.records import AgentSpec
+    from agenttrace.records import AgentSpec, DatasetSpec
     from agenttrace.tasks import Task, TaskSet
 
 STAMP_FORMAT = "%Y%m%dT%H%M%SZ"
@@ -73,12 +73,9 @@ class Plan(Record, frozen=True, kw_only=True):
         the runs stand together: they share the longest prefix that a server's cache can use, and a sandbox worker
         meets the tree that it has at hand.
         """
-        rollouts = range(self.spec.dataset.rollouts)
-        if self.spec.dataset.sampling is UNSET:
-            pairs = ((task, index) for index in rollouts for task in self.tasks)
-        else:
-            pairs = ((task, index) for task in self.tasks for index in rollouts)
-        return (msgspec.structs.replace(task, rollout=index) if index else task for task, index in pairs)
+        for number in range(self.size):
+            index, rollout = place_of(number, self.spec.dataset, tasks=len(self.tasks))
+            yield at_rollout(self.tasks[index], rollout)
 
     def trace_id(self, task: Task) -> str:
         """Return the id that this task has in this campaign, always the same."""
@@ -95,6 +92,19 @@ class Plan(Record, frozen=True, kw_only=True):
     def sandbox(self, task: Task) -> SandboxSpec:
         """Return where the task's tools run."""
         return task.sandbox(self.spec.sandbox)
+
+
+def place_of(job: int, dataset: DatasetSpec, *, tasks: int) -> tuple[int, int]:
+    """Return which task (its index of `tasks`), and which rollout of it, a job is; jobs have numbers from 0 on."""
+    if dataset.sampling is UNSET:
+        rollout, task = divmod(job, tasks)
+        return task, rollout
+    return divmod(job, dataset.rollouts)
+
+
+def at_rollout(task: Task, rollout: int) -> Task:
+    """Return a run of a task, the one with this index."""
+    return msgspec.structs.replace(task, rollout=rollout) if rollout else task
 
 
 def make_plan(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,13 +15,12 @@ from agenttrace.serving.model import ContextFullError, Reply, RequestRefusedErro
 from agenttrace.store.append import ChangedFileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from agenttrace.records import Trace
-    from agenttrace.serving.cassette import CassetteLog, Kind
+    from agenttrace.serving.cassette import Kind
     from agenttrace.serving.model import Messages, Model, Models
     from agenttrace.store.ids import IdIndex
-    from agenttrace.store.jsonl import RecordLog
 
 _ERRORS: dict[Kind, type[Exception]] = {
     "context_full": ContextFullError,
@@ -158,6 +157,35 @@ def _request_differences(turn: Exchange, fixed: dict[str, Any], messages: list[d
     return [msgspec.structs.replace(one, field=f"request.{one.field}") for one in found]
 
 
+class TapeLog(Protocol):
+    """Takes the requests and replies of finished traces; see `agenttrace.serving.cassette.CassetteLog`."""
+
+    def append(self, trace_id: str, turns: Iterable[Exchange]) -> None:
+        """Keep the tape of one trace."""
+        ...
+
+    def check(self) -> None:
+        """See that what was kept is there."""
+        ...
+
+
+class TraceLog(Protocol):
+    """Takes finished traces; see `agenttrace.store.jsonl.RecordLog`."""
+
+    @property
+    def ids(self) -> IdIndex:
+        """Ids of the traces it has."""
+        ...
+
+    def append(self, trace_id: str, record: Trace) -> None:
+        """Keep one trace."""
+        ...
+
+    def check(self) -> None:
+        """See that what was kept is there."""
+        ...
+
+
 class Recorder:
     """Gives every run a model on tape, and writes its tape before its record: no record is without its replies.
 
@@ -168,7 +196,7 @@ class Recorder:
         log: where the records go.
     """
 
-    def __init__(self, models: Models, fixed: dict[str, Any], cassette: CassetteLog, log: RecordLog) -> None:
+    def __init__(self, models: Models, fixed: dict[str, Any], cassette: TapeLog, log: TraceLog) -> None:
         self._models = models
         self._fixed = fixed
         self._cassette = cassette

@@ -128,7 +128,9 @@ def sessions_without_docker():
 
 
 def source(module):
-    return ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text()
+    path = ROOT.joinpath(*module.split("."))
+    files = sorted(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    return "".join(file.read_text() for file in files)
 
 
 def test_every_verb_and_every_bench_is_a_session():
@@ -139,7 +141,7 @@ def test_every_verb_and_every_bench_is_a_session():
 
 def test_the_sessions_that_need_no_docker_start_without_it_and_no_other_does(machine):
     free = {*sessions_without_docker()}
-    assert {"show", "validate", "doctor", "formats-check", "bench-analysis", "quick"} <= free
+    assert {"show", "validate", "doctor", "formats-check", "cluster-check", "bench-analysis", "quick"} <= free
     for name in sessions()[0]:
         assert (entry(machine, "-s", name).stderr == "") is (name in free), name
 

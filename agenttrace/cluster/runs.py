@@ -1,0 +1,128 @@
+"""A run in a store: under which names its objects lie, and its run spec, which the first machine puts there."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agenttrace.campaign.environment import spec_differences
+from agenttrace.cluster.shards import Sharding
+from agenttrace.errors import DataError, UsageError
+from agenttrace.records import Record, RunSpec
+
+if TYPE_CHECKING:
+    from agenttrace.cluster.objects import Store
+
+FORMAT = "agenttrace-cluster-1"
+_FOLDER = 1000
+"""Shards whose objects share a folder, so that folders can be listed side by side."""
+_SHARD = re.compile(r"/(\d+)\.json$")
+
+
+class RunFile(Record, frozen=True, kw_only=True):
+    """What `run.json` holds.
+
+    Attributes:
+        format: of the objects of the run.
+        shard_rollouts: rollouts of a shard at most; a part of the run, since numbers of shards mean nothing without it.
+        spec: the run spec.
+    """
+
+    spec: RunSpec
+    shard_rollouts: int
+    format: str = FORMAT
+
+
+class StoredRun:
+    """A run in a store.
+
+    Args:
+        store: holds the objects.
+        file: what `run.json` says.
+
+    Attributes:
+        store: holds the objects.
+        spec: the run spec.
+        spec_sha256: its digest.
+        shards: its shards.
+    """
+
+    def __init__(self, store: Store, file: RunFile) -> None:
+        self.store = store
+        self.spec = file.spec
+        self.spec_sha256 = file.spec.digest
+        self.shards = Sharding(dataset=file.spec.dataset, rollouts=file.shard_rollouts)
+
+    @property
+    def url(self) -> str:
+        """Where its objects lie."""
+        return f"{self.store.url}/{self.spec.run_id}"
+
+    def parts(self, shard: int) -> str:
+        """Return the folder of a shard's parts."""
+        return f"{self.spec.run_id}/parts/{shard // _FOLDER:05}/{shard:08}"
+
+    def spoilt(self, shard: int) -> str:
+        """Return the folder of a shard's attempts that ended in an infrastructure failure."""
+        return f"{self.spec.run_id}/spoilt/{shard // _FOLDER:05}/{shard:08}"
+
+    def manifest(self, shard: int) -> str:
+        """Return the name of a shard's manifest."""
+        return f"{self.spec.run_id}/done/{shard // _FOLDER:05}/{shard:08}.json"
+
+    def done(self) -> set[int]:
+        """Return the shards that have a manifest; there is no other state."""
+        found = (_SHARD.search(name) for name in self.store.names(f"{self.spec.run_id}/done"))
+        return {int(match[1]) for match in found if match and int(match[1]) < self.shards.count}
+
+
+def begin_run(store: Store, spec: RunSpec, *, shard_rollouts: int) -> StoredRun:
+    """Return a run of this spec, which is new in the store or goes on.
+
+    Raises:
+        UsageError: a run of this id has another spec, or other shards; nothing was made.
+        DataError: its `run.json` is damaged.
+        StorageError: the store cannot be used.
+    """
+    asked = RunFile(spec=spec, shard_rollouts=shard_rollouts)
+    # Not sorted: the order of keys in a tool schema is part of the prompt.
+    if store.create(_run_file(spec.run_id), msgspec.json.encode(asked)):
+        return StoredRun(store, asked)
+    there = open_run(store, spec.run_id)
+    lines = [str(one) for one in spec_differences(spec, there.spec)]
+    if shard_rollouts != there.shards.rollouts:
+        lines.append(f"rollouts of a shard: {shard_rollouts} / {there.shards.rollouts}")
+    if lines:
+        told = "\n  ".join(lines)
+        raise UsageError(
+            f"run id {spec.run_id}: {there.url} is a run with another run spec; nothing was made. "
+            f"It differs in (asked for / in the store):\n  {told}\nChoose another --run-id."
+        )
+    return there
+
+
+def open_run(store: Store, run_id: str) -> StoredRun:
+    """Return a run that is in a store.
+
+    Raises:
+        UsageError: there is none of this id.
+        DataError: its `run.json` is damaged, or of another version of the kit.
+        StorageError: the store cannot be read.
+    """
+    name = _run_file(run_id)
+    data = store.get(name)
+    if data is None:
+        raise UsageError(f"run id {run_id}: {store.url} has no such run (no {name})")
+    try:
+        file = msgspec.json.decode(data, type=RunFile)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{store.url}/{name}: not the file of a run ({error})") from error
+    if file.format != FORMAT or file.shard_rollouts < 1 or file.spec.run_id != run_id:
+        raise DataError(f"{store.url}/{name}: of another format ({file.format[:40]!r}), or of another run")
+    return StoredRun(store, file)
+
+
+def _run_file(run_id: str) -> str:
+    return f"{run_id}/run.json"

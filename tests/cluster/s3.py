@@ -1,0 +1,136 @@
+"""A store that speaks as much S3 as its client asks for, and has faults where a test wants them; over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import re
+import threading
+import time
+import urllib.parse
+from dataclasses import dataclass, field
+from xml.sax.saxutils import escape
+
+BUCKET = "bucket"
+CODES = {403: "AccessDenied", 404: "NoSuchKey", 412: "PreconditionFailed", 503: "SlowDown", 507: "XMinioStorageFull"}
+
+
+@dataclass
+class S3:
+    """What the store holds and how it behaves; tests set the fields."""
+
+    objects: dict[str, bytes] = field(default_factory=dict)
+    conditional: bool = True  # whether `If-None-Match: *` holds
+    refuse: int = 0  # status of every answer
+    refuse_put: int = 0  # status of every answer to an upload
+    overloaded: int = 0  # so many requests more are answered with 503
+    slow_s: float = 0.0
+    cut_answers: int = 0  # so many uploads more are carried out, and then the connection is closed
+    page: int = 1000
+    seen: list = field(default_factory=list)  # method and path of every request
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    url: str = ""
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    s3: S3
+
+    def do_PUT(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        s3 = self.s3
+        if self.stopped() or (s3.refuse_put and self.end(s3.refuse_put)):
+            return
+        with s3.lock:
+            there = self.name in s3.objects
+            if there and s3.conditional and self.headers.get("If-None-Match") == "*":
+                self.end(412)
+                return
+            s3.objects[self.name] = body
+            cut = s3.cut_answers > 0
+            s3.cut_answers -= cut
+        if cut:
+            self.close_connection = True
+        else:
+            self.end(200, b"", {"ETag": '"e"'})
+
+    def do_HEAD(self):
+        self.do_GET()
+
+    def do_GET(self):
+        if self.stopped():
+            return
+        query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
+        if "list-type" in query:
+            self.list(query)
+        elif (data := self.s3.objects.get(self.name)) is None:
+            self.end(404)
+        else:
+            self.end(200, data, {"ETag": '"e"', "Last-Modified": "Mon, 02 Nov 2026 00:00:00 GMT"})
+
+    def do_POST(self):
+        """Delete objects; only tests do, behind the back of the kit."""
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        names = re.findall(r"<Key>([^<]*)</Key>", body)
+        for name in names:
+            self.s3.objects.pop(name, None)
+        done = "".join(f"<Deleted><Key>{escape(name)}</Key></Deleted>" for name in names)
+        self.end(200, f"<DeleteResult>{done}</DeleteResult>".encode())
+
+    def list(self, query):
+        names = sorted(name for name in self.s3.objects if name.startswith(query.get("prefix", "")))
+        names = [name for name in names if name > query.get("continuation-token", "")]
+        page, more = names[: self.s3.page], len(names) > self.s3.page
+        entries = "".join(
+            f"<Contents><Key>{escape(name)}</Key><Size>{len(self.s3.objects[name])}</Size>"
+            "<LastModified>2026-11-02T00:00:00.000Z</LastModified></Contents>"
+            for name in page
+        )
+        token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
+        text = f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>{token}{entries}</ListBucketResult>"
+        self.end(200, text.encode())
+
+    @property
+    def name(self):
+        return urllib.parse.unquote(urllib.parse.urlsplit(self.path).path.removeprefix(f"/{BUCKET}/"))
+
+    def stopped(self):
+        s3 = self.s3
+        s3.seen.append((self.command, self.path))
+        time.sleep(s3.slow_s)
+        with s3.lock:
+            overloaded = s3.overloaded > 0
+            s3.overloaded -= overloaded
+        if status := s3.refuse or (503 if overloaded else 0):
+            self.end(status)
+        return bool(status)
+
+    def end(self, status, data=None, headers=None):
+        if data is None:
+            data = f"<?xml version='1.0'?>\n<Error><Code>{CODES[status]}</Code><Message>m</Message></Error>".encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+        return True
+
+    def log_message(self, *_):
+        """Keep quiet."""
+
+
+@contextlib.contextmanager
+def running():
+    """Yield a running store."""
+    s3 = S3()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"s3": s3}))
+    s3.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield s3
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
