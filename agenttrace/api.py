@@ -97,7 +97,7 @@ class CampaignOptions(TypedDict, total=False):
     profile: str
     threads: tuple[int, int] | None
     request_limit_s: int | None
-    sampler: str
+    sampler: str | None
     temperature: float | None
     top_p: float | None
     thinking: Literal["on", "off"] | int | None

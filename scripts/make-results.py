@@ -31,7 +31,9 @@ FIGURES = {
     "time-split": "Where the time of a trace goes.",
     "durations": "How long traces, model steps and tool calls took (share of them that took at most as long).",
     "tokens": "Tokens of a trace.",
-    "tool-mix": "Which tools were called.",
+    "tools": "Which tools were called.",
+    "memory": "Memory of calls per command: peak, and mean where it was measured.",
+    "waiting": "What kept calls waiting.",
     "success-cost": "What solved and unsolved traces cost.",
 }
 """Of those that `plots` draws: these, with what they show."""

@@ -192,7 +192,7 @@ def _table(group: list[Claim]) -> list[str]:
 
 
 def _link(page: str) -> str:
-    return page.removeprefix("docs/") if page.startswith("docs/") else f"../{page}"
+    return page.removeprefix("docs/") if page.startswith("docs/") else "index.md"  # which is the README
 
 
 def _cell(text: str) -> str:
