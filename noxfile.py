@@ -226,6 +226,8 @@ BENCHES = {
     ),
     "bench-sandbox": ("host", "Measure calls, resets and limits of the sandbox beside their alternatives."),
     "bench-serving": ("host", "Measure prompt reuse inside a conversation, and threads beside other work."),
+    "bench-estimate": ("host", "Measure how long 700 tasks take here with a model of the released data set."),
+    "random-weights": ("bench", "Write a GGUF file of a pinned Qwen3's shape and size with random weights."),
     "bench-collect": ("host", "Measure a campaign beside a bare load generator, and the resume of a long record file."),
     "bench-rollouts": (
         "host",

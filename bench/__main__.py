@@ -17,11 +17,13 @@ BENCHES = {
     "crash-check": ("bench.campaigns.crash_check", "check"),
     "bench-collect": ("bench.campaigns.bench_collect", "run"),
     "bench-serving": ("bench.campaigns.bench_serving", "run"),
+    "bench-estimate": ("bench.campaigns.bench_estimate", "run"),
     "bench-rollouts": ("bench.campaigns.bench_rollouts", "run"),
     "budget-check": ("bench.campaigns.budget_check", "check"),
     "bench-analysis": ("bench.analysis.bench_analysis", "run"),
     "bench-diversity": ("bench.analysis.bench_diversity", "run"),
     "tasks-check": ("bench.task_sets.tasks_check", "check"),
+    "random-weights": ("bench.random_weights", "run"),
     "arm64": ("bench.arm64", "check"),
     "artifact": ("bench.artifact", "run"),
 }
@@ -45,6 +47,10 @@ def _parser() -> argparse.ArgumentParser:
         session("budget-check", "compare counted prompts"),
     )
     _add_serving(session("bench-serving", "measure prompt reuse and threads"))
+    _add_estimate(
+        session("bench-estimate", "measure what 700 tasks take"),
+        session("random-weights", "write a file of a model's shape"),
+    )
     _add_analysis(session("bench-analysis", "measure the analysis"), session("bench-diversity", "measure diversity"))
     tasks = session("tasks-check", "run every reference of a task set in the sandbox")
     tasks.add_argument("names", nargs="*", metavar="SET", help="nl2bash, mbpp (default: both)")
@@ -121,6 +127,24 @@ def _add_artifact(artifact: argparse.ArgumentParser) -> None:
     artifact.add_argument(
         "--json", dest="json_file", type=Path, metavar="FILE", help="write the verdicts there as well"
     )
+
+
+def _add_estimate(estimate: argparse.ArgumentParser, weights: argparse.ArgumentParser) -> None:
+    estimate.add_argument("model", metavar="MODEL", help="as collect takes it, of 0.6B or 1.7B")
+    estimate.add_argument(
+        "--rounds", type=int, default=3, metavar="N", help="turns of each side (default: %(default)s)"
+    )
+    estimate.add_argument(
+        "--reply", type=int, default=128, metavar="N", help="tokens of a measured reply (default: %(default)s)"
+    )
+    estimate.add_argument(
+        "--cores", type=int, nargs="*", default=[8], metavar="N", help="carry over to so many (default: 8)"
+    )
+    estimate.add_argument("--only", action="append", default=[], metavar="PROFILE", help="stateless or reproducible")
+    estimate.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the figures there as well")
+    weights.add_argument("model", metavar="MODEL", help="a pinned Qwen3")
+    weights.add_argument("--output", type=Path, required=True, metavar="FILE", help="is written over")
+    weights.add_argument("--seed", type=int, default=0, metavar="N", help="of the weights (default: %(default)s)")
 
 
 def _add_analysis(analysis: argparse.ArgumentParser, diversity: argparse.ArgumentParser) -> None:

@@ -38,6 +38,9 @@ class Hub:
     """What the server holds and how it behaves; tests set the fields."""
 
     content: bytes = b""
+    repo: str = REPO
+    file: str = FILE
+    digest: str | None = None  # stated instead of that of the content
     served: bytes | None = None  # other bytes than the metadata says
     stated: bool = True  # whether HEAD states size and digest, as for files in large-file storage
     commit: str = COMMIT
@@ -56,7 +59,7 @@ class Hub:
 
     @property
     def sha256(self):
-        return hashlib.sha256(self.content).hexdigest()
+        return self.digest or hashlib.sha256(self.content).hexdigest()
 
     def ranges_asked(self):
         """Return the Range header of every request for bytes, in order."""
@@ -89,12 +92,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def missing(self):
         """Return the Hub's name for what is not there."""
-        found = re.fullmatch(rf"/{REPO}/resolve/([^/]+)/(.+)", self.path)
+        found = re.fullmatch(rf"/{self.hub.repo}/resolve/([^/]+)/(.+)", self.path)
         if not found:
             return "RepoNotFound"
         if found[1] not in {self.hub.commit, "main"}:
             return "RevisionNotFound"
-        return "" if found[2] == FILE else "EntryNotFound"
+        return "" if found[2] == self.hub.file else "EntryNotFound"
 
     def resolve(self, *, with_body):
         headers = {"X-Repo-Commit": self.hub.commit, "ETag": '"0123456789"'}
@@ -117,7 +120,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def send_content(self):
         hub = self.hub
-        data = hub.content if hub.served is None else hub.served
+        data = memoryview(hub.content if hub.served is None else hub.served)
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "")
         start = int(asked[1]) if asked and hub.ranges else 0
         if hub.faults:
