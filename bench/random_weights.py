@@ -1,10 +1,10 @@
 """`random-weights`: a file of exactly the shape, format and size of a pinned Qwen3, with random weights.
 
 What such a file costs (transfer, start, memory, tokens per second) is what the real one costs; what it writes is noise.
-Tensors, their order and the metadata are those that llama.cpp's `convert_hf_to_gguf.py` writes for Qwen3; names come
-from `gguf`. The vocabulary has Qwen's rows and special tokens, under Qwen's numbers. Its other tokens are the bundled
-model's, which fit the kit's prompts, and made-up words, whose length makes the file as long as the pinned one, to the
-byte. The chat template is the bundled model's.
+Tensors and metadata are those that llama.cpp's `convert_hf_to_gguf.py` writes for Qwen3; names come from `gguf`. The
+vocabulary has Qwen's rows and special tokens, under Qwen's numbers. Its other tokens are the bundled model's, which fit
+the kit's prompts, and made-up words, whose length makes the file as long as the pinned one, to the byte. The chat
+template is the bundled model's.
 """
 
 from __future__ import annotations

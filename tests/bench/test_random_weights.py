@@ -8,6 +8,7 @@ import gguf
 import numpy as np
 import pytest
 
+from agenttrace.models import pins
 from agenttrace.models.gguf import read_facts
 from bench.random_weights import SHAPES, Shape, tensors, write
 
@@ -27,6 +28,14 @@ def small(tmp_path_factory):
 def test_the_shapes_have_as_many_parameters_as_the_real_models(name):
     assert sum(int(np.prod(size)) for size in tensors(SHAPES[name]).values()) == PARAMETERS[name]
     assert len(tensors(SHAPES[name])) == 2 + 28 * 11
+
+
+def test_what_the_pinned_files_hold_beside_their_tensors_is_one_vocabulary_of_one_length():
+    def tensor_bytes(shape):
+        return sum(int(np.prod(size)) * 34 // 32 if len(size) == 2 else 4 * size[0] for size in tensors(shape).values())
+
+    rest = {pins.model_pin(name).bytes - tensor_bytes(shape) for name, shape in SHAPES.items()}
+    assert rest == {5_951_136}
 
 
 def test_every_tensor_is_where_and_what_its_header_says(small):
