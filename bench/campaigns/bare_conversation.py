@@ -17,7 +17,7 @@ _LOADING = 503
 
 
 def main() -> None:
-    """Wait for the model, warm up, hold the conversation, print the timings of its replies."""
+    """Wait for the model, hold the conversation, print the timings of its replies and the fastest short requests."""
     host, _, port = sys.argv[1].partition(":")
     plan = json.loads(sys.argv[2])
     connection = http.client.HTTPConnection(host, int(port), timeout=3600)
@@ -30,7 +30,16 @@ def main() -> None:
     for number, length in enumerate(plan["lengths"]):
         body = {"prompt": ids[:length], "n_predict": plan["reply"], "ignore_eos": True, **sampler}
         replies.append(ask(connection, {**body, "cache_prompt": plan["reuse"] and number > 0}))
-    sys.stdout.write(json.dumps(replies) + "\n")
+    # So short that some meet no other work; the conversation is in the slot until a fresh prompt takes its place.
+    more = {"prompt": ids, "n_predict": 8, "ignore_eos": True, **sampler, "cache_prompt": True}
+    again = [ask(connection, more) for _ in range(plan["bursts"])]
+    fresh = [
+        ask(connection, {"prompt": ids[number : number + 128], "n_predict": 1, "cache_prompt": False})
+        for number in range(plan["bursts"] // 2)
+    ]
+    generation = max(one["predicted_per_second"] for one in again if one)
+    prompt = max(one["prompt_per_second"] for one in fresh if one)
+    sys.stdout.write(json.dumps({"replies": replies, "prompt": prompt, "generation": generation}) + "\n")
 
 
 def ask(connection: http.client.HTTPConnection, body: dict[str, Any]) -> dict[str, float] | None:

@@ -41,7 +41,7 @@ on NL2Bash and 3.9 on MBPP."""
 FIRST, GROWTH, REPLY = 1495, 125, 1072
 """Tokens of the first prompt, by which each later one is longer, and of a reply: means of the released NL2Bash trace of
 1.7B with ten generations (1,495 to 2,623 tokens in, 10,722 out)."""
-_SHORT, _SHORT_REPLY = 512, 64
+_SHORT, _SHORT_REPLY, _BURSTS = 128, 8, 12
 _SEED = 20261129
 _LIMIT_S = 3600.0
 
@@ -51,28 +51,37 @@ class Reading(msgspec.Struct, kw_only=True):
 
     Attributes:
         replies: the server's `timings` of each.
+        prompt: tokens per second of the fastest short prompt after it.
+        generation: likewise of the fastest short reply, at the end of the conversation's context.
         ready_s: from the start of the server's container until the model was loaded; `None` where its log does not say.
         peak_bytes: largest resident memory of the server, weights included.
     """
 
     replies: list[dict[str, float]]
-    ready_s: float | None
-    peak_bytes: int | None
+    prompt: float
+    generation: float
+    ready_s: float | None = None
+    peak_bytes: int | None = None
+
+    def rate(self, what: str) -> float:
+        """Return the tokens per second of all prompts (`prompt`) or replies (`predicted`) of the conversation."""
+        seconds = sum(reply[f"{what}_ms"] for reply in self.replies) / 1e3
+        return sum(reply[f"{what}_n"] for reply in self.replies) / seconds
 
 
 class Rates(msgspec.Struct, frozen=True, kw_only=True):
-    """Medians over the rounds: seconds of each prompt, tokens per second, share of prompt tokens that were reused."""
+    """Prompt tokens that are computed for each reply, and tokens per second of prompts and of replies."""
 
-    prompt_s: list[float]
+    evaluated: list[int]
     prompt: float
     generation: float
-    reused: float
 
-    def task_s(self, replies: float) -> float:
-        """Return the seconds of a task with so many replies; 1.76 are one, and 0.76 of a second one."""
+    def hours(self, replies: float) -> float:
+        """Return what all tasks take with so many replies each; 1.76 are one, and 0.76 of a second one."""
         shares = [min(1.0, replies - number) for number in range(math.ceil(replies))]
-        each = zip(shares, self.prompt_s, strict=True)
-        return sum(share * (seconds + REPLY / self.generation) for share, seconds in each)
+        each = zip(shares, self.evaluated, strict=True)
+        seconds = sum(share * (tokens / self.prompt + REPLY / self.generation) for share, tokens in each)
+        return seconds * TASKS / 3600
 
 
 def run(
@@ -84,39 +93,39 @@ def run(
         model: as `collect` takes it; a file of its shape costs what it costs.
         rounds: turns of each side.
         reply: tokens that each measured reply has.
-        cores: numbers of processors to which the rates are carried over by the gain that more threads gave here.
+        cores: numbers of processors to which the rates are carried over, by the gain that more threads gave here.
         only: profiles; both when empty.
         json_file: gets the figures.
     """
     if unknown := {*only} - {*PROFILES}:
         raise UsageError(f"--only {' '.join(sorted(unknown))}: known are {', '.join(PROFILES)}")
+    if min(rounds, reply, *cores, 1) < 1:
+        raise UsageError("--rounds, --reply and --cores are at least 1")
     load = os.getloadavg()[0]
     chosen = [name for name in PROFILES if not only or name in only]
     with guard.guarded("collect") as at, tempfile.TemporaryDirectory(prefix="agenttrace-bench-") as name:
         server = _Server(model, Path(name), at)
         if server.pin.size not in REPLIES:
             raise UsageError(f"{model}: its file says size {server.pin.size}, upstream has {', '.join(REPLIES)}")
+        if cores and at.info.cpus < 2:  # noqa: PLR2004 - one of them shows no gain
+            raise UsageError("the engine has one processor: give --cores alone, and measure on the other machine")
         replies = REPLIES[server.pin.size]
         lengths = [FIRST + GROWTH * number for number in range(math.ceil(replies))]
         found: dict[str, list[Reading]] = {profile: [] for profile in chosen}
-        gains: list[tuple[Rates, Rates]] = []
+        gains: list[tuple[Reading, Reading]] = []
         for number in range(rounds):
             for profile in chosen:
                 say(f"round {number + 1} of {rounds}, {profile}")
                 found[profile].append(server.read(profile, None, lengths, reply))
             if cores:
+                say(f"round {number + 1} of {rounds}, one thread and all")
                 every = (1, 1), (at.info.cpus, at.info.cpus)
                 one, all_ = (server.read(PROFILES[0], count, [_SHORT], _SHORT_REPLY) for count in every)
-                gains.append((_rates([one]), _rates([all_])))
-    rows = [
-        _row(
-            profile,
-            [_carried(rates, gains, at.info.cpus, count) for rates in (_rates(each), *map(_of_one, each))],
-            replies,
-            count,
-            scaled=count != at.info.cpus,
-        )
-        for count in (at.info.cpus, *cores)
+                gains.append((one, all_))
+    rows = [_row(profile, each, replies, at.info.cpus) for profile, each in found.items()]
+    rows += [
+        _row(profile, each, replies, count, carried=_carried(_fastest(each), gains, at.info.cpus, count))
+        for count in cores
         for profile, each in found.items()
     ]
     readings = [reading for each in found.values() for reading in each]
@@ -127,9 +136,9 @@ def run(
         "load": [load, os.getloadavg()[0]],
         "ready_s": _median(one.ready_s for one in readings),
         "peak_bytes": _median(one.peak_bytes for one in readings),
-        "gains": [[msgspec.to_builtins(rates) for rates in pair] for pair in gains],
         "rows": rows,
         "readings": msgspec.to_builtins(found),
+        "one_thread_and_all": msgspec.to_builtins(gains),
     }
     _print(document)
     if json_file is not None:
@@ -169,7 +178,8 @@ class _Server:
             raise AgentTraceError(f"the requests ended with status {process.returncode}")
         labels = {"label": [f"com.docker.compose.project={self._at.project}", "com.docker.compose.service=server"]}
         (container,) = self._at.sdk.containers.list(filters=labels)
-        found = Reading(replies=json.loads(output), ready_s=_ready_s(container), peak_bytes=_peak_bytes(container))
+        found = msgspec.convert(json.loads(output), Reading)
+        found.ready_s, found.peak_bytes = _ready_s(container), _peak_bytes(container)
         container.remove(force=True)
         return found
 
@@ -192,53 +202,54 @@ def _peak_bytes(container: Any) -> int | None:  # noqa: ANN401 - docker.models.c
     return max(found, default=None)
 
 
-def _rates(readings: list[Reading]) -> Rates:
-    """Return the medians over conversations with the same prompts."""
-    each = list(zip(*(reading.replies for reading in readings), strict=True))
-    replies = [reply for reading in readings for reply in reading.replies]
-    cached = sum(reply.get("cache_n", 0) for reply in replies)
+def _medians(readings: list[Reading]) -> Rates:
     return Rates(
-        prompt_s=[statistics.median(reply["prompt_ms"] for reply in same) / 1e3 for same in each],
-        prompt=statistics.median(reply["prompt_per_second"] for reply in replies),
-        generation=statistics.median(reply["predicted_per_second"] for reply in replies),
-        reused=cached / (cached + sum(reply["prompt_n"] for reply in replies)),
+        evaluated=[int(reply["prompt_n"]) for reply in readings[0].replies],
+        prompt=statistics.median(reading.rate("prompt") for reading in readings),
+        generation=statistics.median(reading.rate("predicted") for reading in readings),
     )
 
 
-def _of_one(reading: Reading) -> Rates:
-    return _rates([reading])
+def _fastest(readings: list[Reading]) -> Rates:
+    """Return the rates of the short requests that met the least other work: those of a quiet machine, nearly."""
+    return msgspec.structs.replace(
+        _medians(readings),
+        prompt=max(reading.prompt for reading in readings),
+        generation=max(reading.generation for reading in readings),
+    )
 
 
-def _carried(rates: Rates, gains: list[tuple[Rates, Rates]], cpus: int, cores: int) -> Rates:
-    """Return rates on other processors, as a power of their number: that which one and all processors show here.
+def _carried(rates: Rates, gains: list[tuple[Reading, Reading]], cpus: int, cores: int) -> Rates:
+    """Return rates on other processors, as a power of their number: that which one and all threads show here.
 
     Prompts are read by a thread on every processor, replies are generated by one fewer; see `threads_for`.
     """
-    if cores == cpus:
-        return rates
-    prompt = _power([(one.prompt, every.prompt) for one, every in gains], cpus)
-    generation = _power([(one.generation, every.generation) for one, every in gains], cpus)
+    one, every = (_fastest([pair[side] for pair in gains]) for side in (0, 1))
     (had, had_batch), (gets, gets_batch) = threads_for(cpus), threads_for(cores)
-    faster = (gets_batch / had_batch) ** prompt
     return Rates(
-        prompt_s=[seconds / faster for seconds in rates.prompt_s],
-        prompt=rates.prompt * faster,
-        generation=rates.generation * (gets / had) ** generation,
-        reused=rates.reused,
+        evaluated=rates.evaluated,
+        prompt=rates.prompt * (gets_batch / had_batch) ** _power(one.prompt, every.prompt, cpus),
+        generation=rates.generation * (gets / had) ** _power(one.generation, every.generation, cpus),
     )
 
 
-def _power(pairs: list[tuple[float, float]], cpus: int) -> float:
-    return math.log(statistics.median(every / one for one, every in pairs)) / math.log(cpus)
+def _power(one: float, every: float, cpus: int) -> float:
+    return math.log(every / one) / math.log(cpus)
 
 
-def _row(profile: str, every: list[Rates], replies: float, cores: int, *, scaled: bool) -> dict[str, Any]:
-    """Return a row of the table: the medians, which come first in `every`, and hours by the rates of each round."""
-    hours = [rates.task_s(replies) * TASKS / 3600 for rates in every]
+def _row(
+    profile: str, readings: list[Reading], replies: float, cores: int, *, carried: Rates | None = None
+) -> dict[str, Any]:
+    """Return a row of the table; rates that are carried over have no medians."""
+    medians, fastest = _medians(readings), carried or _fastest(readings)
+    prompts = sum(int(reply["prompt_n"] + reply.get("cache_n", 0)) for reply in readings[0].replies)
     return {
-        "cores": cores, "scaled": scaled, "profile": profile, **msgspec.to_builtins(every[0]), "hours": hours[0],
-        "hours_of_rounds": sorted(hours[1:]),
-    }  # fmt: skip
+        "cores": cores,
+        "profile": profile,
+        "reused": 1 - sum(medians.evaluated) / prompts,
+        "medians": None if carried else msgspec.to_builtins(medians) | {"hours": medians.hours(replies)},
+        "fastest": msgspec.to_builtins(fastest) | {"hours": fastest.hours(replies)},
+    }
 
 
 def _median(values: Iterable[float | None]) -> float | None:
@@ -250,15 +261,14 @@ def _print(document: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415 - heavy
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(
-        "cores", "profile", "prompt tok/s", "generation tok/s", "reused", "s a task", f"h for {TASKS} tasks (by round)"
-    )
+    table = Table("cores", "profile", "reused", "rates", "prompt tok/s", "generation tok/s", f"h for {TASKS} tasks")
     for row in document["rows"]:
-        cores = f"{row['cores']}{' (carried over)' if row['scaled'] else ''}"
-        rates = (f"{row['prompt']:,.0f}", f"{row['generation']:.1f}", f"{row['reused']:.0%}")
-        seconds, rounds = row["hours"] * 3600 / TASKS, row["hours_of_rounds"]
-        hours = f"{row['hours']:,.0f} ({rounds[0]:,.0f} to {rounds[-1]:,.0f})"
-        table.add_row(cores, row["profile"], *rates, f"{seconds:,.0f}", hours)
+        for name in ("medians", "fastest"):
+            if (rates := row[name]) is None:
+                continue
+            kind = name if row["medians"] else "fastest, carried over"
+            figures = (f"{rates['prompt']:,.0f}", f"{rates['generation']:.1f}", f"{rates['hours']:,.0f}")
+            table.add_row(str(row["cores"]), row["profile"], f"{row['reused']:.0%}", kind, *figures)
     Console(width=None if os.isatty(1) else 120).print(table)
     ready, peak = document["ready_s"], document["peak_bytes"]
     say(
