@@ -169,6 +169,7 @@ class _Server:
             "reuse": profile == "reproducible",
             "seed": _SEED,
             "tokens": 150_000,
+            "bursts": _BURSTS,
         }
         code = Path(bare_conversation.__file__).read_text(encoding="utf-8")
         name = f"{self._at.project}-estimate-{self._started}"
@@ -211,11 +212,14 @@ def _medians(readings: list[Reading]) -> Rates:
 
 
 def _fastest(readings: list[Reading]) -> Rates:
-    """Return the rates of the short requests that met the least other work: those of a quiet machine, nearly."""
+    """Return the rates of the requests, short ones among them, that met the least other work, as on a quiet machine."""
+    replies = [reply for reading in readings for reply in reading.replies]
     return msgspec.structs.replace(
         _medians(readings),
-        prompt=max(reading.prompt for reading in readings),
-        generation=max(reading.generation for reading in readings),
+        prompt=max(*(one.prompt for one in readings), *(one["prompt_n"] / one["prompt_ms"] * 1e3 for one in replies)),
+        generation=max(
+            *(one.generation for one in readings), *(one["predicted_n"] / one["predicted_ms"] * 1e3 for one in replies)
+        ),
     )
 
 
