@@ -24,6 +24,7 @@ def made(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_the_page_holds_the_figures_of_the_release_and_is_made_again_byte_for_byte(tmp_path):
     first, second = made(tmp_path / "a"), made(tmp_path / "b")
     assert first == second

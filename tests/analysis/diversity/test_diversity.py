@@ -242,7 +242,7 @@ def test_a_full_bucket_is_split_and_nothing_is_passed_over(monkeypatch):
 
 def test_recall_is_measured_without_the_components():
     generator = random.Random(4)
-    texts = [one for _, one in corpus(generator, 40, 3)]
+    texts = [one for _, one in corpus(generator, 8, 3)]
     rows = fast.signatures(texts)
     labels = near.components(rows, text=texts.__getitem__).labels
     found = recall(rows, labels, texts.__getitem__)
