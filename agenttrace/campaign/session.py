@@ -11,7 +11,7 @@ import resource
 import sys
 import threading
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from agenttrace.campaign.loop import Summary
     from agenttrace.records import RunSpec, ServingSpec
     from agenttrace.serving.budget import Counters
+    from agenttrace.serving.chat import ChatModel
     from agenttrace.serving.endpoint import ServerFacts
     from agenttrace.store.ids import IdIndex
 
@@ -196,7 +197,6 @@ def _begin_importing(name: str) -> None:
 def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around: Surroundings, done: int) -> int:
     from agenttrace.campaign.display import CampaignDisplay, closing_table, label  # noqa: PLC0415
     from agenttrace.campaign.loop import Campaign  # noqa: PLC0415
-    from agenttrace.serving.chat import REQUEST_LIMIT_S, ChatModel  # noqa: PLC0415
     from agenttrace.serving.tape import Recorder  # noqa: PLC0415
 
     spec, key = plan.spec, around.key
@@ -204,31 +204,9 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     if (packed := tasks.packed()) is not None:
         write_whole(sidecar(plan.path), packed)
     skipped = _write_skipped(plan, getattr(tasks, "skipped", ()))
-    facts = wait_until_ready(around.base_url, timeout_s=patience_s(spec.serving), key=key)
-    checks = check_server(facts, spec)
-    tell_checks(checks, out)
-    for line in filter(None, (*abilities(facts, spec), told_of_sampling(spec.model.name, spec.sampler))):
-        out.print(printable(line), style="yellow", markup=False)
-    fixed = request_part(spec)
-    counters = _counters(spec, facts, around, out, template=fixed["extra_body"].get("chat_template_kwargs"))
-    pool = WorkerPool(around.sockets)
-    first = pool.connect()
-    check_worker(first.info, spec)
-    environment = observe(facts, checks, first.info)
-    if counters is not None:
-        environment["token_count"] = counters.route
-    cassette.note(replay_facts(first, spec))
-    pool.give_back(first)
-    models = ChatModel(
-        around.base_url,
-        fixed,
-        counters=counters,
-        api_key=key,
-        timeout_s=around.request_limit_s or REQUEST_LIMIT_S,
-        shows_progress=facts.slots is not None,
-        reuses_own=spec.serving.prompt_reuse == "trace",
-    )
-    recorder = Recorder(models, fixed, cassette, log)
+    ready = get_ready(spec, around, out)
+    cassette.note(ready.recorded)
+    recorder = Recorder(ready.models, ready.fixed, cassette, log)
 
     looked_at = itertools.islice(read_traces(plan.path), _LOOKED_AT if done else 0)
     earlier = [sum(step.output_tokens or 0 for step in trace.llm_steps) for trace in looked_at]
@@ -236,14 +214,14 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     load = ServerLoad(around.base_url, plan.path.with_suffix(SERVER_LOAD), key=key)
     with display.bar, load, Live(around.base_url, display.generating, key=key):
         campaign = Campaign(
-            plan, tasks, recorder, pool.connect, environment, display, lambda: answers(around.base_url, key=key),
-            Conditions(load),
+            plan, tasks, recorder, ready.pool.connect, ready.environment, display,
+            lambda: answers(around.base_url, key=key), Conditions(load),
         )  # fmt: skip
         gc.freeze()
         gc.enable()
         summary = campaign.run(recorder, workers=around.workers)
     recorder.check()
-    slots = spec.serving.slots or facts.slots
+    slots = spec.serving.slots or ready.facts.slots
     solvable = {task.task_id: task.solvable for task in plan.tasks if not task.solvable}
     failures = plan.path.with_suffix(FAILURES)
     given_up = len(known_ids(failures, unique=False, without=log.ids)) if failures.exists() else 0
@@ -262,6 +240,63 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
         out.print(f"[red]{what}, the same command tries again: {names} (their attempts: {kept})[/]")
         return EXIT_INCOMPLETE
     return 0
+
+
+class Ready(NamedTuple):
+    """What a session found there, checked against its run spec.
+
+    Attributes:
+        facts: what the model server says of itself.
+        pool: the sandbox workers.
+        environment: of the traces of the session.
+        recorded: for the cassette (see `agenttrace.campaign.environment.replay_facts`).
+        fixed: what every request holds beside its conversation.
+        models: gives every trace its model.
+    """
+
+    facts: ServerFacts
+    pool: WorkerPool
+    environment: dict[str, Any]
+    recorded: dict[str, Any]
+    fixed: dict[str, Any]
+    models: ChatModel
+
+
+def get_ready(spec: RunSpec, around: Surroundings, out: Console) -> Ready:
+    """Wait for the model server and a sandbox worker, and see that they are those that the run spec names.
+
+    Raises:
+        ModelServerError: the server does not answer, or is another one.
+        WorkerLostError: there is no worker.
+        UsageError: a worker is of another image or has other limits, or the server has too little room.
+    """
+    from agenttrace.serving.chat import REQUEST_LIMIT_S, ChatModel  # noqa: PLC0415
+
+    facts = wait_until_ready(around.base_url, timeout_s=patience_s(spec.serving), key=around.key)
+    checks = check_server(facts, spec)
+    tell_checks(checks, out)
+    for line in filter(None, (*abilities(facts, spec), told_of_sampling(spec.model.name, spec.sampler))):
+        out.print(printable(line), style="yellow", markup=False)
+    fixed = request_part(spec)
+    counters = _counters(spec, facts, around, out, template=fixed["extra_body"].get("chat_template_kwargs"))
+    pool = WorkerPool(around.sockets)
+    first = pool.connect()
+    check_worker(first.info, spec)
+    environment = observe(facts, checks, first.info)
+    if counters is not None:
+        environment["token_count"] = counters.route
+    recorded = replay_facts(first, spec)
+    pool.give_back(first)
+    models = ChatModel(
+        around.base_url,
+        fixed,
+        counters=counters,
+        api_key=around.key,
+        timeout_s=around.request_limit_s or REQUEST_LIMIT_S,
+        shows_progress=facts.slots is not None,
+        reuses_own=spec.serving.prompt_reuse == "trace",
+    )
+    return Ready(facts, pool, environment, recorded, fixed, models)
 
 
 def _skipped_path(plan: Plan) -> Path:

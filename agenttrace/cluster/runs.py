@@ -72,6 +72,22 @@ class StoredRun:
         """Return the name of a shard's manifest."""
         return f"{self.spec.run_id}/done/{shard // _FOLDER:05}/{shard:08}.json"
 
+    def keep_tasks(self, packed: bytes) -> None:
+        """Keep the task set of a user's own, which a replay of the records needs.
+
+        Raises:
+            StorageError: the store cannot be written.
+        """
+        self.store.create(self._tasks, packed)  # its digest is in the run spec, so who is first has the same
+
+    def tasks(self) -> bytes | None:
+        """Return that task set; `None` where the tasks are not a user's own."""
+        return self.store.get(self._tasks)
+
+    @property
+    def _tasks(self) -> str:
+        return f"{self.spec.run_id}/tasks.tar"
+
     def done(self) -> set[int]:
         """Return the shards that have a manifest; there is no other state."""
         found = (_SHARD.search(name) for name in self.store.names(f"{self.spec.run_id}/done"))

@@ -69,6 +69,13 @@ VERBS: dict[str, Verb] = {
         "models.md",
         "what has come is kept, the same command goes on",
     ),
+    "cluster": Verb(
+        "make",
+        "here",
+        "one shard of a campaign into an object store, on any machine; and all of them merged",
+        "cluster.md",
+        "what is in the store is kept, the same command goes on",
+    ),
     "show": Verb("look", "here", "one trace as a readable transcript, with the cost of each call", "collect.md"),
     "report": Verb(
         "look",

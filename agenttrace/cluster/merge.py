@@ -1,0 +1,92 @@
+"""A run of several machines as the files of a campaign on one: records, cassette, run spec, task set."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+
+from agenttrace.campaign.plan import write_run_spec
+from agenttrace.cluster.manifest import CASSETTE, cassette, read_manifest, records
+from agenttrace.errors import StorageError, UsageError
+from agenttrace.serving.cassette import Cassette, CassetteLog, cassette_path
+from agenttrace.store.append import sync_folder
+from agenttrace.store.ids import IdIndex
+from agenttrace.store.jsonl import write_whole
+from agenttrace.store.read import run_spec_path
+from agenttrace.tasks.own.loading import sidecar
+
+if TYPE_CHECKING:
+    from agenttrace.cluster.manifest import Part, ShardManifest
+    from agenttrace.cluster.runs import StoredRun
+
+
+class Merged(NamedTuple):
+    """What was merged.
+
+    Attributes:
+        records: written.
+        missing: the shards that are not done.
+    """
+
+    records: int
+    missing: tuple[int, ...]
+
+
+def merge(run: StoredRun, output: Path) -> Merged:
+    """Write a run as record file and what lies beside one, in the order of the plan.
+
+    The files are there whole at the end, the records last, or not at all. Where shards are not done, the file lacks
+    their records, and a campaign on one machine goes on from it.
+
+    Raises:
+        UsageError: there is such a file already.
+        DataError: a part or manifest is damaged; the message names it.
+        StorageError: the store cannot be read, or the files cannot be written.
+    """
+    for path in (output, run_spec_path(output), cassette_path(output)):
+        if os.path.lexists(path):
+            raise UsageError(f"{path} is there already; choose another --output")
+    done = run.done()
+    try:
+        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
+            made = Path(folder) / output.name
+            with (
+                made.open("wb") as file,
+                CassetteLog(cassette_path(made), run_spec_sha256=run.spec_sha256, recorded=IdIndex()) as log,
+            ):
+                count = sum(_write(run, shard, file, log, Path(folder)) for shard in sorted(done))
+                file.flush()
+                os.fsync(file.fileno())
+            write_run_spec(run.spec, output)
+            if (packed := run.tasks()) is not None:
+                write_whole(sidecar(output), packed)
+            cassette_path(made).replace(cassette_path(output))
+            made.replace(output)
+            sync_folder(output.parent)
+    except OSError as error:
+        raise StorageError(f"cannot write {output}: {error.strerror}") from error
+    return Merged(count, tuple(shard for shard in range(run.shards.count) if shard not in done))
+
+
+def _write(run: StoredRun, shard: int, file: BinaryIO, log: CassetteLog, folder: Path) -> int:
+    """Write the records of a shard and their tapes; return how many."""
+    manifest = read_manifest(run, shard)
+    if manifest is None:  # a person has removed it meanwhile
+        return 0
+    found = records(run, manifest)
+    tapes = {part.name: _tape(run, manifest, part, folder) for part in manifest.parts}
+    for one in found:
+        log.note(tapes[one.part.name].facts)
+        log.append(one.trace_id, tapes[one.part.name].turns(one.trace_id))
+        file.write(one.line + b"\n")
+    for tape in tapes.values():
+        tape.path.unlink()
+    return len(found)
+
+
+def _tape(run: StoredRun, manifest: ShardManifest, part: Part, folder: Path) -> Cassette:
+    path = folder / f"{part.name}{CASSETTE}"
+    path.write_bytes(cassette(run, manifest, part))
+    return Cassette(path, verified=False)

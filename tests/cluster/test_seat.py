@@ -1,0 +1,166 @@
+"""Shards made by the real loop with real runners and a scripted server, merged, and held against one machine's file."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import msgspec
+import pytest
+
+from agenttrace.campaign.options import Options
+from agenttrace.errors import EXIT_INTERRUPTED
+from agenttrace.records import Trace
+from agenttrace.records.compare import record_differences
+from agenttrace.store.read import read_traces
+from agenttrace.testing import ScriptedServer, fails, says
+
+OPTIONS = Options(model="scripted/model-1B", external=True, dataset="demo", count=3, rollouts=4, run_id="r1")
+SHARDS = 3  # of five records: 5, 5 and 2
+
+
+def script(messages):
+    """Look at a file, and answer."""
+    if len(messages) == 2:
+        return says(calls=[("bash", json.dumps({"command": "ls"}))])
+    return says(calls=[("final_answer", json.dumps({"answer": "20"}))])
+
+
+@pytest.fixture
+def server():
+    with ScriptedServer(script) as running:
+        yield running
+
+
+@pytest.fixture
+def words(sandbox, tmp_path):
+    """Return the words of `cluster shard NUMBER`, for a process of its own."""
+
+    def made(number, base_url, *more):
+        return [
+            sys.executable, "-m", "agenttrace", "cluster", "shard", str(number), OPTIONS.model, "--dataset", "demo",
+            "-n", "3", "--rollouts", "4", "--run-id", "r1", "--store", str(tmp_path / "store"), "--shard-rollouts",
+            "5", "--sockets", str(sandbox.sockets), "--base-url", base_url, "--workers", "2", *more,
+        ]  # fmt: skip
+
+    sandbox.start(2)
+    return made
+
+
+@pytest.fixture
+def shard(words):
+    def run(number, base_url, *more):
+        return subprocess.run(words(number, base_url, *more), capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def merged(agenttrace, tmp_path, name="merged.jsonl"):
+    ended = agenttrace("cluster", "merge", "--store", tmp_path / "store", "--run-id", "r1", "-o", tmp_path / name)
+    return ended, tmp_path / name
+
+
+@pytest.mark.slow
+def test_shards_of_several_machines_are_the_records_of_one(shard, server, sandbox, agenttrace, tmp_path):
+    for number in (2, 0, 1):
+        ended = shard(number, server.base_url)
+        assert ended.returncode == 0, ended.stderr
+    assert "nothing to do: shard 1 of 3 is done" in shard(1, server.base_url).stderr
+    ended, file = merged(agenttrace, tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "12 records of 3 shards" in ended.stdout
+    (tmp_path / "one").mkdir()
+    alone = subprocess.run(
+        [
+            sys.executable, "-m", "agenttrace.inside", "collect", "--folder", str(tmp_path / "one"), "--sockets",
+            str(sandbox.sockets), "--base-url", server.base_url, "--options",
+            msgspec.json.encode((msgspec.structs.replace(OPTIONS, output="one.jsonl"),)).decode(),
+        ],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    here, there = (list(read_traces(path)) for path in (tmp_path / "one" / "one.jsonl", file))
+    assert len(there) == 12
+    for one, other in zip(here, there, strict=True):
+        assert record_differences(Trace, *map(msgspec.json.encode, (one, other))) == []
+    run_specs = [path.read_bytes() for path in (tmp_path / "one" / "one.run.json", file.with_suffix(".run.json"))]
+    assert run_specs[0] == run_specs[1]
+
+
+@pytest.mark.slow
+def test_what_was_merged_is_valid_and_replays(shard, server, sandbox, agenttrace, tmp_path):
+    for number in range(SHARDS):
+        assert shard(number, server.base_url).returncode == 0
+    _, file = merged(agenttrace, tmp_path)
+    assert agenttrace("validate", file).returncode == 0
+    again = [sys.executable, "-m", "agenttrace.inside", "replay", str(file), "--sockets", str(sandbox.sockets)]
+    ended = subprocess.run(again, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "12" in ended.stdout
+
+
+def test_a_run_that_is_not_whole_is_merged_with_what_is_there(shard, server, agenttrace, tmp_path):
+    shard(1, server.base_url)
+    ended, file = merged(agenttrace, tmp_path)
+    assert ended.returncode == 4
+    assert "2 shards of 3 not done: 0, 2" in ended.stdout
+    assert len(list(read_traces(file))) == 5
+    ended, _ = merged(agenttrace, tmp_path)
+    assert ended.returncode == 2
+    assert "is there already" in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_shard_that_is_stopped_goes_on_from_its_parts(words, shard, agenttrace, tmp_path, how):
+    begun = threading.Event()
+
+    def slow(messages):
+        if len(messages) > 2:
+            begun.set()
+        time.sleep(0.2)
+        return script(messages)
+
+    with ScriptedServer(slow) as server:
+        process = subprocess.Popen(words(0, server.base_url), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert begun.wait(60)
+        time.sleep(0.5)  # a record or two
+        process.send_signal(how)
+        _, said = process.communicate(timeout=60)
+        kept = list((tmp_path / "store").rglob("parts/**/*.jsonl.zst"))
+        if how is signal.SIGTERM:  # what a machine gets that is taken away soon
+            assert process.returncode == EXIT_INTERRUPTED
+            assert "what is in the store is kept" in said
+            assert len(kept) == 1
+        assert [shard(number, server.base_url).returncode for number in range(SHARDS)] == [0, 0, 0]
+    _, file = merged(agenttrace, tmp_path)
+    assert len({trace.trace_id for trace in read_traces(file)}) == 12
+
+
+def test_a_task_that_cannot_be_run_leaves_its_shard_open_and_its_attempts_apart(shard, server, tmp_path):
+    with ScriptedServer(lambda _: fails(500, "crashed")) as down:
+        ended = shard(2, down.base_url)
+    assert ended.returncode in {3, 4}
+    assert "Traceback" not in ended.stderr
+    assert list((tmp_path / "store" / "r1" / "spoilt").rglob("*.jsonl.zst"))
+    assert not list((tmp_path / "store" / "r1").glob("done/*/*"))
+    assert shard(2, server.base_url).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["shard", "0"], "--store URL and --run-id ID are needed"),
+        (["shard", "0", "--store", "s", "--run-id", "r"], "a shard needs its number and an endpoint"),
+        (["merge", "--store", "s", "--run-id", "r"], "name the record file to write"),
+        (["merge", "--store", "s", "--run-id", "r", "-o", "x.jsonl"], "has no such run"),
+    ],
+)
+def test_what_lacks_is_said(agenttrace, tmp_path, words, said):
+    ended = agenttrace("cluster", *words, cwd=tmp_path)
+    assert ended.returncode == 2
+    assert said in ended.stderr
