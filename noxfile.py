@@ -61,13 +61,13 @@ def _bench(session: nox.Session, name: str, needs: str = "host") -> None:
     _python(session, "-m", "bench", name, *session.posargs)
 
 
-def _of_verbs() -> Path:
-    """Return the Python of the one environment that all verbs share, made once per state of its lock file.
+def _of_verbs(needs: str) -> Path:
+    """Return the Python of the environment that verbs share which need the same, made once per state of its lock file.
 
     It gets its name when it is complete: a run that is cut off leaves nothing that looks usable, and of two at once the
     second takes what the first has made.
     """
-    lock = ROOT / "requirements" / "host.txt"
+    lock = ROOT / "requirements" / f"{needs}.txt"
     state = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:16]
     folder = ROOT / ".nox" / "verbs"
     found = folder / state
@@ -90,7 +90,7 @@ def _verb(name: str, verb: Verb) -> None:
 
     @nox.session(name=name, tags=[verb.group], venv_backend="none")
     def session(session: nox.Session) -> None:
-        words = (str(_of_verbs()), "-P", "-m", "agenttrace.host", name, *session.posargs)
+        words = (str(_of_verbs(verb.needs)), "-P", "-m", "agenttrace.host", name, *session.posargs)
         with session.chdir(session.invoked_from):
             try:
                 session.run(*words, external=True, **_OF_OURS)

@@ -21,6 +21,7 @@ class Verb(NamedTuple):
         help: one line: what a user gets.
         page: where the documents explain it.
         kept: what an interrupt leaves and what to do next.
+        needs: what its session installs, `requirements/NEEDS.txt`.
     """
 
     group: Group
@@ -28,6 +29,7 @@ class Verb(NamedTuple):
     help: str
     page: str
     kept: str | None = None
+    needs: str = "host"
 
 
 GROUPS: dict[Group, str] = {
@@ -75,6 +77,7 @@ VERBS: dict[str, Verb] = {
         "one shard of a campaign into an object store, on any machine; and all of them merged",
         "cluster.md",
         "what is in the store is kept, the same command goes on",
+        needs="cluster",
     ),
     "show": Verb("look", "here", "one trace as a readable transcript, with the cost of each call", "collect.md"),
     "report": Verb(
