@@ -144,7 +144,7 @@ def tests(session: nox.Session) -> None:
     if not session.posargs or any("tests/report" in argument for argument in session.posargs):
         session.run("sh", str(ROOT / "scripts" / "install-browser.sh"), external=True)
     # What starts containers has the machine for itself: known loads and time limits are among it.
-    every = [["-m", "not docker", "-n", "2", "--dist", "worksteal"], ["-m", "docker"]]
+    every = [["-m", "not docker", "-n", "2", "--dist", "worksteal"], ["-m", "docker and not full_size"]]
     for arguments in [session.posargs] if session.posargs else every:
         words = ["python", "-m", "pytest", *arguments]
         session.run(*words, env={"PYTHONPATH": str(ROOT)}, interrupt_timeout=STOP_S)

@@ -17,7 +17,7 @@ from agenttrace.models.gguf import read_facts
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 from bench.random_weights import SHAPES, write
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.docker, pytest.mark.full_size, pytest.mark.timeout(1500)]
 
 NAME = "Qwen/Qwen3-0.6B"
 PIN = pins.model_pin(NAME)
