@@ -41,7 +41,7 @@ def main(url, folder, name):
         with made.Attempt(run, shard_plan(plan, run.shards, shard), shard, folder, by=name, part_seconds=0.2) as one:
             say(shard, "begun")
             while one.make(1):
-                time.sleep(0.004)
+                time.sleep(0.01)
             say(shard, one.log.commit())
 
 
