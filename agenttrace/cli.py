@@ -111,7 +111,7 @@ def _run(name: str, verb: Verb, words: list[str], *, session: bool) -> int:
         from agenttrace.host import analysis  # noqa: PLC0415
 
         read, written = reading.paths_of(arguments)
-        reading.refuse_unreadable(read)
+        reading.refuse_unreadable(arguments)
         if hasattr(module, "on_host"):
             return int(module.on_host(name, arguments, words))
         return analysis.run(name, words, read=read, written=written)

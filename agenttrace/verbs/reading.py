@@ -69,8 +69,7 @@ def settled(arguments: argparse.Namespace, words: list[str]) -> list[str]:
     if (name := getattr(arguments, "newest", None)) and _take_newest(arguments, name):
         found = getattr(arguments, name)
         words = [str(found[0] if isinstance(found, list) else found), *words]
-    named = [getattr(arguments, name, None) for name in _READ]
-    paths = [path for one in named for path in (one if isinstance(one, list) else [one]) if isinstance(path, Path)]
+    paths = _named(arguments)
     fitting = {str(path): [str(one) for one in matching(path)] for path in paths}
     for path in paths:
         if fitting[str(path)] == [str(path)]:
@@ -79,6 +78,12 @@ def settled(arguments: argparse.Namespace, words: list[str]) -> list[str]:
             except OSError as error:
                 raise UsageError(f"cannot read {path}: {error.strerror}{_near(path)}") from error
     return [one for word in words for one in fitting.get(str(Path(word)), [word])]
+
+
+def _named(arguments: argparse.Namespace) -> list[Path]:
+    """Return the files of traces, folders and patterns of them, that the arguments name."""
+    named = [getattr(arguments, name, None) for name in _READ]
+    return [path for one in named for path in (one if isinstance(one, list) else [one]) if isinstance(path, Path)]
 
 
 def _take_newest(arguments: argparse.Namespace, name: str) -> bool:
@@ -225,13 +230,13 @@ def spare_inputs(arguments: argparse.Namespace, *, replaces: bool) -> None:
             say(f"{path} was there already, and is replaced")
 
 
-def refuse_unreadable(paths: Sequence[Path]) -> None:
-    """Refuse files that no verb can read, before a container is started for them; Parquet is left to it.
+def refuse_unreadable(arguments: argparse.Namespace) -> None:
+    """Refuse files of traces that no verb can read, before a container is started for them; Parquet is left to it.
 
     Raises:
         UsageError: says what a file looks like.
     """
-    for path in paths:
+    for path in _named(arguments):
         if path.is_file() and path.suffix != ".parquet":
             with suppress(DataError):  # named with its line, beside those that are whole
                 kind(path)
