@@ -357,7 +357,7 @@ class Campaign:
 
     def _begin_tree(self, task: Task, bench: Bench) -> None:
         """Begin to make the task's tree; each is listed once, but for checkouts, of which there may be thousands."""
-        if self._spec.dataset.sampling is not UNSET or task.fixture in self._pristine:
+        if self._spec.dataset.sampling is not UNSET or bench.listed:
             bench.begin()
         else:
             self._pristine[task.fixture] = bench.before()

@@ -79,6 +79,11 @@ class Bench:
             self._before = self.worker.manifest()
         return self._before
 
+    @property
+    def listed(self) -> bool:
+        """Whether the entries of the pristine tree are known here; those that another bench learns later are not."""
+        return self._before is not None
+
     def pristine(self) -> None:
         """Reset the worker, without anything meanwhile; raises what `begin` and `ready` do."""
         self.begin()

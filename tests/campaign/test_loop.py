@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import threading
 from datetime import UTC, datetime
 
 import pytest
 
 from agenttrace.campaign import loop
+from agenttrace.campaign.conditions import Conditions
 from agenttrace.campaign.loop import ATTEMPTS, GIVEN_UP_IN_A_ROW, Campaign
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import make_plan
@@ -64,6 +67,31 @@ def run(workers, models_of, display):
             return Campaign(plan, tasks, models, connect, {}, display, there).run(log)
 
     return one
+
+
+def test_a_tree_that_another_worker_lists_meanwhile_is_listed_here_as_well(plan, answer, workers, models_of, display):
+    """Else every file of it would stand in the record as changed."""
+    second, listed, numbers = threading.Event(), threading.Event(), itertools.count()
+
+    class Held(Conditions):
+        def before(self):
+            number = next(numbers)
+            if number == 0:
+                assert second.wait(30)
+            elif number == 1:
+                second.set()
+                assert listed.wait(30)
+            return super().before()
+
+    def script(_):
+        listed.set()
+        return answer
+
+    workers.start(2)
+    with ScriptedServer(script) as server, RecordLog(plan.path) as log, models_of(plan, server) as models:
+        campaign = Campaign(plan, task_set("demo"), models, workers.connect, {}, display, conditions=Held())
+        campaign.run(log, workers=2)
+    assert [trace.outcome.changes for trace in read_traces(plan.path)] == [()] * 6
 
 
 def ids(path):

@@ -21,6 +21,7 @@ from agenttrace.serving.cassette import Cassette
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+PAUSE_S = 0.02
 KILLS = int(os.environ.get("AGENTTRACE_TEST_KILLS", "6"))
 
 
@@ -29,9 +30,9 @@ def machine(url, tmp_path):
     """Start a machine; all of them are gone at the end."""
     running = []
 
-    def start(name):
+    def start(name, pause_s=0.004):
         path = os.pathsep.join([str(ROOT), str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
-        argv = [sys.executable, str(HERE / "writer.py"), url, str(tmp_path), name]
+        argv = [sys.executable, str(HERE / "writer.py"), url, str(tmp_path), name, str(pause_s)]
         process = subprocess.Popen(
             argv, env={**os.environ, "PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -86,14 +87,14 @@ def checked(url, folder):
 def test_machines_killed_at_any_instant_lose_and_double_nothing(url, machine, tmp_path):
     chance = random.Random(20)
     killed = 0
-    pair = [machine("m0"), machine("m1")]
+    pair = [machine(f"m{number}", PAUSE_S) for number in range(2)]
     for number in range(2, 2 + KILLS):
         victim = chance.randrange(2)
         pair[victim].stdout.readline()  # it has begun a shard, or has none left
         time.sleep(chance.uniform(0, 0.3))
         killed += pair[victim].poll() is None
         pair[victim].send_signal(signal.SIGKILL)
-        pair[victim] = machine(f"m{number}")
+        pair[victim] = machine(f"m{number}", PAUSE_S)
     for one in pair:
         ended(one)
     assert killed >= 3

@@ -83,9 +83,13 @@ def test_shards_of_several_machines_are_the_records_of_one(shard, server, sandbo
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert alone.returncode == 0, alone.stdout + alone.stderr
-    here, there = (list(read_traces(path)) for path in (tmp_path / "one" / "one.jsonl", file))
-    assert len(there) == 12
-    for one, other in zip(here, there, strict=True):
+    here = {trace.trace_id: trace for trace in read_traces(tmp_path / "one" / "one.jsonl")}
+    there = list(read_traces(file))
+    assert len(there) == len(here) == 12
+    assert [(one.metadata["rollout_index"], one.metadata["task_id"]) for one in there] == [
+        (rollout, task) for rollout in range(4) for task in range(3)
+    ]
+    for one, other in ((here[trace.trace_id], trace) for trace in there):
         assert record_differences(Trace, *map(msgspec.json.encode, (one, other))) == []
     run_specs = [path.read_bytes() for path in (tmp_path / "one" / "one.run.json", file.with_suffix(".run.json"))]
     assert run_specs[0] == run_specs[1]

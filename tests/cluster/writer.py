@@ -1,4 +1,4 @@
-"""A machine: makes every shard that is not done, a record every few milliseconds. Arguments: URL, folder, its name.
+"""A machine: makes every shard that is not done, with a pause after each record. Arguments: URL, folder, name, seconds.
 
 Run with the folder of the tests on the path; prints how each of its attempts ended.
 """
@@ -31,7 +31,7 @@ def say(shard, what):
     sys.stdout.flush()
 
 
-def main(url, folder, name):
+def main(url, folder, name, pause_s):
     store, plan = Store(url), plan_in(Path(folder))
     check_store(store)
     run = begin_run(store, plan.spec, shard_rollouts=SHARD)
@@ -41,7 +41,7 @@ def main(url, folder, name):
         with made.Attempt(run, shard_plan(plan, run.shards, shard), shard, folder, by=name, part_seconds=0.2) as one:
             say(shard, "begun")
             while one.make(1):
-                time.sleep(0.01)
+                time.sleep(float(pause_s))
             say(shard, one.log.commit())
 
 
