@@ -97,9 +97,10 @@ def test_machines_killed_at_any_instant_lose_and_double_nothing(url, machine, tm
         pair[victim] = machine(f"m{number}", PAUSE_S)
     for one in pair:
         ended(one)
-    assert killed >= 3
+    assert killed >= KILLS // 2
     assert ended(machine("last")) == []  # the finished run, begun again: nothing is made
     assert checked(url, tmp_path)
+    sys.stdout.write(f"{killed} of {KILLS} killed at work\n")
 
 
 def test_a_machine_that_was_cut_off_and_comes_back_changes_nothing(url, machine, tmp_path):

@@ -5,6 +5,7 @@ Run with the folder of the tests on the path; prints how each of its attempts en
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from datetime import UTC, datetime
@@ -18,7 +19,8 @@ from agenttrace.cluster.objects import Store, check_store
 from agenttrace.cluster.runs import begin_run
 from agenttrace.cluster.shards import shard_plan
 
-TASKS, ROLLOUTS, SHARD = 6, 50, 20
+TASKS, SHARD = 6, 20
+ROLLOUTS = int(os.environ.get("AGENTTRACE_TEST_ROLLOUTS", "50"))
 OPTIONS = Options(count=TASKS, rollouts=ROLLOUTS, external=True, model="scripted", run_id="r1", output="demo.jsonl")
 
 
