@@ -15,6 +15,7 @@ BENCHES = {
     "telemetry-check": ("bench.sandbox.telemetry_check", "check"),
     "bench-sandbox": ("bench.sandbox.bench_sandbox", "run"),
     "crash-check": ("bench.campaigns.crash_check", "check"),
+    "cluster-crash-check": ("bench.campaigns.cluster_crash_check", "check"),
     "bench-collect": ("bench.campaigns.bench_collect", "run"),
     "bench-serving": ("bench.campaigns.bench_serving", "run"),
     "bench-estimate": ("bench.campaigns.bench_estimate", "run"),
@@ -46,6 +47,10 @@ def _parser() -> argparse.ArgumentParser:
         session("bench-rollouts", "measure rollouts"),
         session("budget-check", "compare counted prompts"),
     )
+    cluster = session("cluster-crash-check", "kill machines that make shards, count the losses")
+    cluster.add_argument("--kills", type=int, default=50, metavar="N", help="default: %(default)s")
+    cluster.add_argument("--store", metavar="URL", help="where the runs go, and stay (default: a new folder)")
+    cluster.add_argument("--seed", type=int, help="chooses the moments (default: another one each time)")
     _add_serving(session("bench-serving", "measure prompt reuse and threads"))
     _add_estimate(
         session("bench-estimate", "measure what 700 tasks take"),

@@ -23,7 +23,7 @@ from agenttrace.tasks.swe.prepare import SweOptions
 if TYPE_CHECKING:
     from agenttrace.records import Record, RunSpec, Sampler, ServingSpec
 
-_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
 _TOP_P = "+top_p-"
 """What follows the name of a sampler whose `top_p` is another."""
@@ -237,7 +237,7 @@ def check_options(options: Options) -> None:
         raise UsageError("--threads is for a server that is started here: leave it out with --base-url")
     if options.thinking is not None and served(options)[0].demo:
         raise UsageError("--thinking: the bundled models think as they were trained to; their template has no switch")
-    if options.run_id is not None and not _RUN_ID.fullmatch(options.run_id):
+    if options.run_id is not None and not RUN_ID.fullmatch(options.run_id):
         raise UsageError(
             f"run id {options.run_id!r}: expected letters, digits, dots, dashes, underscores (at most 100)"
         )

@@ -141,6 +141,22 @@ def every_record(run: StoredRun) -> Iterator[Stored]:
             yield from records(run, manifest)
 
 
+def damage(run: StoredRun) -> Iterator[str]:
+    """Yield what is wrong with the shards that are done, a line for each that is damaged; every object is read.
+
+    Raises:
+        StorageError: the store cannot be read.
+    """
+    for shard in sorted(run.done()):
+        try:
+            if (manifest := read_manifest(run, shard)) is not None:
+                records(run, manifest)
+                for part in manifest.parts:
+                    cassette(run, manifest, part)
+        except DataError as error:
+            yield str(error)
+
+
 def part_lines(data: bytes) -> list[bytes]:
     """Return the lines that a part's object holds.
 

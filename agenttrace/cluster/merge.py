@@ -77,8 +77,9 @@ def _write(run: StoredRun, shard: int, file: BinaryIO, log: CassetteLog, folder:
         return 0
     found = records(run, manifest)
     tapes = {part.name: _tape(run, manifest, part, folder) for part in manifest.parts}
+    for tape in tapes.values():
+        log.note(tape.facts)
     for one in found:
-        log.note(tapes[one.part.name].facts)
         log.append(one.trace_id, tapes[one.part.name].turns(one.trace_id))
         file.write(one.line + b"\n")
     for tape in tapes.values():

@@ -42,15 +42,16 @@ class Store:
             Where a service is and who asks is said by its own variables (`AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`,
             `AWS_ACCESS_KEY_ID`, ...).
         patience_s: see `PATIENCE_S`.
+        make: whether a folder that is not there is made.
 
     Raises:
-        UsageError: it is no such URL, or obstore is not installed.
+        UsageError: it is no such URL, there is no such folder, or obstore is not installed.
         StorageError: the folder cannot be made.
     """
 
-    def __init__(self, url: str, *, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, url: str, *, patience_s: float = PATIENCE_S, make: bool = True) -> None:
         self.url = _SECRET.sub("", url.rstrip("/"))
-        self._obstore, self._store = _opened(url, self.url, patience_s)
+        self._obstore, self._store = _opened(url, self.url, patience_s, make=make)
 
     def create(self, name: str, data: bytes) -> bool:
         """Make an object, unless there is one; return whether what is there now is `data`.
@@ -110,7 +111,7 @@ class Store:
             raise _as_ours(self.url, what, name, error) from error
 
 
-def _opened(url: str, shown: str, patience_s: float) -> tuple[Any, Any]:
+def _opened(url: str, shown: str, patience_s: float, *, make: bool) -> tuple[Any, Any]:
     """Return the client and a store of it."""
     try:
         import obstore  # noqa: PLC0415 - an extra
@@ -118,19 +119,21 @@ def _opened(url: str, shown: str, patience_s: float) -> tuple[Any, Any]:
         import obstore.store  # noqa: PLC0415
     except ImportError as error:
         raise UsageError(f"--store {shown}: {_MISSING}") from error
-    make: Callable[[], object]
+    opening: Callable[[], object]
     if "://" not in url or url.startswith("file://"):
         folder = Path(url.removeprefix("file://"))
-        make = functools.partial(obstore.store.LocalStore, folder, mkdir=True)
+        if not (make or folder.is_dir()):
+            raise UsageError(f"--store {shown}: there is no such folder")
+        opening = functools.partial(obstore.store.LocalStore, folder, mkdir=True)
     else:
         # Later than its default, as an upload of a part takes long over a slow line.
         options: Any = {"timeout": timedelta(seconds=120)}
         if os.environ.get("AWS_ALLOW_HTTP", "").lower() in {"1", "true"}:  # what is given here overrules variables
             options["allow_http"] = True
         retry: Any = {"retry_timeout": timedelta(seconds=patience_s), "max_retries": 10_000}
-        make = functools.partial(obstore.store.from_url, url, client_options=options, retry_config=retry)
+        opening = functools.partial(obstore.store.from_url, url, client_options=options, retry_config=retry)
     try:
-        return obstore, make()
+        return obstore, opening()
     except (obstore.exceptions.BaseError, OSError, ValueError) as error:
         if "://" in url and not url.startswith("file://"):
             raise UsageError(f"--store {shown}: {_first_line(error)}; expected s3://BUCKET/PATH or the like") from error

@@ -145,7 +145,7 @@ class ShardLog:
         self._where: dict[str, tuple[int, int]] = {}
         self._waiting: list[_Finished] = []
         self._since = 0.0
-        self._failure: StorageError | None = None
+        self._failure: AgentTraceError | OSError | None = None
         self._lock = threading.RLock()
         self._closed = threading.Event()
         self._take_up()
@@ -252,7 +252,7 @@ class ShardLog:
                 if self._waiting and time.monotonic() - self._since >= self._seconds:
                     try:
                         self.flush()
-                    except StorageError as error:
+                    except (AgentTraceError, OSError) as error:
                         self._failure = error  # the next `append` raises it
                         self._since = time.monotonic()
 

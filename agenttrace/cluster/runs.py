@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from agenttrace.campaign.environment import spec_differences
+from agenttrace.campaign.options import RUN_ID
 from agenttrace.cluster.shards import Sharding
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import Record, RunSpec
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 FORMAT = "agenttrace-cluster-1"
 _FOLDER = 1000
 """Shards whose objects share a folder, so that folders can be listed side by side."""
+_AT_A_TIME = 16
+"""Folders listed side by side: a store gives 1,000 names an answer, and takes its time for each."""
 _SHARD = re.compile(r"/(\d+)\.json$")
 
 
@@ -90,8 +94,11 @@ class StoredRun:
 
     def done(self) -> set[int]:
         """Return the shards that have a manifest; there is no other state."""
-        found = (_SHARD.search(name) for name in self.store.names(f"{self.spec.run_id}/done"))
-        return {int(match[1]) for match in found if match and int(match[1]) < self.shards.count}
+        folders = [f"{self.spec.run_id}/done/{number:05}" for number in range(-(-self.shards.count // _FOLDER))]
+        with ThreadPoolExecutor(min(_AT_A_TIME, len(folders))) as pool:
+            listed = pool.map(lambda folder: [_SHARD.search(name) for name in self.store.names(folder)], folders)
+            found = {int(match[1]) for folder in listed for match in folder if match}
+        return {shard for shard in found if shard < self.shards.count}
 
 
 def begin_run(store: Store, spec: RunSpec, *, shard_rollouts: int) -> StoredRun:
@@ -128,7 +135,7 @@ def open_run(store: Store, run_id: str) -> StoredRun:
         StorageError: the store cannot be read.
     """
     name = _run_file(run_id)
-    data = store.get(name)
+    data = store.get(name) if RUN_ID.fullmatch(run_id) else None
     if data is None:
         raise UsageError(f"run id {run_id}: {store.url} has no such run (no {name})")
     try:

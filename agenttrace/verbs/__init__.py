@@ -74,7 +74,7 @@ VERBS: dict[str, Verb] = {
     "cluster": Verb(
         "make",
         "here",
-        "one shard of a campaign into an object store, on any machine; and all of them merged",
+        "one shard of a campaign into an object store, on any machine; status, check and merge of all",
         "cluster.md",
         "what is in the store is kept, the same command goes on",
         needs="cluster",

@@ -1,4 +1,4 @@
-"""`agenttrace cluster`: one shard of a campaign into an object store, and all of them merged."""
+"""`agenttrace cluster`: one shard of a campaign into a store; what is there, its check, and all of it merged."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from agenttrace.verbs.output import add_json, check_json, write_json
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from agenttrace.cluster.objects import Store
+    from agenttrace.cluster.runs import StoredRun
 
 _SHOWN = 10
 
@@ -24,10 +26,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         "what",
-        metavar="shard|merge",
-        choices=["shard", "merge"],
-        help="shard: make one shard with the sandbox workers and the endpoint of this machine; merge: write what is in "
-        "the store as a record file with its cassette",
+        metavar="shard|status|check|merge",
+        choices=["shard", "status", "check", "merge"],
+        help="shard: make one shard with the sandbox workers and the endpoint of this machine; status: how many are "
+        "done; check: read everything and name what is damaged; merge: write it as a record file with its cassette",
     )
     parser.add_argument("number", nargs="?", type=int, metavar="NUMBER", help="shard: which one, from 0 on")
     parser.add_argument(
@@ -45,14 +47,19 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make a shard, or merge; 4 where something is not done."""
+    """Do what was asked for; 4 where something is not done, 1 where something is damaged."""
     check_json(arguments.json)
     if arguments.store is None or arguments.run_id is None:
         raise UsageError("--store URL and --run-id ID are needed: several machines write into one run")
     from agenttrace.cluster.objects import Store  # noqa: PLC0415
 
-    store = Store(arguments.store)
-    return _merge(arguments, store) if arguments.what == "merge" else _shard(arguments, store)
+    store = Store(arguments.store, make=arguments.what == "shard")
+    if arguments.what == "shard":
+        return _shard(arguments, store)
+    from agenttrace.cluster.runs import open_run  # noqa: PLC0415
+
+    found = open_run(store, arguments.run_id)
+    return {"status": _status, "check": _check, "merge": _merge}[arguments.what](arguments, found)
 
 
 def _shard(arguments: argparse.Namespace, store: Store) -> int:
@@ -79,21 +86,45 @@ def _shard(arguments: argparse.Namespace, store: Store) -> int:
     return status
 
 
-def _merge(arguments: argparse.Namespace, store: Store) -> int:
-    from agenttrace.campaign.session import EXIT_INCOMPLETE  # noqa: PLC0415
+def _status(arguments: argparse.Namespace, found: StoredRun) -> int:
+    done = found.done()
+    missing = [shard for shard in range(found.shards.count) if shard not in done]
+    tell(f"{found.url}: {len(done)} of {counted(found.shards.count, 'shard')} done")
+    write_json(arguments.json, {"shards": found.shards.count, "done": len(done), "missing": missing})
+    return _told_missing(found, missing)
+
+
+def _check(arguments: argparse.Namespace, found: StoredRun) -> int:
+    from agenttrace.cluster.manifest import damage  # noqa: PLC0415
+
+    damaged = []
+    for line in damage(found):
+        tell(line)
+        damaged.append(line)
+    tell(f"{found.url}: {counted(len(damaged), 'damaged shard')} of {len(found.done())} that are done")
+    write_json(arguments.json, {"damaged": damaged})
+    return 1 if damaged else 0
+
+
+def _merge(arguments: argparse.Namespace, found: StoredRun) -> int:
     from agenttrace.cluster.merge import merge  # noqa: PLC0415
-    from agenttrace.cluster.runs import open_run  # noqa: PLC0415
 
     output: Path | None = arguments.output
     if output is None or output.suffix != ".jsonl":
         raise UsageError("name the record file to write: -o FILE.jsonl")
-    run = open_run(store, arguments.run_id)
-    found = merge(run, output)
-    tell(f"{output}: {counted(found.records, 'record')} of {run.shards.count - len(found.missing)} shards")
-    write_json(arguments.json, {"output": output, "records": found.records, "missing": found.missing})
-    if not found.missing:
+    merged = merge(found, output)
+    tell(f"{output}: {counted(merged.records, 'record')} of {found.shards.count - len(merged.missing)} shards")
+    write_json(arguments.json, {"output": output, "records": merged.records, "missing": merged.missing})
+    return _told_missing(found, merged.missing)
+
+
+def _told_missing(found: StoredRun, missing: Sequence[int]) -> int:
+    """Say which shards are not done, and return the exit status."""
+    from agenttrace.campaign.session import EXIT_INCOMPLETE  # noqa: PLC0415
+
+    if not missing:
         return 0
-    first = ", ".join(map(str, found.missing[:_SHOWN])) + (", ..." if len(found.missing) > _SHOWN else "")
-    tell(f"{counted(len(found.missing), 'shard')} of {run.shards.count} not done: {first}")
-    tell(f"make them ({command('cluster', 'shard', 'NUMBER')}) and merge into another file")
+    first = ", ".join(map(str, missing[:_SHOWN])) + (", ..." if len(missing) > _SHOWN else "")
+    again = command("cluster", "shard", "NUMBER")
+    tell(f"{counted(len(missing), 'shard')} of {found.shards.count} not done: {first}; {again} makes one")
     return EXIT_INCOMPLETE

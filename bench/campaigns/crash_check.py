@@ -48,16 +48,21 @@ _TOLD = 20
 """So many kills of the scripted kind to a line of progress."""
 
 
-class _Runner:
-    """A sandbox runner on this machine that is started anew whenever it ends, as the restart policy does."""
+class Runner:
+    """A sandbox runner on this machine that is started anew whenever it ends, as the restart policy does.
 
-    def __init__(self, base: Path) -> None:
+    Args:
+        base: an empty folder.
+        number: of the runners of this process, each of which has a user of its own.
+    """
+
+    def __init__(self, base: Path, number: int = 0) -> None:
         for name in ("work", "fixtures", "call", "sockets", "wiped"):
             (base / name).mkdir()
         (base / "fixtures").chmod(0o700)
         build = [sys.executable, "-I", "-S", "-B", str(_PACKAGE / "fixture/build.py"), "demo"]
         engine.run([*build, str(base / "fixtures/demo")])
-        uid = str(30_000 + os.getpid() % 30_000)
+        uid = str(30_000 + (os.getpid() * 8 + number) % 30_000)
         flags = {
             "work": base / "work", "fixtures": base / "fixtures", "call-dir": base / "call", "wipe": base / "wiped",
             "socket-dir": base / "sockets", "socket-gid": os.getgid(), "tool-uid": uid, "tool-gid": uid,
@@ -85,20 +90,25 @@ class _Runner:
 
 
 @contextlib.contextmanager
-def _runner() -> Iterator[_Runner]:
+def runner(number: int = 0) -> Iterator[Runner]:
+    """Run a sandbox runner meanwhile, in a folder of its own.
+
+    Raises:
+        UsageError: this machine cannot.
+    """
     if sys.platform != "linux" or os.geteuid() != 0:
         raise UsageError("the scripted kills need Linux and root, for a sandbox runner outside a container: --kills 0")
     with tempfile.TemporaryDirectory(prefix="agenttrace-crash-", dir="/var/tmp") as folder:
         base = Path(folder)
         base.chmod(0o755)
-        runner = _Runner(base)
+        running = Runner(base, number)
         try:
-            yield runner
+            yield running
         finally:
-            runner.close()
+            running.close()
 
 
-def _script(dice: random.Random) -> Any:  # noqa: ANN401 - a script of agenttrace.testing
+def script(dice: random.Random) -> Any:  # noqa: ANN401 - a script of agenttrace.testing
     """Return a model that calls one tool and answers, after pauses of its own."""
 
     def reply(messages: list[dict[str, Any]]) -> dict[str, Any]:
@@ -122,13 +132,13 @@ def scripted(kills: int, dice: random.Random, *, rollouts: int = 4) -> Ledger:
         UsageError: this machine cannot run the sandbox's runner outside a container.
     """
     ledger = Ledger()
-    with _runner() as runner, ScriptedServer(_script(dice), remember=False) as server:
+    with runner() as running, ScriptedServer(script(dice), remember=False) as server:
         for number in range(kills + 1):
-            path = runner.sockets.parent / f"campaign-{number}.jsonl"
-            while ledger.kills < kills and _session(path, runner, server, rollouts, ledger, dice):
+            path = running.sockets.parent / f"campaign-{number}.jsonl"
+            while ledger.kills < kills and _session(path, running, server, rollouts, ledger, dice):
                 if ledger.kills % _TOLD == 0:
                     say(f"{ledger.kills} of {kills} kills")
-            with _collector(path, runner, server, rollouts) as ended:
+            with _collector(path, running, server, rollouts) as ended:
                 _, said = ended.communicate(timeout=_PATIENCE_S)
             if ended.returncode:
                 raise AgentTraceError(f"a session that was not killed ended with {ended.returncode}: {said.decode()}")
@@ -138,20 +148,20 @@ def scripted(kills: int, dice: random.Random, *, rollouts: int = 4) -> Ledger:
     return ledger
 
 
-def _collector(path: Path, runner: _Runner, server: ScriptedServer, rollouts: int) -> subprocess.Popen[bytes]:
+def _collector(path: Path, running: Runner, server: ScriptedServer, rollouts: int) -> subprocess.Popen[bytes]:
     options = msgspec.json.encode((Options(output=path.name, rollouts=rollouts),)).decode()
     words = ["collect", "--options", options, "--folder", str(path.parent), "--base-url", server.base_url]
-    argv = [sys.executable, "-P", "-m", "agenttrace.inside", *words, "--sockets", str(runner.sockets)]
+    argv = [sys.executable, "-P", "-m", "agenttrace.inside", *words, "--sockets", str(running.sockets)]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "AGENTTRACE_TERMINAL": ""}
     return engine.start(argv, env=env, output=subprocess.DEVNULL, errors=subprocess.PIPE)
 
 
 def _session(
-    path: Path, runner: _Runner, server: ScriptedServer, rollouts: int, ledger: Ledger, dice: random.Random
+    path: Path, running: Runner, server: ScriptedServer, rollouts: int, ledger: Ledger, dice: random.Random
 ) -> bool:
     """Start a session and kill it at some moment; return false when it had come to its end before."""
     before = server.count
-    process = _collector(path, runner, server, rollouts)
+    process = _collector(path, running, server, rollouts)
     lines: list[bytes] = []
     reading = threading.Thread(target=lambda: lines.extend(process.stderr or ()), daemon=True)
     reading.start()

@@ -155,13 +155,41 @@ def test_a_task_that_cannot_be_run_leaves_its_shard_open_and_its_attempts_apart(
     assert shard(2, server.base_url).returncode == 0
 
 
+def test_what_is_there_is_counted_checked_and_named_where_it_is_damaged(agenttrace, run, url, work, tmp_path):
+    def ask(what, *more):
+        return agenttrace("cluster", what, "--store", url, "--run-id", "r1", *more)
+
+    for shard in (1, 2):
+        with work(shard) as attempt:
+            attempt.make()
+            attempt.log.commit()
+    ended = ask("status", "--json")
+    assert (ended.returncode, json.loads(ended.stdout)) == (4, {"shards": 3, "done": 2, "missing": [0]})
+    assert "1 shard of 3 not done: 0" in ask("status").stdout
+    ended = ask("check")
+    assert (ended.returncode, ended.stdout) == (0, f"{url}/r1: no damaged shards of 2 that are done\n")
+    with work(0) as attempt:
+        attempt.make()
+        attempt.log.commit()
+    assert (ask("status").returncode, ask("status").stdout) == (0, f"{url}/r1: 3 of 3 shards done\n")
+    name = next(name for name in run.store.names(run.parts(1)) if name.endswith(".cassette.zst"))
+    pytest.importorskip("obstore").delete(run.store._store, name)
+    ended = ask("check")
+    assert ended.returncode == 1
+    assert f"{name} is not there; restore it, or remove the manifest of shard 1" in ended.stdout
+    assert ask("merge", "-o", tmp_path / "m.jsonl").returncode == 1
+    assert not (tmp_path / "m.jsonl").exists()
+    assert ask("merge").returncode == 2
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["shard", "0"], "--store URL and --run-id ID are needed"),
         (["shard", "0", "--store", "s", "--run-id", "r"], "a shard needs its number and an endpoint"),
-        (["merge", "--store", "s", "--run-id", "r"], "name the record file to write"),
-        (["merge", "--store", "s", "--run-id", "r", "-o", "x.jsonl"], "has no such run"),
+        (["merge", "--store", "s", "--run-id", "r", "-o", "x.jsonl"], "there is no such folder"),
+        (["status", "--store", ".", "--run-id", "r"], "has no such run"),
+        (["check", "--store", ".", "--run-id", "../r"], "has no such run"),
     ],
 )
 def test_what_lacks_is_said(agenttrace, tmp_path, words, said):
