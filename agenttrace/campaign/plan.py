@@ -73,9 +73,10 @@ class Plan(Record, frozen=True, kw_only=True):
         the runs stand together: they share the longest prefix that a server's cache can use, and a sandbox worker
         meets the tree that it has at hand.
         """
+        tasks, dataset = self.tasks, self.spec.dataset
         for number in range(self.size):
-            index, rollout = place_of(number, self.spec.dataset, tasks=len(self.tasks))
-            yield at_rollout(self.tasks[index], rollout)
+            index, rollout = place_of(number, dataset, tasks=len(tasks))
+            yield at_rollout(tasks[index], rollout)
 
     def trace_id(self, task: Task) -> str:
         """Return the id that this task has in this campaign, always the same."""
