@@ -189,6 +189,21 @@ def test_a_damaged_part_that_a_manifest_names_is_told_with_what_to_do(run, work,
         read()
 
 
+def test_a_shard_whose_manifest_was_removed_is_made_whole_again(run, plan, work):
+    with work(0) as attempt:
+        attempt.make()
+        attempt.log.commit()
+    damaged = names(run, CASSETTE)[0]
+    change(run, damaged, b"gone")
+    pytest.importorskip("obstore").delete(run.store._store, run.manifest(0))
+    with work(0) as attempt:
+        assert attempt.make() in {4, 16}
+        assert attempt.log.commit() == "committed"
+    manifest = read_manifest(run, 0)
+    assert [one.trace_id for one in records(run, manifest)] == [plan.trace_id(job) for job in attempt.plan.jobs()]
+    assert damaged.rpartition("/")[2].removesuffix(CASSETTE) not in {part.name for part in manifest.parts}
+
+
 @pytest.mark.parametrize("data", [b"", b"{}", b"[" * 100_000, b"\xff", b'{"shard": 2'])
 def test_a_damaged_manifest_is_told(run, work, data):
     with work(2) as attempt:

@@ -64,6 +64,17 @@ def merged(agenttrace, tmp_path, name="merged.jsonl"):
     return ended, tmp_path / name
 
 
+def on_one_machine(path, sandbox, server):
+    """Run a session of the campaign in the usual way, to its end."""
+    options = msgspec.json.encode((msgspec.structs.replace(OPTIONS, output=path.name),)).decode()
+    argv = [
+        sys.executable, "-m", "agenttrace.inside", "collect", "--folder", str(path.parent), "--sockets",
+        str(sandbox.sockets), "--base-url", server.base_url, "--options", options,
+    ]  # fmt: skip
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
 @pytest.mark.slow
 def test_shards_of_several_machines_are_the_records_of_one(shard, server, sandbox, agenttrace, tmp_path):
     for number in (2, 0, 1):
@@ -74,15 +85,7 @@ def test_shards_of_several_machines_are_the_records_of_one(shard, server, sandbo
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "12 records of 3 shards" in ended.stdout
     (tmp_path / "one").mkdir()
-    alone = subprocess.run(
-        [
-            sys.executable, "-m", "agenttrace.inside", "collect", "--folder", str(tmp_path / "one"), "--sockets",
-            str(sandbox.sockets), "--base-url", server.base_url, "--options",
-            msgspec.json.encode((msgspec.structs.replace(OPTIONS, output="one.jsonl"),)).decode(),
-        ],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert alone.returncode == 0, alone.stdout + alone.stderr
+    on_one_machine(tmp_path / "one" / "one.jsonl", sandbox, server)
     here = {trace.trace_id: trace for trace in read_traces(tmp_path / "one" / "one.jsonl")}
     there = list(read_traces(file))
     assert len(there) == len(here) == 12
@@ -107,12 +110,14 @@ def test_what_was_merged_is_valid_and_replays(shard, server, sandbox, agenttrace
     assert "12" in ended.stdout
 
 
-def test_a_run_that_is_not_whole_is_merged_with_what_is_there(shard, server, agenttrace, tmp_path):
+def test_a_run_that_is_not_whole_is_merged_and_one_machine_goes_on(shard, server, sandbox, agenttrace, tmp_path):
     shard(1, server.base_url)
     ended, file = merged(agenttrace, tmp_path)
     assert ended.returncode == 4
     assert "2 shards of 3 not done: 0, 2" in ended.stdout
     assert len(list(read_traces(file))) == 5
+    on_one_machine(file, sandbox, server)
+    assert len({trace.trace_id for trace in read_traces(file)}) == 12
     ended, _ = merged(agenttrace, tmp_path)
     assert ended.returncode == 2
     assert "is there already" in ended.stderr
