@@ -1,4 +1,4 @@
-"""A run of several machines as the files of a campaign on one: records, cassette, run spec, task set."""
+"""A run of several machines as the files of a campaign on one: records, cassette, run spec, failures, task set."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from agenttrace.campaign.plan import write_run_spec
-from agenttrace.cluster.manifest import CASSETTE, cassette, read_manifest, records
+from agenttrace.cluster.manifest import CASSETTE, cassette, part_lines, read_manifest, records
 from agenttrace.errors import StorageError, UsageError
 from agenttrace.serving.cassette import Cassette, CassetteLog, cassette_path
 from agenttrace.store.append import sync_folder
 from agenttrace.store.ids import IdIndex
-from agenttrace.store.jsonl import write_whole
+from agenttrace.store.jsonl import replacing, write_whole
+from agenttrace.store.opening import FAILURES
 from agenttrace.store.read import run_spec_path
 from agenttrace.tasks.own.loading import sidecar
 
@@ -27,10 +28,14 @@ class Merged(NamedTuple):
 
     Attributes:
         records: written.
+        failures: attempts that ended in an infrastructure failure, written beside them.
+        unreadable: objects of such attempts that are damaged, and why.
         missing: the shards that are not done.
     """
 
     records: int
+    failures: int
+    unreadable: tuple[str, ...]
     missing: tuple[int, ...]
 
 
@@ -45,7 +50,7 @@ def merge(run: StoredRun, output: Path) -> Merged:
         DataError: a part or manifest is damaged; the message names it.
         StorageError: the store cannot be read, or the files cannot be written.
     """
-    for path in (output, run_spec_path(output), cassette_path(output)):
+    for path in (output, run_spec_path(output), cassette_path(output), output.with_suffix(FAILURES)):
         if os.path.lexists(path):
             raise UsageError(f"{path} is there already; choose another --output")
     done = run.done()
@@ -62,12 +67,30 @@ def merge(run: StoredRun, output: Path) -> Merged:
             write_run_spec(run.spec, output)
             if (packed := run.tasks()) is not None:
                 write_whole(sidecar(output), packed)
+            failures, unreadable = _failures(run, output.with_suffix(FAILURES))
             cassette_path(made).replace(cassette_path(output))
             made.replace(output)
             sync_folder(output.parent)
     except OSError as error:
         raise StorageError(f"cannot write {output}: {error.strerror}") from error
-    return Merged(count, tuple(shard for shard in range(run.shards.count) if shard not in done))
+    return Merged(count, failures, unreadable, tuple(one for one in range(run.shards.count) if one not in done))
+
+
+def _failures(run: StoredRun, path: Path) -> tuple[int, tuple[str, ...]]:
+    """Write the attempts that failed, if there are any; return how many, and what could not be read."""
+    count, unreadable = 0, []
+    if not (names := run.every_spoilt()):
+        return 0, ()
+    with replacing(path) as file:
+        for name in names:
+            try:
+                lines = part_lines(run.store.get(name) or b"")
+            except ValueError as error:
+                unreadable.append(f"{run.store.url}/{name} {error}")
+                continue
+            file.writelines(line + b"\n" for line in lines)
+            count += len(lines)
+    return count, tuple(unreadable)
 
 
 def _write(run: StoredRun, shard: int, file: BinaryIO, log: CassetteLog, folder: Path) -> int:

@@ -72,6 +72,10 @@ class StoredRun:
         """Return the folder of a shard's attempts that ended in an infrastructure failure."""
         return f"{self.spec.run_id}/spoilt/{shard // _FOLDER:05}/{shard:08}"
 
+    def every_spoilt(self) -> list[str]:
+        """Return the names of all attempts that ended in an infrastructure failure, shard by shard."""
+        return sorted(self.store.names(f"{self.spec.run_id}/spoilt"))
+
     def manifest(self, shard: int) -> str:
         """Return the name of a shard's manifest."""
         return f"{self.spec.run_id}/done/{shard // _FOLDER:05}/{shard:08}.json"

@@ -114,7 +114,11 @@ def _merge(arguments: argparse.Namespace, found: StoredRun) -> int:
         raise UsageError("name the record file to write: -o FILE.jsonl")
     merged = merge(found, output)
     tell(f"{output}: {counted(merged.records, 'record')} of {found.shards.count - len(merged.missing)} shards")
-    write_json(arguments.json, {"output": output, "records": merged.records, "missing": merged.missing})
+    if merged.failures:
+        tell(f"{counted(merged.failures, 'attempt')} that the infrastructure spoilt beside it, which never count")
+    for line in merged.unreadable:
+        tell(f"left out: {line}")
+    write_json(arguments.json, {"output": output, **merged._asdict()})
     return _told_missing(found, merged.missing)
 
 

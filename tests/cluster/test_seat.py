@@ -150,7 +150,7 @@ def test_a_shard_that_is_stopped_goes_on_from_its_parts(words, shard, agenttrace
     assert len({trace.trace_id for trace in read_traces(file)}) == 12
 
 
-def test_a_task_that_cannot_be_run_leaves_its_shard_open_and_its_attempts_apart(shard, server, tmp_path):
+def test_a_task_that_cannot_be_run_leaves_its_shard_open_and_its_attempts_apart(shard, server, agenttrace, tmp_path):
     with ScriptedServer(lambda _: fails(500, "crashed")) as down:
         ended = shard(2, down.base_url)
     assert ended.returncode in {3, 4}
@@ -158,6 +158,10 @@ def test_a_task_that_cannot_be_run_leaves_its_shard_open_and_its_attempts_apart(
     assert list((tmp_path / "store" / "r1" / "spoilt").rglob("*.jsonl.zst"))
     assert not list((tmp_path / "store" / "r1").glob("done/*/*"))
     assert shard(2, server.base_url).returncode == 0
+    ended, file = merged(agenttrace, tmp_path)
+    failed = list(read_traces(file.with_suffix(".failures.jsonl")))
+    assert {trace.outcome.ended for trace in failed} == {"model_error"}
+    assert f"{len(failed)} attempts that the infrastructure spoilt" in ended.stdout
 
 
 def test_what_is_there_is_counted_checked_and_named_where_it_is_damaged(agenttrace, run, url, work, tmp_path):
