@@ -29,6 +29,8 @@ _FULL = re.compile(r"os error (28|122)\b|code: 507\b|QuotaExceeded|StorageFull|I
 _FORBIDDEN = re.compile(r"(?i)code: 40[13]\b|os error (1|13|30)\b|AccessDenied|Forbidden|InvalidAccessKey|credential")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
 _NO_ANSWER = re.compile(r"(?i)code: (429|500|502|503|504)\b|error sending request|timed? ?out|HTTP error|SlowDown")
+_NO_KEY = re.compile(r"latest/(api/token|meta-data)|computeMetadata|metadata/identity")
+"""Where the client asks the machine for credentials, once it has found none in its variables."""
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
 _SECRET = re.compile(r"(?<=//)[^/@\s]+@|\?\S*")
 _LONGEST = 300
@@ -170,6 +172,10 @@ def _as_ours(url: str, what: str, name: str, error: Exception) -> AgentTraceErro
         return StorageError(f"{where}: the store is full{code}; what was written is kept, make room and run it again")
     if _NO_BUCKET.search(told):
         return StorageError(f"{where}: there is no such bucket or container{code}; make it first, or correct --store")
+    if _NO_KEY.search(told):
+        return StorageError(
+            f"{where}: there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or alike"
+        )
     if type(error).__name__ in {"PermissionDeniedError", "UnauthenticatedError"} or _FORBIDDEN.search(told):
         return StorageError(f"{where}: the store refuses it{code}; it needs the right to read, list and make objects")
     if _NO_ANSWER.search(told):

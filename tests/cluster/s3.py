@@ -37,7 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     s3: S3
 
     def do_PUT(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         s3 = self.s3
         if self.stopped() or (s3.refuse_put and self.end(s3.refuse_put)):
             return
@@ -70,7 +70,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         """Delete objects; only tests do, behind the back of the kit."""
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
         names = re.findall(r"<Key>([^<]*)</Key>", body)
         for name in names:
             self.s3.objects.pop(name, None)

@@ -115,6 +115,21 @@ def test_a_store_that_nobody_runs_is_told_after_a_while(monkeypatch, s3):
     assert time.monotonic() - begun < 20
 
 
+def test_a_store_without_credentials_is_told_to_need_them(monkeypatch, s3):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", s3.url)  # a machine that has none to give
+    s3.refuse = 403
+    with pytest.raises(StorageError, match="there are no credentials; set AWS_ACCESS_KEY_ID"):
+        Store("s3://bucket/p", patience_s=1).get("x")
+
+
+def test_a_folder_that_is_only_read_is_not_made(tmp_path):
+    with pytest.raises(UsageError, match="there is no such folder"):
+        Store(str(tmp_path / "store"), make=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("url", ["s4://x/y", "s3://", "://", "http//x://"])
 def test_what_is_no_url_of_a_store_is_refused(url):
     with pytest.raises(UsageError, match="--store"):
