@@ -73,7 +73,7 @@ class Log(Protocol):
         ...
 
     def give_up(self, trace_id: str) -> None:
-        """Forget what is held for a trace that gets no record in this session."""
+        """Forget what is held for a trace that gets no record before this run of the campaign ends."""
         ...
 
 
@@ -82,7 +82,7 @@ class Summary(msgspec.Struct, kw_only=True):
 
     Attributes:
         workers: tasks run at a time.
-        appended: records appended in this session.
+        appended: records appended since the campaign was started or resumed.
         abandoned: tasks that failed for the infrastructure's reasons in every attempt; they have no record.
         elapsed_ns: monotonic time of the session.
         model_ns: time spent waiting for replies, summed over the workers; of the appended records, as the rest.
@@ -90,7 +90,7 @@ class Summary(msgspec.Struct, kw_only=True):
         slot_ns: time in which a slot of the server worked on a request, as the server reports it.
         tool_cpu_ns: processor time of the tool calls.
         prepare_ns: time that was waited for trees.
-        waits: tasks whose model answered well before their tree was there, in this session.
+        waits: tasks whose model answered well before their tree was there, counted likewise.
         requests: generations.
         failed_tries: answers that were no reply, before those generations.
     """

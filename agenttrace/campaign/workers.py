@@ -37,7 +37,7 @@ def check_worker(info: WorkerInfo, spec: RunSpec) -> None:
 
 
 class WorkerPool:
-    """The sandbox workers this session holds; safe to use from the threads that run tasks."""
+    """The sandbox workers that a campaign holds; safe to use from the threads that run tasks."""
 
     def __init__(self, sockets: Path) -> None:
         self._sockets = sockets

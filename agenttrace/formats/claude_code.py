@@ -58,7 +58,7 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
             entry = _Entry(number, value["type"], value["message"], moment_ns(value.get("timestamp")), value)
             chains.setdefault(_chain(value, chain_of), []).append(entry)
     if not any(chains.values()):
-        raise DataError("no message in this session of Claude Code")
+        raise DataError("a session of Claude Code without a message")
     for chain, entries in chains.items():
         if entries:
             yield entries[0].number, _trace(chain, entries, facts, source)

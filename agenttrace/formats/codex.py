@@ -153,7 +153,7 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
     listen_to_all(session, values)
     talk = session.talk
     if talk.silent:
-        raise DataError("no message in this session of Codex")
+        raise DataError("a session of Codex without a message")
     name = fitting(session.meta.get("id"), str) or source
     yield (
         1,

@@ -105,7 +105,7 @@ def _trace(log: _Log, source: str) -> Trace:
         elif kind == "error":
             error = f"error: {_text(message.get('content'))}"
     if not any(message.get("type") in ("user", "gemini") for message in log.messages):
-        raise DataError("no message in this session of the Gemini CLI")
+        raise DataError("a session of the Gemini CLI without a message")
     name = fitting(log.told.get("sessionId"), str) or source
     outcome = Outcome(ended="unknown", detail=error)
     return talk.trace(NAME, [name], outcome=outcome, model=model, metadata={"session_id": name})

@@ -48,7 +48,7 @@ def read(values: Iterable[tuple[int, Any]], source: str) -> Iterator[tuple[int, 
             cost += amount(at(message, "usage", "cost", "total")) or 0.0
             before = moment
     if talk.silent:
-        raise DataError("no message in this session")
+        raise DataError("a session without a message")
     name, harness = fitting(header.get("id"), str), fitting(header.get("harness"), str)
     ours = (fitting(header.get(OURS), OwnRun) if harness == HARNESS else None) or OwnRun(
         outcome=Outcome(ended="unknown", detail=None if error is None else f"error: {error}")

@@ -233,7 +233,7 @@ class Recorder:
         _both(self._cassette.check, self._log.check)
 
     def give_up(self, trace_id: str) -> None:
-        """Drop the tape of a trace that gets no record in this session."""
+        """Drop the tape of a trace that gets no record before this run of the campaign ends."""
         self._tapes.pop(trace_id, None)
 
 
