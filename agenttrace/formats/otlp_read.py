@@ -3,7 +3,7 @@
 One record a trace. A span of a model is a reply, one of a tool its result; what else there is (agents, chains,
 retrievers) only names the run. Where a result has no span, it is taken from the messages of the next request. Sources:
 OTLP 1.x (JSON encoding), `ReadableSpan.to_json` of OpenTelemetry's SDK for Python, OpenTelemetry's GenAI conventions
-1.36 to 1.41 and 0.1.0, OpenInference's specification.
+1.27 to 1.41 and 0.1.0, OpenInference's specification, OpenLLMetry's attributes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
-import msgspec
-
 from agenttrace.errors import DataError
 from agenttrace.formats.conversation import iso
-from agenttrace.formats.dialogue import STRAY, Called, Dialogue
+from agenttrace.formats.dialogue import STRAY, Dialogue
 from agenttrace.formats.foreign import (
     amount,
     at,
@@ -24,10 +22,10 @@ from agenttrace.formats.foreign import (
     fitting,
     json_text,
     moment_ns,
-    parsed,
     text_of,
     tokens,
 )
+from agenttrace.formats.otlp_messages import DETAILS, Event, Said, as_json, instructions, messages
 from agenttrace.records import Outcome, SpanStatus, Telemetry, Timings, Totals, Trace
 
 if TYPE_CHECKING:
@@ -36,28 +34,25 @@ if TYPE_CHECKING:
 NAME = "otlp"
 MOST_SPANS = 200_000
 """Spans of a file that are held; those of a trace may lie anywhere in it."""
-_MODEL = frozenset({"chat", "text_completion", "generate_content"})
-_TOOL = "execute_tool"
-_USED = ("gen_ai.usage.output_tokens", "llm.token_count.completion")
+_KINDS = ("openinference.span.kind", "gen_ai.operation.name", "llm.request.type", "traceloop.span.kind")
+_MODEL = frozenset({"LLM", "chat", "text_completion", "generate_content", "completion"})
+_TOOL = frozenset({"TOOL", "execute_tool", "tool"})
+_PROMPT = ("gen_ai.usage.input_tokens", "llm.token_count.prompt", "gen_ai.usage.prompt_tokens")
+_USED = ("gen_ai.usage.output_tokens", "llm.token_count.completion", "gen_ai.usage.completion_tokens")
+_CACHED = (
+    "gen_ai.usage.cache_read.input_tokens",
+    "llm.token_count.prompt_details.cache_read",
+    "gen_ai.usage.cache_read_input_tokens",
+)
+_GIVEN = ("gen_ai.tool.call.arguments", "input.value", "tool.parameters", "traceloop.entity.input")
+_BACK = ("gen_ai.tool.call.result", "output.value", "traceloop.entity.output")
 _CALL = ("gen_ai.tool.call.id", "tool_call.id", "tool.id")
 _OWN_ID = "agenttrace.trace_id"
 """Attribute that only the root of a record of our own export has."""
-_DEEPEST = 12
-"""Parts of the name of an attribute that is a path."""
 _MOST_NS = 2**63
 _FAILED = 2
 """Status code of a span: error."""
 _STATUSES: dict[str, SpanStatus] = {"timeout": "timeout", "oom": "oom", "lost": "lost"}
-
-
-class _Said(NamedTuple):
-    """A message of either convention."""
-
-    role: str
-    text: str
-    thought: str | None
-    calls: list[Called]
-    results: list[tuple[str | None, str]]
 
 
 class _Span(NamedTuple):
@@ -68,18 +63,21 @@ class _Span(NamedTuple):
     end: int | None
     parent: str
     facts: dict[str, Any]
+    events: list[Event]
 
     @property
     def kind(self) -> str:
         """`model`, `tool` or nothing of both."""
-        kind, operation = (str(self.facts.get(name)) for name in ("openinference.span.kind", "gen_ai.operation.name"))
-        if kind == "LLM" or operation in _MODEL:
-            return "model"
-        return "tool" if kind == "TOOL" or operation == _TOOL else ""
+        said = [str(self.facts.get(name)) for name in _KINDS]
+        return next((kind for one in said for kind, words in (("model", _MODEL), ("tool", _TOOL)) if one in words), "")
 
     def first(self, *names: str) -> Any:  # noqa: ANN401 - an attribute of any kind
         """Return the first of some attributes that is there."""
         return next((self.facts[name] for name in names if self.facts.get(name) is not None), None)
+
+    def said(self, side: str) -> list[Said]:
+        """Return the messages of one side of it, `input` or `output`."""
+        return messages(self.facts, self.events, side)
 
     @property
     def times(self) -> dict[str, Any]:
@@ -125,11 +123,12 @@ def _spans(number: int, value: Any) -> Iterator[_Span]:  # noqa: ANN401 - JSON o
         for scope in _listed(resource, "scopeSpans"):
             for span in _listed(scope, "spans"):
                 facts = _attributes(at(span, "attributes"))
+                told = [(str(at(one, "name")), _attributes(at(one, "attributes"))) for one in _listed(span, "events")]
                 if at(span, "status", "code") in {_FAILED, "STATUS_CODE_ERROR"}:
                     facts.setdefault("error.type", text_of(at(span, "status", "message")) or "error")
                 start, end = (_nanoseconds(at(span, f"{name}TimeUnixNano")) for name in ("start", "end"))
                 name, parent = (str(at(span, key) or "") for key in ("spanId", "parentSpanId"))
-                yield _Span(number, name, str(at(span, "traceId")), start, end, parent, facts)
+                yield _Span(number, name, str(at(span, "traceId")), start, end, parent, facts, _events(facts, told))
 
 
 def _printed(number: int, value: Any) -> _Span:  # noqa: ANN401 - as above
@@ -141,7 +140,16 @@ def _printed(number: int, value: Any) -> _Span:  # noqa: ANN401 - as above
     ids = (at(value, "context", "span_id"), at(value, "context", "trace_id"), at(value, "parent_id"))
     name, trace, parent = (str(one or "").removeprefix("0x") for one in ids)
     start, end = (moment_ns(at(value, key)) for key in ("start_time", "end_time"))
-    return _Span(number, name, trace, start, end, parent, facts)
+    told = [(str(at(one, "name")), fitting(at(one, "attributes"), dict) or {}) for one in _listed(value, "events")]
+    return _Span(number, name, trace, start, end, parent, facts, _events(facts, told))
+
+
+def _events(facts: dict[str, Any], told: list[Event]) -> list[Event]:
+    """Return the events that are messages; what an event says in a span's stead goes into its attributes."""
+    for name, details in told:
+        for key, value in details.items() if name == DETAILS else ():
+            facts.setdefault(key, value)
+    return [event for event in told if event[0].startswith("gen_ai.") and event[0] != DETAILS]
 
 
 def _listed(value: Any, key: str) -> list[Any]:  # noqa: ANN401 - as above
@@ -205,7 +213,7 @@ def _trace(name: str, spans: list[_Span]) -> Trace:
         outcome=_outcome(roots[0]) or Outcome(ended="unknown", detail=None if failed is None else str(failed)),
         model=model or (fitting(roots[0].first("gen_ai.request.model"), str) if ours else None),
         metadata={
-            **(fitting(_json(roots[0].first("metadata")), dict[str, Any]) or {} if ours else {}),
+            **(fitting(as_json(roots[0].first("metadata")), dict[str, Any]) or {} if ours else {}),
             "session_id": None if session is None else str(session),
             "agent": fitting(roots[0].first("gen_ai.agent.name", "agent.name"), str),
             "task_id": task if isinstance(task, (int, str)) and not isinstance(task, bool) else None,
@@ -231,7 +239,7 @@ def _told_twice(spans: list[_Span]) -> set[str]:
             outer = above if above.kind == "model" else outer
             above = known.get(above.parent)
         if outer is not None:
-            said = outer.first(*_USED, "output.value") is not None or _messages(outer, "output")
+            said = outer.first(*_USED, "output.value") is not None or outer.said("output")
             again.add((span if said else outer).span_id)
     return again
 
@@ -263,10 +271,10 @@ def _uuid(name: str) -> str | None:
 
 def _hear(talk: Dialogue, span: _Span, with_span: set[str]) -> None:
     """Take what a request has after the last reply in it: all of it at the first, then what is new."""
-    system = _json(span.first("gen_ai.system_instructions"))
+    system = as_json(span.first("gen_ai.system_instructions"))
     if system is not None and not talk.begun and talk.system is None:
-        talk.told(_text(system))
-    given = _messages(span, "input")
+        talk.told(instructions(system))
+    given = span.said("input")
     if not given and not talk.begun and (text := span.first("input.value")) is not None:
         talk.asked(text_of(text))
     last = max((place for place, one in enumerate(given) if one.role == "assistant"), default=-1) if talk.begun else -1
@@ -284,9 +292,9 @@ def _hear(talk: Dialogue, span: _Span, with_span: set[str]) -> None:
 
 
 def _say(talk: Dialogue, span: _Span) -> None:
-    replies = _messages(span, "output") or [_Said("assistant", text_of(span.first("output.value")), None, [], [])]
-    reasons = span.first("gen_ai.response.finish_reasons", "llm.finish_reason")
-    cached = tokens(span.first("gen_ai.usage.cache_read.input_tokens", "llm.token_count.prompt_details.cache_read"))
+    replies = span.said("output") or [Said("assistant", text_of(span.first("output.value")))]
+    reasons = span.first("gen_ai.response.finish_reasons", "llm.finish_reason") or replies[0].finish
+    cached = tokens(span.first(*_CACHED))
     timings = fitting(_below(span, "agenttrace.timings."), Timings) if span.first("agenttrace.step_id") else None
     if timings in {None, Timings()}:
         timings = None if cached is None else Timings(cached_n=cached)
@@ -295,7 +303,7 @@ def _say(talk: Dialogue, span: _Span) -> None:
         "\n".join(one.text for one in replies if one.text),
         [call for one in replies for call in one.calls],
         reasoning_content="\n".join(one.thought for one in replies if one.thought) or None,
-        input_tokens=tokens(span.first("gen_ai.usage.input_tokens", "llm.token_count.prompt")),
+        input_tokens=tokens(span.first(*_PROMPT)),
         output_tokens=tokens(span.first(*_USED)),
         finish_reason=fitting(reasons[0] if isinstance(reasons, list) and reasons else reasons, str),
         timings=timings,
@@ -305,12 +313,13 @@ def _say(talk: Dialogue, span: _Span) -> None:
 
 def _return(talk: Dialogue, span: _Span) -> None:
     called = fitting(span.first(*_CALL), str)
-    name = fitting(span.first("gen_ai.tool.name", "tool.name"), str) or STRAY
+    name = fitting(span.first("gen_ai.tool.name", "tool.name", "traceloop.entity.name"), str) or STRAY
+    given, back = (span.first(*names) or _told(span, side) for names, side in ((_GIVEN, "input"), (_BACK, "output")))
     talk.came_back(
-        text_of(span.first("gen_ai.tool.call.result", "output.value")),
+        text_of(back),
         called,
         name,
-        tool_input=json_text(span.first("gen_ai.tool.call.arguments", "input.value", "tool.parameters")),
+        tool_input=json_text(given),
         **{
             "exit_code": exit_status(span.first("process.exit.code")),
             "status": _STATUSES.get(str(span.first("error.type")), "ok"),
@@ -318,6 +327,12 @@ def _return(talk: Dialogue, span: _Span) -> None:
             **_ours(span),
         },
     )
+
+
+def _told(span: _Span, side: str) -> str | None:
+    """Return what a span of a tool says of its arguments or its result in messages alone."""
+    texts = [text for one in span.said(side) for text in (*(back for _, back in one.results), one.text) if text]
+    return "\n".join(texts) or None
 
 
 def _below(span: _Span, name: str) -> dict[str, Any]:
@@ -333,89 +348,9 @@ def _ours(span: _Span) -> dict[str, Any]:
     known = {"status": status, "signal": fitting(span.first("agenttrace.signal"), int | None)}
     took, cost = amount(span.first("agenttrace.duration_ms")), _below(span, "agenttrace.telemetry.")
     if "tree_rss_series" in cost:
-        cost["tree_rss_series"] = _json(cost["tree_rss_series"])
+        cost["tree_rss_series"] = as_json(cost["tree_rss_series"])
     needed = dict.fromkeys(("user_time_s", "system_time_s", "max_rss_bytes", "read_bytes", "write_bytes"))
     telemetry = fitting({**needed, **cost}, Telemetry)
     known |= {} if took is None else {"duration_ms": took}
     known |= {} if telemetry is None else {"telemetry": telemetry}
     return known
-
-
-def _messages(span: _Span, side: str) -> list[_Said]:
-    """Return the messages of one side of a request, of whichever convention the span has."""
-    given = _json(span.first(f"gen_ai.{side}.messages"))
-    if isinstance(given, list):
-        return [_of_parts(one) for one in given if isinstance(one, dict)]
-    tree: dict[str, Any] = {}
-    start = f"llm.{side}_messages."
-    for name, value in span.facts.items():
-        path = name.removeprefix(start).split(".") if name.startswith(start) else []
-        if 0 < len(path) <= _DEEPEST:
-            _put(tree, path, value)
-    return [_of_openinference(at(one, "message")) for _, one in sorted(tree.items(), key=lambda item: _place(item[0]))]
-
-
-def _put(tree: dict[str, Any], path: list[str], value: Any) -> None:  # noqa: ANN401 - an attribute of any kind
-    for part in path[:-1]:
-        inner = tree.setdefault(part, {})
-        if not isinstance(inner, dict):
-            return
-        tree = inner
-    tree.setdefault(path[-1], value)
-
-
-def _place(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004
-
-
-def _in_order(tree: Any) -> list[Any]:  # noqa: ANN401 - as above
-    return [one for _, one in sorted(tree.items(), key=lambda item: _place(item[0]))] if isinstance(tree, dict) else []
-
-
-def _of_openinference(found: Any) -> _Said:  # noqa: ANN401 - as above
-    role = str(at(found, "role") or "user")
-    parts = [at(one, "message_content", "text") for one in _in_order(at(found, "contents"))]
-    text = text_of(at(found, "content")) or "\n".join(part for part in parts if isinstance(part, str))
-    calls = []
-    for one in _in_order(at(found, "tool_calls")):
-        name = fitting(at(one, "tool_call", "function", "name"), str) or "unknown"
-        arguments = json_text(at(one, "tool_call", "function", "arguments"))
-        calls.append(Called(fitting(at(one, "tool_call", "id"), str), name, arguments))
-    if role == "tool":
-        return _Said(role, "", None, [], [(fitting(at(found, "tool_call_id"), str), text)])
-    return _Said(role, text, None, calls, [])
-
-
-def _of_parts(message: dict[str, Any]) -> _Said:
-    said = _Said(str(message.get("role") or "user"), "", None, [], [])
-    texts, thoughts = [], []
-    for part in _listed(message, "parts"):
-        kind = at(part, "type")
-        if kind == "tool_call":
-            name = fitting(part.get("name"), str) or "unknown"
-            said.calls.append(Called(fitting(part.get("id"), str), name, json_text(part.get("arguments"))))
-        elif kind == "tool_call_response":
-            back = part.get("response", part.get("result"))
-            said.results.append((fitting(part.get("id"), str), text_of(back)))
-        elif kind in {"reasoning", "thinking"}:
-            thoughts.append(text_of(part.get("content")))
-        else:
-            texts.append(text_of(part["content"]) if at(part, "content") is not None else text_of([part]))
-    texts += [text_of(message["content"])] if message.get("content") is not None and not texts else []
-    return said._replace(text="\n".join(texts), thought="\n".join(thoughts) or None)
-
-
-def _text(value: Any) -> str:  # noqa: ANN401 - as above
-    """Return system instructions, a text or a list of parts, as text."""
-    parts = value if isinstance(value, list) else [value]
-    return "\n".join(text_of(at(part, "content") if isinstance(part, dict) else part) for part in parts)
-
-
-def _json(value: Any) -> Any:  # noqa: ANN401 - as above
-    """Return what JSON text holds; other values, and other text, as they are."""
-    if not isinstance(value, str) or value[:1] not in {"[", "{"}:
-        return value
-    try:
-        return parsed(value.encode("utf-8", "replace"))
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return value

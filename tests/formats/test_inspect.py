@@ -15,7 +15,7 @@ import zstandard
 
 from agenttrace.errors import UsageError
 from agenttrace.formats.reading import kind, traces
-from tests.formats.test_readers import SAMPLES, VERBS, ask
+from tests.formats.samples import SAMPLES, VERBS, ask
 
 LOG = SAMPLES / "inspect-log.json"
 ROOT = SAMPLES.parents[2]
