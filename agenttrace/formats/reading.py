@@ -6,9 +6,7 @@ one JSON text, or one session where a file is one.
 
 from __future__ import annotations
 
-import codecs
 import hashlib
-import json
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -18,10 +16,11 @@ from agenttrace.errors import DataError, UsageError, command
 from agenttrace.formats import READERS
 from agenttrace.formats.foreign import parsed, parsed_with_constants
 from agenttrace.formats.recognition import format_of, looks_like, only_written, readable, unpacked_name
+from agenttrace.formats.texts import ERRORS, LARGEST_TEXT, is_json, no_json, no_line, text_values
 from agenttrace.records import Trace, rollout_1_0
-from agenttrace.store.opening import MARK, opened, the_file
+from agenttrace.store.opening import opened, the_file
 from agenttrace.store.opening import released as is_released
-from agenttrace.store.read import Problem, decode, plain, whole_lines
+from agenttrace.store.read import Problem, decode, whole_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
     OnProblem = Callable[[Problem], object] | None
 
-LARGEST_TEXT = 256 << 20
-"""Bytes of one JSON text, or of a file that is one session, which are held whole; all else may be of any size."""
 OURS = frozenset({"agenttrace-1.0", "rollouts-1.0", "agenttrace-0.3"})
 """Formats of which a line can be handed on as it stands: each of its readers knows them."""
 _OURS: tuple[bytes, ...] = (b'{"trace_id":', rollout_1_0.PREFIX)
@@ -41,9 +38,6 @@ _OUTCOME = b'"outcome":'
 """Key of records of ours alone; it is near their end, so looking for it from there is quick."""
 _ROWS = 16
 """Rows of a Parquet file held at a time."""
-_BLANKS = 64
-"""Characters between two JSON texts that are passed over at a time."""
-_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 _Item = tuple[int, Any]
 """Number of a line, a row or a value, and its content: a line of ours as it stands, else what JSON it is."""
 
@@ -190,7 +184,7 @@ def trace_of(line: bytes, source: str = "") -> Trace:
     except DataError as error:  # 0.3.0, or of ours with what only the slower way reads
         try:
             value = parsed(line)
-        except _ERRORS:
+        except ERRORS:
             raise error from None
         return to_trace(value, source)
 
@@ -206,7 +200,7 @@ def _reader(path: Path, unit: str, first: _Item) -> tuple[str, Reader]:
 def _format_of_line(line: bytes) -> str:
     try:
         return format_of(parsed(line)) or "agenttrace-1.0"
-    except _ERRORS:
+    except ERRORS:
         return "agenttrace-1.0"
 
 
@@ -225,6 +219,8 @@ def _items(path: Path, on_problem: OnProblem) -> tuple[Unit, Iterator[_Item]]:
     begin = _begin(path)
     if why := only_written(path):
         raise UsageError(f"cannot read {path}: {why}; readable are {readable()}")
+    if why := no_json(begin):
+        raise UsageError(f"cannot read {path}: {why}")
     if begin == b"PAR1":
         return "row", _rows(path, on_problem)
     if begin == b"PK\x03\x04":
@@ -232,7 +228,9 @@ def _items(path: Path, on_problem: OnProblem) -> tuple[Unit, Iterator[_Item]]:
     lines = whole_lines(path, on_problem)
     head = list(islice(lines, 2))
     unit: Unit = "value" if _is_one_text([line for _, line in head]) else "line"
-    found = _values(path) if unit == "value" else _of_lines(path, chain(head, lines), on_problem)
+    found = (
+        enumerate(text_values(path), start=1) if unit == "value" else _of_lines(path, chain(head, lines), on_problem)
+    )
     first = list(islice(found, 1))
     found = chain(first, found)
     if first and _has_parts(first[0][1]):
@@ -279,19 +277,11 @@ def _is_one_text(first: list[bytes]) -> bool:
         return False
     if first[0].strip() in {b"[", b"{"} or _is_list(first[0]):
         return True
-    return len(first) > 1 and not any(map(_is_json, first))
+    return len(first) > 1 and not any(map(is_json, first))
 
 
 def _is_list(line: bytes) -> bool:
-    return line.startswith((b"[{", b"[ {")) and _is_json(line)
-
-
-def _is_json(line: bytes) -> bool:
-    try:
-        parsed_with_constants(line)
-    except _ERRORS:
-        return False
-    return True
+    return line.startswith((b"[{", b"[ {")) and is_json(line)
 
 
 def _of_lines(path: Path, found: Iterator[tuple[int, bytes]], on_problem: OnProblem) -> Iterator[_Item]:
@@ -307,8 +297,8 @@ def _of_lines(path: Path, found: Iterator[tuple[int, bytes]], on_problem: OnProb
             continue
         try:
             value = parsed_with_constants(line)
-        except _ERRORS as error:
-            _complain(Problem(str(path), number, _not_json(line, error)), on_problem)
+        except ERRORS as error:
+            _complain(Problem(str(path), number, no_line(line, error)), on_problem)
         else:
             name = format_of(value)
             ours = name in OURS or (name is None and line.startswith(_OURS))
@@ -318,57 +308,6 @@ def _of_lines(path: Path, found: Iterator[tuple[int, bytes]], on_problem: OnProb
                     most = LARGEST_TEXT
                     held = max(held, path.stat().st_size)  # so the next line is refused, before so much is held
             yield number, line if ours else value
-
-
-def _not_json(line: bytes, error: Exception) -> str:
-    if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "not a trace record: this is UTF-16; save the file as UTF-8"
-    torn = "" if line.endswith(b"\n") else "; the line is cut off"
-    return f"not a trace record: not JSON: {error}{torn}"
-
-
-def _values(path: Path) -> Iterator[_Item]:
-    """Yield the value of a file that is one JSON text, or the values of its list."""
-    parts, held = [], 0
-    for part in plain(path):
-        held += len(part)
-        if held > LARGEST_TEXT:
-            raise UsageError(
-                f"cannot read {path}: one JSON text of more than {LARGEST_TEXT >> 20} MiB; write it as JSON Lines, "
-                "such as with: jq -c '.[]'"
-            )
-        parts.append(part)
-    text = b"".join(parts).removeprefix(MARK)
-    try:
-        value = parsed_with_constants(text)
-    except _ERRORS as error:
-        if several := _texts(text):
-            yield from enumerate(several, start=1)
-            return
-        begins = text.lstrip()[:1] in {b"{", b"["}
-        if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise UsageError(f"cannot read {path}: this is UTF-16; save the file as UTF-8") from None
-        other = "these bytes are no text" if b"\0" in text else "this looks like text, not like JSON"
-        what = f"not JSON, or cut off: {error}" if begins else other
-        raise UsageError(f"cannot read {path}: {what}; readable are {readable()}") from None
-    yield from enumerate(value if isinstance(value, list) else [value], start=1)
-
-
-def _texts(text: bytes) -> list[Any]:
-    """Return the values of several JSON texts that stand one after the other, as programs print them; else nothing."""
-    found, decoder, at = [], json.JSONDecoder(), 0
-    try:
-        whole = text.decode("utf-8")
-        while at < len(whole):
-            begin = at + len(whole[at : at + _BLANKS]) - len(whole[at : at + _BLANKS].lstrip())
-            if begin > at:
-                at = begin
-                continue
-            _, at = decoder.raw_decode(whole, begin)
-            found.append(parsed_with_constants(whole[begin:at].encode()))
-    except _ERRORS:
-        return []
-    return found
 
 
 def _rows(path: Path, on_problem: OnProblem) -> Iterator[_Item]:

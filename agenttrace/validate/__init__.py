@@ -132,7 +132,7 @@ class Validation:
         foreign = FOREIGN in trace.environment and recorded is None
         yield from self._version(trace, recorded, foreign=foreign)
         if not self._failures and (first := self._seen.add(trace.trace_id, number)) is not None:
-            yield Violation("ids", "trace_id", f"stands in line {first} already")
+            yield Violation("ids", "trace_id", f"stands in line {first} already; keep one of the two lines")
         tool_calling = not foreign and (isinstance(spec.agent, ToolCallingSpec) if spec else not of_blocks)
         yield from chain(rules.order(trace), rules.joins(trace), rules.counts(trace))
         yield from rules.outcome(trace, tool_calling=tool_calling)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import copy
 import gzip
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -195,6 +197,22 @@ def test_what_is_no_json_is_named_with_its_line(data, said, tmp_path):
     assert said in text or said == "cut off"
     assert asked("convert", tmp_path / "a.jsonl", tmp_path)[0] == 1
     assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("pack", "said"),
+    [
+        (lzma.compress, "packed by xz; unpack it (xz -dk FILE)"),
+        (bz2.compress, "packed by bzip2; unpack it (bzip2 -dk FILE)"),
+        (lambda text: text.decode().encode("utf-16-le"), "UTF-16; save the file as UTF-8"),
+        (lambda text: text.decode().encode("utf-16-be"), "UTF-16; save the file as UTF-8"),
+    ],
+    ids=["xz", "bzip2", "utf-16-le", "utf-16-be"],
+)
+def test_a_file_that_is_packed_or_written_otherwise_is_called_what_it_is(pack, said, tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(pack(CHAT.encode() * 3))
+    code, text = asked("show", tmp_path / "a.jsonl", tmp_path)
+    assert (code, said in text) == (2, True), text
 
 
 def seconds(path):

@@ -324,7 +324,9 @@ def _check_break(case, rows, record_file):
 def test_a_rollout_that_stands_twice_is_named_with_both_lines(request, record_file, schema):
     rows = request.getfixturevalue(schema)
     found = findings(record_file([*rows, rows[1]]))
-    assert [(one.line, one.rule, one.message) for one in found] == [(11, "ids", "stands in line 2 already")]
+    assert [(one.line, one.rule, one.message) for one in found] == [
+        (11, "ids", "stands in line 2 already; keep one of the two lines")
+    ]
 
 
 def test_a_rollout_unlike_the_others_of_its_task_is_named_with_the_first_of_them(rows, record_file):

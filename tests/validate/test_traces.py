@@ -173,7 +173,7 @@ def test_each_rule_names_the_line_that_breaks_it(rows, record_file, name):
 def test_a_trace_that_stands_twice_is_named_with_both_lines(rows, record_file):
     found = findings(record_file([*rows, rows[1]]))
     assert [(finding.line, finding.rule, finding.message) for finding in found] == [
-        (5, "ids", "stands in line 2 already")
+        (5, "ids", "stands in line 2 already; keep one of the two lines")
     ]
 
 
