@@ -138,7 +138,7 @@ def _of_parts(message: dict[str, Any]) -> Said:
         elif kind == "tool_call_response":
             back = part.get("response", part.get("result"))
             results.append((fitting(part.get("id"), str), text_of(back)))
-        elif kind in {"reasoning", "thinking"}:
+        elif kind in ("reasoning", "thinking"):
             thoughts.append(text_of(part.get("content")))
         else:
             texts.append(text_of(part["content"]) if at(part, "content") is not None else text_of([part]))

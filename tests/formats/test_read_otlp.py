@@ -274,3 +274,32 @@ def test_one_conversation_by_every_convention_is_one_record(convention, printed,
         "loop.sh",
     )
     assert span.duration_ms == 500
+
+
+ODD = (
+    None, 5, "x", "[", [], [[]], {}, [{}], [{"type": []}], [{"toolUse": 5}], [{"toolResult": {"content": [5]}}],
+    {"tool_calls": [5]},
+)  # fmt: skip
+KEYS = (
+    "gen_ai.output.messages", "gen_ai.completion.0", "llm.output_messages.0.message", "message", "gen_ai.event.content",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("key", KEYS)
+def test_messages_that_are_none_leave_a_record(key, odd, tmp_path):
+    for value in (
+        odd,
+        json.dumps(odd),
+        json.dumps([{"role": "assistant", "parts": odd, "content": odd}]),
+        json.dumps({"message": odd}),
+    ):
+        facts = {"gen_ai.operation.name": "chat", key: value}
+        span = {
+            "context": {"trace_id": "a", "span_id": "b"},
+            "attributes": facts,
+            "events": [{"name": "gen_ai.choice", "attributes": facts}, 5],
+        }
+        (tmp_path / "a.jsonl").write_text(json.dumps(span) + "\n")
+        ((_, trace),) = traces(tmp_path / "a.jsonl")
+        assert len(trace.llm_steps) == 1
