@@ -177,6 +177,8 @@ def cluster_check(session: nox.Session) -> None:
 def formats_check(session: nox.Session) -> None:
     """Open exports with their newest readers, such as Harbor, Inspect, mini-swe-agent and the Hub's; without Docker."""
     _install(session, "formats", "formats-bare")
+    if not session.posargs:
+        session.run("sh", str(ROOT / "scripts" / "install-browser.sh"), external=True)
     names = session.posargs or ["tests/formats/consumers"]
     session.run("python", "-m", "pytest", *names, env={"PYTHONPATH": str(ROOT)})
 

@@ -1,4 +1,4 @@
-"""What several folders use: task files, sandbox workers, and a server with the Hub's protocol and its faults."""
+"""What several folders use: task files, sandbox workers, a browser, a server with the Hub's protocol and its faults."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from agenttrace.cli import main
 from agenttrace.fixture.build import load, write_tree
 from agenttrace.sandbox.client import acquire
 from agenttrace.tasks import sources
+from bench.analysis import browser
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background has it ignored, and every process under test would inherit that.
@@ -304,3 +305,14 @@ def agenttrace(capfd, monkeypatch):
 
     yield run
     signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    missing = browser.missing()
+    if missing and os.environ.get("AGENTTRACE_REQUIRE_BROWSER"):
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+    with browser.started() as started:
+        yield started

