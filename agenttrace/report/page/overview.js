@@ -56,10 +56,14 @@ function totalsList() {
   return h("dl", { class: "figures" }, figures.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value))));
 }
 
+function setShort(set) {
+  return overview.by === "run" ? runShort(set.name) : middle(set.name);
+}
+
 function setName(set) {
-  const name = h("a", { href: linkList(set.link), title: overview.by === "run" ? runText(set.name) : null, "aria-label": `${set.name}: its traces` }, middle(set.name));
+  const name = h("a", { href: linkList(set.link), title: overview.by === "run" ? runText(set.name) : null, "aria-label": `${set.name}: its traces` }, setShort(set));
   const run = overview.by === "run" ? report.runs.get(set.name) : null;
-  return [name, run ? h("span", { class: "soft under" }, [run.start ? instant(run.start).slice(0, 19) : null, report.models > 1 ? [...run.models].join(", ") : null].filter(Boolean).join(" · ")) : null];
+  return [name, run ? h("span", { class: "soft under" }, [run.start && run.short === run.key ? instant(run.start).slice(0, 19) : null, report.models > 1 ? [...run.models].join(", ") : null].filter(Boolean).join(" · ")) : null];
 }
 
 function setColumn() {
@@ -125,7 +129,7 @@ function toolTable(shown) {
   const rows = found.map((one, at) => {
     const link = { ...one.set.link, tool: one.name };
     return [[found[at - 1]?.name === one.name ? h("span", { class: "unseen" }, one.name) : h("a", { href: linkList({ tool: one.name }), "aria-label": `${one.name}: its traces` }, h("bdi", {}, one.name))],
-      ...(alone ? [] : [overview.by === "run" ? runShort(one.set.name) : middle(one.set.name)]),
+      ...(alone ? [] : [setShort(one.set)]),
       bar([["tools", one.ms, `${duration(one.ms)}`, linkList(link)]], most, `${one.name}, ${one.set.name}`),
       count(one.calls), one.bad ? h("span", { class: "warn" }, count(one.bad)) : "0",
       duration(one.ms), duration(one.ms === null ? null : one.ms / one.calls), duration(one.cpu), size(one.peak)];
@@ -192,7 +196,7 @@ function taskTable(shown) {
   const columns = [setColumn(), { name: h("span", { class: "unseen" }, "Bar"), class: "bar-cell" }, ...kinds.map(([kind, name]) => ({ name, kind, number: true }))];
   const rows = groups.map(({ set, tasks }) => {
     const numbers = kinds.map(([, , holds]) => tasks.filter(([runs, solved]) => holds(runs, solved)).length);
-    return [h("a", { href: linkList({ ...set.link, group: "task" }), "aria-label": `${set.name}: its tasks` }, middle(set.name)),
+    return [h("a", { href: linkList({ ...set.link, group: "task" }), "aria-label": `${set.name}: its tasks`, title: overview.by === "run" ? runText(set.name) : null }, setShort(set)),
       bar(kinds.map(([kind, name], at) => [kind, numbers[at], `${count(numbers[at])} solved ${name}`]), tasks.length, set.name), ...numbers.map(count)];
   });
   return chartTable("Tasks, by the rollouts that solved them", null, columns, rows);
