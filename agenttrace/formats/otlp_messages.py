@@ -31,7 +31,7 @@ Event = tuple[str, dict[str, Any]]
 """Name and attributes of an event of a span."""
 
 
-class Said(NamedTuple):
+class SpanMessage(NamedTuple):
     """A message of any convention."""
 
     role: str
@@ -42,7 +42,7 @@ class Said(NamedTuple):
     finish: str | None = None
 
 
-def messages(facts: dict[str, Any], events: list[Event], side: str) -> list[Said]:
+def messages(facts: dict[str, Any], events: list[Event], side: str) -> list[SpanMessage]:
     """Return the messages of one side of a request, `input` or `output`, of whichever convention the span has."""
     given = as_json(facts.get(f"gen_ai.{side}.messages"))
     if isinstance(given, list):
@@ -109,26 +109,26 @@ def _content(value: Any) -> str:  # noqa: ANN401 - as above
     return text_of(parts if isinstance(parts, list) and all(at(part, "type") for part in parts) else value)
 
 
-def _of_openinference(found: Any) -> Said:  # noqa: ANN401 - as above
+def _of_openinference(found: Any) -> SpanMessage:  # noqa: ANN401 - as above
     role = str(at(found, "role") or "user")
     parts = [at(one, "message_content", "text") for one in _in_order(at(found, "contents"))]
     text = text_of(at(found, "content")) or "\n".join(part for part in parts if isinstance(part, str))
     if role == "tool":
-        return Said(role, "", results=[(fitting(at(found, "tool_call_id"), str), text)])
+        return SpanMessage(role, "", results=[(fitting(at(found, "tool_call_id"), str), text)])
     given = [at(one, "tool_call") for one in _in_order(at(found, "tool_calls"))]
-    return Said(role, text, calls=[_called(one, at(one, "function")) for one in given])
+    return SpanMessage(role, text, calls=[_called(one, at(one, "function")) for one in given])
 
 
-def _of_openllmetry(found: Any) -> Said:  # noqa: ANN401 - as above
+def _of_openllmetry(found: Any) -> SpanMessage:  # noqa: ANN401 - as above
     role = str(at(found, "role") or "user")
     text = _content(at(found, "content")) or text_of(at(found, "refusal"))
     if role == "tool":
-        return Said(role, "", results=[(fitting(at(found, "tool_call_id"), str), text)])
+        return SpanMessage(role, "", results=[(fitting(at(found, "tool_call_id"), str), text)])
     calls = [_called(one, one) for one in _in_order(at(found, "tool_calls"))]
-    return Said(role, text, calls=calls, finish=fitting(at(found, "finish_reason"), str))
+    return SpanMessage(role, text, calls=calls, finish=fitting(at(found, "finish_reason"), str))
 
 
-def _of_parts(message: dict[str, Any]) -> Said:
+def _of_parts(message: dict[str, Any]) -> SpanMessage:
     calls, results, texts, thoughts = [], [], [], []
     parts = message.get("parts")
     for part in parts if isinstance(parts, list) else []:
@@ -144,10 +144,10 @@ def _of_parts(message: dict[str, Any]) -> Said:
             texts.append(text_of(part["content"]) if at(part, "content") is not None else text_of([part]))
     texts += [text_of(message["content"])] if message.get("content") is not None and not texts else []
     role, finish = str(message.get("role") or "user"), fitting(message.get("finish_reason"), str)
-    return Said(role, "\n".join(texts), "\n".join(thoughts) or None, calls, results, finish)
+    return SpanMessage(role, "\n".join(texts), "\n".join(thoughts) or None, calls, results, finish)
 
 
-def _of_event(name: str, facts: dict[str, Any]) -> Said:
+def _of_event(name: str, facts: dict[str, Any]) -> SpanMessage:
     """Return the message of an event: its body in its attributes, or as JSON in one of them."""
     whole = as_json(facts.get("gen_ai.event.content"))
     body = whole if isinstance(whole, dict) else facts
@@ -161,13 +161,13 @@ def _of_event(name: str, facts: dict[str, Any]) -> Said:
         return _of_blocks(role, content, finish)
     text = _content(message.get("content"))
     if role == "tool":
-        return Said(role, "", results=[(fitting(message.get("id"), str), text)])
+        return SpanMessage(role, "", results=[(fitting(message.get("id"), str), text)])
     given = as_json(message.get("tool_calls"))
     calls = [_called(one, at(one, "function") or one) for one in given] if isinstance(given, list) else []
-    return Said(role, text, calls=calls, finish=finish)
+    return SpanMessage(role, text, calls=calls, finish=finish)
 
 
-def _of_blocks(role: str, blocks: list[dict[str, Any]], finish: str | None) -> Said:
+def _of_blocks(role: str, blocks: list[dict[str, Any]], finish: str | None) -> SpanMessage:
     calls, results, texts, thoughts = [], [], [], []
     for block in blocks:
         used, back = block.get("toolUse"), block.get("toolResult")
@@ -180,4 +180,4 @@ def _of_blocks(role: str, blocks: list[dict[str, Any]], finish: str | None) -> S
             thoughts.append(text_of(at(block, "reasoningContent", "reasoningText", "text")))
         else:
             texts.append(text_of([block]) if "text" in block else f"[{next(iter(block))}]")
-    return Said(role, "\n".join(texts), "\n".join(thoughts) or None, calls, results, finish)
+    return SpanMessage(role, "\n".join(texts), "\n".join(thoughts) or None, calls, results, finish)

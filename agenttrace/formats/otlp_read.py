@@ -25,7 +25,7 @@ from agenttrace.formats.foreign import (
     text_of,
     tokens,
 )
-from agenttrace.formats.otlp_messages import DETAILS, Event, Said, as_json, instructions, messages
+from agenttrace.formats.otlp_messages import DETAILS, Event, SpanMessage, as_json, instructions, messages
 from agenttrace.records import Outcome, SpanStatus, Telemetry, Timings, Totals, Trace
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class _Span(NamedTuple):
         """Return the first of some attributes that is there."""
         return next((self.facts[name] for name in names if self.facts.get(name) is not None), None)
 
-    def said(self, side: str) -> list[Said]:
+    def said(self, side: str) -> list[SpanMessage]:
         """Return the messages of one side of it, `input` or `output`."""
         return messages(self.facts, self.events, side)
 
@@ -292,7 +292,7 @@ def _hear(talk: Dialogue, span: _Span, with_span: set[str]) -> None:
 
 
 def _say(talk: Dialogue, span: _Span) -> None:
-    replies = span.said("output") or [Said("assistant", text_of(span.first("output.value")))]
+    replies = span.said("output") or [SpanMessage("assistant", text_of(span.first("output.value")))]
     reasons = span.first("gen_ai.response.finish_reasons", "llm.finish_reason") or replies[0].finish
     cached = tokens(span.first(*_CACHED))
     timings = fitting(_below(span, "agenttrace.timings."), Timings) if span.first("agenttrace.step_id") else None
