@@ -56,7 +56,7 @@ class Form(NamedTuple):
 
 
 SESSIONS = "sessions"
-"""Folder of session files, one a record."""
+"""Folder of session files, one a record; the configuration that has them as rows is called so, too."""
 MOST_SESSIONS = 1000
 """How many there are; of more records only the rows of the configuration hold them, as many files slow a hub."""
 MINI = "mini-swe-agent"
@@ -64,21 +64,24 @@ MINI = "mini-swe-agent"
 _OWN = (
     FormPart("rollouts", "rollouts", "records-parquet"),
     FormPart(MINI, "trajectories", "mini-swe-agent-1.1-parquet"),
+    FormPart(SESSIONS, "sessions", "session-traces-parquet"),
 )
 FORMS: dict[str, Form] = {
     "traces": Form(
         "tables of runs, generations and tool calls, the 0.3.0 view, sessions, trajectories, and the record files",
         (
             FormPart("agenttrace-0.3", "data/agenttrace-0.3", "agenttrace-0.3-parquet"),
-            FormPart("sessions", "data/sessions", "session-traces-parquet"),
+            FormPart(SESSIONS, "data/sessions", "session-traces-parquet"),
             FormPart(MINI, "data/trajectories", "mini-swe-agent-1.1-parquet"),
         ),
         flat=True,
         title="Agent traces with OS telemetry",
     ),
-    "1k-32k": Form("the schema of SWE-ZERO 1k-32k, and ours", (FormPart("default", "data", "swe-zero-1k-32k"), *_OWN)),
-    "12m": Form("the schema of SWE-ZERO 12M, and ours", (FormPart("default", "data", "swe-zero-12m"), *_OWN)),
-    "own": Form("every field of our records, one row each", _OWN),
+    "1k-32k": Form(
+        "the schema of SWE-ZERO 1k-32k, ours, and sessions", (FormPart("default", "data", "swe-zero-1k-32k"), *_OWN)
+    ),
+    "12m": Form("the schema of SWE-ZERO 12M, ours, and sessions", (FormPart("default", "data", "swe-zero-12m"), *_OWN)),
+    "own": Form("every field of our records, one row each, and sessions", _OWN),
 }
 """Name → form."""
 OF_AGENT = {"tool_calling": "traces", "bash_block": "1k-32k"}

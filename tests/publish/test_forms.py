@@ -57,6 +57,8 @@ assert own.num_rows == rows, own
 mini = load_dataset(folder, "mini-swe-agent", split="train")
 assert [one["role"] for one in mini[0]["messages"]][:3] == ["system", "user", "assistant"]
 assert (mini[0]["messages"][-1]["role"], mini[0]["trajectory_format"]) == ("exit", "mini-swe-agent-1.1")
+sessions = load_dataset(folder, "sessions", split="train")
+assert [len(row["messages"]) > 2 for row in sessions] == [True] * len(mini)
 assert own["trace_id"][0] and own[0]["spans"][0]["tool_input"]
 print(sorted(first.features))
 """
@@ -103,7 +105,7 @@ def check_row(row, form):
 @pytest.mark.parametrize("form", ["1k-32k", "12m"])
 def test_a_strict_reader_accepts_every_row(run, tmp_path, form):
     made = publish([run], tmp_path / "out", PublishSettings(form=form, rows_per_shard=4))
-    assert made == {"data": 10, "rollouts": 10, "trajectories": 10}
+    assert made == {"data": 10, "rollouts": 10, "trajectories": 10, "sessions": 10}
     paths, found = tables(tmp_path / "out" / "data")
     assert [path.name for path in paths] == [f"train-{number:05}-of-00003.parquet" for number in range(3)]
     assert [table.num_rows for table in found] == [4, 4, 2]
@@ -195,7 +197,7 @@ def test_our_rows_hold_every_field_of_records_of_the_tool_calling_agent(rows, re
 
 
 @pytest.mark.slow
-def test_datasets_opens_both_configurations_offline(run, tmp_path):
+def test_datasets_opens_every_configuration_offline(run, tmp_path):
     publish([run], tmp_path / "out", PublishSettings(rows_per_shard=4))
     env = {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     command = [sys.executable, "-c", OPEN, str(tmp_path / "out"), "10"]
@@ -210,7 +212,9 @@ def test_the_card_tells_what_was_executed_and_what_submitted_means(run, tmp_path
     header = yaml.safe_load(text.split("---")[1])
     assert (header["pretty_name"], header["license"]) == ("Ours: *all*", "apache-2.0")
     assert header["size_categories"] == ["n<1K"]
-    assert [config["config_name"] for config in header["configs"]] == ["default", "rollouts", "mini-swe-agent"]
+    assert [config["config_name"] for config in header["configs"]] == [
+        "default", "rollouts", "mini-swe-agent", "sessions"
+    ]  # fmt: skip
     assert header["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*"}]
     flat = " ".join(text.split())
     for said in (
