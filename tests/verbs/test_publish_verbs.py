@@ -18,9 +18,9 @@ RUN = DATA / "1.0.0" / "rollouts.jsonl"
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (("publish", RUN), {"data", "rollouts", "trajectories"}),
-        (("publish-rollouts", RUN), {"data", "rollouts", "trajectories"}),
-        (("publish-rollouts", RUN, "--form", "own"), {"rollouts", "trajectories"}),
+        (("publish", RUN), {"data", "rollouts", "trajectories", "sessions"}),
+        (("publish-rollouts", RUN), {"data", "rollouts", "trajectories", "sessions"}),
+        (("publish-rollouts", RUN, "--form", "own"), {"rollouts", "trajectories", "sessions"}),
         (("publish", DATA / "demo.jsonl"), {"data", "records", "sessions"}),
         (("publish", RUN, "--form", "traces"), {"data", "records", "sessions"}),
     ],
