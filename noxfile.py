@@ -278,7 +278,7 @@ def lock(session: nox.Session) -> None:
     """Lock requirements/*.in again, with the hashes of every file."""
     session.install("uv==0.13.8")
     for name in (
-        *("collector", "analysis", "host", "lint", "nox", "cluster", "tests"),
+        *("collector", "analysis", "host", "sign", "lint", "nox", "cluster", "tests"),
         *("telemetry", "bench", "formats", "workflows", "docs", "cluster-check"),
     ):
         session.run(

@@ -12,7 +12,7 @@ from agenttrace.publish.about import About
 from agenttrace.publish.described import given_name
 from agenttrace.publish.manifest import read_manifest
 from agenttrace.publish.release import first, verify
-from agenttrace.publish.sums import files
+from agenttrace.publish.sums import MANIFEST, SIGNATURE, files
 from agenttrace.store.jsonl import replacing, write_whole
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def pack(folder: Path, archive: Path) -> list[Path]:
         raise DataError(f"{folder}: not whole, so it was not packed:\n  " + "\n  ".join(found))
     stated = read_manifest(folder)
     with replacing(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, strict_timestamps=True) as packed:
-        names = [*files(folder), "manifest.json"]
+        names = [*files(folder), *(name for name in (MANIFEST, SIGNATURE) if (folder / name).is_file())]
         for name in sorted(names):
             entry = zipfile.ZipInfo(f"{archive.stem}/{name}", _EPOCH)
             entry.external_attr, entry.create_system = _MODE, 3

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 SUMS = "SHA256SUMS"
 MANIFEST = "manifest.json"
+SIGNATURE = f"{MANIFEST}.sigstore.json"
+"""A Sigstore bundle over the manifest, under the name that `sigstore` and `cosign` give it."""
 CROISSANT = "croissant.json"
 CITATION = "CITATION.cff"
 CRATE = "ro-crate-metadata.json"
@@ -34,11 +36,11 @@ def file_of(path: Path) -> File:
 
 
 def files(folder: Path) -> dict[str, File]:
-    """Return path → size and digest of every plain file but the manifest, by path."""
+    """Return path → size and digest of every plain file but the manifest and its signature, by path."""
     return {
         path.relative_to(folder).as_posix(): file_of(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink() and path != folder / MANIFEST
+        if path.is_file() and not path.is_symlink() and path not in {folder / MANIFEST, folder / SIGNATURE}
     }
 
 

@@ -121,8 +121,9 @@ VERBS: dict[str, Verb] = {
     "release": Verb(
         "publish",
         "image",
-        "a release that others can reproduce: folder, cassettes, verdicts, manifest; or its check",
+        "a release that others can reproduce: folder, cassettes, verdicts, manifest; its signature and its check",
         "publish.md",
+        needs="sign",
     ),
     "replay": Verb(
         "reproduce",

@@ -26,6 +26,7 @@ OF_OTHERS = {
         "llama-quantize",
         "mkdir",
         "nohup",
+        "openssl",
         "pip",
         "pipx",
         "podman",
