@@ -204,7 +204,9 @@ def test_runs_are_compared_beside_a_server_that_has_their_model(tmp_path, monkey
     served = []
     monkeypatch.setattr(determinism, "compare_runs", lambda *_: [DIFFERENT])
     monkeypatch.setattr(campaign, "server_variables", lambda _, pin: served.append(pin.name) or {})
-    request = determinism.DeterminismRequest(each=campaign.Request(options=(Options(),), folder=tmp_path), against=DEMO)
+    request = determinism.DeterminismRequest(
+        each=campaign.Request(options=(Options(),), folder=tmp_path), against=DEMO, repeats=1
+    )
     determinism._report(request, tmp_path, [DEMO, DEMO])
     service, arguments, _ = services.only
     assert (service, arguments.verb, arguments.base_url) == ("collector", "compare-runs", "http://server:8080/v1")

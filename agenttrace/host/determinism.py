@@ -12,6 +12,7 @@ import msgspec
 from agenttrace.campaign.environment import input_differences
 from agenttrace.campaign.options import like, sampler_of
 from agenttrace.campaign.replay.divergence import Divergence, TaskVerdict, compare_runs
+from agenttrace.campaign.replay.tax import RunTime, run_time, tax_lines
 from agenttrace.errors import UsageError
 from agenttrace.host import campaign, compose, engine, guard, own, place
 from agenttrace.serving import profiles
@@ -54,12 +55,13 @@ class DeterminismRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeterminismReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found; `inputs` are differences between the run specs of the runs."""
+    """What was found; `inputs` are differences between the run specs of the runs, `times` how long each took."""
 
     passed: bool
     runs: list[dict[str, Any]]
     inputs: list[str]
     tasks: list[TaskVerdict]
+    times: list[RunTime] = []
 
 
 def determinism(request: DeterminismRequest) -> DeterminismReport:
@@ -138,7 +140,14 @@ def _report(request: DeterminismRequest, folder: Path, files: list[Path]) -> Det
         runs=[{"run": number, "file": file.name} for number, file in enumerate(files, start=1)],
         inputs=inputs,
         tasks=tasks,
+        times=[run_time(file, workers) for file, workers in zip(files, _widths(request), strict=True)],
     )
+
+
+def _widths(request: DeterminismRequest) -> list[int | None]:
+    """Return the tasks at a time of every run, in the order of `_runs`."""
+    made: list[int | None] = [workers for workers in request.concurrency for _ in range(request.repeats)]
+    return made if request.against is None else [None, *made]
 
 
 def _with_tokens(request: DeterminismRequest, folder: Path, files: list[Path]) -> list[TaskVerdict]:
@@ -182,6 +191,8 @@ def show(report: DeterminismReport) -> None:
         out.print(f"another input (first run / this run): {printable(line)}", markup=False)
     for text in partings(report.tasks):
         out.print(printable(text), markup=False)
+    for text in tax_lines(report.times):
+        out.print(text, markup=False)
     equal = sum(one.verdict == "equal" for one in report.tasks)
     out.print(f"{equal} of {len(report.tasks)} tasks equal in all {len(report.runs)} runs")
 

@@ -17,6 +17,7 @@ from agenttrace.campaign.environment import replay_facts
 from agenttrace.campaign.loop import Campaign, Display
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import make_plan, request_part, write_run_spec
+from agenttrace.campaign.workers import WorkerPool
 from agenttrace.serving.budget import Counters
 from agenttrace.serving.cassette import CassetteLog, cassette_path
 from agenttrace.serving.chat import ChatModel
@@ -169,7 +170,7 @@ def models_of():
 def record():
     """Return a function that runs a campaign in this process; it leaves records, run spec and cassette."""
 
-    def made(options, folder, sandbox, script, *, trees=None, counts=None):
+    def made(options, folder, sandbox, script, *, trees=None, counts=None, workers=1):
         plan = make_plan(options, images={"sandbox": "b" * 64}, folder=folder, now=NOW, trees=trees)
         write_run_spec(plan.spec, plan.path)
         first = sandbox.connect()
@@ -186,7 +187,8 @@ def record():
             tasks = task_set(options.dataset, trees=trees)
             if (packed := tasks.packed()) is not None:
                 sidecar(plan.path).write_bytes(packed)
-            summary = Campaign(plan, tasks, recorder, sandbox.connect, {}, Display()).run(recorder)
+            connect = WorkerPool(sandbox.sockets).connect  # which gives two tasks at a time two workers
+            summary = Campaign(plan, tasks, recorder, connect, {}, Display()).run(recorder, workers=workers)
         assert not summary.abandoned
         return plan.path
 

@@ -18,6 +18,8 @@ from agenttrace.host.images import name as image_name
 from agenttrace.serving.cassette import Cassette, CassetteLog, cassette_path
 from agenttrace.store.ids import IdIndex
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
+from agenttrace.testing import ScriptedServer
+from tests.batches import Batches
 
 pytestmark = pytest.mark.docker
 
@@ -60,11 +62,25 @@ def test_a_campaign_that_was_killed_and_resumed_replays_to_the_same_bytes(record
     found = tmp_path / "found.json"
     ended = host(recorded, "replay", str(recorded.records), "--workers", "2", "--json", str(found))
     assert ended.returncode == 0, ended.stderr
+    assert json.loads(found.read_text())["costs"] == []
     assert "6 of 6 traces replayed, 6 byte-identical but for the measured fields" in ended.stderr
     body = json.loads(found.read_text())
     assert body["passed"] is True
     assert body["findings"] == []
     assert recorded.left() == []
+
+
+def test_replays_of_a_call_tell_which_of_its_costs_can_be_reproduced(recorded, tmp_path):
+    found = tmp_path / "found.json"
+    more = {"AGENTTRACE_FIGURES": "cpu_counters"}
+    ended = host(recorded, "replay", str(recorded.records), "--repeat", "3", "--json", str(found), **more)
+    assert ended.returncode == 0, ended.stderr
+    costs = {one["figure"]: one for one in json.loads(found.read_text())["costs"]}
+    calls = sum(span.telemetry.method == "c-helper" for trace in read_traces(recorded.records) for span in trace.spans)
+    assert costs["wall_ns"]["calls"] == costs["minor_faults"]["calls"] == calls
+    counted = costs["user_instructions"]
+    assert (counted["calls"] == calls) != bool(counted["reason"])  # a machine has counters, or says why it has none
+    assert "95 % within" in ended.stderr
 
 
 def test_a_flipped_byte_in_the_cassette_is_found_and_named(recorded, copy):
@@ -149,7 +165,25 @@ def test_cache_and_slots_are_reported(recorded):
     ended = host(recorded, "determinism", "-n", "4", "--repeat", "1", *wide)
     assert ended.returncode == 1, ended.stdout + ended.stderr
     assert "timings." in ended.stdout
+    assert "4 tasks at a time: " in ended.stdout
     shutil.rmtree(ended.stderr.rpartition("the records of all runs: ")[2].strip())
+
+
+@pytest.mark.parametrize("invariant", [True, False])
+def test_an_endpoint_that_is_batch_invariant_is_told_from_one_that_is_not(recorded, invariant, tmp_path):
+    report = tmp_path / "report.json"
+    with ScriptedServer(Batches(invariant=invariant, each_s=0.3), address=("0.0.0.0", 0)) as server:
+        url = server.base_url.replace("127.0.0.1", "localhost")
+        asked = ("--sampler", "greedy", "--base-url", url, "-n", "4", "--repeat", "1", "--concurrency", "1,4")
+        ended = host(recorded, "determinism", "scripted/model-1B", *asked, "--json", str(report))
+    body = json.loads(report.read_text())
+    assert (ended.returncode, body["passed"]) == (0 if invariant else 1, invariant), ended.stderr
+    assert {one["verdict"] for one in body["tasks"]} <= ({"equal"} if invariant else {"equal", "other reply"})
+    one, four = body["times"]
+    assert (one["workers"], four["workers"]) == (1, 4)
+    assert four["seconds"] < one["seconds"]
+    if not invariant:
+        shutil.rmtree(ended.stderr.rpartition("the records of all runs: ")[2].strip())
 
 
 def test_another_file_is_compared_against(recorded, copy):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from agenttrace.campaign.replay.costs import FigureSpread, table
 from agenttrace.records import Record
 from agenttrace.show import printable
 
@@ -109,6 +110,7 @@ class ReplayReport(Record, frozen=True, kw_only=True):
         elapsed_s: time of the replay alone.
         notes: inputs that differ from the run spec's and make no trace another one by themselves.
         findings: every difference, in the order in which it was found.
+        costs: how far the costs of one and the same call differ; empty where each was replayed once.
     """
 
     file: str
@@ -120,6 +122,7 @@ class ReplayReport(Record, frozen=True, kw_only=True):
     elapsed_s: float
     notes: tuple[str, ...]
     findings: tuple[ReplayFinding, ...]
+    costs: tuple[FigureSpread, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -138,6 +141,8 @@ def show(report: ReplayReport, say: Callable[[str], object]) -> None:
     for note in report.notes:
         say(f"note: other input than in the run spec: {printable(note)}")
     show_findings(report.findings, say)
+    for line in table(report.costs) if report.costs else ():
+        say(printable(line))
     often = "" if report.repeats == 1 else f", {report.repeats} times each"
     say(
         f"{report.replayed} of {report.traces} traces replayed{often}, {report.identical} byte-identical but for the "

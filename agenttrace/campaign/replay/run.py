@@ -35,6 +35,7 @@ from agenttrace.campaign.loop import Campaign, Display
 from agenttrace.campaign.options import check_size, like
 from agenttrace.campaign.plan import Plan, make_plan, metadata, request_part
 from agenttrace.campaign.replay import findings
+from agenttrace.campaign.replay.costs import Costs
 from agenttrace.campaign.replay.findings import ReplayFinding, ReplayReport, located
 from agenttrace.campaign.replay.rows import compare_rows
 from agenttrace.campaign.workers import WorkerPool
@@ -76,6 +77,7 @@ class Replay:
         self.cassette = Cassette(cassette_path(path))
         self.findings: dict[ReplayFinding, None] = {}
         self.notes: list[str] = []
+        self._costs: Costs | None = None
         self._set = task_set(set_name(self.spec.dataset), trees=trees)
         kind = agent_kind(self.spec.agent.kind)
         self._agent = kind.spec(
@@ -145,6 +147,7 @@ class Replay:
         self.check_inputs(first)
         spec = self._here(first)
         first.close()
+        self._costs = Costs() if repeats > 1 else None
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="agenttrace-") as folder:
             plan = self._plan(spec, Path(folder, "replay.jsonl"))
@@ -167,6 +170,7 @@ class Replay:
             elapsed_s=round(time.monotonic() - started, 3),
             notes=tuple(self.notes),
             findings=tuple(self.findings),
+            costs=() if self._costs is None else self._costs.spreads(),
         )
 
     def _plan(self, spec: RunSpec, path: Path) -> Plan:
@@ -210,6 +214,9 @@ class Replay:
         That a request carries another tool output is told by the span that made it; it is told again only where no
         span says so.
         """
+        if self._costs is not None:
+            with self._lock:
+                self._costs.add(trace)
         replayed = msgspec.structs.replace(trace, metadata=metadata(self.spec, task, spec_sha256=self.spec.digest))
         found = record_differences(Trace, self.index.line(trace_id), msgspec.json.encode(replayed))
         told = any(one.field.startswith("spans[") for one in found)
