@@ -24,6 +24,8 @@ from agenttrace.show import printable, say
 
 ROOT = Path(__file__).resolve().parents[2]
 _LIMIT_S = 3600.0
+_ABSENT = 127
+"""Exit status of a program that is not there, as shells have it."""
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 Verdict = Literal["as claimed", "DIFFERS", "not run"]
 
@@ -41,6 +43,8 @@ class Claim(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         minutes: on two quiet cores, images built.
         disk: what it needs beside them.
         after: claim whose files it reads.
+        first: commands of the machine's own that are run before, such as one that makes a key.
+        status: its exit status.
         full: it is no part of the short form.
     """
 
@@ -53,13 +57,16 @@ class Claim(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     absent: tuple[str, ...] = ()
     disk: str = ""
     after: str | None = None
+    first: tuple[tuple[str, ...], ...] = ()
+    status: int = 0
     full: bool = False
 
     @property
     def shown(self) -> str:
-        """The command as one types it in the checkout."""
+        """The command as one types it in the checkout, and what is run before."""
         session, *words = (word.replace("{root}/", "") for word in self.command)
-        return f"scripts/nox -s {session}" + (f" -- {shlex.join(words)}" if words else "")
+        command = f"scripts/nox -s {session}" + (f" -- {shlex.join(words)}" if words else "")
+        return "; ".join([*map(shlex.join, self.first), command])
 
 
 class Result(Record, frozen=True, kw_only=True):
@@ -124,7 +131,11 @@ def _checked(claim: Claim, place: Path, results: dict[str, Result]) -> Result:
     session, *words = (word.replace("{root}", str(ROOT)) for word in claim.command)
     say(f"{claim.name}: {claim.shown}")
     started = time.monotonic()
-    status, output = _output([str(ROOT / "scripts" / "nox"), "-s", session, *(("--", *words) if words else ())], place)
+    command = [str(ROOT / "scripts" / "nox"), "-s", session, *(("--", *words) if words else ())]
+    status, output = 0, ""
+    for one in (*claim.first, command):
+        if status == 0:
+            status, output = _output([*one], place)
     seconds = time.monotonic() - started
     (place / f"{claim.name}.log").write_text(output, encoding="utf-8")
     why = _against(claim, status, output)
@@ -134,10 +145,13 @@ def _checked(claim: Claim, place: Path, results: dict[str, Result]) -> Result:
 def _output(command: list[str], place: Path) -> tuple[int, str]:
     """Return the exit status of a command and all that it printed, without colours."""
     variables = {**os.environ, "NO_COLOR": "1", "COLUMNS": "200"}
-    process = subprocess.Popen(  # noqa: S603 - our own launcher, with words of claims.toml
-        command, cwd=place, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )  # fmt: skip
+    try:
+        process = subprocess.Popen(  # noqa: S603 - our own launcher, and words of claims.toml
+            command, cwd=place, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    except FileNotFoundError:
+        return _ABSENT, f"{command[0]}: there is no such program on this machine\n"
     try:
         output, _ = process.communicate(timeout=_LIMIT_S)
     except BaseException:
@@ -150,7 +164,7 @@ def _output(command: list[str], place: Path) -> tuple[int, str]:
 def _against(claim: Claim, status: int, output: str) -> str:
     """Return the first thing that speaks against a claim; empty where nothing does."""
     reasons = (
-        *([f"exit status {status}"] if status else []),
+        *([f"exit status {status}"] if status != claim.status else []),
         *(f"not printed: {one}" for one in claim.prints if not re.search(one, output)),
         *(f"printed: {one}" for one in claim.absent if re.search(one, output)),
     )
@@ -185,10 +199,15 @@ def markdown() -> str:
 def _table(group: list[Claim]) -> list[str]:
     head = ["| claim | page | command | minutes | disk | it prints |", "|---|---|---|---:|---|---|"]
     return head + [
-        f"| {claim.says} | [{claim.where.rpartition('/')[2]}]({_link(claim.where)}) | `{claim.shown}` "
-        f"| {claim.minutes:g} | {claim.disk} | {', '.join(f'`{_cell(one)}`' for one in claim.prints if one)} |"
+        f"| {claim.says} | [{claim.where.rpartition('/')[2]}]({_link(claim.where)}) | `{_cell(claim.shown)}` "
+        f"| {claim.minutes:g} | {claim.disk} | {', '.join(_printed(claim))} |"
         for claim in group
     ]
+
+
+def _printed(claim: Claim) -> list[str]:
+    status = [f"exit status {claim.status}"] if claim.status else []
+    return [*status, *(f"`{_cell(one)}`" for one in claim.prints if one)]
 
 
 def _link(page: str) -> str:

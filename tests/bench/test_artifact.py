@@ -72,6 +72,24 @@ def test_what_speaks_against_a_claim_is_told_and_what_rests_on_it_is_not_run(run
     assert "0 of 4 claims hold" in printed
 
 
+def test_a_claim_may_be_of_a_refusal_and_have_something_made_first(run, tmp_path):
+    made = (("sh", "-c", "echo made > key"),)
+    status, found, _ = run(
+        claim("fails", status=4, first=made),
+        claim("good", status=4),
+        claim("coloured", first=(("false",),)),
+        claim("absent", command=("good",), first=(("no-such-program", "x"),)),
+    )
+    assert (status, (tmp_path / "work" / "key").read_text()) == (1, "made\n")
+    assert found == {
+        "fails": ("as claimed", ""),
+        "good": ("DIFFERS", "exit status 0"),
+        "coloured": ("DIFFERS", "exit status 1"),
+        "absent": ("DIFFERS", "exit status 127"),
+    }
+    assert claim("fails", first=made).shown == "sh -c 'echo made > key'; scripts/nox -s fails"
+
+
 def test_commands_run_in_their_folder_and_know_the_checkout(run, tmp_path):
     where = claim("where", command=("where", "{root}/datasets"), prints=(f"{tmp_path}/work\n{tmp_path}/datasets",))
     assert run(where)[:2] == (0, {"where": ("as claimed", "")})
@@ -91,7 +109,7 @@ def test_named_claims_bring_those_whose_files_they_read(run):
 def test_every_claim_names_a_session_a_page_and_an_earlier_claim():
     seen = set()
     for one in artifact.claims():
-        assert one.command[0] in {*VERBS, *benches.BENCHES, "telemetry", "formats-check"}, one.name
+        assert one.command[0] in {*VERBS, *benches.BENCHES, "telemetry", "formats-check", "cluster-check"}, one.name
         assert (ROOT / one.where).is_file(), one.name
         assert one.after is None or one.after in seen, one.name
         assert one.prints, one.name
