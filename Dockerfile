@@ -99,12 +99,14 @@ RUN --mount=type=bind,source=docker,target=/mnt/docker \
     --mount=type=bind,source=agenttrace/fixture,target=/mnt/fixture \
     --mount=type=bind,source=agenttrace/sandbox/runner,target=/mnt/sandbox/runner \
     --mount=type=bind,source=agenttrace/sandbox/tools,target=/mnt/sandbox/tools \
+    --mount=type=bind,source=agenttrace/sandbox/policies.toml,target=/mnt/sandbox/policies.toml \
     --mount=type=bind,from=helper,source=/call-helper,target=/mnt/sandbox/call-helper \
     --mount=type=bind,from=helper,source=/built.txt,target=/mnt/sandbox/built.txt \
     cd /opt && umask 022 && mkdir agenttrace && cp -R --no-preserve=all /mnt/sandbox/runner /mnt/sandbox/tools agenttrace/ \
     && PYTHONHASHSEED=0 python3 -m compileall -q --invalidation-mode unchecked-hash agenttrace/runner \
     && chmod -R u=rwX,go= agenttrace/runner && chmod -R u=rwX,go=rX agenttrace/tools \
     && install -m 0700 /mnt/sandbox/call-helper agenttrace/call-helper \
+    && install -m 0600 /mnt/sandbox/policies.toml agenttrace/policies.toml \
     && install -d -m 0700 agenttrace/fixtures \
     && for name in demo empty nl2bash; do \
         python3 -I -S -B /mnt/fixture/build.py "$name" "/opt/agenttrace/fixtures/$name" || exit 1; \
@@ -125,10 +127,9 @@ RUN --mount=type=bind,source=docker/apt-install.sh,target=/mnt/docker/apt-instal
     --mount=type=cache,target=/var/cache/apt,sharing=locked --mount=type=cache,target=/var/lib/apt/lists,sharing=locked \
     sh /mnt/docker/apt-install.sh git xxd
 RUN --mount=type=bind,source=docker,target=/mnt/docker \
-    --mount=type=bind,source=agenttrace/sandbox/policies.toml,target=/mnt/policies.toml \
-    install -m 0600 /mnt/policies.toml /mnt/docker/execution_free.py /opt/agenttrace/ \
+    install -m 0600 /mnt/docker/execution_free.py /opt/agenttrace/ \
     && sh /mnt/docker/environment.sh /opt/agenttrace \
-    && python3 -I -B /mnt/docker/execution_free.py /mnt/policies.toml
+    && python3 -I -B /mnt/docker/execution_free.py /opt/agenttrace/policies.toml
 
 # From nothing, so that what was taken out is not in a lower layer either.
 FROM scratch AS sandbox-execution-free

@@ -77,7 +77,8 @@ def observe(facts: ServerFacts, checks: dict[str, str], worker: WorkerInfo) -> d
             if name != "can_switch_thinking"  # it is only asked for
         },
         "server_checks": checks,
-        "worker_reported": msgspec.to_builtins(worker),
+        # Without what it says of its confinement, which would name folders of a host that runs it in no container.
+        "worker_reported": msgspec.to_builtins(msgspec.structs.replace(worker, confinement=None)),
     }
 
 

@@ -71,6 +71,8 @@ class Surroundings(Record, frozen=True, kw_only=True):
         report: gets what the session cost, as JSON (`None`: nothing is written).
         key: for the model server; recorded nowhere.
         request_limit_s: time of one request, or since the last progress on it; `None` is the usual one.
+        confined: whether sandbox workers are refused that fall short of docker-compose.yml; those of a campaign on one
+            machine are started from it.
     """
 
     folder: Path
@@ -81,6 +83,7 @@ class Surroundings(Record, frozen=True, kw_only=True):
     report: Path | None = None
     key: str | None = None
     request_limit_s: int | None = None
+    confined: bool = False
 
 
 def describe(options_json: str, *, folder: Path, trees: Path | None = None) -> list[dict[str, Any]]:
@@ -268,7 +271,7 @@ def get_ready(spec: RunSpec, around: Surroundings, out: Console) -> Ready:
     Raises:
         ModelServerError: the server does not answer, or is another one.
         WorkerLostError: there is no worker.
-        UsageError: a worker is of another image or has other limits, or the server has too little room.
+        UsageError: a worker is of another image, has other limits or is weaker, or the server has too little room.
     """
     from agenttrace.serving.chat import REQUEST_LIMIT_S, ChatModel  # noqa: PLC0415
 
@@ -279,7 +282,7 @@ def get_ready(spec: RunSpec, around: Surroundings, out: Console) -> Ready:
         out.print(printable(line), style="yellow", markup=False)
     fixed = request_part(spec)
     counters = _counters(spec, facts, around, out, template=fixed["extra_body"].get("chat_template_kwargs"))
-    pool = WorkerPool(around.sockets)
+    pool = WorkerPool(around.sockets, only=spec.sandbox.policy if around.confined else None)
     first = pool.connect()
     check_worker(first.info, spec)
     environment = observe(facts, checks, first.info)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from agenttrace.errors import UsageError, WorkerLostError, command
 from agenttrace.sandbox.client import acquire
+from agenttrace.sandbox.strength import refuse_short
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,10 +38,16 @@ def check_worker(info: WorkerInfo, spec: RunSpec) -> None:
 
 
 class WorkerPool:
-    """The sandbox workers that a campaign holds; safe to use from the threads that run tasks."""
+    """The sandbox workers that a campaign holds; safe to use from the threads that run tasks.
 
-    def __init__(self, sockets: Path) -> None:
+    Args:
+        sockets: folder with the workers' sockets.
+        only: policy that every worker must have, and be as confined as; `None` where the engine was told so by us.
+    """
+
+    def __init__(self, sockets: Path, *, only: str | None = None) -> None:
         self._sockets = sockets
+        self._only = only
         self._lock = threading.Lock()
         self._given: list[Worker] = []
         self._spare: list[Worker] = []
@@ -50,6 +57,7 @@ class WorkerPool:
 
         Raises:
             WorkerLostError: none became free in time.
+            UsageError: one has another policy than it must have, or falls short of it.
         """
         deadline = time.monotonic() + WORKER_START_S
         while True:
@@ -66,6 +74,12 @@ class WorkerPool:
             self._given = [worker for worker in self._given if not worker.closed]
             held = {worker.path for worker in self._given if worker.path is not None}
             (worker,) = acquire(self._sockets, count=1, timeout_s=_TRY_S, held=held)
+            try:
+                if self._only is not None:
+                    refuse_short(worker.info, self._only)
+            except UsageError:
+                worker.close()
+                raise
             self._given.append(worker)
             return worker
 

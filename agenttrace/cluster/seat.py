@@ -63,7 +63,7 @@ def make_shard(store: Store, options: Options, around: Surroundings, number: int
             return 0
         if (packed := task_set(options.dataset, trees=around.trees).packed()) is not None:
             run.keep_tasks(packed)
-        around = msgspec.structs.replace(around, folder=folder, request_limit_s=options.request_limit_s)
+        around = msgspec.structs.replace(around, folder=folder, request_limit_s=options.request_limit_s, confined=True)
         return _make(run, part, number, options, around, out)
 
 

@@ -37,10 +37,11 @@ _INPUTS = {
     "sandbox": (
         *_SHARED_INPUTS,
         *("agenttrace/fixture", "agenttrace/sandbox/helper", "agenttrace/sandbox/runner", "agenttrace/sandbox/tools"),
+        "agenttrace/sandbox/policies.toml",
     ),
     "collector": (*_SHARED_INPUTS, "agenttrace", "requirements/collector.txt"),
 }
-_INPUTS["sandbox-execution-free"] = (*_INPUTS["sandbox"], "agenttrace/sandbox/policies.toml")
+_INPUTS["sandbox-execution-free"] = _INPUTS["sandbox"]
 _INPUTS["analysis"] = (*_INPUTS["collector"], "requirements/analysis.txt")
 _INPUTS["rollouts"] = _INPUTS["analysis"]
 _NOT_IN_CONTEXT = ("agenttrace/host/", "agenttrace/probes/")

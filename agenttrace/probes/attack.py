@@ -1,29 +1,25 @@
-"""Run probes in real workers, with exactly the hardening of a campaign, and judge what they answered."""
+"""Run probes in real workers and judge what they answered; `labs` says which workers."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 import time
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
 from agenttrace.errors import UsageError, WorkerLostError
-from agenttrace.host import engine, workers
 from agenttrace.sandbox.client import KEEP_BYTES
-from agenttrace.sandbox.policies import policies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Sequence
 
     from agenttrace.probes.battery import Probe
+    from agenttrace.sandbox.client import Worker
     from agenttrace.sandbox.reports import CallReport
 
 Verdict = Literal["held", "GOT THROUGH", "unclear", "not applicable"]
 FIXTURE = "demo"
-_CANARIES = ("/run/agenttrace/canary", "/run/call/canary")
 _EVIDENCE_CHARS = 300
 
 
@@ -46,58 +42,34 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     duration_ms: int
 
 
-class _Lab:
-    """One policy's worker, replaced when a probe used it up."""
-
-    def __init__(self, project: str, env: Mapping[str, str], policy: str, override: Path | None) -> None:
-        self._project = project
-        self._env = env
-        self._service = policies()[policy].service
-        self._override = override
-        self._container: workers.SandboxContainer | None = None
+class Lab(Protocol):
+    """Where the workers of one policy come from."""
 
     @property
-    def container(self) -> workers.SandboxContainer:
-        """A living worker."""
-        if self._container is None:
-            self._container = workers.SandboxContainer(
-                self._project, self._env, service=self._service, override=self._override
-            )
-        return self._container
+    def worker(self) -> Worker:
+        """A living worker, the same until `close`."""
 
     def close(self) -> None:
-        """End the worker; the next use starts another."""
-        if self._container is not None:
-            with contextlib.suppress(WorkerLostError):
-                self._container.close()
-            self._container = None
+        """Let the worker go; the next use gets another."""
 
-    def as_root(self, code: str) -> str:
-        """Run shell code as root beside the runner, which no call can; returns its output."""
-        argv = ["docker", "exec", "--user", "0:0", self.container.name, "/bin/bash", "-c", code]
-        return engine.run(argv, check=False).stdout
+    def plant(self) -> None:
+        """Place what a reset must not touch, beside the work tree of the worker."""
+
+    def is_untouched(self) -> bool:
+        """Whether it is still there as it was."""
 
 
 def attack(
-    probes: Sequence[Probe],
-    policy: str,
-    project: str,
-    env: Mapping[str, str],
-    *,
-    override: Path | None = None,
-    report: Callable[[Result], None] = lambda _: None,
+    probes: Sequence[Probe], policy: str, lab: Lab, *, report: Callable[[Result], None] = lambda _: None
 ) -> list[Result]:
     """Results of these probes in one policy, in their order.
 
     Args:
         probes: those that do not apply get a result as well.
         policy: name of the policy.
-        project: compose project (see `workers.sandbox_project`).
-        env: environment for compose.
-        override: compose file laid over the services, to see what a weaker sandbox lets through.
+        lab: gives workers of it; no longer used afterwards.
         report: gets each result as it comes.
     """
-    lab = _Lab(project, env, policy, override)
     results = []
     try:
         for probe in probes:
@@ -108,7 +80,7 @@ def attack(
     return results
 
 
-def _one(probe: Probe, policy: str, lab: _Lab) -> Result:
+def _one(probe: Probe, policy: str, lab: Lab) -> Result:
     start_ns = time.monotonic_ns()
     if policy in probe.not_applicable:
         verdict: Verdict = "not applicable"
@@ -119,18 +91,18 @@ def _one(probe: Probe, policy: str, lab: _Lab) -> Result:
     return Result(name=probe.name, policy=policy, verdict=verdict, evidence=evidence, duration_ms=took_ms)
 
 
-def _tried(probe: Probe, lab: _Lab) -> tuple[Verdict, str]:
+def _tried(probe: Probe, lab: Lab) -> tuple[Verdict, str]:
     """Verdict and evidence of a probe that applies; the worker is fit for the next one afterwards."""
-    lab.container.worker.reset(FIXTURE)
+    lab.worker.reset(FIXTURE)
     if probe.canaries:
-        lab.as_root(" && ".join(f"echo alive >{path}" for path in _CANARIES))
+        lab.plant()
     try:
         reports = list(_calls(probe, lab))
         verdict, evidence = judge(probe, reports)
         if any(report.status == "oom" for report in reports):
             lab.close()  # as in a campaign: a worker that saw an OOM kill is replaced
-        lab.container.worker.reset(FIXTURE)
-        alive = lab.container.worker.call("bash", "echo alive", limit_ms=10_000)
+        lab.worker.reset(FIXTURE)
+        alive = lab.worker.call("bash", "echo alive", limit_ms=10_000)
         if (alive.stdout.text or "").strip() != "alive":
             return "GOT THROUGH", f"the next task's shell said {shown(alive)}"
     except UsageError as error:
@@ -138,17 +110,17 @@ def _tried(probe: Probe, lab: _Lab) -> tuple[Verdict, str]:
     except WorkerLostError as error:
         lab.close()
         return "GOT THROUGH", f"the worker was lost: {error}"
-    if probe.canaries and lab.as_root(f"echo $(<{_CANARIES[0]}) $(<{_CANARIES[1]})").split() != ["alive", "alive"]:
+    if probe.canaries and not lab.is_untouched():
         return "GOT THROUGH", "the reset touched files outside the work tree"
     return verdict, evidence
 
 
-def _calls(probe: Probe, lab: _Lab) -> Iterator[CallReport]:
-    yield lab.container.worker.call(probe.kind, probe.command, limit_ms=probe.limit_ms)
+def _calls(probe: Probe, lab: Lab) -> Iterator[CallReport]:
+    yield lab.worker.call(probe.kind, probe.command, limit_ms=probe.limit_ms)
     if probe.then is not None:
         if probe.reset:
-            lab.container.worker.reset(FIXTURE)
-        yield lab.container.worker.call("bash", probe.then, limit_ms=probe.limit_ms)
+            lab.worker.reset(FIXTURE)
+        yield lab.worker.call("bash", probe.then, limit_ms=probe.limit_ms)
 
 
 def judge(probe: Probe, reports: Sequence[CallReport]) -> tuple[Verdict, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -12,11 +14,15 @@ from agenttrace.errors import UsageError
 from agenttrace.host import engine, images, workers
 from agenttrace.probes.attack import Result, Verdict, attack
 from agenttrace.probes.battery import battery
+from agenttrace.probes.labs import ComposeLab, SocketLab, policy_of
 from agenttrace.sandbox.policies import policies
+from agenttrace.sandbox.strength import shortfalls
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from agenttrace.probes.battery import Probe
 
 _STYLES: dict[Verdict, str] = {
     "held": "green",
@@ -25,6 +31,7 @@ _STYLES: dict[Verdict, str] = {
     "not applicable": "dim",
 }
 FAILURES = frozenset({"GOT THROUGH", "unclear"})
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class BatteryOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,16 +40,18 @@ class BatteryOutcome(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         environment_digests: of the images that were attacked.
         kernel: of the engine's machine.
-        engine_version: of the Docker engine.
+        engine_version: of the Docker engine; `None` where workers of others were attacked.
         duration_ms: all of it, without the building of images.
         results: one per probe and policy.
+        shortfalls: in what the workers say that they fall short of docker-compose.yml, where they are others'.
     """
 
     environment_digests: dict[str, str]
     kernel: str
-    engine_version: str
+    engine_version: str | None
     duration_ms: int
     results: tuple[Result, ...]
+    shortfalls: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -68,31 +77,16 @@ def probe_sandbox(
     Raises:
         UsageError: no probe is left, or the engine cannot be used.
     """
-    from rich.console import Console  # noqa: PLC0415 - heavy
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
     chosen = [name for name in policies() if not only or name in only]
     info = engine.check()
-    probes = [probe for probe in battery(info.arch) if re.search(named or "", probe.name)]
-    if not probes:
-        raise UsageError(f"no probe's name contains {named!r}; `-k` takes a part of a name or a pattern")
+    probes = _named(battery(info.arch), named)
     targets = [policies()[name].target for name in chosen]
     built = images.build(targets=targets)
     results: list[Result] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    progress = Progress(*columns, console=Console(stderr=True), transient=True)
-    bar = progress.add_task("probing", total=len(probes) * len(chosen))
-
-    def add(result: Result) -> None:
-        """Count one more; what gets through is told at once."""
-        progress.update(bar, advance=1, description=f"{result.policy} {result.name}")
-        if result.verdict in FAILURES:
-            told = f"{result.verdict}: {result.policy} {result.name}"
-            progress.console.print(told, style="bold red", markup=False)
-
-    with workers.sandbox_project("probes", targets) as (project, env), progress:
+    with workers.sandbox_project("probes", targets) as (project, env), _progress(len(probes) * len(chosen)) as add:
         for policy in chosen:
-            results += attack(probes, policy, project, {**env, **(variables or {})}, override=override, report=add)
+            lab = ComposeLab(project, {**env, **(variables or {})}, policy, override)
+            results += attack(probes, policy, lab, report=add)
     return BatteryOutcome(
         environment_digests=dict(built.environment_digests),
         kernel=info.kernel,
@@ -100,6 +94,63 @@ def probe_sandbox(
         duration_ms=sum(result.duration_ms for result in results),
         results=tuple(results),
     )
+
+
+def probe_sockets(folder: Path, *, policy: str | None = None, named: str | None = None) -> BatteryOutcome:
+    """Attack whichever workers listen in a folder, all taken to be alike; progress goes to the terminal.
+
+    Args:
+        folder: with their sockets, on the machine that they run on.
+        policy: that they must have; theirs when `None`.
+        named: pattern that a probe's name must contain.
+
+    Raises:
+        UsageError: no probe is left, or the workers have another policy.
+        WorkerLostError: there is no worker.
+    """
+    probes = _named(battery(_ARCHITECTURES.get(platform.machine(), platform.machine())), named)
+    lab = SocketLab(folder)
+    try:
+        info = lab.worker.info
+        found = policy_of(lab.worker, policy)
+        with _progress(len(probes)) as add:
+            results = attack(probes, found, lab, report=add)
+    finally:
+        lab.close()
+    return BatteryOutcome(
+        environment_digests={policies()[found].target: info.environment_digest} if info.environment_digest else {},
+        kernel=platform.release(),
+        engine_version=None,
+        duration_ms=sum(result.duration_ms for result in results),
+        results=tuple(results),
+        shortfalls=tuple(shortfalls(info)),
+    )
+
+
+def _named(probes: Sequence[Probe], pattern: str | None) -> list[Probe]:
+    if found := [probe for probe in probes if re.search(pattern or "", probe.name)]:
+        return found
+    raise UsageError(f"no probe's name contains {pattern!r}; `-k` takes a part of a name or a pattern")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[Result], None]]:
+    """Yield what counts one more; what gets through is told at once."""
+    from rich.console import Console  # noqa: PLC0415 - heavy
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    progress = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = progress.add_task("probing", total=total)
+
+    def add(result: Result) -> None:
+        progress.update(bar, advance=1, description=f"{result.policy} {result.name}")
+        if result.verdict in FAILURES:
+            told = f"{result.verdict}: {result.policy} {result.name}"
+            progress.console.print(told, style="bold red", markup=False)
+
+    with progress:
+        yield add
 
 
 def show(outcome: BatteryOutcome) -> None:
@@ -120,6 +171,8 @@ def show(outcome: BatteryOutcome) -> None:
     console.print(table)
     for policy in dict.fromkeys(result.policy for result in outcome.results):
         console.print(Text(summary(outcome, policy), style="bold red" if failed else "green"))
+    for one in outcome.shortfalls:
+        console.print(Text(f"weaker than docker-compose.yml: {one}", style="yellow"))
 
 
 def summary(outcome: BatteryOutcome, policy: str) -> str:

@@ -29,6 +29,7 @@ class PolicyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         open_files: descriptors of one process.
         file_bytes: largest single file.
         tmpfs: every writable memory file system, by where it is mounted; full, all of them fit into `memory_bytes`.
+        sysctls: settings of its kernel namespaces.
     """
 
     memory_bytes: int
@@ -37,6 +38,7 @@ class PolicyLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     open_files: int
     file_bytes: int
     tmpfs: dict[str, MemoryFileSystem]
+    sysctls: dict[str, str]
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,6 +51,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         shell: how the shell is started, as `argv[0]`: it stands at the head of the shell's own messages.
         path: `PATH` of a call.
         commands: names that a call can run besides the shell and its builtins; `any` is what the image holds.
+        hostname: of the container.
+        capabilities: of the runner, without `CAP_`; a call has none.
         limits: limits of the container.
     """
 
@@ -58,6 +62,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     shell: str
     path: tuple[str, ...]
     commands: tuple[str, ...] | Literal["any"]
+    hostname: str
+    capabilities: tuple[str, ...]
     limits: PolicyLimits
 
 

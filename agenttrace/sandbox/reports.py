@@ -18,6 +18,44 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     cpus: float | None = None
 
 
+class WritablePlace(msgspec.Struct, frozen=True, kw_only=True):
+    """A mount of a worker that can be written to.
+
+    Attributes:
+        kind: of its file system.
+        bytes: that it takes, where it lies in memory.
+        files: that it takes, likewise.
+        runs_programs: whether what is written there can be run.
+    """
+
+    kind: str
+    bytes: int | None
+    files: int | None
+    runs_programs: bool
+
+
+class Confinement(msgspec.Struct, frozen=True, kw_only=True):
+    """How a worker was confined when it started, as the kernel told it.
+
+    Attributes:
+        interfaces: of its network.
+        capabilities: that it has or can get, as the kernel writes them.
+        no_new_privileges: whether no program that it starts can gain any.
+        seccomp: 2 where a filter of system calls stands before it.
+        oom_kills_all: whether the kernel kills the whole container when a call takes too much memory.
+        other_processes: that it sees beside itself and what started it.
+        writable: by where it is mounted; without those of the kernel and the folder of sockets.
+    """
+
+    interfaces: tuple[str, ...]
+    capabilities: str
+    no_new_privileges: bool
+    seccomp: int
+    oom_kills_all: bool
+    other_processes: int
+    writable: dict[str, WritablePlace]
+
+
 class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker says of itself.
 
@@ -38,6 +76,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
         tasks_served: resets so far.
         max_tasks: resets after which it asks to be replaced.
         rss_kib: the runner's resident set when it said hello.
+        confinement: how it was confined when it started; `None` where it does not know.
+        policy_sha256: digest of the policies in its image; `None` where there are none.
     """
 
     protocol: int
@@ -56,6 +96,8 @@ class WorkerInfo(msgspec.Struct, frozen=True, kw_only=True):
     max_tasks: int
     rss_kib: int | None = None
     clock: bool = False
+    confinement: Confinement | None = None
+    policy_sha256: str | None = None
 
 
 class ResetReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,6 +25,7 @@ from agenttrace.cluster.objects import Store
 from agenttrace.cluster.runs import open_run
 from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import engine
+from agenttrace.sandbox import strength
 from agenttrace.show import say
 from agenttrace.testing import ScriptedServer
 from bench.campaigns.crash_check import ROOT, expected, runner, script
@@ -54,7 +55,7 @@ class _Machine:
         words = ["cluster", "shard", str(shard), "agenttrace-demo", "--dataset", "demo", "--rollouts", str(ROLLOUTS)]
         words += ["--run-id", run_id, "--store", store, "--shard-rollouts", str(SHARD), "--base-url", server.base_url]
         argv = [sys.executable, "-P", "-m", "agenttrace", *words, "--sockets", str(running.sockets)]
-        env = {**os.environ, "PYTHONPATH": str(ROOT), "AGENTTRACE_TERMINAL": ""}
+        env = {**os.environ, "PYTHONPATH": str(ROOT), "AGENTTRACE_TERMINAL": "", strength.ANY: "1"}  # no containers
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = engine.start(argv, env=env, output=subprocess.DEVNULL, errors=self._said)
 

@@ -53,6 +53,9 @@ def test_the_defaults_of_compose_are_the_limits_of_the_policy(services, name):
         where: MemoryFileSystem(bytes=size(options["size"]), inodes=int(options["nr_inodes"]))
         for where, options in tmpfs(service).items()
     } == limits.tmpfs
+    assert service["sysctls"] == limits.sysctls
+    assert service["hostname"] == policy.hostname
+    assert {*service["cap_add"]} == {*policy.capabilities}
 
 
 @pytest.mark.parametrize("name", policies())

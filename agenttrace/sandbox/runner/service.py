@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import sys
 import time
 
-from . import call, clock, counters, export, frames, launch, leaf, processes, settings, sockets, tree, wipe
+from . import call, clock, confinement, counters, export, frames, launch, leaf, processes, settings, sockets, tree, wipe
 from .errors import FatalError, RequestError
 from .restore import WorkTree
 
@@ -32,6 +33,7 @@ class WorkerState:
         worn: it should be replaced: enough tasks, or a call was killed for memory.
         clock_library: what pins the clock of tools; `None` where this is not possible.
         clock_env: pins it for the calls until the next reset; empty when their clock is the real one.
+        confinement: how this worker was confined when it started; `None` where the kernel does not say.
         hidden_kib: by how much a call's peak RSS starts above what its child saw of itself before `exec`.
         writing_fd: leads to the client.
     """
@@ -47,6 +49,7 @@ class WorkerState:
         self.fixtures = self.tree.digests()
         self.clock_library = clock.find_library(options)
         self.clock_env: dict[str, str] = {}
+        self.confinement = confinement.facts(options)
         self.gauges = counters.Gauges(basic="basic" in options.figures)
         self.hidden_kib = _hidden_kib(options, self.gauges)
         self.operations: dict[str, Callable[[Message, int], Message]] = {
@@ -74,7 +77,9 @@ class WorkerState:
             "fixtures": self.fixtures,
             "clock": self.clock_library is not None,
             "python": ".".join(str(part) for part in sys.version_info[:3]),
-            "limits": counters.limits(),
+            "limits": confinement.limits(options),
+            "confinement": self.confinement,
+            "policy_sha256": tree.hash_file(options.policies),
             "environment_digest": _content(options.environment_file),
             "work": options.work,
             "tasks_served": self.tasks_served,
@@ -220,6 +225,13 @@ def main(arguments: Sequence[str]) -> None:
     except ValueError as error:
         sys.stderr.write(f"runner: {error}\n")
         raise SystemExit(2) from None
+
+    if options.enclose or options.confined:
+        from . import enclose  # noqa: PLC0415 -- what it needs is not to stay in the memory of a runner
+
+        enclose.run(options)
+    if options.pids:
+        resource.setrlimit(resource.RLIMIT_NPROC, (options.pids, options.pids))
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         leave(options, 0)

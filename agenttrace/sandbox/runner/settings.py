@@ -20,6 +20,8 @@ class Settings:
 
     Attributes:
         stdio: speak over stdin and stdout instead of a socket (a flag without value).
+        enclose: first make of a container that shares network and mounts what the policy asks for (see `enclose`).
+        confined: refuse to serve in a container that falls short of the policy.
         socket_dir: folder that gets `worker-*.sock`.
         socket_gid: group that may connect.
         work: the tool's working tree; itself never removed, only emptied.
@@ -34,9 +36,11 @@ class Settings:
         helper_path: the compiled helper.
         cgroup: this container's own cgroup (v2); used when it is writable.
         policy: name of the tool policy this image carries; `execution_free` refuses Python.
+        policies: what the policies ask for (`policies.toml`).
         path: PATH of the tools.
         shell: how the shell is started: a name to look up in `path`, or an absolute path.
         fsize_bytes: largest file a call may write.
+        pids: processes that the tools' user may have, where the container has no limit; 0 is none.
         wipe: folders to empty at every reset (repeatable); none unless asked for.
         faketime: folder whose subfolders may hold `faketime/libfaketime.so.1`, which pins the clock of tools.
         environment_file: digest of the image's content, reported to the client.
@@ -44,6 +48,8 @@ class Settings:
     """
 
     stdio: bool = False
+    enclose: bool = False
+    confined: bool = False
     socket_dir: str = "/run/agenttrace"
     socket_gid: int = 20999
     work: str = "/testdata"
@@ -58,9 +64,11 @@ class Settings:
     helper_path: str = "/opt/agenttrace/call-helper"
     cgroup: str = "/sys/fs/cgroup"
     policy: str = "shell"
+    policies: str = "/opt/agenttrace/policies.toml"
     path: str = "/usr/local/bin:/usr/bin:/bin"
     shell: str = "bash"
     fsize_bytes: int = 2 * 2**30
+    pids: int = 0
     wipe: tuple[str, ...] = ()
     faketime: str = "/usr/lib"
     environment_file: str = "/etc/agenttrace/environment.sha256"

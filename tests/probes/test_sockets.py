@@ -1,0 +1,54 @@
+"""The battery against workers behind a folder of sockets: here real runners in no container, which hold little."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from agenttrace.errors import UsageError, WorkerLostError
+from agenttrace.probes import report
+from agenttrace.probes.labs import SocketLab
+
+
+def test_workers_in_no_container_are_told_by_probes_and_by_their_own_words(sandbox, agenttrace, tmp_path):
+    sandbox.start()
+    file = tmp_path / "out.json"
+    named = "^(network-interfaces|privilege-identity|write-through-links)$"
+    ended = agenttrace("probe-sandbox", "--socket", sandbox.sockets, "-k", named, "--json", file)
+    assert ended.returncode == 1
+    found = json.loads(file.read_text())
+    assert [one["policy"] for one in found["results"]] == ["shell"] * 3
+    assert found["results"][0]["name"] == "network-interfaces"
+    assert any("no writable memory of its own" in one for one in found["shortfalls"])
+    assert found["engine_version"] is None
+    assert "weaker than docker-compose.yml: " in ended.stdout
+
+
+def test_a_worker_of_another_policy_or_none_at_all_is_an_error(sandbox, agenttrace, tmp_path):
+    sandbox.start(policy="execution_free")
+    ended = agenttrace("probe-sandbox", "--socket", sandbox.sockets, "--policy", "shell")
+    assert (ended.returncode, "--policy shell: the worker's policy is execution_free" in ended.stderr) == (2, True)
+    both = ("--policy", "shell", "--policy", "execution_free")
+    assert agenttrace("probe-sandbox", "--socket", sandbox.sockets, *both).returncode == 2
+    with pytest.raises(UsageError, match="no probe's name contains"):
+        report.probe_sockets(sandbox.sockets, named="nosuch")
+    with pytest.raises(WorkerLostError, match="0 of 1 sandbox workers were free"):
+        SocketLab(tmp_path, wait_s=0.1).worker  # noqa: B018 - asking is what fails
+
+
+def test_what_lies_beside_the_work_tree_is_looked_after(sandbox):
+    lab = SocketLab(sandbox.start())
+    lab.plant()
+    assert lab.is_untouched()
+    assert [path.suffix for path in sandbox.sockets.iterdir()] == [".sock"]
+    lab.plant()
+    (sandbox.sockets / "canary").write_text("dead\n")
+    assert not lab.is_untouched()
+    lab.plant()
+    (sandbox.sockets / "canary").unlink()
+    assert not lab.is_untouched()
+    lab.plant()
+    next(sandbox.sockets.glob("worker-*")).rename(sandbox.sockets / "moved")
+    assert not lab.is_untouched()
+    lab.close()

@@ -1,0 +1,132 @@
+"""The files for clusters: they name images, options, rights and limits that there are."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import yaml
+
+from agenttrace.host import images
+from agenttrace.sandbox.policies import policies
+from agenttrace.sandbox.runner import settings
+from agenttrace.sandbox.runner.enclose import STEP
+from tests.documents.test_commands import check
+
+ROOT = Path(__file__).resolve().parents[2]
+DEPLOY = ROOT / "deploy"
+OURS = {f"agenttrace-{target}" for target in images.ALL_TARGETS} | {"agenttrace-cluster"}
+"""Images that the kit builds, and the one of deploy/Dockerfile."""
+
+
+def text(name):
+    return (DEPLOY / name).read_text(encoding="utf-8")
+
+
+def pods():
+    """Return the specification of every pod in the manifests, by file."""
+    found = []
+    for path in sorted(DEPLOY.glob("*.kubernetes.yaml")):
+        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
+            found += [pytest.param(spec, id=f"{path.name}-{number}") for number, spec in enumerate(_specs(document))]
+    return found
+
+
+def _specs(part):
+    if isinstance(part, dict):
+        if "containers" in part:
+            yield part
+        for below in part.values():
+            yield from _specs(below)
+    elif isinstance(part, list):
+        for below in part:
+            yield from _specs(below)
+
+
+def workers(pod):
+    return [one for one in pod.get("initContainers", ()) if "sandbox" in one["image"]]
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(DEPLOY.iterdir()) if path.is_file()])
+def test_each_file_says_what_of_it_was_run(name):
+    if name.endswith(".dockerignore"):
+        return
+    head = " ".join(line.removeprefix("#").strip() for line in text(name).splitlines()[:25] if line.startswith("#"))
+    assert re.search(r"[Nn]ot (run|built) by us", head)
+
+
+@pytest.mark.parametrize("name", [path.name for path in sorted(DEPLOY.iterdir()) if path.is_file()])
+def test_images_are_ours(name):
+    named = set(re.findall(r"(?:REGISTRY/|[ `])(agenttrace-[a-z-]+):[\d.]+", text(name)))
+    assert named <= OURS
+    assert named or not name.startswith("shards.")
+
+
+@pytest.mark.parametrize("pod", pods())
+def test_workers_of_a_pod_have_rights_and_limits_of_their_policy(pod):
+    assert pod["automountServiceAccountToken"] is False
+    assert not pod.get("shareProcessNamespace")
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert pod["securityContext"]["supplementalGroups"] == [settings.Settings.socket_gid]
+    by_target = {policy.target: policy for policy in policies().values()}
+    assert workers(pod)
+    for one in workers(pod):
+        policy = by_target[re.search(r"agenttrace-([a-z-]+):", one["image"])[1]]
+        assert one["restartPolicy"] == "Always"
+        assert one["securityContext"]["readOnlyRootFilesystem"] is True
+        assert one["securityContext"]["capabilities"]["drop"] == ["ALL"]
+        assert {*one["securityContext"]["capabilities"]["add"]} == {*policy.capabilities, *STEP}
+        memory, cpus = one["resources"]["limits"]["memory"], one["resources"]["limits"]["cpu"]
+        assert int(memory.removesuffix("Gi")) << 30 == policy.limits.memory_bytes
+        assert float(cpus) == policy.limits.cpus
+        assert settings.parse(one["args"]).enclose
+        mounts = {mount["mountPath"]: mount["name"] for mount in one["volumeMounts"]}
+        assert mounts["/run/agenttrace"] == "sockets"
+        assert ("/testdata" in mounts) is ("/testdata" not in policy.limits.tmpfs)
+    work = [m["name"] for one in workers(pod) for m in one["volumeMounts"] if m["mountPath"] == "/testdata"]
+    assert len(work) == len({*work})
+    assert {m["name"] for one in [*workers(pod), *pod["containers"]] for m in one["volumeMounts"]} <= {
+        volume["name"] for volume in pod["volumes"]
+    }
+
+
+@pytest.mark.parametrize("pod", pods())
+def test_commands_of_a_pod_are_ours(pod):
+    for one in pod["containers"]:
+        if "agenttrace-cluster" in one["image"] and "args" in one:
+            words = [word.replace("$(JOB_COMPLETION_INDEX)", "0") for word in one["args"]]
+            check(["agenttrace", *words])
+            assert one["args"][-1] == f"--workers={len(workers(pod))}"
+
+
+def test_commands_of_the_script_are_ours():
+    subprocess.run(["bash", "-n", str(DEPLOY / "shards.slurm.sh")], check=True)
+    joined = text("shards.slurm.sh").replace("\\\n", " ")
+    found = [line for line in joined.splitlines() if line.startswith("agenttrace ")]
+    assert found
+    for line in found:
+        words = [re.sub(r"^\$\w+$", "1", word) for word in shlex.split(line.rstrip("& "))]
+        check(words)
+    (run,) = (shlex.split(line) for line in joined.splitlines() if line.strip().startswith("podman run"))
+    policy = policies()["shell"]
+    rights = [name for word, after in pairwise(run) if word == "--cap-add" for name in after.split(",")]
+    assert {*rights} == {*policy.capabilities, *STEP}
+    asked = dict(pairwise(run))
+    assert int(asked["--memory"].removesuffix("g")) << 30 == policy.limits.memory_bytes
+    assert asked["--memory"] == asked["--memory-swap"]
+    assert (float(asked["--cpus"]), int(asked["--pids-limit"])) == (policy.limits.cpus, policy.limits.pids)
+    assert settings.parse([word for word in run if word == "--enclose"]).enclose
+    assert asked["--network"] == "none"
+
+
+def test_the_workers_of_a_machine_are_those_of_compose():
+    laid_over = yaml.safe_load(text("workers.compose.yml"))
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    assert {*laid_over} == {"volumes"}
+    assert {*laid_over["volumes"]} <= {*compose["volumes"]}
+    words = next(line for line in text("workers.compose.yml").splitlines() if "agenttrace cluster" in line)
+    check(shlex.split(words.removeprefix("#").replace(" URL ", " http://h/v1 ")))
