@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800), p
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 PLAIN = {
     "execution_free": {
-        *("network-interfaces", "network-dev-tcp", "network-dev-udp", "network-dns", "network-listeners"),
+        *("network-interfaces", "network-dev-tcp", "network-dev-udp", "network-listeners"),
         *("native-script", "native-elf", "native-elf-loader", "native-preload", "native-builtin", "native-mounts"),
     },
     "shell": {"network-interfaces", "network-dev-tcp", "network-dev-udp", "network-udp", "network-listeners"},

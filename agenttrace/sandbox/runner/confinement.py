@@ -71,7 +71,7 @@ def facts(options: Settings) -> Message | None:
             for one in table
             if one.writable
             and one.kind not in _OF_THE_KERNEL
-            and one.place not in {"/dev", options.socket_dir}
+            and one.place not in {"/dev", *mounts.DEVICES, options.socket_dir}
             and not one.place.startswith("/proc/")  # what the engine covers there is covered by /dev/null
             and not (one.place == counters.CGROUP and _is_of_root(one.place))  # folders of version 1 lie in memory
         },
@@ -110,9 +110,10 @@ def _other_processes() -> int:
 
 
 def limits(options: Settings) -> dict[str, float | None]:
-    """The worker's limits: those of its container, and where that has none for processes, the runner's own."""
+    """The worker's limits: those of its container, and the runner's own of processes where that is lower."""
     found = counters.limits()
-    return {**found, "pids": options.pids or None} if found["pids"] is None else found
+    pids = [one for one in (found["pids"], options.pids) if one]
+    return {**found, "pids": min(pids, default=None)}
 
 
 def faults(said: Message | None, limited: Message, policy: Message, work: str) -> list[str]:

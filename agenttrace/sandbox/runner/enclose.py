@@ -20,7 +20,7 @@ import tomllib
 from contextlib import suppress
 
 from . import confinement, counters, libc, mounts, namespaces
-from .namespaces import BIND, NODEV, NOEXEC, NOSUID, PRIVATE, RDONLY, RECURSIVE, REMOUNT
+from .namespaces import BIND, MOVE, NODEV, NOEXEC, NOSUID, PRIVATE, RDONLY, RECURSIVE, REMOUNT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _hide(options: Settings, policy: Message) -> None:
     What lay below is the image's, or an empty place that the engine made for the mount, which goes as well.
     """
     folders = {options.socket_dir, options.trees, options.fixtures, options.work} - {*policy["limits"]["tmpfs"]}
-    kept = {"/", "/proc", "/sys", "/dev", "/dev/pts", "/dev/mqueue", *folders}
+    kept = {"/", "/proc", "/sys", "/dev", "/dev/pts", "/dev/mqueue", *mounts.DEVICES, *folders}
     hidden = set()
     while strange := [
         one.place for one in mounts.table() if one.place not in kept and not one.place.startswith(("/proc/", "/sys/"))
@@ -199,11 +199,11 @@ def _make_system(before: Sequence[mounts.Mount]) -> None:
         namespaces.mount("mqueue", "/dev/mqueue", "mqueue", NOSUID | NODEV | NOEXEC)
     groups = counters.CGROUP
     os.mkdir(_SCRATCH)  # noqa: PTH102
-    namespaces.mount(groups, _SCRATCH, None, BIND | RECURSIVE)
+    # While the old one is there: in a user namespace the kernel shows no more of /sys than is seen already.
+    namespaces.mount("sysfs", _SCRATCH, "sysfs", NOSUID | NODEV | NOEXEC | RDONLY)
+    namespaces.mount(groups, f"{_SCRATCH}{groups.removeprefix('/sys')}", None, BIND | RECURSIVE)
     namespaces.unmount("/sys")
-    namespaces.mount("sysfs", "/sys", "sysfs", NOSUID | NODEV | NOEXEC | RDONLY)
-    namespaces.mount(_SCRATCH, groups, None, BIND | RECURSIVE)
-    namespaces.unmount(_SCRATCH)
+    namespaces.mount(_SCRATCH, "/sys", None, MOVE)
     os.rmdir(_SCRATCH)  # noqa: PTH106
     for one in before:
         if one.place.startswith("/sys/") and not f"{one.place}/".startswith(f"{groups}/"):
@@ -263,7 +263,8 @@ def _limit(limits: Message) -> list[str]:
     """Set the limits that a pod cannot name; returns flags for those that are the runner's to set."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits["open_files"], limits["open_files"]))
-    return [] if counters.limits()["pids"] is not None else ["--pids", str(limits["pids"])]
+    pids = counters.limits()["pids"]
+    return ["--pids", str(limits["pids"])] if pids is None or pids > limits["pids"] else []
 
 
 def _start_anew(*flags: str) -> NoReturn:

@@ -7,6 +7,9 @@ import os
 _FILE = "/proc/self/mountinfo"
 _ESCAPED = (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\"))
 
+DEVICES = frozenset(f"/dev/{name}" for name in ("full", "null", "random", "tty", "urandom", "zero"))
+"""Devices that every container has; in a user namespace each is a mount."""
+
 
 class Mount:
     """One line of the table.

@@ -241,7 +241,11 @@ def main(arguments: Sequence[str]) -> None:
     if options.stdio:
         worker.serve(lambda count: os.read(0, count), 0, 1)
         leave(options, 0)
-    listener = sockets.listen(options.socket_dir, options.socket_gid)
+    try:
+        listener = sockets.listen(options.socket_dir, options.socket_gid)
+    except OSError as error:
+        sys.stderr.write(f"runner: no socket can be made in {options.socket_dir} (--socket-dir): {error}\n")
+        raise SystemExit(2) from None
     sockets.tell_own(f"{options.call_dir}/.socket")
     while not worker.worn:
         client, _ = listener.accept()

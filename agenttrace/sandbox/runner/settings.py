@@ -40,7 +40,7 @@ class Settings:
         path: PATH of the tools.
         shell: how the shell is started: a name to look up in `path`, or an absolute path.
         fsize_bytes: largest file a call may write.
-        pids: processes that the tools' user may have, where the container has no limit; 0 is none.
+        pids: processes that the tools' user may have, where the container's limit is none or higher; 0 is none.
         wipe: folders to empty at every reset (repeatable); none unless asked for.
         faketime: folder whose subfolders may hold `faketime/libfaketime.so.1`, which pins the clock of tools.
         environment_file: digest of the image's content, reported to the client.
