@@ -6,6 +6,7 @@ A worker says the facts of itself in its greeting, however it was started. `faul
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from . import counters, mounts
@@ -85,8 +86,11 @@ def _is_of_root(place: str) -> bool:
 
 
 def _place(one: mounts.Mount) -> Message:
-    """A writable mount; size and number of files where it lies in memory."""
-    size = os.statvfs(one.place) if one.kind == "tmpfs" else None
+    """A writable mount; size and number of files where it lies in memory and can be looked at."""
+    size = None
+    if one.kind == "tmpfs":
+        with contextlib.suppress(OSError):
+            size = os.statvfs(one.place)
     return {
         "kind": one.kind,
         "bytes": None if size is None else size.f_blocks * size.f_frsize,
