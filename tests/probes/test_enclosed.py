@@ -19,13 +19,16 @@ from agenttrace.errors import UsageError
 from agenttrace.host import images
 from agenttrace.host.workers import SandboxContainer, sandbox_project
 from agenttrace.probes import report
+from agenttrace.sandbox import strength
 from agenttrace.sandbox.client import acquire
 from agenttrace.sandbox.policies import policies
 from agenttrace.sandbox.runner.enclose import STEP
 from agenttrace.sandbox.strength import refuse_short, shortfalls
+from agenttrace.testing import ScriptedServer, says
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtures("engine")]
 
+ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 PLAIN = {
     "execution_free": {
@@ -191,17 +194,43 @@ def test_the_battery_behind_a_socket_is_a_command(pod, tmp_path):
     assert (ended.returncode, "the worker's policy is execution_free" in ended.stderr) == (2, True)
 
 
+def shard(sockets, store, *more):
+    """Make the first shard of a run with the workers there, as a user does."""
+    with ScriptedServer(lambda _: says("done")) as server:
+        words = ["cluster", "shard", "0", "scripted/model-1B", "--dataset", "demo", "--run-id", "r1", "--store", store]
+        words += ["--sockets", sockets, "--base-url", server.base_url, *more]
+        env = {name: value for name, value in os.environ.items() if name != strength.ANY}
+        argv = [sys.executable, "-m", "agenttrace", *map(str, words)]
+        return subprocess.run(argv, capture_output=True, text=True, env=env)
+
+
 def test_a_shard_is_not_made_with_a_weak_worker(pod, tmp_path):
     pod.worker("shell", rights=())
     acquire(pod.sockets, count=1, timeout_s=60)[0].close()
     time.sleep(0.1)
-    from agenttrace.testing import ScriptedServer, says
-
-    with ScriptedServer(lambda _: says("done")) as server:
-        words = ["cluster", "shard", "0", "scripted/model-1B", "--dataset", "demo", "--run-id", "r1", "--store"]
-        words += [str(tmp_path / "store"), "--sockets", str(pod.sockets), "--base-url", server.base_url]
-        env = {name: value for name, value in os.environ.items() if name != "AGENTTRACE_ANY_SANDBOX"}
-        ended = subprocess.run([sys.executable, "-m", "agenttrace", *words], capture_output=True, text=True, env=env)
+    ended = shard(pod.sockets, tmp_path / "store")
     assert ended.returncode == 2, ended.stderr
     assert "a sandbox worker here is weaker than docker-compose.yml makes it" in ended.stderr
     assert not list((tmp_path / "store").rglob("*.zst"))
+
+
+def test_workers_of_compose_with_sockets_in_a_folder_make_a_shard(built, tmp_path):
+    base = Path(tempfile.mkdtemp(prefix="agenttrace-workers-", dir="/var/tmp"))
+    laid_over = (ROOT / "deploy" / "workers.compose.yml").read_text(encoding="utf-8")
+    for folder in ("/run/agenttrace", "/trees"):
+        (base / Path(folder).name).mkdir()
+        laid_over = laid_over.replace(f"device: {folder}", f"device: {base / Path(folder).name}")
+    (base / "workers.compose.yml").write_text(laid_over, encoding="utf-8")
+    files = ["--file", ROOT / "docker-compose.yml", "--file", base / "workers.compose.yml"]
+    compose = ["docker", "compose", "--project-name", f"agenttrace-{base.name.rpartition('-')[2].lower()}", *files]
+    env = {**os.environ, "AGENTTRACE_SANDBOX_IMAGE": images.name("sandbox")}
+    try:
+        up = [*compose, "up", "--detach", "--no-deps", "--scale", "sandbox=2", "sandbox"]
+        started = subprocess.run(up, env=env, capture_output=True, text=True)
+        assert started.returncode == 0, started.stderr
+        ended = shard(base / "agenttrace", tmp_path / "store", "-n", "2", "--workers", "2")
+    finally:
+        subprocess.run([*compose, "down", "--volumes"], env=env, capture_output=True)
+        shutil.rmtree(base)
+    assert ended.returncode == 0, ended.stderr
+    assert "shard 0: done, 2 records made here" in ended.stderr
