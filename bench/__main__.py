@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     cluster = session("cluster-crash-check", "kill machines that make shards, count the losses")
     cluster.add_argument("--kills", type=int, default=50, metavar="N", help="default: %(default)s")
+    cluster.add_argument("--ray", type=int, default=0, metavar="N", help="of nodes and drivers of a Ray cluster")
     cluster.add_argument("--store", metavar="URL", help="where the runs go, and stay (default: a new folder)")
     cluster.add_argument("--seed", type=int, help="chooses the moments (default: another one each time)")
     _add_serving(session("bench-serving", "measure prompt reuse and threads"))

@@ -48,12 +48,11 @@ def image_digests() -> dict[str, str]:
     }
 
 
-def observe(facts: ServerFacts, checks: dict[str, str], worker: WorkerInfo) -> dict[str, Any]:
-    """Return the `environment` of the traces of one session.
+def observe(worker: WorkerInfo) -> dict[str, Any]:
+    """Return the `environment` of the traces of one session, but for what tells of the model server.
 
-    Holds no host name, user name, path or address. `server_checks` says, per item, whether the server reported what the
-    run spec names. `host` is what the host side saw (engine, checkout), passed in as JSON in
-    `AGENTTRACE_HOST`.
+    Holds no host name, user name, path or address. `host` is what the host side saw (engine, checkout), passed in as
+    JSON in `AGENTTRACE_HOST`.
     """
     import psutil  # noqa: PLC0415 - needed only here
 
@@ -71,14 +70,23 @@ def observe(facts: ServerFacts, checks: dict[str, str], worker: WorkerInfo) -> d
         },
         "base_origin": next((line.strip() for line in _lines(IMAGE_DIR / "base-origin")), None),
         "host": json.loads(os.environ.get("AGENTTRACE_HOST") or "{}"),
+        # Without what it says of its confinement, which would name folders of a host that runs it in no container.
+        "worker_reported": msgspec.to_builtins(msgspec.structs.replace(worker, confinement=None)),
+    }
+
+
+def said_of_server(facts: ServerFacts, checks: dict[str, str]) -> dict[str, Any]:
+    """Return what the `environment` of a trace tells of its model server.
+
+    `server_checks` says, per item, whether the server reported what the run spec names.
+    """
+    return {
         "server_reported": {
             name: NOT_REPORTED if value is None else value
             for name, value in msgspec.to_builtins(facts).items()
             if name != "can_switch_thinking"  # it is only asked for
         },
         "server_checks": checks,
-        # Without what it says of its confinement, which would name folders of a host that runs it in no container.
-        "worker_reported": msgspec.to_builtins(msgspec.structs.replace(worker, confinement=None)),
     }
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from agenttrace.agents import agent_kind
 from agenttrace.campaign.conditions import Conditions
-from agenttrace.campaign.environment import image_digests, observe, replay_facts
+from agenttrace.campaign.environment import image_digests, observe, replay_facts, said_of_server
 from agenttrace.campaign.live import Live
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import STAMP_FORMAT, Plan, make_plan, request_part, write_run_spec
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from agenttrace.campaign.loop import Summary
     from agenttrace.records import RunSpec, ServingSpec
+    from agenttrace.sandbox.reports import WorkerInfo
     from agenttrace.serving.budget import Counters
     from agenttrace.serving.chat import ChatModel
     from agenttrace.serving.endpoint import ServerFacts
@@ -207,9 +208,10 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     if (packed := tasks.packed()) is not None:
         write_whole(sidecar(plan.path), packed)
     skipped = _write_skipped(plan, getattr(tasks, "skipped", ()))
-    ready = get_ready(spec, around, out)
-    cassette.note(ready.recorded)
-    recorder = Recorder(ready.models, ready.fixed, cassette, log)
+    server = get_server(spec, around, out, within_s=patience_s(spec.serving))
+    sandbox = get_workers(spec, around)
+    cassette.note(sandbox.recorded)
+    recorder = Recorder(server.models, request_part(spec), cassette, log)
 
     looked_at = itertools.islice(read_traces(plan.path), _LOOKED_AT if done else 0)
     earlier = [sum(step.output_tokens or 0 for step in trace.llm_steps) for trace in looked_at]
@@ -217,14 +219,14 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     load = ServerLoad(around.base_url, plan.path.with_suffix(SERVER_LOAD), key=key)
     with display.bar, load, Live(around.base_url, display.generating, key=key):
         campaign = Campaign(
-            plan, tasks, recorder, ready.pool.connect, ready.environment, display,
+            plan, tasks, recorder, sandbox.pool.connect, {**observe(sandbox.info), **server.environment}, display,
             lambda: answers(around.base_url, key=key), Conditions(load),
         )  # fmt: skip
         gc.freeze()
         gc.enable()
         summary = campaign.run(recorder, workers=around.workers)
     recorder.check()
-    slots = spec.serving.slots or ready.facts.slots
+    slots = spec.serving.slots or server.facts.slots
     solvable = {task.task_id: task.solvable for task in plan.tasks if not task.solvable}
     failures = plan.path.with_suffix(FAILURES)
     given_up = len(known_ids(failures, unique=False, without=log.ids)) if failures.exists() else 0
@@ -245,51 +247,53 @@ def _run(plan: Plan, log: RecordLog, cassette: CassetteLog, out: Console, around
     return 0
 
 
-class Ready(NamedTuple):
-    """What a session found there, checked against its run spec.
+class ServedModel(NamedTuple):
+    """A model server that was checked against a run spec.
 
     Attributes:
-        facts: what the model server says of itself.
-        pool: the sandbox workers.
-        environment: of the traces of the session.
-        recorded: for the cassette (see `agenttrace.campaign.environment.replay_facts`).
-        fixed: what every request holds beside its conversation.
-        models: gives every trace its model.
+        facts: what it says of itself.
+        environment: the part of the environment of a trace that tells of it.
+        models: gives a trace its model.
     """
 
     facts: ServerFacts
-    pool: WorkerPool
     environment: dict[str, Any]
-    recorded: dict[str, Any]
-    fixed: dict[str, Any]
     models: ChatModel
 
 
-def get_ready(spec: RunSpec, around: Surroundings, out: Console) -> Ready:
-    """Wait for the model server and a sandbox worker, and see that they are those that the run spec names.
+class SandboxWorkers(NamedTuple):
+    """The sandbox workers of this machine, of which one was checked against a run spec.
+
+    Attributes:
+        pool: gives them.
+        info: what that one says of itself.
+        recorded: for the cassette (see `agenttrace.campaign.environment.replay_facts`).
+    """
+
+    pool: WorkerPool
+    info: WorkerInfo
+    recorded: dict[str, Any]
+
+
+def get_server(spec: RunSpec, around: Surroundings, out: Console, *, within_s: float) -> ServedModel:
+    """Wait for the model server and see that it is the one that the run spec names.
 
     Raises:
-        ModelServerError: the server does not answer, or is another one.
-        WorkerLostError: there is no worker.
-        UsageError: a worker is of another image, has other limits or is weaker, or the server has too little room.
+        ModelServerError: it does not answer in time.
+        UsageError: it is another one, or has too little room.
     """
     from agenttrace.serving.chat import REQUEST_LIMIT_S, ChatModel  # noqa: PLC0415
 
-    facts = wait_until_ready(around.base_url, timeout_s=patience_s(spec.serving), key=around.key)
+    facts = wait_until_ready(around.base_url, timeout_s=within_s, key=around.key)
     checks = check_server(facts, spec)
     tell_checks(checks, out)
     for line in filter(None, (*abilities(facts, spec), told_of_sampling(spec.model.name, spec.sampler))):
         out.print(printable(line), style="yellow", markup=False)
     fixed = request_part(spec)
     counters = _counters(spec, facts, around, out, template=fixed["extra_body"].get("chat_template_kwargs"))
-    pool = WorkerPool(around.sockets, only=spec.sandbox.policy if around.confined else None)
-    first = pool.connect()
-    check_worker(first.info, spec)
-    environment = observe(facts, checks, first.info)
+    environment = said_of_server(facts, checks)
     if counters is not None:
         environment["token_count"] = counters.route
-    recorded = replay_facts(first, spec)
-    pool.give_back(first)
     models = ChatModel(
         around.base_url,
         fixed,
@@ -299,7 +303,22 @@ def get_ready(spec: RunSpec, around: Surroundings, out: Console) -> Ready:
         shows_progress=facts.slots is not None,
         reuses_own=spec.serving.prompt_reuse == "trace",
     )
-    return Ready(facts, pool, environment, recorded, fixed, models)
+    return ServedModel(facts, environment, models)
+
+
+def get_workers(spec: RunSpec, around: Surroundings) -> SandboxWorkers:
+    """Wait for a sandbox worker and see that it is one that the run spec names.
+
+    Raises:
+        WorkerLostError: there is no worker.
+        UsageError: it is of another image, has other limits or is weaker.
+    """
+    pool = WorkerPool(around.sockets, only=spec.sandbox.policy if around.confined else None)
+    first = pool.connect()
+    check_worker(first.info, spec)
+    recorded = replay_facts(first, spec)
+    pool.give_back(first)
+    return SandboxWorkers(pool, first.info, recorded)
 
 
 def _skipped_path(plan: Plan) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -91,6 +91,21 @@ class StoredRun:
     def tasks(self) -> bytes | None:
         """Return that task set; `None` where the tasks are not a user's own."""
         return self.store.get(self._tasks)
+
+    def first_server(self, said: dict[str, Any]) -> dict[str, Any]:
+        """Return what the first model server of the run said of itself: `said`, where this one is the first.
+
+        Raises:
+            DataError: what lies there is damaged.
+            StorageError: the store cannot be used.
+        """
+        name = f"{self.spec.run_id}/server.json"
+        if self.store.create(name, msgspec.json.encode(said)):
+            return said
+        try:
+            return msgspec.json.decode(self.store.get(name) or b"", type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise DataError(f"{self.store.url}/{name}: not what a model server says of itself ({error})") from error
 
     @property
     def _tasks(self) -> str:

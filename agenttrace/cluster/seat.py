@@ -1,8 +1,10 @@
-"""One shard, made by today's campaign loop on this machine: into parts in the store, and a manifest at the end."""
+"""Shards, made by today's campaign loop on this machine: into parts in the store, and a manifest at the end of each."""
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,86 +14,171 @@ import msgspec
 from agenttrace import __version__
 from agenttrace.campaign.conditions import Conditions
 from agenttrace.campaign.display import CampaignDisplay, console
-from agenttrace.campaign.environment import image_digests
+from agenttrace.campaign.environment import image_digests, observe
 from agenttrace.campaign.loop import Campaign
-from agenttrace.campaign.plan import make_plan
+from agenttrace.campaign.plan import make_plan, request_part
 from agenttrace.campaign.server_load import SERVER_LOAD, ServerLoad
-from agenttrace.campaign.session import EXIT_INCOMPLETE, get_ready
+from agenttrace.campaign.session import get_server, get_workers
+from agenttrace.cluster.attempts import Attempted
+from agenttrace.cluster.endpoints import PATIENCE_S, Endpoints
 from agenttrace.cluster.objects import check_store
 from agenttrace.cluster.parts import ShardLog
+from agenttrace.cluster.pinned import EndpointLog, PinnedModels
 from agenttrace.cluster.runs import begin_run
 from agenttrace.cluster.shards import shard_plan
+from agenttrace.errors import UsageError
 from agenttrace.serving.endpoint import answers
 from agenttrace.serving.tape import Recorder
 from agenttrace.tasks import task_set
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Iterable
+    from typing import Self
 
     from agenttrace.campaign.options import Options
-    from agenttrace.campaign.session import Surroundings
+    from agenttrace.campaign.session import ServedModel, Surroundings
+    from agenttrace.cluster.attempts import AttemptEnd
+    from agenttrace.cluster.endpoints import Address, Endpoint
     from agenttrace.cluster.objects import Store
-    from agenttrace.cluster.runs import StoredRun
     from agenttrace.cluster.shards import ShardPlan
 
+CHECK_S = 5.0
+"""So long an endpoint may take to say what it is, before the next one is asked."""
+_SAME = ("chat_template_sha256", "quantization", "weights_bytes", "n_params", "n_ctx_train", "context_length")
+"""What the servers of one run say alike of what they serve, also where the run spec, which knows a model by its name
+alone, does not."""
 
-def make_shard(store: Store, options: Options, around: Surroundings, number: int, *, shard_rollouts: int) -> int:
-    """Make a shard of a run, which is begun where it is new, and return the exit status.
 
-    It is 0 where the shard is done, by this attempt or another, and 4 where tasks were given up.
+class Seat:
+    """Makes shards of a run, which is begun where it is new, one after the other; use it as a context.
+
+    What it finds out of its endpoints it keeps from one shard to the next.
 
     Args:
         store: has the run.
         options: of the campaign, with its run id.
-        around: where server, sandbox workers and trees are; its folder is not used.
-        number: of the shard.
+        around: where sandbox workers and trees are; its folder and its endpoint are not used.
+        addresses: of the endpoints.
         shard_rollouts: rollouts of a shard at most, for the whole run.
+        patience_s: so long all endpoints may be gone.
+        made_by: for manifests, beside version and time.
+
+    Attributes:
+        run: in its store.
 
     Raises:
-        AgentTraceError: with the reason, after every finished record is in the store.
+        AgentTraceError: with the reason.
     """
-    out = console()
-    with tempfile.TemporaryDirectory(prefix="agenttrace-shard-") as name:
-        folder = Path(name)
+
+    def __init__(
+        self,
+        store: Store,
+        options: Options,
+        around: Surroundings,
+        addresses: Iterable[Address],
+        *,
+        shard_rollouts: int,
+        patience_s: float = PATIENCE_S,
+        made_by: dict[str, str] | None = None,
+    ) -> None:
+        self._out = console()
         options = msgspec.structs.replace(options, output="shard.jsonl")
-        plan = make_plan(options, images=image_digests(), folder=folder, now=datetime.now(UTC), trees=around.trees)
-        check_store(store)
-        run = begin_run(store, plan.spec, shard_rollouts=shard_rollouts)
-        part = shard_plan(plan, run.shards, number)
-        if store.size(run.manifest(number)) is not None:
-            out.print(f"nothing to do: shard {number} of {run.shards.count} is done")
-            return 0
-        if (packed := task_set(options.dataset, trees=around.trees).packed()) is not None:
-            run.keep_tasks(packed)
-        around = msgspec.structs.replace(around, folder=folder, request_limit_s=options.request_limit_s, confined=True)
-        return _make(run, part, number, options, around, out)
-
-
-def _make(run: StoredRun, plan: ShardPlan, number: int, options: Options, around: Surroundings, out: Console) -> int:
-    ready = get_ready(plan.spec, around, out)
-    planned = [plan.trace_id(job) for job in plan.jobs()]
-    load = ServerLoad(around.base_url, around.folder / f"shard{SERVER_LOAD}", key=around.key)
-    made_by = {"kit": __version__, "at": datetime.now(UTC).isoformat(timespec="seconds")}
-    with ShardLog(run, number, planned, scratch=around.folder, facts=ready.recorded, made_by=made_by) as log:
-        for line in log.unusable:
-            out.print(line, style="yellow", markup=False)
-        done = sum(trace_id in log.ids for trace_id in planned)
-        out.print(f"shard {number} of {run.shards.count}: {plan.size} records, {done} are there")
-        recorder = Recorder(ready.models, ready.fixed, log.tapes, log)
-        display = CampaignDisplay(out, total=plan.size, done=done, agent=plan.spec.agent, earlier=[])
-        with display.bar, load:
-            campaign = Campaign(
-                plan, task_set(options.dataset, trees=around.trees), recorder, ready.pool.connect, ready.environment,
-                display, lambda: answers(around.base_url, key=around.key), Conditions(load),
-            )  # fmt: skip
-            summary = campaign.run(recorder, workers=around.workers, failures=log.spoilt)
-        end = log.commit()
-    if end == "incomplete":
-        out.print(
-            f"[red]shard {number}: {len(summary.abandoned)} tasks were given up; their attempts are in "
-            f"{run.spoilt(number)}, the same command tries again[/]"
+        with contextlib.ExitStack() as opened:
+            self._scratch = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="agenttrace-shard-")))
+            now = datetime.now(UTC)
+            self._plan = make_plan(options, images=image_digests(), folder=self._scratch, now=now, trees=around.trees)
+            check_store(store)
+            self.run = begin_run(store, self._plan.spec, shard_rollouts=shard_rollouts)
+            self._open = opened.pop_all()
+        self._tasks = task_set(options.dataset, trees=around.trees)
+        self._around = msgspec.structs.replace(around, request_limit_s=options.request_limit_s, confined=True)
+        self._made_by = made_by or {}
+        self._endpoints = Endpoints(
+            addresses,
+            self._connect,
+            answers=lambda url: answers(url, key=around.key),
+            tell=lambda line: self._out.print(line, style="yellow", markup=False),
+            patience_s=patience_s,
         )
-        return EXIT_INCOMPLETE
-    told = {"committed": "done", "lost_race": "done by another attempt, whose records stand"}
-    out.print(f"shard {number}: {told[end]}, {summary.appended} records made here")
-    return 0
+
+    def _connect(self, endpoint: Endpoint) -> ServedModel:
+        """Return the server of an endpoint, checked, and follow its load from then on."""
+        at = msgspec.structs.replace(self._around, base_url=endpoint.address.url)
+        found = get_server(self._plan.spec, at, self._out, within_s=CHECK_S)
+        mine = {name: getattr(found.facts, name) for name in _SAME}
+        first = self.run.first_server(mine)
+        known = [name for name in _SAME if None not in {mine[name], first.get(name)}]
+        if wrong := [f"{name}: {mine[name]!r} / {first[name]!r}" for name in known if mine[name] != first[name]]:
+            raise UsageError(f"it is not like the first server of the run (here / there): {'; '.join(wrong)}")
+        if endpoint.load is None:
+            path = self._scratch / f"{endpoint.address.name}{SERVER_LOAD}"
+            endpoint.load = self._open.enter_context(ServerLoad(at.base_url, path, key=at.key))
+        return found
+
+    def make(self, number: int) -> Attempted:
+        """Make a shard and return what became of it; one that is done is left alone.
+
+        Raises:
+            AgentTraceError: with the reason, after every finished record is in the store.
+        """
+        run, part = self.run, shard_plan(self._plan, self.run.shards, number)
+        if run.store.size(run.manifest(number)) is not None:
+            self._out.print(f"nothing to do: shard {number} of {run.shards.count} is done")
+            return Attempted(shard=number, end="done_before", records=part.size)
+        if (packed := self._tasks.packed()) is not None:
+            run.keep_tasks(packed)
+        with tempfile.TemporaryDirectory(prefix=f"{number}-", dir=self._scratch) as scratch:
+            return self._make(number, part, Path(scratch))
+
+    def _make(self, number: int, plan: ShardPlan, scratch: Path) -> Attempted:
+        run, out, spec = self.run, self._out, self._plan.spec
+        keys = {plan.trace_id(job): str(job.task_id) for job in plan.jobs()}
+        self._endpoints.begin()
+        self._endpoints.pick(next(iter(keys.values()), ""))  # before anything waits for it
+        sandbox = get_workers(spec, self._around)
+        made_by = {"kit": __version__, "at": datetime.now(UTC).isoformat(timespec="seconds"), **self._made_by}
+        models = PinnedModels(self._endpoints, keys)
+        before = self._records()
+        with ShardLog(run, number, [*keys], scratch=scratch, facts=sandbox.recorded, made_by=made_by) as log:
+            for line in log.unusable:
+                out.print(line, style="yellow", markup=False)
+            done = sum(trace_id in log.ids for trace_id in keys)
+            out.print(f"shard {number} of {run.shards.count}: {plan.size} records, {done} are there")
+            recorder = Recorder(models, request_part(spec), log.tapes, EndpointLog(log, models, records=True))
+            display = CampaignDisplay(out, total=plan.size, done=done, agent=spec.agent, earlier=[])
+            with display.bar:
+                campaign = Campaign(
+                    plan, self._tasks, recorder, sandbox.pool.connect, observe(sandbox.info), display,
+                    conditions=Conditions(),
+                )  # fmt: skip
+                failures = EndpointLog(log.spoilt, models, records=False)
+                summary = campaign.run(recorder, workers=self._around.workers, failures=failures)
+            end = log.commit()
+        self._tell(number, end, len(summary.abandoned), summary.appended)
+        return Attempted(
+            shard=number,
+            end=end,
+            records=plan.size,
+            made=summary.appended,
+            abandoned=len(summary.abandoned),
+            endpoints=dict(self._records() - before),
+        )
+
+    def _records(self) -> Counter[str]:
+        return Counter({one.address.name: one.records for one in self._endpoints.every})
+
+    def _tell(self, number: int, end: AttemptEnd, abandoned: int, made: int) -> None:
+        if end == "incomplete":
+            self._out.print(
+                f"[red]shard {number}: {abandoned} tasks were given up; their attempts are in "
+                f"{self.run.spoilt(number)}, the same command tries again[/]"
+            )
+            return
+        told = {"committed": "done", "lost_race": "done by another attempt, whose records stand"}
+        self._out.print(f"shard {number}: {told[end]}, {made} records made here")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()

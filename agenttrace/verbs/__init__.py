@@ -74,7 +74,7 @@ VERBS: dict[str, Verb] = {
     "cluster": Verb(
         "make",
         "here",
-        "one shard of a campaign into an object store, on any machine; status, check and merge of all",
+        "a campaign over several machines into an object store: run, one shard, status, check, merge",
         "cluster.md",
         "what is in the store is kept, the same command goes on",
         needs="cluster",

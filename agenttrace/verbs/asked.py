@@ -69,20 +69,23 @@ def add_again(parser: argparse.ArgumentParser) -> None:
     add_tasks(parser)
 
 
-def add_campaign(parser: argparse.ArgumentParser, preset: Options, *, datasets: bool) -> None:
+def add_campaign(parser: argparse.ArgumentParser, preset: Options, *, datasets: bool, endpoints: bool = False) -> None:
     """Add the options of a campaign, the described fields of `Options`, with the defaults of a preset.
 
     Args:
         parser: gets them.
         preset: gives the defaults.
         datasets: whether several task sets can be named, a file each.
+        endpoints: whether several endpoints can be named.
     """
     parser.add_argument("model", nargs="?", default=preset.model, help=f"{MODEL} (default: %(default)s)")
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}
     add_weights(groups["model"])
-    groups["model"].add_argument(
-        "--base-url", metavar="URL", help="an endpoint that runs already; no server is started"
-    )
+    if endpoints:
+        url: dict[str, Any] = {"action": "append", "metavar": "[NAME=]URL", "help": "an endpoint; once for each"}
+    else:
+        url = {"metavar": "URL", "help": "an endpoint that runs already; no server is started"}
+    groups["model"].add_argument("--base-url", **url)
     several = {"action": "extend", "nargs": "+", "default": None} if datasets else {"default": preset.dataset}
     named = ", ".join(name for name in TASK_SETS if name != OWN)
     default = "mbpp nl2bash; bundled model: demo" if datasets else preset.dataset

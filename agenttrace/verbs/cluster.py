@@ -1,11 +1,11 @@
-"""`agenttrace cluster`: one shard of a campaign into a store; what is there, its check, and all of it merged."""
+"""`agenttrace cluster`: a campaign over several machines: driven, one shard of it, what is there, its check, merged."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agenttrace.errors import UsageError, command
+from agenttrace.errors import EXIT_INTERRUPTED, AgentTraceError, UsageError, command
 from agenttrace.show import counted, tell
 from agenttrace.verbs import asked
 from agenttrace.verbs.output import add_json, check_json, write_json
@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from agenttrace.cluster.objects import Store
+    from agenttrace.cluster.driver import Figures
+    from agenttrace.cluster.local import LocalCluster
+    from agenttrace.cluster.orders import Order
     from agenttrace.cluster.runs import StoredRun
 
 _SHOWN = 10
+_WHAT = ["run", "shard", "status", "check", "merge", "up", "down"]
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,64 +29,147 @@ def add(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument(
         "what",
-        metavar="shard|status|check|merge",
-        choices=["shard", "status", "check", "merge"],
-        help="shard: make one shard with the sandbox workers and the endpoint of this machine; status: how many are "
-        "done; check: read everything and name what is damaged; merge: write it as a record file with its cassette",
+        metavar="|".join(_WHAT),
+        choices=_WHAT,
+        help="run: make all shards on the nodes of a Ray cluster; shard: make one, with the sandbox workers of this "
+        "machine; status: how many are done; check: read everything and name what is damaged; merge: write it as a "
+        "record file with its cassette; up, down: start and end a cluster on this machine, to try it out",
     )
-    parser.add_argument("number", nargs="?", type=int, metavar="NUMBER", help="shard: which one, from 0 on")
+    parser.add_argument("number", nargs="?", metavar="NUMBER", help="shard: which one, from 0 on")
     parser.add_argument(
         "--store", metavar="URL", help="s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH or a shared folder"
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="merge: the record file (.jsonl)")
     parser.add_argument("--shard-rollouts", type=int, default=100, metavar="N", help="rollouts of a shard at most")
-    parser.add_argument("--workers", type=int, default=1, metavar="W", help="tasks run at a time (default: 1)")
-    where = "where sandbox workers listen (default: %(default)s)"
-    parser.add_argument("--sockets", type=Path, default=Path("/run/agenttrace"), metavar="DIR", help=where)
-    trees = "prepared tasks that bring trees (default: %(default)s)"
-    parser.add_argument("--trees", type=Path, default=Path("/trees"), metavar="DIR", help=trees)
+    workers = "tasks run at a time in a shard (default: 1; run: half of a node's sandbox workers; up: 4 for each node)"
+    parser.add_argument("--workers", type=int, metavar="W", help=workers)
+    where = "where sandbox workers listen (default: what AGENTTRACE_SOCKETS says on the node, or /run/agenttrace)"
+    parser.add_argument("--sockets", type=Path, metavar="DIR", help=where)
+    trees = "prepared tasks that bring trees (default: what AGENTTRACE_TREES says on the node, or /trees)"
+    parser.add_argument("--trees", type=Path, metavar="DIR", help=trees)
+    parser.add_argument("--endpoints", type=Path, metavar="FILE", help="endpoints as --base-url names them, one a line")
+    parser.add_argument("--patience", type=float, default=600.0, metavar="S", help="all may be gone so long (600)")
+    parser.add_argument("--ray", metavar="ADDRESS", help="run: of the cluster's head (default: that of `up`, or auto)")
+    parser.add_argument("--nodes", type=int, default=2, metavar="N", help="up: how many (default: %(default)s)")
     add_json(parser)
-    asked.add_campaign(parser, Options(), datasets=False)
+    asked.add_campaign(parser, Options(), datasets=False, endpoints=True)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked for; 4 where something is not done, 1 where something is damaged."""
     check_json(arguments.json)
+    what = arguments.what
+    if what != "shard" and arguments.number is not None:  # the word after `run` or `up` is the model
+        arguments.model, arguments.number = arguments.number, None
+    if what in {"up", "down"}:
+        return _local(arguments)
+    if what == "run" or (what != "shard" and arguments.store is None):
+        _as_local(arguments)
     if arguments.store is None or arguments.run_id is None:
         raise UsageError("--store URL and --run-id ID are needed: several machines write into one run")
+    if what in {"shard", "run"}:
+        return {"shard": _shard, "run": _run}[what](arguments)
     from agenttrace.cluster.objects import Store  # noqa: PLC0415
-
-    store = Store(arguments.store, make=arguments.what == "shard")
-    if arguments.what == "shard":
-        return _shard(arguments, store)
     from agenttrace.cluster.runs import open_run  # noqa: PLC0415
 
-    found = open_run(store, arguments.run_id)
-    return {"status": _status, "check": _check, "merge": _merge}[arguments.what](arguments, found)
+    opened = open_run(Store(arguments.store, make=False), arguments.run_id)
+    return {"status": _status, "check": _check, "merge": _merge}[what](arguments, opened)
 
 
-def _shard(arguments: argparse.Namespace, store: Store) -> int:
+def _local(arguments: argparse.Namespace) -> int:
+    from agenttrace.cluster import local  # noqa: PLC0415
+
+    if arguments.what == "down":
+        tell("the local cluster is gone; its runs stay" if local.down() else "there is no local cluster")
+        return 0
+    store = None if arguments.store is None else Path(arguments.store)
+    local.tell(local.up(nodes=arguments.nodes, workers=arguments.workers or 4, model=arguments.model, store=store))
+    return 0
+
+
+def _as_local(arguments: argparse.Namespace) -> None:
+    """Take from the local cluster what was not said, where one runs and no other is named."""
+    from agenttrace.cluster import local  # noqa: PLC0415
+
+    cluster: LocalCluster | None = None if arguments.ray else local.found()
+    if cluster is not None:
+        cluster.enter()
+        arguments.ray = cluster.address
+        arguments.store = arguments.store or cluster.store
+        if not arguments.base_url and not arguments.endpoints:
+            arguments.base_url = [cluster.base_url]
+
+
+def _order(arguments: argparse.Namespace) -> Order:
+    """Return what the arguments ask machines to do."""
     from agenttrace.campaign.options import Options  # noqa: PLC0415
-    from agenttrace.campaign.session import Surroundings  # noqa: PLC0415
-    from agenttrace.cluster.seat import make_shard  # noqa: PLC0415
-    from agenttrace.serving.endpoint import api_key, check_base_url  # noqa: PLC0415
+    from agenttrace.cluster.endpoints import read_addresses  # noqa: PLC0415
+    from agenttrace.cluster.orders import Order  # noqa: PLC0415
+    from agenttrace.serving.endpoint import api_key  # noqa: PLC0415
 
-    if arguments.number is None or arguments.base_url is None:
-        raise UsageError("cluster shard NUMBER --base-url URL: a shard needs its number and an endpoint that runs")
-    if arguments.shard_rollouts < 1 or arguments.workers < 1:
-        raise UsageError("--shard-rollouts and --workers: expected 1 or more")
-    around = Surroundings(
-        folder=Path(),
-        base_url=check_base_url(arguments.base_url),
-        sockets=arguments.sockets,
-        trees=arguments.trees,
-        workers=arguments.workers,
+    workers = arguments.workers or 1
+    if arguments.shard_rollouts < 1 or workers < 1 or not arguments.patience >= 0:
+        raise UsageError("--shard-rollouts and --workers: expected 1 or more; --patience: a number of seconds")
+    addresses = read_addresses(arguments.base_url or (), arguments.endpoints)
+    arguments.base_url = [one.url for one in addresses]  # no server is started, wherever they were named
+    return Order(
+        store=arguments.store,
+        options=asked.campaign_options(arguments, Options(), arguments.dataset),
+        addresses=addresses,
+        shard_rollouts=arguments.shard_rollouts,
+        workers=workers,
+        patience_s=arguments.patience,
+        sockets=arguments.sockets and str(arguments.sockets),
+        trees=arguments.trees and str(arguments.trees),
         key=api_key(),
     )
-    options = asked.campaign_options(arguments, Options(), arguments.dataset)
-    status = make_shard(store, options, around, arguments.number, shard_rollouts=arguments.shard_rollouts)
-    write_json(arguments.json, {"shard": arguments.number, "status": status})
+
+
+def _shard(arguments: argparse.Namespace) -> int:
+    from agenttrace.campaign.session import EXIT_INCOMPLETE  # noqa: PLC0415
+    from agenttrace.cluster.orders import seat_of  # noqa: PLC0415
+
+    known = arguments.base_url or arguments.endpoints
+    if arguments.number is None or not arguments.number.isdecimal() or not known:
+        raise UsageError("cluster shard NUMBER --base-url URL: a shard needs its number and an endpoint that runs")
+    with seat_of(_order(arguments)) as seat:
+        made = seat.make(int(arguments.number))
+    status = 0 if made.is_done else EXIT_INCOMPLETE
+    write_json(arguments.json, {"shard": made.shard, "status": status})
     return status
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from agenttrace.campaign.session import EXIT_INCOMPLETE  # noqa: PLC0415
+    from agenttrace.cluster.drive import Drive  # noqa: PLC0415
+
+    if "://" not in arguments.store:  # nodes have working directories of their own
+        arguments.store = str(Path(arguments.store).resolve())
+    drive = Drive(_order(arguments), arguments.ray or "auto", workers=arguments.workers)
+    status = 1
+    try:
+        status = EXIT_INCOMPLETE if drive.finish().given_up else 0
+    except AgentTraceError as error:
+        status = error.exit_code
+        raise
+    except KeyboardInterrupt:
+        status = EXIT_INTERRUPTED
+        raise
+    finally:
+        write_json(arguments.json, {"run_id": arguments.run_id, "status": status, **drive.figures.said()})
+    _tell_figures(drive.run, drive.figures)
+    return status
+
+
+def _tell_figures(run: StoredRun, figures: Figures) -> None:
+    made = f"{counted(figures.records, 'record')} made on {counted(len(figures.nodes), 'node')}"
+    tell(f"{run.url}: {figures.done} of {counted(figures.shards, 'shard')} done, {made} in {figures.elapsed_s:.0f} s")
+    for shard, why in sorted(figures.given_up.items())[:_SHOWN]:
+        tell(f"given up: shard {shard} ({why})")
+    if figures.given_up:
+        tell(f"{counted(len(figures.given_up), 'shard')} given up; the same command tries again")
+    else:
+        tell(command("cluster", "merge", "--store", run.store.url, "--run-id", run.spec.run_id, "-o", "FILE.jsonl"))
 
 
 def _status(arguments: argparse.Namespace, found: StoredRun) -> int:

@@ -186,12 +186,26 @@ def machines(kills: int, dice: random.Random, *, store: str) -> tuple[Ledger, in
     return ledger, woken
 
 
-def check(*, kills: int, store: str | None = None, seed: int | None = None) -> int:
-    """Kill machines, print what became of the records and return the exit status: 1 when anything is missing."""
+def check(*, kills: int, ray: int = 0, store: str | None = None, seed: int | None = None) -> int:
+    """Kill machines, print what became of the records and return the exit status: 1 when anything is missing.
+
+    Args:
+        kills: of machines that make shards by number.
+        ray: of nodes and drivers of a Ray cluster.
+        store: where the runs go; `None` is a new folder.
+        seed: chooses the moments.
+    """
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     say(f"seed {seed}")
     with tempfile.TemporaryDirectory(prefix="agenttrace-store-", dir="/var/tmp") as folder:
         dice = random.Random(seed)  # noqa: S311 - moments, not secrets
-        ledger, woken = machines(kills, dice, store=store or folder)
-    print(f"machines: {ledger}, {woken} cut off and back")  # noqa: T201 - the session's result
-    return 0 if ledger.clean and ledger.kills == kills else 1
+        clean = True
+        if kills:
+            ledger, woken = machines(kills, dice, store=store or folder)
+            print(f"machines: {ledger}, {woken} cut off and back")  # noqa: T201 - the session's result
+            clean = ledger.clean and ledger.kills == kills
+        if ray:
+            from bench.campaigns import cluster_crash_on_ray  # noqa: PLC0415
+
+            clean = cluster_crash_on_ray.check(ray, dice, store=store or folder) and clean
+    return 0 if clean else 1

@@ -153,7 +153,7 @@ def test_a_shard_that_is_stopped_goes_on_from_its_parts(words, shard, agenttrace
 
 def test_a_task_that_cannot_be_run_leaves_its_shard_open_and_its_attempts_apart(shard, server, agenttrace, tmp_path):
     with ScriptedServer(lambda _: fails(500, "crashed")) as down:
-        ended = shard(2, down.base_url)
+        ended = shard(2, down.base_url, "--patience", "5")
     assert ended.returncode in {3, 4}
     assert "Traceback" not in ended.stderr
     assert list((tmp_path / "store" / "r1" / "spoilt").rglob("*.jsonl.zst"))
@@ -163,6 +163,60 @@ def test_a_task_that_cannot_be_run_leaves_its_shard_open_and_its_attempts_apart(
     failed = list(read_traces(file.with_suffix(".failures.jsonl")))
     assert {trace.outcome.ended for trace in failed} == {"model_error"}
     assert f"{len(failed)} attempts that the infrastructure spoilt" in ended.stdout
+
+
+@pytest.mark.slow
+def test_where_one_of_two_endpoints_goes_in_the_middle_the_other_makes_the_rest(shard, agenttrace, tmp_path):
+    with ScriptedServer(script) as stays, ScriptedServer([]) as goes:
+        goes.script = lambda messages: script(messages) if goes.count < 3 else goes.stop()
+        words = ["--base-url", f"goes={goes.base_url}"]
+        for number in range(SHARDS):
+            ended = shard(number, f"stays={stays.base_url}", *words)
+            assert ended.returncode == 0, ended.stderr
+        assert goes.count >= 3
+    _, file = merged(agenttrace, tmp_path)
+    traces = list(read_traces(file))
+    assert len({trace.trace_id for trace in traces}) == 12
+    assert {trace.environment["endpoint"] for trace in traces} >= {"stays"}
+    assert agenttrace("validate", file).returncode == 0
+
+
+@pytest.mark.slow
+def test_an_endpoint_with_another_model_is_refused_by_its_name_and_never_asked(shard, tmp_path):
+    with (
+        ScriptedServer(script, models=[{"id": OPTIONS.model}]) as right,
+        ScriptedServer(script, models=[{"id": "other/model-7B"}]) as wrong,
+    ):
+        said = ""
+        for number in range(SHARDS):
+            ended = shard(number, f"rack-1={right.base_url}", "--base-url", f"rack-2={wrong.base_url}")
+            assert ended.returncode == 0, ended.stderr
+            said += ended.stderr
+        assert f"rack-2 ({wrong.base_url}) is refused: this is not the server of the run spec: model" in said
+        assert (wrong.count, right.count) == (0, 24)
+        alone = shard(0, wrong.base_url, "--run-id", "r2")
+    assert alone.returncode == 2
+    assert "the server has 'other/model-7B', the run spec names 'scripted/model-1B'" in alone.stderr
+
+
+@pytest.mark.slow
+def test_an_endpoint_with_another_quantization_under_the_same_name_is_refused(shard):
+    def row(ftype):
+        return [{"id": OPTIONS.model, "meta": {"ftype": ftype, "size": 1000}}]
+
+    with ScriptedServer(script, models=row("Q8_0")) as first, ScriptedServer(script, models=row("Q4_K")) as other:
+        assert shard(0, first.base_url).returncode == 0
+        ended = shard(1, f"rack-2={other.base_url}")
+        assert ended.returncode == 2
+        assert "quantization: 'Q4_K' / 'Q8_0'" in ended.stderr
+        assert other.count == 0
+
+
+def test_all_endpoints_gone_end_a_shard_with_3(shard, tmp_path):
+    ended = shard(0, "http://127.0.0.1:9/v1", "--base-url", "http://127.0.0.1:19/v1", "--patience", "1")
+    assert ended.returncode == 3
+    assert "no endpoint could be used for" in ended.stderr
+    assert not list((tmp_path / "store" / "r1").rglob("*.zst"))
 
 
 def test_what_is_there_is_counted_checked_and_named_where_it_is_damaged(agenttrace, run, url, work, tmp_path):
@@ -197,6 +251,10 @@ def test_what_is_there_is_counted_checked_and_named_where_it_is_damaged(agenttra
     [
         (["shard", "0"], "--store URL and --run-id ID are needed"),
         (["shard", "0", "--store", "s", "--run-id", "r"], "a shard needs its number and an endpoint"),
+        (["shard", "x", "--store", "s", "--run-id", "r", "--base-url", "http://a/v1"], "a shard needs its number"),
+        (["run", "--store", "s", "--run-id", "r"], "no endpoint is named: --base-url URL, once for each"),
+        (["run", "m", "--store", "s", "--run-id", "r", "--base-url", "x"], "--base-url 'x': expected an address"),
+        (["up", "--nodes", "0"], "--nodes: expected 1 to 16"),
         (["merge", "--store", "s", "--run-id", "r", "-o", "x.jsonl"], "there is no such folder"),
         (["status", "--store", ".", "--run-id", "r"], "has no such run"),
         (["check", "--store", ".", "--run-id", "../r"], "has no such run"),

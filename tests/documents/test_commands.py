@@ -31,7 +31,7 @@ OF_OTHERS = {
         "pipx",
         "podman",
     ),
-    *("printf", "python", "python3", "read", "sudo", "tar", "uv"),
+    *("printf", "python", "python3", "ray", "read", "sudo", "tar", "uv"),
 }
 
 

@@ -1,0 +1,81 @@
+"""A run driven on a Ray cluster: begun or taken up in its store, its shards handed out, shown while it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from agenttrace.campaign.display import console
+from agenttrace.cluster.driver import Driver, Figures, Machines
+from agenttrace.cluster.on_ray import RayMachines, connect, sandboxes
+from agenttrace.cluster.orders import Order, seat_of
+from agenttrace.cluster.progress import RunDisplay
+
+if TYPE_CHECKING:
+    from agenttrace.cluster.runs import StoredRun
+
+
+class Drive:
+    """One run and what drives it.
+
+    Args:
+        order: what nodes are told; its number of workers is replaced where none is asked for.
+        address: of Ray's head, or `auto`.
+        workers: rollouts of a shard at a time; `None` is half the sandbox workers of the smallest node that has any, so
+            that the end of one shard overlaps with the next.
+
+    Attributes:
+        run: in its store.
+        figures: so far.
+
+    Raises:
+        UsageError: there is no such cluster, it may not be used, or the run is another one.
+        StorageError: the store cannot be used.
+    """
+
+    def __init__(self, order: Order, address: str, *, workers: int | None) -> None:
+        self._ray = connect(address)
+        if workers is None:
+            workers = max(1, int(min(filter(None, sandboxes(self._ray)), default=2) // 2))
+        order = msgspec.structs.replace(order, workers=workers)
+        self._out = console()
+        self.run = _begun(order)
+        self._driver = driver(self.run, RayMachines(self._ray, order), patience_s=order.patience_s)
+        self.figures = self._driver.figures
+
+    def finish(self) -> Figures:
+        """Make what is left of the run and return what was done; errors are those of `Driver.run`."""
+        figures = self.figures
+        self._out.print(f"{self.run.url}: {figures.done} of {figures.shards} shards are done", markup=False)
+        display = RunDisplay(self._out, figures)
+        # Ray prints where results go what its nodes complain of; what matters of that comes back with the attempts.
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere), display.bar:
+            try:
+                return self._driver.run(display)
+            finally:
+                self._ray.shutdown()
+
+
+def driver(run: StoredRun, machines: Machines, *, patience_s: float) -> Driver:
+    """Return what drives a run on some machines; what is done is known by its manifests.
+
+    Raises:
+        StorageError: the store cannot be read.
+    """
+    return Driver(
+        machines,
+        count=run.shards.count,
+        done=run.done(),
+        left_by=lambda shard: sum(1 for _ in run.store.names(run.parts(shard))),
+        patience_s=patience_s,
+    )
+
+
+def _begun(order: Order) -> StoredRun:
+    """Return the run, which is begun where it is new."""
+    with seat_of(order) as seat:
+        return seat.run

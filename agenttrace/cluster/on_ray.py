@@ -1,0 +1,296 @@
+"""Shards made on the nodes of a Ray cluster: a task for each, where sandbox workers are, one process with threads.
+
+Ray places the tasks and tells of nodes that are gone. Nothing lies in its object store, and nothing of the run would be
+lost with it. Ray's own retries are not used: a process that is gone may be its machine's doing or the shard's, and only
+the driver, which looks at the store, can tell whether such attempts still get anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import logging
+import os
+import platform
+import shutil
+import signal
+import socket
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import agenttrace
+from agenttrace.cluster.attempts import AttemptResult, How
+from agenttrace.cluster.orders import Order, seat_of
+from agenttrace.errors import AgentTraceError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from agenttrace.cluster.seat import Seat
+
+RESOURCE = "agenttrace_sandbox"
+"""What a node has of sandbox workers, as Ray counts it: `ray start --resources '{"agenttrace_sandbox": 16}'`."""
+AUTH_MODE, TOKEN = "RAY_AUTH_MODE", "token"
+_ABOUT_S = 60.0
+_REACH_S = 10.0
+_STOP_S = 30.0
+_HOLD_S = 15.0
+"""So long an attempt that fails takes at least: else a machine on which each fails at once would take all shards."""
+_LOOK_S = 1.0
+_HOW: dict[int, How] = {2: "refused", 3: "no_endpoint", 5: "no_store"}
+"""How an attempt ended, by the exit status of its error."""
+_LONGEST = 500
+
+
+def ray_module() -> Any:  # noqa: ANN401 - an extra, which may not be here
+    """Return Ray.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        return importlib.import_module("ray")
+    except ImportError as error:
+        raise UsageError(
+            f"this needs Ray, which is not installed ({error}): pip install 'agenttrace-kit[cluster]'"
+        ) from error
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Return the versions of what must be the same on every node; the kit's with a digest of its code."""
+    package = Path(agenttrace.__file__).parent
+    code = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        code.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return {
+        "agenttrace-kit": f"{agenttrace.__version__} ({code.hexdigest()[:8]})",
+        "ray": str(ray_module().__version__),
+        "Python": platform.python_version(),
+    }
+
+
+def connect(address: str) -> Any:  # noqa: ANN401 - Ray's module
+    """Connect to a Ray cluster that runs, and return Ray.
+
+    Raises:
+        UsageError: there is none, it has no token authentication, or a node of it has other versions.
+    """
+    mode = os.environ.setdefault(AUTH_MODE, TOKEN)
+    if mode.lower() != TOKEN:
+        raise UsageError(
+            f"{AUTH_MODE} is {mode!r}: without a token whoever reaches the cluster can run any code there; start it "
+            f"with {AUTH_MODE}={TOKEN} (`ray get-auth-token --generate` makes one), and set that here, too"
+        )
+    _reach(address)
+    ray = ray_module()
+    terminated = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise UsageError(f"--ray {address}: {_line(error)}; start one with `ray start`, or `cluster up`") from error
+    finally:
+        signal.signal(signal.SIGTERM, terminated)  # Ray's own ends the driver before anything is kept
+    _check_nodes(ray)
+    return ray
+
+
+def _reach(address: str) -> None:
+    """See that something listens at an address; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():  # `auto`, or the address of a client
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"--ray {address}: nothing listens there ({error}); start a head with `ray start`") from error
+
+
+def _check_nodes(ray: Any) -> None:  # noqa: ANN401 - Ray's module
+    """Refuse a cluster of which a node says that it has no token, or other versions."""
+    asked = _on_every_node(ray, about)
+    ready, _ = ray.wait(asked, num_returns=len(asked), timeout=_ABOUT_S)
+    for one in ready:
+        try:
+            said = ray.get(one)
+        except ray.exceptions.RayTaskError as error:
+            raise UsageError(f"a node cannot load the kit ({_line(error)}): install it on every node") from error
+        except ray.exceptions.RayError:  # it is gone; what joins later is asked with its first shard
+            continue
+        if why := _unlike(said, versions()):
+            raise UsageError(why)
+
+
+def about() -> dict[str, str]:
+    """Return what a node says of itself: its name, whether it asks for a token, and its versions."""
+    return {"node": _node(), AUTH_MODE: os.environ.get(AUTH_MODE, ""), **versions()}
+
+
+def _node() -> str:
+    return f"{platform.node()}/{ray_module().get_runtime_context().get_node_id()[:8]}"
+
+
+def _unlike(said: dict[str, str], here: dict[str, str]) -> str:
+    """Return why a node may not take part; nothing where it may."""
+    if said[AUTH_MODE].lower() != TOKEN:
+        return f"node {said['node']} was started without {AUTH_MODE}={TOKEN}: whoever reaches it can run any code there"
+    other = [
+        f"{name} {said.get(name)}, the driver {version}" for name, version in here.items() if said.get(name) != version
+    ]
+    return f"node {said['node']} has {'; '.join(other)}: install the same on every node" if other else ""
+
+
+class RayMachines:
+    """The nodes of a Ray cluster as what makes shards; see `agenttrace.cluster.driver.Machines`.
+
+    Args:
+        ray: Ray, connected.
+        order: what nodes need to know.
+    """
+
+    def __init__(self, ray: Any, order: Order) -> None:  # noqa: ANN401 - Ray's module
+        self._ray = ray
+        self._order = msgspec.json.encode(order)
+        self._versions, self._name = versions(), uuid.uuid4().hex
+        self._workers = order.workers
+        self._task = ray.remote(
+            num_cpus=0, resources={RESOURCE: order.workers}, max_retries=0, scheduling_strategy="SPREAD"
+        )(make_there)
+        self._shards: dict[Any, int] = {}
+        self._room, self._looked = 0, float("-inf")
+
+    def room(self) -> int:
+        """Return how many shards the sandbox workers of all nodes suffice for."""
+        if time.monotonic() - self._looked >= _LOOK_S:
+            self._room = sum(int(count // self._workers) for count in sandboxes(self._ray))
+            self._looked = time.monotonic()
+        return self._room
+
+    def begin(self, shard: int) -> Any:  # noqa: ANN401 - Ray's reference
+        """Have a shard made."""
+        attempt = self._task.remote(self._order, shard, self._versions, self._name)
+        self._shards[attempt] = shard
+        return attempt
+
+    def ended(self, attempts: Collection[Any], *, within_s: float) -> Iterator[tuple[Any, AttemptResult]]:
+        """Yield the attempts that have ended."""
+        if not attempts:
+            time.sleep(within_s)
+            return
+        if self._ray.wait([*attempts], num_returns=1, timeout=within_s)[0]:
+            for attempt in self._ray.wait([*attempts], num_returns=len(attempts), timeout=0)[0]:
+                yield attempt, self._result(attempt)
+
+    def _result(self, attempt: Any) -> AttemptResult:  # noqa: ANN401 - Ray's reference
+        shard, errors = self._shards.pop(attempt), self._ray.exceptions
+        try:
+            return msgspec.json.decode(self._ray.get(attempt), type=AttemptResult)
+        except errors.RayTaskError as error:  # what it raises itself comes back as a value: it could not be begun
+            return AttemptResult(shard=shard, how="failed", why=_line(error))
+        except errors.RayError as error:
+            return AttemptResult(
+                shard=shard, how="lost", why=f"its process is gone ({type(error).__name__}: {_line(error)})"
+            )
+
+    def stop(self, attempts: Collection[Any]) -> None:  # noqa: ARG002 - all of them
+        """Terminate the seats of this driver, which keep what is finished, and leave Ray.
+
+        Cancelling is not used: in Ray 2.60 a task that ends meanwhile can take the driver with it. Nor is leaving alone
+        enough: Ray kills the processes of a driver that has left.
+        """
+        asked = _on_every_node(self._ray, terminate, self._name)
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self._ray.wait(asked, num_returns=len(asked), timeout=_STOP_S + _REACH_S)
+        self._ray.shutdown()
+
+
+def _on_every_node(ray: Any, function: Callable[..., Any], *arguments: str) -> list[Any]:  # noqa: ANN401 - Ray's module
+    """Have a function called on every living node, and return what stands for its results."""
+    at_node = importlib.import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy
+    task = ray.remote(num_cpus=0, max_retries=0)(function)
+    return [
+        task.options(scheduling_strategy=at_node(node["NodeID"], soft=False)).remote(*arguments)
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def sandboxes(ray: Any) -> list[float]:  # noqa: ANN401 - Ray's module
+    """Return how many sandbox workers each living node has."""
+    return [node["Resources"].get(RESOURCE, 0.0) for node in ray.nodes() if node["Alive"]]
+
+
+_SEATS: dict[bytes, Seat] = {}
+"""By its order, the seat of this process: Ray gives it one shard after the other."""
+
+
+def make_there(order: bytes, shard: int, here: dict[str, str], driver: str) -> bytes:
+    """Make a shard in this process and return a `AttemptResult`, as JSON; this is what Ray runs on a node.
+
+    Args:
+        order: an `Order`, as JSON.
+        shard: its number.
+        here: the driver's versions.
+        driver: its name, by which `terminate` finds this process.
+    """
+    started, said = time.monotonic(), about()
+    try:
+        if why := _unlike(said, here):
+            return _said(AttemptResult(shard=shard, how="refused", why=why, node=said["node"]))
+        if order not in _SEATS:
+            _SEATS[order] = seat_of(msgspec.json.decode(order, type=Order), node=said["node"])
+        with _named(driver):
+            result = AttemptResult(shard=shard, how="attempted", attempted=_SEATS[order].make(shard))
+    except AgentTraceError as error:
+        result = AttemptResult(shard=shard, how=_HOW.get(error.exit_code, "failed"), why=_line(error))
+    except Exception as error:  # noqa: BLE001 - a fault of one attempt; the driver says it, and tries the shard again
+        result = AttemptResult(shard=shard, how="failed", why=f"{type(error).__name__}: {_line(error)}")
+    elapsed_s = time.monotonic() - started
+    if result.how == "failed":
+        time.sleep(max(0.0, _HOLD_S - elapsed_s))
+    return _said(msgspec.structs.replace(result, node=said["node"], elapsed_s=elapsed_s))
+
+
+def _said(result: AttemptResult) -> bytes:
+    return msgspec.json.encode(result)
+
+
+def _seats_of(driver: str) -> Path:
+    """Return the folder of this node whose files are named by the processes that work for a driver."""
+    return Path(tempfile.gettempdir(), f"agenttrace-seats-{driver}")
+
+
+@contextlib.contextmanager
+def _named(driver: str) -> Iterator[None]:
+    folder = _seats_of(driver)
+    folder.mkdir(exist_ok=True)
+    path = folder / str(os.getpid())
+    path.touch()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def terminate(driver: str) -> None:
+    """Terminate what works for a driver on this node, and wait until it has kept what is finished."""
+    folder, deadline = _seats_of(driver), time.monotonic() + _STOP_S
+    for path in folder.glob("*"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(int(path.name), signal.SIGTERM)
+    while any(folder.glob("*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _line(error: Exception) -> str:
+    """Return the last line of an error, which of Ray's is what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:_LONGEST]

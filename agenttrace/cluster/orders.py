@@ -1,0 +1,68 @@
+"""What a machine is told to make shards of a run, and the seat that it takes for that."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from agenttrace.campaign.options import Options
+from agenttrace.campaign.session import Surroundings
+from agenttrace.cluster.endpoints import PATIENCE_S, Address
+from agenttrace.cluster.objects import Store
+from agenttrace.cluster.seat import Seat
+from agenttrace.cluster.shards import ROLLOUTS
+from agenttrace.records.base import Record
+
+SOCKETS, TREES = "AGENTTRACE_SOCKETS", "AGENTTRACE_TREES"
+"""Where a machine has its sandbox workers' sockets and prepared trees: variables of its environment."""
+
+
+class Order(Record, frozen=True, kw_only=True):
+    """What a machine needs to know.
+
+    Attributes:
+        store: URL; who asks there, the machine's own environment says.
+        options: of the campaign, with its run id.
+        addresses: of the endpoints.
+        shard_rollouts: rollouts of a shard at most.
+        workers: rollouts at a time.
+        patience_s: so long all endpoints may be gone.
+        sockets: where sandbox workers listen; `None` leaves it to the machine.
+        trees: prepared tasks that bring trees; likewise.
+        key: for the endpoints; recorded nowhere.
+    """
+
+    store: str
+    options: Options
+    addresses: tuple[Address, ...]
+    shard_rollouts: int = ROLLOUTS
+    workers: int = 1
+    patience_s: float = PATIENCE_S
+    sockets: str | None = None
+    trees: str | None = None
+    key: str | None = None
+
+
+def seat_of(order: Order, *, node: str = "") -> Seat:
+    """Return a seat on this machine; `node` is its name, for manifests.
+
+    Raises:
+        AgentTraceError: the store cannot be used, or the run is another one.
+    """
+    around = Surroundings(
+        folder=Path(),
+        base_url="",
+        sockets=Path(order.sockets or os.environ.get(SOCKETS) or "/run/agenttrace"),
+        trees=Path(order.trees or os.environ.get(TREES) or "/trees"),
+        workers=order.workers,
+        key=order.key,
+    )
+    return Seat(
+        Store(order.store),
+        order.options,
+        around,
+        order.addresses,
+        shard_rollouts=order.shard_rollouts,
+        patience_s=order.patience_s,
+        made_by={"node": node} if node else {},
+    )

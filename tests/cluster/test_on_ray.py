@@ -1,0 +1,259 @@
+"""Shards on a real Ray cluster of this machine: two nodes with real runners, killed, stopped and joined by others."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from agenttrace.errors import EXIT_INTERRUPTED
+from agenttrace.store.read import read_traces
+from agenttrace.testing import ScriptedServer, says
+
+ROOT = Path(__file__).parents[2]
+SHARDS, RECORDS = 8, 40
+
+
+def script(messages):
+    """Look at a file, and answer; slowly enough to be killed meanwhile."""
+    time.sleep(0.15)
+    if len(messages) == 2:
+        return says(calls=[("bash", json.dumps({"command": "ls"}))])
+    return says(calls=[("final_answer", json.dumps({"answer": "20"}))])
+
+
+def needs_ray():
+    """Skip where there is none; it is not imported, as it then looks whether it shall ask for a token."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("needs ray: it is in requirements/tests.txt")
+
+
+@pytest.fixture(scope="module")
+def server():
+    with ScriptedServer(script, remember=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def cluster(make_sandbox):
+    """Return a cluster of two nodes, each with two sandbox workers of its own."""
+    needs_ray()
+    from agenttrace.cluster import local
+
+    made = local.prepared(2, 2)
+    for number in range(2):
+        sandbox = make_sandbox()
+        sandbox.start(2)
+        Path(made.sockets(number)).rmdir()
+        Path(made.sockets(number)).symlink_to(sandbox.sockets)
+    kept = [made]
+    before = dict(os.environ)
+    os.environ["AGENTTRACE_ANY_SANDBOX"] = "1"  # real runners, in no container
+    try:
+        local.start(made, keep=kept.append)
+        yield kept
+    finally:
+        local.end(kept[-1])
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture
+def driver(cluster, server, tmp_path):
+    """Start `cluster run`, in a process of its own."""
+    started = []
+
+    def start(run_id="r1", *more, env=None, base_url=None):
+        argv = [
+            sys.executable, "-P", "-m", "agenttrace", "cluster", "run", "scripted/model-1B", "--dataset", "demo", "-n",
+            "8", "--rollouts", "5", "--run-id", run_id, "--store", str(tmp_path / "store"), "--shard-rollouts", "5",
+            "--base-url", base_url or server.base_url, "--ray", cluster[-1].address, "--json", *more,
+        ]  # fmt: skip
+        process = subprocess.Popen(
+            argv, env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, cwd=tmp_path,  # Ray takes the folder of its driver to nodes
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def ended(process, status=0):
+    out, said = process.communicate(timeout=240)
+    assert process.returncode == status, said
+    assert "Traceback" not in said
+    return (json.loads(out) if out else None), said
+
+
+def manifests(tmp_path, run_id="r1"):
+    return sorted((tmp_path / "store" / run_id).glob("done/*/*.json"))
+
+
+def until(condition, within_s=120):
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def whole(agenttrace, tmp_path, run_id="r1"):
+    """See that a run has every record once, as planned and in order; return the records."""
+    file = tmp_path / f"{run_id}.jsonl"
+    words = ["--store", tmp_path / "store", "--run-id", run_id]
+    assert agenttrace("cluster", "merge", *words, "-o", file).returncode == 0
+    traces = list(read_traces(file))
+    assert [(one.metadata["rollout_index"], one.metadata["task_id"]) for one in traces] == [
+        (rollout, task) for rollout in range(5) for task in range(8)
+    ]
+    assert len({one.trace_id for one in traces}) == RECORDS
+    assert agenttrace("validate", file).returncode == 0
+    return traces
+
+
+def replace(cluster, number):
+    """Put a node in the place of one that is gone, and wait for it."""
+    from agenttrace.cluster import local
+
+    nodes = [*cluster[-1].nodes]
+    nodes[number] = local.start_node(cluster[-1], number)
+    import msgspec
+
+    cluster.append(msgspec.structs.replace(cluster[-1], nodes=tuple(nodes)))
+
+
+@pytest.mark.slow
+def test_a_run_over_two_nodes_is_whole_and_goes_on_where_nothing_is_left(driver, agenttrace, tmp_path):
+    figures, said = ended(driver())
+    assert figures["status"] == 0
+    assert (figures["shards"], figures["done"], figures["before"], figures["records"]) == (SHARDS, SHARDS, 0, RECORDS)
+    assert figures["attempts"] == {"committed": SHARDS}
+    assert len(figures["nodes"]) == 2
+    assert sum(figures["endpoints"].values()) == RECORDS
+    assert "[8/8] shards" in said
+    traces = whole(agenttrace, tmp_path)
+    (endpoint,) = figures["endpoints"]
+    assert {one.environment["endpoint"] for one in traces} == {endpoint}
+    assert not any("127.0.0.1" in str(one.environment) for one in traces)
+    again, said = ended(driver())
+    assert (again["before"], again["attempts"]) == (SHARDS, {})
+    assert "8 of 8 shards are done" in said
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_in_the_middle_loses_and_doubles_nothing(driver, cluster, agenttrace, tmp_path):
+    running = driver()
+    until(lambda: len({json.loads(path.read_bytes())["made_by"]["node"] for path in manifests(tmp_path)}) == 2)
+    node = cluster[-1].nodes[1]
+    os.killpg(node.pid, signal.SIGKILL)
+    try:
+        figures, said = ended(running)
+    finally:
+        replace(cluster, 1)
+    assert figures["attempts"]["committed"] == SHARDS
+    assert figures["given_up"] == {}
+    assert figures["attempts"].get("lost"), said
+    assert "its process is gone" in said
+    whole(agenttrace, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_driver_that_is_ended_in_the_middle_is_run_again(driver, server, agenttrace, tmp_path, how):
+    before = server.count
+    running = driver()
+    until(lambda: server.count - before > 12 and manifests(tmp_path))
+    running.send_signal(how)
+    out, said = running.communicate(timeout=120)
+    if how is not signal.SIGKILL:
+        assert running.returncode == EXIT_INTERRUPTED, said
+        assert "what is in the store is kept, the same command goes on" in said
+        assert json.loads(out)["status"] == EXIT_INTERRUPTED
+        done = {path.stem for path in manifests(tmp_path)}
+        parts = {path.parent.name for path in (tmp_path / "store" / "r1").rglob("parts/*/*/*.jsonl.zst")}
+        assert parts - done  # what was finished of shards that were not is kept
+    assert len(manifests(tmp_path)) < SHARDS
+    figures, _ = ended(driver())
+    assert figures["before"] >= 1
+    whole(agenttrace, tmp_path)
+
+
+@pytest.mark.slow
+def test_all_endpoints_gone_end_a_run_with_3_and_nothing_becomes_a_record(driver, tmp_path):
+    with ScriptedServer(script, remember=False) as away:
+        running = driver("r1", "--patience", "4", base_url=away.base_url)
+        until(lambda: away.count > 10)
+        threading.Thread(target=away.stop).start()
+        figures, said = ended(running, 3)
+    assert "no endpoint could be used for" in said
+    assert figures["status"] == 3
+    assert figures["given_up"] == {}
+
+
+@pytest.mark.slow
+def test_a_node_with_another_version_of_the_kit_is_refused(driver, cluster, tmp_path):
+    from agenttrace.cluster import local
+
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "agenttrace", other / "agenttrace", ignore=shutil.ignore_patterns("__pycache__"))
+    with (other / "agenttrace" / "api.py").open("a", encoding="utf-8") as file:
+        file.write("\n# another\n")
+    node = local.start_node(cluster[-1], 0, package=other)
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            figures, said = ended_either(driver("r9"))
+            if figures is None or time.monotonic() > deadline:
+                break
+            shutil.rmtree(tmp_path / "store")
+        assert "has agenttrace-kit" in said
+        assert "install the same on every node" in said
+    finally:
+        os.killpg(node.pid, signal.SIGKILL)
+
+
+def ended_either(process):
+    out, said = process.communicate(timeout=240)
+    return (None if process.returncode == 2 else out), said
+
+
+@pytest.mark.slow
+def test_a_cluster_without_a_token_is_refused(driver):
+    for env in ({"RAY_AUTH_MODE": "disabled"},):
+        out, said = driver("r1", env=env).communicate(timeout=60)
+        assert out == ""
+        assert "RAY_AUTH_MODE is 'disabled': without a token" in said
+
+
+def test_without_ray_one_line_says_what_to_install(agenttrace, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    words = ["--store", tmp_path / "s", "--run-id", "r", "--base-url", "http://localhost:1/v1", "--ray", "auto"]
+    ended = agenttrace("cluster", "run", "m", *words)
+    assert ended.returncode == 2
+    assert "Ray, which is not installed" in ended.stderr
+    assert "pip install 'agenttrace-kit[cluster]'" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_where_no_ray_runs_one_line_says_so(agenttrace, tmp_path):
+    needs_ray()
+    words = ["--store", str(tmp_path / "s"), "--run-id", "r", "--base-url", "http://localhost:1/v1"]
+    argv = [sys.executable, "-P", "-m", "agenttrace", "cluster", "run", "m", *words, "--ray", "127.0.0.2:9"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
+    said = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=120)
+    assert said.returncode == 2
+    assert "--ray 127.0.0.2:9: nothing listens there" in said.stderr
+    assert "Traceback" not in said.stderr
