@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agenttrace.cluster.on_ray import RESOURCE
 from agenttrace.host import images
 from agenttrace.sandbox.policies import policies
 from agenttrace.sandbox.runner import settings
@@ -30,9 +32,9 @@ def text(name):
 def pods():
     """Return the specification of every pod in the manifests, by file."""
     found = []
-    for path in sorted(DEPLOY.glob("*.kubernetes.yaml")):
-        for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-            found += [pytest.param(spec, id=f"{path.name}-{number}") for number, spec in enumerate(_specs(document))]
+    for path in sorted(DEPLOY.glob("*.yaml")):
+        specs = _specs(yaml.safe_load(path.read_text(encoding="utf-8")))
+        found += [pytest.param(spec, id=f"{path.name}-{number}") for number, spec in enumerate(specs)]
     return found
 
 
@@ -51,6 +53,9 @@ def workers(pod):
     return [one for one in pod.get("initContainers", ()) if "sandbox" in one["image"]]
 
 
+WITH_WORKERS = [pod for pod in pods() if workers(pod.values[0])]
+
+
 @pytest.mark.parametrize("name", [path.name for path in sorted(DEPLOY.iterdir()) if path.is_file()])
 def test_each_file_says_what_of_it_was_run(name):
     if name.endswith(".dockerignore"):
@@ -66,14 +71,17 @@ def test_images_are_ours(name):
     assert named or not name.startswith("shards.")
 
 
-@pytest.mark.parametrize("pod", pods())
+def test_pods_with_workers_are_found():
+    assert len(WITH_WORKERS) == len([*DEPLOY.glob("*.yaml")])
+
+
+@pytest.mark.parametrize("pod", WITH_WORKERS)
 def test_workers_of_a_pod_have_rights_and_limits_of_their_policy(pod):
     assert pod["automountServiceAccountToken"] is False
     assert not pod.get("shareProcessNamespace")
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert pod["securityContext"]["supplementalGroups"] == [settings.Settings.socket_gid]
     by_target = {policy.target: policy for policy in policies().values()}
-    assert workers(pod)
     for one in workers(pod):
         policy = by_target[re.search(r"agenttrace-([a-z-]+):", one["image"])[1]]
         assert one["restartPolicy"] == "Always"
@@ -101,6 +109,19 @@ def test_commands_of_a_pod_are_ours(pod):
             words = [word.replace("$(JOB_COMPLETION_INDEX)", "0") for word in one["args"]]
             check(["agenttrace", *words])
             assert one["args"][-1] == f"--workers={len(workers(pod))}"
+
+
+def test_the_run_over_ray_is_a_command_of_ours_with_as_many_workers_as_ray_counts():
+    job = yaml.safe_load(text("run.kuberay.yaml"))["spec"]
+    check(shlex.split(job["entrypoint"]))
+    for group in job["rayClusterSpec"]["workerGroupSpecs"]:
+        counted = json.loads(json.loads(group["rayStartParams"]["resources"]))
+        assert counted == {RESOURCE: len(workers(group["template"]["spec"]))}
+    assert job["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+    locked = re.search(
+        r"^ray==([\d.]+)", (ROOT / "requirements" / "cluster.txt").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert job["rayClusterSpec"]["rayVersion"] == locked[1]
 
 
 def test_commands_of_the_script_are_ours():
