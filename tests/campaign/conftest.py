@@ -187,7 +187,8 @@ def record():
             tasks = task_set(options.dataset, trees=trees)
             if (packed := tasks.packed()) is not None:
                 sidecar(plan.path).write_bytes(packed)
-            connect = WorkerPool(sandbox.sockets).connect  # which gives two tasks at a time two workers
+            # Tasks at a time need the pool, which gives each a worker of its own.
+            connect = sandbox.connect if workers == 1 else WorkerPool(sandbox.sockets).connect
             summary = Campaign(plan, tasks, recorder, connect, {}, Display()).run(recorder, workers=workers)
         assert not summary.abandoned
         return plan.path
