@@ -195,9 +195,8 @@ class RayMachines:
         except errors.RayTaskError as error:  # what it raises itself comes back as a value: it could not be begun
             return AttemptResult(shard=shard, how="failed", why=_line(error))
         except errors.RayError as error:
-            return AttemptResult(
-                shard=shard, how="lost", why=f"its process is gone ({type(error).__name__}: {_line(error)})"
-            )
+            why = f"its process is gone ({type(error).__name__}: {_line(error).partition('. ')[0]})"
+            return AttemptResult(shard=shard, how="lost", why=why)
 
     def stop(self, attempts: Collection[Any]) -> None:  # noqa: ARG002 - all of them
         """Terminate the seats of this driver, which keep what is finished, and leave Ray.
