@@ -45,7 +45,7 @@ class Machines(Protocol):
         ...
 
     def stop(self, attempts: Collection[Hashable]) -> None:
-        """Have attempts end soon, and keep what is finished; nothing is begun or asked after that."""
+        """Have what attempts are left end soon, and keep what is finished; nothing is begun or asked after that."""
         ...
 
 
@@ -180,8 +180,7 @@ class Driver:
                 self.figures.elapsed_s = self._clock() - started
         finally:
             self.figures.elapsed_s = self._clock() - started
-            if running:
-                self._machines.stop([*running])
+            self._machines.stop([*running])
 
     def _await_room(self, waited_s: float) -> None:
         if waited_s >= self._patience_s:

@@ -198,15 +198,15 @@ class RayMachines:
             why = f"its process is gone ({type(error).__name__}: {_line(error).partition('. ')[0]})"
             return AttemptResult(shard=shard, how="lost", why=why)
 
-    def stop(self, attempts: Collection[Any]) -> None:  # noqa: ARG002 - all of them
-        """Terminate the seats of this driver, which keep what is finished, and leave Ray.
+    def stop(self, attempts: Collection[Any]) -> None:
+        """Terminate the seats of this driver, which keep what is finished, remove their folders, and leave Ray.
 
         Cancelling is not used: in Ray 2.60 a task that ends meanwhile can take the driver with it. Nor is leaving alone
         enough: Ray kills the processes of a driver that has left.
         """
         asked = _on_every_node(self._ray, terminate, self._name)
         with contextlib.suppress(self._ray.exceptions.RayError):
-            self._ray.wait(asked, num_returns=len(asked), timeout=_STOP_S + _REACH_S)
+            self._ray.wait(asked, num_returns=len(asked), timeout=_REACH_S + (_STOP_S if attempts else 0))
         self._ray.shutdown()
 
 
@@ -243,9 +243,9 @@ def make_there(order: bytes, shard: int, here: dict[str, str], driver: str) -> b
     try:
         if why := _unlike(said, here):
             return _said(AttemptResult(shard=shard, how="refused", why=why, node=said["node"]))
-        if order not in _SEATS:
-            _SEATS[order] = seat_of(msgspec.json.decode(order, type=Order), node=said["node"])
-        with _named(driver):
+        with _at_work_for(driver) as scratch:
+            if order not in _SEATS:
+                _SEATS[order] = seat_of(msgspec.json.decode(order, type=Order), node=said["node"], scratch=scratch)
             result = AttemptResult(shard=shard, how="attempted", attempted=_SEATS[order].make(shard))
     except AgentTraceError as error:
         result = AttemptResult(shard=shard, how=_HOW.get(error.exit_code, "failed"), why=_line(error))
@@ -261,30 +261,50 @@ def _said(result: AttemptResult) -> bytes:
     return msgspec.json.encode(result)
 
 
-def _seats_of(driver: str) -> Path:
-    """Return the folder of this node whose files are named by the processes that work for a driver."""
-    return Path(tempfile.gettempdir(), f"agenttrace-seats-{driver}")
+_SEATS_OF = "agenttrace-seats-"
+_BUSY, _TOLD = "busy", "told"
+
+
+def _folder_of(driver: str) -> Path:
+    """Return the folder of this node in which each process that works for a driver has one, named by its id."""
+    return Path(tempfile.gettempdir(), f"{_SEATS_OF}{driver}")
 
 
 @contextlib.contextmanager
-def _named(driver: str) -> Iterator[None]:
-    folder = _seats_of(driver)
-    folder.mkdir(exist_ok=True)
-    path = folder / str(os.getpid())
-    path.touch()
+def _at_work_for(driver: str) -> Iterator[Path]:
+    """Let `terminate` find this process meanwhile, and give it a folder that is removed with the driver's."""
+    folder = _folder_of(driver) / str(os.getpid())
+    if not folder.exists():
+        _remove_left()
+        folder.mkdir(parents=True)
+    (folder / _BUSY).touch()
     try:
-        yield
+        yield folder
     finally:
-        path.unlink(missing_ok=True)
+        for name in (_BUSY, _TOLD):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _remove_left() -> None:
+    """Remove what drivers that were killed have left on this node: folders of processes that are all gone."""
+    for folder in _folder_of("").parent.glob(f"{_SEATS_OF}*"):
+        if not any(Path("/proc", path.name).exists() for path in folder.glob("*")):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def terminate(driver: str) -> None:
-    """Terminate what works for a driver on this node, and wait until it has kept what is finished."""
-    folder, deadline = _seats_of(driver), time.monotonic() + _STOP_S
-    for path in folder.glob("*"):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(int(path.name), signal.SIGTERM)
-    while any(folder.glob("*")) and time.monotonic() < deadline:
+    """Terminate what works for a driver on this node, and wait until it has kept what is finished.
+
+    Each is told once, also where several nodes of Ray are on one machine: a second signal would end the keeping.
+    """
+    folder, deadline = _folder_of(driver), time.monotonic() + _STOP_S
+    for path in folder.glob(f"*/{_BUSY}"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            path.rename(path.with_name(_TOLD))
+            os.kill(int(path.parent.name), signal.SIGTERM)
+    while any(name in {_BUSY, _TOLD} for _, _, names in os.walk(folder) for name in names):
+        if time.monotonic() > deadline:
+            break
         time.sleep(0.1)
     shutil.rmtree(folder, ignore_errors=True)
 

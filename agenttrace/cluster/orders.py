@@ -43,8 +43,8 @@ class Order(Record, frozen=True, kw_only=True):
     key: str | None = None
 
 
-def seat_of(order: Order, *, node: str = "") -> Seat:
-    """Return a seat on this machine; `node` is its name, for manifests.
+def seat_of(order: Order, *, node: str = "", scratch: Path | None = None) -> Seat:
+    """Return a seat on this machine; `node` is its name, for manifests, `scratch` a folder for what does not stay.
 
     Raises:
         AgentTraceError: the store cannot be used, or the run is another one.
@@ -65,4 +65,5 @@ def seat_of(order: Order, *, node: str = "") -> Seat:
         shard_rollouts=order.shard_rollouts,
         patience_s=order.patience_s,
         made_by={"node": node} if node else {},
+        scratch=scratch,
     )

@@ -62,6 +62,7 @@ class Seat:
         shard_rollouts: rollouts of a shard at most, for the whole run.
         patience_s: so long all endpoints may be gone.
         made_by: for manifests, beside version and time.
+        scratch: folder for what is removed at the end; `None` is the system's.
 
     Attributes:
         run: in its store.
@@ -80,11 +81,13 @@ class Seat:
         shard_rollouts: int,
         patience_s: float = PATIENCE_S,
         made_by: dict[str, str] | None = None,
+        scratch: Path | None = None,
     ) -> None:
         self._out = console()
         options = msgspec.structs.replace(options, output="shard.jsonl")
         with contextlib.ExitStack() as opened:
-            self._scratch = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="agenttrace-shard-")))
+            made = tempfile.TemporaryDirectory(prefix="agenttrace-shard-", dir=scratch)
+            self._scratch = Path(opened.enter_context(made))
             now = datetime.now(UTC)
             self._plan = make_plan(options, images=image_digests(), folder=self._scratch, now=now, trees=around.trees)
             check_store(store)

@@ -21,11 +21,38 @@ from agenttrace.testing import ScriptedServer, says
 
 ROOT = Path(__file__).parents[2]
 SHARDS, RECORDS = 8, 40
+AT_A_TIME = 4  # shards, with one of the sandbox workers each
+HELD = "the largest file in data"
+"""Of the third task, which is the first one of shard 2, a later one of 0, 3, 5 and 6, and not in 1, 4 and 7."""
+HELD_S = 60.0
+
+
+class Hold:
+    """While it is on, requests of the task `HELD` are not answered."""
+
+    def __init__(self):
+        self.on = False
+        self.waiting = 0
+        self._lock = threading.Lock()
+
+    def wait(self):
+        with self._lock:
+            self.waiting += 1
+        deadline = time.monotonic() + HELD_S
+        while self.on and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with self._lock:
+            self.waiting -= 1
+
+
+HOLD = Hold()
 
 
 def script(messages):
     """Look at a file, and answer; slowly enough to be killed meanwhile."""
     time.sleep(0.15)
+    if HELD in messages[1]["content"]:
+        HOLD.wait()
     if len(messages) == 2:
         return says(calls=[("bash", json.dumps({"command": "ls"}))])
     return says(calls=[("final_answer", json.dumps({"answer": "20"}))])
@@ -170,24 +197,65 @@ def test_a_node_that_is_killed_in_the_middle_loses_and_doubles_nothing(driver, c
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_driver_that_is_ended_in_the_middle_is_run_again(driver, server, agenttrace, tmp_path, how):
-    before = server.count
-    running = driver()
-    until(lambda: server.count - before > 12 and manifests(tmp_path))
-    running.send_signal(how)
-    out, said = running.communicate(timeout=120)
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_driver_that_is_ended_in_the_middle_is_run_again(driver, agenttrace, tmp_path, how):
+    HOLD.on = True
+    try:
+        running = driver()
+        until(lambda: HOLD.waiting == AT_A_TIME)  # no shard goes on any more
+        running.send_signal(how)
+        out, said = running.communicate(timeout=120)
+    finally:
+        HOLD.on = False
+    done = {path.stem for path in manifests(tmp_path)}
+    assert done <= {"00000001", "00000004", "00000007"}
     if how is not signal.SIGKILL:
         assert running.returncode == EXIT_INTERRUPTED, said
         assert "what is in the store is kept, the same command goes on" in said
         assert json.loads(out)["status"] == EXIT_INTERRUPTED
-        done = {path.stem for path in manifests(tmp_path)}
         parts = {path.parent.name for path in (tmp_path / "store" / "r1").rglob("parts/*/*/*.jsonl.zst")}
-        assert parts - done  # what was finished of shards that were not is kept
-    assert len(manifests(tmp_path)) < SHARDS
+        assert len(parts - done) >= AT_A_TIME - 1  # what was finished of shards that were not is kept
     figures, _ = ended(driver())
-    assert figures["before"] >= 1
+    assert figures["before"] == len(done)
     whole(agenttrace, tmp_path)
+
+
+AT_WORK = """
+import signal, sys, time
+from agenttrace.cluster import on_ray
+
+told = []
+signal.signal(signal.SIGTERM, lambda *_: told.append(1))
+with on_ray._at_work_for("d") as folder:
+    (folder / "scratch").touch()
+    print("ready", flush=True)
+    while not told:
+        time.sleep(0.01)
+    time.sleep(1)
+print(len(told))
+"""
+
+
+def test_a_process_is_told_to_end_once_and_nothing_of_a_driver_stays(tmp_path, monkeypatch):
+    from agenttrace.cluster import on_ray
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    killed = subprocess.run(
+        [sys.executable, "-c", AT_WORK.replace("while not told", "signal.raise_signal(9)\n    while 0")], env=env
+    )
+    assert killed.returncode == -9
+    assert [*tmp_path.glob("*/*/scratch")]  # it left something
+    with subprocess.Popen([sys.executable, "-c", AT_WORK], env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "ready\n"
+        assert [path.parent.name for path in tmp_path.glob("*/*/scratch")] == [str(process.pid)]
+        both = [threading.Thread(target=on_ray.terminate, args=("d",)) for _ in range(2)]
+        for one in both:
+            one.start()
+        for one in both:
+            one.join()
+        assert process.stdout.read() == "1\n"
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.slow
