@@ -95,11 +95,11 @@ class RunDisplay(Watcher):
         minutes = (time.monotonic() - self._started) / 60
         figures = self._figures
         rate = f"{figures.records / minutes:,.1f} records/min" if figures.records and minutes else "- records/min"
-        nodes = f" on {counted(len(figures.nodes), 'node')}" if figures.nodes else ""
+        nodes = f" from {counted(len(figures.nodes), 'node')}" if figures.nodes else ""
         at_work = min(self._running, self._room)
         lost = sum(figures.attempts[how] for how in ("lost", "failed", "no_endpoint", "no_store", "incomplete"))
         failed = f", {counted(lost, 'attempt')} failed" if lost else ""
-        return f"{counted(figures.records, 'record')}, {rate}, {at_work} at work{nodes}{failed}"
+        return f"{counted(figures.records, 'record')}{nodes}, {rate}, {counted(at_work, 'shard')} at work{failed}"
 
     def _eta(self) -> str:
         """Return the time that the shards left take, at the rate of those that were made."""
