@@ -17,4 +17,4 @@ case ${CC:-cc} in
 esac
 exec "${CC:-cc}" -std=c17 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Werror \
     "-ffile-prefix-map=$here=." "$@" -o "$output" \
-    "$here/call_helper.c" "$here/child.c" "$here/supervise.c" "$here/processes.c" "$here/counters.c" "$here/report.c"
+    "$here/call_helper.c" "$here/job.c" "$here/child.c" "$here/supervise.c" "$here/processes.c" "$here/counters.c" "$here/report.c"

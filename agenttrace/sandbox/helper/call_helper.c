@@ -1,9 +1,7 @@
 /*
  * The per-call helper: starts one program, waits for it and accounts for all of its process tree.
  *
- *     call-helper report=FD stdout=FD stderr=FD limit_ms=N isolation=uid|none uid=N gid=N fsize_bytes=N cwd=DIR
- *                 cgroup=DIR|'' series=0|1 counters=0|1 basic=0|1
- *                 -- PROGRAM [ARGUMENT ...]
+ *     call-helper --job FD           waits for one job (job.c), carries it out, ends
  *     call-helper --probe            prints the version of this interface
  *
  * It lives for one call and is a subreaper, so RUSAGE_CHILDREN and the I/O counters that the kernel adds to a process
@@ -26,77 +24,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define INTERFACE "agenttrace call-helper 2\n"
-
-static _Noreturn void refuse(const struct job *job, const char *what, const char *text)
-{
-    give_up(job->report_fd, "helper_error", "%s: %s", what, text);
-}
-
-static int64_t number(const struct job *job, const char *text, int64_t least, int64_t most)
-{
-    char *end = NULL;
-    errno = 0;
-    long long value = strtoll(text, &end, 10);
-    if (errno != 0 || end == text || *end != '\0' || value < least || value > most)
-        refuse(job, "not a number in range", text);
-    return (int64_t)value;
-}
-
-/* Take one NAME=VALUE; returns a bit of its own for each name. */
-static unsigned assign(struct job *job, const char *pair)
-{
-    static const char *const names[] = {"report", "stdout", "stderr", "limit_ms", "isolation",
-                                        "uid",    "gid",    "fsize_bytes", "cwd",    "cgroup",
-                                        "series", "counters", "basic"};
-    const char *value = strchr(pair, '=');
-    size_t index = 0, count = sizeof names / sizeof *names;
-    if (value == NULL)
-        refuse(job, "not NAME=VALUE", pair);
-    size_t length = (size_t)(value++ - pair);
-    while (index < count && (strlen(names[index]) != length || strncmp(names[index], pair, length) != 0))
-        index++;
-    switch (index) {
-    case 0: job->report_fd = (int)number(job, value, 3, 1 << 20); break;
-    case 1: job->stdout_fd = (int)number(job, value, 3, 1 << 20); break;
-    case 2: job->stderr_fd = (int)number(job, value, 3, 1 << 20); break;
-    case 3: job->limit_ms = number(job, value, 1, INT64_MAX / 2000000); break;
-    case 4:
-        job->switch_user = strcmp(value, "uid") == 0;
-        if (!job->switch_user && strcmp(value, "none") != 0)
-            refuse(job, "unknown isolation", value);
-        break;
-    case 5: job->uid = (uid_t)number(job, value, 0, UINT32_MAX - 1); break;
-    case 6: job->gid = (gid_t)number(job, value, 0, UINT32_MAX - 1); break;
-    case 7: job->fsize_bytes = (rlim_t)number(job, value, 0, INT64_MAX); break;
-    case 8: job->cwd = value; break;
-    case 9: job->cgroup = value; break;
-    case 10: job->series = number(job, value, 0, 1) != 0; break;
-    case 11: job->counters = number(job, value, 0, 1) != 0; break;
-    case 12: job->basic = number(job, value, 0, 1) != 0; break;
-    default: refuse(job, "unknown parameter", pair);
-    }
-    return 1U << index;
-}
-
-static void parse(struct job *job, char **arguments)
-{
-    unsigned seen = 0;
-    while (*arguments != NULL && strcmp(*arguments, "--") != 0) {
-        unsigned bit = assign(job, *arguments);
-        if (seen & bit)
-            refuse(job, "given twice", *arguments);
-        seen |= bit;
-        arguments++;
-    }
-    if (seen != (1U << 13) - 1)
-        refuse(job, "parameters are missing before", "--");
-    if (*arguments == NULL || arguments[1] == NULL)
-        refuse(job, "nothing to run after", "--");
-    job->argv = arguments + 1;
-    if (job->switch_user && (getuid() != 0 || geteuid() != 0 || job->uid == 0 || job->gid == 0))
-        refuse(job, "isolation=uid needs root, and a user and a group that are not", "refused");
-}
+#define INTERFACE "agenttrace call-helper 3\n"
 
 /* Children wait for someone (SIGCHLD not ignored), a reader that is gone is an error, and the waiting is not for sleep. */
 static void prepare(const struct job *job)
@@ -137,13 +65,14 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--probe") == 0)
         return write(STDOUT_FILENO, INTERFACE, strlen(INTERFACE)) == (ssize_t)strlen(INTERFACE) ? 0 : 1;
     struct job job = {.report_fd = -1};
+    const bool told = argc == 3 && strcmp(argv[1], "--job") == 0;
     static struct outcome outcome;
     static struct hardware hardware;
     struct io before, after;
     int status_pipe[2];
     char floor_kib[24] = "null";
 
-    parse(&job, argv + (argc > 0));
+    take_job(&job, told ? argv[2] : "nothing");
     prepare(&job);
     read_io(&before);
     if (pipe2(status_pipe, O_CLOEXEC | O_NONBLOCK) != 0)

@@ -21,7 +21,7 @@ enum {
 
 /* One program to run, and as whom. */
 struct job {
-    char **argv; /* looked up in PATH; the helper's own environment is the program's */
+    char **argv; /* looked up in PATH */
     const char *cwd;
     int64_t limit_ms;
     int stdout_fd, stderr_fd, report_fd;
@@ -32,6 +32,7 @@ struct job {
     const char *cgroup; /* to be entered; empty for none */
     bool series, counters; /* what is measured only when it is asked for */
     bool basic;            /* processes started and waiting are left out */
+    int64_t ready_cpu_ns;  /* what this process had taken before it got the job */
 };
 
 /* I/O of all reaped children in the order of IO_NAMES; `known` is false where the kernel does not say. */
@@ -92,6 +93,10 @@ struct outcome {
     int most_processes;
     int64_t pid_before, pid_after; /* the number that was given out last in this PID namespace; -1 is unknown */
 };
+
+/* job.c: wait for the job that comes through a descriptor; its environment becomes this process's, and so the program's. */
+void take_job(struct job *job, const char *descriptor);
+_Noreturn void refuse(const struct job *job, const char *what, const char *text);
 
 /* child.c: turn a fresh fork into the program; writes `floor KIB` and, if it fails, `error TEXT` to status_fd. */
 _Noreturn void become(const struct job *job, int status_fd);

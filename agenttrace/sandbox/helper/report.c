@@ -164,7 +164,7 @@ void report(const struct job *job, const struct outcome *outcome, const struct i
         outcome->aborted ? "true" : "false", outcome->survivors ? "true" : "false");
     add(&text, ",\"wall_ns\":%" PRId64 ",\"cleanup_ns\":%" PRId64, end_ns - outcome->start_ns,
         outcome->done_ns - end_ns);
-    add(&text, ",\"floor_kib\":%s", floor_kib);
+    add(&text, ",\"floor_kib\":%s,\"ready_cpu_ns\":%" PRId64, floor_kib, job->ready_cpu_ns);
     add_usage(&text);
     add_io(&text, "io_before", before);
     add_io(&text, "io_after", after);

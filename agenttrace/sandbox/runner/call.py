@@ -26,13 +26,18 @@ MAX_KEEP_BYTES = 16 * 2**20
 ARGUMENT_BYTES = 100_000
 _CHUNK = 65536
 _DRAIN_READS = 256
-_NOT_MEASURED = ("status", "timed_out", "aborted", "survivors")
+_NOT_MEASURED = ("status", "timed_out", "aborted", "survivors", "ready_cpu_ns")
 """What a report says beside figures."""
 _GONE = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 
 def run(
-    settings: Settings, gauges: Gauges, request: Message, client_fd: int, clock_env: dict[str, str] | None = None
+    settings: Settings,
+    gauges: Gauges,
+    line: launch.Line,
+    request: Message,
+    client_fd: int,
+    clock_env: dict[str, str] | None = None,
 ) -> Message:
     """Carry out a `call` request; the reply without its id. `clock_env` pins the clock of the tool (see `clock`).
 
@@ -42,21 +47,24 @@ def run(
     """
     kind, code, limit_ms, keep_bytes = _validated(settings, request)
     self_before, before = _own_cpu_ns(), gauges.read()
-    cgroup = leaf.make(settings.cgroup) if settings.cgroup else ""
+    job = Job()
+    job.cgroup = leaf.make(settings.cgroup) if settings.cgroup else ""
+    outputs = (Capture(keep_bytes), Capture(keep_bytes))
     try:
-        argv = _program(settings, kind, code)
-        env = {**environment(settings), **(clock_env or {})}
-        report, outputs = _carry_out(settings, argv, env, cgroup, limit_ms, keep_bytes, client_fd)
+        job.argv, job.env, job.limit_ms = _program(settings, kind, code), environment(settings), limit_ms
+        job.env |= clock_env or {}
+        _start(settings, line, job)
+        report = _report(settings, *_collect(line, outputs, client_fd))
     finally:
         _remove(_code_path(settings))
-        peak_bytes = leaf.finish(cgroup) if cgroup else None
+        peak_bytes = leaf.finish(job.cgroup) if job.cgroup else None
     own_ns, after = _own_cpu_ns() - self_before, gauges.read()
     if "spawn_error" in report:
         raise RequestError("spawn", f"the {kind} process could not be started: {report['spawn_error']}")
     if report["survivors"] or report["status"] is None:
         raise FatalError("helper_lost", "processes of the call could not be killed")
     used = report["rusage"]
-    children_ns = round((used["utime"] + used["stime"]) * 1e9)
+    not_own_ns = round((used["utime"] + used["stime"]) * 1e9) + report.get("ready_cpu_ns", 0)
     sample = {
         "source": f"{settings.helper}-helper",
         "platform": sys.platform,
@@ -64,7 +72,7 @@ def run(
         "gauges_before": before,
         "gauges_after": after,
         "pressure_scope": gauges.pressure_scope,
-        "runner_cpu_ns": own_ns - children_ns,
+        "runner_cpu_ns": own_ns - not_own_ns,
         "cgroup_memory_peak_bytes": peak_bytes,
         "network_bytes": gauges.network_bytes,
     }
@@ -155,59 +163,25 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def _carry_out(
-    settings: Settings,
-    argv: list[str],
-    env: dict[str, str],
-    cgroup: str,
-    limit_ms: int,
-    keep_bytes: int,
-    client_fd: int,
-) -> tuple[Message, tuple[Capture, Capture]]:
-    job = Job()
-    job.argv, job.env, job.cwd, job.limit_ms = argv, env, settings.work, limit_ms
+def _start(settings: Settings, line: launch.Line, job: Job) -> None:
+    job.cwd, job.fsize_bytes, job.figures = settings.work, settings.fsize_bytes, settings.figures
     job.isolation, job.uid, job.gid = settings.isolation, settings.tool_uid, settings.tool_gid
-    job.fsize_bytes, job.cgroup, job.figures = settings.fsize_bytes, cgroup, settings.figures
-    readers = []
     try:
-        for name in ("stdout_fd", "stderr_fd"):
-            reader, writer = os.pipe()
-            readers.append(reader)
-            setattr(job, name, writer)
-            if job.isolation == "uid":  # `> /dev/stderr` opens the pipe anew, which only its owner may
-                os.fchown(writer, settings.tool_uid, settings.tool_gid)
-        reader, report_fd = os.pipe()
-        readers.append(reader)
-        pid = _start(settings, job, report_fd)
-        outputs = (Capture(keep_bytes), Capture(keep_bytes))
-        report = _report(settings, *_collect(pid, readers, outputs, client_fd))
-    finally:
-        for fd in readers:
-            os.close(fd)
-    return report, outputs
-
-
-def _start(settings: Settings, job: Job, report_fd: int) -> int:
-    """Start the helper; the runner's copies of the write ends are closed."""
-    try:
-        return launch.start(settings, job, report_fd)
+        line.start(settings, job)
     except OSError as error:
         raise RequestError("spawn", f"the helper could not be started: {error}") from error
-    finally:
-        for fd in (job.stdout_fd, job.stderr_fd, report_fd):
-            os.close(fd)
 
 
-def _collect(pid: int, readers: list[int], outputs: tuple[Capture, Capture], client_fd: int) -> tuple[bytes, int]:
+def _collect(line: launch.Line, outputs: tuple[Capture, Capture], client_fd: int) -> tuple[bytes, int]:
     """Read both streams until the helper has reported; a client that hangs up stops the call.
 
     Returns:
         The report and the helper's wait status.
     """
-    stdout_fd, stderr_fd, report_fd = readers
+    stdout_fd, stderr_fd, report_fd = line.readers
     captures = {stdout_fd: outputs[0], stderr_fd: outputs[1]}
     poller = select.poll()
-    for fd in readers:
+    for fd in line.readers:
         os.set_blocking(fd, False)
         poller.register(fd, select.POLLIN)
     poller.register(client_fd, _GONE)
@@ -217,7 +191,7 @@ def _collect(pid: int, readers: list[int], outputs: tuple[Capture, Capture], cli
         for fd, _ in poller.poll():
             if fd == client_fd:
                 poller.unregister(client_fd)
-                os.kill(pid, signal.SIGTERM)
+                os.kill(line.pid, signal.SIGTERM)
                 continue
             chunk = _available(fd)
             if chunk is None:
@@ -229,7 +203,7 @@ def _collect(pid: int, readers: list[int], outputs: tuple[Capture, Capture], cli
             else:
                 poller.unregister(fd)
                 reporting = reporting and fd != report_fd
-    _, status = os.waitpid(pid, 0)
+    status = line.ended()
     for fd, capture in captures.items():
         _drain(fd, capture)
     return bytes(report), status

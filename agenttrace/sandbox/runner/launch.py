@@ -1,8 +1,9 @@
 """The two helpers behind one interface: which one to use, how it is started, what it reported.
 
-`c` is the compiled one (../helper/call_helper.c): started without copying this process, and so small that it hides
-nothing of a call's memory. `python` is a fork of this process (helper.py): slower, its size is a floor under every
-peak, and a call can take back that it dies first when memory runs out.
+`c` is the compiled one (../helper/call_helper.c): started without copying this process, so small that it hides nothing
+of a call's memory, and ready before there is a call, which then does not wait for its start. `python` is a fork of this
+process (helper.py): slower, its size is a floor under every peak, and a call can take back that it dies first when
+memory runs out.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import json
 import os
 import signal
 
-from . import helper
+from . import frames, helper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Self
+
     from .frames import Message
     from .job import Job
     from .settings import Settings
 
-INTERFACE = b"agenttrace call-helper 2\n"
+INTERFACE = b"agenttrace call-helper 3\n"
 LONGEST_LIMIT_MS = 10**12
 _BLOCKED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
@@ -40,14 +43,101 @@ def choose(settings: Settings) -> str:
     return "python"
 
 
-def start(settings: Settings, job: Job, report_fd: int) -> int:
-    """Start the helper with its signals blocked; returns its process id. Its report comes through `report_fd`.
+class Line:
+    """The way to one helper and back; at its end a compiled helper waits for its job already. Use it as a context.
 
-    Raises:
-        OSError: it could not be started.
+    Attributes:
+        readers: the ends at which this process reads the call's standard output, its standard error and the report.
+        pid: of the helper; 0 where there is none.
     """
-    if settings.helper == "c":
-        return _spawn(settings.helper_path, job, report_fd)
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises `OSError` where there is no room for it."""
+        self.readers: list[int] = []
+        self.pid = 0
+        self._writers: list[int] = []
+        self._job_fd = -1
+        try:
+            for _ in range(3):
+                reader, writer = os.pipe()
+                self.readers.append(reader)
+                self._writers.append(writer)
+            if settings.isolation == "uid":  # `> /dev/stderr` opens the pipe anew, which only its owner may
+                for writer in self._writers[:2]:
+                    os.fchown(writer, settings.tool_uid, settings.tool_gid)
+            if settings.helper == "c":
+                self._spawn(settings.helper_path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _spawn(self, path: str) -> None:
+        """`posix_spawn` shares this process's memory until the exec: nothing of it is copied or counted."""
+        reader, self._job_fd = os.pipe()
+        try:
+            # A descriptor duplicated onto itself is one that survives the exec.
+            keep = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (reader, *self._writers)]
+            self.pid = os.posix_spawn(path, [path, "--job", str(reader)], {}, file_actions=keep, setsigmask=_BLOCKED)
+        finally:
+            os.close(reader)
+
+    def is_ready(self) -> bool:
+        """Whether a helper waits for its job; one that has ended is collected."""
+        try:
+            gone = self.pid and os.waitpid(self.pid, os.WNOHANG)[0]
+        except ChildProcessError:
+            gone = True
+        self.pid = 0 if gone else self.pid
+        return bool(self.pid)
+
+    def start(self, settings: Settings, job: Job) -> None:
+        """Have a job carried out; this process's copies of the write ends are closed.
+
+        Raises:
+            OSError: the helper could not be started.
+        """
+        job.stdout_fd, job.stderr_fd, report_fd = self._writers
+        try:
+            if settings.helper == "c":
+                frames.write_all(self._job_fd, _told(job, report_fd))
+            else:
+                self.pid = _forked(job, report_fd)
+        finally:
+            self._let_go()
+
+    def ended(self) -> int:
+        """Wait for the helper's end and return its wait status."""
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return status
+
+    def _let_go(self) -> None:
+        for fd in self._writers:
+            os.close(fd)
+        self._writers = []
+        if self._job_fd >= 0:
+            os.close(self._job_fd)
+            self._job_fd = -1
+
+    def close(self) -> None:
+        """Close what is open; a helper that has got no job ends by that."""
+        waits = self._job_fd >= 0
+        self._let_go()
+        for fd in self.readers:
+            os.close(fd)
+        self.readers = []
+        if waits and self.pid:
+            self.ended()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _forked(job: Job, report_fd: int) -> int:
+    """Start the helper as a copy of this process, with its signals blocked; returns its process id."""
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     try:
         pid = os.fork()
@@ -76,8 +166,8 @@ def _text(characters: str) -> str:
     return characters.encode("latin-1").decode("utf-8", "backslashreplace")
 
 
-def _spawn(path: str, job: Job, report_fd: int) -> int:
-    """`posix_spawn` shares this process's memory until the exec: nothing of it is copied or counted."""
+def _told(job: Job, report_fd: int) -> bytes:
+    """A job as the compiled helper reads it (../helper/job.c)."""
     parameters = {
         "report": report_fd,
         "stdout": job.stdout_fd,
@@ -93,10 +183,10 @@ def _spawn(path: str, job: Job, report_fd: int) -> int:
         "counters": int("cpu_counters" in job.figures),
         "basic": int("basic" in job.figures),
     }
-    # A descriptor duplicated onto itself is one that survives the exec.
-    keep = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in (report_fd, job.stdout_fd, job.stderr_fd)]
-    arguments = [path, *(f"{name}={value}" for name, value in parameters.items()), "--", *job.argv]
-    return os.posix_spawn(path, arguments, job.env, file_actions=keep, setsigmask=_BLOCKED)
+    arguments = [*(f"{name}={value}" for name, value in parameters.items()), "--", *job.argv]
+    variables = [f"{name}={value}" for name, value in job.env.items()]
+    strings = [str(len(arguments)), str(len(variables)), *arguments, *variables, ""]
+    return os.fsencode("\0".join(strings))
 
 
 def _unusable(path: str) -> str | None:

@@ -36,6 +36,7 @@ class WorkerState:
         confinement: how this worker was confined when it started; `None` where the kernel does not say.
         hidden_kib: by how much a call's peak RSS starts above what its child saw of itself before `exec`.
         writing_fd: leads to the client.
+        ready: the way to a helper that was started before there is a call for it.
     """
 
     writing_fd: int
@@ -51,6 +52,7 @@ class WorkerState:
         self.clock_env: dict[str, str] = {}
         self.confinement = confinement.facts(options)
         self.gauges = counters.Gauges(basic="basic" in options.figures)
+        self.ready: launch.Line | None = None
         self.hidden_kib = _hidden_kib(options, self.gauges)
         self.operations: dict[str, Callable[[Message, int], Message]] = {
             "hello": self._hello,
@@ -111,11 +113,26 @@ class WorkerState:
 
     def _call(self, request: Message, client: int) -> Message:
         self.tree.settle()
-        reply = call.run(self.settings, self.gauges, request, client, self.clock_env)
+        with self._line() as line:
+            reply = call.run(self.settings, self.gauges, line, request, client, self.clock_env)
         self.worn = self.worn or reply["oom_killed"]
         if reply["telemetry"]["floor_kib"] is not None:
             reply["telemetry"]["floor_kib"] += self.hidden_kib
         return reply
+
+    def _line(self) -> launch.Line:
+        line, self.ready = self.ready, None
+        if line is not None:
+            if line.is_ready():
+                return line
+            line.close()
+        return _new_line(self.settings)
+
+    def get_ready(self) -> None:
+        """Start a compiled helper for the next call, which then does not wait for its start."""
+        if self.ready is None and self.settings.helper == "c":
+            with contextlib.suppress(OSError):  # the call tries again, and says why not
+                self.ready = launch.Line(self.settings)
 
     def _manifest(self, _request: Message, _client: int) -> Message:
         entries, truncated = tree.listing(self.settings.work)
@@ -147,6 +164,8 @@ class WorkerState:
                     return
                 reply, lost = self.answer(request, reading_fd)
                 frames.write_all(writing_fd, frames.encode(reply))
+                if not lost:
+                    self.get_ready()
         except OSError:
             return  # the client went away
         finally:
@@ -156,6 +175,13 @@ class WorkerState:
 
 def _unknown(request: Message, _client: int) -> Message:
     raise RequestError("bad_request", f"unknown op {request.get('op')!r}")
+
+
+def _new_line(options: settings.Settings) -> launch.Line:
+    try:
+        return launch.Line(options)
+    except OSError as error:
+        raise RequestError("spawn", f"the helper could not be started: {error}") from error
 
 
 def _hidden_kib(options: settings.Settings, gauges: counters.Gauges) -> int:
@@ -168,7 +194,8 @@ def _hidden_kib(options: settings.Settings, gauges: counters.Gauges) -> int:
     never_ends, kept_open = os.pipe()
     try:
         request = {"kind": "bash", "code": ":", "limit_ms": 5000}
-        sample = call.run(options, gauges, request, never_ends)["telemetry"]
+        with _new_line(options) as line:
+            sample = call.run(options, gauges, line, request, never_ends)["telemetry"]
     except RequestError:
         return 0
     finally:
