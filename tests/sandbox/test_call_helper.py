@@ -313,3 +313,74 @@ def test_the_same_compiler_gives_the_same_bytes_anywhere(compiled_helper, tmp_pa
     again = tmp_path / "again"
     subprocess.run(["sh", elsewhere / "build.sh", again], check=True, cwd="/")
     assert again.read_bytes() == compiled_helper.read_bytes()
+
+
+STILL = """
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...)
+{
+    if (strstr(path, "/schedstat") != NULL)
+        path = "%(schedstat)s";
+    return __real_open(path, flags, 0);
+}
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+long __wrap_syscall(long number, ...)
+{
+    va_list given;
+    va_start(given, number);
+    long a = va_arg(given, long), b = va_arg(given, long), c = va_arg(given, long), d = va_arg(given, long);
+    va_end(given);
+    return number == SYS_perf_event_open ? __real_open("%(perf)s", O_RDONLY) : __real_syscall(number, a, b, c, d);
+}
+"""
+"""A kernel of other words: what it says of waiting, and of every hardware counter."""
+
+
+@LINUX_ROOT
+@pytest.mark.parametrize(
+    ("schedstat", "counter", "waited", "counted"),
+    [
+        ("0 0 0\n", (0, 5, 5), False, "user_instructions counted nothing"),  # delayacct is off; a counter stands still
+        ("0 0 0\n", (0, 0, 0), False, "user_instructions counted nothing"),
+        ("5 0 1\n", (7, 9, 3), True, "user_instructions shared its counter with others"),
+        ("5 3 1\n", (7, 9, 9), True, None),
+    ],
+)
+def test_a_kernel_that_counts_nothing_is_unknown_and_not_zero(
+    compiled_helper, tmp_path, schedstat, counter, waited, counted
+):
+    (tmp_path / "schedstat").write_text(schedstat)
+    (tmp_path / "perf").write_bytes(b"".join(one.to_bytes(8, sys.byteorder) for one in counter))
+    kernel = STILL % {"schedstat": tmp_path / "schedstat", "perf": tmp_path / "perf"}
+    (tmp_path / "kernel.c").write_text(kernel)
+    wrapped = ("-O1", tmp_path / "kernel.c", "-Wl,--wrap=open,--wrap=syscall")
+    subprocess.run(["sh", SOURCE / "build.sh", tmp_path / "helper", *wrapped], check=True)
+    report, _, _ = run(tmp_path / "helper", "true", tmp_path=tmp_path, counters=1)
+    assert ("runqueue_wait_ns" in report) is waited
+    assert report.get("counters_reason") == counted
+    assert ("user_instructions" in report) is (counted is None)
+
+
+@LINUX_ROOT
+def test_process_numbers_that_began_anew_are_unknown_also_when_they_are_beyond_the_first(compiled_helper, tmp_path):
+    alone = tmp_path / "alone"
+    alone.write_text(f'#!/bin/sh\nexec unshare --pid --fork --mount-proc {compiled_helper} "$@"\n')
+    alone.chmod(0o755)
+    if subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True).returncode:
+        pytest.skip("no unshare here")
+    many = "for i in {1..%d}; do /bin/true; done; sleep 0.2"
+    once, _, _ = run(alone, "bash", "-c", many % 50, tmp_path=tmp_path, isolation="none")
+    assert once["processes_started"] == 51  # bash becomes the last one
+    code = f"{many % 100}; echo 9 > /proc/sys/kernel/ns_last_pid; {many % 20}"
+    again, _, _ = run(alone, "bash", "-c", code, tmp_path=tmp_path, isolation="none")
+    assert again["status"] == 0
+    assert "processes_started" not in again

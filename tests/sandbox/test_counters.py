@@ -79,3 +79,16 @@ def test_io_of_children_leaves_out_what_this_process_reads():
         counters._text("/proc/self/status")
     after = counters.reaped_io()
     assert after["rchar"] - before["rchar"] < 1000
+
+
+def test_process_numbers_are_counted_until_they_begin_anew(monkeypatch):
+    said = iter([100, 130, 150, 20, 400])
+    monkeypatch.setattr(counters, "last_pid", lambda: next(said))
+    started = counters.Started()
+    for expected in (30, 50, None, None):
+        started.look()
+        assert started.count() == expected
+    monkeypatch.setattr(counters, "last_pid", lambda: None)
+    nowhere = counters.Started()
+    nowhere.look()
+    assert nowhere.count() is None

@@ -242,3 +242,23 @@ def last_pid() -> int | None:
     except OSError:
         return None
     return _number((_text("/proc/loadavg") or "").rpartition(" ")[2])
+
+
+class Started:
+    """How many processes and threads this PID namespace has had since: looked at often enough to see a new beginning.
+
+    The numbers go up until they begin anew, and how many there were is then unknown, also when they are beyond the
+    first again: `pid_max` may be 32,768.
+    """
+
+    def __init__(self) -> None:
+        self._first = self._last = last_pid()
+
+    def look(self) -> None:
+        """Take notice of the number that was given out last."""
+        last = None if self._last is None else last_pid()
+        self._last = None if last is None or self._last is None or last < self._last else last
+
+    def count(self) -> int | None:
+        """How many there were at the last look; `None` is unknown."""
+        return None if self._first is None or self._last is None else self._last - self._first
