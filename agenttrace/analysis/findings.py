@@ -126,16 +126,16 @@ class SlowCause(Record, frozen=True, kw_only=True):
 
     Attributes:
         wall_ms: time of these calls.
-        limit_ms: of it, what their own limit took.
-        neighbours_ms: of it, what others took.
+        limit_ms: of it, what their own limit took; `None` where that is `unknown`.
+        neighbours_ms: of it, what others took; likewise.
     """
 
     cause: str
     calls: int
     share: float
     wall_ms: float
-    limit_ms: float
-    neighbours_ms: float
+    limit_ms: float | None
+    neighbours_ms: float | None
 
 
 class Association(Record, frozen=True, kw_only=True):
