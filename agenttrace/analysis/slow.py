@@ -48,8 +48,8 @@ def why_slow(
     A process that waits for a processor waits for its own limit while it is throttled, for others else. What others
     took is no more than what the call did not use of its entitlement: its own processes also wait for each other.
 
-    The kernel adds throttling up over processors: two that are held back half of the time make as much of it as there is
-    time. So it is divided by the processors, one at least, on which the call ran or was held back in the mean.
+    The kernel adds throttling up over processors: two that are held back half of the time make as much of it as there
+    is time. So it is divided by the processors, one at least, on which the call ran or was held back in the mean.
 
     Args:
         wall_ns: from its start to its end.

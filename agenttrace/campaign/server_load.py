@@ -132,7 +132,7 @@ class ServerLoad:
 
     @property
     def _pause_s(self) -> float:
-        return self._every_s * 2 ** (self.taken // _HALVED_AFTER)
+        return math.ldexp(self._every_s, self.taken // _HALVED_AFTER)
 
     def _look(self, wire: Wire) -> bool:
         """Take a sample where there is one, and return whether to look again."""

@@ -35,6 +35,7 @@ SGLANG = """sglang:num_running_reqs{model_name="m"} 4.0 1700000000
 sglang:num_queue_reqs{model_name="m"} 5.0
 sglang:token_usage{model_name="m"} 0.5
 """
+NOTHING = Sample(None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ sglang:token_usage{model_name="m"} 0.5
          Sample(5.0, 2.0, None)),
         (VLLM.replace("2.0", "NaN"), Sample(None, 7.0, 0.5)),  # of two engines one says nothing: no sum
         (VLLM.replace("0.75", "+Inf"), Sample(5.0, 7.0, None)),
-        ("vllm:num_requests_running 1.2.3\nvllm:num_requests_waiting e\nsglang:num_queue_reqs -\n", Sample(*[None] * 3)),
+        ("vllm:num_requests_running 1.2.3\nvllm:num_requests_waiting e\nsglang:num_queue_reqs -\n", NOTHING),
         ("vllm:num_requests_running 1e999\nsglang:token_usage 5e-1\r\n", Sample(None, None, 0.5)),
         (f"vllm:num_requests_running{{a=\"{'x' * 10_000_000}\"}} 3\n", Sample(3.0, None, None)),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 import time
@@ -203,3 +204,10 @@ def test_an_analysis_tells_the_energy_per_solved_task_failures_included(tmp_path
     text = "\n".join(f"{row}" for section in sections(report(load([records]))) for row in section.rows)
     assert "energy per solved trace, failures included" in text
     assert [one.energy_j for one in report(load([records]), by="dataset").groups] == [1000.0]
+    for kept, said in ((None, "none was solved"), (1, "at most 1,000 J: 31 have no verdict")):
+        rows = [json.loads(line) for line in records.read_text().splitlines()]
+        for number, row in enumerate(rows):
+            row["outcome"]["solved"] = True if kept is not None and number < kept else None
+        records.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        told = [row for section in sections(report(load([records]))) for row in section.rows]
+        assert ("energy per solved trace, failures included", said) in told

@@ -124,13 +124,15 @@ def events(*pieces):
 
 
 def of(body):
-    return read_reply(body if isinstance(body, bytes) else json.dumps(body).encode(), start_ns=0, end_ns=1, elapsed_ns=1)
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read_reply(sent, start_ns=0, end_ns=1, elapsed_ns=1)
 
 
 def test_a_stream_has_what_its_choices_say_beside_their_messages():
     def piece(text, number, logprob, **more):
         row = {"id": number, "token": text, "logprob": logprob, "bytes": [1], "top_logprobs": []}
-        return {"choices": [{"delta": {"content": text}, "token_ids": [number], "logprobs": {"content": [row]}, **more}]}
+        choice = {"delta": {"content": text}, "token_ids": [number], "logprobs": {"content": [row]}}
+        return {"choices": [choice | more]}
 
     last = {"choices": [], "usage": {"prompt_tokens": 2, "completion_tokens": 2}, "metrics": {"queue_time_ms": 3}}
     first = {"prompt_token_ids": [1, 2], "choices": [{"delta": {"role": "assistant"}, "logprobs": None}]}
@@ -154,8 +156,8 @@ def test_a_stream_has_the_last_figures_of_sglang_and_no_list_that_may_be_whole_o
 
 
 def test_a_whole_number_is_a_count_however_it_is_written():
-    told = {"usage": {"prompt_tokens": 10.0, "completion_tokens": 5.0}, "timings": {"prompt_n": 1e3, "predicted_n": 4.5}}
-    found = of({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], **told})
+    usage, said = {"prompt_tokens": 10.0, "completion_tokens": 5.0}, {"prompt_n": 1e3, "predicted_n": 4.5}
+    found = of({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "usage": usage, "timings": said})
     assert (found.input_tokens, found.output_tokens) == (10, 5)
     assert found.timings == Timings(prompt_n=1000, sources=("timings",))
     assert {type(found.input_tokens), type(found.timings.prompt_n)} == {int}

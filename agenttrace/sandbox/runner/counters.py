@@ -6,8 +6,11 @@ shares the host's cgroup namespace) it would count the whole machine, so it is t
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
+import socket
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ _REFAULTS = {  # the first before Linux 5.9, when only pages of files were count
 }
 _PRESSURES = {"some": "%s_pressure_ns", "full": "%s_pressure_full_ns"}
 _UNLIMITED = 1 << 60
+_SIOCGIFFLAGS, _NAME_BYTES, _IFREQ_BYTES = 0x8913, 16, 40
 _FIRST_PIDS = "pid:[4026531836]"
 
 
@@ -227,11 +231,34 @@ def own_rss_kib() -> int | None:
     return int(words[1]) * os.sysconf("SC_PAGE_SIZE") // 1024 if len(words) > 1 else None
 
 
+def interfaces() -> list[str] | None:
+    """The network interfaces that are up; `None` where the kernel does not say.
+
+    One that is down carries nothing, and nobody in a container can change that: kernels with tunnels put one of each
+    kind, down, into every network (`fb_tunnels_only_for_init_net`), as those of Docker Desktop do.
+    """
+    text = _text("/proc/net/dev")
+    if text is None:
+        return None
+    names = [line.partition(":")[0].strip() for line in text.splitlines() if ":" in line]
+    return [name for name in names if _is_up(name)]
+
+
+def _is_up(name: str) -> bool:
+    """Whether an interface is up; also where the kernel does not say."""
+    request = os.fsencode(name).ljust(_IFREQ_BYTES, b"\0")
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+            answer = fcntl.ioctl(asking, _SIOCGIFFLAGS, request)
+    except OSError:
+        return True
+    return bool(int.from_bytes(answer[_NAME_BYTES : _NAME_BYTES + 2], sys.byteorder) & 1)
+
+
 def _network_bytes() -> int | None:
     """0 where this container has no network but its own loopback: nothing can leave it. Else unknown."""
-    text = _text("/proc/net/dev")
-    names = [line.partition(":")[0].strip() for line in (text or "").splitlines() if ":" in line]
-    return 0 if names == ["lo"] else None
+    found = interfaces()
+    return 0 if found is not None and set(found) <= {"lo"} else None
 
 
 def last_pid() -> int | None:
