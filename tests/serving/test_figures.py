@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET
 
 from agenttrace.records import Timings
-from agenttrace.serving import profiles
+from agenttrace.serving import chat, profiles
 from agenttrace.serving.chat import ChatModel, fixed_part
 from agenttrace.serving.figures import timings
 from agenttrace.serving.replies import read_reply
@@ -116,6 +118,17 @@ def test_whatever_stands_there_figures_are_finite_and_not_negative(answer, meta_
     for name in Timings.__struct_fields__ if found else ():
         value = getattr(found, name)
         assert not isinstance(value, (int, float)) or (math.isfinite(value) and value >= 0)
+
+
+def test_a_wall_clock_that_is_set_back_under_a_request_makes_it_no_shorter(monkeypatch):
+    told = iter(range(2 * 10**18, 0, -(10**12)))
+    clock = SimpleNamespace(monotonic_ns=time.monotonic_ns, time_ns=lambda: next(told), sleep=time.sleep)
+    monkeypatch.setattr(chat, "time", clock)
+    with ScriptedServer([says("hello")]) as server:
+        model = ChatModel(server.base_url, fixed_part(model="m", sampler=profiles.sampler()))
+        reply = model.complete(TALK)
+        model.close()
+    assert (reply.start_ns, reply.end_ns - reply.start_ns) == (2 * 10**18, reply.elapsed_ns)
 
 
 def events(*pieces):
