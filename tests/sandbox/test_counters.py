@@ -119,3 +119,10 @@ def test_an_interface_that_is_down_is_no_network_as_kernels_with_tunnels_put_som
     if "unshare:" in ended.stderr or "/dev/net/tun" in ended.stderr:
         pytest.skip(f"not here: {ended.stderr}")
     assert ended.stdout.splitlines() == ["[] 0", "['lo'] 0", "['lo', 't0'] None"], ended.stderr
+
+
+@pytest.mark.parametrize("name", ["pids.events", "pids/pids.events"])
+def test_forks_that_the_limit_refused_are_counted_in_both_versions(cgroup, name):
+    cgroup({name: "max 7\n"} | ({"cgroup.type": "domain\n"} if name == "pids.events" else {}))
+    assert counters.Gauges().read() == {"refused_forks": 7}
+    assert counters.Gauges(basic=True).read() == {}

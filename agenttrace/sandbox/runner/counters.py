@@ -28,6 +28,7 @@ _CPU = {  # of v2, and the throttled time of v1
     "throttled_time": ("cfs_throttled_ns", 1),
 }
 _OOM = {"oom_kill": ("oom_kills", 1)}
+_REFUSED = {"max": ("refused_forks", 1)}
 _REFAULTS = {  # the first before Linux 5.9, when only pages of files were counted
     "workingset_refault": ("file_refaults", 1),
     "workingset_refault_file": ("file_refaults", 1),
@@ -126,6 +127,8 @@ class Gauges:
     def _add_more(self) -> None:
         if not self._add(_v2_path("memory.stat"), _refaults):
             self._add(_v1_path("memory", "memory.stat"), _refaults)
+        if not self._add(_v2_path("pids.events"), _refused):
+            self._add(_v1_path("pids", "pids.events"), _refused)
         for scope in ("container", "machine"):
             for resource in ("cpu", "memory", "io"):
                 path = _v2_path(f"{resource}.pressure") if scope == "container" else f"{PRESSURE}/{resource}"
@@ -176,6 +179,10 @@ def _cpu(text: str) -> Counts:
 
 def _oom_kills(text: str) -> Counts:
     return _chosen(text, _OOM)
+
+
+def _refused(text: str) -> Counts:
+    return _chosen(text, _REFUSED)
 
 
 def _refaults(text: str) -> Counts:
