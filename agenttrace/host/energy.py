@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import platform
 import threading
+import time
 from datetime import UTC, datetime
 from functools import partial
 from math import inf, isinf
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from typing import Self
 
 POWERCAP = Path("/sys/class/powercap")
-_EVERY_S = 30.0
-"""Far less than a counter takes to wrap: about four minutes at a kilowatt."""
+_EVERY_S, _UNSEEN_S = 30.0, 120.0
+"""Between two looks, and the most that may pass: a counter takes about four minutes to wrap at a kilowatt, and a machine
+that slept may have begun it anew."""
 _WHOLE = ("package", "dram")
 """How the zones begin that are added up: `core` and `uncore` are part of a package, `psys` is all of them and more."""
 
@@ -127,6 +129,7 @@ class EnergyMeter:
         self._every_s = every_s
         self._joules = dict.fromkeys(counters, 0.0)
         self._last: dict[str, float] = {}
+        self._looked = 0.0
         reasons = "; ".join(f"{kind}: {why}" for kind, why in unknown.items())
         self._unknown = None if counters else f"no counter ({reasons})" if reasons else "no counter"
         self._start = ""
@@ -141,6 +144,11 @@ class EnergyMeter:
         return SessionEnergy(start_utc=self._start, end_utc=self._over, joules=joules, unknown=unknown)
 
     def _look(self) -> None:
+        before, self._looked = self._looked, _awake_or_not()
+        pause_s = self._looked - before if self._last else 0.0
+        if pause_s > _UNSEEN_S and any(counter.wraps < inf for counter in self._counters.values()):
+            self._fail(f"nobody looked for {pause_s:.0f} s (the machine slept?), so it may have wrapped unseen")
+            return
         for name, counter in self._counters.items():
             try:
                 now = counter.read()
@@ -176,6 +184,11 @@ class EnergyMeter:
             self._thread.join()
         self._look()
         self._over = _now()
+
+
+def _awake_or_not() -> float:
+    """Return seconds that a sleep of the machine is part of, where it has such a clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _now() -> str:

@@ -16,6 +16,7 @@ from agenttrace.analysis.sections import sections
 from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
 from agenttrace.errors import StorageError
+from agenttrace.host import energy
 from agenttrace.host.energy import EnergyMeter, energy_counters
 from agenttrace.store.energy import SessionEnergy, append_energy, begin_energy, energy_joules, energy_path
 from agenttrace.store.read import read_traces
@@ -86,6 +87,18 @@ def test_a_counter_that_vanishes_makes_no_figure(tmp_path):
         file.unlink()
     found = meter.session()
     assert (found.joules, found.unknown) == (None, "rapl:package-0 could not be read (No such file or directory)")
+
+
+def test_a_machine_that_slept_makes_no_figure(tmp_path, monkeypatch):
+    file = zone(tmp_path, "0", "package-0", 900_000)
+    mine = {name: one for name, one in energy_counters(tmp_path)[0].items() if name.startswith("rapl")}
+    told = iter([100.0, 130.0, 4000.0])
+    monkeypatch.setattr(energy, "_awake_or_not", lambda: next(told))
+    with EnergyMeter(mine) as meter:
+        meter._look()
+        file.write_text("5\n")  # begun anew, as many processors do
+    assert meter.session().joules is None
+    assert "nobody looked for 3870 s" in meter.session().unknown
 
 
 NVML = """
