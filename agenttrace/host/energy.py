@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 POWERCAP = Path("/sys/class/powercap")
 _EVERY_S, _UNSEEN_S = 30.0, 120.0
-"""Between two looks, and the most that may pass: a counter takes about four minutes to wrap at a kilowatt, and a machine
-that slept may have begun it anew."""
+"""Between two looks, and the most that may pass: a counter takes about four minutes to wrap at a kilowatt, and a
+machine that slept may have begun it anew."""
 _WHOLE = ("package", "dram")
 """How the zones begin that are added up: `core` and `uncore` are part of a package, `psys` is all of them and more."""
 
