@@ -186,7 +186,8 @@ def _figures(telemetry: Telemetry) -> str:
     if throttled_ns >= _TOLD_NS:
         parts.append(f"throttled {throttled_ns / 1e6:.0f} ms")
     if (waited_ns := (telemetry.runqueue_wait_ns or 0) - throttled_ns) >= _TOLD_NS:
-        parts.append(f"waited {waited_ns / 1e6:.0f} ms for a processor")
+        known = isinstance(telemetry.cfs_throttled_ns, int)
+        parts.append(f"waited {waited_ns / 1e6:.0f} ms for a processor{'' if known else ' or its limit'}")
     if telemetry.leftover_count:
         parts.append(f"{telemetry.leftover_count} left running and killed ({', '.join(telemetry.leftover_names)})")
     return ", ".join(parts)

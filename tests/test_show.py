@@ -40,6 +40,10 @@ def test_what_kept_a_call_waiting_stands_with_its_cost():
     assert "throttled 400 ms, c-helper" in calls[0]
     assert "waited 300 ms for a processor, c-helper" in calls[1]
     assert not any("throttled" in line or "waited" in line for line in calls[2:])
+    trace = waiting_trace()
+    unknown = changed(trace.spans[1].telemetry, cfs_throttled_ns=None)
+    text = printed(changed(trace, spans=(changed(trace.spans[1], telemetry=unknown),)))
+    assert "waited 300 ms for a processor or its limit, c-helper" in text
 
 
 def test_calls_without_an_id_stand_once_although_many_steps_share_one():

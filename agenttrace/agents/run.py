@@ -130,6 +130,7 @@ class RunLog:
         except (RequestRefusedError, NoReplyError) as error:
             raise RunEnd("model_error", str(error)) from None
         except UnparsableReplyError as error:
+            elapsed_ns = time.monotonic_ns() - started
             return Reply(
                 content=None,
                 reasoning=None,
@@ -139,8 +140,8 @@ class RunLog:
                 output_tokens=None,
                 timings=None,
                 start_ns=start_ns,
-                end_ns=time.time_ns(),
-                elapsed_ns=time.monotonic_ns() - started,
+                end_ns=start_ns + elapsed_ns,
+                elapsed_ns=elapsed_ns,
                 failed_tries=(str(error),),
             )
 

@@ -126,16 +126,16 @@ class SlowCause(Record, frozen=True, kw_only=True):
 
     Attributes:
         wall_ms: time of these calls.
-        limit_ms: of it, what their own limit took.
-        neighbours_ms: of it, what others took.
+        limit_ms: of it, what their own limit took; `None` where that is `unknown`.
+        neighbours_ms: of it, what others took; likewise.
     """
 
     cause: str
     calls: int
     share: float
     wall_ms: float
-    limit_ms: float
-    neighbours_ms: float
+    limit_ms: float | None
+    neighbours_ms: float | None
 
 
 class Association(Record, frozen=True, kw_only=True):
@@ -166,7 +166,7 @@ class Group(Record, frozen=True, kw_only=True):
         infrastructure: traces that the machine ended, not the model.
         energy_j: what the machine consumed in the sessions of its files, failed attempts included; `None` where that
             was not measured, or a file has traces of other groups as well.
-        energy_per_solved_j: that per solved trace.
+        energy_per_solved_j: that per solved trace; no more than that where some are `ungraded`.
         cost_usd: of traces whose file says what they cost, or that a table of prices can price.
         cost_sources: which of the two, `given` or `computed`.
         time: parts of the traces whose steps and spans were all measured (`timed` of `traces`).

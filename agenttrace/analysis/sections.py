@@ -87,9 +87,17 @@ def _facts(group: Group) -> Iterator[tuple[str, str]]:
     yield "tokens in and out per solved trace", amount(group.tokens_per_solved, "")
     if group.energy_j is not None:
         yield "energy of the machine in these sessions", f"{amount(group.energy_j, '')} J"
-        yield "energy per solved trace, failures included", f"{amount(group.energy_per_solved_j, '')} J"
+        yield "energy per solved trace, failures included", _energy_per_solved(group)
     yield "infrastructure failures", integer(group.infrastructure)
     yield "US dollars", _dollars(group.cost_usd, {one.name or "": one.count for one in group.cost_sources})
+
+
+def _energy_per_solved(group: Group) -> str:
+    """Return it as a bound where some traces may be solved or not: they took their share of the energy."""
+    if group.energy_per_solved_j is None:
+        return "none was solved"
+    figure = f"{amount(group.energy_per_solved_j, '')} J"
+    return f"at most {figure}: {integer(group.ungraded)} have no verdict" if group.ungraded else figure
 
 
 def _dollars(cost: Distribution, sources: dict[str, int]) -> str:

@@ -25,7 +25,7 @@ class Why(NamedTuple):
     Attributes:
         cause: `limit` or `neighbours`, whichever took more, where that is a tenth of the call's time and 5 ms; else
             `itself`; `unknown` where the figures that decide were not measured.
-        limit_ns: time that its CPU or memory limit took, at most `wall_ns`.
+        limit_ns: time that its CPU or memory limit took, at most `wall_ns`; of an `unknown` cause what is known of it.
         neighbours_ns: time in which others had the processors that its limit entitled it to, likewise.
     """
 
@@ -48,17 +48,21 @@ def why_slow(
     A process that waits for a processor waits for its own limit while it is throttled, for others else. What others
     took is no more than what the call did not use of its entitlement: its own processes also wait for each other.
 
+    The kernel adds throttling up over processors: two that are held back half of the time make as much of it as there
+    is time. So it is divided by the processors, one at least, on which the call ran or was held back in the mean.
+
     Args:
         wall_ns: from its start to its end.
         cpu_ns: CPU time of its whole tree.
-        throttled_ns: `cfs_throttled_ns`.
+        throttled_ns: `cfs_throttled_ns`, added up over processors.
         waited_ns: `runqueue_wait_ns`, or `cpu_pressure_ns` where that is the container's own.
         memory_stalled_ns: `memory_pressure_ns`, where that is the container's own: its memory limit made it wait.
         cpus: processors that its limit entitled it to.
     """
     if not wall_ns or cpu_ns is None or throttled_ns is None:
         return Why("unknown", 0, 0)
-    limit_ns = min(wall_ns, max(throttled_ns, memory_stalled_ns or 0))
+    held_ns = round(throttled_ns / max(1.0, (cpu_ns + throttled_ns) / wall_ns))
+    limit_ns = min(wall_ns, max(held_ns, memory_stalled_ns or 0))
     unused_ns = max(0, round(min(cpus * wall_ns - cpu_ns - throttled_ns, wall_ns)))  # of any number of processors
     neighbours_ns = min(unused_ns, max(0, (waited_ns or 0) - throttled_ns))
     most = max(limit_ns, neighbours_ns)
@@ -106,8 +110,8 @@ def causes(spans: pd.DataFrame, cpus: pd.Series[float]) -> tuple[SlowCause, ...]
             calls=len(calls),
             share=len(calls) / len(spans),
             wall_ms=sum(ms for ms, _ in calls),
-            limit_ms=sum(why.limit_ns for _, why in calls) / 1e6,
-            neighbours_ms=sum(why.neighbours_ns for _, why in calls) / 1e6,
+            limit_ms=None if cause == "unknown" else sum(why.limit_ns for _, why in calls) / 1e6,
+            neighbours_ms=None if cause == "unknown" else sum(why.neighbours_ns for _, why in calls) / 1e6,
         )
         for cause, calls in found.items()
         if len(spans)

@@ -247,9 +247,15 @@ def _rates(runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> tupl
         ("calls that ran, with exit code 0", share(int((codes == 0).sum()), len(codes))),
         ("calls that were not executed (final_answer included)", share(int((~executed(spans)).sum()), len(spans))),
         ("calls that hit the time limit", share(int((statuses == "timeout").sum()), len(statuses))),
-        ("calls killed for memory", share(int((statuses == "oom").sum()), len(statuses))),
+        ("calls killed for memory", share(int((statuses == "oom").sum()), int(_told_of_memory(runs, spans).sum()))),
         *_attempts(runs),
     )
+
+
+def _told_of_memory(runs: pd.DataFrame, spans: pd.DataFrame) -> pd.Series[bool]:
+    """Return of which calls it is known whether they were killed for memory: other formats do not say it."""
+    foreign = spans["run"].isin(runs["run"][runs["imported_from"].notna()]) & ~spans["method"].isin(MEASURED)
+    return (spans["status"].notna() & ~foreign) | (spans["status"] == "oom").fillna(value=False)
 
 
 def _attempts(runs: pd.DataFrame) -> Iterator[tuple[str, Share]]:

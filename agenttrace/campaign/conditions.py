@@ -70,16 +70,18 @@ def host_load(proc: Path = PROC, sys: Path = SYS) -> HostLoad:
     cpu_some, _ = _stalled(text("cpu_stalled_ms", proc / "pressure/cpu", "no pressure stall information"))
     some, full = _stalled(text("memory_stalled_ms", proc / "pressure/memory", "no pressure stall information"))
     governor = text("governor", sys / _GOVERNOR, "no frequency scaling to be seen").strip() or None
-    return HostLoad(
-        load_1m=load,
-        memory_available_bytes=None if free is None else int(free) * 1024,
-        governor=governor,
-        steal_ms=None if steal is None else 1000.0 * steal / os.sysconf("SC_CLK_TCK"),
-        cpu_stalled_ms=cpu_some,
-        memory_stalled_ms=some,
-        memory_stalled_full_ms=full,
-        unknown=unknown,
-    )
+    figures: dict[str, Any] = {
+        "load_1m": load,
+        "memory_available_bytes": None if free is None else int(free) * 1024,
+        "governor": governor,
+        "steal_ms": None if steal is None else 1000.0 * steal / os.sysconf("SC_CLK_TCK"),
+        "cpu_stalled_ms": cpu_some,
+        "memory_stalled_ms": some,
+        "memory_stalled_full_ms": full,
+    }
+    for name in (name for name, value in figures.items() if value is None):
+        unknown.setdefault(name, unknown.get(name.replace("_full_", "_"), "the kernel's file does not say it"))
+    return HostLoad(**figures, unknown=unknown)
 
 
 def _float(words: list[str]) -> float | None:
@@ -103,7 +105,11 @@ def during(before: HostLoad, after: HostLoad) -> dict[str, Any]:
     for name in _COUNTERS:
         one, other = pairs[name]
         found[name] = None if one is None or other is None or other < one else round(other - one, 3)
-    return {**found, **({"unknown": after.unknown} if after.unknown else {})}
+    unknown = {**before.unknown, **after.unknown}
+    unknown |= {
+        name: "it was less afterwards" for name, value in found.items() if value is None and name not in unknown
+    }
+    return {**found, **({"unknown": unknown} if unknown else {})}
 
 
 class Conditions:

@@ -30,9 +30,9 @@ _HALVED_AFTER = 10_000
 """Samples of a session after which they become half as frequent, again and again: the file grows ever more slowly."""
 _HELD = 7200
 """Samples that are held for the summary of a task."""
-_LINE = re.compile(
-    r"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{[^\n]*\})?[ \t]+([-+.0-9eE]+|NaN|[-+]?Inf)(?:[ \t]|$)", re.MULTILINE
-)
+_LABELS = r'\{(?:[^"{}\n]|"(?:[^"\\\n]|\\.)*+")*+\}'
+_NUMBER = r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[Nn]a[Nn]|[-+]?Inf"
+_LINE = re.compile(rf"^([a-zA-Z_:][a-zA-Z0-9_:]*)(?:{_LABELS})?[ \t]+({_NUMBER})(?:[ \t\r]|$)", re.MULTILINE)
 _NAMES = {
     "running": ("llamacpp:requests_processing", "vllm:num_requests_running", "sglang:num_running_reqs"),
     "waiting": ("llamacpp:requests_deferred", "vllm:num_requests_waiting", "sglang:num_queue_reqs"),
@@ -43,6 +43,8 @@ _NAMES = {
 """Column → the gauges that it is, one of each server."""
 _MOST = 1e12
 _FIRST_S = 0.05
+_OLD = 2.5
+"""Pauses after which a sample is of another time."""
 _GOOD = 200
 
 
@@ -58,13 +60,19 @@ _NOTHING = Sample(None, None, None)
 
 
 def read_metrics(text: str) -> Sample:
-    """Return what a page of metrics says; gauges of several engines of one server are added, shares averaged."""
+    """Return what a page of metrics says; gauges of several engines of one server are added, shares averaged.
+
+    Where one of the engines says no figure, there is none of all of them.
+    """
     found: dict[str, list[float]] = {}
     for name, value in _LINE.findall(text):
-        number = float(value)
-        if math.isfinite(number) and 0 <= number < _MOST:
-            found.setdefault(name, []).append(number)
-    running, waiting, kv = (next((found[name] for name in names if name in found), None) for names in _NAMES.values())
+        found.setdefault(name, []).append(float(value))
+    known = {
+        name: values
+        for name, values in found.items()
+        if all(math.isfinite(value) and 0 <= value < _MOST for value in values)
+    }
+    running, waiting, kv = (next((known[name] for name in names if name in known), None) for names in _NAMES.values())
     return Sample(
         running=None if running is None else sum(running),
         waiting=None if waiting is None else sum(waiting),
@@ -91,7 +99,7 @@ class ServerLoad:
         self._path = path
         self._key = key
         self._every_s = every_s
-        self._held: deque[Sample] = deque(maxlen=_HELD)
+        self._held: deque[tuple[float, Sample]] = deque(maxlen=_HELD)
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self.taken = 0
@@ -100,13 +108,14 @@ class ServerLoad:
     def since(self, taken: int) -> dict[str, Any]:
         """Return the mean and the largest of each figure since so many samples, at least the latest one.
 
-        A task that is shorter than the pause between two looks has the one before it ended.
+        A task that is shorter than the pause between two looks has the one before it ended, unless that is long ago: a
+        server that does not answer has no load that is known.
         """
-        held = list(self._held)
-        rows = held[-max(1, self.taken - taken) :]
-        if not rows:
-            return {"samples": 0, "unknown": self.missing}
-        figures: dict[str, Any] = {"samples": min(self.taken - taken, len(rows))}
+        held, new = list(self._held), self.taken - taken
+        rows = [row for _, row in held[-max(1, new) :]]
+        if not rows or (new <= 0 and time.monotonic() - held[-1][0] > _OLD * self._pause_s + _GET_S):
+            return {"samples": 0, "unknown": self.missing or "no new sample"}
+        figures: dict[str, Any] = {"samples": min(new, len(rows))}
         for name, column in zip(Sample._fields, zip(*rows, strict=True), strict=True):
             known = [value for value in column if value is not None]
             figures[name] = {"mean": round(sum(known) / len(known), 4), "max": max(known)} if known else None
@@ -119,7 +128,11 @@ class ServerLoad:
         pause_s = min(_FIRST_S, self._every_s)
         with Wire(self._key) as wire:
             while not self._end.wait(pause_s) and self._look(wire):
-                pause_s = self._every_s * 2 ** (self.taken // _HALVED_AFTER)
+                pause_s = self._pause_s
+
+    @property
+    def _pause_s(self) -> float:
+        return math.ldexp(self._every_s, self.taken // _HALVED_AFTER)
 
     def _look(self, wire: Wire) -> bool:
         """Take a sample where there is one, and return whether to look again."""
@@ -131,9 +144,11 @@ class ServerLoad:
             sample = read_metrics(answer.body.decode("utf-8", "replace")) if fine else _NOTHING
             if sample != _NOTHING:
                 self._append(sample)
-            elif not self.taken:
-                self.missing = f"the server's /metrics has no gauge that is known (HTTP {answer.status})"
-        except WireError:
+            else:
+                size = f", {len(answer.body)} bytes" if len(answer.body) > _MOST_BYTES else ""
+                self.missing = f"the server's /metrics has no gauge that is known (HTTP {answer.status}{size})"
+        except WireError as error:
+            self.missing = f"the server's /metrics did not answer ({error})"
             return True  # busy, or gone for a while
         except OSError as error:
             self.missing = f"the file could not be written ({error.strerror})"
@@ -153,7 +168,7 @@ class ServerLoad:
                     *("" if value is None else f"{value:g}" for value in sample),
                 )
             )
-        self._held.append(sample)
+        self._held.append((time.monotonic(), sample))
         self.taken += 1
         self.missing = None
 

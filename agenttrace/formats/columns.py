@@ -335,7 +335,9 @@ def _of_run(one: TableEntry, figure: Callable[[Any], Any]) -> Any:  # noqa: ANN4
 
 def _evaluated(step: Any) -> Any:  # noqa: ANN401 - an `LLMStep`; a number or None
     said = step.timings
-    return step.input_tokens - said.cached_n if said.prompt_n is None else said.prompt_n
+    if said.prompt_n is not None:
+        return said.prompt_n
+    return None if said.cached_n > step.input_tokens else step.input_tokens - said.cached_n
 
 
 def _both_tokens(step: Any) -> int:  # noqa: ANN401 - an `LLMStep`

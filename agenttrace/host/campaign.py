@@ -18,7 +18,7 @@ from agenttrace.models.reference import find, is_complete, provisional
 from agenttrace.serving import profiles
 from agenttrace.serving.endpoint import HOST_NAME, api_key, check_base_url
 from agenttrace.show import counted, say
-from agenttrace.store.energy import append_energy
+from agenttrace.store.energy import append_energy, begin_energy
 from agenttrace.tasks import OWN, SWE, check_name, sources, task_set
 from agenttrace.tasks.own.task_set import OwnTasks
 
@@ -229,12 +229,14 @@ def _run(request: Request, at: guard.Engine) -> CampaignsEnd:
     statuses = []
     for number, (options, plan) in enumerate(left):
         name = f"{at.project}-collector-{os.getpid()}-{number}"
-        with EnergyMeter(energy_counters(engine_kernel=at.info.kernel)[0]) as meter:
+        file = request.folder / plan["file"]
+        with EnergyMeter(*energy_counters(engine_kernel=at.info.kernel)) as meter:
+            begin_energy(file, meter.session(), measures=meter.measures)
             process = start_collector(services, name, request, options)
             statuses.append(guard.follow(process, at, name))
-        append_energy(request.folder / plan["file"], meter.session())
+        append_energy(file, meter.session())
         if statuses[-1] == 0:
-            _say_end(request.folder / plan["file"])
+            _say_end(file)
         if statuses[-1] not in {0, EXIT_INCOMPLETE}:  # server gone, disk full, Ctrl-C: the next one fares no better
             break
     return CampaignsEnd(next(filter(None, statuses), 0), files)

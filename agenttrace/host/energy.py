@@ -10,20 +10,24 @@ from __future__ import annotations
 import importlib
 import platform
 import threading
+import time
 from datetime import UTC, datetime
 from functools import partial
+from math import inf, isinf
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agenttrace.store.energy import SessionEnergy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Self
 
 POWERCAP = Path("/sys/class/powercap")
-_EVERY_S = 30.0
-"""Far less than a counter takes to wrap: about four minutes at a kilowatt."""
+_EVERY_S, _UNSEEN_S = 30.0, 120.0
+"""Between two looks, and the most that may pass: a counter takes about four minutes to wrap at a kilowatt, and a
+machine that slept may have begun it anew."""
 _WHOLE = ("package", "dram")
 """How the zones begin that are added up: `core` and `uncore` are part of a package, `psys` is all of them and more."""
 
@@ -81,7 +85,7 @@ def _nvml() -> dict[str, EnergyCounter]:
         nvml.nvmlInit()
         devices = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
         found = {
-            str(number): EnergyCounter(partial(_device_joules, nvml, device), float("inf"))
+            str(number): EnergyCounter(partial(_device_joules, nvml, device), inf)
             for number, device in enumerate(devices)
         }
         for counter in found.values():
@@ -106,38 +110,62 @@ class EnergyMeter:
 
     Args:
         counters: by name.
+        unknown: why there are none, by kind.
         every_s: pause between two looks; a counter must not wrap twice within one.
+
+    Attributes:
+        measures: there is a counter.
     """
 
-    def __init__(self, counters: dict[str, EnergyCounter], *, every_s: float = _EVERY_S) -> None:
+    def __init__(
+        self,
+        counters: dict[str, EnergyCounter],
+        unknown: Mapping[str, str] = MappingProxyType({}),
+        *,
+        every_s: float = _EVERY_S,
+    ) -> None:
+        self.measures = bool(counters)
         self._counters = counters
         self._every_s = every_s
         self._joules = dict.fromkeys(counters, 0.0)
         self._last: dict[str, float] = {}
+        self._looked = 0.0
+        reasons = "; ".join(f"{kind}: {why}" for kind, why in unknown.items())
+        self._unknown = None if counters else f"no counter ({reasons})" if reasons else "no counter"
         self._start = ""
+        self._over: str | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
 
-    def session(self) -> SessionEnergy | None:
-        """Return what it was, once it is over; `None` where there is no counter, or one could not be read any more."""
-        if not self._counters or len(self._last) < len(self._counters):
-            return None
-        return SessionEnergy(
-            start_utc=self._start, end_utc=_now(), joules={k: round(v, 3) for k, v in self._joules.items()}
-        )
+    def session(self) -> SessionEnergy:
+        """Return what it was; what is not known before its end, nor where a counter failed, says why."""
+        unknown = self._unknown or (None if self._over else "it did not come to its end")
+        joules = None if unknown else {name: round(one, 3) for name, one in self._joules.items()}
+        return SessionEnergy(start_utc=self._start, end_utc=self._over, joules=joules, unknown=unknown)
 
     def _look(self) -> None:
+        before, self._looked = self._looked, _awake_or_not()
+        pause_s = self._looked - before if self._last else 0.0
+        if pause_s > _UNSEEN_S and any(counter.wraps < inf for counter in self._counters.values()):
+            self._fail(f"nobody looked for {pause_s:.0f} s (the machine slept?), so it may have wrapped unseen")
+            return
         for name, counter in self._counters.items():
             try:
                 now = counter.read()
-            except Exception:  # noqa: BLE001 - whatever a driver raises: a gap would make a figure that is too small
-                self._last.clear()
-                self._counters = {}
+            except Exception as error:  # noqa: BLE001 - whatever a driver raises: a gap would make a figure that is too small
+                self._fail(f"{name} could not be read ({getattr(error, 'strerror', None) or error})")
                 return
             if name in self._last:
                 grown = now - self._last[name]
+                if grown < 0 and isinf(counter.wraps):
+                    self._fail(f"{name} began anew")
+                    return
                 self._joules[name] += grown if grown >= 0 else grown + counter.wraps
             self._last[name] = now
+
+    def _fail(self, why: str) -> None:
+        self._unknown = why
+        self._counters = {}
 
     def _follow(self) -> None:
         while not self._end.wait(self._every_s):
@@ -155,7 +183,13 @@ class EnergyMeter:
         if self._thread.ident is not None:
             self._thread.join()
         self._look()
+        self._over = _now()
+
+
+def _awake_or_not() -> float:
+    """Return seconds that a sleep of the machine is part of, where it has such a clock."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

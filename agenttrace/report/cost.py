@@ -25,7 +25,8 @@ class CallWaits(Record, frozen=True, kw_only=True):
 
     Attributes:
         throttled: by its own CPU limit, added up over processors.
-        processor: it could run and had no processor, less what was throttled; added up over its processes.
+        processor: it could run and had no processor, less what is known to have been throttled; added up over its
+            processes.
         memory: it waited for memory, where the container has a figure of its own.
         disk: likewise for a disk.
         machine: where it has none, for what anything on the machine waited meanwhile: `processor`, `memory`, `disk`.

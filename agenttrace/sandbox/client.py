@@ -245,9 +245,9 @@ class Worker:
             WorkerLostError: the worker died, hung 5 s past limit and grace, or could not start the program.
         """
         message = {"op": "call", "kind": kind, "code": code, "limit_ms": limit_ms, "keep_bytes": keep_bytes}
-        start_ns = time.time_ns()
+        start_ns, started = time.time_ns(), time.monotonic_ns()
         raw = self._request(message, RawCall, timeout_s=limit_ms / 1000 + GRACE_S + WATCHDOG_S)
-        return raw.report(start_ns, max(start_ns, time.time_ns()))
+        return raw.report(start_ns, start_ns + time.monotonic_ns() - started)  # the wall clock may be set meanwhile
 
     def tree(self) -> Tree:
         """The work tree as it is, with a flag that says whether a limit cut it short."""

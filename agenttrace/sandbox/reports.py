@@ -38,7 +38,7 @@ class Confinement(msgspec.Struct, frozen=True, kw_only=True):
     """How a worker was confined when it started, as the kernel told it.
 
     Attributes:
-        interfaces: of its network.
+        interfaces: of its network, those that are up.
         capabilities: that it has or can get, as the kernel writes them.
         no_new_privileges: whether no program that it starts can gain any.
         seccomp: 2 where a filter of system calls stands before it.

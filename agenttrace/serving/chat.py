@@ -300,7 +300,8 @@ class ChatModel:
         answer = self._wire.post(
             f"{self._base_url}/chat/completions", body, within_s=self._timeout_s, progress_at=self._progress_at
         )
-        elapsed_ns, end_ns = time.monotonic_ns() - started, time.time_ns()
+        elapsed_ns = time.monotonic_ns() - started
+        end_ns = start_ns + elapsed_ns  # the wall clock may be set meanwhile
         try:
             if answer.status >= _REDIRECTED:
                 raise refusal(answer.status, answer.body)

@@ -21,7 +21,9 @@ _Figures = dict[str, "float | None"]
 
 
 def count(value: object) -> int | None:
-    """Return a number of tokens; what no context holds counts as not reported."""
+    """Return a number of tokens, also where it is written `12.0`; what no context holds counts as not reported."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST_TOKENS else None
 
 

@@ -160,29 +160,57 @@ def _of_events(text: str) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     message: dict[str, Any] = {}
     calls: dict[int, dict[str, Any]] = {}
+    said: dict[str, Any] = {}
     finish_reason = None
     for piece in _pieces(text):
-        answer |= {name: value for name, value in piece.items() if value is not None}
+        answer |= {name: value for name, value in piece.items() if value is not None and value != {}}
         choices = piece.get("choices")
         choice = _object(choices[0]) if isinstance(choices, list) and choices else {}
         finish_reason = choice.get("finish_reason") or finish_reason
         if choice.get("error"):
             answer["error"] = choice["error"]
-        delta = _object(choice.get("delta") or choice.get("message"))
-        for name, value in delta.items():
-            if name == "tool_calls":
-                _add_calls(calls, value)
-            elif isinstance(value, str) and isinstance(message.get(name), str) and name != "role":
-                message[name] += value
-            elif isinstance(value, list) and isinstance(message.get(name), list):
-                message[name] = [*message[name], *value]
-            elif value is not None:
-                message[name] = value
+        _add_facts(said, choice)
+        _add_delta(message, calls, _object(choice.get("delta") or choice.get("message")))
     if finish_reason is None and "[DONE]" not in text and not answer.get("error"):
         raise _no_reply(f"a stream of events that breaks off: {text[-_LONGEST_MESSAGE:]}")
     if calls:
         message["tool_calls"] = list(calls.values())
-    return answer | {"choices": [{"message": message, "finish_reason": finish_reason}] if message else []}
+    whole = {**said, "message": message, "finish_reason": finish_reason}
+    return answer | {"choices": [whole] if message else []}
+
+
+def _add_delta(message: dict[str, Any], calls: dict[int, dict[str, Any]], delta: dict[str, Any]) -> None:
+    for name, value in delta.items():
+        if name == "tool_calls":
+            _add_calls(calls, value)
+        elif name != "role" and isinstance(value, (str, list)) and type(message.get(name)) is type(value):
+            message[name] += value
+        elif value is not None:
+            message[name] = value
+
+
+def _add_facts(said: dict[str, Any], choice: dict[str, Any]) -> None:
+    """Take what a piece of a choice says beside its message (`figures`)."""
+    for name in ("token_ids", "logprobs"):
+        said[name] = _joined(said.get(name), choice.get(name))
+    if isinstance(facts := choice.get("meta_info"), dict):
+        said["meta_info"] = _latest(_object(said.get("meta_info")), facts)
+
+
+def _latest(before: dict[str, Any], piece: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of the last piece that has them; of lists in several nobody knows whether they go on."""
+    lists = {name: None for name, value in piece.items() if isinstance(value, list) and name in before}
+    return {**before, **piece, **lists}
+
+
+def _joined(before: Any, piece: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return what two pieces say together: lists go on, of all else the later one counts where it says anything."""
+    if isinstance(before, list) and isinstance(piece, list):
+        before += piece
+        return before
+    if isinstance(before, dict) and isinstance(piece, dict):
+        return {**before, **{name: _joined(before.get(name), value) for name, value in piece.items()}}
+    return before if piece is None else piece
 
 
 def _pieces(text: str) -> Iterator[dict[str, Any]]:

@@ -26,18 +26,20 @@ class SessionEnergy(Record, frozen=True, kw_only=True):
     """One session of a campaign, its failed attempts and whatever else the machine did meanwhile included.
 
     Attributes:
-        start_utc: ISO 8601.
-        end_utc: likewise.
-        joules: counter (`rapl:package-0`, `nvml:0`) → what it grew by.
+        start_utc: ISO 8601; `None` of sessions before the first that is known.
+        end_utc: likewise; `None` while it runs, and for ever of one that was killed.
+        joules: counter (`rapl:package-0`, `nvml:0`) → what it grew by; `None` where that is not known.
+        unknown: why not.
     """
 
-    start_utc: str
-    end_utc: str
-    joules: dict[str, float]
+    start_utc: str | None
+    end_utc: str | None
+    joules: dict[str, float] | None
+    unknown: str | None = None
 
 
 class EnergyFile(Record, frozen=True, kw_only=True):
-    """The file: its sessions in order; one that was killed has none."""
+    """The file: its sessions in order, those included of which nothing is known."""
 
     sessions: tuple[SessionEnergy, ...] = ()
 
@@ -48,29 +50,71 @@ def energy_path(records: Path) -> Path:
     return beside.with_name(beside.name.removesuffix(".run.json") + ENERGY)
 
 
-def append_energy(records: Path, session: SessionEnergy | None) -> None:
-    """Add a session to the file beside a record file; of none, nothing.
+def begin_energy(records: Path, session: SessionEnergy, *, measures: bool) -> None:
+    """Note a session that begins, so that one that is killed is not taken for none; `append_energy` ends it.
+
+    Args:
+        records: its record file, which may have records of earlier sessions.
+        session: as far as it is known.
+        measures: a counter is there; without one no file is made, but a file of earlier sessions is told of it.
 
     Raises:
         StorageError: it cannot be written.
     """
-    if session is None:
-        return
     path = energy_path(records)
-    kept = _read(path) or EnergyFile()
-    whole = EnergyFile(sessions=(*kept.sessions, session))
-    write_whole(path, msgspec.json.format(msgspec.json.encode(whole), indent=2) + b"\n")
+    there = os.path.lexists(path)
+    if not path.parent.is_dir() or not (there or measures):
+        return
+    kept = _read(path)
+    earlier = () if kept is None else kept.sessions
+    if kept is None and there:
+        earlier = (SessionEnergy(start_utc=None, end_utc=None, joules=None, unknown="the file could not be read"),)
+    elif kept is None and _holds(records):
+        earlier = (SessionEnergy(start_utc=None, end_utc=None, joules=None, unknown="not measured from the start"),)
+    _write(path, (*earlier, session))
+
+
+def append_energy(records: Path, session: SessionEnergy) -> None:
+    """Add a session to the file beside a record file, in the place of its beginning where that is noted.
+
+    Of a session of which nothing is known no file is made.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    path = energy_path(records)
+    kept = _read(path)
+    if kept is None and session.joules is None:
+        return
+    earlier = () if kept is None else kept.sessions
+    if earlier and earlier[-1].end_utc is None and earlier[-1].start_utc == session.start_utc:
+        earlier = earlier[:-1]
+    _write(path, (*earlier, session))
+
+
+def _holds(records: Path) -> bool:
+    try:
+        return records.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _write(path: Path, sessions: tuple[SessionEnergy, ...]) -> None:
+    write_whole(path, msgspec.json.format(msgspec.json.encode(EnergyFile(sessions=sessions)), indent=2) + b"\n")
 
 
 def energy_joules(records: Path) -> float | None:
-    """Return the energy of all sessions of a record file; `None` where none was measured."""
+    """Return the energy of all sessions of a record file; `None` unless all were measured, by the same counters."""
     if is_failures(records):
         return None
     found = _read(energy_path(records))
     if found is None or not found.sessions:
         return None
-    every = [joules for session in found.sessions for joules in session.joules.values()]
-    return sum(every) if every and all(0 <= one < _MOST_J for one in every) else None
+    every = [session.joules or {} for session in found.sessions]
+    if not every[0] or any(one.keys() != every[0].keys() for one in every):
+        return None
+    grown = [joules for one in every for joules in one.values()]
+    return sum(grown) if all(0 <= one < _MOST_J for one in grown) else None
 
 
 def _read(path: Path) -> EnergyFile | None:

@@ -12,6 +12,7 @@ A raw sample is what a sandbox helper sends with each call, in the units of the 
 - `processes_peak`, `processes_started`, `runqueue_wait_ns`, `user_instructions`, `cycles`, `counters_reason`;
 - `cgroup_memory_peak_bytes`: `memory.peak` of the call's own cgroup, where it has one;
 - `gauges_before`, `gauges_after`: the container's counters, by the names of `sandbox.runner.counters.Gauges`;
+  `processes_started` are the numbers given out, of which `refused_forks` became no process;
 - `pressure_scope`: whose pressure they count; `network_bytes`: 0 where there is no network;
 - `runner_cpu_ns`: the runner's and the helper's share of the container's CPU.
 """
@@ -90,7 +91,7 @@ def _since_1_2(
         "tree_rss_mean_bytes": _mean(area, wall_ns),
         "tree_rss_byte_seconds": None if area is None else round(area * _KIB / 1e6),
         "tree_rss_series": _series(sample),
-        "processes_started": _count(sample.get("processes_started")),
+        "processes_started": _started(sample),
         "processes_peak": _count(sample.get("processes_peak")),
         "runqueue_wait_ns": waited_ns,
         "blocked_ns": _rest(wall_ns, user_ns, system_ns, waited_ns),
@@ -155,6 +156,14 @@ def _rest(whole: int | None, *parts: int | None) -> int | None:
         return None
     rest = whole - sum(known)
     return max(rest, 0) if rest >= -_NOISE_NS else None
+
+
+def _started(sample: Mapping[str, Any]) -> int | None:
+    """Processes and threads that were started: a fork that the limit of processes refuses takes a number, too."""
+    given, refused = _count(sample.get("processes_started")), _delta(sample, "refused_forks", "gauges")
+    if refused is None:
+        return None if "refused_forks" in _mapping(sample, "gauges_after") else given
+    return None if given is None or refused > given else given - refused
 
 
 def _scope(sample: Mapping[str, Any]) -> Literal["container", "machine"] | None:

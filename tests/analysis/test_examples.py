@@ -8,6 +8,7 @@ import re
 import statistics
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agenttrace.store.energy import SessionEnergy, append_energy
@@ -45,10 +46,24 @@ def printed(thousand, tmp_path_factory):
 def test_the_queue_stands_apart_where_the_server_says_it(tmp_path):
     write(tmp_path / "records.jsonl", [waiting_trace()])
     title = next(title for title in EXAMPLES if "queue" in title)
-    told = dict(line.split() for line in run(tmp_path, [title])[title].splitlines()[:-1])
+    first, *lines = run(tmp_path, [title])[title].splitlines()
+    assert first == "1 of 1 traces"
+    told = dict(line.split() for line in lines[:-1])
     assert {name: float(value) for name, value in told.items()} == {
         "queue_ms": 300.0, "prefill_ms": 600.0, "decode_ms": 1200.0, "llm_ms": 2400.0, "tool_ms": 6000.0,
     }  # fmt: skip
+
+
+def test_what_was_not_measured_is_in_no_sum(tmp_path):
+    known = waiting_trace()
+    first = msgspec.structs.replace(known.llm_steps[0], timings=None)
+    partly = msgspec.structs.replace(known, llm_steps=(first, *known.llm_steps[1:]))
+    write(tmp_path / "records.jsonl", [known, partly])
+    queue, energy = (next(title for title in EXAMPLES if word in title) for word in ("queue", "energy"))
+    found = run(tmp_path, [queue, energy])
+    assert found[queue].startswith("1 of 2 traces\n")
+    assert "llm_ms        2400.0" in found[queue]
+    assert found[energy] == "a session was not measured, or nothing solved\n"
 
 
 def solved(rows):
@@ -79,7 +94,9 @@ def test_they_print_the_right_answer(printed, rows):
     ratios = [one["tree_rss_peak_bytes"] / one["tree_rss_mean_bytes"] for one in python]
     assert float(line[-2]) == pytest.approx(statistics.median(ratios), abs=1e-5)
     assert line[-1] == str(len(python))
-    decode = sum((step["timings"] or {}).get("predicted_ms") or 0 for row in rows for step in row["llm_steps"])
+    whole = [row for row in rows if all((step["timings"] or {}).get("predicted_ms") for step in row["llm_steps"])]
+    decode = sum(step["timings"]["predicted_ms"] for row in whole for step in row["llm_steps"])
+    assert answers[6].startswith(f"{len(whole)} of {len(rows)} traces\n")
     told = dict(line.split() for line in answers[6].splitlines() if len(line.split()) == 2)
     assert float(told["decode_ms"]) == pytest.approx(decode, abs=0.1)
     assert told["queue_ms"] == "<NA>" or told["queue_ms"] == "NaN"

@@ -282,3 +282,11 @@ def test_traces_of_another_agent_have_the_figures_that_apply_to_them():
     rows = {row.name: row for row in compare_runs(found, other)}
     assert (rows["with a patch"].one, rows["with a patch"].other) == (None, 1.0)
     assert (rows["turns that gave: useful"].one, rows["turns that gave: useful"].other) == (None, 26 / 32)
+
+
+@pytest.mark.parametrize(("cached", "evaluated"), [(0, 5), (5, 0), (6, None), (None, None)])
+def test_more_from_the_cache_than_the_prompt_has_is_no_figure(cached, evaluated):
+    trace = rollout_1_0.as_trace(MADE)
+    step = changed(trace.llm_steps[0], input_tokens=5, timings=Timings(cached_n=cached))
+    (found,) = run_columns([entry(0, "", changed(trace, llm_steps=(step,)))])["evaluated_tokens"]
+    assert found == evaluated

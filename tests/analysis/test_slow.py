@@ -40,7 +40,12 @@ CASES = {
     "out of memory, nearly": (
         {**HALF, "throttled_ns": 0, "waited_ns": 0, "memory_stalled_ns": S * 2 // 5}, "limit", S * 2 // 5, 0,
     ),
-    "throttled on two processors": ({**HALF, "throttled_ns": 3 * S, "waited_ns": None}, "limit", S, 0),
+    "throttled on two processors: a period of 100 ms has 50 ms on both, then none on both": (
+        {"wall_ns": S, "cpu_ns": S, "throttled_ns": S, "waited_ns": S}, "limit", S // 2, 0,
+    ),
+    "throttled on four": (
+        {"wall_ns": S, "cpu_ns": S, "throttled_ns": 3 * S, "waited_ns": None}, "limit", S * 3 // 4, 0,
+    ),
     "too short to say": (
         {"wall_ns": 8 * 10**6, "cpu_ns": 4 * 10**6, "throttled_ns": 0, "waited_ns": 4 * 10**6}, "itself", 0, 4 * 10**6,
     ),
@@ -111,3 +116,7 @@ def test_calls_are_counted_by_cause_and_those_of_earlier_versions_are_unknown(fe
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     (group,) = report(tables.load([path])).groups
     assert {one.cause: one.share for one in group.slow} == {cause: float(cause == "unknown") for cause in CAUSES}
+    (last,) = (one for one in group.slow if one.cause == "unknown")
+    assert (last.limit_ms, last.neighbours_ms) == (None, None)
+    lines = as_text(sections(report(tables.load([path])))).splitlines()
+    assert [line.count("not measured") for line in lines if line.startswith("unknown")] == [2]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
+from agenttrace.analysis.findings import Share
 from agenttrace.analysis.runs import figures
 from agenttrace.analysis.sections import sections
 from agenttrace.analysis.summary import report
@@ -316,3 +317,10 @@ def test_several_attempts_per_task_are_summed_up_and_mcnemar_does_not_apply(tmp_
     found = {row.name: row for row in one.rows}
     assert "tasks passed by that one alone" not in found
     assert found["turns (mean)"].method == "bootstrap, same 30 tasks"
+
+
+def test_of_calls_that_another_format_tells_of_nobody_knows_whether_memory_ended_them():
+    path = Path(__file__).parents[1] / "data" / "foreign" / "codex.jsonl"
+    (group,) = report(load([path])).groups
+    assert group.statuses[0].count == 3
+    assert dict(group.rates)["calls killed for memory"] == Share(count=0, n=0)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agenttrace.analysis.tables import load
@@ -34,6 +35,7 @@ SGLANG = """sglang:num_running_reqs{model_name="m"} 4.0 1700000000
 sglang:num_queue_reqs{model_name="m"} 5.0
 sglang:token_usage{model_name="m"} 0.5
 """
+NOTHING = Sample(None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,13 @@ sglang:token_usage{model_name="m"} 0.5
         ("vllm:num_requests_running NaN\nvllm:num_requests_waiting -1\n", Sample(None, None, None)),
         ("vllm:kv_cache_usage_perc 1e300\n", Sample(None, None, None)),
         ("vllm:num_requests_running{" * 10_000, Sample(None, None, None)),
+        ('vllm:num_requests_running{e="0"} 5.0 # {trace_id="x"} 0.67 1.6e9\nvllm:num_requests_waiting 2 # {a="b"} 9\n',
+         Sample(5.0, 2.0, None)),
+        (VLLM.replace("2.0", "NaN"), Sample(None, 7.0, 0.5)),  # of two engines one says nothing: no sum
+        (VLLM.replace("0.75", "+Inf"), Sample(5.0, 7.0, None)),
+        ("vllm:num_requests_running 1.2.3\nvllm:num_requests_waiting e\nsglang:num_queue_reqs -\n", NOTHING),
+        ("vllm:num_requests_running 1e999\nsglang:token_usage 5e-1\r\n", Sample(None, None, 0.5)),
+        (f"vllm:num_requests_running{{a=\"{'x' * 10_000_000}\"}} 3\n", Sample(3.0, None, None)),
     ],
 )  # fmt: skip
 def test_gauges_of_three_servers_are_read(text, sample):
@@ -117,7 +126,22 @@ def test_a_server_that_is_gone_and_a_folder_that_cannot_be_written_end_nothing(t
     with ServerLoad(url, tmp_path / "x.csv", every_s=0.02) as load:
         time.sleep(0.1)
         assert load._thread.is_alive()
-        assert load.since(0) == {"samples": 0, "unknown": "no sample yet"}
+        assert "did not answer" in load.since(0)["unknown"]
+
+
+def test_a_server_that_no_longer_answers_has_no_load_from_before(tmp_path):
+    with ScriptedServer([]) as server:
+        server.pages["/metrics"] = answers(LLAMA_CPP.encode())
+        with ServerLoad(server.base_url, tmp_path / "x.csv", every_s=0.02) as load:
+            until(lambda: load.taken)
+            assert load.since(load.taken + 1)["running"] == {"mean": 1.0, "max": 1.0}  # it is the latest
+            server.pages["/metrics"] = {"_status": 503}
+            until(lambda: "HTTP 503" in (load.missing or ""))
+            load._held[-1] = (time.monotonic() - 10, load._held[-1][1])
+            found = load.since(load.taken)
+    assert found["samples"] == 0
+    assert set(found) == {"samples", "unknown"}
+    assert "HTTP 503" in found["unknown"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's files")
@@ -166,22 +190,23 @@ def test_what_is_not_there_or_nonsense_is_unknown(tmp_path, text):
         (tmp_path / name).write_text(text)
     found = host_load(tmp_path, tmp_path)
     assert (found.load_1m, found.steal_ms, found.cpu_stalled_ms, found.memory_stalled_ms) == (None,) * 4
+    assert set(found.unknown) == {name for name in HostLoad.__struct_fields__ if getattr(found, name) is None}
     nothing = host_load(tmp_path / "no", tmp_path / "no")
     assert set(nothing.unknown) == {
         "load_1m", "memory_available_bytes", "governor", "steal_ms", "cpu_stalled_ms", "memory_stalled_ms",
+        "memory_stalled_full_ms",
     }  # fmt: skip
     assert during(nothing, nothing)["unknown"] == nothing.unknown
+    whole = HostLoad(**dict.fromkeys(set(HostLoad.__struct_fields__) - {"unknown"}, 1.0))
+    assert during(nothing, whole)["unknown"] == nothing.unknown  # it was not known before
+    assert "unknown" not in during(whole, whole)
 
 
-def test_a_counter_that_went_back_is_unknown():
-    now = host_load()
-    later = HostLoad(**{name: getattr(now, name) for name in HostLoad.__struct_fields__} | {"steal_ms": -1.0})
-    assert (
-        during(
-            HostLoad(**{name: getattr(now, name) for name in HostLoad.__struct_fields__} | {"steal_ms": 5.0}), later
-        )["steal_ms"]
-        is None
-    )
+def test_a_counter_that_went_back_is_unknown_and_says_so():
+    before = HostLoad(**dict.fromkeys(set(HostLoad.__struct_fields__) - {"unknown"}, 5.0))
+    found = during(before, msgspec.structs.replace(before, steal_ms=4.0))
+    assert (found["steal_ms"], found["cpu_stalled_ms"]) == (None, 0.0)
+    assert found["unknown"] == {"steal_ms": "it was less afterwards"}
 
 
 LOADS = [

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from agenttrace.analysis.sections import sections
 from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
 from agenttrace.errors import StorageError
+from agenttrace.host import energy
 from agenttrace.host.energy import EnergyMeter, energy_counters
-from agenttrace.store.energy import SessionEnergy, append_energy, energy_joules, energy_path
+from agenttrace.store.energy import SessionEnergy, append_energy, begin_energy, energy_joules, energy_path
 from agenttrace.store.read import read_traces
 
 DEMO = Path(__file__).parents[2] / "datasets/agenttrace-demo/records"
@@ -58,9 +61,10 @@ def test_a_machine_without_counters_says_why(tmp_path):
     assert "no powercap zones" in unknown["rapl"]
     assert set(unknown) | {name.partition(":")[0] for name in counters} == {"rapl", "nvml"}
     assert "another machine" in energy_counters(tmp_path, engine_kernel="5.1-other")[1]["nvml"]
-    with EnergyMeter({}) as meter:
+    with EnergyMeter({}, {"rapl": "Permission denied"}) as meter:
         pass
-    assert meter.session() is None
+    assert meter.session().joules is None
+    assert meter.session().unknown == "no counter (rapl: Permission denied)"
 
 
 @pytest.mark.parametrize("damage", ["name", "max_energy_range_uj", "energy_uj"])
@@ -79,8 +83,22 @@ def test_a_counter_that_vanishes_makes_no_figure(tmp_path):
     file = zone(tmp_path, "0", "package-0", 1)
     mine = {name: one for name, one in energy_counters(tmp_path)[0].items() if name.startswith("rapl")}
     with EnergyMeter(mine, every_s=0.02) as meter:
+        assert meter.session().unknown == "it did not come to its end"
         file.unlink()
-    assert meter.session() is None
+    found = meter.session()
+    assert (found.joules, found.unknown) == (None, "rapl:package-0 could not be read (No such file or directory)")
+
+
+def test_a_machine_that_slept_makes_no_figure(tmp_path, monkeypatch):
+    file = zone(tmp_path, "0", "package-0", 900_000)
+    mine = {name: one for name, one in energy_counters(tmp_path)[0].items() if name.startswith("rapl")}
+    told = iter([100.0, 130.0, 4000.0])
+    monkeypatch.setattr(energy, "_awake_or_not", lambda: next(told))
+    with EnergyMeter(mine) as meter:
+        meter._look()
+        file.write_text("5\n")  # begun anew, as many processors do
+    assert meter.session().joules is None
+    assert "nobody looked for 3870 s" in meter.session().unknown
 
 
 NVML = """
@@ -113,6 +131,18 @@ def test_devices_are_added_up_in_joules(nvml, tmp_path):
     assert meter.session().joules == {"nvml:0": 2.5}
 
 
+def test_a_driver_that_began_anew_makes_no_figure_and_none_that_the_file_cannot_hold(nvml, tmp_path):
+    with EnergyMeter(energy_counters(tmp_path / "none")[0]) as meter:
+        nvml.millijoules = 10
+    found = meter.session()
+    assert (found.joules, found.unknown) == (None, "nvml:0 began anew")
+    append_energy(tmp_path / "run.jsonl", session({"nvml:0": 1.0}))
+    append_energy(tmp_path / "run.jsonl", found)
+    append_energy(tmp_path / "run.jsonl", session({"nvml:0": 2.0}))
+    kept = msgspec.json.decode(energy_path(tmp_path / "run.jsonl").read_bytes())["sessions"]
+    assert [one["joules"] for one in kept] == [{"nvml:0": 1.0}, None, {"nvml:0": 2.0}]
+
+
 def test_a_driver_that_is_not_there_or_shows_no_device_is_told_of(nvml, tmp_path):
     for there, said in ((None, "NVML: Driver Not Loaded"), (0, "NVML shows no device")):
         nvml.millijoules = there
@@ -123,15 +153,43 @@ def session(joules):
     return SessionEnergy(start_utc="2026-11-02T00:00:00+00:00", end_utc="2026-11-02T00:01:00+00:00", joules=joules)
 
 
+BEGUN = SessionEnergy(start_utc="2026-11-02T00:00:00+00:00", end_utc=None, joules=None, unknown="not ended")
+
+
 def test_sessions_are_added_up_and_none_is_unknown(tmp_path):
     records = tmp_path / "run.jsonl"
     assert energy_joules(records) is None
-    append_energy(records, None)
+    append_energy(records, BEGUN)
+    begin_energy(records, BEGUN, measures=False)
+    begin_energy(tmp_path / "no" / "run.jsonl", BEGUN, measures=True)
     assert not energy_path(records).exists()
-    append_energy(records, session({"rapl:package-0": 1.5}))
-    append_energy(records, session({"rapl:package-0": 2.0, "nvml:0": 4.0}))
+    append_energy(records, session({"rapl:package-0": 1.5, "nvml:0": 0.0}))
+    begin_energy(records, BEGUN, measures=True)
+    assert energy_joules(records) is None
+    append_energy(records, session({"rapl:package-0": 2.0, "nvml:0": 4.0}))  # in the place of its beginning
     assert energy_joules(records) == 7.5
     assert energy_joules(tmp_path / "run.jsonl.zst") == 7.5
+
+
+@pytest.mark.parametrize("missing", ["killed", "no counter", "another counter", "before the first", "damaged"])
+def test_a_session_that_nobody_measured_makes_the_sum_unknown_and_not_smaller(tmp_path, missing):
+    records = tmp_path / "run.jsonl"
+    if missing == "before the first":
+        records.write_text("{}\n")
+    if missing == "damaged":
+        energy_path(records).write_text("{")
+    begin_energy(records, BEGUN, measures=True)
+    append_energy(records, session({"rapl:package-0": 1.0}))
+    assert energy_joules(records) == (None if missing in {"before the first", "damaged"} else 1.0)
+    later = {"start_utc": "2026-11-03T00:00:00+00:00"}
+    if missing == "killed":
+        begin_energy(records, msgspec.structs.replace(BEGUN, **later), measures=True)
+    elif missing == "no counter":
+        begin_energy(records, msgspec.structs.replace(BEGUN, **later), measures=False)
+        append_energy(records, msgspec.structs.replace(BEGUN, **later, end_utc="later", unknown="no counter"))
+    last = {"nvml:0": 1.0} if missing == "another counter" else {"rapl:package-0": 1.0}
+    append_energy(records, msgspec.structs.replace(session(last), start_utc="2026-11-04T00:00:00+00:00"))
+    assert energy_joules(records) is None
 
 
 @pytest.mark.parametrize(
@@ -159,3 +217,10 @@ def test_an_analysis_tells_the_energy_per_solved_task_failures_included(tmp_path
     text = "\n".join(f"{row}" for section in sections(report(load([records]))) for row in section.rows)
     assert "energy per solved trace, failures included" in text
     assert [one.energy_j for one in report(load([records]), by="dataset").groups] == [1000.0]
+    for kept, said in ((None, "none was solved"), (1, "at most 1,000 J: 31 have no verdict")):
+        rows = [json.loads(line) for line in records.read_text().splitlines()]
+        for number, row in enumerate(rows):
+            row["outcome"]["solved"] = True if kept is not None and number < kept else None
+        records.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        told = [row for section in sections(report(load([records]))) for row in section.rows]
+        assert ("energy per solved trace, failures included", said) in told

@@ -1,22 +1,18 @@
 """The compiled helper by itself: what it refuses, how it fails, that its memory is handled correctly."""
 
-import contextlib
-import json
 import os
 import shutil
 import subprocess
 import sys
-import time
-from functools import partial
 from pathlib import Path
 
-import psutil
 import pytest
 
 from agenttrace.errors import WorkerLostError
 from agenttrace.sandbox.client import Worker
 from agenttrace.sandbox.runner import launch
 from agenttrace.sandbox.runner.settings import Settings
+from tests.sandbox.told import job, run, told
 
 SOURCE = Path(__file__).parents[2] / "agenttrace" / "sandbox" / "helper"
 LINUX_ROOT = pytest.mark.skipif(
@@ -29,60 +25,6 @@ const char *__ubsan_default_options(void);
 const char *__asan_default_options(void) { return "detect_leaks=0:log_path=%(log)s"; }
 const char *__ubsan_default_options(void) { return "print_stacktrace=1:log_path=%(log)s"; }
 """
-
-
-def job(*arguments, variables=("PATH=/usr/bin:/bin",)):
-    """A job as the helper reads it."""
-    strings = [len(arguments), len(variables), *arguments, *variables]
-    return b"".join(os.fsencode(f"{string}\0") for string in strings)
-
-
-def told(binary, words, pass_fds=()):
-    """What became of a helper that got these words as its job."""
-    reader, writer = os.pipe()
-    argv = [binary, "--job", str(reader)]
-    with subprocess.Popen(
-        argv, pass_fds=[reader, *pass_fds], env={}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as process:
-        os.close(reader)
-        with contextlib.suppress(BrokenPipeError), os.fdopen(writer, "wb") as file:
-            file.write(words)
-        return subprocess.CompletedProcess(argv, process.wait(60), process.stdout.read(), process.stderr.read())
-
-
-def run(binary, *command, tmp_path, **changed):
-    """The report of one call of the helper; parameters that are `None` are left out."""
-    streams = [os.open(tmp_path / name, os.O_RDWR | os.O_CREAT | os.O_TRUNC) for name in ("report", "out", "err")]
-    values = dict(zip(("report", "stdout", "stderr"), streams, strict=True))
-    values |= {
-        "limit_ms": 9000,
-        "isolation": "uid",
-        "uid": 29998,
-        "gid": 29998,
-        "fsize_bytes": 10**9,
-        "cwd": "/",
-        "cgroup": "",
-        "series": 0,
-        "counters": 0,
-        "basic": 0,
-    }
-    pairs = [f"{name}={value}" for name, value in (values | changed).items() if value is not None]
-    ended = told(binary, job(*pairs, "--", *command), pass_fds=streams)
-    for fd in streams:
-        os.close(fd)
-    text = (tmp_path / "report").read_bytes()
-    return (json.loads(text) if text else None), ended, (tmp_path / "out").read_text()
-
-
-def until(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def has_ended(process):
-    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.fixture(scope="session")
@@ -102,63 +44,6 @@ def sanitized_helper(tmp_path_factory):
     assert built.returncode == 0, built.stderr
     yield path
     assert [file.read_text() for file in folder.glob("log*")] == []
-
-
-@LINUX_ROOT
-@pytest.mark.parametrize(
-    ("changed", "reason"),
-    [
-        ({"uid": 0}, "needs root, and a user"),
-        ({"gid": 0}, "needs root, and a user"),
-        ({"uid": -1}, "not a number in range: -1"),
-        ({"uid": 2**32 - 1}, "not a number in range"),
-        ({"limit_ms": "1e3"}, "not a number in range: 1e3"),
-        ({"limit_ms": 0}, "not a number in range: 0"),
-        ({"limit_ms": 2**63}, "not a number in range"),
-        ({"stdout": 1}, "not a number in range: 1"),
-        ({"isolation": "some"}, "unknown isolation: some"),
-        ({"cwd": None}, "parameters are missing"),
-        ({"counters": 2}, "not a number in range: 2"),
-        ({"mode": "x"}, "unknown parameter: mode=x"),
-    ],
-)
-def test_wrong_parameters_are_reported(compiled_helper, tmp_path, changed, reason):
-    report, ended, _ = run(compiled_helper, "true", tmp_path=tmp_path, **changed)
-    assert reason in report["helper_error"]
-    assert ended.returncode == 1
-
-
-WHOLE = job("report=9", "limit_ms=9", "--", "true")
-
-
-@LINUX_ROOT
-@pytest.mark.parametrize(
-    "words",
-    [WHOLE[:-1], WHOLE[: WHOLE.rindex(b"PATH")], WHOLE[: WHOLE.index(b"--")], b"4\0", b"4", b"x\0y\0", WHOLE + b"A=\0"],
-)
-def test_a_job_that_is_not_whole_is_none(compiled_helper, words):
-    ended = told(compiled_helper, words)
-    assert ended.returncode == 1
-    assert b"helper_error: job: cut off" in ended.stderr or b"not a number in range" in ended.stderr
-
-
-@LINUX_ROOT
-def test_a_job_too_large_for_any_call_is_refused(compiled_helper):
-    ended = told(compiled_helper, job("a" * 2**21))
-    assert ended.returncode == 1
-    assert b"helper_error: job: no room for it" in ended.stderr
-
-
-@LINUX_ROOT
-def test_what_a_helper_took_before_it_had_a_job_is_said_apart(compiled_helper, tmp_path):
-    report, _, _ = run(compiled_helper, "bash", "-c", "i=0; while ((i++ < 99999)); do :; done", tmp_path=tmp_path)
-    of_call_ns = 1e9 * (report["rusage"]["utime"] + report["rusage"]["stime"])
-    assert 0 <= report["ready_cpu_ns"] < of_call_ns / 4
-
-
-def test_a_helper_that_gets_no_job_ends(compiled_helper):
-    ended = told(compiled_helper, b"")
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
 
 
 @LINUX_ROOT
@@ -204,7 +89,7 @@ def test_the_sanitized_helper_has_nothing_to_report(sanitized_helper, tmp_path, 
         assert ended.stderr == b""
         return report, out
 
-    for words in (b"", b"4", b"x\0y\0", WHOLE[:-1], WHOLE[: WHOLE.index(b"--")], job(variables=()), job("a" * 2**21)):
+    for words in (b"", b"4", b"x\0y\0", job("a")[:-1], job("a", "b")[:6], job(variables=()), job("a" * 2**21)):
         assert told(sanitized_helper, words).returncode == (1 if words else 0)
     report, out = call("bash", "-c", "echo hi; exit 3")
     assert (report["status"], out) == (3 << 8, "hi\n")
@@ -364,25 +249,72 @@ def test_the_same_compiler_gives_the_same_bytes_anywhere(compiled_helper, tmp_pa
     assert again.read_bytes() == compiled_helper.read_bytes()
 
 
+STILL = """
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...)
+{
+    if (strstr(path, "/schedstat") != NULL)
+        path = "%(schedstat)s";
+    return __real_open(path, flags, 0);
+}
+long __real_syscall(long number, ...);
+long __wrap_syscall(long number, ...);
+long __wrap_syscall(long number, ...)
+{
+    va_list given;
+    va_start(given, number);
+    long a = va_arg(given, long), b = va_arg(given, long), c = va_arg(given, long), d = va_arg(given, long);
+    va_end(given);
+    return number == SYS_perf_event_open ? __real_open("%(perf)s", O_RDONLY) : __real_syscall(number, a, b, c, d);
+}
+"""
+"""A kernel of other words: what it says of waiting, and of every hardware counter."""
+
+
 @LINUX_ROOT
-@pytest.mark.parametrize("helper", ["c"], indirect=True)
-def test_a_helper_waits_for_the_next_call_and_another_comes_where_it_died(workplace):
-    with workplace.start("--stdio") as process, Worker.over_pipes(process.stdout, process.stdin) as worker:
-        runner, waited = psutil.Process(process.pid), set()
-        for dies in (False, True, False):
-            worker.ping()  # it answers when it has got ready
-            (waiting,) = runner.children()
-            assert waiting.cmdline()[1] == "--job"
-            waited.add(waiting.pid)
-            if dies:
-                waiting.kill()
-                until(partial(has_ended, waiting))
-            open_before = runner.num_fds()
-            report = worker.call("bash", "echo $PPID", limit_ms=9000)
-            assert (int(report.stdout.text) == waiting.pid) == (not dies)
-            worker.ping()
-            assert runner.num_fds() == open_before
-        assert len(waited) == 3
-        (waiting,) = runner.children()
-        process.kill()
-        until(partial(has_ended, waiting))
+@pytest.mark.parametrize(
+    ("schedstat", "counter", "waited", "counted"),
+    [
+        ("0 0 0\n", (0, 5, 5), False, "user_instructions counted nothing"),  # delayacct is off; a counter stands still
+        ("0 0 0\n", (0, 0, 0), False, "user_instructions counted nothing"),
+        ("5 0 1\n", (7, 9, 3), True, "user_instructions shared its counter with others"),
+        ("5 3 1\n", (7, 9, 9), True, None),
+    ],
+)
+def test_a_kernel_that_counts_nothing_is_unknown_and_not_zero(
+    compiled_helper, tmp_path, schedstat, counter, waited, counted
+):
+    (tmp_path / "schedstat").write_text(schedstat)
+    (tmp_path / "perf").write_bytes(b"".join(one.to_bytes(8, sys.byteorder) for one in counter))
+    kernel = STILL % {"schedstat": tmp_path / "schedstat", "perf": tmp_path / "perf"}
+    (tmp_path / "kernel.c").write_text(kernel)
+    wrapped = ("-O1", tmp_path / "kernel.c", "-Wl,--wrap=open,--wrap=syscall")
+    subprocess.run(["sh", SOURCE / "build.sh", tmp_path / "helper", *wrapped], check=True)
+    report, _, _ = run(tmp_path / "helper", "true", tmp_path=tmp_path, counters=1)
+    assert ("runqueue_wait_ns" in report) is waited
+    assert report.get("counters_reason") == counted
+    assert ("user_instructions" in report) is (counted is None)
+
+
+@LINUX_ROOT
+def test_process_numbers_that_began_anew_are_unknown_also_when_they_are_beyond_the_first(compiled_helper, tmp_path):
+    alone = tmp_path / "alone"
+    alone.write_text(f'#!/bin/sh\nexec unshare --pid --fork --mount-proc {compiled_helper} "$@"\n')
+    alone.chmod(0o755)
+    if subprocess.run(["unshare", "--pid", "--fork", "true"], capture_output=True).returncode:
+        pytest.skip("no unshare here")
+    many = "for i in {1..%d}; do /bin/true; done; sleep 0.2"
+    once, _, _ = run(alone, "bash", "-c", many % 50, tmp_path=tmp_path, isolation="none")
+    assert once["processes_started"] == 51  # bash becomes the last one
+    code = f"{many % 100}; echo 9 > /proc/sys/kernel/ns_last_pid; {many % 20}"
+    again, _, _ = run(alone, "bash", "-c", code, tmp_path=tmp_path, isolation="none")
+    assert again["status"] == 0
+    assert "processes_started" not in again

@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -99,6 +100,21 @@ def scripted(tmp_path_factory):
 
 def answering(**fields):
     return lambda connection, request: connection.sendall(frames.encode({"id": request["id"], "ok": True} | fields))
+
+
+def test_a_wall_clock_that_is_set_back_under_a_call_makes_it_no_shorter(scripted, monkeypatch):
+    def act(connection, request):
+        time.sleep(0.05)
+        answering(**CALL)(connection, request)
+
+    clock = SimpleNamespace(monotonic_ns=time.monotonic_ns, monotonic=time.monotonic, sleep=time.sleep)
+    with Worker.connect(scripted(act)) as worker:
+        told = iter(range(2 * 10**18, 0, -(10**12)))
+        clock.time_ns = lambda: next(told)
+        monkeypatch.setattr(client, "time", clock)
+        report = worker.call("bash", "echo hi", limit_ms=100)
+    assert report.start_ns == 2 * 10**18
+    assert report.end_ns - report.start_ns >= 50_000_000
 
 
 def test_a_reply_becomes_a_report(scripted):

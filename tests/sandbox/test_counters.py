@@ -1,5 +1,9 @@
 """Kernel files of cgroup v1 and v2, as folders of text."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +83,46 @@ def test_io_of_children_leaves_out_what_this_process_reads():
         counters._text("/proc/self/status")
     after = counters.reaped_io()
     assert after["rchar"] - before["rchar"] < 1000
+
+
+def test_process_numbers_are_counted_until_they_begin_anew(monkeypatch):
+    said = iter([100, 130, 150, 20, 400])
+    monkeypatch.setattr(counters, "last_pid", lambda: next(said))
+    started = counters.Started()
+    for expected in (30, 50, None, None):
+        started.look()
+        assert started.count() == expected
+    monkeypatch.setattr(counters, "last_pid", lambda: None)
+    nowhere = counters.Started()
+    nowhere.look()
+    assert nowhere.count() is None
+
+
+DOWN_AND_UP = """
+import fcntl, os, struct, socket
+from agenttrace.sandbox.runner.counters import Gauges, interfaces
+tap = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", b"t0", 1 | 0x1000))
+print(interfaces(), Gauges().network_bytes)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+    for name in (b"lo", b"t0"):
+        fcntl.ioctl(asking, 0x8914, struct.pack("16sh22x", name, 1))
+        print(interfaces(), Gauges().network_bytes)
+"""
+
+
+def test_an_interface_that_is_down_is_no_network_as_kernels_with_tunnels_put_some_everywhere():
+    argv = ["unshare", "--net", sys.executable, "-c", DOWN_AND_UP]
+    if shutil.which("unshare") is None or not Path("/dev/net/tun").exists() or os.geteuid() != 0:
+        pytest.skip("needs root, unshare and /dev/net/tun")
+    ended = subprocess.run(argv, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    if "unshare:" in ended.stderr or "/dev/net/tun" in ended.stderr:
+        pytest.skip(f"not here: {ended.stderr}")
+    assert ended.stdout.splitlines() == ["[] 0", "['lo'] 0", "['lo', 't0'] None"], ended.stderr
+
+
+@pytest.mark.parametrize("name", ["pids.events", "pids/pids.events"])
+def test_forks_that_the_limit_refused_are_counted_in_both_versions(cgroup, name):
+    cgroup({name: "max 7\n"} | ({"cgroup.type": "domain\n"} if name == "pids.events" else {}))
+    assert counters.Gauges().read() == {"refused_forks": 7}
+    assert counters.Gauges(basic=True).read() == {}

@@ -320,7 +320,8 @@ def test_memory_of_a_whole_tree_is_sampled(shell, helper):
     assert telemetry.tree_rss_samples >= 5
     assert 64 * MIB < telemetry.tree_rss_peak_bytes < 2 * telemetry.max_rss_bytes + 8 * MIB
     telemetry = shell("sleep 0.05").telemetry
-    assert (telemetry.tree_rss_peak_bytes, telemetry.tree_rss_samples) == (None, None)
+    short = telemetry.wall_ns < 10**8  # not on every busy machine
+    assert ((telemetry.tree_rss_peak_bytes, telemetry.tree_rss_samples) == (None, None)) is short
 
 
 def test_odd_names_of_leftovers_are_told(worker):

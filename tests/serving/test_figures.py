@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import time
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from agenttrace.records import Timings
-from agenttrace.serving import profiles
+from agenttrace.serving import chat, profiles
 from agenttrace.serving.chat import ChatModel, fixed_part
 from agenttrace.serving.figures import timings
+from agenttrace.serving.replies import read_reply
 from agenttrace.testing import ScriptedServer, answers, says
 
 TALK = [{"role": "user", "content": "u"}]
@@ -114,3 +118,59 @@ def test_whatever_stands_there_figures_are_finite_and_not_negative(answer, meta_
     for name in Timings.__struct_fields__ if found else ():
         value = getattr(found, name)
         assert not isinstance(value, (int, float)) or (math.isfinite(value) and value >= 0)
+
+
+def test_a_wall_clock_that_is_set_back_under_a_request_makes_it_no_shorter(monkeypatch):
+    told = iter(range(2 * 10**18, 0, -(10**12)))
+    clock = SimpleNamespace(monotonic_ns=time.monotonic_ns, time_ns=lambda: next(told), sleep=time.sleep)
+    monkeypatch.setattr(chat, "time", clock)
+    with ScriptedServer([says("hello")]) as server:
+        model = ChatModel(server.base_url, fixed_part(model="m", sampler=profiles.sampler()))
+        reply = model.complete(TALK)
+        model.close()
+    assert (reply.start_ns, reply.end_ns - reply.start_ns) == (2 * 10**18, reply.elapsed_ns)
+
+
+def events(*pieces):
+    """The body of a stream that nobody asked for."""
+    return "".join(f"data: {json.dumps(piece)}\n\n" for piece in [*pieces, "x"]).replace('"x"', "[DONE]").encode()
+
+
+def of(body):
+    sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read_reply(sent, start_ns=0, end_ns=1, elapsed_ns=1)
+
+
+def test_a_stream_has_what_its_choices_say_beside_their_messages():
+    def piece(text, number, logprob, **more):
+        row = {"id": number, "token": text, "logprob": logprob, "bytes": [1], "top_logprobs": []}
+        choice = {"delta": {"content": text}, "token_ids": [number], "logprobs": {"content": [row]}}
+        return {"choices": [choice | more]}
+
+    last = {"choices": [], "usage": {"prompt_tokens": 2, "completion_tokens": 2}, "metrics": {"queue_time_ms": 3}}
+    first = {"prompt_token_ids": [1, 2], "choices": [{"delta": {"role": "assistant"}, "logprobs": None}]}
+    found = of(events(first, piece("a", 5, -0.5), piece("b", 6, -0.25, finish_reason="stop"), last))
+    assert found.content == "ab"
+    assert (found.tokens.prompt_ids, found.tokens.output_ids) == ((1, 2), (5, 6))
+    assert found.tokens.output_logprobs == (-0.5, -0.25)
+    assert found.timings == Timings(queue_ms=3, sources=("metrics",))
+
+
+def test_a_stream_has_the_last_figures_of_sglang_and_no_list_that_may_be_whole_or_a_part():
+    def piece(**facts):
+        return {"choices": [{"delta": {"content": "a"}, "finish_reason": "stop", "meta_info": facts}]}
+
+    pieces = [piece(e2e_latency=0.1), piece(e2e_latency=0.2, output_token_logprobs=[[-0.5, 7, None]])]
+    usage = {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}
+    found = of(events(*pieces, usage, {"choices": [], "usage": {}}))
+    assert (found.timings.server_ms, found.input_tokens) == (200.0, 9)
+    assert found.tokens.output_ids == (7,)
+    assert of(events(*pieces, pieces[1])).tokens is UNSET
+
+
+def test_a_whole_number_is_a_count_however_it_is_written():
+    usage, said = {"prompt_tokens": 10.0, "completion_tokens": 5.0}, {"prompt_n": 1e3, "predicted_n": 4.5}
+    found = of({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}], "usage": usage, "timings": said})
+    assert (found.input_tokens, found.output_tokens) == (10, 5)
+    assert found.timings == Timings(prompt_n=1000, sources=("timings",))
+    assert {type(found.input_tokens), type(found.timings.prompt_n)} == {int}

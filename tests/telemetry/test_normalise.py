@@ -124,3 +124,13 @@ def test_the_page_on_telemetry_has_every_figure():
     page = (DATA.parents[2] / "docs" / "telemetry.md").read_text(encoding="utf-8")
     fields = page.partition("## Fields\n")[2].partition("\n## ")[0]
     assert [name for name in Telemetry.__struct_fields__ if f"`{name}`" not in fields] == []
+
+
+@pytest.mark.parametrize(
+    ("refused", "started"), [((3, 3), 60), ((3, 53), 10), ((None, None), 60), ((0, 61), None), ((5, 4), None)]
+)
+def test_a_fork_that_was_refused_is_no_process_although_it_took_a_number(refused, started):
+    before, after = ({} if count is None else {"refused_forks": count} for count in refused)
+    sample = {"processes_started": 60, "gauges_before": before, "gauges_after": after}
+    assert telemetry(sample).processes_started == started
+    assert telemetry(sample | {"processes_started": None}).processes_started is None

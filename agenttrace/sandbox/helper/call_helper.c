@@ -79,7 +79,7 @@ int main(int argc, char **argv)
         give_up(job.report_fd, "spawn_error", "pipe: %s", strerror(errno));
     if (job.counters)
         open_hardware(&hardware);
-    outcome.pid_before = job.basic ? -1 : last_pid();
+    outcome.pid_before = outcome.pid_last = job.basic ? -1 : last_pid();
     outcome.waiting.unknown = job.basic;
     outcome.start_ns = now_ns();
     /*
@@ -95,7 +95,7 @@ int main(int argc, char **argv)
     (void)close(job.stdout_fd);
     (void)close(job.stderr_fd);
     supervise(&job, pid, &outcome);
-    outcome.pid_after = job.basic ? -1 : last_pid();
+    note_pids(&outcome);
     read_status(&job, status_pipe[0], floor_kib, sizeof floor_kib);
     read_io(&after);
     report(&job, &outcome, &before, &after, &hardware, floor_kib);

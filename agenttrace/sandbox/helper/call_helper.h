@@ -91,7 +91,7 @@ struct outcome {
     struct memory memory;
     struct waiting waiting;
     int most_processes;
-    int64_t pid_before, pid_after; /* the number that was given out last in this PID namespace; -1 is unknown */
+    int64_t pid_before, pid_last; /* numbers given out last in this PID namespace; a `pid_last` of -1 is unknown */
 };
 
 /* job.c: wait for the job that comes through a descriptor; its environment becomes this process's, and so the program's. */
@@ -104,6 +104,7 @@ _Noreturn void become(const struct job *job, int status_fd);
 /* supervise.c: wait for main_pid, kill whatever is left of the call, reap all of it. */
 void supervise(const struct job *job, pid_t main_pid, struct outcome *outcome);
 int64_t now_ns(void);
+void note_pids(struct outcome *outcome);
 
 /* processes.c */
 void take_census(const struct job *job, pid_t except, struct census *census);

@@ -72,7 +72,10 @@ int64_t last_pid(void)
     return last == NULL ? -1 : strtoll(last, NULL, 10);
 }
 
-/* Take how long a process has waited for a processor; of one that ends this is its last word. */
+/*
+ * Take how long a process has waited for a processor; of one that ends this is its last word. A kernel that counts this
+ * only when it is told to (`delayacct`, without CONFIG_SCHEDSTATS) says `0 0 0` else, and what has ended did run.
+ */
 void note_waiting(struct waiting *waiting, pid_t pid, bool ends)
 {
     char path[64], text[128], *rest = NULL;
@@ -84,7 +87,11 @@ void note_waiting(struct waiting *waiting, pid_t pid, bool ends)
         return;
     }
     (void)strtoull(text, &rest, 10); /* its time on processors */
-    uint64_t ns = strtoull(rest, NULL, 10);
+    uint64_t ns = strtoull(rest, &rest, 10), turns = strtoull(rest, NULL, 10);
+    if (ends && turns == 0) {
+        waiting->unknown = true;
+        return;
+    }
     int place = 0;
     while (place < waiting->count && waiting->seen[place].pid != pid)
         place++;
@@ -190,6 +197,8 @@ bool read_hardware(struct hardware *hardware, uint64_t *counts)
         if (read(hardware->fds[i], values, sizeof values) != (ssize_t)sizeof values)
             (void)snprintf(hardware->reason, sizeof hardware->reason, "read of %s: %s", HARDWARE_NAMES[i],
                            strerror(errno));
+        else if (values[0] == 0) /* whatever ran had instructions and cycles: some virtual counters stand still */
+            (void)snprintf(hardware->reason, sizeof hardware->reason, "%s counted nothing", HARDWARE_NAMES[i]);
         else if (values[2] < values[1] - values[1] / 100)
             (void)snprintf(hardware->reason, sizeof hardware->reason, "%s shared its counter with others",
                            HARDWARE_NAMES[i]);

@@ -172,8 +172,8 @@ void report(const struct job *job, const struct outcome *outcome, const struct i
     add_memory(&text, &outcome->memory, end_ns, sampled, job->series);
     if (sampled)
         add(&text, ",\"processes_peak\":%d", outcome->most_processes);
-    if (outcome->pid_before >= 0 && outcome->pid_after >= outcome->pid_before)
-        add(&text, ",\"processes_started\":%" PRId64, outcome->pid_after - outcome->pid_before);
+    if (outcome->pid_last >= 0)
+        add(&text, ",\"processes_started\":%" PRId64, outcome->pid_last - outcome->pid_before);
     if (!outcome->waiting.unknown)
         add(&text, ",\"runqueue_wait_ns\":%" PRIu64, waited_ns(&outcome->waiting));
     if (job->counters)

@@ -56,11 +56,19 @@ static int next_signal(int64_t timeout_ns)
     return sigtimedwait(&awaited, NULL, &timeout);
 }
 
+/* The numbers go up until they begin anew, and how many there were is then unknown, also when they are beyond the first. */
+void note_pids(struct outcome *outcome)
+{
+    int64_t last = outcome->pid_last < 0 ? -1 : last_pid();
+    outcome->pid_last = last < outcome->pid_last ? -1 : last;
+}
+
 /* Memory of the whole tree, now and then; returns when to look again. */
 static int64_t sample(const struct job *job, struct outcome *outcome)
 {
     struct census census = {.waiting = &outcome->waiting};
     int64_t start_ns = now_ns();
+    note_pids(outcome);
     take_census(job, 0, &census);
     settle_waiting(&outcome->waiting);
     int64_t end_ns = now_ns(), rest_ns = SAMPLE_SHARE * (end_ns - start_ns);

@@ -52,9 +52,10 @@ def facts(options: Settings) -> Message | None:
     """What a policy asks of a worker's surroundings, as they are; `None` where the kernel does not say (no Linux)."""
     try:
         own, table = status(), mounts.table()
-        with open("/proc/net/dev", encoding="ascii") as file:  # noqa: PTH123
-            interfaces = [line.partition(":")[0].strip() for line in file if ":" in line]
     except OSError:
+        return None
+    interfaces = counters.interfaces()
+    if interfaces is None:
         return None
     sets = (own.get(f"Cap{which}", "0") for which in ("Inh", "Prm", "Eff", "Bnd", "Amb"))
     held = 0

@@ -6,8 +6,11 @@ shares the host's cgroup namespace) it would count the whole machine, so it is t
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import os
+import socket
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ _CPU = {  # of v2, and the throttled time of v1
     "throttled_time": ("cfs_throttled_ns", 1),
 }
 _OOM = {"oom_kill": ("oom_kills", 1)}
+_REFUSED = {"max": ("refused_forks", 1)}
 _REFAULTS = {  # the first before Linux 5.9, when only pages of files were counted
     "workingset_refault": ("file_refaults", 1),
     "workingset_refault_file": ("file_refaults", 1),
@@ -32,6 +36,7 @@ _REFAULTS = {  # the first before Linux 5.9, when only pages of files were count
 }
 _PRESSURES = {"some": "%s_pressure_ns", "full": "%s_pressure_full_ns"}
 _UNLIMITED = 1 << 60
+_SIOCGIFFLAGS, _NAME_BYTES, _IFREQ_BYTES = 0x8913, 16, 40
 _FIRST_PIDS = "pid:[4026531836]"
 
 
@@ -122,6 +127,8 @@ class Gauges:
     def _add_more(self) -> None:
         if not self._add(_v2_path("memory.stat"), _refaults):
             self._add(_v1_path("memory", "memory.stat"), _refaults)
+        if not self._add(_v2_path("pids.events"), _refused):
+            self._add(_v1_path("pids", "pids.events"), _refused)
         for scope in ("container", "machine"):
             for resource in ("cpu", "memory", "io"):
                 path = _v2_path(f"{resource}.pressure") if scope == "container" else f"{PRESSURE}/{resource}"
@@ -172,6 +179,10 @@ def _cpu(text: str) -> Counts:
 
 def _oom_kills(text: str) -> Counts:
     return _chosen(text, _OOM)
+
+
+def _refused(text: str) -> Counts:
+    return _chosen(text, _REFUSED)
 
 
 def _refaults(text: str) -> Counts:
@@ -227,11 +238,34 @@ def own_rss_kib() -> int | None:
     return int(words[1]) * os.sysconf("SC_PAGE_SIZE") // 1024 if len(words) > 1 else None
 
 
+def interfaces() -> list[str] | None:
+    """The network interfaces that are up; `None` where the kernel does not say.
+
+    One that is down carries nothing, and nobody in a container can change that: kernels with tunnels put one of each
+    kind, down, into every network (`fb_tunnels_only_for_init_net`), as those of Docker Desktop do.
+    """
+    text = _text("/proc/net/dev")
+    if text is None:
+        return None
+    names = [line.partition(":")[0].strip() for line in text.splitlines() if ":" in line]
+    return [name for name in names if _is_up(name)]
+
+
+def _is_up(name: str) -> bool:
+    """Whether an interface is up; also where the kernel does not say."""
+    request = os.fsencode(name).ljust(_IFREQ_BYTES, b"\0")
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as asking:
+            answer = fcntl.ioctl(asking, _SIOCGIFFLAGS, request)
+    except OSError:
+        return True
+    return bool(int.from_bytes(answer[_NAME_BYTES : _NAME_BYTES + 2], sys.byteorder) & 1)
+
+
 def _network_bytes() -> int | None:
     """0 where this container has no network but its own loopback: nothing can leave it. Else unknown."""
-    text = _text("/proc/net/dev")
-    names = [line.partition(":")[0].strip() for line in (text or "").splitlines() if ":" in line]
-    return 0 if names == ["lo"] else None
+    found = interfaces()
+    return 0 if found is not None and set(found) <= {"lo"} else None
 
 
 def last_pid() -> int | None:
@@ -242,3 +276,23 @@ def last_pid() -> int | None:
     except OSError:
         return None
     return _number((_text("/proc/loadavg") or "").rpartition(" ")[2])
+
+
+class Started:
+    """How many processes and threads this PID namespace has had since: looked at often enough to see a new beginning.
+
+    The numbers go up until they begin anew, and how many there were is then unknown, also when they are beyond the
+    first again: `pid_max` may be 32,768.
+    """
+
+    def __init__(self) -> None:
+        self._first = self._last = last_pid()
+
+    def look(self) -> None:
+        """Take notice of the number that was given out last."""
+        last = None if self._last is None else last_pid()
+        self._last = None if last is None or self._last is None or last < self._last else last
+
+    def count(self) -> int | None:
+        """How many there were at the last look; `None` is unknown."""
+        return None if self._first is None or self._last is None else self._last - self._first

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 GRACE_NS = 500_000_000
 MAX_NAMES = 16
-_FOREVER_NS = 3_600_000_000_000
+_LOOK_NS = 1_000_000_000
 
 
 class _AbortedError(Exception):
@@ -52,7 +52,7 @@ def _run(job: Job) -> Message:
     io_before = counters.reaped_io()
     status_read, status_write = os.pipe()
     start_ns = time.monotonic_ns()
-    pid_before = counters.last_pid()
+    started = counters.Started()
     try:
         pid = os.fork()
     except OSError as error:
@@ -65,10 +65,9 @@ def _run(job: Job) -> Message:
     if spawn_error:
         os.waitpid(pid, 0)
         return {"spawn_error": spawn_error}
-    report = _supervise(job, pid, start_ns) | _usage(io_before) | {"floor_kib": floor_kib}
-    pid_after = counters.last_pid()
-    if pid_before is not None and pid_after is not None and pid_after >= pid_before:
-        report["processes_started"] = pid_after - pid_before
+    report = _supervise(job, pid, start_ns, started) | _usage(io_before) | {"floor_kib": floor_kib}
+    started.look()
+    report["processes_started"] = started.count()
     if "cpu_counters" in job.figures:
         report["counters_reason"] = "the Python helper counts none"
     return report
@@ -90,17 +89,17 @@ def _spawned(status_fd: int) -> tuple[int | None, str | None]:
     return floor, error
 
 
-def _supervise(job: Job, pid: int, start_ns: int) -> Message:
+def _supervise(job: Job, pid: int, start_ns: int, started: counters.Started) -> Message:
     """Wait for the main process, then end whatever is left; returns how it went."""
     state = {"timed_out": False, "aborted": False}
     ending = None
     try:
-        ending = _wait(pid, start_ns + job.limit_ms * 1_000_000)
+        ending = _wait(pid, start_ns + job.limit_ms * 1_000_000, started)
         if ending is None:
             state["timed_out"] = True
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGTERM)
-            ending = _wait(pid, time.monotonic_ns() + GRACE_NS)
+            ending = _wait(pid, time.monotonic_ns() + GRACE_NS, started)
     except _AbortedError:
         state["aborted"] = True
     ended, children_left = processes.reap()
@@ -118,15 +117,16 @@ def _supervise(job: Job, pid: int, start_ns: int) -> Message:
     }
 
 
-def _wait(pid: int, until_ns: int) -> tuple[int, int] | None:
+def _wait(pid: int, until_ns: int, started: counters.Started) -> tuple[int, int] | None:
     """Wait status and end of `pid`, or `None` at the deadline; reaps every other child that ends meanwhile."""
     while True:
         ended, _ = processes.reap()
         if pid in ended:
             return ended[pid]
-        remaining_ns = min(until_ns - time.monotonic_ns(), _FOREVER_NS)
+        remaining_ns = min(until_ns - time.monotonic_ns(), _LOOK_NS)
         if remaining_ns <= 0:
             return None
+        started.look()
         if _next_signal(remaining_ns / 1e9) == signal.SIGTERM:
             raise _AbortedError
 

@@ -1,0 +1,108 @@
+"""What the compiled helper is told: what it refuses, that it waits for it, and that there is always one that waits."""
+
+import os
+import sys
+import time
+from functools import partial
+
+import psutil
+import pytest
+
+from agenttrace.sandbox.client import Worker
+from tests.sandbox.told import job, run, told
+
+LINUX_ROOT = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="needs Linux and root: the helper switches to another user"
+)
+
+
+def until(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def has_ended(process):
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+@LINUX_ROOT
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"uid": 0}, "needs root, and a user"),
+        ({"gid": 0}, "needs root, and a user"),
+        ({"uid": -1}, "not a number in range: -1"),
+        ({"uid": 2**32 - 1}, "not a number in range"),
+        ({"limit_ms": "1e3"}, "not a number in range: 1e3"),
+        ({"limit_ms": 0}, "not a number in range: 0"),
+        ({"limit_ms": 2**63}, "not a number in range"),
+        ({"stdout": 1}, "not a number in range: 1"),
+        ({"isolation": "some"}, "unknown isolation: some"),
+        ({"cwd": None}, "parameters are missing"),
+        ({"counters": 2}, "not a number in range: 2"),
+        ({"mode": "x"}, "unknown parameter: mode=x"),
+    ],
+)
+def test_wrong_parameters_are_reported(compiled_helper, tmp_path, changed, reason):
+    report, ended, _ = run(compiled_helper, "true", tmp_path=tmp_path, **changed)
+    assert reason in report["helper_error"]
+    assert ended.returncode == 1
+
+
+WHOLE = job("report=9", "limit_ms=9", "--", "true")
+
+
+@LINUX_ROOT
+@pytest.mark.parametrize(
+    "words",
+    [WHOLE[:-1], WHOLE[: WHOLE.rindex(b"PATH")], WHOLE[: WHOLE.index(b"--")], b"4\0", b"4", b"x\0y\0", WHOLE + b"A=\0"],
+)
+def test_a_job_that_is_not_whole_is_none(compiled_helper, words):
+    ended = told(compiled_helper, words)
+    assert ended.returncode == 1
+    assert b"helper_error: job: cut off" in ended.stderr or b"not a number in range" in ended.stderr
+
+
+@LINUX_ROOT
+def test_a_job_too_large_for_any_call_is_refused(compiled_helper):
+    ended = told(compiled_helper, job("a" * 2**21))
+    assert ended.returncode == 1
+    assert b"helper_error: job: no room for it" in ended.stderr
+
+
+@LINUX_ROOT
+def test_what_a_helper_took_before_it_had_a_job_is_said_apart(compiled_helper, tmp_path):
+    report, _, _ = run(compiled_helper, "bash", "-c", "i=0; while ((i++ < 99999)); do :; done", tmp_path=tmp_path)
+    of_call_ns = 1e9 * (report["rusage"]["utime"] + report["rusage"]["stime"])
+    assert 0 <= report["ready_cpu_ns"] < of_call_ns / 4
+
+
+def test_a_helper_that_gets_no_job_ends(compiled_helper):
+    ended = told(compiled_helper, b"")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+
+
+@LINUX_ROOT
+@pytest.mark.parametrize("helper", ["c"], indirect=True)
+def test_a_helper_waits_for_the_next_call_and_another_comes_where_it_died(workplace):
+    with workplace.start("--stdio") as process, Worker.over_pipes(process.stdout, process.stdin) as worker:
+        runner, waited = psutil.Process(process.pid), set()
+        for dies in (False, True, False):
+            worker.ping()  # it answers when it has got ready
+            (waiting,) = runner.children()
+            assert waiting.cmdline()[1] == "--job"
+            waited.add(waiting.pid)
+            if dies:
+                waiting.kill()
+                until(partial(has_ended, waiting))
+            open_before = runner.num_fds()
+            report = worker.call("bash", "echo $PPID", limit_ms=9000)
+            assert (int(report.stdout.text) == waiting.pid) == (not dies)
+            worker.ping()
+            assert runner.num_fds() == open_before
+        assert len(waited) == 3
+        (waiting,) = runner.children()
+        process.kill()
+        until(partial(has_ended, waiting))
