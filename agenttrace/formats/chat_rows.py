@@ -24,7 +24,7 @@ _TASK = ("instance_id", "task_id", "task_name")
 _RUN = ("trajectory_id", "traj_id", "trace_id", "session_id", "id")
 _JUDGED = ("resolved", "target")
 _PATCH = ("model_patch", "generated_patch", "patch")
-_ANTHROPIC = frozenset({"tool_use", "tool_result", "thinking", "redacted_thinking"})
+_ANTHROPIC = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 """Parts of a content by which Anthropic's form says what OpenAI's has fields and messages for."""
 _THINKS = ("reasoning_content", "reasoning", "thinking")
 

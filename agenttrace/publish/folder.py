@@ -31,7 +31,7 @@ from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks.own.loading import load, sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from agenttrace.formats import Sourced
     from agenttrace.formats.tables import TableFile
@@ -107,6 +107,17 @@ def _default_form(paths: Sequence[Path]) -> str:
     return forms.pop() if len(forms) == 1 else "traces"
 
 
+def _of_one_name(paths: Iterable[Path]) -> tuple[Path, Path] | None:
+    """Return the first two that one folder of a disk that ignores case cannot hold."""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        name = path.name.casefold()
+        if name in seen:
+            return seen[name], path
+        seen[name] = path
+    return None
+
+
 def check_names(paths: Sequence[Path]) -> None:
     """Refuse files that cannot lie in one folder.
 
@@ -114,15 +125,11 @@ def check_names(paths: Sequence[Path]) -> None:
         UsageError: two, or what lies beside them, have the same name, be it in other letters of either case, or one
             that `SHA256SUMS` cannot hold.
     """
-    names = [path.name for path in paths]
-    if len({name.casefold() for name in names}) < len(names):
-        raise UsageError("two of the files have the same name (a disk may ignore case): rename one")
-    beside = {run_spec_path(path) for path in paths}
-    if len({path.name.casefold() for path in beside}) < len(beside):
-        raise UsageError(
-            "the run specs beside two of the files have the same name: rename one file, and what lies beside"
-        )
-    for name in names:
+    if two := _of_one_name(paths):
+        raise UsageError(f"{two[0]} and {two[1]} have the same name (a disk may ignore case): rename one")
+    if two := _of_one_name(sorted({run_spec_path(path) for path in paths})):
+        raise UsageError(f"{two[0]} and {two[1]} have the same name: rename one record file, and what lies beside it")
+    for name in [path.name for path in paths]:
         if not name.isprintable() or "\\" in name:
             raise UsageError(f"{name!r}: a name with control characters or backslashes cannot be published; rename it")
 

@@ -88,6 +88,12 @@ def test_a_session_beyond_all_measure_is_refused(name, tmp_path, monkeypatch):
     assert list(traces(SAMPLE["swe-zero"]))
 
 
+@pytest.mark.parametrize("kind", [[], {}, ["text"], None, 5])
+def test_a_part_of_no_kind_is_read(kind, tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": [{"type": kind}]}]}) + "\n")
+    assert len(list(traces(tmp_path / "a.jsonl"))) == 1
+
+
 def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"messages": [{"role": "user", "content": "\\ud800"}]}\n')
     ((_, trace),) = traces(tmp_path / "a.jsonl")
