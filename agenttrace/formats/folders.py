@@ -88,6 +88,14 @@ def _may_hold_traces(path: Path) -> bool:
     return unpacked_name(path).endswith(_SUFFIXES) and not is_failures(path) and not other_kind(path, b"")
 
 
+def _holds_traces(path: Path, left_out: Callable[[str], object]) -> bool:
+    try:
+        return kind(path) is not None
+    except (UsageError, DataError) as error:
+        left_out(f"{str(error).removeprefix('cannot read ')}; left out")
+        return False
+
+
 def _inside(folder: Path, left_out: Callable[[str], object]) -> Iterator[Path]:
     def refused(error: OSError) -> None:
         if error.filename == str(folder):
@@ -107,10 +115,5 @@ def _inside(folder: Path, left_out: Callable[[str], object]) -> Iterator[Path]:
             left_out(f"{Path(parent, name)}: the same traces as in {Path(parent, instead)}; left out")
         for name in () if published is not None else sorted(names):
             path = Path(parent, name)
-            if not _may_hold_traces(path):
-                continue
-            try:
-                if kind(path):
-                    yield path
-            except (UsageError, DataError) as error:
-                left_out(f"{str(error).removeprefix('cannot read ')}; left out")
+            if _may_hold_traces(path) and _holds_traces(path, left_out):
+                yield path

@@ -94,6 +94,16 @@ def test_a_part_of_no_kind_is_read(kind, tmp_path):
     assert len(list(traces(tmp_path / "a.jsonl"))) == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "solved"), [(1.0, True), (0.0, False), (0, False), (0.5, None), ("1", None), ([], None)]
+)
+def test_whether_a_run_was_resolved_is_read_as_tables_write_it(said, solved, tmp_path):
+    row = {"messages": [{"role": "user", "content": "go"}], "resolved": said}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    ((_, trace),) = traces(tmp_path / "a.jsonl")
+    assert trace.outcome.solved is solved
+
+
 def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"messages": [{"role": "user", "content": "\\ud800"}]}\n')
     ((_, trace),) = traces(tmp_path / "a.jsonl")
