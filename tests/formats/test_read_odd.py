@@ -12,6 +12,7 @@ import pytest
 from agenttrace.analysis.rows import entry
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import READERS, reading
+from agenttrace.formats.checking import validation
 from agenttrace.formats.convert import convert
 from agenttrace.formats.reading import to_trace, traces
 from agenttrace.report.view import trace_view
@@ -102,6 +103,21 @@ def test_whether_a_run_was_resolved_is_read_as_tables_write_it(said, solved, tmp
     (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
     ((_, trace),) = traces(tmp_path / "a.jsonl")
     assert trace.outcome.solved is solved
+
+
+def test_validate_names_every_value_that_is_none_and_checks_the_rest(tmp_path):
+    row = {"messages": [{"role": "user", "content": "my key: hf_" + "aB3dE" * 7}]}
+    values = ({"messages": [{}]}, row, [1], row, "x")
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in values))
+    checked, _ = validation(tmp_path / "a.jsonl")
+    found = [(one.line, one.rule) for one in checked]
+    leaked = [(2, "leak"), (4, "ids"), (4, "leak")]
+    assert sorted(found) == sorted([(0, "file")] * 3 + leaked)
+    assert checked.records == 2
+    (tmp_path / "b.jsonl").write_text(json.dumps(values[0]) + "\n")
+    checked, _ = validation(tmp_path / "b.jsonl")
+    assert [one.message for one in checked] == ["line 1: not a row of chat messages: message 1 has no role"]
+    assert "the file is empty" not in checked.notes
 
 
 def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path):
