@@ -133,6 +133,11 @@ def amount(value: Any) -> float | None:  # noqa: ANN401 - as above
     return float(value) if number and 0 <= value <= _MOST else None
 
 
+def dollars(value: Any) -> float | None:  # noqa: ANN401 - as above
+    """Return a cost likewise, of a kit that writes 0 where it knows no price."""
+    return amount(value) or None
+
+
 def moment_ns(value: Any) -> int | None:  # noqa: ANN401 - as above
     """Return a moment likewise, nanoseconds since the Unix epoch: of ISO 8601 text, of seconds or of milliseconds."""
     number = amount(value)

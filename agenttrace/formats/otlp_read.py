@@ -168,9 +168,8 @@ def _trace(name: str, spans: list[AgentSpan]) -> Trace:
     ours = roots[0].first(OWN_ID) is not None
     if talk.silent:  # it ended before its first reply
         talk.asked(text_of(roots[0].first("input.value")))
-    cost = (
-        {"totals": Totals(cost_usd=sum(filter(None, heard.costs)))} if heard.costs and None not in heard.costs else {}
-    )
+    paid = [one for one in heard.costs if one is not None]
+    cost = {"totals": Totals(cost_usd=sum(paid))} if paid and len(paid) == len(heard.costs) else {}
     return talk.trace(
         NAME,
         [name],
