@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -79,13 +79,14 @@ def publish(
         words: private texts, beside the patterns of the leak check.
 
     Raises:
-        DataError: a file does not validate, or a record does not fit the form; nothing is written.
+        DataError: a file does not validate or is written to meanwhile, or a record does not fit the form; nothing is
+            written.
         UsageError: the output is there already, two files have one name, there is no record, no run spec where the
             form needs one, or no licence for what was read from another format.
         StorageError: the folder cannot be written.
     """
     settings = settings or PublishSettings()
-    with TemporaryDirectory() as scratch, new_folder(output) as folder:
+    with TemporaryDirectory() as scratch, new_folder(output) as folder, unchanged(paths):
         for path in paths:
             _must_be_valid(path, words, leaks=settings.leaks)
         paths = gathered(paths, Path(scratch), settings.licence)
@@ -99,6 +100,27 @@ def publish(
         copy(paths, folder, records=FORMS[name].flat)
         seal(folder, contents, made)
     return {table.folder: table.rows for table in made}
+
+
+@contextmanager
+def unchanged(paths: Sequence[Path]) -> Iterator[None]:
+    """Hold that files, and the run specs beside them, are at the end what they were: what was checked is what is read.
+
+    Raises:
+        DataError: one was written to.
+    """
+    before = {one: _state(one) for path in paths for one in (path, run_spec_path(path))}
+    yield
+    for path, state in before.items():
+        if _state(path) != state:
+            raise DataError(f"{path} was written to meanwhile; nothing was written: publish when it is whole")
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return ()
 
 
 def _default_form(paths: Sequence[Path]) -> str:

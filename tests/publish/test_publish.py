@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import convert
+from agenttrace.publish import folder as of_folder
 from agenttrace.publish.card import card
 from agenttrace.publish.contents import Contents
 from agenttrace.publish.folder import PublishSettings, check_names, publish
@@ -186,6 +187,20 @@ def test_names_in_a_card_are_shown_and_do_nothing():
 def test_a_name_that_the_sums_cannot_hold_is_refused(rows, record_file, tmp_path, name):
     with pytest.raises(UsageError, match="cannot be published"):
         publish([record_file(rows).rename(tmp_path / name)], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_written_to_while_it_is_published_is_refused(rows, record_file, tmp_path, monkeypatch):
+    path, fill = record_file(rows), of_folder.fill
+
+    def filled(*given, **more):
+        found = fill(*given, **more)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
+        return found
+
+    monkeypatch.setattr(of_folder, "fill", filled)
+    with pytest.raises(DataError, match=r"\.jsonl was written to meanwhile; nothing was written"):
+        publish([path], tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
