@@ -62,6 +62,14 @@ def test_a_cost_of_nothing_of_kits_that_write_it_where_they_know_no_price_is_not
     assert {trace.totals.cost_usd for _, trace in traces(tmp_path / name) if trace.totals} == {None}
 
 
+@pytest.mark.parametrize(("costs", "cost"), [((0.5, 0.25), 0.75), ((0.5, None), None), ((None, None), None)])
+def test_a_cost_of_some_steps_is_not_that_of_the_run(costs, cost):
+    steps = [{"source": "agent", "message": "x", "metrics": {"prompt_tokens": 1, "cost_usd": one}} for one in costs]
+    agent = {"name": "a", "version": "1"}
+    trace = to_trace({"schema_version": "ATIF-v1.7", "session_id": "s", "agent": agent, "steps": steps})
+    assert (trace.totals.cost_usd if trace.totals else None) == cost
+
+
 def test_more_cached_than_was_given_is_all_of_it_and_no_price_of_a_cache_is_that_of_input():
     assert TABLE.bill(cached(chat("gpt-5", (1_000_000, 0)), 2**40), None).usd == pytest.approx(0.1)
     assert TABLE.bill(cached(chat("gemini-2.5-pro", (1000, 0)), 1000), None).usd == pytest.approx(0.001)

@@ -120,6 +120,17 @@ def test_validate_names_every_value_that_is_none_and_checks_the_rest(tmp_path):
     assert "the file is empty" not in checked.notes
 
 
+@pytest.mark.parametrize(("version", "is_read"), [("v1.0", True), ("v1.9", True), ("v2.0", False), ("", False)])
+def test_atif_of_a_version_that_is_not_known_is_refused_by_name(version, is_read, tmp_path):
+    run = json.loads(SAMPLE["atif"].read_bytes()) | {"schema_version": f"ATIF-{version}"}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    if is_read:
+        assert len(list(traces(tmp_path / "a.json"))) == 1
+    else:
+        with pytest.raises(DataError, match=rf"a\.json, line 1: a trajectory of ATIF-{version}; ATIF v1\.0 to v1\.8"):
+            list(traces(tmp_path / "a.json"))
+
+
 def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"messages": [{"role": "user", "content": "\\ud800"}]}\n')
     ((_, trace),) = traces(tmp_path / "a.jsonl")
