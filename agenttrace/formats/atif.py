@@ -9,6 +9,7 @@ again gives it as it was.
 from __future__ import annotations
 
 import json
+from collections import deque
 from itertools import takewhile, zip_longest
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,7 +28,7 @@ from agenttrace.formats.conversation import (
     turns,
     without_none,
 )
-from agenttrace.formats.foreign import UNTIMED, amount, foreign_span, foreign_step, moment_ns, text_of, tokens
+from agenttrace.formats.foreign import UNTIMED, amount, at, foreign_span, foreign_step, moment_ns, text_of, tokens
 from agenttrace.formats.measured import totals_of
 from agenttrace.formats.patch import as_read, imported, with_patch
 from agenttrace.records import (
@@ -239,6 +240,8 @@ def to_trace(value: Any, source: str = "") -> Trace:  # noqa: ANN401, ARG001 - w
     Raises:
         DataError: it is no trajectory; the message names the field.
     """
+    if not str(said := at(value, "schema_version")).startswith("ATIF-v1."):
+        raise DataError(f"a trajectory of {str(said)[:20]}; ATIF v1.0 to v1.8 are read")
     try:
         found = msgspec.convert(value, _Trajectory)
         root = _extra(found.extra)
@@ -346,15 +349,16 @@ def _counted(step: _Step) -> dict[str, Any]:
 
 
 def _foreign_totals(found: _Trajectory) -> Totals | UnsetType:
-    """Return what is said of the whole run, the cost also where only its steps have one."""
+    """Return what is said of the whole run, the cost also where only its steps have one, each of them."""
     said = found.final_metrics or _FinalMetrics()
-    each = [cost for step in found.steps if step.metrics and (cost := amount(step.metrics.cost_usd)) is not None]
+    each = [amount(step.metrics.cost_usd) for step in found.steps if step.metrics]
+    known = [cost for cost in each if cost is not None]
     cost = amount(said.total_cost_usd)
     totals = Totals(
         input_tokens=tokens(said.total_prompt_tokens),
         output_tokens=tokens(said.total_completion_tokens),
         cached_tokens=tokens(said.total_cached_tokens),
-        cost_usd=sum(each) if cost is None and each else cost,
+        cost_usd=sum(known) if cost is None and known and len(known) == len(each) else cost,
     )
     return UNSET if totals == Totals() else totals
 
@@ -368,14 +372,14 @@ def _texts(step: _Step) -> list[Any]:
 
 def _tell_apart(step: _Step, number: int) -> None:
     """Give the calls of a step ids of their own: of results with one id, the k-th is that of the k-th call with it."""
-    named: dict[str, list[str]] = {}
+    named: dict[str, deque[str]] = {}
     for index, call in enumerate(step.tool_calls or (), start=1):
         own = f"call_{number}_{index}"
-        named.setdefault(call.tool_call_id, []).append(own)
+        named.setdefault(call.tool_call_id, deque()).append(own)
         call.tool_call_id = own
     for result in step.results:
         if waiting := named.get(result.source_call_id or ""):
-            result.source_call_id = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+            result.source_call_id = waiting.popleft() if len(waiting) > 1 else waiting[0]
 
 
 def _foreign_spans(trace_id: str, place: int, ours: LLMStep | None, step: _Step) -> Iterator[Span]:

@@ -24,7 +24,7 @@ _TASK = ("instance_id", "task_id", "task_name")
 _RUN = ("trajectory_id", "traj_id", "trace_id", "session_id", "id")
 _JUDGED = ("resolved", "target")
 _PATCH = ("model_patch", "generated_patch", "patch")
-_ANTHROPIC = frozenset({"tool_use", "tool_result", "thinking", "redacted_thinking"})
+_ANTHROPIC = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 """Parts of a content by which Anthropic's form says what OpenAI's has fields and messages for."""
 _THINKS = ("reasoning_content", "reasoning", "thinking")
 
@@ -48,7 +48,7 @@ def to_trace(value: Any, source: str = "") -> Trace:  # noqa: ANN401, ARG001 - w
 
 def _record(talk: Dialogue, row: dict[str, Any]) -> Trace:
     task, run = first_text(row, _TASK), first_text(row, _RUN)
-    judged = next((row[key] for key in _JUDGED if isinstance(row.get(key), (bool, int))), None)
+    judged = next((one for key in _JUDGED if (one := _judged(row.get(key))) is not None), None)
     ended = row.get("exit_status")
     return talk.trace(
         NAME,
@@ -56,14 +56,19 @@ def _record(talk: Dialogue, row: dict[str, Any]) -> Trace:
         outcome=Outcome(
             ended="unknown",
             detail=ended if isinstance(ended, str) else None,
-            verdicts=() if judged is None else (judgement(passed=bool(judged)),),
-            solved=None if judged is None else bool(judged),
+            verdicts=() if judged is None else (judgement(passed=judged),),
+            solved=judged,
             patch=next((row[key] for key in _PATCH if isinstance(row.get(key), str)), msgspec.UNSET),
         ),
         model=first_text(row, ("model", "model_name")),
         metadata={"task_id": task, "task_name": task, "repo": first_text(row, ("repo",))},
         kept={"id": run, "license": first_text(row, ("license",)), "dataset": first_text(row, ("dataset",))},
     )
+
+
+def _judged(value: Any) -> bool | None:  # noqa: ANN401 - whatever stood in the row
+    """Return what a row says of its run; a table that has it of some rows only writes 1.0 and 0.0."""
+    return bool(value) if isinstance(value, int) or value in (0.0, 1.0) else None
 
 
 def judgement(*, passed: bool) -> Verdict:

@@ -3,7 +3,8 @@
 Every reader of messages says what it finds in order: what the user said, what the model replied and called, what came
 back. Calls get ids of their own (`call_STEP_INDEX`), so that ids which stand twice in a file, or not at all, join what
 belongs together: a result is that of the oldest call with its id which has none yet, or, without an id, of the oldest
-such call of the last reply. Everything takes time in proportion to the messages.
+such call of the last reply, if it says so of that with its tool and arguments. Everything takes time in proportion to
+the messages.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from collections import deque
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import msgspec
+
 from agenttrace.agents.bash_block import blocks
 from agenttrace.formats.conversation import iso, lasted_ms, without_none
-from agenttrace.formats.foreign import foreign_span, foreign_step
+from agenttrace.formats.foreign import foreign_span, foreign_step, parsed
 from agenttrace.records import SCHEMA_VERSION, Span, ToolCall, Trace, canonical_json, derived_id, digest
 
 if TYPE_CHECKING:
@@ -75,6 +78,7 @@ class Dialogue:
         self._spans: list[tuple[tuple[int, int], ToolCall | None, dict[str, Any]]] = []
         self._waiting: dict[str, deque[_Place]] = {}
         self._open: deque[_Place] = deque()
+        self._alike: dict[tuple[str, bytes | None], deque[_Place]] = {}
         self._answered: set[str] = set()
 
     @property
@@ -120,7 +124,7 @@ class Dialogue:
         """Take a reply of the model; `known` are fields of its step."""
         number = len(self._steps) + 1
         own = []
-        self._open = deque()
+        self._open, self._alike = deque(), {}
         for index, call in enumerate(calls, start=1):
             found = ToolCall(call_id=f"call_{number}_{index}", name=call.name, arguments=call.arguments)
             own.append(found)
@@ -145,18 +149,31 @@ class Dialogue:
     def came_back(self, text: str, call_id: str | None = None, name: str = STRAY, **known: Any) -> None:  # noqa: ANN401
         """Take a result; `known` are fields of its span. A call that is not known is one of the last reply's step."""
         self._note(known)
-        number, index, call = self._taken(call_id) or (len(self._steps), _LAST, None)
+        number, index, call = self._taken(call_id, name, known.get("tool_input")) or (len(self._steps), _LAST, None)
         self._spans.append(((number, index), call, {"tool_output": text, "tool_name": name, **known}))
 
-    def _taken(self, call_id: str | None) -> _Place | None:
+    def _taken(self, call_id: str | None, name: str, given: str | None) -> _Place | None:
         """Return the call that a result is of, and its step, and take it off the list of those that wait."""
         if call_id is None:
-            found = self._open.popleft() if self.waits else None
+            if name != STRAY and self.waits and not self._alike:
+                for place in self._open:
+                    for key in {(place[2].name, None), (place[2].name, _spelled(place[2].arguments))}:
+                        self._alike.setdefault(key, deque()).append(place)
+            alike = [self._alike.get((name, one)) for one in (_spelled(given), None)]
+            found = next((one for queue in (*alike, self._open) if queue and (one := self._first(queue))), None)
         else:
             found = self._waiting[call_id].popleft() if self.awaits(call_id) else None
         if found is not None:
             self._answered.add(found[2].call_id)
         return found
+
+    def _first(self, queue: deque[_Place]) -> _Place | None:
+        """Take the first call off a list that has no result yet."""
+        while queue:
+            found = queue.popleft()
+            if found[2].call_id not in self._answered:
+                return found
+        return None
 
     def _note(self, known: dict[str, Any]) -> None:
         self.times += [known[name] for name in ("start_ns", "end_ns") if known.get(name) is not None]
@@ -199,6 +216,16 @@ class Dialogue:
             outcome=outcome,
             **known,
         )
+
+
+def _spelled(arguments: str | None) -> bytes | None:
+    """Return arguments of a call in one spelling; `None` where there are none."""
+    if arguments is None:
+        return None
+    try:
+        return canonical_json(parsed(arguments.encode()))
+    except (ValueError, RecursionError, msgspec.MsgspecError):
+        return arguments.encode()
 
 
 def _span(trace_id: str, step: LLMStep | None, number: int, call: ToolCall | None, known: dict[str, Any]) -> Span:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from glob import glob, has_magic
 from itertools import chain
 from pathlib import Path
@@ -23,6 +24,9 @@ _PUBLISHED = {"records": {"data"}, "rollouts": {"schema"}}
 Its tables, sessions, trajectories and verdicts say again what the records hold: with them, each would count several
 times.
 """
+_TABLES = ("rollouts", "sessions", "trajectories", "agenttrace-0.3", "data")
+"""Folders of tables of a published data set, each of which has every record: the ones that say most come first."""
+_SHARD = re.compile(r"train-\d{5}-of-\d{5}\.parquet")
 _EVENT = re.compile(r"event-\d{5,}-[0-9a-fA-F-]{8,}\.json")
 """File of an event in a conversation that the agent SDK of OpenHands keeps (`persistence_const.py` there)."""
 _SUFFIXES = (".jsonl", ".json", ".traj", ".parquet", ".eval")
@@ -31,7 +35,7 @@ _SUFFIXES = (".jsonl", ".json", ".traj", ".parquet", ".eval")
 def files(paths: Sequence[Path], left_out: Callable[[str], object]) -> list[Path]:
     """Return the files that are named, and in place of a folder those in it that hold traces, in order of their names.
 
-    Of a published folder these are its records.
+    Of a published folder these are its records; of a part of one, a table that has them.
 
     Args:
         paths: files, folders, and patterns such as `runs/*.jsonl` (`**` is any depth), which no shell has expanded.
@@ -63,6 +67,35 @@ def matching(path: Path) -> list[Path]:
     return found
 
 
+def _again(parent: Path, folders: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the folders that have the traces of another one again, and that one: of a part of a published folder."""
+    tables = [name for name in _TABLES if name in folders and _has_shards(parent / name)]
+    found = [(name, tables[0]) for name in tables[1:]]
+    if {"data", "sessions"} <= {*folders} and any(_has_shards(parent / "data" / name) for name in _TABLES):
+        found.append(("sessions", "data"))
+    return found
+
+
+def _has_shards(folder: Path) -> bool:
+    with suppress(OSError):  # where it cannot be read, that is said when it is gone through
+        return any(_SHARD.fullmatch(path.name) for path in folder.iterdir())
+    return False
+
+
+def _may_hold_traces(path: Path) -> bool:
+    if path.name.startswith(".") or _EVENT.fullmatch(path.name):
+        return False
+    return unpacked_name(path).endswith(_SUFFIXES) and not is_failures(path) and not other_kind(path, b"")
+
+
+def _holds_traces(path: Path, left_out: Callable[[str], object]) -> bool:
+    try:
+        return kind(path) is not None
+    except (UsageError, DataError) as error:
+        left_out(f"{str(error).removeprefix('cannot read ')}; left out")
+        return False
+
+
 def _inside(folder: Path, left_out: Callable[[str], object]) -> Iterator[Path]:
     def refused(error: OSError) -> None:
         if error.filename == str(folder):
@@ -77,18 +110,10 @@ def _inside(folder: Path, left_out: Callable[[str], object]) -> Iterator[Path]:
         published = next((one for one, beside in _PUBLISHED.items() if {*folders} >= {one, *beside}), None)
         if published is not None:
             folders[:] = [published]
+        for name, instead in _again(Path(parent), folders):
+            folders.remove(name)
+            left_out(f"{Path(parent, name)}: the same traces as in {Path(parent, instead)}; left out")
         for name in () if published is not None else sorted(names):
             path = Path(parent, name)
-            if (
-                name.startswith(".")
-                or _EVENT.fullmatch(name)
-                or not unpacked_name(path).endswith(_SUFFIXES)
-                or is_failures(path)
-                or other_kind(path, b"")
-            ):
-                continue
-            try:
-                if kind(path):
-                    yield path
-            except (UsageError, DataError) as error:
-                left_out(f"{str(error).removeprefix('cannot read ')}; left out")
+            if _may_hold_traces(path) and _holds_traces(path, left_out):
+                yield path

@@ -90,16 +90,17 @@ def fitting(value: Any, kind: Any) -> Any:  # noqa: ANN401 - any JSON value, any
 
 
 def text_of(content: Any) -> str:  # noqa: ANN401 - text, parts or nothing
-    """Return the content of a message as text; a part that is no text is named in its place."""
+    """Return the content of a message as text; a part that is no text is named there, what is no part is JSON."""
     if isinstance(content, list):
         return "\n".join(map(_part, content))
     return content if isinstance(content, str) else "" if content is None else json.dumps(content)
 
 
 def _part(part: Any) -> str:  # noqa: ANN401 - as above
-    said = part if isinstance(part, dict) else {}
-    found = next((said[key] for key in ("text", "refusal") if isinstance(said.get(key), str)), None)
-    return f"[{said.get('type', 'unknown')}]" if found is None else found
+    if not isinstance(part, dict):
+        return text_of(part)
+    found = next((part[key] for key in ("text", "refusal") if isinstance(part.get(key), str)), None)
+    return found if found is not None else f"[{part['type']}]" if "type" in part else json.dumps(part)
 
 
 def at(value: Any, *keys: str) -> Any:  # noqa: ANN401 - as above
@@ -111,18 +112,30 @@ def at(value: Any, *keys: str) -> Any:  # noqa: ANN401 - as above
 
 def tokens(value: Any) -> int | None:  # noqa: ANN401 - as above
     """Return a number of tokens; what is none is not known."""
+    value = _whole(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS else None
 
 
 def exit_status(value: Any) -> int | None:  # noqa: ANN401 - as above
     """Return the exit status of a call likewise."""
+    value = _whole(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _MOST_STATUS else None
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401 - as above
+    """Return a number without a fraction, as tables write integers beside nothing, as the integer that it is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def amount(value: Any) -> float | None:  # noqa: ANN401 - as above
     """Return a number of seconds, milliseconds or dollars likewise."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if number and 0 <= value <= _MOST else None
+
+
+def dollars(value: Any) -> float | None:  # noqa: ANN401 - as above
+    """Return a cost likewise, of a kit that writes 0 where it knows no price."""
+    return amount(value) or None
 
 
 def moment_ns(value: Any) -> int | None:  # noqa: ANN401 - as above

@@ -13,9 +13,9 @@ from agenttrace.errors import DataError
 from agenttrace.formats.chat_rows import calls_of, first_text
 from agenttrace.formats.dialogue import STRAY, Called, Dialogue, listen_to_all
 from agenttrace.formats.foreign import (
-    amount,
     at,
     between,
+    dollars,
     exit_status,
     fitting,
     json_text,
@@ -67,12 +67,11 @@ class _Session:
     def count(self, metrics: Any) -> None:  # noqa: ANN401 - JSON of anyone
         """Take figures of the run so far; the last are those of the whole."""
         used = at(metrics, "accumulated_token_usage")
-        cost = amount(at(metrics, "accumulated_cost"))
         found = Totals(
             input_tokens=tokens(at(used, "prompt_tokens")),
             output_tokens=tokens(at(used, "completion_tokens")),
             cached_tokens=tokens(at(used, "cache_read_tokens")),
-            cost_usd=cost or None,
+            cost_usd=dollars(at(metrics, "accumulated_cost")),
         )
         self.totals = self.totals if found == Totals() else found
         self.model = self.model or fitting(at(metrics, "model_name") or at(used, "model"), str) or None

@@ -13,7 +13,7 @@ import msgspec
 from agenttrace.errors import DataError
 from agenttrace.formats.chat_rows import judgement
 from agenttrace.formats.dialogue import Called, Dialogue
-from agenttrace.formats.foreign import amount, at, fitting, parsed, text_of, tokens
+from agenttrace.formats.foreign import amount, at, dollars, fitting, parsed, text_of, tokens
 from agenttrace.records import Outcome, Totals, Trace, canonical_json
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _of_file(found: _File, source: str) -> Trace:
         totals=Totals(
             input_tokens=tokens(stats.tokens_sent),
             output_tokens=tokens(stats.tokens_received),
-            cost_usd=amount(stats.instance_cost),
+            cost_usd=dollars(stats.instance_cost),
         ),
     )
 

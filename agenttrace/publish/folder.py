@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,7 +31,7 @@ from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks.own.loading import load, sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from agenttrace.formats import Sourced
     from agenttrace.formats.tables import TableFile
@@ -79,13 +79,14 @@ def publish(
         words: private texts, beside the patterns of the leak check.
 
     Raises:
-        DataError: a file does not validate, or a record does not fit the form; nothing is written.
+        DataError: a file does not validate or is written to meanwhile, or a record does not fit the form; nothing is
+            written.
         UsageError: the output is there already, two files have one name, there is no record, no run spec where the
             form needs one, or no licence for what was read from another format.
         StorageError: the folder cannot be written.
     """
     settings = settings or PublishSettings()
-    with TemporaryDirectory() as scratch, new_folder(output) as folder:
+    with TemporaryDirectory() as scratch, new_folder(output) as folder, unchanged(paths):
         for path in paths:
             _must_be_valid(path, words, leaks=settings.leaks)
         paths = gathered(paths, Path(scratch), settings.licence)
@@ -101,10 +102,42 @@ def publish(
     return {table.folder: table.rows for table in made}
 
 
+@contextmanager
+def unchanged(paths: Sequence[Path]) -> Iterator[None]:
+    """Hold that files, and the run specs beside them, are at the end what they were: what was checked is what is read.
+
+    Raises:
+        DataError: one was written to.
+    """
+    before = {one: _state(one) for path in paths for one in (path, run_spec_path(path))}
+    yield
+    for path, state in before.items():
+        if _state(path) != state:
+            raise DataError(f"{path} was written to meanwhile; nothing was written: publish when it is whole")
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return ()
+
+
 def _default_form(paths: Sequence[Path]) -> str:
     beside = [run_spec_path(path) for path in paths]
     forms = {OF_AGENT[read_run_spec(path).agent.kind] if path.is_file() else "traces" for path in beside}
     return forms.pop() if len(forms) == 1 else "traces"
+
+
+def _of_one_name(paths: Iterable[Path]) -> tuple[Path, Path] | None:
+    """Return the first two that one folder of a disk that ignores case cannot hold."""
+    seen: dict[str, Path] = {}
+    for path in paths:
+        name = path.name.casefold()
+        if name in seen:
+            return seen[name], path
+        seen[name] = path
+    return None
 
 
 def check_names(paths: Sequence[Path]) -> None:
@@ -114,15 +147,11 @@ def check_names(paths: Sequence[Path]) -> None:
         UsageError: two, or what lies beside them, have the same name, be it in other letters of either case, or one
             that `SHA256SUMS` cannot hold.
     """
-    names = [path.name for path in paths]
-    if len({name.casefold() for name in names}) < len(names):
-        raise UsageError("two of the files have the same name (a disk may ignore case): rename one")
-    beside = {run_spec_path(path) for path in paths}
-    if len({path.name.casefold() for path in beside}) < len(beside):
-        raise UsageError(
-            "the run specs beside two of the files have the same name: rename one file, and what lies beside"
-        )
-    for name in names:
+    if two := _of_one_name(paths):
+        raise UsageError(f"{two[0]} and {two[1]} have the same name (a disk may ignore case): rename one")
+    if two := _of_one_name(sorted({run_spec_path(path) for path in paths})):
+        raise UsageError(f"{two[0]} and {two[1]} have the same name: rename one record file, and what lies beside it")
+    for name in [path.name for path in paths]:
         if not name.isprintable() or "\\" in name:
             raise UsageError(f"{name!r}: a name with control characters or backslashes cannot be published; rename it")
 

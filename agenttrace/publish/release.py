@@ -19,7 +19,7 @@ from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.formats import READERS
 from agenttrace.formats.convert import new_folder
 from agenttrace.formats.reading import kind
-from agenttrace.publish.folder import PublishSettings, check_names, copy, fill, seal
+from agenttrace.publish.folder import PublishSettings, check_names, copy, fill, seal, unchanged
 from agenttrace.publish.forms import FORMS
 from agenttrace.publish.imports import OWN_LICENCE
 from agenttrace.publish.manifest import (
@@ -88,10 +88,10 @@ def release(
     settings = settings or PublishSettings()
     title, licence = settings.title or FORMS["traces"].title, settings.licence or OWN_LICENCE
     settings = msgspec.structs.replace(settings, form="traces", title=title, licence=licence)
-    if found := [flaw for path in paths for flaw in flaws(path, words)]:
-        lines = "\n  ".join(found)
-        raise DataError(f"not fit to be released:\n  {lines}\nNothing was written.")
-    with new_folder(output) as folder:
+    with new_folder(output) as folder, unchanged([*paths, *map(cassette_path, paths)]):
+        if found := [flaw for path in paths for flaw in flaws(path, words)]:
+            lines = "\n  ".join(found)
+            raise DataError(f"not fit to be released:\n  {lines}\nNothing was written.")
         contents, tables = fill(folder, paths, settings, release=True)
         copy(paths, folder, records=True)
         (folder / VERDICTS).mkdir()

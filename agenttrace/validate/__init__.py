@@ -6,6 +6,7 @@ The rules are those of every trace, then those of the agent that made it and of 
 from __future__ import annotations
 
 import codecs
+from collections import deque
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -28,14 +29,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from agenttrace.store.read import Problem
     from agenttrace.validate.leaks import Word
 
-    NumberedLines = Callable[[Path], Iterator[tuple[int, bytes | None]]]
+    NumberedLines = Callable[[Path, Callable[[Problem], object]], Iterator[tuple[int, bytes | None]]]
 
 FOREIGN = "imported"
 """Key of `environment` that says which format a record was read from; its ids are that format's."""
 MOST_PER_LINE = 50
 """Findings reported of one line; a hostile line could have millions."""
+
+
+def _own_lines(path: Path, _: Callable[[Problem], object]) -> Iterator[tuple[int, bytes | None]]:
+    return lines(path)
 
 
 class Validation:
@@ -47,7 +53,7 @@ class Validation:
         path: a record file.
         words: what is private beside the patterns of the leak check.
         allowed: texts that are no leak.
-        read: gives the numbered lines of the file, each a record of ours.
+        read: gives the numbered lines of the file, each a record of ours, and calls with what is none.
 
     Attributes:
         records: lines that were looked at.
@@ -57,7 +63,7 @@ class Validation:
     _plan: Planned
 
     def __init__(
-        self, path: Path, *, words: Sequence[Word] = (), allowed: Sequence[str] = (), read: NumberedLines = lines
+        self, path: Path, *, words: Sequence[Word] = (), allowed: Sequence[str] = (), read: NumberedLines = _own_lines
     ) -> None:
         self.path, self._read = path, read
         self.records = 0
@@ -66,19 +72,12 @@ class Validation:
         self._failures = is_failures(path)
         self._seen, self._checkouts = IdIndex(), checkouts.Checkouts()
         self._foreign = 0
+        self._is_told = False
 
     def __iter__(self) -> Iterator[Finding]:
         """Yield every finding in file order."""
         try:
-            for number, line in self._read(self.path):
-                if not self.records:
-                    self._plan = Planned(self.path)
-                self.records += 1
-                found = self._line(number, line)
-                for problem in islice(found, MOST_PER_LINE):
-                    yield Finding(number, *problem)
-                if next(found, None) is not None:
-                    yield Finding(number, "more", "", f"more than {MOST_PER_LINE} findings; the rest is not listed")
+            yield from self._every_line()
             if is_compacted(self.path):
                 with Compacted(self.path) as compacted:
                     compacted.check()
@@ -86,10 +85,31 @@ class Validation:
             yield Finding(0, "file", "", str(error).removeprefix(f"{self.path}: "))
             return
         if not self.records:
-            self.notes.append("the file is empty")
+            self.notes += [] if self._is_told else ["the file is empty"]
             return
         yield from (Finding(0, *problem) for problem in self._beside())
         self.notes += self._unchecked()
+
+    def _every_line(self) -> Iterator[Finding]:
+        told: deque[Problem] = deque()
+        for number, line in self._read(self.path, told.append):
+            yield from self._told(told)
+            if not self.records:
+                self._plan = Planned(self.path)
+            self.records += 1
+            found = self._line(number, line)
+            for problem in islice(found, MOST_PER_LINE):
+                yield Finding(number, *problem)
+            if next(found, None) is not None:
+                yield Finding(number, "more", "", f"more than {MOST_PER_LINE} findings; the rest is not listed")
+        yield from self._told(told)
+
+    def _told(self, told: deque[Problem]) -> Iterator[Finding]:
+        """Take off what was no record, as findings."""
+        while told:
+            problem, self._is_told = told.popleft(), True
+            text = str(problem).removeprefix(f"{problem.file}, ").removeprefix(f"{problem.file}: ")
+            yield Finding(0, "file", "", text)
 
     def _line(self, number: int, line: bytes | None) -> Iterator[Violation]:
         if line is None:

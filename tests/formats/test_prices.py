@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -49,6 +50,24 @@ def cached(trace, *counts):
 def test_a_cost_is_the_sum_over_requests_of_input_cached_input_and_output():
     trace = cached(chat("gpt-5", (1_000_000, 100_000), (2_000_000, 0)), 0, 1_500_000)
     assert TABLE.bill(trace, None) == (pytest.approx(1 + 1 + 0.5 + 0.15), "computed")
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("octo__repo-1.traj", "instance_cost"), ("openhands-output.jsonl", "accumulated_cost")]
+)
+def test_a_cost_of_nothing_of_kits_that_write_it_where_they_know_no_price_is_not_known(name, key, tmp_path):
+    text, changed = re.subn(rf'("{key}"): [0-9.]+', r"\1: 0.0", (SAMPLES / name).read_text())
+    (tmp_path / name).write_text(text)
+    assert changed
+    assert {trace.totals.cost_usd for _, trace in traces(tmp_path / name) if trace.totals} == {None}
+
+
+@pytest.mark.parametrize(("costs", "cost"), [((0.5, 0.25), 0.75), ((0.5, None), None), ((None, None), None)])
+def test_a_cost_of_some_steps_is_not_that_of_the_run(costs, cost):
+    steps = [{"source": "agent", "message": "x", "metrics": {"prompt_tokens": 1, "cost_usd": one}} for one in costs]
+    agent = {"name": "a", "version": "1"}
+    trace = to_trace({"schema_version": "ATIF-v1.7", "session_id": "s", "agent": agent, "steps": steps})
+    assert (trace.totals.cost_usd if trace.totals else None) == cost
 
 
 def test_more_cached_than_was_given_is_all_of_it_and_no_price_of_a_cache_is_that_of_input():

@@ -12,6 +12,7 @@ import pytest
 from agenttrace.analysis.rows import entry
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats import READERS, reading
+from agenttrace.formats.checking import validation
 from agenttrace.formats.convert import convert
 from agenttrace.formats.reading import to_trace, traces
 from agenttrace.report.view import trace_view
@@ -86,6 +87,48 @@ def test_a_session_beyond_all_measure_is_refused(name, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=r"one session of more than .* split the file"):
         list(traces(SAMPLE[name]))
     assert list(traces(SAMPLE["swe-zero"]))
+
+
+@pytest.mark.parametrize("kind", [[], {}, ["text"], None, 5])
+def test_a_part_of_no_kind_is_read(kind, tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": [{"type": kind}]}]}) + "\n")
+    assert len(list(traces(tmp_path / "a.jsonl"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "solved"), [(1.0, True), (0.0, False), (0, False), (0.5, None), ("1", None), ([], None)]
+)
+def test_whether_a_run_was_resolved_is_read_as_tables_write_it(said, solved, tmp_path):
+    row = {"messages": [{"role": "user", "content": "go"}], "resolved": said}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row) + "\n")
+    ((_, trace),) = traces(tmp_path / "a.jsonl")
+    assert trace.outcome.solved is solved
+
+
+def test_validate_names_every_value_that_is_none_and_checks_the_rest(tmp_path):
+    row = {"messages": [{"role": "user", "content": "my key: hf_" + "aB3dE" * 7}]}
+    values = ({"messages": [{}]}, row, [1], row, "x")
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in values))
+    checked, _ = validation(tmp_path / "a.jsonl")
+    found = [(one.line, one.rule) for one in checked]
+    leaked = [(2, "leak"), (4, "ids"), (4, "leak")]
+    assert sorted(found) == sorted([(0, "file")] * 3 + leaked)
+    assert checked.records == 2
+    (tmp_path / "b.jsonl").write_text(json.dumps(values[0]) + "\n")
+    checked, _ = validation(tmp_path / "b.jsonl")
+    assert [one.message for one in checked] == ["line 1: not a row of chat messages: message 1 has no role"]
+    assert "the file is empty" not in checked.notes
+
+
+@pytest.mark.parametrize(("version", "is_read"), [("v1.0", True), ("v1.9", True), ("v2.0", False), ("", False)])
+def test_atif_of_a_version_that_is_not_known_is_refused_by_name(version, is_read, tmp_path):
+    run = json.loads(SAMPLE["atif"].read_bytes()) | {"schema_version": f"ATIF-{version}"}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    if is_read:
+        assert len(list(traces(tmp_path / "a.json"))) == 1
+    else:
+        with pytest.raises(DataError, match=rf"a\.json, line 1: a trajectory of ATIF-{version}; ATIF v1\.0 to v1\.8"):
+            list(traces(tmp_path / "a.json"))
 
 
 def test_half_a_surrogate_pair_becomes_the_replacement_character(tmp_path):

@@ -154,6 +154,20 @@ def test_each_record_of_a_published_folder_counts_once(run, tmp_path, form):
     assert left_out == []
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_each_record_of_a_part_of_a_published_folder_counts_once_and_the_rest_is_named(run, tmp_path, form):
+    publish([run], tmp_path / "out", PublishSettings(form=form))
+    for beside in ("records", "schema"):
+        shutil.rmtree(tmp_path / "out" / beside, ignore_errors=True)
+    again = True
+    while again:
+        left_out = []
+        found = files([tmp_path / "out"], left_out.append)
+        assert sum(1 for file in found for _ in traces(file)) == len(list(read_traces(run)))
+        again = [line for line in left_out if ": the same traces as in " in line]
+        shutil.rmtree(found[0].parent)  # what is left is read in its stead
+
+
 def test_a_record_that_a_form_has_no_place_for_is_named_with_the_reason(run, tmp_path):
     (tmp_path / "alone.jsonl").write_bytes(run.read_bytes())
     with pytest.raises(DataError, match=r"alone\.jsonl, trace '[0-9a-f-]+' cannot be written: its system prompt"):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.formats.convert import convert
+from agenttrace.publish import folder as of_folder
 from agenttrace.publish.card import card
 from agenttrace.publish.contents import Contents
 from agenttrace.publish.folder import PublishSettings, check_names, publish
@@ -189,9 +190,23 @@ def test_a_name_that_the_sums_cannot_hold_is_refused(rows, record_file, tmp_path
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_written_to_while_it_is_published_is_refused(rows, record_file, tmp_path, monkeypatch):
+    path, fill = record_file(rows), of_folder.fill
+
+    def filled(*given, **more):
+        found = fill(*given, **more)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
+        return found
+
+    monkeypatch.setattr(of_folder, "fill", filled)
+    with pytest.raises(DataError, match=r"\.jsonl was written to meanwhile; nothing was written"):
+        publish([path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_names_that_are_one_on_some_disks_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="same name"):
+    with pytest.raises(UsageError, match=r"x/Straße\.jsonl and .*y/STRASSE\.jsonl have the same name"):
         check_names([tmp_path / "x/Straße.jsonl", tmp_path / "y/STRASSE.jsonl"])
     check_names([tmp_path / "a.jsonl", tmp_path / "a.jsonl.gz"])  # of one run, as far as their names say
-    with pytest.raises(UsageError, match="the run specs beside two of the files have the same name: rename one file"):
+    with pytest.raises(UsageError, match=r"x/a\.run\.json and .*y/a\.run\.json have the same name: rename one record"):
         check_names([tmp_path / "x/a.jsonl", tmp_path / "y/a.jsonl.gz"])
