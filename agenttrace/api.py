@@ -17,7 +17,7 @@ from agenttrace.errors import EXIT_INTERRUPTED, DataError, UsageError, did_you_m
 from agenttrace.formats.folders import files
 from agenttrace.formats.reading import traces
 from agenttrace.show import hush
-from agenttrace.store.opening import as_paths, is_failures
+from agenttrace.store.opening import as_path, as_paths, is_failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,14 +72,20 @@ def convert(paths: Paths, to: str, output: str | Path) -> dict[str, int]:
     """
     from agenttrace.formats import convert as formats  # noqa: PLC0415 - pyarrow
 
-    return formats.convert(_records(paths), to, Path(output))
+    try:
+        return formats.convert(_records(paths), to, as_path(output))
+    except OSError as error:  # a name that is too long for the file system
+        raise unusable(error) from error
 
 
 def _records(paths: Paths) -> list[Path]:
     named = as_paths(paths)
     if not named:
         raise UsageError("no file of traces was given")
-    found = files(named, lambda _: None)
+    try:
+        found = files(named, lambda _: None)
+    except OSError as error:
+        raise unusable(error) from error
     return [path for path in found if not is_failures(path)] or found
 
 
@@ -167,7 +173,7 @@ def collect(
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("collect handles signals while it runs: call it from the main thread")
     asked = _arguments(options)
-    asked.dataset, asked.output = [str(dataset)], None if output is None else Path(output)
+    asked.dataset, asked.output = [str(dataset)], None if output is None else as_path(output)
     asked.model = asked.model if model is None else str(model)
     hush(quiet=quiet, results=False)
     try:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from agenttrace import __version__
-from agenttrace.errors import EXIT_INTERRUPTED, AgentTraceError, UsageError, did_you_mean, unusable
-from agenttrace.show import complain, escape_what_no_terminal_here_shows, hush, say
+from agenttrace.errors import EXIT_INTERRUPTED, AgentTraceError, StorageError, UsageError, did_you_mean, unusable
+from agenttrace.show import complain, escape_what_no_terminal_here_shows, have_streams, hush, say
 from agenttrace.verbs import GROUPS, VERBS, module_of
 from agenttrace.verbs.output import STDOUT, with_json_apart
 
@@ -132,6 +132,7 @@ def end_with(work: Callable[[], int], *, kept: str | None = None) -> NoReturn:
         work: the command; its result is the status where all went well.
         kept: what an interrupt leaves and what to do next.
     """
+    have_streams()
     escape_what_no_terminal_here_shows()
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
@@ -150,12 +151,23 @@ def end_with(work: Callable[[], int], *, kept: str | None = None) -> NoReturn:
             raise
         around = error.object[max(error.start - 20, 0) : error.start + 20]
         status = _tell(UsageError(f"a name that is not UTF-8 cannot be written here: {around!r}; rename it"))
+    except (MemoryError, RuntimeError) as error:
+        status = _tell(_of_the_machine(error))
     except OSError as error:
         engine = sys.modules.get("agenttrace.host.engine")  # where it was used, it knows what the engine's errors mean
         status = _tell((engine and engine.refusal(error)) or unusable(error))
         if error.filename is None:
             _drop_output()
     sys.exit(status)
+
+
+def _of_the_machine(error: MemoryError | RuntimeError) -> AgentTraceError:
+    """Return what a user can mend of this as an error of ours; raises what is a fault of the kit."""
+    if isinstance(error, MemoryError):
+        return StorageError("not enough memory; see `ulimit -v`, and the limits of the container that it runs in")
+    if str(error).startswith("Symlink loop"):  # of `Path.resolve`, before Python 3.13
+        return UsageError(f"{error}: it leads to itself")
+    raise error
 
 
 def _drop_output() -> None:

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agenttrace.errors import UsageError, did_you_mean
@@ -258,6 +259,13 @@ def tell(text: str) -> None:
 def counted(number: int, what: str) -> str:
     """Return a number with what it counts: `no findings`, `1 finding`, `2 findings`."""
     return f"{number or 'no'} {what}{'s' * (number != 1)}"
+
+
+def have_streams() -> None:
+    """Let what was closed by who started this (`>&-`) lead nowhere: a file opened next would take its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the process ends
 
 
 def escape_what_no_terminal_here_shows() -> None:

@@ -157,3 +157,19 @@ def test_without_an_engine_a_campaign_says_so(monkeypatch, tmp_path):
     with pytest.raises(agenttrace.AgentTraceError, match=r"(?i)docker") as refused:
         agenttrace.collect(count=1, output=tmp_path / "x.jsonl")
     assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize("paths", [None, 5, True, b"x", [None], [["a.jsonl"]], "a\0b", "x" * 5000])
+def test_what_is_no_name_of_a_file_is_refused_as_any_mistake_is(paths):
+    for call in (agenttrace.read, agenttrace.tables):
+        with pytest.raises(agenttrace.AgentTraceError):
+            call(paths)
+
+
+@pytest.mark.parametrize("output", [None, 5, b"x.jsonl", "", "a\0.jsonl", f"{'x' * 300}.jsonl"])
+def test_so_is_what_is_no_name_of_a_result(output):
+    with pytest.raises(agenttrace.AgentTraceError):
+        agenttrace.convert(RELEASE, "sharegpt", output)
+    if output is not None and len(str(output)) < 100:  # a name that could be one is looked at by the engine
+        with pytest.raises(agenttrace.AgentTraceError):
+            agenttrace.collect(output=output)

@@ -178,6 +178,34 @@ def test_a_closed_pipe_is_no_error(records):
     os.close(writer)
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_what_who_starts_it_has_closed_leads_nowhere_and_is_no_error(records, closed):
+    for words in (f"show {records}", f"validate {RELEASED}", "--help"):
+        ended = subprocess.run(
+            ["bash", "-c", f"{sys.executable} -m agenttrace {words} {closed}"], capture_output=True, text=True
+        )
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "words", ["tasks new loop", "tasks new loop/x", "tasks check loop", "show loop", "report loop"]
+)
+def test_links_in_a_circle_are_one_message(agenttrace, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    ended = agenttrace(*words.split())
+    assert ended.returncode in {2, 5}
+    assert "Traceback" not in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
+def test_what_takes_more_memory_than_there_is_is_one_message(records):
+    code = "from agenttrace.cli import end_with\nend_with(lambda: len(b' ' * 2**62))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 5
+    assert ended.stderr.startswith("agenttrace: not enough memory; ")
+
+
 @pytest.mark.parametrize("verb", ["analyze", "report", "show", "tables"])
 def test_a_record_file_whose_name_is_not_utf_8_is_read(tmp_path, verb):
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/r\xff.jsonl"))

@@ -9,6 +9,7 @@ import codecs
 import os
 import re
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from agenttrace.errors import DataError, UsageError, command
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import BinaryIO
 
     Paths = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -29,6 +30,7 @@ LARGEST_SPEC = 64 << 20
 """Bytes of a small file, such as a run spec, that is read as a whole."""
 FAILURES = ".failures.jsonl"
 """End of the name of a file with attempts that ended in an infrastructure failure; it lies beside the records."""
+_PIECE = 1 << 20
 _BESIDE = {
     ".cassette.zst": "a cassette",
     ".run.json": "a run spec",
@@ -42,12 +44,20 @@ def as_paths(paths: Paths) -> list[Path]:
     """Return paths as a list; one alone, a text among them, is a list of one.
 
     Raises:
-        UsageError: one is empty, which would be the current folder.
+        UsageError: one is empty, which would be the current folder, or is no path.
     """
-    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if "" in named:
-        raise UsageError("an empty name of a file")
-    return [Path(path) for path in named]
+    if isinstance(paths, str | bytes | os.PathLike) or not isinstance(paths, Iterable):
+        return [as_path(paths)]
+    return [as_path(one) for one in paths]
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path that code of others has given; errors are those of `as_paths`."""
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"expected the name of a file or folder, as text or pathlib.Path, not {type(path).__name__}")
+    if "\0" in (name := os.fspath(path)) or not name:
+        raise UsageError(f"a name of a file with a NUL: {name[:80]!r}" if name else "an empty name of a file")
+    return Path(path)
 
 
 def opened(path: Path) -> io.BufferedReader:
@@ -89,7 +99,11 @@ def content(path: Path, *, most: int = LARGEST_SPEC) -> bytes:
         DataError: it has more than `most` bytes.
     """
     with opened(path) as file:
-        data = file.read(most + 1)
+        pieces, left = [], most + 1
+        while left and (piece := file.read(min(left, _PIECE))):  # all of `left` at once would be memory for all of it
+            pieces.append(piece)
+            left -= len(piece)
+    data = b"".join(pieces)
     if len(data) > most:
         raise DataError(f"{path}: has more than {most} bytes; not read")
     return data

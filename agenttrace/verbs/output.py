@@ -79,9 +79,11 @@ def write_json(path: Path | str | None, found: Any) -> None:  # noqa: ANN401 - f
         found: the findings, or JSON of them; nothing is written of empty bytes.
 
     Raises:
-        StorageError: it cannot be written.
+        StorageError: it cannot be written; an earlier file of that name is untouched.
     """
     import msgspec  # noqa: PLC0415
+
+    from agenttrace.store.jsonl import write_whole  # noqa: PLC0415
 
     if path is None or found == b"":
         return
@@ -90,7 +92,11 @@ def write_json(path: Path | str | None, found: Any) -> None:  # noqa: ANN401 - f
     if path == STDOUT:
         sys.stdout.write(text.decode())
         return
+    path = Path(path)
+    if not path.is_symlink() and (path.is_file() or not path.exists()):  # a link can be /dev/stdout
+        write_whole(path, text)
+        return
     try:
-        Path(path).write_bytes(text)
+        path.write_bytes(text)
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}") from error

@@ -17,7 +17,7 @@ from agenttrace.store.jsonl import write_whole
 from agenttrace.store.opening import is_failures
 from agenttrace.store.read import run_spec_path
 from agenttrace.verbs import WRITTEN
-from agenttrace.verbs.output import add_json, write_json
+from agenttrace.verbs.output import STDOUT, add_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -147,7 +147,9 @@ def add_format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=["text", "markdown", "json"], default="text", help="what is printed (default: %(default)s)"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write there instead of printing")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="write there instead of printing (`-`: print)"
+    )
     add_json(parser)
 
 
@@ -314,7 +316,7 @@ def deliver(arguments: argparse.Namespace, found: Any, sections: Iterable[Sectio
     forms = {"text": render.as_text, "markdown": render.as_markdown}
     text = render.as_json(found) if arguments.format == "json" else forms[arguments.format](sections)
     output = arguments.output
-    if output is None:
+    if output is None or output == Path(STDOUT):
         sys.stdout.write(text)
         return
     if output.is_dir():

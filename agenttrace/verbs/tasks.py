@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import command
-from agenttrace.show import say, tell
+from agenttrace.show import counted, say, tell
 from agenttrace.verbs.output import add_json, check_json, write_json
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def _check(arguments: argparse.Namespace) -> int:
     from agenttrace.tasks.own.loading import load  # noqa: PLC0415
 
     found = load(arguments.path)
-    trees = f"{len(found.trees)} fixtures" if found.trees else "no fixture"
-    tell(f"{found.name}: {len(found.tasks)} tasks, {trees}, SHA-256 {found.sha256}")
+    trees = counted(len(found.trees), "fixture")
+    tell(f"{found.name}: {counted(len(found.tasks), 'task')}, {trees}, SHA-256 {found.sha256}")
     tried: list[TriedTask] = []
     if not arguments.read_only:
         from agenttrace.host.try_tasks import tried as try_all  # noqa: PLC0415

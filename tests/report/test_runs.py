@@ -10,11 +10,15 @@ import pytest
 
 from agenttrace.report import write_report
 from bench.synthetic import traces as synthetic
-from tests.report.records import SCRIPTS, changed, hostile_trace, released_row, traces
+from tests.report.records import SCRIPTS, changed, hostile_trace, released_row, traces, unmeasured
 from tests.report.test_page import show, shown_count, wait_count, watched
 
 pytestmark = pytest.mark.slow  # a browser starts
 TASKS = 20
+CUT = """
+    of => [...document.querySelectorAll(of)].filter(one => one.scrollWidth > one.clientWidth)
+        .map(one => one.textContent)
+"""
 
 
 def runs():
@@ -145,6 +149,21 @@ def test_the_overview_comes_first_and_counts_what_the_records_hold(page):
     tokens = sum(sum(known) for known in steps if None not in known)  # of some steps they say nothing of all
     assert table(page, "Tokens")["third"][2] == f"{tokens:,}"
     assert list(table(page, "Tasks, by the rollouts that solved them")) == ["first-run-of-all", "second", "third"]
+
+
+def test_figures_are_shown_whole_however_long_a_run_and_its_name_are(chromium, tmp_path):
+    record = changed(traces(1)[0], model="m" * 90, metadata={**traces(1)[0].metadata, "run_id": "r" * 90})
+    step = changed(record.llm_steps[0], input_tokens=300_000, output_tokens=300, tool_calls=())
+    long = changed(record, llm_steps=(step,) * 4000, spans=(changed(record.spans[0], call_id=None),) * 4000)
+    synthetic.write(tmp_path / "n.jsonl", [long, traces(1)[0], unmeasured(changed(traces(1)[0], trace_id="other"))])
+    write_report([tmp_path / "n.jsonl"], tmp_path / "n.html")
+    with watched(chromium, tmp_path / "n.html") as page:
+        show(page, "#overview")
+        assert page.evaluate(CUT, ".wide-table") == []
+        show(page, "#list")
+        page.locator("#rows td.tokens").first.wait_for()
+        assert "4,000" in "".join(cells(page, "steps"))
+        assert page.evaluate(CUT, "#rows td.number") == []
 
 
 def test_the_time_split_adds_up_to_the_whole(page):

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,16 @@ READERS = {
     "analysis": lambda path: list(lines(path)),
     "append": AppendOnly,
 }
+
+
+def test_a_small_file_takes_no_memory_for_a_large_one(tmp_path):
+    (tmp_path / "a").write_bytes(b"a" * 3_000_000)
+    tracemalloc.start()
+    assert len(opening.content(tmp_path / "a", most=2**40)) == 3_000_000
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+    with pytest.raises(DataError, match="has more than 2999999 bytes"):
+        opening.content(tmp_path / "a", most=2_999_999)
 
 
 @pytest.fixture(params=["pipe", "device"])

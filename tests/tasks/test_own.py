@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
 import os
 import tarfile
+import time
 import tomllib
 import warnings
 import zipfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agenttrace.errors import UsageError
+from agenttrace.errors import StorageError, UsageError
 from agenttrace.sandbox.runner.restore import PackedFixture
 from agenttrace.tasks import check_name
 from agenttrace.tasks.own import matching, positions, tree
 from agenttrace.tasks.own.example import write
 from agenttrace.tasks.own.loading import is_path, load, sidecar, unpacked
-from agenttrace.tasks.own.tree import OwnEntry, OwnTree
+from agenttrace.tasks.own.tree import OwnEntry, OwnTree, UnusableTreeError
 
 ANSWER = '[[task.check]]\nkind = "answer"\nequals = "1"\n'
 TASK = f'[[task]]\nid = "a"\nprompt = "How many?"\n{ANSWER}'
@@ -57,7 +60,10 @@ MALFORMED = {
     ),
     "a fixture elsewhere": (
         TASK.replace("[[task.check]]", 'fixture = "../etc"\n[[task.check]]'),
-        "4: task 'a': fixture is '../etc': expected a path below the task's folder, such as \"logs/app.log\"",
+        (
+            "4: task 'a': fixture is '../etc': expected a folder or an archive of the set, as a path from the file of "
+            'tasks, such as "files"'
+        ),
     ),
     "a pattern that is none": (
         TASK.replace('equals = "1"', 'matches = "(1"'),
@@ -513,7 +519,8 @@ def test_a_pattern_that_a_later_python_may_read_otherwise_is_taken_without_a_wor
 
 
 def test_a_value_too_deep_to_be_shown_is_a_mistake_like_any_other(tmp_path):
-    (tmp_path / "tasks.toml").write_text(TASK.replace("prompt", "prompt" + ".a" * 3000))
+    deep = "prompt = {a" + " = {a".join([".a" * 90] * 30) + " = 1" + "}" * 30
+    (tmp_path / "tasks.toml").write_text(TASK.replace('prompt = "How many?"', deep))
     with pytest.raises(UsageError, match="prompt is a dict that is nested too deeply: expected a text"):
         load(tmp_path)
 
@@ -524,3 +531,112 @@ def test_a_value_too_deep_to_be_shown_is_a_mistake_like_any_other(tmp_path):
 def test_what_is_not_there_is_a_place_all_the_same_when_it_is_named_like_one(name):
     assert is_path(name)
     assert not is_path("demo")
+
+
+CHECKED = {"id": "a", "prompt": "x", "check": [{"kind": "answer", "equals": "1"}]}
+ODD = {
+    "a clock that the calendar has not": (
+        "tasks.toml",
+        f'clock = "2024-13-45T99:99:99Z"\n{TASK}',
+        "1: the set: clock is '2024-13-45T99:99:99Z': expected an instant as text",
+    ),
+    "digits of another script": ("tasks.toml", f'clock = "٢٠٢٤-05-05T12:30:00Z"\n{TASK}', "1: the set: clock is "),
+    "a date instead of a text": (
+        "tasks.toml",
+        f"clock = 2024-05-05T12:30:00Z\n{TASK}",
+        "1: the set: clock is datetime",
+    ),
+    "a NUL": (
+        "tasks.jsonl",
+        json.dumps(CHECKED | {"prompt": "a\0b"}),
+        "1: task 'a': prompt is 'a\\x00b': expected a text of at most 100,000 characters, not empty; it holds a NUL",
+    ),
+    "half a character": (
+        "tasks.jsonl",
+        json.dumps(CHECKED | {"prompt": "\ud800"}),
+        "not empty; it holds one half of a surrogate pair",
+    ),
+    "JSON over several lines": (
+        "tasks.jsonl",
+        json.dumps(CHECKED, indent=1),
+        "1: one JSON text over several lines; here each line is one task, whole",
+    ),
+    "all tasks in a list": (
+        "tasks.jsonl",
+        json.dumps([CHECKED]),
+        "1: a list; here each line is one task, without brackets around all",
+    ),
+    "lists without end": ("tasks.jsonl", "[" * 100_000, "1: not valid JSON: nested too deeply"),
+    "a number without end": ("tasks.jsonl", "9" * 10_000, "1: not valid JSON: a number with too many digits"),
+    "a key without end": (
+        "tasks.toml",
+        "x" + '.a."b".c' * 20_000 + f" = 1\n{TASK}",
+        "1: a key of more than 100 parts",
+    ),
+    "a table without end": ("tasks.toml", f"{TASK}[x{'.a' * 50_000}]\n", "7: a key of more than 100 parts"),
+    "a file that must not exist": (
+        "tasks.toml",
+        TASK + '[[task.check]]\nkind = "file"\npath = "x"\nexists = false\n',
+        "10: task 'a', check 2 (file): exists is False: expected true; that nothing is there is `absent = true`",
+    ),
+    "a fixture that is the set itself": (
+        "tasks.toml",
+        f'fixture = "."\n{TASK}',
+        "1: the set: fixture is '.': expected a folder or an archive of the set, as a path from the file of tasks",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_an_odd_set_is_told_what_is_odd_at_once(tmp_path, case):
+    name, text, said = ODD[case]
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError) as error:
+        load(tmp_path)
+    assert said in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_many_words_with_dots_between_them_are_a_text_like_any_other(tmp_path):
+    (tmp_path / "tasks.toml").write_text(TASK.replace("How many?", "a. b ." * 20_000).replace('"a"', '"a-b"', 1))
+    with pytest.raises(UsageError, match=r"prompt is 'a\. b \..*expected a text of at most"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("named", ["fixture", "script_file"])
+def test_links_in_a_circle_are_a_mistake_like_any_other(tmp_path, named):
+    (tmp_path / "loop").symlink_to("loop")
+    script = '[[task.check]]\nkind = "exit_status"\nscript_file = "loop"\n'
+    (tmp_path / "tasks.toml").write_text(TASK + script if named == "script_file" else f'fixture = "loop"\n{TASK}')
+    with pytest.raises(UsageError, match=f"{named} loop: there is no such file or folder"):
+        load(tmp_path)
+
+
+def test_an_entry_of_a_zip_file_without_a_name_is_refused(tmp_path):
+    (tmp_path / "a.zip").write_bytes(zip_of("x").replace(b"x", b"\0"))
+    with pytest.raises(UnusableTreeError, match="its entry 1 has no name"):
+        tree.of_archive((tmp_path / "a.zip").read_bytes(), "a.zip")
+
+
+def test_thousands_of_checks_are_named_in_no_time(tmp_path):
+    (tmp_path / "tasks.toml").write_text(TASK + ANSWER * 20_000)
+    started = time.monotonic()
+    found = load(tmp_path)
+    assert time.monotonic() - started < 30  # it was a minute and a half while each looked at all before it
+    assert found.tasks[0].check[-1]["name"] == "answer_20001"
+
+
+def test_an_example_that_could_not_be_written_leaves_nothing(tmp_path, monkeypatch):
+    def full(self, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        with pytest.raises(StorageError, match="No space left"):
+            write(tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+    write(tmp_path / "x")
+
+
+def test_an_empty_name_is_no_place():
+    assert not is_path("")

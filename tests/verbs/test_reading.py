@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from agenttrace.cli import main
-from agenttrace.errors import UsageError
+from agenttrace.errors import StorageError, UsageError
 from agenttrace.host import place
 from agenttrace.verbs import output, reading
 
@@ -238,3 +239,35 @@ def test_json_is_alone_on_standard_output_or_in_the_file(agenttrace, runs, verb)
     beside = agenttrace(verb, "datasets/new.jsonl", "--json", "found.json")
     assert JSON[verb] in json.loads(Path("found.json").read_text())
     assert not beside.stdout.startswith("{")
+
+
+def test_json_that_cannot_be_written_leaves_the_earlier_one(tmp_path, monkeypatch):
+    place = tmp_path / "found.json"
+    output.write_json(place, {"a": 1})
+    before = place.read_bytes()
+
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left on device"):
+        output.write_json(place, {"a": 2})
+    assert place.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_json_goes_into_a_pipe_and_where_a_link_leads(tmp_path):
+    (tmp_path / "link").symlink_to("place")
+    output.write_json(tmp_path / "link", {"a": 1})
+    assert json.loads((tmp_path / "place").read_text()) == {"a": 1}
+    assert (tmp_path / "link").is_symlink()
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    output.write_json(tmp_path / "pipe", {"a": 2})
+    assert json.loads(os.read(reader, 100)) == {"a": 2}
+    os.close(reader)
+
+
+def test_a_dash_is_standard_output(agenttrace, runs):
+    assert agenttrace("analyze", "-o", "-").stdout == agenttrace("analyze").stdout != ""
+    assert not Path("-").exists()

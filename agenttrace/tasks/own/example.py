@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from agenttrace.errors import StorageError, UsageError
@@ -34,5 +35,6 @@ def write(folder: Path) -> list[str]:
             made.parent.mkdir(parents=True, exist_ok=True)
             made.write_text(text.replace("NAME", name) if path.name in _NAMED else text, encoding="utf-8")
     except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)  # it was not there before, and half an example would be in the way
         raise StorageError(f"cannot write {error.filename or folder}: {error.strerror}") from error
     return [path.as_posix() for path in files]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agenttrace.errors import did_you_mean
@@ -23,7 +24,7 @@ ASPECTS = ("state", "stdout", "exit_status")
 """What of a run can be compared with the gold command's, and the default is the first alone."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ASPECT = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
-_CLOCK = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+_CLOCK = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _MODE = re.compile(r"0[0-7]{3}")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _LARGEST_ID = 2**53
@@ -66,6 +67,16 @@ def _fits(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
+def _is_clock(value: Any) -> bool:  # noqa: ANN401
+    if not _fits(_CLOCK)(value):
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:  # a 13th month
+        return False
+    return True
+
+
 def _pattern_problem(value: Any) -> str | None:  # noqa: ANN401
     if not _is_text(value, LONGEST_PATTERN):
         return f"expected a regular expression of Python, at most {LONGEST_PATTERN:,} characters"
@@ -78,15 +89,18 @@ def _pattern_problem(value: Any) -> str | None:  # noqa: ANN401
 
 
 TEXT = Key(f"a text of at most {LONGEST_TEXT:,} characters", _is_text)
-COMMAND = Key("a command for bash", lambda value: _is_text(value, empty=False))
+COMMAND = Key("a command for bash, " + TEXT.expected, lambda value: _is_text(value, empty=False))
 PATTERN = Key("a regular expression", lambda value: _pattern_problem(value) is None)
-TRUE = Key("true", lambda value: value is True)
+EXISTS = Key("true; that nothing is there is `absent = true`", lambda value: value is True)
+ABSENT = Key("true; that something is there is `exists = true`", lambda value: value is True)
 BOOL = Key("true or false", lambda value: isinstance(value, bool))
 SECONDS = Key(f"seconds, 0.1 to {LONGEST_S}", lambda value: _is_number(value, 0.1, LONGEST_S))
 STATUS = Key("an exit status, 0 to 255", lambda value: isinstance(value, int) and _is_number(value, 0, 255))
 MODE = Key('four octal digits as text, such as "0644"', _fits(_MODE))
 HEX = Key("64 hexadecimal digits in small letters", _fits(_HEX))
 PATH = Key('a path below the task\'s folder, such as "logs/app.log"', is_path)
+FIXTURE = Key('a folder or an archive of the set, as a path from the file of tasks, such as "files"', is_path)
+SCRIPT = Key('a file of the set, as a path from the file of tasks, such as "checks/total.sh"', is_path)
 PATHS = Key("a list of such paths", lambda value: isinstance(value, list) and all(map(is_path, value)))
 COMPARED = Key(
     f"a list of some of {', '.join(ASPECTS)}",
@@ -94,17 +108,17 @@ COMPARED = Key(
 )
 ASPECT = Key("a name of small letters, digits, _ and - (at most 60)", _fits(_ASPECT))
 ID = Key("a name of letters, digits, dots, dashes, underscores (at most 100), or a whole number", _is_id)
-CLOCK = Key('an instant such as "2024-05-05T12:30:00Z"', _fits(_CLOCK))
+CLOCK = Key('an instant as text, such as "2024-05-05T12:30:00Z"', _is_clock)
 
 HEAD = {
     "name": Key("a name of letters, digits, dots, dashes, underscores (at most 100)", _fits(_NAME)),
-    "fixture": PATH,
+    "fixture": FIXTURE,
     "clock": CLOCK,
 }
 TASK = {
     "id": ID,
     "prompt": Key(TEXT.expected + ", not empty", lambda value: _is_text(value, empty=False)),
-    "fixture": PATH,
+    "fixture": FIXTURE,
     "gold": COMMAND,
     "gold_answer": TEXT,
     "check": Key("at least one check", lambda value: isinstance(value, list) and bool(value)),
@@ -114,14 +128,14 @@ CHECKS: dict[str, dict[str, Key]] = {
     "stdout": {"command": COMMAND, "equals": TEXT, "matches": PATTERN, "limit_s": SECONDS},
     "file": {
         "path": PATH,
-        "exists": TRUE,
-        "absent": TRUE,
+        "exists": EXISTS,
+        "absent": ABSENT,
         "equals": TEXT,
         "matches": PATTERN,
         "sha256": HEX,
         "mode": MODE,
     },
-    "exit_status": {"script": COMMAND, "script_file": PATH, "equals": STATUS, "limit_s": SECONDS},
+    "exit_status": {"script": COMMAND, "script_file": SCRIPT, "equals": STATUS, "limit_s": SECONDS},
     "gold": {"compare": COMPARED, "sorted": BOOL, "ignore_content": PATHS},
 }
 """Kind of check → its keys beside `kind` and `name`."""
@@ -164,7 +178,7 @@ def keys(found: Mapping[str, Any], known: Mapping[str, Key], path: Path, what: s
             )
         elif not known[name].holds(value):
             why = _pattern_problem(value) if known[name] is PATTERN else f"expected {known[name].expected}"
-            complain((*path, name), f"{what}: {name} is {_quoted(value)}: {why}")
+            complain((*path, name), f"{what}: {name} is {_quoted(value)}: {why}{_unusable(value)}")
 
 
 def head(found: Mapping[str, Any], path: Path, complain: Complain) -> None:
@@ -202,6 +216,7 @@ def task(found: Any, path: Path, complain: Complain) -> OwnTask | None:  # noqa:
 def _checks(found: list[Any], of: Mapping[str, Any], path: Path, what: str, complain: Complain) -> list[dict[str, Any]]:
     made: list[dict[str, Any]] = []
     names: set[str] = set()
+    numbers: dict[str, int] = {}
     for number, one in enumerate(found):
         where = (*path, "check", number)
         which = f"{what}, check {number + 1}"
@@ -218,7 +233,7 @@ def _checks(found: list[Any], of: Mapping[str, Any], path: Path, what: str, comp
         _check(kind, one, where, which, complain)
         if kind == "gold" and "gold" not in of:
             complain(where, f"{which}: it compares with the task's gold, which is missing")
-        name = one.get("name") or _free(kind, names)
+        name = one.get("name") or _free(kind, names, numbers)
         if isinstance(name, str) and name in names:
             complain((*where, "name"), f"{which}: another check of this task is called {_quoted(name)}, too")
         names.add(str(name))
@@ -246,11 +261,20 @@ def _check(kind: str, one: Mapping[str, Any], where: Path, which: str, complain:
         complain(where, f"{which} ({kind}): absent stands alone: of a file that is not there nothing else can hold")
 
 
-def _free(kind: str, names: set[str]) -> str:
-    number = 1
-    while (name := kind if number == 1 else f"{kind}_{number}") in names:
-        number += 1
-    return name
+def _free(kind: str, names: set[str], numbers: dict[str, int]) -> str:
+    """Return a name that no check before has; `numbers` says from where on to look for one of a kind."""
+    while True:
+        number = numbers[kind] = numbers.get(kind, 0) + 1
+        if (name := kind if number == 1 else f"{kind}_{number}") not in names:
+            return name
+
+
+def _unusable(value: Any) -> str:  # noqa: ANN401
+    """Return which character no text may hold, to end a message with, or nothing."""
+    if isinstance(value, str) and "\0" in value:
+        return "; it holds a NUL"
+    half = isinstance(value, str) and any("\ud800" <= one <= "\udfff" for one in value)
+    return "; it holds one half of a surrogate pair" if half else ""
 
 
 def _quoted(value: Any) -> str:  # noqa: ANN401

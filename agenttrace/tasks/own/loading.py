@@ -25,7 +25,7 @@ from agenttrace.records import Record
 from agenttrace.store.opening import content
 from agenttrace.tasks import OWN, TASK_SETS
 from agenttrace.tasks.own import format as own_format
-from agenttrace.tasks.own import positions, tree
+from agenttrace.tasks.own import parsing, positions, tree
 from agenttrace.tasks.own.format import OwnTask  # noqa: TC001 - msgspec reads it
 from agenttrace.tasks.own.tree import Bounds, OwnTree, UnusableTreeError, shown
 
@@ -109,7 +109,7 @@ def _add(
 
 def is_path(name: str) -> bool:
     """Return whether what was given as a task set is a place on disk and no name of one."""
-    if name in TASK_SETS or name.startswith(f"{OWN}:"):
+    if not name or name in TASK_SETS or name.startswith(f"{OWN}:"):  # `Path("")` is the current folder
         return False
     named = Path(name).suffix in {".toml", ".jsonl"} or tree.is_archive(name)
     return named or "/" in name or os.sep in name or Path(name).exists()
@@ -185,9 +185,11 @@ class _OnDisk:
     def _inside(self, path: str) -> Path:
         """Return a path of the set; none that a link leads out of it, be it on purpose or not."""
         found = self._folder / path
-        if not found.resolve().is_relative_to(self._folder.resolve()):
+        if not Path(os.path.realpath(found)).is_relative_to(
+            os.path.realpath(self._folder)
+        ):  # `resolve` gives up on loops
             raise DataError("it leads out of the folder of the set")
-        if not found.exists():
+        if not os.path.exists(found):  # noqa: PTH110 - likewise
             raise DataError("there is no such file or folder")
         return found
 
@@ -278,12 +280,15 @@ class _Reading:
         return "\n  ".join([f"{self._where}: {len(found)} mistakes; nothing was started:", *lines])
 
     def _toml(self, text: str) -> None:
+        if (long := positions.too_dotted(text)) is not None:
+            self._wrong.append((long, f"a key of more than {positions.MOST_PARTS} parts"))
+            return
         try:
             found = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
             at = _TOML_LINE.search(str(error))
             line = int(at[1]) if at else text.count("\n") + 1
-            self._wrong.append((line, f"not valid TOML: {_TOML_LINE.sub('', str(error))}"))
+            self._wrong.append((line, f"not valid TOML: {_TOML_LINE.sub('', parsing.plain(error))}"))
             return
         lines = positions.lines(text)
 
@@ -309,9 +314,12 @@ class _Reading:
 
             repeated: list[str] = []
             try:
-                found = json.loads(line, object_pairs_hook=partial(_noted, repeated))
+                found = json.loads(line, object_pairs_hook=partial(parsing.noted, repeated))
             except (ValueError, RecursionError) as error:
-                said = str(error).replace(": line 1 column ", " at character ").partition(" (char")[0]
+                if number == 1 and parsing.is_json(text):
+                    complain((), "one JSON text over several lines; here each line is one task, whole")
+                    return
+                said = parsing.plain(error).replace(": line 1 column ", " at character ").partition(" (char")[0]
                 complain((), f"not valid JSON: {said}")
                 continue
             for name in repeated:
@@ -324,6 +332,8 @@ class _Reading:
                     )
                 else:
                     self._set(found["set"], (), complain)
+            elif isinstance(found, list) and found:
+                complain((), "a list; here each line is one task, without brackets around all")
             else:
                 self._task(found, (), complain, number)
 
@@ -372,22 +382,14 @@ class _Reading:
         try:
             text = self._place.text(one["script_file"], own_format.LONGEST_TEXT).decode()
         except (DataError, UsageError, UnicodeDecodeError) as error:
-            complain((*path, "script_file"), f"{what}: script_file {shown(one['script_file'])}: {error}")
+            said = "not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+            complain((*path, "script_file"), f"{what}: script_file {shown(one['script_file'])}: {said}")
             return one
         if not own_format.COMMAND.holds(text):
             expected = own_format.COMMAND.expected
             complain((*path, "script_file"), f"{what}: script_file {shown(one['script_file'])}: expected {expected}")
         kept = {name: value for name, value in one.items() if name != "script_file"}
         return {"kind": kept.pop("kind"), "name": kept.pop("name"), "script": text, **kept}
-
-
-def _noted(repeated: list[str], pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            repeated.append(name)
-        found[name] = value
-    return found
 
 
 def _as_name(text: str) -> str:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 
 Path = tuple[str | int, ...]
 """Names and list indexes from the top, such as `("task", 2, "check", 0, "kind")`."""
+MOST_PARTS = 100
+"""Of a dotted key: what reads TOML takes time that grows with their square."""
+_PART = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_DOTTED = rf"{_PART}(?:[ \t]*+\.[ \t]*+{_PART})"
+_LONG = re.compile(rf"(?<![A-Za-z0-9_-]){_DOTTED}{{{MOST_PARTS}}}")
+_REST = re.compile(rf"(?:[ \t]*+\.[ \t]*+{_PART})*+[ \t]*+([=\]]?)")
 _BLANK = " \t"
 _ENDS_VALUE = ",]}#\n"
 
@@ -17,6 +24,17 @@ def lines(text: str) -> dict[Path, int]:
         text: TOML that `tomllib` has read: nothing of it is checked again.
     """
     return _Scan(text.replace("\r\n", "\n")).found
+
+
+def too_dotted(text: str) -> int | None:
+    """Return the line of a key of more than `MOST_PARTS` parts; `None` where there is none."""
+    at = 0
+    while found := _LONG.search(text, at):
+        rest = _REST.match(text, found.end())
+        if rest is not None and rest[1]:  # else a sentence of a text, which no `=` or `]` follows
+            return text.count("\n", 0, found.start()) + 1
+        at = found.end() if rest is None else rest.end()
+    return None
 
 
 def nearest(found: dict[Path, int], path: Path) -> int:

@@ -304,6 +304,8 @@ def _zipped(data: bytes, bounds: Bounds) -> Iterator[OwnEntry]:
         for number, member in enumerate(archive.infolist()):
             _check_size(number, 0, bounds)
             mode = member.external_attr >> 16
+            if not member.filename:
+                raise UnusableTreeError(f"its entry {number + 1} has no name")
             if member.is_dir():
                 yield OwnEntry(path=member.filename, type="dir")
                 continue
