@@ -12,7 +12,7 @@ from agenttrace.errors import WorkerLostError
 from agenttrace.sandbox.client import Worker
 from agenttrace.sandbox.runner import launch
 from agenttrace.sandbox.runner.settings import Settings
-from tests.sandbox.told import job, run, told
+from tests.sandbox.told import UID, job, run, told
 
 SOURCE = Path(__file__).parents[2] / "agenttrace" / "sandbox" / "helper"
 LINUX_ROOT = pytest.mark.skipif(
@@ -52,7 +52,7 @@ def test_a_report_that_nobody_takes_is_told_on_standard_error(compiled_helper, t
     assert b"call-helper: helper_error: report descriptor: Bad file descriptor" in ended.stderr
     assert subprocess.run([compiled_helper], capture_output=True).returncode == 1
     full = os.open("/dev/full", os.O_WRONLY)
-    pairs = [f"report={full}", "stdout=8", "stderr=9", "limit_ms=99", "isolation=uid", "uid=29998", "gid=29998"]
+    pairs = [f"report={full}", "stdout=8", "stderr=9", "limit_ms=99", "isolation=uid", f"uid={UID}", f"gid={UID}"]
     pairs += ["fsize_bytes=1", "cwd=/", "cgroup=", "series=0", "counters=0", "basic=0"]
     try:
         ended = told(compiled_helper, job(*pairs, "--", "true"), pass_fds=[full])

@@ -5,6 +5,9 @@ import json
 import os
 import subprocess
 
+UID = 61_000 + os.getpid() % 4_000
+"""One's own: the helper kills everything of that user, and tests may run side by side."""
+
 
 def job(*arguments, variables=("PATH=/usr/bin:/bin",)):
     """A job as the helper reads it."""
@@ -32,8 +35,8 @@ def run(binary, *command, tmp_path, **changed):
     values |= {
         "limit_ms": 9000,
         "isolation": "uid",
-        "uid": 29998,
-        "gid": 29998,
+        "uid": UID,
+        "gid": UID,
         "fsize_bytes": 10**9,
         "cwd": "/",
         "cgroup": "",

@@ -125,15 +125,13 @@ static void enter_cgroup(const char *folder)
     fail(folder);
 }
 
-/* A tool expects the defaults, whatever the runner or who started it ignores or blocks. */
+/* What this process ignores and blocks for itself; all else has its default since its start. */
 static void default_signals(void)
 {
     sigset_t none;
-    for (int number = 1; number < NSIG; number++)
-        (void)signal(number, SIG_DFL); /* fails for SIGKILL, SIGSTOP and those of the C library */
     sigemptyset(&none);
-    if (sigprocmask(SIG_SETMASK, &none, NULL) != 0)
-        fail("signal mask");
+    if (signal(SIGPIPE, SIG_DFL) == SIG_ERR || sigprocmask(SIG_SETMASK, &none, NULL) != 0)
+        fail("signals");
 }
 
 static void drop_privileges(const struct job *job)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 
 TYPE_CHECKING = False
@@ -74,7 +75,7 @@ class Settings:
     environment_file: str = "/etc/agenttrace/environment.sha256"
     figures: str = ""
 
-    @property
+    @functools.cached_property
     def isolation(self) -> str:
         """`uid` when tools run as another user, `none` when the runner has no right to switch."""
         return "uid" if os.geteuid() == 0 and self.tool_uid != 0 and os.path.exists("/proc/self/io") else "none"  # noqa: PTH110
