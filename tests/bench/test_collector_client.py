@@ -51,10 +51,14 @@ def test_a_client_that_does_not_start_says_why(exits):
 
 
 def test_the_target_is_for_the_call_over_the_socket():
-    sides = {"host": 1, "container": 1, "exec": 60, "ping": 0.1, "pipe ping": 0.3, "c": 1.75, "pipe c": 9, "basic": 2}
+    sides = {"host": 1, "container": 1.5, "exec": 60, "ping": 0.1, "pipe ping": 0.3, "c": 2.25, "pipe c": 9, "basic": 2}
     rows = calls._overhead_rows({name: [float(value)] for name, value in sides.items()}, ["c"], desktop=False)
     judged = {row.name: (row.median, row.verdict) for row in rows if row.target is not None}
-    assert judged == {"… over subprocess.run, c helper": (0.75, "met"), "ping from a collector": (0.1, "met")}
+    assert judged == {
+        "… over subprocess.run, c helper": (0.75, "met"),
+        "… as a share of subprocess.run, c helper": (0.5, "met"),
+        "ping from a collector": (0.1, "met"),
+    }
     assert sum("pipes" in row.name for row in rows) == 2
     hours = {row.name: row.median for row in rows if row.unit == "h"}
     assert hours["per 10⁶ rollouts of 150 calls: hours added by c helper"] == pytest.approx(31.25)  # 0.75 ms a call
