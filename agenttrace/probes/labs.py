@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+FIRST_S = 10.0
 RESTART_S = 330.0
 """A kubelet waits up to five minutes before it starts a container again that ended often."""
 _CANARY = "canary"
@@ -76,12 +77,18 @@ class SocketLab:
 
     Args:
         folder: with the workers' sockets.
-        wait_s: how long to wait for one.
+        first_s: how long to wait for the first one.
+        wait_s: how long to wait for another one, when it has ended.
+
+    Raises:
+        UsageError: there is no such folder.
     """
 
-    def __init__(self, folder: Path, *, wait_s: float = RESTART_S) -> None:
+    def __init__(self, folder: Path, *, first_s: float = FIRST_S, wait_s: float = RESTART_S) -> None:
+        if not folder.is_dir():
+            raise UsageError(f"--socket {folder}: there is no such folder; name the one that workers have sockets in")
         self._folder = folder
-        self._wait_s = wait_s
+        self._wait_s, self._later_s = first_s, wait_s
         self._worker: Worker | None = None
         self._there: set[str] = set()
 
@@ -90,6 +97,7 @@ class SocketLab:
         """A living worker, the same until `close`."""
         if self._worker is None or self._worker.closed:
             (self._worker,) = acquire(self._folder, count=1, timeout_s=self._wait_s)
+            self._wait_s = self._later_s
         return self._worker
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from agenttrace.errors import UsageError, WorkerLostError
-from agenttrace.probes import report
+from agenttrace.probes import labs, report
 from agenttrace.probes.labs import SocketLab
 
 
@@ -34,7 +34,10 @@ def test_a_worker_of_another_policy_or_none_at_all_is_an_error(sandbox, agenttra
     with pytest.raises(UsageError, match="no probe's name contains"):
         report.probe_sockets(sandbox.sockets, named="nosuch")
     with pytest.raises(WorkerLostError, match="0 of 1 sandbox workers were free"):
-        SocketLab(tmp_path, wait_s=0.1).worker  # noqa: B018 - asking is what fails
+        SocketLab(tmp_path, first_s=0.1).worker  # noqa: B018 - asking is what fails
+    ended = agenttrace("probe-sandbox", "--socket", tmp_path / "nosuch")
+    assert (ended.returncode, "there is no such folder" in ended.stderr) == (2, True)
+    assert labs.FIRST_S < 30 < labs.RESTART_S  # nobody waits minutes for workers that never were
 
 
 def test_what_lies_beside_the_work_tree_is_looked_after(sandbox):
