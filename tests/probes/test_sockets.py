@@ -10,12 +10,22 @@ from agenttrace.errors import UsageError, WorkerLostError
 from agenttrace.probes import labs, report
 from agenttrace.probes.labs import SocketLab
 
+HARMLESS = "^(network-interfaces|privilege-identity|privilege-capabilities)$"
+"""Probes that only look: here nothing keeps them from the machine."""
 
-def test_workers_in_no_container_are_told_by_probes_and_by_their_own_words(sandbox, agenttrace, tmp_path):
+
+def test_workers_in_no_container_are_not_attacked(sandbox, agenttrace):
+    sandbox.start()
+    ended = agenttrace("probe-sandbox", "--socket", sandbox.sockets)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "is in no container of its own (it sees " in ended.stderr
+
+
+def test_workers_in_no_container_are_told_by_probes_and_by_their_own_words(sandbox, agenttrace, tmp_path, monkeypatch):
+    monkeypatch.setenv("AGENTTRACE_ANY_SANDBOX", "1")
     sandbox.start()
     file = tmp_path / "out.json"
-    named = "^(network-interfaces|privilege-identity|write-through-links)$"
-    ended = agenttrace("probe-sandbox", "--socket", sandbox.sockets, "-k", named, "--json", file)
+    ended = agenttrace("probe-sandbox", "--socket", sandbox.sockets, "-k", HARMLESS, "--json", file)
     assert ended.returncode == 1
     found = json.loads(file.read_text())
     assert [one["policy"] for one in found["results"]] == ["shell"] * 3
