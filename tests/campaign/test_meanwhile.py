@@ -95,6 +95,7 @@ def until_back(sandbox):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_model_that_thinks_finds_its_tree_without_waiting(plan, sandbox, models_of):
     summary = run(plan, sandbox, models_of, script(plan, lambda: until_back(sandbox)), Display())
     _, second = read_traces(plan.path)

@@ -103,6 +103,7 @@ def test_machines_killed_at_any_instant_lose_and_double_nothing(url, machine, tm
     sys.stdout.write(f"{killed} of {KILLS} killed at work\n")
 
 
+@pytest.mark.slow
 def test_a_machine_that_was_cut_off_and_comes_back_changes_nothing(url, machine, tmp_path):
     zombie = machine("zombie")
     in_the_middle(zombie, 1)

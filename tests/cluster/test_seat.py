@@ -111,6 +111,7 @@ def test_what_was_merged_is_valid_and_replays(shard, server, sandbox, agenttrace
     assert "12" in ended.stdout
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_whole_is_merged_and_one_machine_goes_on(shard, server, sandbox, agenttrace, tmp_path):
     shard(1, server.base_url)
     ended, file = merged(agenttrace, tmp_path)
@@ -151,6 +152,7 @@ def test_a_shard_that_is_stopped_goes_on_from_its_parts(words, shard, agenttrace
     assert len({trace.trace_id for trace in read_traces(file)}) == 12
 
 
+@pytest.mark.slow
 def test_a_task_that_cannot_be_run_leaves_its_shard_open_and_its_attempts_apart(shard, server, agenttrace, tmp_path):
     with ScriptedServer(lambda _: fails(500, "crashed")) as down:
         ended = shard(2, down.base_url, "--patience", "5")
@@ -212,6 +214,7 @@ def test_an_endpoint_with_another_quantization_under_the_same_name_is_refused(sh
         assert other.count == 0
 
 
+@pytest.mark.slow
 def test_all_endpoints_gone_end_a_shard_with_3(shard, tmp_path):
     ended = shard(0, "http://127.0.0.1:9/v1", "--base-url", "http://127.0.0.1:19/v1", "--patience", "1")
     assert ended.returncode == 3
