@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 
 ROOT = place.ROOT
 PROJECT_LABEL = "org.agenttrace.project"
+_IN_USE = {403, 409}
+"""What the engine says of a network or a volume that a container uses."""
+_IN_USE_S = 30.0
 _EMPTY_SWEEPS = 2
 _PAUSE_S = 0.3
+_AGAIN_S = 0.05
 TERMINAL = ("NO_COLOR", "FORCE_COLOR", "TERM")
 """Settings of the caller that containers are given as they are, beside `COLUMNS`."""
 _FEW_BYTES = 10_000_000
@@ -199,10 +203,15 @@ def image_variables(images: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def sweep(sdk: docker.DockerClient, project: str) -> int:
+def sweep(sdk: docker.DockerClient, project: str, *, strict: bool = False) -> int:
     """Remove every container, network and volume of a compose project and return how many there were.
 
     Containers are killed, not stopped: what they hold is either durable already or meant to vanish.
+
+    Args:
+        sdk: client for the engine.
+        project: compose project.
+        strict: what is in use is an error; else it stays: a container that the engine has only just made may use it.
     """
     import docker.errors  # noqa: PLC0415
 
@@ -224,16 +233,20 @@ def sweep(sdk: docker.DockerClient, project: str) -> int:
     others: list[Any] = [*sdk.networks.list(filters=labels), *sdk.volumes.list(filters=labels)]
     for other in others:
         with contextlib.suppress(docker.errors.NotFound):
-            other.remove()
+            try:
+                other.remove()
+            except docker.errors.APIError as error:
+                if strict or error.status_code not in _IN_USE:
+                    raise
     return len(containers) + len(others)
 
 
 def sweep_for_good(sdk: docker.DockerClient, project: str) -> None:
     """Remove a compose project, also what the engine is still creating for a client that was cut off."""
-    empty = 0
+    empty, deadline = 0, time.monotonic() + _IN_USE_S
     while empty < _EMPTY_SWEEPS:
-        time.sleep(_PAUSE_S if empty else 0)
-        empty = 0 if sweep(sdk, project) else empty + 1
+        time.sleep(_PAUSE_S if empty else _AGAIN_S)
+        empty = 0 if sweep(sdk, project, strict=time.monotonic() > deadline) else empty + 1
 
 
 def caches(sdk: docker.DockerClient) -> dict[str, int]:

@@ -218,7 +218,8 @@ class ChatModel:
             except self._error as error:
                 failed.append(self._shown(str(error)))
                 if error.overdue:
-                    raise NoReplyError(self._without_reply(f"no reply within the time limit: {failed[-1]}")) from None
+                    what = f"no reply within the time limit: {failed[-1]}{_before(failed[:-1])}"
+                    raise NoReplyError(self._without_reply(what)) from None
             else:
                 if reply is not None:
                     self._replied.set()
@@ -226,7 +227,8 @@ class ChatModel:
                     return msgspec.structs.replace(reply, failed_tries=tuple(failed)) if failed else reply
             if delay is not None:
                 self._sleep(pause)
-        raise NoReplyError(self._without_reply(f"does not answer after {len(failed)} tries ({failed[-1]})"))
+        what = f"does not answer after {len(failed)} tries ({failed[-1]}){_before(failed[:-1])}"
+        raise NoReplyError(self._without_reply(what))
 
     def close(self) -> None:
         """Close the connections."""
@@ -307,8 +309,7 @@ class ChatModel:
                 raise refusal(answer.status, answer.body)
             reply = read_reply(answer.body, key=self._key, start_ns=start_ns, end_ns=end_ns, elapsed_ns=elapsed_ns)
         except AnswerError as error:
-            before = f" (before that: {'; '.join(failed)})" if failed else ""
-            failed.append(self._sort(error, before))
+            failed.append(self._sort(error, _before(failed)))
             return None, max(pause, _asked_pause(answer))
         return reply, 0.0
 
@@ -334,6 +335,11 @@ class ChatModel:
         """Return a server's words for a message: without the key, and not all of too many."""
         said = scrubbed(text, self._key)
         return said if len(said) <= _SHOWN_CHARS else f"{said[:_SHOWN_CHARS]}…"
+
+
+def _before(failed: list[str]) -> str:
+    """Return what came of the tries before the last one, for its message."""
+    return f" (before that: {'; '.join(failed)})" if failed else ""
 
 
 def _asked_pause(answer: Answer) -> float:

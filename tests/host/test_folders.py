@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+import threading
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
 
+import docker.errors
 import pytest
 
 from agenttrace.errors import AgentTraceError, UsageError
@@ -61,3 +63,22 @@ def test_a_folder_that_the_collector_sees_as_another_one_is_refused(tmp_path, en
     finally:
         compose.sweep(sdk, project)
     assert [*here.iterdir(), *there.iterdir()] == []
+
+
+@pytest.mark.docker
+def test_what_a_container_uses_that_the_engine_has_just_made_is_removed_when_that_is_known():
+    built = images.build(targets=("collector",))
+    project = f"{compose.project_name()}-{uuid.uuid4().hex[:6]}"
+    sdk = compose.client()
+    label = {"com.docker.compose.project": project}
+    network = sdk.networks.create(project, labels=label)
+    # Without a label it is not listed, as one that is only being made.
+    late = sdk.containers.run(
+        built.ids["collector"], ["30"], entrypoint="sleep", network=project, detach=True, name=project
+    )
+    threading.Timer(1, lambda: late.remove(force=True)).start()
+    with pytest.raises(docker.errors.APIError, match="active endpoints"):
+        compose.sweep(sdk, project, strict=True)
+    compose.sweep_for_good(sdk, project)
+    with pytest.raises(docker.errors.NotFound):
+        network.reload()

@@ -151,8 +151,9 @@ def test_an_answer_that_is_no_reply_is_asked_for_again_and_kept(asked, kind):
 
 def test_a_server_that_only_ever_fails_is_named_with_its_own_words(asked):
     with pytest.raises(NoReplyError, match=r"does not answer after 5 tries \(HTTP 529: overloaded") as failure:
-        asked([{"error": {"message": "overloaded", "code": 529}}] * 5)
+        asked([{"error": {"message": f"overloaded {number}", "code": 529}} for number in range(5)])
     assert "127.0.0.1" in str(failure.value)
+    assert all(f"overloaded {number}" in str(failure.value) for number in range(5))  # what was served is kept
 
 
 @pytest.mark.parametrize("said", FULL)
