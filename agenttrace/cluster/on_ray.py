@@ -287,8 +287,10 @@ def _at_work_for(driver: str) -> Iterator[Path]:
 
 def _remove_left() -> None:
     """Remove what drivers that were killed have left on this node: folders of processes that are all gone."""
+    import psutil  # noqa: PLC0415 - heavy
+
     for folder in _folder_of("").parent.glob(f"{_SEATS_OF}*"):
-        if not any(Path("/proc", path.name).exists() for path in folder.glob("*")):
+        if not any(psutil.pid_exists(int(path.name)) for path in folder.glob("*")):
             shutil.rmtree(folder, ignore_errors=True)
 
 

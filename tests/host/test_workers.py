@@ -20,7 +20,7 @@ def swept(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "build", lambda **_: SimpleNamespace(names={}))
     monkeypatch.setattr(compose, "client", lambda: None)
     monkeypatch.setattr(compose, "ensure_volumes", lambda _: None)
-    monkeypatch.setattr(compose, "sweep", lambda _, project: found.append(project))
+    monkeypatch.setattr(compose, "sweep", lambda _, project, **_options: found.append(project))
     return found
 
 
