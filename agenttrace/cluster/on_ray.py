@@ -263,6 +263,7 @@ def _said(result: AttemptResult) -> bytes:
 
 _SEATS_OF = "agenttrace-seats-"
 _BUSY, _TOLD = "busy", "told"
+_DIGITS_OF_PID = 9
 
 
 def _folder_of(driver: str) -> Path:
@@ -275,7 +276,7 @@ def _at_work_for(driver: str) -> Iterator[Path]:
     """Let `terminate` find this process meanwhile, and give it a folder that is removed with the driver's."""
     folder = _folder_of(driver) / str(os.getpid())
     if not folder.exists():
-        _remove_left()
+        _remove_left_by_others(driver)
         folder.mkdir(parents=True)
     (folder / _BUSY).touch()
     try:
@@ -285,30 +286,42 @@ def _at_work_for(driver: str) -> Iterator[Path]:
             (folder / name).unlink(missing_ok=True)
 
 
-def _remove_left() -> None:
+def _remove_left_by_others(driver: str) -> None:
     """Remove what drivers that were killed have left on this node: folders of processes that are all gone."""
+    own = _folder_of(driver)
+    for folder in own.parent.glob(f"{_SEATS_OF}*"):
+        if folder != own and not any(_lives(path) for path in folder.glob("*")):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lives(folder: Path) -> bool:
+    """Whether there is a process that a folder is named after."""
     import psutil  # noqa: PLC0415 - heavy
 
-    for folder in _folder_of("").parent.glob(f"{_SEATS_OF}*"):
-        if not any(psutil.pid_exists(int(path.name)) for path in folder.glob("*")):
-            shutil.rmtree(folder, ignore_errors=True)
+    return folder.name.isdecimal() and len(folder.name) <= _DIGITS_OF_PID and psutil.pid_exists(int(folder.name))
 
 
 def terminate(driver: str) -> None:
     """Terminate what works for a driver on this node, and wait until it has kept what is finished.
 
-    Each is told once, also where several nodes of Ray are on one machine: a second signal would end the keeping.
+    Each is told once, also where several nodes of Ray are on one machine: a second signal would end the keeping. What
+    needs longer keeps its folder, which goes with those of later drivers.
     """
     folder, deadline = _folder_of(driver), time.monotonic() + _STOP_S
+    while _tell_to_end(folder):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.1)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tell_to_end(folder: Path) -> bool:
+    """Tell processes that are busy and have not been told, also those that have begun since, and say if any is busy."""
     for path in folder.glob(f"*/{_BUSY}"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
             path.rename(path.with_name(_TOLD))
             os.kill(int(path.parent.name), signal.SIGTERM)
-    while any(name in {_BUSY, _TOLD} for _, _, names in os.walk(folder) for name in names):
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.1)
-    shutil.rmtree(folder, ignore_errors=True)
+    return any(_lives(path.parent) for name in (_BUSY, _TOLD) for path in folder.glob(f"*/{name}"))
 
 
 def _line(error: Exception) -> str:

@@ -241,9 +241,8 @@ def test_a_process_is_told_to_end_once_and_nothing_of_a_driver_stays(tmp_path, m
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-    killed = subprocess.run(
-        [sys.executable, "-c", AT_WORK.replace("while not told", "signal.raise_signal(9)\n    while 0")], env=env
-    )
+    of_another = AT_WORK.replace("while not told", "signal.raise_signal(9)\n    while 0").replace('("d")', '("c")')
+    killed = subprocess.run([sys.executable, "-c", of_another], env=env)
     assert killed.returncode == -9
     assert [*tmp_path.glob("*/*/scratch")]  # it left something
     with subprocess.Popen([sys.executable, "-c", AT_WORK], env=env, stdout=subprocess.PIPE, text=True) as process:
@@ -256,6 +255,41 @@ def test_a_process_is_told_to_end_once_and_nothing_of_a_driver_stays(tmp_path, m
             one.join()
         assert process.stdout.read() == "1\n"
     assert not [*tmp_path.iterdir()]
+
+
+def test_what_begins_while_others_end_is_told_too(tmp_path, monkeypatch):
+    from agenttrace.cluster import on_ray
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    slow = AT_WORK.replace("time.sleep(1)", 'while not [*folder.parent.glob("*/told")][1:]:\n        time.sleep(0.01)')
+    late = AT_WORK.replace("with on_ray", "sys.stdin.readline()\nwith on_ray")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": env}
+    with (
+        subprocess.Popen([sys.executable, "-c", slow], **pipes) as first,
+        subprocess.Popen([sys.executable, "-c", late], **pipes) as second,
+    ):
+        assert first.stdout.readline() == "ready\n"
+        ending = threading.Thread(target=on_ray.terminate, args=("d",))
+        ending.start()
+        until(lambda: [*tmp_path.glob("*/*/told")])
+        second.stdin.write("\n")
+        second.stdin.flush()
+        ending.join()
+        assert (first.stdout.read(), second.stdout.read()) == ("1\n", "ready\n1\n")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_leftovers_have_any_name_and_a_driver_has_none_of_its_own(tmp_path, monkeypatch):
+    from agenttrace.cluster import on_ray
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    left = [f"{on_ray._SEATS_OF}x/{name}" for name in ("foo", ".1", "\u00b2", "9" * 40, str(2**31 - 1))]
+    kept = [f"{on_ray._SEATS_OF}d", f"{on_ray._SEATS_OF}y/{os.getpid()}"]
+    for name in (*left, *kept):
+        (tmp_path / name).mkdir(parents=True)
+    with on_ray._at_work_for("d"):
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(name.partition("/")[0] for name in kept)
 
 
 @pytest.mark.slow
