@@ -262,7 +262,8 @@ class Sandbox:
         return worker
 
     def stop(self):
-        for process in self._running:
+        while self._running:
+            process = self._running.pop()
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 

@@ -10,6 +10,7 @@ import msgspec
 
 from agenttrace.errors import UsageError, WorkerLostError
 from agenttrace.sandbox.client import KEEP_BYTES
+from agenttrace.sandbox.strength import AmongOthersError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -105,6 +106,8 @@ def _tried(probe: Probe, lab: Lab) -> tuple[Verdict, str]:
         alive = lab.worker.call("bash", "echo alive", limit_ms=10_000)
         if (alive.stdout.text or "").strip() != "alive":
             return "GOT THROUGH", f"the next task's shell said {shown(alive)}"
+    except AmongOthersError:
+        raise
     except UsageError as error:
         return ("held", str(error)) if re.search(probe.refused, str(error), re.MULTILINE) else ("unclear", str(error))
     except WorkerLostError as error:

@@ -9,6 +9,7 @@ from agenttrace.errors import UsageError, WorkerLostError
 from agenttrace.host import engine, workers
 from agenttrace.sandbox.client import Worker, acquire
 from agenttrace.sandbox.policies import policies
+from agenttrace.sandbox.strength import AmongOthersError, refuse_among_others
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -94,10 +95,16 @@ class SocketLab:
 
     @property
     def worker(self) -> Worker:
-        """A living worker, the same until `close`."""
+        """A living worker, the same until `close`; each is asked whether it may be attacked."""
         if self._worker is None or self._worker.closed:
-            (self._worker,) = acquire(self._folder, count=1, timeout_s=self._wait_s)
+            (worker,) = acquire(self._folder, count=1, timeout_s=self._wait_s)
             self._wait_s = self._later_s
+            try:
+                refuse_among_others(worker.info)
+            except AmongOthersError:
+                worker.close()
+                raise
+            self._worker = worker
         return self._worker
 
     def close(self) -> None:

@@ -51,19 +51,23 @@ def refuse_short(info: WorkerInfo, policy: str) -> None:
         )
 
 
+class AmongOthersError(UsageError):
+    """A worker must not be attacked, because that would be an attack on what is beside it."""
+
+
 def refuse_among_others(info: WorkerInfo) -> None:
     """Refuse to attack a worker that no container keeps apart from others, unless `ANY` lets it pass.
 
     Probes fill what can be written to, start processes without end and remove files.
 
     Raises:
-        UsageError: it sees processes of others, or cannot say.
+        AmongOthersError: it sees processes of others, or cannot say.
     """
     said = info.confinement
     if os.environ.get(ANY) == "1" or (said is not None and not said.other_processes):
         return
     seen = "does not say what it sees" if said is None else f"sees {said.other_processes} processes of others"
-    raise UsageError(
+    raise AmongOthersError(
         f"the worker is in no container of its own (it {seen}): probes fill disks, start processes without end and "
         "remove files, and would do that to this machine; start it in one (docs/sandbox.md#outside-compose). "
         f"{ANY}=1 attacks it all the same"
