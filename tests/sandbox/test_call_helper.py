@@ -10,6 +10,7 @@ import pytest
 
 from agenttrace.errors import WorkerLostError
 from agenttrace.sandbox.client import Worker
+from agenttrace.sandbox.reports import RawCall
 from agenttrace.sandbox.runner import launch
 from agenttrace.sandbox.runner.settings import Settings
 from tests.sandbox.told import UID, job, run, told
@@ -240,6 +241,39 @@ def test_a_helper_that_says_something_else_is_lost(workplace, tmp_path):
         with pytest.raises(WorkerLostError, match=r"helper_lost.*the helper failed: no "):
             worker.call("bash", ":", limit_ms=9000)
         assert process.wait(10) == 3
+
+
+MUCH_BEFORE = r"""
+import os, re, sys
+
+if sys.argv[1] == "--probe":
+    os.execv(REAL, sys.argv)
+with open(int(sys.argv[2]), "rb") as file:
+    job = file.read()
+report = int(re.search(rb"\0report=(\d+)", job)[1])
+answer = os.dup(report)
+(ours, theirs), (jobs, teller) = os.pipe(), os.pipe()
+os.dup2(theirs, report)
+os.set_inheritable(jobs, True)
+helper = os.posix_spawn(REAL, [REAL, "--job", str(jobs)], {})
+os.write(teller, job)
+for fd in (teller, theirs, report):
+    os.close(fd)
+with open(ours, "rb") as said, open(answer, "wb") as file:
+    file.write(re.sub(rb'("ready_cpu_ns":)\d+', rb"\g<1>1000000000000", said.read()))
+os.waitpid(helper, 0)
+"""
+
+
+@LINUX_ROOT
+def test_what_a_helper_took_before_the_call_is_not_the_runners(workplace, compiled_helper):
+    fake = workplace.base / "fake"
+    fake.write_text(f"#!{sys.executable} -IS\nREAL = {str(compiled_helper)!r}\n{MUCH_BEFORE}")
+    fake.chmod(0o700)
+    workplace.helper = ["--helper", "c", "--helper-path", str(fake)]
+    with workplace.start("--stdio") as process, Worker.over_pipes(process.stdout, process.stdin) as worker:
+        raw = worker._request({"op": "call", "kind": "bash", "code": ":", "limit_ms": 9000}, RawCall, timeout_s=30)
+        assert -1_000_000_000_000 <= raw.telemetry["runner_cpu_ns"] < -900_000_000_000
 
 
 def test_the_same_compiler_gives_the_same_bytes_anywhere(compiled_helper, tmp_path):

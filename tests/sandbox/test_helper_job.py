@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 import time
 from functools import partial
@@ -10,6 +11,9 @@ import psutil
 import pytest
 
 from agenttrace.sandbox.client import Worker
+from agenttrace.sandbox.runner import launch
+from agenttrace.sandbox.runner.job import Job
+from agenttrace.sandbox.runner.settings import Settings
 from tests.sandbox.told import job, run, told
 
 LINUX_ROOT = pytest.mark.skipif(
@@ -89,12 +93,28 @@ def test_a_job_too_large_for_any_call_is_refused(compiled_helper):
 def test_what_a_helper_took_before_it_had_a_job_is_said_apart(compiled_helper, tmp_path):
     report, _, _ = run(compiled_helper, "bash", "-c", "i=0; while ((i++ < 99999)); do :; done", tmp_path=tmp_path)
     of_call_ns = 1e9 * (report["rusage"]["utime"] + report["rusage"]["stime"])
-    assert 0 <= report["ready_cpu_ns"] < of_call_ns / 4
+    assert 0 < report["ready_cpu_ns"] < of_call_ns / 4
 
 
 def test_a_helper_that_gets_no_job_ends(compiled_helper):
     ended = told(compiled_helper, b"")
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+
+
+def test_a_helper_that_dies_before_it_has_its_job_is_collected(compiled_helper):
+    settings = Settings()
+    settings.helper, settings.helper_path, settings.isolation = "c", str(compiled_helper), "none"
+    told = Job()
+    told.argv, told.env, told.cwd, told.limit_ms = ["true"], {}, "/", 9000
+    told.isolation, told.uid, told.gid, told.fsize_bytes, told.cgroup, told.figures = "none", 0, 0, 0, "", ""
+    with launch.Line(settings) as line:
+        pid = line.pid
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        with pytest.raises(BrokenPipeError):
+            line.start(settings, told)
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
 
 
 @LINUX_ROOT

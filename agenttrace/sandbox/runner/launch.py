@@ -102,8 +102,12 @@ class Line:
                 frames.write_all(self._job_fd, _told(job, report_fd))
             else:
                 self.pid = _forked(job, report_fd)
-        finally:
+        except OSError:
             self._let_go()
+            if self.pid:  # it reads no more: it has ended, or is about to
+                self.ended()
+            raise
+        self._let_go()
 
     def ended(self) -> int:
         """Wait for the helper's end and return its wait status."""
