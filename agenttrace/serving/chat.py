@@ -282,9 +282,11 @@ class ChatModel:
             except UnparsableReplyError:
                 found = None
             except (ContextFullError, RequestRefusedError) as error:
-                raise NoReplyError(self._without_reply(f"refuses what it had answered: {error}")) from None
+                what = f"refuses what it had answered: {error}{_before(failed)}"
+                raise NoReplyError(self._without_reply(what)) from None
             if found != said.gist:
                 what = f"answers request {number + 1} of a conversation otherwise than before; it is begun anew"
+                what += _before(failed)
                 raise NoReplyError(self._without_reply(what))
         return None
 
@@ -338,8 +340,10 @@ class ChatModel:
 
 
 def _before(failed: list[str]) -> str:
-    """Return what came of the tries before the last one, for its message."""
-    return f" (before that: {'; '.join(failed)})" if failed else ""
+    """Return what came of the tries before the last one, for its message: the same words once, with how often."""
+    counted = {what: failed.count(what) for what in failed}
+    shown = "; ".join(f"{what} ({times} times)" if times > 1 else what for what, times in counted.items())
+    return f" (before that: {shown})" if failed else ""
 
 
 def _asked_pause(answer: Answer) -> float:

@@ -156,6 +156,14 @@ def test_a_server_that_only_ever_fails_is_named_with_its_own_words(asked):
     assert all(f"overloaded {number}" in str(failure.value) for number in range(5))  # what was served is kept
 
 
+def test_a_server_that_says_the_same_each_time_is_quoted_once(asked):
+    with pytest.raises(
+        NoReplyError, match=r"5 tries \(HTTP 529: overloaded.*before that: HTTP 529: .*\(4 times\)"
+    ) as failure:
+        asked([{"error": {"message": "overloaded", "code": 529}}] * 5)
+    assert str(failure.value).count("overloaded") == 2
+
+
 @pytest.mark.parametrize("said", FULL)
 @pytest.mark.parametrize("status", [400, 500, None])
 def test_a_full_context_is_known_by_any_servers_words(asked, said, status):
