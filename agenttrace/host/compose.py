@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -30,7 +31,7 @@ ROOT = place.ROOT
 PROJECT_LABEL = "org.agenttrace.project"
 _IN_USE = {403, 409}
 """What the engine says of a network or a volume that a container uses."""
-_IN_USE_S = 30.0
+_IN_USE_S = 15.0
 _EMPTY_SWEEPS = 2
 _PAUSE_S = 0.3
 _AGAIN_S = 0.05
@@ -203,7 +204,7 @@ def image_variables(images: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def sweep(sdk: docker.DockerClient, project: str, *, strict: bool = False) -> int:
+def sweep(sdk: docker.DockerClient, project: str, *, strict: bool = True) -> int:
     """Remove every container, network and volume of a compose project and return how many there were.
 
     Containers are killed, not stopped: what they hold is either durable already or meant to vanish.
@@ -243,10 +244,11 @@ def sweep(sdk: docker.DockerClient, project: str, *, strict: bool = False) -> in
 
 def sweep_for_good(sdk: docker.DockerClient, project: str) -> None:
     """Remove a compose project, also what the engine is still creating for a client that was cut off."""
-    empty, deadline = 0, time.monotonic() + _IN_USE_S
+    empty, deadline = 0, math.inf
     while empty < _EMPTY_SWEEPS:
         time.sleep(_PAUSE_S if empty else _AGAIN_S)
         empty = 0 if sweep(sdk, project, strict=time.monotonic() > deadline) else empty + 1
+        deadline = min(deadline, time.monotonic() + _IN_USE_S)  # killing containers may take long itself
 
 
 def caches(sdk: docker.DockerClient) -> dict[str, int]:

@@ -73,7 +73,7 @@ def interrupts_held() -> Iterator[None]:
 
 
 def uninterrupted() -> AbstractContextManager[None]:
-    """Ignore further interrupts while cleaning up, which takes a second or two."""
+    """Ignore further interrupts while cleaning up, which takes a second or two, some more where the engine is slow."""
     return _handled(signal.SIG_IGN, _ENDS)
 
 

@@ -74,11 +74,19 @@ def test_what_a_container_uses_that_the_engine_has_just_made_is_removed_when_tha
     network = sdk.networks.create(project, labels=label)
     # Without a label it is not listed, as one that is only being made.
     late = sdk.containers.run(
-        built.ids["collector"], ["30"], entrypoint="sleep", network=project, detach=True, name=project
+        built.ids["collector"], ["60"], entrypoint="sleep", network=project, detach=True, name=project
     )
-    threading.Timer(1, lambda: late.remove(force=True)).start()
-    with pytest.raises(docker.errors.APIError, match="active endpoints"):
-        compose.sweep(sdk, project, strict=True)
-    compose.sweep_for_good(sdk, project)
-    with pytest.raises(docker.errors.NotFound):
-        network.reload()
+    gone = threading.Timer(1, lambda: late.remove(force=True))
+    try:
+        with pytest.raises(docker.errors.APIError, match="active endpoints"):
+            compose.sweep(sdk, project)
+        gone.start()
+        compose.sweep_for_good(sdk, project)
+        with pytest.raises(docker.errors.NotFound):
+            network.reload()
+    finally:
+        if gone.ident is None:
+            late.remove(force=True)
+            network.remove()
+        else:
+            gone.join()
