@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from agenttrace.errors import EXIT_INTERRUPTED
@@ -181,13 +182,17 @@ def test_a_run_over_two_nodes_is_whole_and_goes_on_where_nothing_is_left(driver,
 
 @pytest.mark.slow
 def test_a_node_that_is_killed_in_the_middle_loses_and_doubles_nothing(driver, cluster, agenttrace, tmp_path):
-    running = driver()
-    until(lambda: len({json.loads(path.read_bytes())["made_by"]["node"] for path in manifests(tmp_path)}) == 2)
-    node = cluster[-1].nodes[1]
-    os.killpg(node.pid, signal.SIGKILL)
+    HOLD.on = True
     try:
+        running = driver()
+        until(lambda: HOLD.waiting == AT_A_TIME)  # both nodes are at work, and no shard goes on any more
+        node = psutil.Process(cluster[-1].nodes[1].pid)
+        for process in (node, *node.children(recursive=True)):  # those that work live on for a moment else
+            process.kill()
+        HOLD.on = False
         figures, said = ended(running)
     finally:
+        HOLD.on = False
         replace(cluster, 1)
     assert figures["attempts"]["committed"] == SHARDS
     assert figures["given_up"] == {}
