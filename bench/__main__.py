@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     tasks.add_argument(
         "--workers", type=int, metavar="W", help="sandboxes at a time (default: one per core, at most 4)"
     )
-    _add_artifact(session("artifact", "run every claim of README and docs/"))
+    _add_artifact(session("artifact", "run the claims of README and docs/"))
     other = session("arm64", "compare the images of two architectures")
     other.add_argument("--only", action="append", default=[], metavar="CHECK", help="one check, may be given again")
     return parser

@@ -13,16 +13,17 @@ def lines(path):
     with open(path, "rb") as file:
         magic = file.read(4)
     if magic != b"\x28\xb5\x2f\xfd":
-        return (gzip.open if magic[:2] == b"\x1f\x8b" else open)(path, "rt", encoding="utf-8-sig")
+        return (gzip.open if magic[:2] == b"\x1f\x8b" else open)(path, "rt", encoding="utf-8-sig", newline="\n")
     try:
         from compression import zstd
     except ImportError:
         sys.exit(f"{path}: the standard library reads Zstandard from Python 3.14 on; unpack it first: zstd -d {path}")
-    return zstd.open(path, "rt", encoding="utf-8-sig")
+    return zstd.open(path, "rt", encoding="utf-8-sig", newline="\n")
 
 
 def read(path):
-    for number, line in enumerate(lines(path), start=1):
+    numbered = enumerate(lines(path), start=1)
+    for number, line in filter(lambda one: one[1].strip(" \t\r\n\ufeff"), numbered):
         if line.startswith('{"spans":[{"type":"compacted'):
             sys.exit(f"{path}: compacted (docs/spec-records.md); first: agenttrace compact {path} -o plain.jsonl")
         record = json.loads(line)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 LONGEST = 20_000
 """Characters of one answer."""
 _MOST_CREATORS = 500
-_DOI = re.compile(r"10\.\d{4,9}/[^\s\"<>{}\\]{1,200}")
-_ORCID = re.compile(r"\d{4}-\d{4}-\d{4}-\d{3}[\dX]")
+_DOI = re.compile(r"10\.[0-9]{4,9}(?:\.[0-9]+)?/[A-Za-z0-9:/_;.()\[\]-]{1,200}")
+"""As `CITATION.cff` takes them."""
+_ORCID = re.compile(r"[0-9]{4}-[0-9]{4}-[0-9]{4}-[0-9]{3}[0-9X]")
+_VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+(?:[-+][0-9A-Za-z.+-]+)?")
 _URL = re.compile(r"https?://[^\s\"<>{}\\]{1,2000}")
 
 
@@ -130,6 +132,10 @@ def _read(path: Path) -> About:
 def _plain(value: Any) -> Any:  # noqa: ANN401 - a value of TOML
     if isinstance(value, dt.date) and not isinstance(value, dt.datetime):
         return value.isoformat()
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
     return value.strip() if isinstance(value, str) else value
 
 
@@ -139,13 +145,7 @@ def _check(about: About) -> None:
     Raises:
         ValueError: says which.
     """
-    if len(about.creators) > _MOST_CREATORS:
-        raise ValueError(f"creators: more than {_MOST_CREATORS}")
-    for place, creator in enumerate(about.creators, start=1):
-        if not creator.name.strip():
-            raise ValueError(f"creators: number {place} has no name")
-        if creator.orcid and not _ORCID.fullmatch(creator.orcid):
-            raise ValueError(f"creators: {creator.orcid[:40]!r} is no ORCID (0000-0002-1825-0097)")
+    _check_creators(about.creators)
     for name in About.__struct_fields__:
         said = getattr(about, name)
         if isinstance(said, str) and len(said) > LONGEST:
@@ -154,5 +154,42 @@ def _check(about: About) -> None:
         raise ValueError("url: expected an address that begins with https:// or http://")
     if about.doi and not _DOI.fullmatch(about.doi):
         raise ValueError("doi: expected one such as 10.5281/zenodo.1234567, without https://doi.org/")
-    if about.published and dt.date.fromisoformat(about.published).isoformat() != about.published:
+    if about.published and not _is_day(about.published):
         raise ValueError("published: expected a day such as 2026-11-29")
+    if not _VERSION.fullmatch(about.version):
+        raise ValueError("version: expected one such as 1.0.0")
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return dt.date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
+
+
+def _check_creators(creators: tuple[Creator, ...]) -> None:
+    if len(creators) > _MOST_CREATORS:
+        raise ValueError(f"creators: more than {_MOST_CREATORS}")
+    for place, creator in enumerate(creators, start=1):
+        if not creator.name:
+            raise ValueError(f"creators: number {place} has no name")
+        if creator in creators[: place - 1]:
+            raise ValueError(f"creators: number {place} stands there twice")
+        if creator.orcid and not _is_orcid(creator.orcid):
+            raise ValueError(f"creators: {creator.orcid[:40]!r} is no ORCID (0000-0002-1825-0097)")
+        if not creator.family and (creator.orcid or creator.affiliation):
+            what = "orcid" if creator.orcid else "affiliation"
+            raise ValueError(
+                f"creators: number {place} has `{what}`, which persons have: add `family`, the part of the name that "
+                "is sorted by, or leave this out"
+            )
+
+
+def _is_orcid(text: str) -> bool:
+    """Return whether the last digit is that of the others (ISO/IEC 7064, MOD 11-2)."""
+    if not _ORCID.fullmatch(text):
+        return False
+    total = 0
+    for digit in text.replace("-", "")[:-1]:
+        total = (total + int(digit)) * 2
+    return text[-1] == "0123456789X"[(12 - total % 11) % 11]

@@ -16,6 +16,7 @@ from agenttrace.publish.sums import MANIFEST, SIGNATURE, files
 from agenttrace.store.jsonl import replacing, write_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from agenttrace.publish.about import Creator
@@ -29,7 +30,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _MODE = 0o100644 << 16
 
 
-def pack(folder: Path, archive: Path) -> list[Path]:
+def pack(folder: Path, archive: Path, unseen: Callable[[str], None] = lambda _: None) -> list[Path]:
     """Write a release as one `.zip`, and `NAME.zenodo.json` where its makers are known; return what was written.
 
     The same release and name give the same bytes anywhere: entries in order, one time, nothing compressed (what is
@@ -38,17 +39,18 @@ def pack(folder: Path, archive: Path) -> list[Path]:
     Args:
         folder: a release that is whole.
         archive: a new `.zip`, outside the release.
+        unseen: see `verify`.
 
     Raises:
         UsageError: there is no such folder, or the archive cannot lie there.
         DataError: the release is not whole; names what is wrong.
         StorageError: it cannot be written.
     """
-    if archive.suffix != END:
+    if archive.suffix != END or not archive.stem.strip("."):
         raise UsageError(f"-o {archive}: expected the name of a {END} file")
     if archive.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"-o {archive}: it would be a part of the release itself; name a file outside")
-    if found := first(verify(folder)):
+    if found := first(verify(folder, unseen)):
         raise DataError(f"{folder}: not whole, so it was not packed:\n  " + "\n  ".join(found))
     stated = read_manifest(folder)
     with replacing(archive) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, strict_timestamps=True) as packed:
@@ -87,6 +89,6 @@ def _deposit(stated: Manifest, about: About) -> dict[str, Any]:
 
 
 def _creator(creator: Creator) -> dict[str, str]:
-    name = f"{creator.family}, {given_name(creator)}" if creator.family else creator.name
+    name = ", ".join(filter(None, (creator.family, given_name(creator)))) if creator.family else creator.name
     more = {"affiliation": creator.affiliation, "orcid": creator.orcid}
     return {"name": name, **{key: value for key, value in more.items() if value}}

@@ -121,7 +121,7 @@ def _header(contents: Contents, tables: list[Table], found: Statistics | None) -
     header = DatasetCardData(
         pretty_name=" ".join(contents.title.split()),
         license=licences if len(licences) > 1 else "".join(licences),
-        language=["en"],
+        language=[contents.language] if contents.language else None,
         task_categories=["text-generation"],
         tags=[*tags, *(name for name in languages if name.isascii() and name.isalnum())],
         size_categories=[next((name for most, name in _SIZES if contents.records < most), "10M<n<100M")],

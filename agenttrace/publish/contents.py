@@ -12,6 +12,7 @@ from agenttrace.formats.conversation import in_text
 from agenttrace.publish.about import About
 from agenttrace.publish.imports import OWN_LICENCE, Imports, source_of
 from agenttrace.store.coverage import planned_runs
+from agenttrace.tasks import OWN
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,6 +126,12 @@ class Contents:
             self.times[source] = min(first, began), max(last, ended)
         if len(self.methods) < _MOST_METHODS:
             self.methods |= {verdict.method[:_LONGEST_METHOD] for verdict in trace.outcome.verdicts}
+
+    @property
+    def language(self) -> str | None:
+        """The language of the tasks, where they are all of sets that the kit knows; of others it is not known."""
+        specs = self.files.values()
+        return "en" if all(spec is not None and spec.dataset.source != OWN for spec in specs) else None
 
     def planned(self) -> int | None:
         """How many runs the campaigns planned; `None` where one has no run spec."""

@@ -6,6 +6,7 @@ All are pure functions of the folder's other files, so a check makes them again.
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -77,8 +78,14 @@ def citation(contents: Contents) -> bytes:
 
 
 def given_name(creator: Creator) -> str:
-    """Return a person's name without the family name."""
-    return " ".join(creator.name.replace(creator.family, " ").split())
+    """Return a person's name without the family name: its last place as words of their own, else at one of the ends."""
+    name, family = (" ".join(text.split()) for text in (creator.name, creator.family))
+    places = [*re.finditer(rf"(?<![^\s,]){re.escape(family)}(?![^\s,])", name)]
+    if places:
+        rest = name[: places[-1].start()] + name[places[-1].end() :]
+    else:
+        rest = name.removeprefix(family) if name.startswith(family) else name.removesuffix(family)
+    return " ".join(rest.split()).strip(" ,")
 
 
 def _author(creator: Creator) -> dict[str, str]:

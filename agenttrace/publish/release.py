@@ -15,7 +15,8 @@ import msgspec
 from msgspec import UNSET
 
 from agenttrace import __version__
-from agenttrace.errors import AgentTraceError, DataError, UsageError
+from agenttrace.agents.run import UNPARSABLE
+from agenttrace.errors import AgentTraceError, DataError, UsageError, command
 from agenttrace.formats import READERS
 from agenttrace.formats.convert import new_folder
 from agenttrace.formats.reading import kind
@@ -33,18 +34,19 @@ from agenttrace.publish.manifest import (
 )
 from agenttrace.publish.remade import differences
 from agenttrace.publish.sums import MANIFEST, SUMS, files, sums
+from agenttrace.records import BashBlockSpec, ToolCallingSpec
 from agenttrace.serving.cassette import Cassette, cassette_path
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 from agenttrace.tasks import OWN
 from agenttrace.tasks.own.loading import sidecar
-from agenttrace.validate import Validation
+from agenttrace.validate import FOREIGN, Validation
 from agenttrace.validate.planned import tasks_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from agenttrace.records import Record, RunSpec, Trace
+    from agenttrace.records import AgentSpec, LLMStep, Record, RunSpec, Trace
     from agenttrace.serving.cassette import Exchange
     from agenttrace.validate.leaks import Word
 
@@ -85,6 +87,11 @@ def release(
         other = kind(path)
         if other is not None and not other.is_ours:
             raise UsageError(f"{path}: it holds {READERS[other.format].about}; {_IMPORTS}")
+        if path.suffix != ".jsonl":
+            raise UsageError(
+                f"{path}: a release holds record files as they were collected, NAME.jsonl; if it is packed: "
+                f"{command('compact', str(path), '-o NAME.jsonl')}"
+            )
     settings = settings or PublishSettings()
     title, licence = settings.title or FORMS["traces"].title, settings.licence or OWN_LICENCE
     settings = msgspec.structs.replace(settings, form="traces", title=title, licence=licence)
@@ -111,7 +118,9 @@ def release(
     return made
 
 
-def verify(folder: Path, unseen: Callable[[str], None] = lambda _: None) -> Iterator[str]:
+def verify(
+    folder: Path, unseen: Callable[[str], None] = lambda _: None, noted: Callable[[str], None] = lambda _: None
+) -> Iterator[str]:
     """Yield everything that is wrong with a release, each as `PATH: what`; nothing when it is whole.
 
     Files are compared with the manifest, the manifest and `SHA256SUMS` with what the files give, the records with run
@@ -122,6 +131,7 @@ def verify(folder: Path, unseen: Callable[[str], None] = lambda _: None) -> Iter
     Args:
         folder: the release.
         unseen: gets what could not be compared, as `PATH: why`: files that another version of the kit made.
+        noted: gets what of the records was not checked, likewise: tasks that are not at hand, for example.
 
     Raises:
         UsageError: there is no such folder.
@@ -143,7 +153,7 @@ def verify(folder: Path, unseen: Callable[[str], None] = lambda _: None) -> Iter
     if not records:
         yield f"{RECORDS}: holds no record file"
     for path in records:
-        yield from (f"{RECORDS}/{flaw}" for flaw in flaws(path))
+        yield from (f"{RECORDS}/{flaw}" for flaw in flaws(path, noted=lambda note: noted(f"{RECORDS}/{note}")))
         yield from _verdict_differences(path, folder / VERDICTS / path.name)
     if stated is None or not records:
         return
@@ -151,6 +161,7 @@ def verify(folder: Path, unseen: Callable[[str], None] = lambda _: None) -> Iter
     if sorted(names) != [path.name for path in records]:
         yield f"{MANIFEST}: campaigns are of {names}, the record files are {[path.name for path in records]}"
         return
+    yield from _strangers(stated, records)
     yield from _manifest_differences(stated, folder, names)
     yield from differences(stated, folder, names, unseen)
 
@@ -176,6 +187,16 @@ def _file_differences(stated: Manifest, folder: Path) -> Iterator[str]:
             yield f"{name}: has {is_.bytes} bytes, released were {was.bytes}"
         elif was.sha256 != is_.sha256:
             yield f"{name}: its SHA-256 is {is_.sha256}, released was {was.sha256}"
+
+
+def _strangers(stated: Manifest, records: list[Path]) -> Iterator[str]:
+    """Yield what is listed in the two folders that are not made again, and is of no record file there."""
+    known = {f"{VERDICTS}/{one.name}" for one in records}
+    for one in records:
+        known |= {f"{RECORDS}/{path.name}" for path in (one, run_spec_path(one), cassette_path(one), sidecar(one))}
+    for name in stated.files:
+        if name.partition("/")[0] in {RECORDS, VERDICTS} and name not in known:
+            yield f"{name}: belongs to no record file"
 
 
 def _verdict_differences(records: Path, verdicts: Path) -> Iterator[str]:
@@ -217,13 +238,16 @@ def first(found: Iterator[str]) -> list[str]:
     return [*told[: 2 * MOST], "and more"] if len(told) > 2 * MOST else told
 
 
-def flaws(records: Path, words: Sequence[Word] = ()) -> Iterator[str]:
+def flaws(records: Path, words: Sequence[Word] = (), noted: Callable[[str], None] = lambda _: None) -> Iterator[str]:
     """Yield what keeps a record file and the files beside it from being released, each as `NAME: what`.
 
     The file validates; run spec and cassette lie beside it and are its own; every task of the run spec has a record
     and its replies; the checkout that collected had no changes.
     """
-    found = list(islice(Validation(records, words=words), MOST + 1))
+    validation = Validation(records, words=words)
+    found = list(islice(validation, MOST + 1))
+    for note in validation.notes:
+        noted(f"{records.name}: {note}")
     for one in found[:MOST]:
         place = f"{records.name}, line {one.line}" if one.line else records.name
         yield ": ".join(part for part in (place, one.rule, one.where, one.message) if part)
@@ -234,26 +258,37 @@ def flaws(records: Path, words: Sequence[Word] = ()) -> Iterator[str]:
         yield f"{beside.name}: is missing; every record file has its run spec beside it; {_IMPORTS}"
         return
     yield from _without_tasks(records)
-    tape, there, dirty = cassette_path(records), dict[str, _Rollout](), Counter[str]()
+    tape, there, dirty, odd = cassette_path(records), dict[str, _Rollout](), Counter[str](), Counter[str]()
     try:
         spec = read_run_spec(beside)
-        cassette, replies = _on_tape(tape, spec)
+        sha256 = spec.digest
+        cassette, replies = _on_tape(tape, sha256)
         for trace in read_traces(records):
             known, host = trace.metadata, trace.environment.get("host")
             there[trace.trace_id] = (str(known.get("task_id")), known.get("rollout_index"))
+            odd.update(_oddities(trace, sha256))
             if isinstance(host, dict) and host.get("git_dirty") is True:
                 dirty[str(host.get("git_commit"))] += 1
-            replies += () if cassette is None or len(replies) > MOST else _replies(cassette, trace)
+            replies += () if cassette is None or len(replies) > MOST else _replies(cassette, trace, spec.agent)
     except (UsageError, DataError) as error:
         yield str(error).replace(f"{records.parent}/", "")
         return
     yield from (f"{records.name}: {flaw}" for flaw in _unfinished(spec, list(there.values()), beside))
+    yield from (f"{records.name}: {count} records {what}" for what, count in odd.items())
     if dirty:
         why = f"from a checkout with uncommitted changes (commit {_some(sorted(dirty))})"
         yield f"{records.name}: {dirty.total()} records were collected {why}"
     if others := set(cassette.trace_ids if cassette else ()) - set(there):
         replies.append(f"holds replies of {len(others)} traces without a record ({_some(sorted(others))})")
     yield from (f"{tape.name}: {flaw}" for flaw in replies[:MOST])
+
+
+def _oddities(trace: Trace, spec_sha256: str) -> Iterator[str]:
+    """Yield what the validation lets pass in a record, as it may be in a file that is no release."""
+    if FOREIGN in trace.environment:
+        yield f"were read from another format: {_IMPORTS}"
+    if trace.metadata.get("run_spec_sha256") != spec_sha256:
+        yield "are of another run spec than the one beside them"
 
 
 def _without_tasks(records: Path) -> Iterator[str]:
@@ -296,7 +331,7 @@ def _planned_names(spec: RunSpec, beside: Path) -> dict[_Rollout, str]:
     return {(task_id, index): name for (task_id, name), index in product(tasks, range(dataset.rollouts))}
 
 
-def _on_tape(path: Path, spec: RunSpec) -> tuple[Cassette | None, list[str]]:
+def _on_tape(path: Path, spec_sha256: str) -> tuple[Cassette | None, list[str]]:
     """Return a cassette, where it is one, and what is wrong with it as a whole."""
     try:
         cassette = Cassette(path)
@@ -308,25 +343,47 @@ def _on_tape(path: Path, spec: RunSpec) -> tuple[Cassette | None, list[str]]:
     if cassette.end < path.stat().st_size:
         torn = path.stat().st_size - cassette.end
         found.append(f"the last {torn} bytes are no whole frame (a torn end): collect again")
-    if cassette.run_spec_sha256 != spec.digest:
-        found.append(f"is of another run spec ({cassette.run_spec_sha256}, the run spec beside it is {spec.digest})")
+    if cassette.run_spec_sha256 != spec_sha256:
+        found.append(f"is of another run spec ({cassette.run_spec_sha256}, the run spec beside it is {spec_sha256})")
     return cassette, found
 
 
-def _replies(cassette: Cassette, trace: Trace) -> Iterator[str]:
+def _replies(cassette: Cassette, trace: Trace, agent: AgentSpec) -> Iterator[str]:
     """Yield why the replies of a trace are not those of its record."""
-    steps = (step for step in trace.llm_steps if step.finish_reason != "unparsable")
-    said = [(step.model_output or "", step.reasoning_content or "", step.output_tokens) for step in steps]
     try:
-        if said != [_said(turn) for turn in cassette.turns(trace.trace_id) if turn.kind == "reply"]:
-            yield f"the replies of trace {trace.trace_id} are not those of its record"
+        turns = [turn for turn in cassette.turns(trace.trace_id) if turn.kind in {"reply", UNPARSABLE}]
     except DataError as error:
         yield str(error).removeprefix(f"{cassette.path}: ")
+        return
+    pairs = zip(trace.llm_steps, turns, strict=False)
+    if len(turns) != len(trace.llm_steps) or not all(_came_of(step, turn, agent) for step, turn in pairs):
+        yield f"the replies of trace {trace.trace_id} are not those of its record"
 
 
-def _said(turn: Exchange) -> tuple[str, str, int | None]:
-    result = turn.result if isinstance(turn.result, dict) else {}
-    return result.get("content") or "", result.get("reasoning") or "", result.get("output_tokens")
+def _came_of(step: LLMStep, turn: Exchange, agent: AgentSpec) -> bool:
+    """Return whether a generation is what came of a request, as far as both say it."""
+    if UNPARSABLE in {turn.kind, step.finish_reason}:
+        empty = not (step.model_output or step.reasoning_content or step.tool_calls)
+        return empty and turn.kind == step.finish_reason
+    said = turn.result if isinstance(turn.result, dict) else {}
+    heard = said.get("content") or "", said.get("reasoning") or "", said.get("output_tokens")
+    if heard != (step.model_output or "", step.reasoning_content or "", step.output_tokens):
+        return False
+    if any(name in said and said[name] != getattr(step, name) for name in ("finish_reason", "input_tokens")):
+        return False
+    return "tool_calls" not in said or _has_calls(step, said["tool_calls"], agent)
+
+
+def _has_calls(step: LLMStep, proposed: object, agent: AgentSpec) -> bool:
+    """Return whether a generation has the calls of a reply; of an agent that reads them from its text, it need not."""
+    if not isinstance(proposed, list) or not all(isinstance(one, dict) for one in proposed):
+        return False
+    calls = [(one.get("name"), one.get("arguments")) for one in proposed]
+    if isinstance(agent, BashBlockSpec):
+        return [f"{name}: {arguments}" for name, arguments in calls] == [*(step.ignored_calls or ())]
+    if isinstance(agent, ToolCallingSpec) and agent.reply_form is UNSET:
+        return calls == [(call.name, call.arguments) for call in step.tool_calls or ()]
+    return True
 
 
 def _some(names: list[str]) -> str:

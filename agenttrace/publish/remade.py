@@ -57,7 +57,7 @@ def differences(stated: Manifest, folder: Path, names: list[str], unseen: Callab
         there = files(folder)
         for name, data in descriptions(contents, tables, there).items():
             (Path(made) / name).write_bytes(data)
-        theirs = {name: file for name, file in there.items() if not name.startswith((RECORDS, VERDICTS))}
+        theirs = {name: file for name, file in there.items() if name.partition("/")[0] not in {RECORDS, VERDICTS}}
         ours = files(Path(made))
         for name in sorted((theirs | ours).keys() - {SUMS, MANIFEST}):
             if theirs.get(name) == ours.get(name):

@@ -253,7 +253,7 @@ def _private_key(path: Path) -> PrivateKey:
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519  # noqa: PLC0415
         from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
 
-    password = os.environ.get(PASSWORD)
+    password = os.environ.get(PASSWORD) or None
     try:
         key = load_pem_private_key(_pem(path), None if password is None else password.encode())
     except TypeError as error:  # encrypted and no password, or the reverse

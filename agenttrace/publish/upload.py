@@ -6,16 +6,19 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from agenttrace.errors import StorageError, UsageError
+from agenttrace.errors import DataError, StorageError, UsageError, command
 from agenttrace.models.hub import connection_errors, in_clear_text
-from agenttrace.publish.sums import SUMS, verified
+from agenttrace.publish.sums import CRATE, MANIFEST, SIGNATURE, SUMS, files, verified
 from agenttrace.records.base import Record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-OURS = ("data/", "rollouts/", "trajectories/", "records/", "sessions/", "schema/")
+_VERDICTS = "verdicts/"
+OURS = ("data/", "rollouts/", "trajectories/", "records/", "sessions/", "schema/", _VERDICTS)
 """Folders of the repository that hold this kit's files: what is in them and no longer in the folder is removed."""
+_OF_A_RELEASE = frozenset({MANIFEST, SIGNATURE, CRATE})
+"""Files that are removed likewise, from where verdicts say that a release was there."""
 REVISION = "main"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT, _OUTDATED = 401, 403, 404, 409, 412
@@ -42,8 +45,9 @@ def check_name(name: str) -> None:
 def upload(folder: Path, name: str, *, private: bool) -> Uploaded:
     """Commit every file of the folder, and the removal of stale ones, to the data set repository `name`, at once.
 
-    Only files that `SHA256SUMS` lists are sent, and only when all of them are as it says. The commit is made on top of
-    the state whose files were looked at; if somebody else commits in between, the Hub refuses it and nothing changed.
+    Only files that `SHA256SUMS` lists are sent, and of a release its manifest and signature; and only when all of them
+    are as these say. The commit is made on top of the state whose files were looked at; if somebody else commits in
+    between, the Hub refuses it and nothing changed.
 
     Args:
         folder: as `publish` made it.
@@ -53,7 +57,7 @@ def upload(folder: Path, name: str, *, private: bool) -> Uploaded:
     Raises:
         UsageError: there is no token, or it would be sent in clear text, or may not write there, the repository is
             public although a private one is wanted, or the folder is none of ours.
-        DataError: a file is not what `SHA256SUMS` says.
+        DataError: a file is not what `SHA256SUMS` or the manifest of a release says.
         StorageError: the Hub cannot be reached, or refused the commit.
     """
     check_name(name)
@@ -65,8 +69,26 @@ def upload(folder: Path, name: str, *, private: bool) -> Uploaded:
             "HF_ENDPOINT is an http:// address, and HF_TOKEN, which may write, would cross the network in clear text; "
             "name an https:// address"
         )
-    paths = [*verified(folder), SUMS]
+    paths = [*verified(folder), SUMS, *_of_a_release(folder)]
     return _commit(folder, name, paths, token, private=private)
+
+
+def _of_a_release(folder: Path) -> list[str]:
+    """Return the names of manifest and signature, where the folder is a release."""
+    from agenttrace.publish.manifest import read_manifest  # noqa: PLC0415 - heavy
+
+    if not os.path.lexists(folder / MANIFEST):
+        return []
+    try:
+        listed = read_manifest(folder).files
+    except DataError as error:
+        raise DataError(f"{folder / MANIFEST}: {error}; nothing was uploaded") from error
+    if listed != files(folder):
+        raise DataError(
+            f"{folder / MANIFEST} is not the list of these files; nothing was uploaded; what differs: "
+            f"{command('release', '--verify', str(folder))}"
+        )
+    return [name for name in (MANIFEST, SIGNATURE) if (folder / name).is_file() and not (folder / name).is_symlink()]
 
 
 def _commit(folder: Path, name: str, paths: list[str], token: str, *, private: bool) -> Uploaded:
@@ -82,7 +104,8 @@ def _commit(folder: Path, name: str, paths: list[str], token: str, *, private: b
                 "out; nothing was uploaded"
             )
         there = {entry.rfilename for entry in info.siblings or ()}
-        stale = sorted(path for path in there - set(paths) if _is_ours(path))
+        released = any(path.startswith(_VERDICTS) for path in there)
+        stale = sorted(one for one in there - set(paths) if _is_ours(one) or (released and one in _OF_A_RELEASE))
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             CommitOperationAdd(path_in_repo=path, path_or_fileobj=folder / path) for path in paths
         ]

@@ -19,7 +19,7 @@ from agenttrace.tasks.own.task_set import OwnTasks
 from agenttrace.tasks.swe.rows import BUNDLED, SweTask, load
 from agenttrace.tasks.swe.task_set import task_of
 from agenttrace.validate.checkouts import OF_THE_TASK
-from agenttrace.validate.findings import Violation, typed, unknown_keys
+from agenttrace.validate.findings import Violation, parsed, typed, unknown_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,9 +60,15 @@ class Planned:
             known = typed(raw, rollout_1_0.RolloutSpec if rollout_1_0.is_spec(data) else RunSpec)
             for key in unknown_keys(raw, msgspec.to_builtins(known)):
                 self.problems.append(Violation("schema", key, f"{beside.name}: no such field in this version"))
+            for key in parsed(data)[1]:
+                self.problems.append(Violation("json", key, f"{beside.name}: the key is given twice in one object"))
+            if not self.problems and self._digest != self.spec.digest:
+                what = "a number lacks its point (0.0, not 0), or a key that has no value is left out"
+                message = f"{beside.name}: {what}: what stands there has another digest"
+                self.problems.append(Violation("schema", "", message))
         except UsageError:
             self.notes.append(f"no run spec ({beside.name}) beside it: plan and metadata were not checked")
-        except DataError as error:
+        except (DataError, ValueError, RecursionError) as error:  # the last two: of what no reader can hold
             self.problems.append(Violation("schema", "", str(error)))
         self._drawn: frozenset[str] | None = None
         self._known: dict[int | str, Any] = {}

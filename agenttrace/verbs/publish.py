@@ -97,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _make(arguments: argparse.Namespace) -> dict[str, int]:
     from agenttrace.publish.about import said_about, unsaid  # noqa: PLC0415
+    from agenttrace.publish.croissant import hub_licence  # noqa: PLC0415
     from agenttrace.publish.folder import PublishSettings, publish  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
     from agenttrace.verbs.reading import records_only  # noqa: PLC0415
@@ -107,7 +108,7 @@ def _make(arguments: argparse.Namespace) -> dict[str, int]:
         form=arguments.form,
         rows_per_shard=arguments.rows_per_shard,
         title=arguments.title,
-        licence=arguments.license,
+        licence=arguments.license and hub_licence(arguments.license),
         leaks="keep" if arguments.keep_findings else "stop",
     )
     words = [*local_rules()[0], *(word("private text", text) for text in arguments.private)]

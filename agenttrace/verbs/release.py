@@ -50,6 +50,7 @@ def on_host(verb: str, arguments: argparse.Namespace, words: list[str]) -> int:
     if _demanded(arguments):
         more = [f"--signature-found={_signature(arguments)}"]
     read, written = paths_of(arguments)
+    read = [path for path in read if path not in {arguments.public_key, arguments.trust_config}]  # looked at here
     return analysis.run(verb, [*words, *more], read=read, written=written)
 
 
@@ -58,6 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
     import msgspec  # noqa: PLC0415
 
     from agenttrace.publish.about import said_about, unsaid  # noqa: PLC0415
+    from agenttrace.publish.croissant import hub_licence  # noqa: PLC0415
     from agenttrace.publish.folder import PublishSettings  # noqa: PLC0415
     from agenttrace.publish.release import release  # noqa: PLC0415
     from agenttrace.validate.leaks import word  # noqa: PLC0415
@@ -77,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     words = [*local_rules()[0], *(word("private text", text) for text in arguments.private)]
     about = said_about(arguments.about, strict=arguments.strict)
-    settings = PublishSettings(title=arguments.title, licence=arguments.license, about=about)
+    settings = PublishSettings(title=arguments.title, licence=hub_licence(arguments.license), about=about)
     made = release(arguments.files, arguments.output, settings, words=words)
     for one in made.campaigns:
         digest = made.metadata_sha256[Path(one.records_file).name]
@@ -95,7 +97,7 @@ def _pack(arguments: argparse.Namespace) -> int:
 
     if arguments.files or arguments.output is None:
         raise UsageError("--pack DIR packs a release that is there: give it with -o FILE.zip and without FILE")
-    written = pack(arguments.pack, arguments.output)
+    written = pack(arguments.pack, arguments.output, _not_compared)
     for path in written:
         tell(f"{path}: {path.stat().st_size} bytes")
     if len(written) == 1:
@@ -138,9 +140,13 @@ def _demanded(arguments: argparse.Namespace) -> bool:
 def _check_and_sign(arguments: argparse.Namespace) -> int:
     from agenttrace.publish.release import first, verify  # noqa: PLC0415
 
-    if found := first(verify(arguments.sign)):
+    if found := first(verify(arguments.sign, _not_compared)):
         raise DataError(f"{arguments.sign}: not whole, so it was not signed:\n  " + "\n  ".join(found))
     return _sign(arguments)
+
+
+def _not_compared(line: str) -> None:
+    tell(f"{line}: not compared".replace("\n", "\\n"))
 
 
 def _sign(arguments: argparse.Namespace) -> int:
@@ -167,19 +173,29 @@ def _verify(arguments: argparse.Namespace) -> int:
     from agenttrace.publish.release import first, verify  # noqa: PLC0415
     from agenttrace.publish.sums import SIGNATURE  # noqa: PLC0415
 
-    folder, unseen = arguments.verify, list[str]()
-    found = first(verify(folder, unseen.append))
+    folder, unseen, notes = arguments.verify, list[str](), list[str]()
+    found = first(verify(folder, unseen.append, notes.append))
     signature = arguments.signature_found or (_signature(arguments) if _demanded(arguments) else "")
     if signature.startswith(_REFUSED):
         found.append(f"{SIGNATURE}: {signature.removeprefix(_REFUSED)}")
     who = signature.removeprefix(_SIGNED) if signature.startswith(_SIGNED) else None
-    for line in (*found, *(f"{line}: not compared" for line in unseen)):
+    for line in found:
         tell(line.replace("\n", "\\n"))
+    for line in unseen:
+        _not_compared(line)
+    for line in notes:
+        tell(f"note: {line}".replace("\n", "\\n"))
     if not signature and (folder / SIGNATURE).is_file():
         tell(f"{SIGNATURE}: not looked at (--public-key FILE, or --identity WHO --issuer URL)")
     write_json(
         arguments.json,
-        {"whole": not (found or unseen), "signed_by": who, "findings": found, "not_compared": unseen},
+        {
+            "whole": not (found or unseen),
+            "signed_by": who,
+            "findings": found,
+            "not_compared": unseen,
+            "notes": notes,
+        },
     )
     signed = f", signature of {who}" if who else ""
     if unseen and not found:

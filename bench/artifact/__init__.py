@@ -1,4 +1,4 @@
-"""`artifact`: every claim of the README and docs/ with the command that shows it, run, and what came of it.
+"""`artifact`: the claims of the README and docs/, each with the command that shows it, run, and what came of it.
 
 The claims are data (`claims.toml`); docs/artifact.md is made from them by `nox -s schema`.
 """
@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -24,8 +25,9 @@ from agenttrace.show import printable, say
 
 ROOT = Path(__file__).resolve().parents[2]
 _LIMIT_S = 3600.0
-_ABSENT = 127
-"""Exit status of a program that is not there, as shells have it."""
+_ABSENT, _TOO_LONG = 127, 124
+"""Exit status of a program that is not there, as shells have it, and of one that was ended, as `timeout` has it."""
+_TO_END_S = 60.0
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 Verdict = Literal["as claimed", "DIFFERS", "not run"]
 
@@ -108,11 +110,16 @@ def run(*, full: bool, only: list[str], folder: Path | None = None, json_file: P
     Args:
         full: the long ones as well.
         only: names; all of the form when empty.
-        folder: where commands write and their output is kept; a new one when `None`.
+        folder: where commands write and their output is kept, a new or empty one; made when `None`.
         json_file: gets the results.
+
+    Raises:
+        UsageError: there is no such claim, or the folder is no empty one: a campaign in it would be resumed, not made.
     """
     asked = chosen(full=full, only=only)
     place = (folder or Path(tempfile.mkdtemp(prefix="agenttrace-artifact-"))).resolve()
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise UsageError(f"--folder {folder}: name a new or an empty folder: commands would go on with what lies there")
     place.mkdir(parents=True, exist_ok=True)
     say(f"{len(asked)} claims, about {sum(claim.minutes for claim in asked):.0f} min; output in {place}")
     results: dict[str, Result] = {}
@@ -153,17 +160,29 @@ def _output(command: list[str], place: Path) -> tuple[int, str]:
     except FileNotFoundError:
         return _ABSENT, f"{command[0]}: there is no such program on this machine\n"
     try:
-        output, _ = process.communicate(timeout=_LIMIT_S)
+        output, status = process.communicate(timeout=_LIMIT_S)[0], process.returncode
+    except subprocess.TimeoutExpired:
+        output, status = _ended(process), _TOO_LONG
     except BaseException:
-        os.killpg(process.pid, signal.SIGINT)
-        process.communicate()
+        _ended(process)
         raise
-    return process.returncode, _ESCAPES.sub("", output.decode("utf-8", "replace"))
+    return status, _ESCAPES.sub("", output.decode("utf-8", "replace"))
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bytes:
+    """End a command and what it started, as Ctrl-C does or, where that does not, by force; return what it printed."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=_TO_END_S)[0]
+    return b""
 
 
 def _against(claim: Claim, status: int, output: str) -> str:
     """Return the first thing that speaks against a claim; empty where nothing does."""
     reasons = (
+        *([f"it took more than {_LIMIT_S / 60:g} minutes"] if status == _TOO_LONG else []),
         *([f"exit status {status}"] if status != claim.status else []),
         *(f"not printed: {one}" for one in claim.prints if not re.search(one, output)),
         *(f"printed: {one}" for one in claim.absent if re.search(one, output)),

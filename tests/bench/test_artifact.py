@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ case "$2" in
   other) echo "2 of 3 hold" ;;
   fails) echo "3 of 3 hold"; exit 4 ;;
   where) pwd; echo "$4" ;;
+  slow) echo "3 of 3 hold"; sleep 60; echo more ;;
 esac
 """
 
@@ -41,6 +43,7 @@ def run(tmp_path, monkeypatch, capfd):
     def start(*claims, full=False, only=()):
         monkeypatch.setattr(artifact, "claims", lambda: list(claims))
         file = tmp_path / "out.json"
+        shutil.rmtree(tmp_path / "work", ignore_errors=True)
         status = artifact.run(full=full, only=list(only), folder=tmp_path / "work", json_file=file)
         found = {one["name"]: (one["verdict"], one["why"]) for one in json.loads(file.read_bytes())}
         return status, found, capfd.readouterr().out
@@ -88,6 +91,22 @@ def test_a_claim_may_be_of_a_refusal_and_have_something_made_first(run, tmp_path
         "absent": ("DIFFERS", "exit status 127"),
     }
     assert claim("fails", first=made).shown == "sh -c 'echo made > key'; scripts/nox -s fails"
+
+
+def test_a_command_that_does_not_end_is_ended_and_the_others_are_run(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(artifact, "_LIMIT_S", 0.5)
+    monkeypatch.setattr(artifact, "_TO_END_S", 1.0)  # where Ctrl-C is ignored, as by what a shell runs behind itself
+    status, found, _ = run(claim("slow"), claim("after", command=("good",), after="slow"), claim("good"))
+    assert (status, found["slow"]) == (1, ("DIFFERS", "it took more than 0.00833333 minutes"))
+    assert [found[name][0] for name in ("after", "good")] == ["not run", "as claimed"]
+    assert (tmp_path / "work" / "slow.log").read_text() == "3 of 3 hold\n"
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path):
+    (tmp_path / "traces.jsonl").touch()
+    for place in (tmp_path, tmp_path / "traces.jsonl"):
+        with pytest.raises(UsageError, match="name a new or an empty folder"):
+            artifact.run(full=False, only=["validate"], folder=place)
 
 
 def test_commands_run_in_their_folder_and_know_the_checkout(run, tmp_path):

@@ -67,6 +67,14 @@ def test_zstandard_is_read_where_python_has_it_and_else_named(path):
         assert f"{path}: the standard library reads Zstandard from Python 3.14 on" in ended.stderr
 
 
+def test_blanks_between_lines_and_tokens_are_passed_over(tmp_path):
+    path, (first, *rest) = tmp_path / "some.jsonl", RELEASED.read_bytes().splitlines(keepends=True)
+    first = first.replace(b',"prompt":', b',\r"prompt":', 1).replace(b"\n", b"\r\n")
+    path.write_bytes(b"".join([b"\xef\xbb\xbf", first, b"\n \t\r\n", *rest, b"\n"]))
+    assert read(path) == counted(path)
+    assert read(path)["rollouts"] == 1 + len(rest)
+
+
 def test_what_failed_for_the_infrastructure_s_reasons_is_left_out(tmp_path):
     rows = [json.loads(line) for line in RELEASED.read_bytes().splitlines()]
     rows[0]["outcome"]["ended"] = "sandbox_error"

@@ -74,10 +74,18 @@ def test_strict_names_everything_that_is_empty(tmp_path):
         ("url = 'ftp://x'", "url: expected an address"),
         ("url = 'javascript:x'", "url: expected an address"),
         ("doi = 'https://doi.org/10.5281/zenodo.1'", "doi: expected one such as"),
-        ("published = 'yesterday'", "Invalid isoformat"),
+        ("published = 'yesterday'", "published: expected a day"),
+        ("published = '2026-13-40'", "published: expected a day"),
         ("published = '20261129'", "published: expected a day"),
         ("creators = [{name = ' '}]", "number 1 has no name"),
         ("creators = [{name = 'A', orcid = '1'}]", "no ORCID"),
+        ("creators = [{name = 'A', family = 'A', orcid = '0000-0002-1825-0098'}]", "0098' is no ORCID"),
+        ("creators = [{name = 'A', orcid = '0000-0002-1825-0097'}]", "number 1 has `orcid`, which persons have"),
+        ("creators = [{name = 'A', affiliation = 'L'}]", "number 1 has `affiliation`"),
+        ("creators = [{name = 'A'}, {name = 'A '}]", "number 2 stands there twice"),
+        ("doi = '10.5281/zenodo#1'", "doi: expected one such as"),
+        ("version = 'one'", "version: expected one such as 1.0.0"),
+        ("version = ''", "version: expected one such as 1.0.0"),
         ("creators = [{nam = 'A'}]", "contains unknown field"),
         (f"biases = '{'x' * (LONGEST + 1)}'", f"biases: has {LONGEST + 1} characters"),
         ("creators = [" + "{name = 'A'}," * 501 + "]", "creators: more than 500"),
@@ -90,6 +98,13 @@ def test_what_is_no_answer_is_refused_by_name(line, told, tmp_path):
     with pytest.raises(DataError, match=told) as refused:
         said_about(path, strict=False)
     assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize("line", ["doi = '10.1000.10/123'", "version = '1.0.0-rc.1+7'"])
+def test_what_archives_take_is_taken(line, tmp_path):
+    path = tmp_path / "about.toml"
+    path.write_text(f"{line}\ncreators = [{{name = ' A B ', family = 'B', orcid = '0000-0002-1694-233X'}}]")
+    assert said_about(path, strict=False).creators[0].name == "A B"
 
 
 def test_the_command_asks_by_name_and_refuses_under_strict(said, rows, record_file, tmp_path, agenttrace):

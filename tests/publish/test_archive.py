@@ -13,7 +13,8 @@ import yaml
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.publish.about import About, Creator
-from agenttrace.publish.archive import pack
+from agenttrace.publish.archive import _creator, pack
+from agenttrace.publish.described import given_name
 from agenttrace.publish.folder import PublishSettings
 from agenttrace.publish.release import release, verify
 
@@ -47,6 +48,24 @@ def test_a_release_can_be_cited_with_its_doi(made):
         "orcid": "https://orcid.org/0000-0002-1825-0097",
     }  # fmt: skip
     assert said["authors"][1] == {"name": "- a: lab"}
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "given", "listed"),
+    [
+        ("Li Lihua", "Li", "Lihua", "Li, Lihua"),
+        ("Anna Annan-Ann Ann", "Ann", "Anna Annan-Ann", "Ann, Anna Annan-Ann"),
+        ("Kim Kim", "Kim", "Kim", "Kim, Kim"),
+        ("李丽华", "李", "丽华", "李, 丽华"),
+        ("Ångström, Ada", "Ångström", "Ada", "Ångström, Ada"),
+        ("Ludwig  van Beethoven", "van Beethoven", "Ludwig", "van Beethoven, Ludwig"),
+        ("Madonna", "Madonna", "", "Madonna"),
+        ("Ada", "Lovelace", "Ada", "Lovelace, Ada"),
+    ],
+)
+def test_a_given_name_is_what_is_left_of_a_name(name, family, given, listed):
+    one = Creator(name=name, family=family)
+    assert (given_name(one), _creator(one)) == (given, {"name": listed})
 
 
 def test_without_makers_there_is_no_citation_file(tmp_path):
@@ -94,6 +113,8 @@ def test_a_damaged_release_is_not_packed(made, tmp_path):
 def test_where_an_archive_cannot_lie(made, tmp_path):
     with pytest.raises(UsageError, match=r"expected the name of a \.zip file"):
         pack(made, tmp_path / "mine.tar")
+    with pytest.raises(UsageError, match=r"expected the name of a \.zip file"):
+        pack(made, tmp_path / "...zip")  # whose entries would leave the folder that it is unpacked in
     with pytest.raises(UsageError, match="a part of the release itself"):
         pack(made, made / "mine.zip")
     with pytest.raises(UsageError, match="there is no such folder"):

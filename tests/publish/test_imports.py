@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,10 @@ def test_every_foreign_file_is_published_with_format_digest_and_licence(path, tm
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     text, header = card_of(tmp_path / "out")
     assert (header["license"], header["pretty_name"], "telemetry" in header["tags"]) == ("mit", TITLE, False)
+    assert "language" not in header
+    body = json.loads((tmp_path / "out" / "croissant.json").read_bytes())
+    assert "inLanguage" not in body
+    assert not re.search("as they were collected|no person annotated|those of the machine", json.dumps(body))
     assert f"`{digest}`" in text
     assert "were not collected with this kit" in text
     runs = pq.read_table(tmp_path / "out" / "data" / "runs" / "train-00000-of-00001.parquet").to_pylist()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import given
@@ -19,6 +20,8 @@ from agenttrace.publish import folder as of_folder
 from agenttrace.publish.card import card
 from agenttrace.publish.contents import Contents
 from agenttrace.publish.folder import PublishSettings, check_names, publish
+from agenttrace.store.read import read_run_spec, run_spec_path
+from agenttrace.tasks import OWN
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,8 +86,32 @@ def test_the_folder_holds_records_schemas_digests_and_a_card(folder, tmp_path):
     header = yaml.safe_load(card.split("---")[1])
     assert (header["pretty_name"], header["license"]) == ("Demo: *traces*", "apache-2.0")
     assert header["size_categories"] == ["n<1K"]
+    assert header["language"] == ["en"]
     assert "| 4 | 3 | 1 | 0 |" in card
     assert "4 of the 4 records come from a demonstration model" in card
+
+
+@pytest.mark.parametrize(
+    ("given", "written"),
+    [("MIT", "mit"), ("GPL-3.0-only", "gpl-3.0"), ("cc-by-4.0", "cc-by-4.0"), ("My own", "My own")],
+)
+def test_a_licence_is_written_as_the_hub_writes_it(rows, record_file, tmp_path, agenttrace, given, written):
+    path = record_file(rows)
+    assert agenttrace("publish", path, "-o", tmp_path / "out", "--license", given).returncode == 0
+    header = yaml.safe_load((tmp_path / "out" / "README.md").read_text(encoding="utf-8").split("---")[1])
+    assert header["license"] == written
+
+
+def test_a_language_is_said_of_sets_that_the_kit_knows(rows, record_file, tmp_path):
+    path = record_file(rows)
+    spec, contents = read_run_spec(run_spec_path(path)), Contents("x", None)
+    own = msgspec.structs.replace(spec, dataset=msgspec.structs.replace(spec.dataset, source=OWN))
+    for beside, language in ((spec, "en"), (own, None), (None, None)):
+        contents.files = {path.name: spec, "other.jsonl": beside}
+        assert contents.language == language
+    run_spec_path(path).unlink()
+    publish([path], tmp_path / "out")
+    assert "inLanguage" not in json.loads((tmp_path / "out" / "croissant.json").read_bytes())
 
 
 def test_the_same_files_give_the_same_bytes(folder, tmp_path):

@@ -161,6 +161,9 @@ def test_a_locked_key_takes_its_password_from_the_variable(manifest, tmp_path, m
     with pytest.raises(UsageError, match="or the password is another") as refused:
         sign(manifest, key=made.private)
     assert "another secret" not in str(refused.value)
+    monkeypatch.setenv(PASSWORD, "")
+    with pytest.raises(UsageError, match="Password was not given"):
+        sign(manifest, key=made.private)
     monkeypatch.setenv(PASSWORD, "a secret")
     sign(manifest, key=made.private)
     assert signed_by(manifest, made.trusted)
@@ -424,6 +427,7 @@ def test_no_container_sees_a_key_and_a_signature_is_checked_before_one_starts(st
     assert signed_by(manifest, made.trusted)
     assert on_host("--verify", manifest, "--public-key", made.public) == 0
     assert started[1][0][-1].startswith("--signature-found=signed:the key ")
+    assert started[1][1] == [manifest]  # nor what lies beside the public one, whose name may begin as it does
     (manifest / SIGNATURE).unlink()
     assert on_host("--verify", manifest, "--public-key", made.public) == 0
     assert started[2][0][-1] == "--signature-found=refused:is missing: the release is not signed"

@@ -6,17 +6,21 @@ import base64
 import hashlib
 import http.server
 import json
+import shutil
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.publish.folder import publish
+from agenttrace.publish.sums import MANIFEST, SIGNATURE
 from agenttrace.publish.upload import check_name, upload
 from tests.formats.hostile import OLD
 from tests.listening import listening
 
 NAME = "owner/rollouts"
+RELEASED = Path(__file__).parents[2] / "datasets" / "agenttrace-demo"
 HEAD = "d" * 40
 
 
@@ -153,6 +157,31 @@ def test_one_commit_brings_everything_and_removes_what_is_stale(server, folder, 
     assert (done.added, done.removed) == (len(wanted), 2)
     assert done.url.endswith("e" * 40)
     assert {token for _, path, token in server.requests if "blob" not in path} <= {"Bearer hf_" + "x" * 8, None}
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload:DeprecationWarning")  # huggingface_hub's own
+def test_a_release_is_uploaded_with_its_manifest_and_signature(server, folder, tmp_path):
+    released = Path(shutil.copytree(RELEASED, tmp_path / "released"))
+    (released / SIGNATURE).write_text("{}")
+    upload(released, NAME, private=False)
+    wanted = {str(path.relative_to(released)): path.read_bytes() for path in released.rglob("*") if path.is_file()}
+    assert {MANIFEST, SIGNATURE} < wanted.keys() <= server.files.keys()
+    assert wanted.items() <= server.files.items()
+    server.files |= {"more/manifest.json": b"not ours"}
+    upload(folder, NAME, private=False)  # of no release: what was the other one's would be false here
+    left = {name for name in server.files if not (folder / name).is_file()}
+    assert left == {"notes.txt", "their/own.run.json", ".gitattributes", "CITATION.cff", "more/manifest.json"}
+    server.files |= {MANIFEST: b"somebody else's"}
+    upload(folder, NAME, private=False)
+    assert MANIFEST in server.files
+
+
+def test_a_release_with_another_manifest_is_not_uploaded(server, tmp_path):
+    released = Path(shutil.copytree(RELEASED, tmp_path / "released"))
+    (released / "more.txt").touch()
+    with pytest.raises(DataError, match=r"manifest\.json is not the list of these files.*release.*--verify"):
+        upload(released, NAME, private=False)
+    assert server.requests == []
 
 
 def test_what_is_to_be_private_is_not_sent_to_a_public_repository(server, folder):

@@ -14,7 +14,7 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agenttrace.records import OtherAgentSpec
+from agenttrace.records import OtherAgentSpec, digest
 from agenttrace.store.read import TOO_LONG
 from agenttrace.validate import MOST_PER_LINE, Validation
 
@@ -254,6 +254,27 @@ def test_the_run_spec_is_checked_too(rows, record_file):
     assert "metadata.run_spec_sha256" in {finding.where for finding in findings(path)}
     beside.write_text("{}", encoding="utf-8")
     assert "not a run spec of this version" in findings(path)[0].message
+
+
+@pytest.mark.parametrize(
+    ("was", "is_", "told"),
+    [
+        ('"temperature":0.0', '"temperature":0', "demo.run.json: a number lacks its point"),
+        ('"repo":null,', "", "or a key that has no value is left out"),
+        ('{"run_id":', '{"run_id":"x","run_id":', "demo.run.json: the key is given twice in one object"),
+    ],
+)
+def test_a_run_spec_of_which_readers_could_take_another_digest_is_told(rows, record_file, was, is_, told):
+    path = record_file(rows)
+    beside = path.with_suffix(".run.json")
+    text = beside.read_text(encoding="utf-8")
+    assert was in text
+    beside.write_text(text.replace(was, is_, 1), encoding="utf-8")
+    for row in rows:  # as another writer would who takes it of what stands there
+        row["metadata"]["run_spec_sha256"] = digest(json.loads(beside.read_text(encoding="utf-8")))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (found,) = findings(path)
+    assert told in found.message
 
 
 def test_of_an_agent_that_is_not_here_the_common_rules_are_checked(rows, record_file, spec):
