@@ -76,6 +76,21 @@ def test_every_image_is_built_with_provenance_and_bill_of_materials(images):
     assert {"id-token", "attestations", "packages"} <= build["permissions"].keys()
 
 
+def test_every_release_in_the_tree_is_checked_packed_and_attested():
+    workflow = read(ROOT / ".github" / "workflows" / "releases.yml")
+    job = workflow["jobs"]["attest"]
+    assert job["strategy"]["matrix"]["release"] == [
+        path.parent.name for path in sorted((ROOT / "datasets").glob("*/manifest.json"))
+    ]
+    (checked,) = [step["run"] for step in job["steps"] if "run" in step]
+    assert re.findall(r"-- (--\w+) \"datasets/\$RELEASE\"", checked) == ["--verify", "--pack"]
+    (attested,) = [step["with"] for step in job["steps"] if "attest-build-provenance" in step.get("uses", "")]
+    assert attested["subject-path"].split("\n")[:2] == [
+        "${{ matrix.release }}.zip", "datasets/${{ matrix.release }}/manifest.json",
+    ]  # fmt: skip
+    assert {"id-token", "attestations"} <= job["permissions"].keys()
+
+
 def test_what_images_are_built_from_starts_the_workflow(images):
     started = images[True]["push"]["paths"]
     copied = re.findall(r"(?:source=|^COPY )((?:docker|agenttrace|requirements)[\w./-]*)", dockerfile(), re.MULTILINE)
