@@ -92,7 +92,14 @@ def test_a_reply_that_was_unparsable_has_no_text_in_the_record(demo, tmp_path):
     row = json.loads(kept[0])
     row["llm_steps"][0]["finish_reason"] = "unparsable"
     demo.write_text("".join([json.dumps(row) + "\n", *kept[1:]]))
-    refused(demo, tmp_path, f"the replies of trace {row['trace_id']} are not those of its record")
+    of_the_first = f"the replies of trace {row['trace_id']} are not those of its record"
+    refused(demo, tmp_path, of_the_first)
+    rerecorded(demo, lambda turn: turn if turn.messages[2:] else unparsable(turn))
+    refused(demo, tmp_path, of_the_first)
+
+
+def unparsable(turn):
+    return msgspec.structs.replace(turn, kind="unparsable", result="HTTP 500: Failed to parse")
 
 
 def test_calls_beside_the_blocks_of_a_bash_block_agent_are_those_that_it_ignored(rollouts, tmp_path):  # noqa: F811
