@@ -273,6 +273,13 @@ def results(session: nox.Session) -> None:
     _python(session, str(ROOT / "scripts" / "make-results.py"), *session.posargs)
 
 
+@nox.session(name="package-repositories", default=False, tags=["maintenance"])
+def package_repositories(session: nox.Session) -> None:
+    """Make repositories and tasks for rollouts out of source packages of the index (-- FOLDER)."""
+    _install(session, "collector")
+    _python(session, str(ROOT / "scripts" / "make-package-repositories.py"), *session.posargs)
+
+
 @nox.session(default=False, tags=["maintenance"])
 def lock(session: nox.Session) -> None:
     """Lock requirements/*.in again, with the hashes of every file."""

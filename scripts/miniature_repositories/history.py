@@ -45,8 +45,7 @@ class History:
 
     def diff(self, commit: str, *paths: str) -> str:
         """Return what a commit changed below `paths` (git's pathspecs), in the form of a rollout's patch."""
-        shown = ("--patch", "--full-index", "--no-renames", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
-        return git.run(self.bare, ["diff-tree", *shown, f"{commit}^", commit, "--", *paths]).decode()
+        return diff(self.bare, commit, *paths)
 
     def parent(self, commit: str) -> str:
         """Return the id of the commit before."""
@@ -61,14 +60,24 @@ class History:
         git.run(self.bare, ["read-tree", "--empty"], env=index)
         git.run(self.bare, ["update-index", "--add", "--index-info"], stdin="".join(lines).encode(), env=index)
         tree = git.run(self.bare, ["write-tree"], env=index).decode().strip()
-        who = {
-            f"GIT_{role}_{field}": value
-            for role in ("AUTHOR", "COMMITTER")
-            for field, value in (("NAME", _AUTHOR[0]), ("EMAIL", _AUTHOR[1]), ("DATE", commit["date"]))
-        }
-        parents = ["-p", parent] if parent else []
-        made = git.run(self.bare, ["commit-tree", tree, *parents], stdin=f"{commit['message']}\n".encode(), env=who)
-        return made.decode().strip()
+        return written(self.bare, tree, parent, message=commit["message"], date=commit["date"], author=_AUTHOR)
+
+
+def written(bare: Path, tree: str, parent: str | None, *, message: str, date: str, author: tuple[str, str]) -> str:
+    """Write one commit of a tree that `bare` has, and return its id: a function of the arguments alone."""
+    who = {
+        f"GIT_{role}_{field}": value
+        for role in ("AUTHOR", "COMMITTER")
+        for field, value in (("NAME", author[0]), ("EMAIL", author[1]), ("DATE", date))
+    }
+    parents = ["-p", parent] if parent else []
+    return git.run(bare, ["commit-tree", tree, *parents], stdin=f"{message}\n".encode(), env=who).decode().strip()
+
+
+def diff(bare: Path, commit: str, *paths: str) -> str:
+    """Return what a commit changed below `paths` (git's pathspecs), in the form of a rollout's patch."""
+    shown = ("--patch", "--full-index", "--no-renames", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
+    return git.run(bare, ["diff-tree", *shown, f"{commit}^", commit, "--", *paths]).decode("utf-8", "replace")
 
 
 def _changed(files: dict[str, str], commit: dict[str, Any]) -> dict[str, str]:
