@@ -161,7 +161,7 @@ def _check_cassette(file: Path, verb: str) -> None:
 
 
 def record_files(asked: Path | None) -> list[Path]:
-    """Return a record file itself, or those of a release; of the newest one where nothing is asked for.
+    """Return a record file itself, or those of a release; where nothing is asked for, as `released` has it.
 
     Raises:
         UsageError: there is no release, or it holds no record file with a run spec.
@@ -172,12 +172,16 @@ def record_files(asked: Path | None) -> list[Path]:
 
 
 def released(folder: Path) -> list[Path]:
-    """Return the record files of the newest release: the folder with the youngest `manifest.json`.
+    """Return the record files of the newest release that somebody made here, or of the demo that came along.
+
+    Of some that were made here, the newest is the folder with the youngest `manifest.json`.
 
     Raises:
         UsageError: there is no release, or it holds no record file with a run spec.
     """
-    manifests = sorted(folder.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime_ns)
+    found = sorted(folder.glob("*/manifest.json"), key=lambda path: path.stat().st_mtime_ns)
+    came_along = [path for name in reversed(place.CAME_ALONG) if (path := folder / name / "manifest.json") in found]
+    manifests = came_along + [path for path in found if path not in came_along]
     if not manifests:
         raise UsageError(f"no released data set in {folder} (a folder with a manifest.json): name a record file")
     return _of_release(manifests[-1].parent)

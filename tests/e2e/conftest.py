@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agenttrace.host.images import name as image_name
+from agenttrace.tasks import sources
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 180
@@ -185,3 +186,13 @@ def eventually(condition, within_s=15.0):
             return True
         time.sleep(0.1)
     return condition()
+
+
+@pytest.fixture
+def mirror():
+    """Return a folder with the task files of NL2Bash and MBPP."""
+    named = os.environ.get(sources.MIRROR)
+    for folder in [Path(named)] if named else [ROOT.parent / "shared" / "data", sources.folder()]:
+        if all((folder / source.path).is_file() for source in (*sources.NL2BASH, sources.MBPP)):
+            return str(folder)
+    pytest.skip(f"needs the task files: name a folder that holds them in {sources.MIRROR} (see docs/tasks.md)")

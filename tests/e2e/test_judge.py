@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from agenttrace.store.read import run_spec_path
-from agenttrace.tasks import sources
 
 pytestmark = pytest.mark.docker
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,15 +37,6 @@ def test_verdicts_are_computed_again_from_the_record_alone(instance, campaign, r
         assert "now passed" in wrong.stderr
     assert instance.run("judge", instance.records).returncode == 0
     assert instance.records.read_bytes() == released
-
-
-@pytest.fixture
-def mirror():
-    named = os.environ.get(sources.MIRROR)
-    for folder in [Path(named)] if named else [ROOT.parent / "shared" / "data", sources.folder()]:
-        if all((folder / source.path).is_file() for source in (*sources.NL2BASH, sources.MBPP)):
-            return str(folder)
-    pytest.skip(f"needs the task files: name a folder that holds them in {sources.MIRROR} (see docs/tasks.md)")
 
 
 def test_the_references_of_nl2bash_are_stable_and_pass(instance, mirror):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -139,6 +140,23 @@ def test_the_records_of_a_release_are_found_and_nothing_else_of_it(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(UsageError, match=r"none holds no record file \(.jsonl\) with a run spec"):
         record_files(tmp_path / "none")
+
+
+def test_without_a_name_ones_own_newest_release_is_taken_or_the_demo_whatever_the_age_of_what_came_along(tmp_path):
+    def release(name, age):
+        for path in ("manifest.json", "records/a.jsonl", "records/a.run.json"):
+            (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name / path).touch()
+        os.utime(tmp_path / name / "manifest.json", (2e9 - age, 2e9 - age))
+        return [tmp_path / name / "records" / "a.jsonl"]
+
+    other = [release(name, 10) for name in place.CAME_ALONG[1:]]
+    assert released(tmp_path) == other[0]
+    demo = release(place.CAME_ALONG[0], 20)
+    assert released(tmp_path) == demo
+    release("older", 40)
+    newer = release("newer", 30)
+    assert released(tmp_path) == newer
 
 
 def test_no_campaign_resumes_the_release_of_this_checkout():
