@@ -55,7 +55,7 @@ def wilson(part: float, whole: float) -> tuple[float, float]:
     p, z2 = part / whole, Z95**2
     middle = (p + z2 / (2 * whole)) / (1 + z2 / whole)
     half = Z95 / (1 + z2 / whole) * math.sqrt(p * (1 - p) / whole + z2 / (4 * whole * whole))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return max(0.0, min(p, middle - half)), min(1.0, max(p, middle + half))  # rounding leaves none beside its interval
 
 
 def newcombe(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:

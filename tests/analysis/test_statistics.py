@@ -92,3 +92,10 @@ def test_superiority_is_cliffs_delta_with_delongs_interval():
 def test_mcnemar_is_the_exact_binomial_test(a, b):
     expected = stats.binomtest(a, a + b).pvalue if a + b else 1.0
     assert ours.mcnemar_p(a, b) == pytest.approx(expected)
+
+
+def test_no_share_lies_beside_its_interval():
+    for whole in range(1, 200):
+        for part in (0, whole):
+            low, high = ours.wilson(part, whole)
+            assert low <= part / whole <= high
