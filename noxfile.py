@@ -33,6 +33,7 @@ _OF_OURS: dict[str, Any] = {
     "env": {"PYTHONPATH": str(ROOT)},
 }
 CANNOT_EMULATE = 3
+SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
 
 
 def _install(session: nox.Session, *names: str) -> None:
@@ -143,8 +144,16 @@ def tests(session: nox.Session) -> None:
     _install(session, "tests")
     if not session.posargs or any("tests/report" in argument for argument in session.posargs):
         session.run("sh", str(ROOT / "scripts" / "install-browser.sh"), external=True)
-    # What starts containers has the machine for itself: known loads and time limits are among it.
-    every = [["-m", "not docker", "-n", "2", "--dist", "worksteal"], ["-m", "docker and not full_size"]]
+    if not session.posargs:  # before two processes want the same image; without an engine (2) the tests say so
+        words = ["python", "-m", "agenttrace.host", "images", "--all"]
+        session.run(*words, env={"PYTHONPATH": str(ROOT)}, success_codes=[0, 2])
+    # What starts containers has instances of its own and runs side by side, a file in one process, but for known loads
+    # and what takes all there is.
+    every = [
+        ["-m", "not docker", *SIDE_BY_SIDE],
+        ["-m", "docker and alone"],
+        ["-m", "docker and not alone and not full_size", "-n", "2", "--dist", "loadfile"],
+    ]
     for arguments in [session.posargs] if session.posargs else every:
         words = ["python", "-m", "pytest", *arguments]
         session.run(*words, env={"PYTHONPATH": str(ROOT)}, interrupt_timeout=STOP_S)
@@ -154,7 +163,7 @@ def tests(session: nox.Session) -> None:
 def quick(session: nox.Session) -> None:
     """Run what needs no engine and is not slow, on two processes: the tests beside which one writes code."""
     _install(session, "tests")
-    arguments = ["-m", "not docker and not slow", "-n", "2", "--dist", "worksteal", *session.posargs]
+    arguments = ["-m", "not docker and not slow", *SIDE_BY_SIDE, *session.posargs]
     session.run("python", "-m", "pytest", *arguments, env={"PYTHONPATH": str(ROOT)})
 
 

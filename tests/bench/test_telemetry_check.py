@@ -16,6 +16,7 @@ EXACT = ("SIGCHLD", "64 MiB more memory", "write 16 MiB to tmpfs", "O_DIRECT")
 
 
 @pytest.mark.docker
+@pytest.mark.alone
 def test_figures_that_no_load_of_the_machine_can_move_are_right(own_instance, tmp_path, capsys):
     file = tmp_path / "findings.json"
     assert telemetry_check.check(repeats=3, only=EXACT, json_file=file) == 0, capsys.readouterr().out
@@ -32,6 +33,7 @@ EXACT_SINCE_1_2 = ("no network", "touch", "reads,", "children one by one")
 
 
 @pytest.mark.docker
+@pytest.mark.alone
 def test_the_figures_of_schema_1_2_are_right_or_say_why_there_are_none(own_instance, tmp_path, capsys):
     file = tmp_path / "findings.json"
     assert telemetry_check.check(repeats=1, only=EXACT_SINCE_1_2, json_file=file) == 0, capsys.readouterr().out
@@ -44,6 +46,7 @@ def test_the_figures_of_schema_1_2_are_right_or_say_why_there_are_none(own_insta
 
 
 @pytest.mark.docker
+@pytest.mark.alone
 @pytest.mark.slow
 def test_a_call_slowed_by_its_limit_and_one_slowed_by_a_neighbour_are_told_apart(own_instance):
     with sandbox_project("telemetry", ("sandbox",)) as (project, env):
@@ -58,6 +61,7 @@ def test_a_call_slowed_by_its_limit_and_one_slowed_by_a_neighbour_are_told_apart
 
 
 @pytest.mark.docker
+@pytest.mark.alone
 def test_a_wrong_expectation_and_a_load_that_fails_are_failures(own_instance, tmp_path, capsys):
     (direct,) = (load for load in LOADS if "O_DIRECT" in load.name)
     wrong = msgspec.structs.replace(direct, name="wrong", expected={"read_bytes": Near(16 * 2**20 - 1, 0)})
@@ -73,6 +77,7 @@ def test_a_wrong_expectation_and_a_load_that_fails_are_failures(own_instance, tm
 
 
 @pytest.mark.docker
+@pytest.mark.alone
 def test_the_benchmark_of_resets_and_the_soak_come_to_an_end_and_nothing_grows(own_instance, tmp_path):
     file = tmp_path / "rows.json"
     assert bench_sandbox.run(rounds=1, only=["resets"], soak_calls=40, json_file=file) == 0

@@ -117,6 +117,7 @@ def test_what_runs_anywhere_runs(document, tmp_path, subtests):
 
 
 @pytest.mark.docker
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("document", [one for one in DOCUMENTS if has(one, "engine")])
 def test_what_needs_an_engine_runs_with_one(document, tmp_path, subtests):
     run_all(document, Sandbox(tmp_path, engine=True), subtests, "", "engine")

@@ -179,7 +179,7 @@ def instance(tmp_path):
     assert eventually(lambda: made.left() == []), made.left()
 
 
-def eventually(condition, within_s=15.0):
+def eventually(condition, within_s=30.0):
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         if condition():

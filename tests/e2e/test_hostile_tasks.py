@@ -10,7 +10,7 @@ from agenttrace.store.read import read_traces
 from agenttrace.testing import ScriptedServer, says
 from agenttrace.validate import Validation
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.docker, pytest.mark.alone, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 SWARM = """
 import os, time

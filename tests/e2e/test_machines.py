@@ -125,16 +125,18 @@ def test_several_sets_share_a_stamp_and_a_second_run_finds_both(task_files, inst
         ]
         return subprocess.run(argv, capture_output=True, text=True, cwd=compose.ROOT, env=instance.env, timeout=180)
 
-    folder = compose.ROOT / "datasets"
-    before = set(folder.iterdir())
+    def files():  # of other tests' runs there may be folders
+        return {path for path in (compose.ROOT / "datasets").iterdir() if path.is_file()}
+
+    before = files()
     try:
         ended = run()
         assert ended.returncode == 0, ended.stderr
-        made = sorted(path.name for path in set(folder.iterdir()) - before if path.suffix == ".jsonl")
+        made = sorted(path.name for path in files() - before if path.suffix == ".jsonl")
         assert [name.split("_")[0] for name in made] == ["demo", "mbpp"]
         assert len({name.rpartition("_")[2] for name in made}) == 1
         again = run()
         assert again.stderr.count("nothing to do") == 2
     finally:
-        for path in set(folder.iterdir()) - before:
+        for path in files() - before:
             path.unlink()

@@ -96,7 +96,8 @@ def test_the_fetcher_brings_a_file_of_a_hub_with_the_users_token_and_shows_it_no
         fetching = threading.Thread(target=lambda: done.append(host(settings, "fetch", MODEL.replace(COMMIT, "main"))))
         fetching.start()
         assert hub.half_sent.wait(100)
-        ids = instance.docker("ps", "-q", "--filter", "label=com.docker.compose.service=fetcher").split()
+        name = f"name={instance.project}-fetch-"
+        ids = instance.docker("ps", "-q", "--filter", name).split()
         inspected = instance.docker("inspect", *ids)
         running = instance.docker("top", ids[0], "-o", "pid,args")
         hub.hold.set()
