@@ -50,7 +50,7 @@ def _imports(tree: ast.Module, package: str) -> list[Import]:
     found = []
 
     def visit(node: ast.AST, *, late: bool) -> None:
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             for one in node.orelse:
                 visit(one, late=late)
         elif isinstance(node, ast.Import):

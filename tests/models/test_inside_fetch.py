@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import sys
 import msgspec
 import pytest
 
+from agenttrace import inside
 from agenttrace.models import pins
 from agenttrace.models.hub import HostSettings
 from agenttrace.models.reference import find
@@ -85,19 +88,33 @@ def test_the_host_gets_the_file_and_its_pin(hub, tmp_path):
     assert b"verysecret" not in ended.stdout + ended.stderr
 
 
+@pytest.fixture
+def refused(monkeypatch, capsys, tmp_path):
+    """Fetch in this process what cannot be fetched; returns the status and what was said."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments, settings=b""):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(settings)))
+        with pytest.raises(SystemExit) as ended:
+            inside.main(["fetch", *arguments, "--models-dir", str(tmp_path)])
+        return ended.value.code, *capsys.readouterr()
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.mark.parametrize("settings", [b"", b"{}", b"\xff", b'{"environment": 1}'])
-def test_damaged_settings_are_refused(tmp_path, settings):
-    ref = msgspec.json.encode(find(MODEL)).decode()
-    ended = agenttrace_fetch(ref, "--from-host", "--models-dir", tmp_path, settings=settings)
-    assert ended.returncode == 2
-    assert ended.stderr.startswith(b"agenttrace: --from-host:")
+def test_damaged_settings_are_refused(refused, settings):
+    code, _, said = refused(msgspec.json.encode(find(MODEL)).decode(), "--from-host", settings=settings)
+    assert code == 2
+    assert said.startswith("agenttrace: --from-host:")
 
 
 @pytest.mark.parametrize("model", ["-", "{}", '{"name": "x", "source": "hub"}'])
-def test_a_damaged_reference_is_refused(tmp_path, model):
-    ended = agenttrace_fetch(model, "--from-host", "--models-dir", tmp_path, settings=b'{"environment": {}}')
-    assert ended.returncode == 2
-    assert ended.stderr.startswith(b"agenttrace: --from-host:")
+def test_a_damaged_reference_is_refused(refused, model):
+    code, _, said = refused(model, "--from-host", settings=b'{"environment": {}}')
+    assert code == 2
+    assert said.startswith("agenttrace: --from-host:")
 
 
 def test_certificates_of_ones_own_are_trusted_when_the_host_hands_them_over(make_hub, authority, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -20,11 +21,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "agenttrace" / "sandbox"
 
 
-@pytest.fixture
-def worker():
-    """A real runner on this host, with the fixtures `empty` and `demo`."""
-    if sys.platform != "linux":
-        pytest.skip("needs Linux: a runner of its own")
+@contextlib.contextmanager
+def runner():
+    """Yield what a real runner on this host is reached by, with the fixtures `empty` and `demo`."""
     base = Path(tempfile.mkdtemp(prefix="agenttrace-tasks-", dir="/var/tmp"))
     base.chmod(0o755)
     for name in ("work", "call", "sockets"):
@@ -35,7 +34,7 @@ def worker():
     uid = str(30000 + os.getpid() % 30000)  # the runner kills everything of that user
     flags = {
         "work": base / "work", "fixtures": base / "fixtures", "call-dir": base / "call", "interpreter": interpreter,
-        "tool-uid": uid, "tool-gid": uid, "socket-dir": base / "sockets",
+        "tool-uid": uid, "tool-gid": uid, "socket-dir": base / "sockets", "max-tasks": 10_000,
     }  # fmt: skip
     argv = [sys.executable, "-I", "-S", "-B", str(PACKAGE / "runner"), "--stdio"]
     argv += [text for name, value in flags.items() for text in (f"--{name}", str(value))]
@@ -44,6 +43,29 @@ def worker():
             yield connected
         running.wait(10)
     shutil.rmtree(base)
+
+
+@pytest.fixture(scope="module")
+def runners():
+    """Return what gives a worker: that of the test before, as a campaign does, unless it is gone."""
+    if sys.platform != "linux":
+        pytest.skip("needs Linux: a runner of its own")
+    with contextlib.ExitStack() as stack:
+        given = []
+
+        def give():
+            if not given or given[-1].closed:
+                stack.close()
+                given.append(stack.enter_context(runner()))
+            return given[-1]
+
+        yield give
+
+
+@pytest.fixture
+def worker(runners):
+    """A real worker of this host, in no particular state: whoever takes it resets it."""
+    return runners()
 
 
 @pytest.fixture

@@ -94,60 +94,81 @@ def zip_of(name, *, mode=0o100644, data=b"", flag=0, method=None):
 
 
 LINK, HARD, PIPE, DEVICE = tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE
-BOMB = b"\0" * (tree.MAX_BYTES + 1)
+
+
+def bomb():
+    return b"\0" * (tree.MAX_BYTES + 1)
+
+
 HOSTILE = {
-    "an absolute path": ("a.tar", tar_of(("/etc/passwd", {})), "/etc/passwd leads out of the tree: names are relative"),
-    "a way up": ("a.tar", tar_of(("a/../../b", {})), "a/../../b leads out of the tree"),
+    "an absolute path": (
+        "a.tar",
+        lambda: tar_of(("/etc/passwd", {})),
+        "/etc/passwd leads out of the tree: names are relative",
+    ),
+    "a way up": ("a.tar", lambda: tar_of(("a/../../b", {})), "a/../../b leads out of the tree"),
     "a link out": (
         "a.tar",
-        tar_of(("a", {"type": LINK, "linkname": "../b"})),
+        lambda: tar_of(("a", {"type": LINK, "linkname": "../b"})),
         "a is a link that leads out of the tree (to ../b)",
     ),
-    "a link to a place": ("a.tar", tar_of(("a", {"type": LINK, "linkname": "/etc"})), "a is a link that leads out"),
+    "a link to a place": (
+        "a.tar",
+        lambda: tar_of(("a", {"type": LINK, "linkname": "/etc"})),
+        "a is a link that leads out",
+    ),
     "a file in a link": (
         "a.tar",
-        tar_of(("a", {"type": LINK, "linkname": "b"}), ("a/c", {})),
+        lambda: tar_of(("a", {"type": LINK, "linkname": "b"}), ("a/c", {})),
         "a is no folder, and a/c lies in it",
     ),
-    "a hard link": ("a.tar", tar_of(("a", {}), ("b", {"type": HARD, "linkname": "a"})), "b is a hard link"),
-    "a device": ("a.tar", tar_of(("a", {"type": DEVICE})), "a is neither a file, a folder nor a link"),
-    "a pipe": ("a.tar", tar_of(("a", {"type": PIPE})), "a is neither a file"),
-    "one path twice": ("a.tar", tar_of(("a", {"data": b"1"}), ("./a", {"data": b"2"})), "a is in it twice"),
-    "a large file": ("a.tar", tar_of(("a", {"data": BOMB}))[:1024], "it holds more than 64 MiB"),
-    "a gzip bomb": ("a.tar.gz", tar_of(("a", {"data": BOMB}), packed="gz"), "it holds more than 64 MiB"),
+    "a hard link": ("a.tar", lambda: tar_of(("a", {}), ("b", {"type": HARD, "linkname": "a"})), "b is a hard link"),
+    "a device": ("a.tar", lambda: tar_of(("a", {"type": DEVICE})), "a is neither a file, a folder nor a link"),
+    "a pipe": ("a.tar", lambda: tar_of(("a", {"type": PIPE})), "a is neither a file"),
+    "one path twice": ("a.tar", lambda: tar_of(("a", {"data": b"1"}), ("./a", {"data": b"2"})), "a is in it twice"),
+    "a large file": ("a.tar", lambda: tar_of(("a", {"data": bomb()}))[:1024], "it holds more than 64 MiB"),
+    "a gzip bomb": ("a.tar.gz", lambda: tar_of(("a", {"data": bomb()}), packed="gz"), "it holds more than 64 MiB"),
     "many files": (
         "a.tgz",
-        tar_of(*((f"f{n}", {}) for n in range(tree.MAX_PATHS + 2)), packed="gz"),
+        lambda: tar_of(*((f"f{n}", {}) for n in range(tree.MAX_PATHS + 2)), packed="gz"),
         "it holds more than 10000 paths",
     ),
     "a long header": (
         "a.tgz",
-        tar_of(("a", {"pax_headers": {"comment": "x" * 90_000_000}}), packed="gz"),
+        lambda: tar_of(("a", {"pax_headers": {"comment": "x" * 90_000_000}}), packed="gz"),
         "it unpacks to more",
     ),
-    "no archive": ("a.tar", b"x" * 600, "it cannot be read as an archive"),
+    "no archive": ("a.tar", lambda: b"x" * 600, "it cannot be read as an archive"),
     "a torn one": (
         "a.tgz",
-        tar_of(("a", {"data": os.urandom(9_000)}), packed="gz")[:5_000],
+        lambda: tar_of(("a", {"data": os.urandom(9_000)}), packed="gz")[:5_000],
         "it cannot be read as an archive",
     ),
-    "a long name": ("a.tar", tar_of(("x" * 300, {})), "a path may have 1000 bytes, a name 255"),
-    "a zip with a way up": ("a.zip", zip_of("../b"), "../b leads out of the tree"),
-    "a zip with backslashes": ("a.zip", zip_of("a\\..\\b"), "leads out of the tree"),
-    "a zip with a link out": ("a.zip", zip_of("a", mode=0o120777, data=b"../../x"), "a is a link that leads out"),
-    "a zip with a device": ("a.zip", zip_of("a", mode=0o020644), "a is neither a file"),
-    "a zip bomb": ("a.zip", zip_of("a", data=BOMB), "it holds more than 64 MiB"),
-    "an encrypted zip": ("a.zip", zip_of("a", data=b"x", flag=1), "a is encrypted"),
-    "a zip packed by PPMd": ("a.zip", zip_of("a", data=b"x", method=98), "it is packed in a way that is not read"),
-    "no zip": ("a.zip", b"x" * 600, "it cannot be read as an archive"),
+    "a long name": ("a.tar", lambda: tar_of(("x" * 300, {})), "a path may have 1000 bytes, a name 255"),
+    "a zip with a way up": ("a.zip", lambda: zip_of("../b"), "../b leads out of the tree"),
+    "a zip with backslashes": ("a.zip", lambda: zip_of("a\\..\\b"), "leads out of the tree"),
+    "a zip with a link out": (
+        "a.zip",
+        lambda: zip_of("a", mode=0o120777, data=b"../../x"),
+        "a is a link that leads out",
+    ),
+    "a zip with a device": ("a.zip", lambda: zip_of("a", mode=0o020644), "a is neither a file"),
+    "a zip bomb": ("a.zip", lambda: zip_of("a", data=bomb()), "it holds more than 64 MiB"),
+    "an encrypted zip": ("a.zip", lambda: zip_of("a", data=b"x", flag=1), "a is encrypted"),
+    "a zip packed by PPMd": (
+        "a.zip",
+        lambda: zip_of("a", data=b"x", method=98),
+        "it is packed in a way that is not read",
+    ),
+    "no zip": ("a.zip", lambda: b"x" * 600, "it cannot be read as an archive"),
 }
 
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_archive_is_one_line(tmp_path, monkeypatch, case):
     monkeypatch.chdir(tmp_path)
-    name, data, said = HOSTILE[case]
-    (tmp_path / name).write_bytes(data)
+    name, made, said = HOSTILE[case]
+    (tmp_path / name).write_bytes(made())
     (tmp_path / "tasks.toml").write_text(f'fixture = "{name}"\n{TASK}')
     with pytest.raises(UsageError) as error:
         load(tmp_path)

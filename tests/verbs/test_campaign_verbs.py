@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import cache
 from importlib import import_module
 
 import pytest
@@ -35,6 +36,7 @@ FLAGS = {
 }  # fmt: skip
 
 
+@cache
 def actions(verb):
     parser = argparse.ArgumentParser()
     import_module(f"agenttrace.verbs.{verb}").add(parser)
