@@ -163,7 +163,7 @@ def tests(session: nox.Session) -> None:
 def quick(session: nox.Session) -> None:
     """Run what needs no engine and is not slow, on two processes: the tests beside which one writes code."""
     _install(session, "tests")
-    arguments = ["-m", "not docker and not slow", *SIDE_BY_SIDE, *session.posargs]
+    arguments = ["-m", "not docker and not slow", "--hypothesis-profile", "few", *SIDE_BY_SIDE, *session.posargs]
     session.run("python", "-m", "pytest", *arguments, env={"PYTHONPATH": str(ROOT)})
 
 

@@ -29,6 +29,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that starts the tests in the background has it ignored, and every process under test would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+with contextlib.suppress(ImportError):  # `nox -s formats-check` has no hypothesis
+    from hypothesis import settings
+
+    # How long an example takes is the machine's business; `nox -s quick` takes few of them.
+    for name, examples in {"all": 100, "few": 20}.items():
+        settings.register_profile(name, max_examples=examples, deadline=None)
+    settings.load_profile("all")
+
 REPO = "owner/tiny-GGUF"
 COMMIT = "c" * 40
 FILE = "tiny-Q8_0.gguf"

@@ -14,6 +14,8 @@ from agenttrace.analysis.plots.traces import durations, outcomes
 from agenttrace.analysis.tables import load
 from tests.report.records import MEASURED, changed, checkout_trace, turn
 
+pytestmark = pytest.mark.slow
+
 LATER = {"requests", "memory", "waiting"}
 """Figures of what these steps and calls do not say."""
 COMMANDS = ("grep -rn add .", "cat calc.py", "sed -i s/a/b/ calc.py", "nosuch", "git diff")

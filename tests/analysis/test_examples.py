@@ -70,6 +70,7 @@ def solved(rows):
     return {(r["metadata"]["dataset_name"], r["metadata"]["task_id"], r["model"]): r["outcome"]["solved"] for r in rows}
 
 
+@pytest.mark.slow
 def test_they_print_the_right_answer(printed, rows):
     answers = list(printed.values())
     verdicts = solved(rows)

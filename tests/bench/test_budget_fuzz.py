@@ -42,6 +42,7 @@ def test_a_server_that_counts_as_it_says_passes(tmp_path):
     assert ended.stdout.endswith(", 4 counted exactly, 0 over budget, 0 refused for length\n")
 
 
+@pytest.mark.slow
 def test_a_server_that_counts_otherwise_fails(tmp_path):
     with ScriptedServer(lambda _: says("x"), counts="llama-server") as server:
         ended = fuzz(tmp_path, server.base_url, "--requests", "2", "--context", "100")
@@ -49,6 +50,7 @@ def test_a_server_that_counts_otherwise_fails(tmp_path):
     assert ", 2 counted exactly" not in ended.stdout
 
 
+@pytest.mark.slow
 def test_a_server_that_counts_no_prompt_is_one_message(tmp_path):
     with ScriptedServer(lambda _: says("x"), counts="llama-server") as server:
         ended = fuzz(tmp_path, server.base_url.replace("/v1", "/none"), "--requests", "1")

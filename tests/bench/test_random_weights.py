@@ -12,6 +12,7 @@ from agenttrace.models import pins
 from agenttrace.models.gguf import read_facts
 from bench.random_weights import SHAPES, Shape, tensors, write
 
+pytestmark = pytest.mark.slow
 SMALL = Shape(label="tiny", layers=2, width=64, inner=96, heads=4, kv_heads=2, head_width=32, rows=12_000, unused=3)
 PARAMETERS = {"Qwen/Qwen3-0.6B": 596_049_920, "Qwen/Qwen3-1.7B": 1_720_574_976}
 """As llama-server reports them of the real files (`n_params`); the released records have that of 1.7B."""

@@ -100,6 +100,7 @@ def test_flags_of_files_and_folders_are_removed(worker, shell):
     assert flags(change=False).stdout.text == before.stdout.text
 
 
+@pytest.mark.slow
 def test_a_folder_that_grew_is_made_anew(worker, shell):
     before = shell("stat -c %s docs; ls -A docs").stdout.text
     shell("cd docs && seq 3000 | xargs touch && seq 3000 | xargs rm")
