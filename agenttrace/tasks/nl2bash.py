@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from agenttrace.tasks.bench import Bench
 
 POLICY = Path(__file__).parent / "nl2bash_policy.toml"
+_OF_THE_REWARD = frozenset({"stdout", "state"})
+"""Aspects that the InterCode reward compares."""
 HINT = "Use the bash tool to complete the task. The files are under /testdata/."
 
 
@@ -87,11 +89,15 @@ class NL2BashTasks(TaskSet):
         )
 
     def assess(self, task: Task, finished: Finished, bench: Bench) -> Judgement:
-        """Return the verdicts `exit_status`, `stdout` and `state`, and the InterCode reward as a score."""
+        """Return the verdicts `exit_status`, `stdout` and `state`, and the InterCode reward as a score.
+
+        There is no score where what it compares is not gradable: it would be another one at the next run.
+        """
         reference = gold.run_gold(bench, task.expect["gold"])
         run = gold.last_call(finished)
-        found = gold.verdicts(self.policies[int(task.task_id)], run, reference)
-        return Judgement(verdicts=found, scores=_reward(bench, run, reference))
+        policy = self.policies[int(task.task_id)]
+        scores = {} if policy.skip.keys() & _OF_THE_REWARD else _reward(bench, run, reference)
+        return Judgement(verdicts=gold.verdicts(policy, run, reference), scores=scores)
 
 
 def policy_table(path: Path = POLICY) -> _Table:

@@ -115,13 +115,25 @@ NOTHING = Output(text="", bytes_total=0, bytes_kept=0)
 def test_output_that_was_cut_gets_no_reward(task_files, cut):
     whole = Output(text="word\n", bytes_total=5, bytes_kept=5)
     part = Output(text="word\n", bytes_total=10**9, bytes_kept=5)
-    chosen = task_set("nl2bash")
+    stdout, stderr = part if cut == "run" else whole, part if cut == "run's stderr" else NOTHING
+    scores = scores_of(0, stdout, stderr, reference=part if cut == "reference" else whole)
+    assert scores == ({"intercode_reward_v2": 1.0} if cut == "none" else {})
+
+
+@pytest.mark.parametrize(("number", "skipped"), [(64, "state"), (36, "stdout")])
+def test_what_is_not_gradable_gets_no_reward_which_would_be_another_at_the_next_run(task_files, number, skipped):
+    assert skipped in task_set("nl2bash").policies[number].skip
+    whole = Output(text="word\n", bytes_total=5, bytes_kept=5)
+    assert scores_of(number, whole, NOTHING, reference=whole) == {}
+
+
+def scores_of(number, stdout, stderr, *, reference):
+    """Return the scores of a run of a task whose one call wrote this, where its reference writes `reference`."""
     span = Span(
         span_id="s", type="TOOL", tool_name="bash", tool_input="{}", tool_output="", start_ns=0, end_ns=1,
         duration_ms=1.0, telemetry=NO_PROCESS, exit_code=0, parent_span_id="p", call_id="c", status="ok",
-        stdout=part if cut == "run" else whole, stderr=part if cut == "run's stderr" else NOTHING,
+        stdout=stdout, stderr=stderr,
     )  # fmt: skip
-    bench = StillBench(part if cut == "reference" else whole)
+    chosen = task_set("nl2bash")
     finished = Finished(outcome=Outcome(ended="final_answer", changes=()), spans=(span,))
-    scores = chosen.assess(chosen.tasks(count=1)[0], finished, bench).scores
-    assert scores == ({"intercode_reward_v2": 1.0} if cut == "none" else {})
+    return chosen.assess(chosen.tasks(offset=number, count=1)[0], finished, StillBench(reference)).scores

@@ -76,6 +76,7 @@ class Replay:
         self.index = RecordIndex(path)
         self.cassette = Cassette(cassette_path(path))
         self.findings: dict[ReplayFinding, None] = {}
+        self.reordered: set[str] = set()
         self.notes: list[str] = []
         self._costs: Costs | None = None
         self._set = task_set(set_name(self.spec.dataset), trees=trees)
@@ -164,7 +165,8 @@ class Replay:
             file=self.path.name,
             traces=len(self.index.ids),
             replayed=len(replayed),
-            identical=sum(trace_id not in different for trace_id in replayed),
+            identical=len(replayed - different - self.reordered),
+            reordered=len(replayed & self.reordered - different),
             repeats=repeats,
             workers=workers,
             elapsed_s=round(time.monotonic() - started, 3),
@@ -224,7 +226,11 @@ class Replay:
             if not (is_output and told):
                 self._keep(msgspec.structs.replace(finding, task_id=task.task_id))
         for one in found:
-            self._keep(located(trace_id, task, one, trace))
+            if findings.is_order_alone(one, trace):
+                with self._lock:
+                    self.reordered.add(trace_id)
+            else:
+                self._keep(located(trace_id, task, one, trace))
 
     def _lost(self, trace_id: str, task: Task | None, why: str) -> None:
         task_id = None if task is None else task.task_id

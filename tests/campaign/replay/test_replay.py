@@ -11,6 +11,7 @@ from agenttrace.campaign.replay import findings
 from agenttrace.campaign.replay.run import Replay
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import digest
+from agenttrace.records.compare import Difference
 from agenttrace.serving.cassette import cassette_path
 from agenttrace.serving.frames import compress, scan
 from agenttrace.store.read import read_traces, run_spec_path
@@ -117,6 +118,47 @@ def test_a_changed_record_is_named(copy, replayed, old, new, where, field):
     found = replayed(copy)
     assert places(found) == {(where, field)}
     assert found.identical == 2
+
+
+def test_what_processes_of_a_call_wrote_in_another_order_is_counted_by_itself(copy, replayed):
+    spans = [span for trace in read_traces(copy) for span in trace.spans if "\nLinux" in span.tool_output]
+    assert len(spans) == 3
+    lines = copy.read_bytes().splitlines(keepends=True)
+    lines[0] = lines[0].replace(rb"\nLinux", rb"L\ninux")  # a message in the middle of another
+    lines[1] = lines[1].replace(rb"\nLinux", rb"\nLinuxx")
+    copy.write_bytes(b"".join(lines))
+    found = replayed(copy)
+    assert (found.identical, found.reordered) == (1, 1)
+    assert places(found) == {("span 2 (bash)", "tool_output"), ("span 2 (bash)", "stdout.text")}
+    assert not found.passed
+    copy.write_bytes(b"".join(lines[:1] + lines[2:]))
+    found = replayed(copy)
+    assert (found.traces, found.identical, found.reordered, found.findings) == (2, 1, 1, ())
+    assert found.passed
+    said = []
+    findings.show(found, said.append)
+    assert "1 byte-identical but for the measured fields, 1 more but for the order in which processes" in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("field", "texts", "started", "alone"),
+    [
+        ("spans[0].stderr.text", ('"ab"', '"ba"'), 2, True),
+        ("spans[0].tool_output", ('"ab"', '"ba"'), msgspec.UNSET, True),
+        ("spans[0].stderr.text", ('"ab"', '"ba"'), 1, False),
+        ("spans[0].stderr.text", ('"ab"', '"bb"'), 2, False),
+        ("spans[0].stderr.text", ('"12"', "null"), 2, False),
+        ("spans[0].tool_input", ('"ab"', '"ba"'), 2, False),
+        ("llm_steps[0].model_output", ('"ab"', '"ba"'), 2, False),
+        ("spans[0].stdout.bytes_total", ("12", "21"), 2, False),
+    ],
+)
+def test_order_is_all_that_differs_only_where_several_processes_wrote_the_same(recorded, field, texts, started, alone):
+    trace = next(read_traces(recorded))
+    cost = msgspec.structs.replace(trace.spans[0].telemetry, processes_started=started)
+    trace = msgspec.structs.replace(trace, spans=(msgspec.structs.replace(trace.spans[0], telemetry=cost),))
+    difference = Difference(field=field, recorded=texts[0], found=texts[1])
+    assert findings.is_order_alone(difference, trace) is alone
 
 
 def test_measured_values_may_be_anything(copy, replayed):
