@@ -39,6 +39,7 @@ from agenttrace.tasks import set_name, task_set
 from agenttrace.tasks.own.loading import sidecar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from rich.console import Console
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from agenttrace.serving.budget import Counters
     from agenttrace.serving.chat import ChatModel
     from agenttrace.serving.endpoint import ServerFacts
+    from agenttrace.serving.wire import Answer
     from agenttrace.store.ids import IdIndex
 
 EXIT_INCOMPLETE = 4
@@ -275,8 +277,15 @@ class SandboxWorkers(NamedTuple):
     recorded: dict[str, Any]
 
 
-def get_server(spec: RunSpec, around: Surroundings, out: Console, *, within_s: float) -> ServedModel:
-    """Wait for the model server and see that it is the one that the run spec names.
+def get_server(
+    spec: RunSpec,
+    around: Surroundings,
+    out: Console,
+    *,
+    within_s: float,
+    send: Callable[[Callable[[], Answer]], Answer] | None = None,
+) -> ServedModel:
+    """Wait for the model server and see that it is the one that the run spec names; `send` as `ChatModel` has it.
 
     Raises:
         ModelServerError: it does not answer in time.
@@ -302,6 +311,7 @@ def get_server(spec: RunSpec, around: Surroundings, out: Console, *, within_s: f
         timeout_s=around.request_limit_s or REQUEST_LIMIT_S,
         shows_progress=facts.slots is not None,
         reuses_own=spec.serving.prompt_reuse == "trace",
+        send=send,
     )
     return ServedModel(facts, environment, models)
 

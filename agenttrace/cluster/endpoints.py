@@ -13,6 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from agenttrace.cluster.share import EndpointShare
 from agenttrace.errors import ModelServerError, UsageError
 from agenttrace.serving.endpoint import check_base_url
 from agenttrace.store.opening import content
@@ -85,14 +86,16 @@ class Endpoint:
 
     Attributes:
         address: of it.
+        share: how many requests it has of this machine at a time.
         server: as it was found; `None` before it is asked for the first time, and after it was lost.
         load: follows its own load, once it was found.
         refused: why it is none of this run, for good; or nothing.
         records: that were made with it here.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, share: EndpointShare) -> None:
         self.address = address
+        self.share = share
         self.server: ServedModel | None = None
         self.load: ServerLoad | None = None
         self.refused = ""
@@ -133,15 +136,19 @@ class Endpoints:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.every = tuple(Endpoint(one) for one in addresses)
+        self.every = tuple(
+            Endpoint(one, EndpointShare(1, patience_s=patience_s, clock=clock, sleep=sleep)) for one in addresses
+        )
         self._connect, self._answers, self._tell = connect, answers, tell
         self._patience_s, self._open_s = patience_s, open_s
         self._clock, self._sleep = clock, sleep
         self._lock = threading.Lock()
         self._gone_since: float | None = None
 
-    def begin(self) -> None:
-        """Begin anew to be patient, at the beginning of a shard."""
+    def begin(self, in_flight: int) -> None:
+        """Begin anew to be patient, at the beginning of a shard, with so many requests at a time to each endpoint."""
+        for endpoint in self.every:
+            endpoint.share.limit(in_flight)
         with self._lock:
             self._gone_since = None
 

@@ -159,7 +159,7 @@ class RayMachines:
         self._ray = ray
         self._order = msgspec.json.encode(order)
         self._versions, self._name = versions(), uuid.uuid4().hex
-        self._workers = order.workers
+        self._workers, self._in_flight = order.workers, order.in_flight
         self._task = ray.remote(
             num_cpus=0, resources={RESOURCE: order.workers}, max_retries=0, scheduling_strategy="SPREAD"
         )(make_there)
@@ -174,8 +174,9 @@ class RayMachines:
         return self._room
 
     def begin(self, shard: int) -> Any:  # noqa: ANN401 - Ray's reference
-        """Have a shard made."""
-        attempt = self._task.remote(self._order, shard, self._versions, self._name)
+        """Have a shard made, with its share of what each endpoint may have at a time."""
+        share = None if self._in_flight is None else max(1, self._in_flight // max(1, self._room))
+        attempt = self._task.remote(self._order, shard, share, self._versions, self._name)
         self._shards[attempt] = shard
         return attempt
 
@@ -230,12 +231,13 @@ _SEATS: dict[bytes, Seat] = {}
 """By its order, the seat of this process: Ray gives it one shard after the other."""
 
 
-def make_there(order: bytes, shard: int, here: dict[str, str], driver: str) -> bytes:
+def make_there(order: bytes, shard: int, in_flight: int | None, here: dict[str, str], driver: str) -> bytes:
     """Make a shard in this process and return a `AttemptResult`, as JSON; this is what Ray runs on a node.
 
     Args:
         order: an `Order`, as JSON.
         shard: its number.
+        in_flight: requests that each endpoint may have of it at a time.
         here: the driver's versions.
         driver: its name, by which `terminate` finds this process.
     """
@@ -246,7 +248,8 @@ def make_there(order: bytes, shard: int, here: dict[str, str], driver: str) -> b
         with _at_work_for(driver) as scratch:
             if order not in _SEATS:
                 _SEATS[order] = seat_of(msgspec.json.decode(order, type=Order), node=said["node"], scratch=scratch)
-            result = AttemptResult(shard=shard, how="attempted", attempted=_SEATS[order].make(shard))
+            made = _SEATS[order].make(shard, in_flight=in_flight)
+            result = AttemptResult(shard=shard, how="attempted", attempted=made)
     except AgentTraceError as error:
         result = AttemptResult(shard=shard, how=_HOW.get(error.exit_code, "failed"), why=_line(error))
     except Exception as error:  # noqa: BLE001 - a fault of one attempt; the driver says it, and tries the shard again

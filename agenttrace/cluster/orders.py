@@ -26,6 +26,7 @@ class Order(Record, frozen=True, kw_only=True):
         addresses: of the endpoints.
         shard_rollouts: rollouts of a shard at most.
         workers: rollouts at a time.
+        in_flight: requests that an endpoint may have of all machines at a time; `None` is as many as come.
         patience_s: so long all endpoints may be gone.
         sockets: where sandbox workers listen; `None` leaves it to the machine.
         trees: prepared tasks that bring trees; likewise.
@@ -37,6 +38,7 @@ class Order(Record, frozen=True, kw_only=True):
     addresses: tuple[Address, ...]
     shard_rollouts: int = ROLLOUTS
     workers: int = 1
+    in_flight: int | None = None
     patience_s: float = PATIENCE_S
     sockets: str | None = None
     trees: str | None = None

@@ -33,7 +33,7 @@ class PinnedModels:
         self._endpoints = endpoints
         self._keys = keys
         self._failed: dict[str, set[str]] = {}
-        self._at: dict[str, tuple[Endpoint, dict[str, Any], int]] = {}
+        self._at: dict[str, tuple[Endpoint, dict[str, Any], int, int]] = {}
 
     def for_trace(self, trace_id: str, *, seed: int) -> Model:
         """Return the model for one attempt at a trace, where any endpoint works.
@@ -47,18 +47,20 @@ class PinnedModels:
             endpoint = self._endpoints.pick(self._keys[trace_id], avoid=failed)
             if (server := endpoint.server) is not None:  # another thread may have lost it since
                 break
-        self._at[trace_id] = (endpoint, server.environment, endpoint.load.taken if endpoint.load else 0)
+        taken = endpoint.load.taken if endpoint.load else 0
+        self._at[trace_id] = (endpoint, server.environment, taken, endpoint.share.sent_away)
         model = server.models.for_trace(trace_id, seed=seed)
         return _PinnedModel(model, self._endpoints, endpoint, failed)
 
     def settle(self, trace_id: str, *, record: bool) -> dict[str, Any]:
         """Return what the environment of a trace says of its endpoint; of one that is a record, for the last time."""
-        endpoint, said, taken = self._at[trace_id]
+        endpoint, said, taken, sent_away = self._at[trace_id]
         if record:
             self.forget(trace_id)
             endpoint.records += 1
         load = {} if endpoint.load is None else {"server_load": endpoint.load.since(taken)}
-        return {"endpoint": endpoint.address.name, **said, **load}
+        away = endpoint.share.sent_away - sent_away
+        return {"endpoint": endpoint.address.name, **said, **load, **({"requests_sent_away": away} if away else {})}
 
     def forget(self, trace_id: str) -> None:
         """Let go what is known of a trace."""

@@ -107,7 +107,7 @@ class Seat:
     def _connect(self, endpoint: Endpoint) -> ServedModel:
         """Return the server of an endpoint, checked, and follow its load from then on."""
         at = msgspec.structs.replace(self._around, base_url=endpoint.address.url)
-        found = get_server(self._plan.spec, at, self._out, within_s=CHECK_S)
+        found = get_server(self._plan.spec, at, self._out, within_s=CHECK_S, send=endpoint.share.ask)
         mine = {name: getattr(found.facts, name) for name in _SAME}
         first = self.run.first_server(mine)
         known = [name for name in _SAME if None not in {mine[name], first.get(name)}]
@@ -118,8 +118,12 @@ class Seat:
             endpoint.load = self._open.enter_context(ServerLoad(at.base_url, path, key=at.key))
         return found
 
-    def make(self, number: int) -> Attempted:
+    def make(self, number: int, *, in_flight: int | None = None) -> Attempted:
         """Make a shard and return what became of it; one that is done is left alone.
+
+        Args:
+            number: of the shard.
+            in_flight: requests that each endpoint has of it at a time at most; `None` is what its workers make.
 
         Raises:
             AgentTraceError: with the reason, after every finished record is in the store.
@@ -131,12 +135,12 @@ class Seat:
         if (packed := self._tasks.packed()) is not None:
             run.keep_tasks(packed)
         with tempfile.TemporaryDirectory(prefix=f"{number}-", dir=self._scratch) as scratch:
+            self._endpoints.begin(in_flight or self._around.workers)
             return self._make(number, part, Path(scratch))
 
     def _make(self, number: int, plan: ShardPlan, scratch: Path) -> Attempted:
         run, out, spec = self.run, self._out, self._plan.spec
         keys = {plan.trace_id(job): str(job.task_id) for job in plan.jobs()}
-        self._endpoints.begin()
         self._endpoints.pick(next(iter(keys.values()), ""))  # before anything waits for it
         sandbox = get_workers(spec, self._around)
         made_by = {"kit": __version__, "at": datetime.now(UTC).isoformat(timespec="seconds"), **self._made_by}

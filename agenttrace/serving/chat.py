@@ -139,6 +139,7 @@ class ChatModel:
             the last of it.
         shows_progress: it has the page `/slots`, as llama-server has.
         reuses_own: a conversation reuses what the server computed for its own earlier requests, and nothing else.
+        send: sends a request when it is its turn, where others use the server, too; gets what posts it.
         sleep: waits between two tries (replaceable in tests).
     """
 
@@ -152,6 +153,7 @@ class ChatModel:
         timeout_s: float = REQUEST_LIMIT_S,
         shows_progress: bool = False,
         reuses_own: bool = False,
+        send: Callable[[Callable[[], Answer]], Answer] | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         from agenttrace.serving.wire import Wire, WireError  # noqa: PLC0415 - heavy
@@ -161,6 +163,7 @@ class ChatModel:
         self._key = api_key
         self._timeout_s = timeout_s
         self._progress_at = f"{base_url.removesuffix('/v1')}/slots" if shows_progress else None
+        self._send = send or (lambda post: post())
         self._sleep = sleep
         self._base_url = base_url
         self._counters = counters
@@ -300,10 +303,16 @@ class ChatModel:
 
     def _tried(self, body: bytes, failed: list[str], pause: float) -> tuple[Reply | None, float]:
         """Return the reply of one try; else note in `failed` what came instead, and return the pause to make."""
-        start_ns, started = time.time_ns(), time.monotonic_ns()
-        answer = self._wire.post(
-            f"{self._base_url}/chat/completions", body, within_s=self._timeout_s, progress_at=self._progress_at
-        )
+        start_ns = started = 0
+
+        def post() -> Answer:
+            nonlocal start_ns, started
+            start_ns, started = time.time_ns(), time.monotonic_ns()
+            return self._wire.post(
+                f"{self._base_url}/chat/completions", body, within_s=self._timeout_s, progress_at=self._progress_at
+            )
+
+        answer = self._send(post)
         elapsed_ns = time.monotonic_ns() - started
         end_ns = start_ns + elapsed_ns  # the wall clock may be set meanwhile
         try:
@@ -312,7 +321,7 @@ class ChatModel:
             reply = read_reply(answer.body, key=self._key, start_ns=start_ns, end_ns=end_ns, elapsed_ns=elapsed_ns)
         except AnswerError as error:
             failed.append(self._sort(error, _before(failed)))
-            return None, max(pause, _asked_pause(answer))
+            return None, max(pause, asked_pause(answer))
         return reply, 0.0
 
     def _sort(self, error: AnswerError, before: str) -> str:
@@ -346,7 +355,7 @@ def _before(failed: list[str]) -> str:
     return f" (before that: {shown})" if failed else ""
 
 
-def _asked_pause(answer: Answer) -> float:
+def asked_pause(answer: Answer) -> float:
     """Return the pause that a server asks for in `Retry-After`, in seconds; dates and nonsense count as none."""
     text = answer.headers.get("retry-after")
     return min(float(text), _LONGEST_PAUSE_S) if text and text.isascii() and text.isdigit() else 0.0

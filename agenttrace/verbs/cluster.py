@@ -49,6 +49,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trees", type=Path, metavar="DIR", help=trees)
     parser.add_argument("--endpoints", type=Path, metavar="FILE", help="endpoints as --base-url names them, one a line")
     parser.add_argument("--patience", type=float, default=600.0, metavar="S", help="all may be gone so long (600)")
+    flight = "requests that an endpoint has at a time, of all nodes together (shard: of this one)"
+    parser.add_argument("--in-flight", type=int, metavar="N", help=flight)
     parser.add_argument("--ray", metavar="ADDRESS", help="run: of the cluster's head (default: that of `up`, or auto)")
     parser.add_argument("--nodes", type=int, default=2, metavar="N", help="up: how many (default: %(default)s)")
     add_json(parser)
@@ -108,8 +110,11 @@ def _order(arguments: argparse.Namespace) -> Order:
     from agenttrace.serving.endpoint import api_key  # noqa: PLC0415
 
     workers = arguments.workers or 1
-    if arguments.shard_rollouts < 1 or workers < 1 or not arguments.patience >= 0:
-        raise UsageError("--shard-rollouts and --workers: expected 1 or more; --patience: a number of seconds")
+    in_flight: int | None = arguments.in_flight
+    if min(arguments.shard_rollouts, workers, 1 if in_flight is None else in_flight) < 1 or not arguments.patience >= 0:
+        raise UsageError(
+            "--shard-rollouts, --workers and --in-flight: expected 1 or more; --patience: a number of seconds"
+        )
     addresses = read_addresses(arguments.base_url or (), arguments.endpoints)
     arguments.base_url = [one.url for one in addresses]  # no server is started, wherever they were named
     return Order(
@@ -118,6 +123,7 @@ def _order(arguments: argparse.Namespace) -> Order:
         addresses=addresses,
         shard_rollouts=arguments.shard_rollouts,
         workers=workers,
+        in_flight=in_flight,
         patience_s=arguments.patience,
         sockets=arguments.sockets and str(arguments.sockets),
         trees=arguments.trees and str(arguments.trees),
@@ -132,8 +138,8 @@ def _shard(arguments: argparse.Namespace) -> int:
     known = arguments.base_url or arguments.endpoints
     if arguments.number is None or not arguments.number.isdecimal() or not known:
         raise UsageError("cluster shard NUMBER --base-url URL: a shard needs its number and an endpoint that runs")
-    with seat_of(_order(arguments)) as seat:
-        made = seat.make(int(arguments.number))
+    with seat_of(order := _order(arguments)) as seat:
+        made = seat.make(int(arguments.number), in_flight=order.in_flight)
     status = 0 if made.is_done else EXIT_INCOMPLETE
     write_json(arguments.json, {"shard": made.shard, "status": status})
     return status

@@ -49,8 +49,33 @@ class Hold:
 HOLD = Hold()
 
 
+class AtATime:
+    """How many requests there are at a time, and were at most since it was set to 0."""
+
+    def __init__(self):
+        self.now = self.most = 0
+        self._lock = threading.Lock()
+
+    def __enter__(self):
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+
+    def __exit__(self, *_):
+        with self._lock:
+            self.now -= 1
+
+
+AT_ONCE = AtATime()
+
+
 def script(messages):
     """Look at a file, and answer; slowly enough to be killed meanwhile."""
+    with AT_ONCE:
+        return slow(messages)
+
+
+def slow(messages):
     time.sleep(0.15)
     if HELD in messages[1]["content"]:
         HOLD.wait()
@@ -178,6 +203,16 @@ def test_a_run_over_two_nodes_is_whole_and_goes_on_where_nothing_is_left(driver,
     again, said = ended(driver())
     assert (again["before"], again["attempts"]) == (SHARDS, {})
     assert "8 of 8 shards are done" in said
+
+
+@pytest.mark.slow
+def test_the_shards_of_all_nodes_together_have_no_more_requests_at_an_endpoint_than_said(driver):
+    AT_ONCE.most = 0
+    figures, _ = ended(driver("r1", "--workers", "2", "--in-flight", "2"))  # two shards at a time, of two workers each
+    assert (figures["done"], AT_ONCE.most) == (SHARDS, 2)
+    AT_ONCE.most = 0
+    ended(driver("r2", "--workers", "2"))
+    assert AT_ONCE.most > 2
 
 
 @pytest.mark.slow

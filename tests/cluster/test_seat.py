@@ -17,7 +17,7 @@ from agenttrace.errors import EXIT_INTERRUPTED
 from agenttrace.records import Trace
 from agenttrace.records.compare import record_differences
 from agenttrace.store.read import read_traces
-from agenttrace.testing import ScriptedServer, fails, says
+from agenttrace.testing import ScriptedServer, answers, fails, says
 
 OPTIONS = Options(model="scripted/model-1B", external=True, dataset="demo", count=3, rollouts=4, run_id="r1")
 SHARDS = 3  # of five records: 5, 5 and 2
@@ -214,6 +214,47 @@ def test_an_endpoint_with_another_quantization_under_the_same_name_is_refused(sh
         assert other.count == 0
 
 
+class AtATime:
+    """A script that counts how many requests it has at a time, and sends away those beyond a limit."""
+
+    def __init__(self, limit):
+        self.limit, self.now, self.most, self.sent_away = limit, 0, 0, 0
+        self._lock = threading.Lock()
+
+    def __call__(self, messages):
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            too_many = self.now > self.limit
+            self.sent_away += too_many
+        try:
+            time.sleep(0.2)
+            return answers(b"{}", status=429, headers={"Retry-After": "0"}) if too_many else script(messages)
+        finally:
+            with self._lock:
+                self.now -= 1
+
+
+@pytest.mark.slow
+def test_a_shard_keeps_to_its_share_and_to_what_the_endpoint_takes(shard, agenttrace, tmp_path):
+    held, busy = AtATime(10), AtATime(1)
+    with ScriptedServer(held) as server:
+        assert shard(0, server.base_url, "--in-flight", "1").returncode == 0
+        assert held.most == 1
+        assert shard(1, server.base_url).returncode == 0
+        assert held.most == 2  # of two workers
+    with ScriptedServer(busy) as server:
+        ended = shard(2, server.base_url)
+        assert ended.returncode == 0, ended.stderr
+    assert busy.sent_away
+    _, file = merged(agenttrace, tmp_path)
+    traces = list(read_traces(file))
+    assert len(traces) == 12
+    assert any(trace.environment.get("requests_sent_away") for trace in traces)
+    assert not file.with_suffix(".failures.jsonl").exists()
+    assert agenttrace("validate", file).returncode == 0
+
+
 @pytest.mark.slow
 def test_all_endpoints_gone_end_a_shard_with_3(shard, tmp_path):
     ended = shard(0, "http://127.0.0.1:9/v1", "--base-url", "http://127.0.0.1:19/v1", "--patience", "1")
@@ -256,6 +297,7 @@ def test_what_is_there_is_counted_checked_and_named_where_it_is_damaged(agenttra
         (["shard", "0", "--store", "s", "--run-id", "r"], "a shard needs its number and an endpoint"),
         (["shard", "x", "--store", "s", "--run-id", "r", "--base-url", "http://a/v1"], "a shard needs its number"),
         (["run", "--store", "s", "--run-id", "r"], "no endpoint is named: --base-url URL, once for each"),
+        (["run", "m", "--store", "s", "--run-id", "r", "--in-flight", "0"], "and --in-flight: expected 1 or more"),
         (["run", "m", "--store", "s", "--run-id", "r", "--base-url", "x"], "--base-url 'x': expected an address"),
         (["up", "--nodes", "0"], "--nodes: expected 1 to 16"),
         (["merge", "--store", "s", "--run-id", "r", "-o", "x.jsonl"], "there is no such folder"),
