@@ -9,6 +9,8 @@ import msgspec
 from agenttrace.records import Record
 
 AttemptEnd = Literal["done_before", "committed", "lost_race", "incomplete"]
+DONE = frozenset({"done_before", "committed", "lost_race"})
+"""Ends after which a shard has a manifest."""
 
 
 class Attempted(Record, frozen=True, kw_only=True):
@@ -33,12 +35,13 @@ class Attempted(Record, frozen=True, kw_only=True):
     @property
     def is_done(self) -> bool:
         """Whether the shard has a manifest."""
-        return self.end != "incomplete"
+        return self.end in DONE
 
 
-How = Literal["attempted", "refused", "no_endpoint", "no_store", "failed", "lost"]
+How = Literal["attempted", "refused", "no_endpoint", "no_store", "no_room", "failed", "lost"]
 """What an attempt said of itself: what became of the shard; that it may not run; that every endpoint is gone; that the
-store refuses; that something else failed; or nothing, since its process or its machine was gone."""
+store refuses; that there is no room for a tree; that something else failed; or nothing, since its process or its
+machine was gone."""
 
 
 class AttemptResult(Record, frozen=True, kw_only=True):

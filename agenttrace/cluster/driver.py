@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from agenttrace.cluster.attempts import DONE
 from agenttrace.errors import AgentTraceError, ModelServerError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -93,6 +94,11 @@ class Figures(msgspec.Struct, kw_only=True):
     nodes: Counter[str] = msgspec.field(default_factory=Counter)
     elapsed_s: float = 0.0
 
+    @property
+    def failed(self) -> int:
+        """How many attempts left their shard undone."""
+        return sum(count for how, count in self.attempts.items() if how not in DONE)
+
     def add(self, result: AttemptResult) -> None:
         """Count an attempt."""
         self.attempts[result.attempted.end if result.attempted else result.how] += 1
@@ -158,7 +164,7 @@ class Driver:
 
         Raises:
             ModelServerError: every machine in a row says that all endpoints are gone.
-            StorageError: every machine in a row says that the store refuses.
+            StorageError: every machine in a row says that the store refuses, or that it has no room.
             UsageError: a machine may not take part, or the run is another one.
             AgentTraceError: no machine has room for a shard.
         """
@@ -221,13 +227,14 @@ class Driver:
             return
         if result.how == "refused":
             raise UsageError(result.why)
-        self._in_a_row = self._in_a_row + 1 if result.how in {"no_endpoint", "no_store"} else 0
+        self._in_a_row = self._in_a_row + 1 if result.how in {"no_endpoint", "no_store", "no_room"} else 0
         if self._in_a_row >= max(1, room):
             kind = ModelServerError if result.how == "no_endpoint" else StorageError
             raise kind(result.why)
         tries, left = self._tries.get(result.shard, (0, 0))
         now_left = self._left_by(result.shard)
-        tries = 1 if now_left > left else tries + 1
+        # A machine without room takes many shards, since it gives them back at once: that says nothing of them.
+        tries = max(1, tries) if result.how == "no_room" else 1 if now_left > left else tries + 1
         self._tries[result.shard] = tries, now_left
         if tries >= TRIES:
             del self._tries[result.shard]

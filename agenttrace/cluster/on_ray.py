@@ -27,6 +27,7 @@ import msgspec
 
 import agenttrace
 from agenttrace.cluster.attempts import AttemptResult, How
+from agenttrace.cluster.nodetrees import NoRoomError
 from agenttrace.cluster.orders import Order, seat_of
 from agenttrace.errors import AgentTraceError, UsageError
 
@@ -250,12 +251,14 @@ def make_there(order: bytes, shard: int, in_flight: int | None, here: dict[str, 
                 _SEATS[order] = seat_of(msgspec.json.decode(order, type=Order), node=said["node"], scratch=scratch)
             made = _SEATS[order].make(shard, in_flight=in_flight)
             result = AttemptResult(shard=shard, how="attempted", attempted=made)
+    except NoRoomError as error:
+        result = AttemptResult(shard=shard, how="no_room", why=_line(error))
     except AgentTraceError as error:
         result = AttemptResult(shard=shard, how=_HOW.get(error.exit_code, "failed"), why=_line(error))
     except Exception as error:  # noqa: BLE001 - a fault of one attempt; the driver says it, and tries the shard again
         result = AttemptResult(shard=shard, how="failed", why=f"{type(error).__name__}: {_line(error)}")
     elapsed_s = time.monotonic() - started
-    if result.how == "failed":
+    if result.how in {"failed", "no_room"}:
         time.sleep(max(0.0, _HOLD_S - elapsed_s))
     return _said(msgspec.structs.replace(result, node=said["node"], elapsed_s=elapsed_s))
 

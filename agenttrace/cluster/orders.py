@@ -30,6 +30,7 @@ class Order(Record, frozen=True, kw_only=True):
         patience_s: so long all endpoints may be gone.
         sockets: where sandbox workers listen; `None` leaves it to the machine.
         trees: prepared tasks that bring trees; likewise.
+        trees_max_bytes: room there for trees that are fetched.
         key: for the endpoints; recorded nowhere.
     """
 
@@ -42,6 +43,7 @@ class Order(Record, frozen=True, kw_only=True):
     patience_s: float = PATIENCE_S
     sockets: str | None = None
     trees: str | None = None
+    trees_max_bytes: int | None = None
     key: str | None = None
 
 
@@ -66,6 +68,7 @@ def seat_of(order: Order, *, node: str = "", scratch: Path | None = None) -> Sea
         order.addresses,
         shard_rollouts=order.shard_rollouts,
         patience_s=order.patience_s,
+        trees_max_bytes=order.trees_max_bytes,
         made_by={"node": node} if node else {},
         scratch=scratch,
     )

@@ -97,8 +97,7 @@ class RunDisplay(Watcher):
         rate = f"{figures.records / minutes:,.1f} records/min" if figures.records and minutes else "- records/min"
         nodes = f" from {counted(len(figures.nodes), 'node')}" if figures.nodes else ""
         at_work = min(self._running, self._room)
-        lost = sum(figures.attempts[how] for how in ("lost", "failed", "no_endpoint", "no_store", "incomplete"))
-        failed = f", {counted(lost, 'attempt')} failed" if lost else ""
+        failed = f", {counted(figures.failed, 'attempt')} failed" if figures.failed else ""
         return f"{counted(figures.records, 'record')}{nodes}, {rate}, {counted(at_work, 'shard')} at work{failed}"
 
     def _eta(self) -> str:

@@ -86,11 +86,12 @@ class StoredRun:
         Raises:
             StorageError: the store cannot be written.
         """
-        self.store.create(self._tasks, packed)  # its digest is in the run spec, so who is first has the same
+        # Its digest is in the run spec, so who is first has the same.
+        self.store.create(tasks_object(self.spec.run_id), packed)
 
     def tasks(self) -> bytes | None:
         """Return that task set; `None` where the tasks are not a user's own."""
-        return self.store.get(self._tasks)
+        return self.store.get(tasks_object(self.spec.run_id))
 
     def first_server(self, said: dict[str, Any]) -> dict[str, Any]:
         """Return what the first model server of the run said of itself: `said`, where this one is the first.
@@ -107,10 +108,6 @@ class StoredRun:
         except msgspec.DecodeError as error:
             raise DataError(f"{self.store.url}/{name}: not what a model server says of itself ({error})") from error
 
-    @property
-    def _tasks(self) -> str:
-        return f"{self.spec.run_id}/tasks.tar"
-
     def done(self) -> set[int]:
         """Return the shards that have a manifest; there is no other state."""
         folders = [f"{self.spec.run_id}/done/{number:05}" for number in range(-(-self.shards.count // _FOLDER))]
@@ -118,6 +115,11 @@ class StoredRun:
             listed = pool.map(lambda folder: [_SHARD.search(name) for name in self.store.names(folder)], folders)
             found = {int(match[1]) for folder in listed for match in folder if match}
         return {shard for shard in found if shard < self.shards.count}
+
+
+def tasks_object(run_id: str) -> str:
+    """Return the name of the task set of a run, where it is a user's own."""
+    return f"{run_id}/tasks.tar"
 
 
 def begin_run(store: Store, spec: RunSpec, *, shard_rollouts: int) -> StoredRun:

@@ -21,18 +21,21 @@ from agenttrace.campaign.server_load import SERVER_LOAD, ServerLoad
 from agenttrace.campaign.session import get_server, get_workers
 from agenttrace.cluster.attempts import Attempted
 from agenttrace.cluster.endpoints import PATIENCE_S, Endpoints
+from agenttrace.cluster.nodetrees import NodeTrees
 from agenttrace.cluster.objects import check_store
 from agenttrace.cluster.parts import ShardLog
 from agenttrace.cluster.pinned import EndpointLog, PinnedModels
+from agenttrace.cluster.prepare import bring
 from agenttrace.cluster.runs import begin_run
 from agenttrace.cluster.shards import shard_plan
 from agenttrace.errors import UsageError
 from agenttrace.serving.endpoint import answers
 from agenttrace.serving.tape import Recorder
 from agenttrace.tasks import task_set
+from agenttrace.tasks.swe.task_set import SweTasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from typing import Self
 
     from agenttrace.campaign.options import Options
@@ -61,6 +64,7 @@ class Seat:
         addresses: of the endpoints.
         shard_rollouts: rollouts of a shard at most, for the whole run.
         patience_s: so long all endpoints may be gone.
+        trees_max_bytes: room of trees that are fetched from the store; `None` is what the disk has.
         made_by: for manifests, beside version and time.
         scratch: folder for what is removed at the end; `None` is the system's.
 
@@ -80,6 +84,7 @@ class Seat:
         *,
         shard_rollouts: int,
         patience_s: float = PATIENCE_S,
+        trees_max_bytes: int | None = None,
         made_by: dict[str, str] | None = None,
         scratch: Path | None = None,
     ) -> None:
@@ -88,12 +93,20 @@ class Seat:
         with contextlib.ExitStack() as opened:
             made = tempfile.TemporaryDirectory(prefix="agenttrace-shard-", dir=scratch)
             self._scratch = Path(opened.enter_context(made))
+            trees = bring(store, options.run_id, options.dataset, trees=around.trees, scratch=self._scratch)
             now = datetime.now(UTC)
-            self._plan = make_plan(options, images=image_digests(), folder=self._scratch, now=now, trees=around.trees)
+            self._plan = make_plan(options, images=image_digests(), folder=self._scratch, now=now, trees=trees)
             check_store(store)
             self.run = begin_run(store, self._plan.spec, shard_rollouts=shard_rollouts)
+            self._tasks = task_set(options.dataset, trees=trees)
+            if (packed := self._tasks.packed()) is not None:
+                self.run.keep_tasks(packed)
             self._open = opened.pop_all()
-        self._tasks = task_set(options.dataset, trees=around.trees)
+        self._node_trees: NodeTrees | None = None
+        if around.trees is not None and trees != around.trees:
+            folder = around.trees.resolve()
+            self._node_trees = NodeTrees(store, self.run.spec.run_id, folder, most_bytes=trees_max_bytes)
+        self._trees = trees
         self._around = msgspec.structs.replace(around, request_limit_s=options.request_limit_s, confined=True)
         self._made_by = made_by or {}
         self._endpoints = Endpoints(
@@ -132,11 +145,21 @@ class Seat:
         if run.store.size(run.manifest(number)) is not None:
             self._out.print(f"nothing to do: shard {number} of {run.shards.count} is done")
             return Attempted(shard=number, end="done_before", records=part.size)
-        if (packed := self._tasks.packed()) is not None:
-            run.keep_tasks(packed)
-        with tempfile.TemporaryDirectory(prefix=f"{number}-", dir=self._scratch) as scratch:
+        with self._held_trees(part), tempfile.TemporaryDirectory(prefix=f"{number}-", dir=self._scratch) as scratch:
             self._endpoints.begin(in_flight or self._around.workers)
             return self._make(number, part, Path(scratch))
+
+    @contextlib.contextmanager
+    def _held_trees(self, plan: ShardPlan) -> Iterator[None]:
+        """Have the trees of a shard on this machine meanwhile, where they come from the store."""
+        with contextlib.ExitStack() as held:
+            if self._node_trees is not None and self._trees is not None and isinstance(self._tasks, SweTasks):
+                for task in plan.tasks:
+                    path = held.enter_context(self._node_trees.hold(self._tasks.pristine(task)))
+                    here = self._trees / path.name
+                    here.symlink_to(path)
+                    held.callback(here.unlink)
+            yield
 
     def _make(self, number: int, plan: ShardPlan, scratch: Path) -> Attempted:
         run, out, spec = self.run, self._out, self._plan.spec

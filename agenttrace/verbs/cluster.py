@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agenttrace.errors import EXIT_INTERRUPTED, AgentTraceError, UsageError, command
-from agenttrace.show import counted, tell
+from agenttrace.show import counted, say, tell
 from agenttrace.verbs import asked
 from agenttrace.verbs.output import add_json, check_json, write_json
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agenttrace.cluster.runs import StoredRun
 
 _SHOWN = 10
-_WHAT = ["run", "shard", "status", "check", "merge", "up", "down"]
+_WHAT = ["prepare", "run", "shard", "status", "check", "merge", "up", "down"]
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -31,9 +31,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "what",
         metavar="|".join(_WHAT),
         choices=_WHAT,
-        help="run: make all shards on the nodes of a Ray cluster; shard: make one, with the sandbox workers of this "
-        "machine; status: how many are done; check: read everything and name what is damaged; merge: write it as a "
-        "record file with its cassette; up, down: start and end a cluster on this machine, to try it out",
+        help="prepare: put the trees of tasks over checkouts into the store, as many machines as it is started on "
+        "together; run: make all shards on the nodes of a Ray cluster; shard: make one, with the sandbox workers of "
+        "this machine; status: how many are done; check: read everything and name what is damaged; merge: write it as "
+        "a record file with its cassette; up, down: start and end a cluster on this machine, to try it out",
     )
     parser.add_argument("number", nargs="?", metavar="NUMBER", help="shard: which one, from 0 on")
     parser.add_argument(
@@ -47,6 +48,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sockets", type=Path, metavar="DIR", help=where)
     trees = "prepared tasks that bring trees (default: what AGENTTRACE_TREES says on the node, or /trees)"
     parser.add_argument("--trees", type=Path, metavar="DIR", help=trees)
+    room = "bytes of trees that a node fetches and keeps (default: what its disk has)"
+    parser.add_argument("--trees-max-bytes", type=int, metavar="N", help=room)
     parser.add_argument("--endpoints", type=Path, metavar="FILE", help="endpoints as --base-url names them, one a line")
     parser.add_argument("--patience", type=float, default=600.0, metavar="S", help="all may be gone so long (600)")
     flight = "requests that an endpoint has at a time, of all nodes together (shard: of this one)"
@@ -69,8 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
         _as_local(arguments)
     if arguments.store is None or arguments.run_id is None:
         raise UsageError("--store URL and --run-id ID are needed: several machines write into one run")
-    if what in {"shard", "run"}:
-        return {"shard": _shard, "run": _run}[what](arguments)
+    if what in {"prepare", "shard", "run"}:
+        return {"prepare": _prepare, "shard": _shard, "run": _run}[what](arguments)
     from agenttrace.cluster.objects import Store  # noqa: PLC0415
     from agenttrace.cluster.runs import open_run  # noqa: PLC0415
 
@@ -127,8 +130,32 @@ def _order(arguments: argparse.Namespace) -> Order:
         patience_s=arguments.patience,
         sockets=arguments.sockets and str(arguments.sockets),
         trees=arguments.trees and str(arguments.trees),
+        trees_max_bytes=arguments.trees_max_bytes,
         key=api_key(),
     )
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    from agenttrace.campaign.options import RUN_ID, Options  # noqa: PLC0415
+    from agenttrace.cluster.objects import Store  # noqa: PLC0415
+    from agenttrace.cluster.prepare import prepare_run  # noqa: PLC0415
+    from agenttrace.tasks import SWE  # noqa: PLC0415
+
+    if arguments.dataset != SWE or not RUN_ID.fullmatch(arguments.run_id):
+        raise UsageError(f"cluster prepare --dataset {SWE}: trees are made of checkouts; --run-id: a name for the run")
+    workers = arguments.workers or 1
+    if workers < 1:
+        raise UsageError("--workers: repositories at a time, 1 or more")
+    options = asked.campaign_options(arguments, Options(), arguments.dataset).of_checkouts
+    store = Store(arguments.store)
+    where = arguments.repositories
+    made = prepare_run(store, arguments.run_id, options, repositories=where, workers=workers, report=say)
+    tell(
+        f"{store.url}/{arguments.run_id}: {counted(len(made.tasks), 'task')} with a tree, {len(made.skipped)} without; "
+        "the nodes take them from there"
+    )
+    write_json(arguments.json, {"tasks": len(made.tasks), "skipped": len(made.skipped)})
+    return 0
 
 
 def _shard(arguments: argparse.Namespace) -> int:

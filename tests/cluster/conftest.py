@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 import time
@@ -92,6 +93,27 @@ def url(request, tmp_path, monkeypatch):
 @pytest.fixture
 def store(url):
     return Store(url)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return what mounts a file system of so many KiB and returns its folder."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("needs Linux and root: a small file system is mounted")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = []
+
+    def mount(kib):
+        words = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "none", str(folder)]
+        if subprocess.run(words, capture_output=True).returncode:
+            pytest.skip("needs the right to mount")
+        mounted.append(folder)
+        return folder
+
+    yield mount
+    for one in mounted:
+        subprocess.run(["umount", str(one)], check=True)
 
 
 @pytest.fixture

@@ -141,6 +141,20 @@ def test_where_every_machine_in_a_row_has_no_endpoint_or_no_store_the_run_ends(h
     assert not shelf.figures.given_up  # nothing is turned into errors
 
 
+def test_a_machine_without_room_gives_shards_back_for_others_and_no_shard_is_given_up_for_that():
+    turns = itertools.count()
+
+    def ends(shard):  # of four at a time one is on the machine whose disk is full
+        return failed(shard, "no_room", "no room in /trees") if next(turns) % 4 else done(shard)
+
+    shelf = Shelf(room=4, ends=ends)
+    figures = shelf.drive(count=30)
+    assert (figures.done, figures.given_up) == (30, {})
+    assert max(shelf.begun_shards.values()) > TRIES
+    with pytest.raises(StorageError, match="no room in /trees"):
+        Shelf(room=4, ends=lambda shard: failed(shard, "no_room", "no room in /trees")).drive()
+
+
 def test_one_machine_that_reaches_no_endpoint_does_not_end_the_run():
     fails = Counter()
 

@@ -214,6 +214,39 @@ def test_an_endpoint_with_another_quantization_under_the_same_name_is_refused(sh
         assert other.count == 0
 
 
+@pytest.mark.slow
+def test_rollouts_start_from_trees_that_a_machine_takes_from_the_store(sandbox, agenttrace, tmp_path, monkeypatch):
+    monkeypatch.setenv("AGENTTRACE_ANY_SANDBOX", "1")
+    run = ["--store", str(tmp_path / "store"), "--run-id", "r1"]
+    checkouts = ["--dataset", "swe", "--repos", "2", "--per-repo", "1"]
+    ended = agenttrace("cluster", "prepare", *checkouts, *run)
+    assert (ended.returncode, "2 tasks with a tree, 0 without" in ended.stdout) == (0, True), ended.stderr
+    node = tmp_path / "node"
+    node.mkdir()
+    sandbox.start(policy="execution_free", trees=node)
+
+    def fixer(messages):
+        said = "ls" if len(messages) == 2 else "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
+        return says(f"so\n```bash\n{said}\n```")
+
+    with ScriptedServer(fixer) as server:
+        for number in range(2):
+            argv = [
+                sys.executable, "-m", "agenttrace", "cluster", "shard", str(number), OPTIONS.model, *checkouts,
+                "--rollouts", "2", *run, "--sockets", str(sandbox.sockets), "--base-url", server.base_url, "--trees",
+                str(node), "--trees-max-bytes", "150000",
+            ]  # fmt: skip
+            ended = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+            assert ended.returncode == 0, ended.stderr
+            assert len([path for path in node.iterdir() if path.is_dir()]) == 1  # there is room for one
+    _, file = merged(agenttrace, tmp_path)
+    traces = list(read_traces(file))
+    assert len({trace.metadata["tree_digest"] for trace in traces}) == 2
+    assert [trace.outcome.ended for trace in traces] == ["final_answer"] * 4
+    assert all(trace.outcome.patch == "" for trace in traces)
+    assert agenttrace("validate", file).returncode == 0
+
+
 class AtATime:
     """A script that counts how many requests it has at a time, and sends away those beyond a limit."""
 
@@ -296,6 +329,7 @@ def test_what_is_there_is_counted_checked_and_named_where_it_is_damaged(agenttra
         (["shard", "0"], "--store URL and --run-id ID are needed"),
         (["shard", "0", "--store", "s", "--run-id", "r"], "a shard needs its number and an endpoint"),
         (["shard", "x", "--store", "s", "--run-id", "r", "--base-url", "http://a/v1"], "a shard needs its number"),
+        (["prepare", "m", "--store", "s", "--run-id", "r", "--dataset", "mbpp"], "trees are made of checkouts"),
         (["run", "--store", "s", "--run-id", "r"], "no endpoint is named: --base-url URL, once for each"),
         (["run", "m", "--store", "s", "--run-id", "r", "--in-flight", "0"], "and --in-flight: expected 1 or more"),
         (["run", "m", "--store", "s", "--run-id", "r", "--base-url", "x"], "--base-url 'x': expected an address"),

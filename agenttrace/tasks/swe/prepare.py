@@ -6,8 +6,10 @@ finds trees and tasks in one read-only folder.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 FILE = "prepared.json"
+AT_A_TIME = 2
+"""Repositories worked on at a time: what takes long is to fetch them."""
 _REASON_CHARS = 300
 
 
@@ -71,6 +75,13 @@ class SkippedTask(Record, frozen=True, kw_only=True):
     reason: str
 
 
+class OfRepository(Record, frozen=True, kw_only=True):
+    """What became of the tasks of one repository, in the order of the plan."""
+
+    tasks: tuple[ReadyTask, ...]
+    skipped: tuple[SkippedTask, ...] = ()
+
+
 class Prepared(Record, frozen=True, kw_only=True):
     """Everything that the collector needs to know of the tasks, in the order of the plan."""
 
@@ -94,7 +105,7 @@ class PreparePlaces(Record, frozen=True, kw_only=True):
 
 
 def prepare(options: SweOptions, places: PreparePlaces, report: Callable[[str], None]) -> Prepared:
-    """Return what was made, written to `prepared.json` as well.
+    """Return what was made, written to `prepared.json` as well; several repositories are worked on at a time.
 
     A task that has no tree (commit gone, too large, malformed) is told to `report`, recorded and left out.
 
@@ -102,34 +113,89 @@ def prepare(options: SweOptions, places: PreparePlaces, report: Callable[[str], 
         UsageError: the source, the sampling or the place of the repositories is not what it must be.
         DataError: a row is no task, or no task at all could be made.
     """
+    dataset, repos = drawn(options, report)
+    numbers = itertools.count(1)
+
+    def tell(line: str) -> None:
+        report(f"[{next(numbers)}/{dataset.count}] {line}")
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        found = pool.map(lambda tasks: of_repository(tasks, options, places, tell), repos)
+        prepared = gathered(dataset, found)
+    write_whole(places.trees / FILE, msgspec.json.encode(prepared))
+    return prepared
+
+
+def drawn(options: SweOptions, report: Callable[[str], None]) -> tuple[DatasetSpec, list[tuple[SweTask, ...]]]:
+    """Return what the run spec says of the tasks that are drawn, and those of each repository, in the plan's order.
+
+    Raises:
+        UsageError: the source or the sampling is not what it must be.
+        DataError: a row is no task.
+    """
     source, tasks = rows.open_source(options.source, split=options.split)
     left_out: Counter[str] = Counter()
     plan = draw(tasks(left_out), options)
     for column, count in left_out.items():
         report(f"{count} rows of {options.source} are left out: {column} is missing or empty")
-    drawn = frozenset(plan.task_ids)
-    by_id = {task.instance_id: task for task in tasks(Counter()) if task.instance_id in drawn}
+    names = frozenset(plan.task_ids)
+    by_id = {task.instance_id: task for task in tasks(Counter()) if task.instance_id in names}
+    in_order = (by_id[name] for name in plan.task_ids)
+    repos = [tuple(of_repo) for _, of_repo in itertools.groupby(in_order, key=lambda task: task.repo)]
+    return msgspec.structs.replace(source, count=len(plan.task_ids), sampling=plan), repos
+
+
+def of_repository(
+    tasks: Iterable[SweTask],
+    options: SweOptions,
+    places: PreparePlaces,
+    report: Callable[[str], None],
+    *,
+    made: Callable[[PristineTree], None] = lambda _: None,
+) -> OfRepository:
+    """Make the trees of the tasks of one repository, which is fetched once, and return what became of them.
+
+    Args:
+        tasks: of the repository.
+        options: which were asked for.
+        places: where trees go.
+        report: gets a line for people about each task.
+        made: gets each tree; what it raises is raised here.
+
+    Raises:
+        UsageError: the place of the repositories is not what it must be.
+    """
     ready: list[ReadyTask] = []
     skipped: list[SkippedTask] = []
-    for number, name in enumerate(plan.task_ids, start=1):
-        task = by_id[name]
+    for task in tasks:
         try:
             tree = _tree(task, options, places)
         except UsageError:
             raise
         except (AgentTraceError, OSError) as error:
             reason = " ".join(str(error).split())[:_REASON_CHARS]
-            skipped.append(SkippedTask(instance_id=name, repo=task.repo, base_commit=task.base_commit, reason=reason))
-            report(f"[{number}/{len(plan.task_ids)}] {name}: left out: {reason}")
+            named = {"instance_id": task.instance_id, "repo": task.repo, "base_commit": task.base_commit}
+            skipped.append(SkippedTask(**named, reason=reason))
+            report(f"{task.instance_id}: left out: {reason}")
         else:
+            made(tree)
             ready.append(ReadyTask(task=_needed(task, options), tree=tree))
-            report(f"[{number}/{len(plan.task_ids)}] {name}: {tree.files} files, {tree.bytes / 2**20:.1f} MiB")
+            report(f"{task.instance_id}: {tree.files} files, {tree.bytes / 2**20:.1f} MiB")
+    return OfRepository(tasks=tuple(ready), skipped=tuple(skipped))
+
+
+def gathered(dataset: DatasetSpec, repos: Iterable[OfRepository]) -> Prepared:
+    """Return what became of all tasks of the plan; repositories come in its order.
+
+    Raises:
+        DataError: none of them has a tree.
+    """
+    every = [*repos]
+    ready = tuple(one for of_repo in every for one in of_repo.tasks)
+    skipped = tuple(one for of_repo in every for one in of_repo.skipped)
     if not ready:
         raise DataError(f"no tree could be made for any of {len(skipped)} tasks; the first: {skipped[0].reason}")
-    dataset = msgspec.structs.replace(source, count=len(plan.task_ids), sampling=plan)
-    prepared = Prepared(dataset=dataset, tasks=tuple(ready), skipped=tuple(skipped))
-    write_whole(places.trees / FILE, msgspec.json.encode(prepared))
-    return prepared
+    return Prepared(dataset=dataset, tasks=ready, skipped=skipped)
 
 
 def draw(tasks: Iterable[SweTask], options: SweOptions) -> SamplingPlan:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from agenttrace.tasks.bench import Bench
     from agenttrace.tasks.swe.prepare import ReadyTask, SkippedTask
     from agenttrace.tasks.swe.rows import SweTask
+    from agenttrace.tasks.swe.trees import PristineTree
 
 TREES = Path("/trees")
 """Where the collector's container has prepared tasks and their trees."""
@@ -105,6 +106,10 @@ class SweTasks(TaskSet):
         patch = None if found.patch is UNSET else found.patch
         verdict = patches.judge(self._tree(task), row, patch, found.patch_note or None, source=self.whole.source)
         return Judgement(verdicts=(verdict,))
+
+    def pristine(self, task: Task) -> PristineTree:
+        """Return the tree that a task's runs start from."""
+        return self._ready[str(task.task_id)].tree
 
     def _tree(self, task: Task) -> Path:
         if task.fixture is None:

@@ -147,7 +147,7 @@ def make(bare: Path, task: SweTask, folder: Path, *, hidden_tests: bool) -> Pris
     try:
         pointers = _write(bare, entries, building)
         _write_git(bare, object_id, task, building / ".git")
-        _settle(building)
+        settle(building)
         tree = PristineTree(
             name=name,
             digest=PackedFixture(str(building)).digest,
@@ -207,7 +207,7 @@ def _write(bare: Path, entries: Sequence[_Entry], root: Path) -> int:
     for batch in _batches(entries):
         contents = _blobs(bare, [entry.oid for entry in batch if entry.mode != _SUBMODULE])
         for entry in batch:
-            _folders(os.fsencode(root), entry.path, made)
+            folders(os.fsencode(root), entry.path, made)
             full = os.path.join(os.fsencode(root), entry.path)  # noqa: PTH118 - bytes
             if made.setdefault(entry.path, entry.mode == _SUBMODULE) != (entry.mode == _SUBMODULE):
                 raise DataError(f"{os.fsdecode(entry.path)!r} is a file and a folder at once")
@@ -249,7 +249,7 @@ def _blobs(bare: Path, oids: Sequence[bytes]) -> Iterator[bytes]:
         at += 1
 
 
-def _folders(root: bytes, path: bytes, made: dict[bytes, bool]) -> None:
+def folders(root: bytes, path: bytes, made: dict[bytes, bool]) -> None:
     """Make the folders above a path; none of them may be a file or link of the same tree."""
     parts = path.split(b"/")[:-1]
     for count in range(1, len(parts) + 1):
@@ -295,7 +295,7 @@ def _write_git(bare: Path, object_id: str, task: SweTask, folder: Path) -> None:
     git.run(folder, ["read-tree", "HEAD"])
 
 
-def _settle(root: Path) -> None:
+def settle(root: Path) -> None:
     """Give everything its fixed time, and what has none of its own a fixed mode."""
     stamp = (git.FIXED_TIME_S * 10**9,) * 2
     paths: Iterable[Path] = sorted(root.rglob("*"), reverse=True)
