@@ -6,7 +6,7 @@ import tracemalloc
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
@@ -25,6 +25,7 @@ def dataset(count, rollouts, *, drawn=False):
     )
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 60), st.integers(1, 50), st.booleans())
 def test_every_job_is_in_one_shard_and_shards_are_in_the_order_of_the_plan(count, rollouts, size, drawn):
     shards = Sharding(dataset=dataset(count, rollouts, drawn=drawn), rollouts=size)
