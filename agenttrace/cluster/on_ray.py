@@ -8,6 +8,7 @@ the driver, which looks at the store, can tell whether such attempts still get a
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import functools
 import hashlib
 import importlib
@@ -267,23 +268,36 @@ def _said(result: AttemptResult) -> bytes:
     return msgspec.json.encode(result)
 
 
-_SEATS_OF = "agenttrace-seats-"
+_SEATS_OF = "agenttrace-seat-"
 _BUSY, _TOLD = "busy", "told"
-_DIGITS_OF_PID = 9
+_HELD: dict[Path, int] = {}
+"""Folders of this process, by their driver's; a lock on each says that it lives, also to other containers."""
 
 
 def _folder_of(driver: str) -> Path:
-    """Return the folder of this node in which each process that works for a driver has one, named by its id."""
+    """Return the folder in which each process that works for a driver has one; containers may share it."""
     return Path(tempfile.gettempdir(), f"{_SEATS_OF}{driver}")
+
+
+def _processes() -> str:
+    """Return what begins the names of folders whose processes can be told anything from here: ids mean others else."""
+    try:
+        return f"{Path('/proc/self/ns/pid').stat().st_ino}-"
+    except FileNotFoundError:  # no Linux, no containers
+        return "0-"
 
 
 @contextlib.contextmanager
 def _at_work_for(driver: str) -> Iterator[Path]:
     """Let `terminate` find this process meanwhile, and give it a folder that is removed with the driver's."""
-    folder = _folder_of(driver) / str(os.getpid())
-    if not folder.exists():
+    parent = _folder_of(driver)
+    folder = next((one for one in _HELD if one.parent == parent and one.exists()), None)
+    if folder is None:
         _remove_left_by_others(driver)
-        folder.mkdir(parents=True)
+        parent.mkdir(exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f"{_processes()}{os.getpid()}-", dir=parent))
+        _HELD[folder] = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(_HELD[folder], fcntl.LOCK_EX)
     (folder / _BUSY).touch()
     try:
         yield folder
@@ -293,7 +307,7 @@ def _at_work_for(driver: str) -> Iterator[Path]:
 
 
 def _remove_left_by_others(driver: str) -> None:
-    """Remove what drivers that were killed have left on this node: folders of processes that are all gone."""
+    """Remove what drivers that were killed have left here: folders of processes that are all gone."""
     own = _folder_of(driver)
     for folder in own.parent.glob(f"{_SEATS_OF}*"):
         if folder != own and not any(_lives(path) for path in folder.glob("*")):
@@ -301,10 +315,16 @@ def _remove_left_by_others(driver: str) -> None:
 
 
 def _lives(folder: Path) -> bool:
-    """Whether there is a process that a folder is named after."""
-    import psutil  # noqa: PLC0415 - heavy
-
-    return folder.name.isdecimal() and len(folder.name) <= _DIGITS_OF_PID and psutil.pid_exists(int(folder.name))
+    """Whether the process lives that has a folder."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(found, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(found)
+    return False
 
 
 def terminate(driver: str) -> None:
@@ -318,16 +338,21 @@ def terminate(driver: str) -> None:
         if time.monotonic() > deadline:
             return
         time.sleep(0.1)
-    shutil.rmtree(folder, ignore_errors=True)
+    for path in folder.glob(f"{_processes()}*"):
+        shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):  # another container may have one, or a process that has just begun
+        folder.rmdir()
 
 
 def _tell_to_end(folder: Path) -> bool:
     """Tell processes that are busy and have not been told, also those that have begun since, and say if any is busy."""
-    for path in folder.glob(f"*/{_BUSY}"):
+    here = _processes()
+    for path in folder.glob(f"{here}*/{_BUSY}"):
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
             path.rename(path.with_name(_TOLD))
-            os.kill(int(path.parent.name), signal.SIGTERM)
-    return any(_lives(path.parent) for name in (_BUSY, _TOLD) for path in folder.glob(f"*/{name}"))
+            if _lives(path.parent):
+                os.kill(int(path.parent.name.removeprefix(here).partition("-")[0]), signal.SIGTERM)
+    return any(_lives(path.parent) for name in (_BUSY, _TOLD) for path in folder.glob(f"{here}*/{name}"))
 
 
 def _line(error: Exception) -> str:

@@ -287,7 +287,7 @@ def test_a_process_is_told_to_end_once_and_nothing_of_a_driver_stays(tmp_path, m
     assert [*tmp_path.glob("*/*/scratch")]  # it left something
     with subprocess.Popen([sys.executable, "-c", AT_WORK], env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
-        assert [path.parent.name for path in tmp_path.glob("*/*/scratch")] == [str(process.pid)]
+        assert [path.parent.name.split("-")[1] for path in tmp_path.glob("*/*/scratch")] == [str(process.pid)]
         both = [threading.Thread(target=on_ray.terminate, args=("d",)) for _ in range(2)]
         for one in both:
             one.start()
@@ -324,12 +324,36 @@ def test_leftovers_have_any_name_and_a_driver_has_none_of_its_own(tmp_path, monk
     from agenttrace.cluster import on_ray
 
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    left = [f"{on_ray._SEATS_OF}x/{name}" for name in ("foo", ".1", "\u00b2", "9" * 40, str(2**31 - 1))]
-    kept = [f"{on_ray._SEATS_OF}d", f"{on_ray._SEATS_OF}y/{os.getpid()}"]
-    for name in (*left, *kept):
-        (tmp_path / name).mkdir(parents=True)
-    with on_ray._at_work_for("d"):
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(name.partition("/")[0] for name in kept)
+    for name in ("foo", ".1", "\u00b2", f"{os.getpid()}", f"{on_ray._processes()}{os.getpid()}-x"):
+        (tmp_path / f"{on_ray._SEATS_OF}x" / name).mkdir(parents=True)
+    (tmp_path / f"{on_ray._SEATS_OF}x" / "file").touch()
+    with on_ray._at_work_for("y") as living, on_ray._at_work_for("d"):
+        assert {path.name for path in tmp_path.iterdir()} == {f"{on_ray._SEATS_OF}{name}" for name in "yd"}
+        assert living.is_dir()
+
+
+def test_a_process_of_another_container_that_shares_the_folder_is_neither_told_nor_taken_for_gone(
+    tmp_path, monkeypatch
+):
+    from agenttrace.cluster import on_ray
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    told = []
+    monkeypatch.setattr(os, "kill", lambda pid, _: told.append(pid))
+    here = on_ray._processes()
+    monkeypatch.setattr(on_ray, "_processes", lambda: "4026530000-")  # of another kernel's table of processes
+    with on_ray._at_work_for("d") as there:
+        (there / "scratch").touch()
+        monkeypatch.setattr(on_ray, "_processes", lambda: here)
+        monkeypatch.setattr(on_ray, "_HELD", {})  # with the same id
+        with on_ray._at_work_for("d") as folder:
+            assert folder != there
+        on_ray.terminate("d")
+        assert told == []
+        assert not folder.exists()
+        assert sorted(path.name for path in there.iterdir()) == ["busy", "scratch"]
+        with on_ray._at_work_for("e"):  # removes what is left by others
+            assert (there / "scratch").exists()
 
 
 @pytest.mark.slow
