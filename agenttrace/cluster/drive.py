@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import msgspec
 
 from agenttrace.campaign.display import console
 from agenttrace.cluster.driver import Driver, Figures, Machines
+from agenttrace.cluster.exported import metrics_page, progress_file
 from agenttrace.cluster.on_ray import RayMachines, connect, sandboxes
 from agenttrace.cluster.orders import Order, seat_of
 from agenttrace.cluster.progress import RunDisplay
@@ -25,6 +28,8 @@ class Drive:
     Args:
         order: what nodes are told; its number of workers is replaced where none is asked for.
         address: of Ray's head, or `auto`.
+        progress: file that has its figures while it goes, as JSON.
+        metrics_port: where Prometheus finds them.
         workers: rollouts of a shard at a time; `None` is half the sandbox workers of the smallest node that has any, so
             that the end of one shard overlaps with the next.
 
@@ -37,7 +42,16 @@ class Drive:
         StorageError: the store cannot be used.
     """
 
-    def __init__(self, order: Order, address: str, *, workers: int | None) -> None:
+    def __init__(
+        self,
+        order: Order,
+        address: str,
+        *,
+        workers: int | None,
+        progress: Path | None = None,
+        metrics_port: int | None = None,
+    ) -> None:
+        self._progress, self._port = progress, metrics_port
         self._ray = connect(address)
         if workers is None:
             workers = max(1, int(min(filter(None, sandboxes(self._ray)), default=2) // 2))
@@ -49,15 +63,27 @@ class Drive:
 
     def finish(self) -> Figures:
         """Make what is left of the run and return what was done; errors are those of `Driver.run`."""
+        with contextlib.ExitStack() as opened:
+            opened.callback(self._ray.shutdown)
+            self._export(opened)
+            return self._driven()
+
+    def _export(self, opened: contextlib.ExitStack) -> None:
+        """Have other programs know how it goes."""
+        run_id, tell = self.run.spec.run_id, functools.partial(self._out.print, style="yellow", markup=False)
+        if self._progress is not None:
+            opened.enter_context(progress_file(self._progress, run_id, self.figures, tell=tell))
+        if self._port is not None:
+            port = opened.enter_context(metrics_page(self._port, run_id, self.figures))
+            self._out.print(f"figures for Prometheus: http://{platform.node()}:{port}/metrics", markup=False)
+
+    def _driven(self) -> Figures:
         figures = self.figures
         self._out.print(f"{self.run.url}: {figures.done} of {figures.shards} shards are done", markup=False)
         display = RunDisplay(self._out, figures)
         # Ray prints where results go what its nodes complain of; what matters of that comes back with the attempts.
         with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere), display.bar:
-            try:
-                return self._driver.run(display)
-            finally:
-                self._ray.shutdown()
+            return self._driver.run(display)
 
 
 def driver(run: StoredRun, machines: Machines, *, patience_s: float) -> Driver:

@@ -53,8 +53,8 @@ class Machines(Protocol):
 class Watcher:
     """Is told how a run goes; this one shows nothing."""
 
-    def begun(self, running: int, room: int) -> None:
-        """Learn how many shards are handed out, and how many can be worked on at a time."""
+    def begun(self) -> None:
+        """Learn that what there is room for is handed out."""
 
     def result(self, result: AttemptResult) -> None:
         """Learn how an attempt ended."""
@@ -79,6 +79,8 @@ class Figures(msgspec.Struct, kw_only=True):
         records: made meanwhile, in shards that came to their end.
         attempts: by how they ended.
         given_up: shards that failed again and again, and why.
+        running: shards that are handed out.
+        room: shards that can be worked on at a time.
         endpoints: records by endpoint.
         nodes: attempts by machine.
         elapsed_s: of the driver.
@@ -90,6 +92,8 @@ class Figures(msgspec.Struct, kw_only=True):
     records: int = 0
     attempts: Counter[str] = msgspec.field(default_factory=Counter)
     given_up: dict[int, str] = msgspec.field(default_factory=dict)
+    running: int = 0
+    room: int = 0
     endpoints: Counter[str] = msgspec.field(default_factory=Counter)
     nodes: Counter[str] = msgspec.field(default_factory=Counter)
     elapsed_s: float = 0.0
@@ -97,7 +101,13 @@ class Figures(msgspec.Struct, kw_only=True):
     @property
     def failed(self) -> int:
         """How many attempts left their shard undone."""
-        return sum(count for how, count in self.attempts.items() if how not in DONE)
+        return sum(count for how, count in dict(self.attempts).items() if how not in DONE)
+
+    @property
+    def eta_s(self) -> float | None:
+        """The time that the shards left take, at the rate of those that were made; `None` before the first one."""
+        made, left = self.done - self.before, self.shards - self.done - len(self.given_up)
+        return left * self.elapsed_s / made if made else None
 
     def add(self, result: AttemptResult) -> None:
         """Count an attempt."""
@@ -110,11 +120,10 @@ class Figures(msgspec.Struct, kw_only=True):
             self.endpoints.update(result.attempted.endpoints)
 
     def said(self) -> dict[str, Any]:
-        """Return them as JSON has them."""
-        return {
-            name: dict(value) if isinstance(value, dict) else value
-            for name, value in msgspec.structs.asdict(self).items()
-        }
+        """Return them as JSON has them; also from another thread than the driver's."""
+        found = msgspec.structs.asdict(self).items()
+        said = {name: dict(value) if isinstance(value, dict) else value for name, value in found}
+        return {**said, "failed": self.failed, "eta_s": self.eta_s}
 
 
 class Driver:
@@ -181,11 +190,12 @@ class Driver:
                 roomless_since = None if room else roomless_since or self._clock()
                 if roomless_since is not None:
                     self._await_room(self._clock() - roomless_since)
-                self._watcher.begun(len(running), room)
+                self.figures.running, self.figures.room = len(running), room
+                self._watcher.begun()
                 self._take(running, room)
                 self.figures.elapsed_s = self._clock() - started
         finally:
-            self.figures.elapsed_s = self._clock() - started
+            self.figures.elapsed_s, self.figures.running = self._clock() - started, len(running)
             self._machines.stop([*running])
 
     def _await_room(self, waited_s: float) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agenttrace.errors import AgentTraceError, StorageError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 T = TypeVar("T")
 PATIENCE_S = 180.0
@@ -91,7 +91,11 @@ class Store:
         return self._said("look at", name, lambda: int(self._obstore.head(self._store, name)["size"]))
 
     def names(self, folder: str) -> Iterator[str]:
-        """Yield the names of all objects in a folder and in those below it, in no certain order.
+        """Yield the names of all objects in a folder and in those below it, in no certain order; see `listed`."""
+        return (name for name, _ in self.listed(folder))
+
+    def listed(self, folder: str) -> Iterator[tuple[str, int]]:
+        """Yield name and bytes of all objects in a folder and in those below it, in no certain order.
 
         Raises:
             StorageError: they could not be listed.
@@ -99,7 +103,15 @@ class Store:
         root = folder.rstrip("/")
         stream = iter(self._obstore.list(self._store, root, chunk_size=1000))
         while chunk := self._said("list", root, lambda: next(stream, None)):
-            yield from (one["path"] for one in chunk)
+            yield from ((one["path"], int(one["size"])) for one in chunk)
+
+    def remove(self, names: Sequence[str]) -> None:
+        """Remove objects for good; no run does that.
+
+        Raises:
+            StorageError: they could not be removed.
+        """
+        self._said("remove", names[0], lambda: self._obstore.delete(self._store, names))
 
     def _said(self, what: str, name: str, ask: Callable[[], T]) -> T | None:
         """Return what the store answers; its errors become ours, in one line."""

@@ -36,7 +36,6 @@ class RunDisplay(Watcher):
 
     def __init__(self, out: Console, figures: Figures) -> None:
         self._out, self._figures = out, figures
-        self._running = self._room = 0
         self._started = time.monotonic()
         self._told, self._waited = float("-inf"), 0.0
         self.bar = Progress(
@@ -52,9 +51,8 @@ class RunDisplay(Watcher):
         )
         self._bar_id = self.bar.add_task("", total=figures.shards, completed=figures.done, rates="", eta="-:--")
 
-    def begun(self, running: int, room: int) -> None:
+    def begun(self) -> None:
         """Show how many shards are worked on."""
-        self._running, self._room = running, room
         self.bar.update(self._bar_id, completed=self._figures.done, rates=self._rates(), eta=self._eta())
         if not self._out.is_interactive and time.monotonic() - self._told >= _SILENCE_S:
             self._tell(f"{self._where()}: {self._rates()}, ETA {self._eta()}")
@@ -96,13 +94,10 @@ class RunDisplay(Watcher):
         figures = self._figures
         rate = f"{figures.records / minutes:,.1f} records/min" if figures.records and minutes else "- records/min"
         nodes = f" from {counted(len(figures.nodes), 'node')}" if figures.nodes else ""
-        at_work = min(self._running, self._room)
+        at_work = min(figures.running, figures.room)
         failed = f", {counted(figures.failed, 'attempt')} failed" if figures.failed else ""
         return f"{counted(figures.records, 'record')}{nodes}, {rate}, {counted(at_work, 'shard')} at work{failed}"
 
     def _eta(self) -> str:
-        """Return the time that the shards left take, at the rate of those that were made."""
-        made = self._figures.done - self._figures.before
-        left = self._figures.shards - self._figures.done - len(self._figures.given_up)
-        elapsed_s = time.monotonic() - self._started
-        return clock(left * elapsed_s / made) if made else "-:--"
+        eta_s = self._figures.eta_s
+        return "-:--" if eta_s is None else clock(eta_s)

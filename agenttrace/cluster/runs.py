@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 FORMAT = "agenttrace-cluster-1"
 _FOLDER = 1000
 """Shards whose objects share a folder, so that folders can be listed side by side."""
-_AT_A_TIME = 16
+AT_A_TIME = 16
 """Folders listed side by side: a store gives 1,000 names an answer, and takes its time for each."""
 _SHARD = re.compile(r"/(\d+)\.json$")
 
@@ -111,7 +111,7 @@ class StoredRun:
     def done(self) -> set[int]:
         """Return the shards that have a manifest; there is no other state."""
         folders = [f"{self.spec.run_id}/done/{number:05}" for number in range(-(-self.shards.count // _FOLDER))]
-        with ThreadPoolExecutor(min(_AT_A_TIME, len(folders))) as pool:
+        with ThreadPoolExecutor(min(AT_A_TIME, len(folders))) as pool:
             listed = pool.map(lambda folder: [_SHARD.search(name) for name in self.store.names(folder)], folders)
             found = {int(match[1]) for folder in listed for match in folder if match}
         return {shard for shard in found if shard < self.shards.count}

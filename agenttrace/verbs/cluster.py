@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from agenttrace.cluster.runs import StoredRun
 
 _SHOWN = 10
-_WHAT = ["prepare", "run", "shard", "status", "check", "merge", "up", "down"]
+_WHAT = ["prepare", "run", "shard", "status", "check", "merge", "clean", "up", "down"]
+_AT_ONCE = 1000
+"""Objects that are removed by one request, where a store can do that."""
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +36,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="prepare: put the trees of tasks over checkouts into the store, as many machines as it is started on "
         "together; run: make all shards on the nodes of a Ray cluster; shard: make one, with the sandbox workers of "
         "this machine; status: how many are done; check: read everything and name what is damaged; merge: write it as "
-        "a record file with its cassette; up, down: start and end a cluster on this machine, to try it out",
+        "a record file with its cassette; clean: say, or with --yes remove, what counts for "
+        "nothing; up, down: start and end a cluster on this machine, to try it out",
     )
     parser.add_argument("number", nargs="?", metavar="NUMBER", help="shard: which one, from 0 on")
     parser.add_argument(
@@ -55,6 +58,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     flight = "requests that an endpoint has at a time, of all nodes together (shard: of this one)"
     parser.add_argument("--in-flight", type=int, metavar="N", help=flight)
     parser.add_argument("--ray", metavar="ADDRESS", help="run: of the cluster's head (default: that of `up`, or auto)")
+    live = "run: keep its figures there while it goes"
+    parser.add_argument("--progress-json", type=Path, metavar="FILE", help=live)
+    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="run: serve its figures to Prometheus there")
+    parser.add_argument("--yes", action="store_true", help="clean: remove what it names")
     parser.add_argument("--nodes", type=int, default=2, metavar="N", help="up: how many (default: %(default)s)")
     add_json(parser)
     asked.add_campaign(parser, Options(), datasets=False, endpoints=True)
@@ -78,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.cluster.runs import open_run  # noqa: PLC0415
 
     opened = open_run(Store(arguments.store, make=False), arguments.run_id)
-    return {"status": _status, "check": _check, "merge": _merge}[what](arguments, opened)
+    return {"status": _status, "check": _check, "merge": _merge, "clean": _clean}[what](arguments, opened)
 
 
 def _local(arguments: argparse.Namespace) -> int:
@@ -178,7 +185,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
     if "://" not in arguments.store:  # nodes have working directories of their own
         arguments.store = str(Path(arguments.store).resolve())
-    drive = Drive(_order(arguments), arguments.ray or "auto", workers=arguments.workers)
+    drive = Drive(
+        _order(arguments),
+        arguments.ray or "auto",
+        workers=arguments.workers,
+        progress=arguments.progress_json,
+        metrics_port=arguments.metrics_port,
+    )
     status = 1
     try:
         status = EXIT_INCOMPLETE if drive.finish().given_up else 0
@@ -223,6 +236,25 @@ def _check(arguments: argparse.Namespace, found: StoredRun) -> int:
     tell(f"{found.url}: {counted(len(damaged), 'damaged shard')} of {len(found.done())} that are done")
     write_json(arguments.json, {"damaged": damaged})
     return 1 if damaged else 0
+
+
+def _clean(arguments: argparse.Namespace, found: StoredRun) -> int:
+    import itertools  # noqa: PLC0415
+
+    from agenttrace.cluster.clean import unnamed  # noqa: PLC0415
+
+    count = size = 0
+    every = unnamed(found)
+    while some := [*itertools.islice(every, _AT_ONCE)]:
+        count, size = count + len(some), size + sum(one.bytes for one in some)
+        if arguments.yes:
+            found.store.remove([one.name for one in some])
+    what = f"{counted(count, 'object')} of {size} bytes that no manifest names"
+    tell(f"{found.url}: {what}{' removed' if arguments.yes else ''}")
+    if count and not arguments.yes:
+        tell(command("cluster", "clean", "--store", found.store.url, "--run-id", found.spec.run_id, "--yes"))
+    write_json(arguments.json, {"objects": count, "bytes": size, "removed": arguments.yes})
+    return 0
 
 
 def _merge(arguments: argparse.Namespace, found: StoredRun) -> int:

@@ -189,7 +189,11 @@ def replace(cluster, number):
 
 @pytest.mark.slow
 def test_a_run_over_two_nodes_is_whole_and_goes_on_where_nothing_is_left(driver, agenttrace, tmp_path):
-    figures, said = ended(driver())
+    figures, said = ended(driver("r1", "--progress-json", str(tmp_path / "live.json"), "--metrics-port", "0"))
+    assert "figures for Prometheus: http://" in said
+    live = json.loads((tmp_path / "live.json").read_bytes())
+    assert (live["run_id"], live["done"], live["running"]) == ("r1", SHARDS, 0)
+    assert live["endpoints"] == figures["endpoints"]
     assert figures["status"] == 0
     assert (figures["shards"], figures["done"], figures["before"], figures["records"]) == (SHARDS, SHARDS, 0, RECORDS)
     assert figures["attempts"] == {"committed": SHARDS}

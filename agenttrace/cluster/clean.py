@@ -1,0 +1,47 @@
+"""What a run has left in its store that counts for nothing: parts of done shards that their manifests do not name."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+from agenttrace.cluster.manifest import CASSETTE, RECORDS, read_manifest
+from agenttrace.cluster.runs import AT_A_TIME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agenttrace.cluster.runs import StoredRun
+
+
+class Unnamed(NamedTuple):
+    """An object that no manifest names, and its bytes."""
+
+    name: str
+    bytes: int
+
+
+def unnamed(run: StoredRun) -> Iterator[Unnamed]:
+    """Yield what can be removed: parts that attempts left at shards which have a manifest without them.
+
+    A manifest never changes, so what it does not name never counts. Parts of shards that are not done are no such: the
+    next attempt goes on from them.
+
+    Raises:
+        DataError: a manifest is damaged; nothing of its shard is yielded.
+        StorageError: the store cannot be read.
+    """
+    done = sorted(run.done())
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        for start in range(0, len(done), AT_A_TIME):
+            for found in pool.map(lambda shard: _of_shard(run, shard), done[start : start + AT_A_TIME]):
+                yield from found
+
+
+def _of_shard(run: StoredRun, shard: int) -> list[Unnamed]:
+    manifest = read_manifest(run, shard)
+    if manifest is None:  # a person has removed it meanwhile
+        return []
+    folder = run.parts(shard)
+    named = {f"{folder}/{part.name}{ending}" for part in manifest.parts for ending in (RECORDS, CASSETTE)}
+    return [Unnamed(name, size) for name, size in run.store.listed(folder) if name not in named]

@@ -1,0 +1,68 @@
+"""What no manifest names is said, and removed only where that is asked for; everything that counts stays."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from agenttrace.cluster.clean import unnamed
+from agenttrace.cluster.manifest import damage
+
+
+@pytest.fixture
+def littered(run, work):
+    """Return a run with shard 0 made by two attempts, of which one lost, shard 1 begun, and shard 2 done."""
+    with work(0, by="a", part_records=7) as one, work(0, by="b", part_records=9) as other:
+        one.make()
+        other.make()
+        other.log.commit()
+        assert one.log.commit() == "lost_race"
+    with work(1, part_records=4) as begun:
+        begun.make(9)
+    with work(2) as done:
+        done.make()
+        done.log.commit()
+    run.store.create(f"{run.spoilt(0)}/x.jsonl.zst", b"x")
+    run.store.create(f"{run.parts(0)}/half.cassette.zst", b"xyz")  # of an attempt that was killed between its halves
+    return run
+
+
+def test_only_parts_of_done_shards_that_their_manifests_do_not_name_are_found(littered):
+    found = list(unnamed(littered))
+    names = {one.name for one in found}
+    assert len(names) == len(found) == 2 * 3 + 1  # 20 records in parts of 7, each with its cassette
+    assert all(name.startswith(f"{littered.parts(0)}/") for name in names)
+    assert {one.name: one.bytes for one in found}[f"{littered.parts(0)}/half.cassette.zst"] == 3
+    assert all(littered.store.size(one.name) == one.bytes for one in found)
+
+
+def test_it_is_said_first_and_removed_where_that_is_asked_for(littered, url, agenttrace, work):
+    def ask(*more):
+        ended = agenttrace("cluster", "clean", "--store", url, "--run-id", "r1", "--json", *more)
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    before = {*littered.store.names("r1")}
+    found = ask()
+    assert (found["objects"], found["removed"]) == (7, False)
+    assert {*littered.store.names("r1")} == before
+    assert ask("--yes") == {**found, "removed": True}
+    after = {*littered.store.names("r1")}
+    assert (len(before - after), after - before) == (7, set())
+    assert list(damage(littered)) == []
+    assert ask("--yes")["objects"] == 0
+    with work(1) as goes_on:  # what was begun is there
+        assert goes_on.make() == 11
+        assert goes_on.log.commit() == "committed"
+
+
+def test_a_manifest_that_is_damaged_leaves_its_shard_alone(littered, url, agenttrace):
+    manifest = littered.manifest(0)
+    littered.store.remove([manifest])
+    littered.store.create(manifest, b"{}")
+    before = {*littered.store.names("r1")}
+    ended = agenttrace("cluster", "clean", "--store", url, "--run-id", "r1", "--yes")
+    assert ended.returncode == 1
+    assert manifest in ended.stderr
+    assert {*littered.store.names("r1")} == before
