@@ -102,8 +102,9 @@ def shard_plan(plan: Plan, shards: Sharding, number: int) -> ShardPlan:
     Raises:
         UsageError: there is no such shard.
     """
-    stretch = shards.stretch(number)
-    found = [(_task(plan, index), rollout) for index, rollout in map(shards.place, stretch)]
+    places = [shards.place(job) for job in shards.stretch(number)]
+    at = {index: _task(plan, index) for index in {index for index, _ in places}}  # each is looked for among all
+    found = [(at[index], rollout) for index, rollout in places]
     jobs = tuple(at_rollout(task, rollout) for task, rollout in found if task is not None)
     tasks = {task.task_id: task for task, _ in found if task is not None}
     fields: dict[str, Any] = {name: getattr(plan, name) for name in ("spec", "spec_sha256", "path", "resumes")}

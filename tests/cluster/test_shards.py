@@ -58,6 +58,23 @@ def test_a_drawn_task_that_could_get_no_tree_leaves_its_shards_empty_and_no_othe
     assert found == [*b, [], [], *c]
 
 
+def test_all_tasks_are_looked_through_once_for_a_shard(plan):
+    looks = []
+
+    class Tasks(tuple):
+        __slots__ = ()
+
+        def __iter__(self):
+            looks.append(self)
+            return super().__iter__()
+
+    drawn = msgspec.structs.replace(plan.spec.dataset, count=3, rollouts=50, sampling=DRAWN)
+    tasks = Tasks(msgspec.structs.replace(plan.tasks[0], task_id=name) for name in ("b", "a", "c"))
+    some = msgspec.structs.replace(plan, spec=msgspec.structs.replace(plan.spec, dataset=drawn), tasks=tasks)
+    assert shard_plan(some, Sharding(dataset=drawn, rollouts=50), 2).size == 50
+    assert len(looks) == 1
+
+
 @pytest.mark.parametrize("number", [-1, 3])
 def test_a_shard_that_is_not_there_is_told_with_those_that_are(plan, number):
     with pytest.raises(UsageError, match=f"shard {number}: this run has the shards 0 to 2"):
