@@ -27,7 +27,7 @@ RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
 _TOP_P = "+top_p-"
 """What follows the name of a sampler whose `top_p` is another."""
-_MOST_RECORDS = 10_000_000
+_MOST_RECORDS = 1_000_000_000
 _SWE_ZERO_TEMPERATURE = 1.0
 """Sent for a model without a recommended sampler: several runs of one task are to differ."""
 

@@ -234,7 +234,7 @@ def test_a_request_of_another_form_costs_its_trace(copy, replayed, where):
 def test_a_run_spec_of_more_rollouts_than_can_be_is_refused(copy, replayed):
     beside = run_spec_path(copy)
     beside.write_text(beside.read_text().replace('"rollouts": 1', f'"rollouts": {10**12}'))
-    with pytest.raises(UsageError, match="more than 10000000 records"):
+    with pytest.raises(UsageError, match="more than 1000000000 records"):
         replayed(copy)
 
 
