@@ -21,34 +21,31 @@ from agenttrace.campaign.plan import make_plan
 from agenttrace.cluster.objects import Store
 from agenttrace.cluster.runs import begin_run
 from agenttrace.cluster.shards import shard_plan
+from bench.campaigns import s3 as s3_store
 
 HERE = Path(__file__).parent
 
 
-def _module(name):
-    spec = importlib.util.spec_from_file_location(f"cluster_{name}", HERE / f"{name}.py")
+def _made():
+    spec = importlib.util.spec_from_file_location("cluster_made", HERE / "made.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
 
 
-stand_in = _module("s3")
-made = _module("made")
+made = _made()
 
 
 def _use(monkeypatch, url):
-    for name, value in {
-        "AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
-        "AWS_REGION": "us-east-1", "NO_PROXY": "*", "no_proxy": "*",
-    }.items():  # fmt: skip
+    for name, value in s3_store.variables(url).items():
         monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
 def s3(monkeypatch):
     """Return a running store of ours, whose faults can be set; `s3://bucket` is in it."""
-    with stand_in.running() as running:
+    with s3_store.running() as running:
         _use(monkeypatch, running.url)
         yield running
 

@@ -1,4 +1,10 @@
-"""A store that speaks as much S3 as its client asks for, and has faults where a test wants them; over HTTP."""
+"""A store that speaks as much S3 as its client asks for, and has faults where a test wants them; over HTTP.
+
+    with s3.running() as store:
+        os.environ |= store.variables
+
+From there on `s3://bucket` is in it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,11 @@ import threading
 import time
 import urllib.parse
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 BUCKET = "bucket"
 CODES = {403: "AccessDenied", 404: "NoSuchKey", 412: "PreconditionFailed", 503: "SlowDown", 507: "XMinioStorageFull"}
@@ -27,57 +37,85 @@ class S3:
     slow_s: float = 0.0
     cut_answers: int = 0  # so many uploads more are carried out, and then the connection is closed
     page: int = 1000
-    seen: list = field(default_factory=list)  # method and path of every request
+    seen: list[tuple[str, str]] = field(default_factory=list)  # method and path of every request
     lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a client needs in its environment to reach it."""
+        return variables(self.url)
+
+
+def variables(url: str) -> dict[str, str]:
+    """Return what a client needs in its environment to reach a store at an address."""
+    return {
+        "AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_REGION": "us-east-1", "NO_PROXY": "*", "no_proxy": "*",
+    }  # fmt: skip
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    """A server whose clients may be killed under a request."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that went away."""
+
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    """One connection to a store."""
+
     protocol_version = "HTTP/1.1"
     s3: S3
 
-    def do_PUT(self):
+    def do_PUT(self) -> None:
+        """Make or replace an object."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         s3 = self.s3
-        if self.stopped() or (s3.refuse_put and self.end(s3.refuse_put)):
+        if self._stopped() or (s3.refuse_put and self._end(s3.refuse_put)):
             return
         with s3.lock:
-            there = self.name in s3.objects
+            there = self._name in s3.objects
             if there and s3.conditional and self.headers.get("If-None-Match") == "*":
-                self.end(412)
+                self._end(412)
                 return
-            s3.objects[self.name] = body
+            s3.objects[self._name] = body
             cut = s3.cut_answers > 0
             s3.cut_answers -= cut
         if cut:
             self.close_connection = True
         else:
-            self.end(200, b"", {"ETag": '"e"'})
+            self._end(200, b"", {"ETag": '"e"'})
 
-    def do_HEAD(self):
+    def do_HEAD(self) -> None:
+        """Say whether there is an object."""
         self.do_GET()
 
-    def do_GET(self):
-        if self.stopped():
+    def do_GET(self) -> None:
+        """Return an object, or list some."""
+        if self._stopped():
             return
         query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.path).query))
         if "list-type" in query:
-            self.list(query)
-        elif (data := self.s3.objects.get(self.name)) is None:
-            self.end(404)
+            self._list(query)
+        elif (data := self.s3.objects.get(self._name)) is None:
+            self._end(404)
         else:
-            self.end(200, data, {"ETag": '"e"', "Last-Modified": "Mon, 02 Nov 2026 00:00:00 GMT"})
+            self._end(200, data, {"ETag": '"e"', "Last-Modified": "Mon, 02 Nov 2026 00:00:00 GMT"})
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         """Delete objects; only tests do, behind the back of the kit."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
         names = re.findall(r"<Key>([^<]*)</Key>", body)
         for name in names:
             self.s3.objects.pop(name, None)
         done = "".join(f"<Deleted><Key>{escape(name)}</Key></Deleted>" for name in names)
-        self.end(200, f"<DeleteResult>{done}</DeleteResult>".encode())
+        self._end(200, f"<DeleteResult>{done}</DeleteResult>".encode())
 
-    def list(self, query):
+    def _list(self, query: Mapping[str, str]) -> None:
         names = sorted(name for name in self.s3.objects if name.startswith(query.get("prefix", "")))
         names = [name for name in names if name > query.get("continuation-token", "")]
         page, more = names[: self.s3.page], len(names) > self.s3.page
@@ -88,13 +126,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         )
         token = f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if more else ""
         text = f"<ListBucketResult><IsTruncated>{str(more).lower()}</IsTruncated>{token}{entries}</ListBucketResult>"
-        self.end(200, text.encode())
+        self._end(200, text.encode())
 
     @property
-    def name(self):
+    def _name(self) -> str:
         return urllib.parse.unquote(urllib.parse.urlsplit(self.path).path.removeprefix(f"/{BUCKET}/"))
 
-    def stopped(self):
+    def _stopped(self) -> bool:
         s3 = self.s3
         s3.seen.append((self.command, self.path))
         time.sleep(s3.slow_s)
@@ -102,10 +140,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             overloaded = s3.overloaded > 0
             s3.overloaded -= overloaded
         if status := s3.refuse or (503 if overloaded else 0):
-            self.end(status)
+            self._end(status)
         return bool(status)
 
-    def end(self, status, data=None, headers=None):
+    def _end(self, status: int, data: bytes | None = None, headers: Mapping[str, str] | None = None) -> bool:
         if data is None:
             data = f"<?xml version='1.0'?>\n<Error><Code>{CODES[status]}</Code><Message>m</Message></Error>".encode()
         self.send_response(status)
@@ -116,16 +154,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(data)
         return True
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         """Keep quiet."""
 
 
 @contextlib.contextmanager
-def running():
-    """Yield a running store."""
+def running(host: str = "127.0.0.1") -> Iterator[S3]:
+    """Run a store meanwhile, at an address of this machine."""
     s3 = S3()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"s3": s3}))
-    s3.url = f"http://127.0.0.1:{server.server_address[1]}"
+    server = _Server((host, 0), type("Bound", (Handler,), {"s3": s3}))
+    s3.url = f"http://{host}:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
