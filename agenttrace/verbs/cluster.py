@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agenttrace.cluster.driver import Figures
-    from agenttrace.cluster.local import LocalCluster
+    from agenttrace.cluster.local_ray import LocalCluster
     from agenttrace.cluster.orders import Order
     from agenttrace.cluster.runs import StoredRun
 

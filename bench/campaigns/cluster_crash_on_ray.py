@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttrace.cluster import local
+from agenttrace.cluster import local_ray
 from agenttrace.cluster.merge import merge
 from agenttrace.cluster.objects import Store
 from agenttrace.cluster.runs import open_run
@@ -47,10 +47,10 @@ _PATIENCE_S = 900.0
 class _Cluster:
     """A cluster whose nodes are killed and replaced."""
 
-    def __init__(self, prepared: local.LocalCluster, dice: random.Random) -> None:
+    def __init__(self, prepared: local_ray.LocalCluster, dice: random.Random) -> None:
         self.now, self._dice = prepared, dice
 
-    def keep(self, cluster: local.LocalCluster) -> None:
+    def keep(self, cluster: local_ray.LocalCluster) -> None:
         """Know what runs by now."""
         self.now = cluster
 
@@ -59,12 +59,13 @@ class _Cluster:
         number = self._dice.randrange(NODES)
         nodes = [*self.now.nodes]
         nodes[number].send(signal.SIGKILL)
-        nodes[number] = local.start_node(self.now, number)
+        nodes[number] = local_ray.start_node(self.now, number)
         self.now = msgspec.structs.replace(self.now, nodes=tuple(nodes))
 
     def mend(self) -> None:
         """Start nodes again that did not come up: under load one misses a limit of Ray's."""
-        nodes = [one if one.runs() else local.start_node(self.now, number) for number, one in enumerate(self.now.nodes)]
+        now = self.now
+        nodes = [one if one.runs() else local_ray.start_node(now, number) for number, one in enumerate(now.nodes)]
         self.now = msgspec.structs.replace(self.now, nodes=tuple(nodes))
 
 
@@ -72,17 +73,17 @@ class _Cluster:
 def _running(dice: random.Random) -> Iterator[_Cluster]:
     """Run a cluster meanwhile, whose nodes have a sandbox runner each."""
     with contextlib.ExitStack() as stack:
-        cluster = _Cluster(local.prepared(NODES, 1), dice)
+        cluster = _Cluster(local_ray.prepared(NODES, 1), dice)
         for number in range(NODES):
             sockets = Path(cluster.now.sockets(number))
             sockets.rmdir()
             sockets.symlink_to(stack.enter_context(runner(number)).sockets)
         os.environ["AGENTTRACE_ANY_SANDBOX"] = "1"  # they run in no container
         try:
-            local.start(cluster.now, keep=cluster.keep)
+            local_ray.start(cluster.now, keep=cluster.keep)
             yield cluster
         finally:
-            local.end(cluster.now)
+            local_ray.end(cluster.now)
 
 
 def _driver(run_id: str, store: str, cluster: _Cluster, server: ScriptedServer) -> subprocess.Popen[bytes]:

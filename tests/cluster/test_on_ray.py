@@ -13,7 +13,6 @@ import threading
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from agenttrace.errors import EXIT_INTERRUPTED
@@ -100,9 +99,9 @@ def server():
 def cluster(make_sandbox):
     """Return a cluster of two nodes, each with two sandbox workers of its own."""
     needs_ray()
-    from agenttrace.cluster import local
+    from agenttrace.cluster import local_ray
 
-    made = local.prepared(2, 2)
+    made = local_ray.prepared(2, 2)
     for number in range(2):
         sandbox = make_sandbox()
         sandbox.start(2)
@@ -112,10 +111,10 @@ def cluster(make_sandbox):
     before = dict(os.environ)
     os.environ["AGENTTRACE_ANY_SANDBOX"] = "1"  # real runners, in no container
     try:
-        local.start(made, keep=kept.append)
+        local_ray.start(made, keep=kept.append)
         yield kept
     finally:
-        local.end(kept[-1])
+        local_ray.end(kept[-1])
         os.environ.clear()
         os.environ.update(before)
 
@@ -178,10 +177,10 @@ def whole(agenttrace, tmp_path, run_id="r1"):
 
 def replace(cluster, number):
     """Put a node in the place of one that is gone, and wait for it."""
-    from agenttrace.cluster import local
+    from agenttrace.cluster import local_ray
 
     nodes = [*cluster[-1].nodes]
-    nodes[number] = local.start_node(cluster[-1], number)
+    nodes[number] = local_ray.start_node(cluster[-1], number)
     import msgspec
 
     cluster.append(msgspec.structs.replace(cluster[-1], nodes=tuple(nodes)))
@@ -225,9 +224,7 @@ def test_a_node_that_is_killed_in_the_middle_loses_and_doubles_nothing(driver, c
     try:
         running = driver()
         until(lambda: HOLD.waiting == AT_A_TIME)  # both nodes are at work, and no shard goes on any more
-        node = psutil.Process(cluster[-1].nodes[1].pid)
-        for process in (node, *node.children(recursive=True)):  # those that work live on for a moment else
-            process.kill()
+        cluster[-1].nodes[1].send(signal.SIGKILL)  # those that work, too: they live on for a moment else
         HOLD.on = False
         figures, said = ended(running)
     finally:
@@ -374,13 +371,13 @@ def test_all_endpoints_gone_end_a_run_with_3_and_nothing_becomes_a_record(driver
 
 @pytest.mark.slow
 def test_a_node_with_another_version_of_the_kit_is_refused(driver, cluster, tmp_path):
-    from agenttrace.cluster import local
+    from agenttrace.cluster import local_ray
 
     other = tmp_path / "other"
     shutil.copytree(ROOT / "agenttrace", other / "agenttrace", ignore=shutil.ignore_patterns("__pycache__"))
     with (other / "agenttrace" / "api.py").open("a", encoding="utf-8") as file:
         file.write("\n# another\n")
-    node = local.start_node(cluster[-1], 0, package=other)
+    node = local_ray.start_node(cluster[-1], 0, package=other)
     try:
         deadline = time.monotonic() + 90
         while True:
