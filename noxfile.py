@@ -248,7 +248,10 @@ BENCHES = {
     "bench-diversity": ("bench", "Measure signatures and near-duplicates beside datasketch and upstream's MD5."),
     "budget-check": ("host", "Compare counted prompts with the server's count on random conversations."),
     "crash-check": ("tests", "Kill campaigns at random instants and count what their records lost."),
-    "cluster-crash-check": ("tests", "Kill machines that make the shards of a run, and count what its records lost."),
+    "cluster-crash-check": (
+        "tests",
+        "Kill or cut off what makes the shards of a run; count what its records lost.",
+    ),
     "artifact": ("host", "Run the claims of README and docs/ and say which hold (-- --full: the long ones as well)."),
 }
 """Session of `bench/` → what it needs installed, what it does; `-- --help` has the options of each."""

@@ -47,11 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         session("bench-rollouts", "measure rollouts"),
         session("budget-check", "compare counted prompts"),
     )
-    cluster = session("cluster-crash-check", "kill machines that make shards, count the losses")
-    cluster.add_argument("--kills", type=int, default=50, metavar="N", help="default: %(default)s")
-    cluster.add_argument("--ray", type=int, default=0, metavar="N", help="of nodes and drivers of a Ray cluster")
-    cluster.add_argument("--store", metavar="URL", help="where the runs go, and stay (default: a new folder)")
-    cluster.add_argument("--seed", type=int, help="chooses the moments (default: another one each time)")
+    _add_cluster(session("cluster-crash-check", "kill what makes shards, count the losses"))
     _add_serving(session("bench-serving", "measure prompt reuse and threads"))
     _add_estimate(
         session("bench-estimate", "measure what 700 tasks take"),
@@ -113,6 +109,13 @@ def _add_campaigns(
     wide.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the figures there as well")
     budget.add_argument("--requests", type=int, default=10_000, metavar="N", help="default: %(default)s")
     budget.add_argument("--seed", type=int, default=1, help="of the texts (default: %(default)s)")
+
+
+def _add_cluster(crash: argparse.ArgumentParser) -> None:
+    crash.add_argument("--kills", type=int, default=50, metavar="N", help="on a Ray cluster (default: %(default)s)")
+    crash.add_argument("--without-ray", type=int, default=0, metavar="N", help="of machines that make shards by number")
+    crash.add_argument("--store", metavar="URL", help="where the latters' runs go, and stay (default: a new folder)")
+    crash.add_argument("--seed", type=int, help="chooses what, and the moments (default: another one each time)")
 
 
 def _add_serving(serving: argparse.ArgumentParser) -> None:

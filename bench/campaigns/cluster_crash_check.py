@@ -1,10 +1,11 @@
-"""`cluster-crash-check`: machines that make the shards of a run are killed, or cut off and come back, at any instant.
+"""`cluster-crash-check`: what makes the shards of a run is killed, or cut off and comes back, at any instant.
 
     ledger = cluster_crash_check.machines(50, random.Random(1), store="/var/tmp/store")
 
-A machine is what a user starts: `agenttrace cluster shard NUMBER`, with the real loop, a real sandbox runner and a
-model server that answers from a script. Two work at a time, on shards that they choose blindly; instead of a kill one
-in ten is stopped, another one makes the same shard, and then it goes on.
+Runs over a Ray cluster are in `cluster_crash_on_ray`. Here a machine is what a user starts without one: `agenttrace
+cluster shard NUMBER`, with the real loop, a real sandbox runner and a model server that answers from a script. Two work
+at a time, on shards that they choose blindly; instead of a kill one in ten is stopped, another one makes the same
+shard, and then it goes on.
 """
 
 from __future__ import annotations
@@ -186,26 +187,26 @@ def machines(kills: int, dice: random.Random, *, store: str) -> tuple[Ledger, in
     return ledger, woken
 
 
-def check(*, kills: int, ray: int = 0, store: str | None = None, seed: int | None = None) -> int:
-    """Kill machines, print what became of the records and return the exit status: 1 when anything is missing.
+def check(*, kills: int, without_ray: int = 0, store: str | None = None, seed: int | None = None) -> int:
+    """Kill, print what became of the records and return the exit status: 1 when anything is missing.
 
     Args:
-        kills: of machines that make shards by number.
-        ray: of nodes and drivers of a Ray cluster.
-        store: where the runs go; `None` is a new folder.
-        seed: chooses the moments.
+        kills: of what a Ray cluster consists of.
+        without_ray: of machines that make shards by number.
+        store: where their runs go; `None` is a new folder.
+        seed: chooses what, and the moments.
     """
     seed = random.SystemRandom().randrange(2**32) if seed is None else seed
     say(f"seed {seed}")
     with tempfile.TemporaryDirectory(prefix="agenttrace-store-", dir="/var/tmp") as folder:
         dice = random.Random(seed)  # noqa: S311 - moments, not secrets
         clean = True
-        if kills:
-            ledger, woken = machines(kills, dice, store=store or folder)
+        if without_ray:
+            ledger, woken = machines(without_ray, dice, store=store or folder)
             print(f"machines: {ledger}, {woken} cut off and back")  # noqa: T201 - the session's result
-            clean = ledger.clean and ledger.kills == kills
-        if ray:
-            from bench.campaigns import cluster_crash_on_ray  # noqa: PLC0415
+            clean = ledger.clean and ledger.kills == without_ray
+        if kills:
+            from bench.campaigns import cluster_crash_on_ray  # noqa: PLC0415 - Ray may not be there
 
-            clean = cluster_crash_on_ray.check(ray, dice, store=store or folder) and clean
+            clean = cluster_crash_on_ray.check(kills, dice) and clean
     return 0 if clean else 1

@@ -54,22 +54,23 @@ class Runner:
     Args:
         base: an empty folder.
         number: of the runners of this process, each of which has a user of its own.
+        sockets: folder that gets its socket; `None` is one of its own.
     """
 
-    def __init__(self, base: Path, number: int = 0) -> None:
+    def __init__(self, base: Path, number: int = 0, sockets: Path | None = None) -> None:
         for name in ("work", "fixtures", "call", "sockets", "wiped"):
             (base / name).mkdir()
+        self.sockets = sockets or base / "sockets"
         (base / "fixtures").chmod(0o700)
         build = [sys.executable, "-I", "-S", "-B", str(_PACKAGE / "fixture/build.py"), "demo"]
         engine.run([*build, str(base / "fixtures/demo")])
         uid = str(30_000 + (os.getpid() * 8 + number) % 30_000)
         flags = {
             "work": base / "work", "fixtures": base / "fixtures", "call-dir": base / "call", "wipe": base / "wiped",
-            "socket-dir": base / "sockets", "socket-gid": os.getgid(), "tool-uid": uid, "tool-gid": uid,
+            "socket-dir": self.sockets, "socket-gid": os.getgid(), "tool-uid": uid, "tool-gid": uid,
             "interpreter": _PACKAGE / "sandbox/tools/interpret.py", "helper": "python",
         }  # fmt: skip
         pairs = [str(part) for name, value in flags.items() for part in (f"--{name}", value)]
-        self.sockets = base / "sockets"
         self._argv = [sys.executable, "-I", "-S", "-B", str(_PACKAGE / "sandbox/runner"), *pairs]
         self._ending = threading.Event()
         self._process = engine.start(self._argv)
@@ -90,8 +91,8 @@ class Runner:
 
 
 @contextlib.contextmanager
-def runner(number: int = 0) -> Iterator[Runner]:
-    """Run a sandbox runner meanwhile, in a folder of its own.
+def runner(number: int = 0, sockets: Path | None = None) -> Iterator[Runner]:
+    """Run a sandbox runner meanwhile, in a folder of its own; arguments are those of `Runner`.
 
     Raises:
         UsageError: this machine cannot.
@@ -101,7 +102,7 @@ def runner(number: int = 0) -> Iterator[Runner]:
     with tempfile.TemporaryDirectory(prefix="agenttrace-crash-", dir="/var/tmp") as folder:
         base = Path(folder)
         base.chmod(0o755)
-        running = Runner(base, number)
+        running = Runner(base, number, sockets)
         try:
             yield running
         finally:

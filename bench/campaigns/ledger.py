@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.records import Trace
+from agenttrace.validate import Validation
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,10 +27,11 @@ class Ledger:
         lost: durable or announced records that were not there afterwards, and tasks without a record at the end.
         doubled: records whose trace stands in its file more than once.
         torn: lines of finished files that are no whole record.
+        findings: of `validate` in them.
     """
 
     def __init__(self) -> None:
-        self.kills = self.torn_found = self.records = self.lost = self.doubled = self.torn = 0
+        self.kills = self.torn_found = self.records = self.lost = self.doubled = self.torn = self.findings = 0
         self._before = b""
 
     def killed(self, path: Path, said: str) -> None:
@@ -65,15 +67,16 @@ class Ledger:
         self.records += len(ids)
         self.doubled += len(ids) - len(set(ids))
         self.lost += len(set(expected) - set(ids))
+        self.findings += sum(1 for _ in Validation(path))
         self._before = b""
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was lost, doubled or torn."""
-        return not (self.lost or self.doubled or self.torn)
+        """Whether nothing was lost, doubled or torn, and all is valid."""
+        return not (self.lost or self.doubled or self.torn or self.findings)
 
     def __str__(self) -> str:
         return (
-            f"{self.kills} kills, {self.records} records: {self.lost} lost, {self.doubled} doubled, {self.torn} torn "
-            f"after resume ({self.torn_found} torn last lines cut off)"
+            f"{self.kills} kills, {self.records} records: {self.lost} lost, {self.doubled} doubled, {self.torn} torn, "
+            f"{self.findings} findings of validate after resume ({self.torn_found} torn last lines cut off)"
         )

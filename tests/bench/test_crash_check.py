@@ -40,6 +40,15 @@ def test_the_ledger_notices_missing_torn_and_doubled_lines_at_the_end(tmp_path, 
     assert (ledger.records, ledger.doubled, ledger.torn, ledger.lost) == (2, 1, 2, 1)
 
 
+def test_the_ledger_notices_records_that_are_not_valid(tmp_path, trace_line):
+    path, ledger = tmp_path / "r.jsonl", Ledger()
+    path.write_bytes(trace_line("a"))
+    ledger.finished(path, ["a"])
+    assert (ledger.records, ledger.doubled, ledger.torn, ledger.lost) == (1, 0, 0, 0)
+    assert ledger.findings
+    assert not ledger.clean
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="a runner outside a container needs root")
 def test_a_collector_killed_at_random_instants_loses_doubles_and_tears_nothing():

@@ -175,6 +175,20 @@ def whole(agenttrace, tmp_path, run_id="r1"):
     return traces
 
 
+def start_anew(cluster):
+    """End a cluster and start another one with the same sandbox workers."""
+    from agenttrace.cluster import local_ray
+
+    old = cluster[-1]
+    made = local_ray.prepared(old.size, old.workers, token=Path(old.token).read_text())
+    for number in range(old.size):
+        Path(made.sockets(number)).rmdir()
+        Path(made.sockets(number)).symlink_to(Path(old.sockets(number)).readlink())
+    local_ray.end(old)
+    cluster.append(made)
+    local_ray.start(made, keep=cluster.append)
+
+
 def replace(cluster, number):
     """Put a node in the place of one that is gone, and wait for it."""
     from agenttrace.cluster import local_ray
@@ -256,6 +270,27 @@ def test_a_driver_that_is_ended_in_the_middle_is_run_again(driver, agenttrace, t
         assert json.loads(out)["status"] == EXIT_INTERRUPTED
         parts = {path.parent.name for path in (tmp_path / "store" / "r1").rglob("parts/*/*/*.jsonl.zst")}
         assert len(parts - done) >= AT_A_TIME - 1  # what was finished of shards that were not is kept
+    figures, _ = ended(driver())
+    assert figures["before"] == len(done)
+    whole(agenttrace, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_head_that_is_killed_takes_its_driver_along_and_another_cluster_goes_on(
+    driver, cluster, agenttrace, tmp_path
+):
+    HOLD.on = True
+    try:
+        running = driver()
+        until(lambda: HOLD.waiting == AT_A_TIME)  # no shard goes on any more
+        cluster[-1].head.send(signal.SIGKILL)
+    finally:
+        HOLD.on = False  # nodes live on for a while, and what they finish counts
+    _, said = running.communicate(timeout=180)
+    assert running.returncode not in {0, 2}, said
+    start_anew(cluster)
+    done = manifests(tmp_path)
+    assert len(done) < SHARDS
     figures, _ = ended(driver())
     assert figures["before"] == len(done)
     whole(agenttrace, tmp_path)
