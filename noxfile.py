@@ -252,6 +252,7 @@ BENCHES = {
         "tests",
         "Kill or cut off what makes the shards of a run; count what its records lost.",
     ),
+    "bench-cluster": ("tests", "Measure runs over several machines beside one: scaling, harness, memory, plan."),
     "artifact": ("host", "Run the claims of README and docs/ and say which hold (-- --full: the long ones as well)."),
 }
 """Session of `bench/` → what it needs installed, what it does; `-- --help` has the options of each."""

@@ -16,6 +16,7 @@ BENCHES = {
     "bench-sandbox": ("bench.sandbox.bench_sandbox", "run"),
     "crash-check": ("bench.campaigns.crash_check", "check"),
     "cluster-crash-check": ("bench.campaigns.cluster_crash_check", "check"),
+    "bench-cluster": ("bench.campaigns.bench_cluster", "run"),
     "bench-collect": ("bench.campaigns.bench_collect", "run"),
     "bench-serving": ("bench.campaigns.bench_serving", "run"),
     "bench-estimate": ("bench.campaigns.bench_estimate", "run"),
@@ -47,7 +48,10 @@ def _parser() -> argparse.ArgumentParser:
         session("bench-rollouts", "measure rollouts"),
         session("budget-check", "compare counted prompts"),
     )
-    _add_cluster(session("cluster-crash-check", "kill what makes shards, count the losses"))
+    _add_cluster(
+        session("cluster-crash-check", "kill what makes shards, count the losses"),
+        session("bench-cluster", "measure runs over several machines"),
+    )
     _add_serving(session("bench-serving", "measure prompt reuse and threads"))
     _add_estimate(
         session("bench-estimate", "measure what 700 tasks take"),
@@ -111,11 +115,18 @@ def _add_campaigns(
     budget.add_argument("--seed", type=int, default=1, help="of the texts (default: %(default)s)")
 
 
-def _add_cluster(crash: argparse.ArgumentParser) -> None:
+def _add_cluster(crash: argparse.ArgumentParser, cluster: argparse.ArgumentParser) -> None:
     crash.add_argument("--kills", type=int, default=50, metavar="N", help="on a Ray cluster (default: %(default)s)")
     crash.add_argument("--without-ray", type=int, default=0, metavar="N", help="of machines that make shards by number")
     crash.add_argument("--store", metavar="URL", help="where the latters' runs go, and stay (default: a new folder)")
     crash.add_argument("--seed", type=int, help="chooses what, and the moments (default: another one each time)")
+    parts = "scaling, harness, driver, plan or records, may be given again (default: all)"
+    cluster.add_argument("--only", action="append", default=[], metavar="PART", help=parts)
+    cluster.add_argument("--rounds", type=int, default=3, metavar="N", help="turns of each side (default: %(default)s)")
+    cluster.add_argument(
+        "--per-node", type=int, default=128, metavar="N", help="rollouts of a node in scaling (default: %(default)s)"
+    )
+    cluster.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the rows there as well")
 
 
 def _add_serving(serving: argparse.ArgumentParser) -> None:
