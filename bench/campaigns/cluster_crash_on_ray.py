@@ -63,8 +63,6 @@ _START_S = 12.0
 _BETWEEN_S = 4.0
 _AWAY_S = 150.0
 _PATIENCE_S = 900.0
-_CONNECTED = "03"
-"""State of a socket, as the kernel lists it."""
 _LOST = "its process is gone"
 """What a driver says of an attempt whose node it takes for dead."""
 
@@ -211,9 +209,9 @@ class Bed:
 
     def at_work(self) -> int | None:
         """Return a node whose sandbox is in use; `None` where none is."""
-        sockets = Path("/proc/net/unix").read_text(encoding="utf-8", errors="replace").splitlines()
-        used = [line for line in sockets if f" {_CONNECTED} " in line]
-        busy = [number for number, folder in enumerate(self._runners) if any(f"{folder}/" in line for line in used)]
+        places = zip(self._segments, self._runners, strict=True)
+        used = [any(f"{folder}/" in line for line in segment.connected()) for segment, folder in places]
+        busy = [number for number, one in enumerate(used) if one]
         return self._dice.choice(busy) if busy else None
 
     def _away(self, go: Callable[[], None], back: Callable[[], None]) -> bool:

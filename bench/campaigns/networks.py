@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PROGRAMS = ("ip", "iptables", "nsenter", "unshare")
 _SUBNET = "198.18"
 """For benchmarks of networks (RFC 2544): nobody's."""
+_CONNECTED = "03"
+"""State of a socket, as the kernel lists it."""
 _START_S = 10.0
 _CHAINS = (("INPUT", "--sport"), ("OUTPUT", "--dport"))
 
@@ -48,6 +50,7 @@ class Segment:
     def __init__(self, number: int, holder: int) -> None:
         third, last = os.getpid() % 256, 4 * number
         self.host = f"{_SUBNET}.{third}.{last + 1}"
+        self._sockets = Path(f"/proc/{holder}/net/unix")
         self._target = ("nsenter", f"--target={holder}", "--net")
         self.network = Network(address=f"{_SUBNET}.{third}.{last + 2}", enter=self._target)
         self._line = ours = f"at{os.getpid()}h{number}"
@@ -68,6 +71,11 @@ class Segment:
         for chain, port in _CHAINS:
             rule = ["--append", chain, "--protocol", "tcp", "!", port, str(but), "--jump", "DROP"]
             engine.run([*self._target, "iptables", *rule])
+
+    def connected(self) -> list[str]:
+        """Return what the kernel lists of unix sockets that are connected from there, a line each with its path."""
+        every = self._sockets.read_text(encoding="utf-8", errors="replace").splitlines()
+        return [line for line in every if f" {_CONNECTED} " in line]
 
     def mend(self) -> None:
         """Let all through again."""

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import sys
 import time
 from collections import Counter
 
 import pytest
 
-from agenttrace.sandbox.client import acquire
-from bench.campaigns import cluster_crash_check, cluster_crash_on_ray
-from bench.campaigns.crash_check import runner
+from bench.campaigns import cluster_crash_check, cluster_crash_on_ray, networks
+from bench.campaigns.crash_check import ROOT, runner
 
 KILLS = 4
+HOLD = """
+import sys
+from agenttrace.sandbox.client import acquire
+(worker,) = acquire(sys.argv[1], count=1, timeout_s=60)
+print("held", flush=True)
+sys.stdin.read()
+"""
 needs_root = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="a runner outside a container needs root"
 )
@@ -33,12 +40,15 @@ def test_what_is_done_to_a_cluster_is_dealt_by_a_seed_and_nothing_is_left_out():
 
 @needs_root
 def test_a_node_is_at_work_while_its_sandbox_is_in_use():
-    with runner(0) as one, runner(1) as other:
-        bed = cluster_crash_on_ray.Bed([], [one.sockets, other.sockets], None, random.Random(1))
+    with networks.segment(0) as near, networks.segment(1) as far, runner(0) as one, runner(1) as other:
+        bed = cluster_crash_on_ray.Bed([near, far], [one.sockets, other.sockets], None, random.Random(1))
         assert bed.at_work() is None
-        (worker,) = acquire(other.sockets, count=1, timeout_s=60)
-        with worker:
+        argv = [*far.network.enter, sys.executable, "-c", HOLD, str(other.sockets)]
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as node:
+            assert node.stdout.readline() == "held\n"
             assert bed.at_work() == 1
+            node.stdin.close()
         deadline = time.monotonic() + 60
         while bed.at_work() is not None:
             assert time.monotonic() < deadline
