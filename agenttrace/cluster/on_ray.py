@@ -79,6 +79,10 @@ def versions() -> dict[str, str]:
     }
 
 
+_NOTICED = {"RAY_grpc_client_keepalive_time_ms": "10000", "RAY_grpc_client_keepalive_timeout_ms": "15000"}
+"""So long a driver waits for a word of a node that is away; Ray's own are five and two minutes."""
+
+
 def connect(address: str) -> Any:  # noqa: ANN401 - Ray's module
     """Connect to a Ray cluster that runs, and return Ray.
 
@@ -92,6 +96,8 @@ def connect(address: str) -> Any:  # noqa: ANN401 - Ray's module
             f"with {AUTH_MODE}={TOKEN} (`ray get-auth-token --generate` makes one), and set that here, too"
         )
     _reach(address)
+    for name, value in _NOTICED.items():
+        os.environ.setdefault(name, value)
     ray = ray_module()
     terminated = signal.getsignal(signal.SIGTERM)
     try:
@@ -229,8 +235,8 @@ def sandboxes(ray: Any) -> list[float]:  # noqa: ANN401 - Ray's module
     return [node["Resources"].get(RESOURCE, 0.0) for node in ray.nodes() if node["Alive"]]
 
 
-_SEATS: dict[bytes, Seat] = {}
-"""By its order, the seat of this process: Ray gives it one shard after the other."""
+_SEATS: dict[tuple[bytes, Path], Seat] = {}
+"""By its order and its folder, the seat of this process: Ray gives it one shard after the other."""
 
 
 def make_there(order: bytes, shard: int, in_flight: int | None, here: dict[str, str], driver: str) -> bytes:
@@ -248,9 +254,10 @@ def make_there(order: bytes, shard: int, in_flight: int | None, here: dict[str, 
         if why := _unlike(said, here):
             return _said(AttemptResult(shard=shard, how="refused", why=why, node=said["node"]))
         with _at_work_for(driver) as scratch:
-            if order not in _SEATS:
-                _SEATS[order] = seat_of(msgspec.json.decode(order, type=Order), node=said["node"], scratch=scratch)
-            made = _SEATS[order].make(shard, in_flight=in_flight)
+            if (seat := _SEATS.get((order, scratch))) is None:
+                seat = seat_of(msgspec.json.decode(order, type=Order), node=said["node"], scratch=scratch)
+                _SEATS[order, scratch] = seat
+            made = seat.make(shard, in_flight=in_flight)
             result = AttemptResult(shard=shard, how="attempted", attempted=made)
     except NoRoomError as error:
         result = AttemptResult(shard=shard, how="no_room", why=_line(error))

@@ -61,8 +61,6 @@ _STORE = "s3://bucket/crash"
 _START_S = 12.0
 """Within that much of a run the first thing happens to it; a driver that starts has connected by then, or not."""
 _BETWEEN_S = 4.0
-_SETTINGS = {"RAY_grpc_client_keepalive_time_ms": "10000", "RAY_grpc_client_keepalive_timeout_ms": "15000"}
-"""So long a driver waits for an answer of a node that is away; Ray's own are five and two minutes."""
 _AWAY_S = 240.0
 _PATIENCE_S = 900.0
 _LOST = "its process is gone"
@@ -249,7 +247,7 @@ def bed(dice: random.Random) -> Iterator[Bed]:
         segments = [stack.enter_context(networks.segment(number)) for number in range(NODES)]
         server = stack.enter_context(ScriptedServer(script(dice), address=("0.0.0.0", 0), remember=False))  # noqa: S104
         store = stack.enter_context(s3.running(segments[0].host))
-        os.environ.update({**store.variables, **_SETTINGS, strength.ANY: "1"})  # runners are in no container
+        os.environ.update({**store.variables, strength.ANY: "1"})  # runners are in no container
         made = Bed(segments, runners, server, dice)
         try:
             made.start()

@@ -142,7 +142,9 @@ def test_the_records_of_a_release_are_found_and_nothing_else_of_it(tmp_path):
         record_files(tmp_path / "none")
 
 
-def test_without_a_name_ones_own_newest_release_is_taken_or_the_demo_whatever_the_age_of_what_came_along(tmp_path, monkeypatch):
+def test_without_a_name_ones_own_newest_release_is_taken_or_the_demo_whatever_the_age_of_what_came_along(
+    tmp_path, monkeypatch
+):
     def release(name, age):
         for path in ("manifest.json", "records/a.jsonl", "records/a.run.json"):
             (tmp_path / name / path).parent.mkdir(parents=True, exist_ok=True)
