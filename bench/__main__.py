@@ -179,7 +179,9 @@ def _add_analysis(analysis: argparse.ArgumentParser, diversity: argparse.Argumen
     analysis.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write all figures there as well")
     diversity.add_argument("--rollouts", type=int, default=100_000, help="texts (default: %(default)s)")
     diversity.add_argument("--slow", type=int, default=1_000, help="of these for the slow sides (default: %(default)s)")
-    diversity.add_argument("--million", type=int, default=1_000_000, help="signatures to band (default: %(default)s)")
+    diversity.add_argument(
+        "--signatures", type=int, default=1_000_000, help="made-up ones, in a file (default: %(default)s)"
+    )
     diversity.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the rows there as well")
 
 

@@ -267,7 +267,7 @@ def _diversity(found: Diversity) -> list[tuple[str, str]]:
         "pairs it is the mean of": None if within is None else integer(found.sampled_pairs),
         "similar pairs among them that were found": found.sampled_similar
         and part(found.sampled_found, found.sampled_similar),
-        f"similar pairs of {found.probes} rollouts with all others: found": found.probed_similar
+        f"similar pairs of {found.probes} rollouts with all of other tasks: found": found.probed_similar
         and part(found.probed_found, found.probed_similar),
         "members of buckets too large for all of their pairs": found.capped and integer(found.capped),
     }

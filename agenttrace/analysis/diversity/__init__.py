@@ -48,7 +48,7 @@ def commands_of(trace: Any) -> str:  # noqa: ANN401 - a `Trace` or what has its 
 
 
 class Corpus:
-    """Command texts and their signatures, both on disk while the context lasts; about 0.5 KB and the packed text each.
+    """Command texts and their signatures, both on disk while the context lasts; 256 bytes and the packed text each.
 
     Args:
         scratch: folder for the two files; the system's place for temporary files if not given.
@@ -109,12 +109,12 @@ class Corpus:
         place = self._scratch or "the temporary folder"
         return StorageError(f"cannot keep signatures in {place}: {error.strerror}; name a folder with --scratch")
 
-    def rows(self) -> npt.NDArray[np.uint32]:
+    def rows(self) -> npt.NDArray[np.uint16]:
         """Return the signatures of what was added so far, shape (n, 128), memory-mapped, read-only."""
         self._flush()
         if not len(self):
-            return np.empty((0, signatures.BINS), dtype=np.uint32)
-        return np.memmap(self._rows, dtype=np.uint32, mode="r", shape=(len(self), signatures.BINS))
+            return np.empty((0, signatures.BINS), dtype=np.uint16)
+        return np.memmap(self._rows, dtype=np.uint16, mode="r", shape=(len(self), signatures.BINS))
 
     def text(self, index: int) -> str:
         """Return the text that was added as number `index`; `rows` must have been called since."""
@@ -146,7 +146,7 @@ class Diversity(Record, frozen=True, kw_only=True):
         sampled_pairs: how many pairs of one task were looked at: all, or a seeded sample of 2,000.
         sampled_similar: sampled pairs of one task at or above the threshold, by their exact sets.
         sampled_found: of those, pairs that share a component.
-        probes: rollouts of a seeded sample that were compared with every other one, of whatever task.
+        probes: rollouts of a seeded sample that were compared with every one of other tasks.
         probed_similar: pairs of these at or above the threshold, by their exact sets.
         probed_found: of those, pairs that share a component over everything.
         capped: members of buckets too large for all of their pairs; 0 means that no candidate was passed over.
@@ -178,7 +178,7 @@ def measure(corpus: Corpus, *, upstream: bool | None = None) -> Diversity:
     rows, groups = corpus.rows(), corpus.groups
     within = components.within(rows, groups, text=corpus.text)
     whole = components.components(rows, decided=(groups, within), text=corpus.text)
-    found = recall(rows, whole.labels, corpus.text)
+    found = recall(rows, groups, whole.labels, text=corpus.text)
     pairs = _pairs(groups, corpus.tasks)
     exact = Exact(corpus.text).jaccard(*pairs).tolist()
     similar = [at for at, value in enumerate(exact) if value >= THRESHOLD]

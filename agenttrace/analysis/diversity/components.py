@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agenttrace.analysis.diversity import bands
 from agenttrace.analysis.diversity.exact import Exact
 from agenttrace.analysis.diversity.signatures import BINS
 
@@ -22,22 +23,17 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Signatures = npt.NDArray[np.uint32]
+    Signatures = npt.NDArray[np.uint16]
     Indices = npt.NDArray[np.int64]
     Pairs = tuple[Indices, Indices]
     Text = Callable[[int], str]
 
 THRESHOLD = 0.5
 """Jaccard similarity from which two traces count as near-duplicates; SWE-ZERO takes it from arXiv 2510.02387."""
-BANDS = 42
-ROWS = 3
 MARGIN = 0.14
 """About three standard deviations of the estimate at 0.5: within it, the exact sets decide."""
-LARGEST_BUCKET = 256
-"""A bucket of more members is split by two further rows of their signatures, as often as that helps."""
 LARGEST_GROUP = 1_024
 """In a group of more distinct members, bands name the pairs; in others every pair is looked at."""
-_SPLITS = 3
 _PAIRS = 1 << 15
 """Pairs whose signatures are compared at once."""
 _UNCLEAR = 1 << 22
@@ -106,7 +102,7 @@ def _compared(rows: Signatures, numbers: Indices, groups: Indices, exact: Exact 
     """Return the labels of rollouts, sorted by group, of which every pair of one group is looked at."""
     pairs = _together([(at + one, at + other) for at, size in _runs(groups) for one, other in [_triangle(size)]])
     low = rows.astype(np.uint8)  # the lowest byte of each bin: bins that differ agree in it once in 256
-    clear, unclear = _estimated(rows, _agreeing(low, pairs, _least(exact))[0], exact)
+    clear, unclear = _estimated(rows, _agreeing(low, pairs, least_bins(exact))[0], exact)
     return _settled(_joined(np.arange(len(rows)), clear), unclear, exact, numbers)
 
 
@@ -131,42 +127,26 @@ def _banded(
     distinct = np.flatnonzero(copies == np.arange(len(rows)))
     labels = copies if labels is None else _joined(labels, (np.arange(len(rows)), copies))
     capped, waiting = 0, []
-    for band in range(BANDS):
-        for bucketed in _split(rows, *_buckets(rows, distinct, band), band):
-            members, buckets = _undecided(*bucketed, labels)
+    short = bands.sketch(rows)
+    for band in range(bands.BANDS):
+        for bucketed in bands.buckets(rows, distinct, band):
             edges: list[Pairs] = []
-            for pairs in _neighbours(members, buckets, groups, labels):
+            for pairs in bands.candidates(bucketed, short, labels, groups):
                 clear, unclear = _estimated(rows, pairs, exact)
                 edges.append(clear)
                 waiting.append(unclear)
             labels = _joined(labels, _together(edges))
-            capped += _over(buckets)
+            capped += bands.over(bucketed[1])
         if sum(len(one) for one, _ in waiting) > _UNCLEAR:
             labels, waiting = _settled(labels, _together(waiting), exact, numbers), []
     return _settled(labels, _together(waiting), exact, numbers), capped
-
-
-def _neighbours(members: Indices, buckets: Indices, groups: Indices | None, labels: Indices) -> Iterator[Pairs]:
-    """Yield the pairs of each bucket that are not joined yet: those one apart, those two apart, and so on."""
-    sizes = _sizes(buckets)
-    for distance in range(1, LARGEST_BUCKET + 1):
-        larger = sizes > distance
-        if not larger.all():
-            members, buckets, sizes = members[larger], buckets[larger], sizes[larger]
-        if not len(members):
-            return
-        one, other = members[:-distance], members[distance:]
-        asked = (buckets[distance:] == buckets[:-distance]) & (labels[one] != labels[other])
-        if groups is not None:
-            asked &= groups[one] != groups[other]
-        yield one[asked], other[asked]
 
 
 def _equal(rows: Signatures, groups: Indices | None) -> Indices:
     """Return per rollout the smallest index with the same signature (and group): copies are compared once."""
     key = np.zeros(len(rows), dtype=np.uint64) if groups is None else groups.astype(np.uint64)
     for column in range(0, BINS, 8):  # enough of them to sort by; the whole rows decide
-        key = _mixed(key, rows[:, column])
+        key = bands.mixed(key, rows[:, column])
     order = np.argsort(key, kind="stable")
     same = np.flatnonzero(key[order[1:]] == key[order[:-1]])
     edges = []
@@ -177,12 +157,6 @@ def _equal(rows: Signatures, groups: Indices | None) -> Indices:
             equal &= groups[one] == groups[other]
         edges.append((one[equal], other[equal]))
     return _joined(np.arange(len(rows), dtype=np.int64), _together(edges))
-
-
-def _mixed(key: npt.NDArray[np.uint64], column: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint64]:
-    key = (key ^ column.astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-    mixed: npt.NDArray[np.uint64] = key ^ key >> np.uint64(29)
-    return mixed
 
 
 def _batches(members: Indices, groups: Indices) -> Iterator[Indices]:
@@ -203,14 +177,9 @@ def _batches(members: Indices, groups: Indices) -> Iterator[Indices]:
         yield np.concatenate(kept)
 
 
-def _firsts(values: Indices) -> npt.NDArray[np.bool_]:
-    """Return where a run of equal values begins."""
-    return np.concatenate([np.ones(min(1, len(values)), dtype=bool), values[1:] != values[:-1]])
-
-
 def _runs(values: Indices) -> Iterator[tuple[int, int]]:
     """Yield start and length of each run of equal values."""
-    starts = np.flatnonzero(_firsts(values))
+    starts = np.flatnonzero(bands.firsts(values))
     yield from zip(starts.tolist(), np.diff(np.append(starts, len(values))).tolist(), strict=True)
 
 
@@ -225,61 +194,7 @@ def _together(parts: Sequence[Pairs]) -> Pairs:
     return np.concatenate([none, *(one for one, _ in parts)]), np.concatenate([none, *(other for _, other in parts)])
 
 
-def _buckets(rows: Signatures, distinct: Indices, band: int) -> Pairs:
-    """Return members of buckets with two or more, sorted by bucket and index, and the bucket of each."""
-    key = np.full(len(distinct), band, dtype=np.uint64)
-    for column in np.ascontiguousarray(rows[:, band * ROWS : (band + 1) * ROWS])[distinct].T:
-        key = _mixed(key, column)
-    return _bucketed(key, distinct)
-
-
-def _bucketed(key: npt.NDArray[np.uint64], members: Indices) -> Pairs:
-    bits = np.uint64(max(1, len(members).bit_length()))
-    # Bucket and place in one number: sorting numbers is several times as fast as sorting an index by them.
-    key = (key >> bits << bits) | np.arange(len(members), dtype=np.uint64)
-    key.sort()
-    bucket = (key >> bits).astype(np.int64)
-    same = bucket[1:] == bucket[:-1]
-    keep = np.concatenate([same, [False]]) | np.concatenate([[False], same]) if len(bucket) else same
-    return members[(key[keep] & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)], bucket[keep]
-
-
-def _split(rows: Signatures, members: Indices, buckets: Indices, band: int) -> Iterator[Pairs]:
-    """Yield the buckets that are small enough, then what further rows make of the larger ones."""
-    for turn in range(_SPLITS + 1):
-        large = _sizes(buckets) > LARGEST_BUCKET
-        if turn == _SPLITS or not large.any():
-            yield members, buckets
-            return
-        yield members[~large], buckets[~large]
-        members, key = members[large], buckets[large].astype(np.uint64)
-        for row in range(2):
-            key = _mixed(key, rows[members, ((band + 1) * ROWS + 2 * turn + row) % BINS])
-        members, buckets = _bucketed(key, members)
-
-
-def _sizes(buckets: Indices) -> Indices:
-    """Return per member how large its bucket is."""
-    sizes = np.diff(np.append(np.flatnonzero(_firsts(buckets)), len(buckets)))
-    return np.repeat(sizes, sizes)
-
-
-def _undecided(members: Indices, buckets: Indices, labels: Indices) -> Pairs:
-    """Return the buckets whose members are not all joined already."""
-    if not len(members):
-        return members, buckets
-    starts = np.flatnonzero(_firsts(buckets))
-    least, most = (function.reduceat(labels[members], starts) for function in (np.minimum, np.maximum))
-    kept = np.repeat(least != most, np.diff(np.append(starts, len(members))))
-    return members[kept], buckets[kept]
-
-
-def _over(buckets: Indices) -> int:
-    """Return how many members lie beyond the first `LARGEST_BUCKET` of their bucket."""
-    return int((buckets[LARGEST_BUCKET + 1 :] == buckets[: -LARGEST_BUCKET - 1]).sum())
-
-
-def _least(exact: Exact | None) -> float:
+def least_bins(exact: Exact | None) -> float:
     """Return in how many bins the signatures of a pair agree at least that may be similar."""
     return (THRESHOLD - (MARGIN if exact else 0)) * BINS
 
@@ -296,10 +211,7 @@ def _agreeing(rows: npt.NDArray[Any], pairs: Pairs, least: float) -> tuple[Pairs
     kept, counts = [], [np.empty(0, dtype=np.int64)]
     for at in range(0, len(pairs[0]), _PAIRS):
         one, other = pairs[0][at : at + _PAIRS], pairs[1][at : at + _PAIRS]
-        equal = (rows[one] == rows[other]).view(
-            np.uint64
-        )  # truth values are bytes of 0 and 1: eight are counted at once
-        bins = np.bitwise_count(equal).sum(axis=1, dtype=np.int64)
+        bins = equal_bins(rows[one], rows[other])
         enough = bins >= least
         kept.append((one[enough], other[enough]))
         counts.append(bins[enough])
@@ -308,7 +220,7 @@ def _agreeing(rows: npt.NDArray[Any], pairs: Pairs, least: float) -> tuple[Pairs
 
 def _estimated(rows: Signatures, pairs: Pairs, exact: Exact | None) -> tuple[Pairs, Pairs]:
     """Return the pairs whose signatures are clearly similar, and those that only the exact sets can decide."""
-    (one, other), bins = _agreeing(rows, pairs, _least(exact))
+    (one, other), bins = _agreeing(rows, pairs, least_bins(exact))
     clear = bins >= (THRESHOLD + (MARGIN if exact else 0)) * BINS
     return (one[clear], other[clear]), (one[~clear], other[~clear])
 

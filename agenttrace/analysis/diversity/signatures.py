@@ -2,8 +2,9 @@
 
 Shingles are 5 bytes of UTF-8. Each is hashed once to 32 bits; the top 7 bits choose the bin, and a bin keeps its
 smallest hash (one-permutation hashing, Li, Owen and Zhang 2012). A bin that got nothing copies one that did, chosen
-by a fixed table (optimal densification, Shrivastava 2017). The share of equal bins then estimates the Jaccard
-similarity of two sets, with a standard deviation of about sqrt(J(1-J)/128): 0.044 at 0.5.
+by a fixed table (optimal densification, Shrivastava 2017). Of each hash the low 16 bits are kept (b-bit minwise
+hashing, Li and König 2010): two that differ agree in these once in 65,536. The share of equal bins then estimates the
+Jaccard similarity of two sets, with a standard deviation of about sqrt(J(1-J)/128): 0.044 at 0.5.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Signatures = npt.NDArray[np.uint32]
+    Signatures = npt.NDArray[np.uint16]
+    Hashes = npt.NDArray[np.uint32]
 
 BINS = 128
 WIDTH = 5
@@ -28,13 +30,21 @@ _TRIES = 64
 
 
 def signatures(texts: Iterable[str]) -> Signatures:
-    """Return one row of 128 hashes per text, shape (n, 128).
+    """Return one row of 128 numbers per text, shape (n, 128): the low 16 bits of a hash each.
 
     A text shorter than 5 bytes is its own shingle, so texts without any command are equal to each other.
     """
+    rows, empty = smallest(texts)
+    fill(rows, empty)
+    return rows.astype(np.uint16)
+
+
+def smallest(texts: Iterable[str]) -> tuple[Hashes, npt.NDArray[np.bool_]]:
+    """Return one row of the smallest hash of each bin per text, and which bins have none: those are to be filled."""
     data = (text.encode("utf-8", "surrogatepass").ljust(WIDTH, b"\0") for text in texts)
-    parts = [_signed(batch) for batch in iter(lambda: list(islice(data, _BATCH)), [])]
-    return np.concatenate(parts) if parts else np.empty((0, BINS), dtype=np.uint32)
+    parts = [_smallest(batch) for batch in iter(lambda: list(islice(data, _BATCH)), [])]
+    rows = np.concatenate(parts) if parts else np.empty((0, BINS), dtype=np.uint32)
+    return rows, (rows >> np.uint32(_SHIFT)) != np.arange(BINS, dtype=np.uint32)
 
 
 def shingles(text: str) -> set[bytes]:
@@ -61,7 +71,7 @@ def jaccard(one: str, other: str) -> float:
     return len(left & right) / len(left | right)
 
 
-def _signed(batch: Sequence[bytes]) -> Signatures:
+def _smallest(batch: Sequence[bytes]) -> Hashes:
     hashes = _hashes(b"".join(batch) + b"\0" * 8)
     bounds = np.arange(BINS, dtype=np.uint32) << np.uint32(_SHIFT)
     rows = np.empty((len(batch), BINS), dtype=np.uint32)
@@ -71,8 +81,6 @@ def _signed(batch: Sequence[bytes]) -> Signatures:
         own.sort()
         rows[row] = own.take(own.searchsorted(bounds), mode="clip")
         at += len(data)
-    empty = (rows >> np.uint32(_SHIFT)) != np.arange(BINS, dtype=np.uint32)
-    _fill(rows, empty)
     return rows
 
 
@@ -88,7 +96,7 @@ def _hashes(data: bytes) -> npt.NDArray[np.uint32]:
     return found
 
 
-def _fill(rows: Signatures, empty: npt.NDArray[np.bool_]) -> None:
+def fill(rows: Hashes, empty: npt.NDArray[np.bool_]) -> None:
     """Give each empty bin the hash of the first bin of its own fixed sequence that is not empty."""
     affected = np.flatnonzero(empty.any(axis=1))
     if not len(affected):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agenttrace.analysis.diversity import bands, upstream
 from agenttrace.analysis.diversity import components as near
 from agenttrace.analysis.diversity import signatures as fast
-from agenttrace.analysis.diversity import upstream
 from agenttrace.analysis.diversity.exact import Exact
 from agenttrace.analysis.diversity.recall import recall
 
@@ -90,8 +90,8 @@ def test_a_signature_depends_on_its_own_text_alone(texts):
 
 def test_signatures_are_the_same_everywhere():
     rows = fast.signatures(["grep -rn needle src | head", "", "gr\u00fcn \U0001f600"])
-    digest = hashlib.sha256(rows.astype("<u4").tobytes()).hexdigest()
-    assert digest == "354ae5590bd675674080899a4a5e74af048d76ddb502ae6eb731e699f2e5c4e2"
+    digest = hashlib.sha256(rows.astype("<u2").tobytes()).hexdigest()
+    assert digest == "d81a9898b2958f13a003ae8c5f17ac93c5a8c965ac088fc27630b33112349abc"
     assert rows[0, :3].tolist() == fast.signatures(["grep -rn needle src | head"])[0, :3].tolist()
 
 
@@ -225,32 +225,60 @@ def test_copies_are_one_member_of_their_bucket():
 def full_bucket(generator, count):
     """Signatures that are alike in the first three bins, a pair of them in nine tenths of all."""
     rows = generator.integers(0, 2**32, size=(count, fast.BINS), dtype=np.uint32)
-    rows[:, : near.ROWS] = 7
+    rows[:, : bands.ROWS] = 7
     rows[count - 1, : fast.BINS * 9 // 10] = rows[0, : fast.BINS * 9 // 10]
     return rows
 
 
 def test_a_full_bucket_is_split_and_nothing_is_passed_over(monkeypatch):
     rows = full_bucket(np.random.default_rng(3), 2000)
-    monkeypatch.setattr(near, "BANDS", 1)  # the pair is in no other bucket
+    monkeypatch.setattr(bands, "BANDS", 1)  # the pair is in no other bucket
     found = near.components(rows)
     assert (found.labels[1999], found.count, found.capped) == (0, 1999, 0)
-    monkeypatch.setattr(near, "_SPLITS", 0)
+    monkeypatch.setattr(bands, "_SPLITS", 0)
     found = near.components(rows)
-    assert (found.count, found.capped) == (2000, 2000 - near.LARGEST_BUCKET - 1)
+    assert (found.count, found.capped) == (2000, 2000 - bands.LARGEST_BUCKET - 1)
 
 
-def test_recall_is_measured_without_the_components():
+def test_recall_across_tasks_is_measured_without_the_components():
     generator = random.Random(4)
     texts = [one for _, one in corpus(generator, 8, 3)]
-    rows = fast.signatures(texts)
+    rows, groups = fast.signatures(texts), np.arange(len(texts)) % 2
     labels = near.components(rows, text=texts.__getitem__).labels
-    found = recall(rows, labels, texts.__getitem__)
-    pairs = [(i, j) for i in range(len(texts)) for j in range(len(texts)) if i != j]
+    found = recall(rows, groups, labels, text=texts.__getitem__)
+    pairs = [(i, j) for i in range(len(texts)) for j in range(len(texts)) if groups[i] != groups[j]]
     similar = [pair for pair in pairs if fast.jaccard(*(texts[at] for at in pair)) >= near.THRESHOLD]
     assert found == (len(texts), len(similar), len(similar))
-    none = recall(rows, np.arange(len(texts)), texts.__getitem__)
+    none = recall(rows, groups, np.arange(len(texts)), text=texts.__getitem__)
     assert none == (len(texts), len(similar), 0)
+    by_signatures = [(i, j) for i, j in pairs if (rows[i] == rows[j]).mean() >= near.THRESHOLD]
+    assert recall(rows, groups, labels).similar == len(by_signatures)
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 16])
+def test_buckets_are_compared_whole_however_many_at_once(monkeypatch, at_once):
+    monkeypatch.setattr(bands, "_AT_ONCE", at_once)
+    rows = fast.signatures([one for _, one in corpus(random.Random(8), 30, 3)])
+    assert near.components(rows).count == 30
+
+
+def test_a_sketch_rules_out_what_is_far_from_similar_and_nothing_that_is():
+    generator = np.random.default_rng(6)
+    rows = generator.integers(0, 2**16, size=(3000, fast.BINS), dtype=np.uint16)
+    rows[:, : bands.ROWS] = 7
+    share = np.repeat([0.15, 0.5, 0.7], 1000)
+    alike = generator.random((3000, fast.BINS)) < share[:, None]
+    pairs = np.concatenate(
+        [rows, np.where(alike, rows, generator.integers(0, 2**16, size=rows.shape, dtype=np.uint16))]
+    )
+    pairs[:, : bands.ROWS] = 7
+    key = np.tile(np.arange(3000, dtype=np.uint64), 2)
+    members = np.argsort(key, kind="stable")
+    found = bands.candidates((members, key[members]), bands.sketch(pairs), np.arange(6000), None)
+    named = np.bincount(np.concatenate([one for one, _ in found]) // 1000, minlength=3)
+    assert named[0] < 20
+    assert named[1] >= 995
+    assert named[2] == 1000
 
 
 def test_groups_keep_apart_what_is_equal():
