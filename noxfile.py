@@ -246,6 +246,7 @@ BENCHES = {
     ),
     "bench-analysis": ("tests", "Measure reading and analysing a million spans beside pandas, and report pages."),
     "bench-diversity": ("bench", "Measure signatures and near-duplicates beside datasketch and upstream's MD5."),
+    "dry-run": ("tests", "Reckon a campaign of SWE-ZERO's size over a cluster: hours, nodes, bytes, cost."),
     "budget-check": ("host", "Compare counted prompts with the server's count on random conversations."),
     "crash-check": ("tests", "Kill campaigns at random instants and count what their records lost."),
     "cluster-crash-check": (

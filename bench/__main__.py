@@ -22,6 +22,7 @@ BENCHES = {
     "bench-estimate": ("bench.campaigns.bench_estimate", "run"),
     "bench-rollouts": ("bench.campaigns.bench_rollouts", "run"),
     "budget-check": ("bench.campaigns.budget_check", "check"),
+    "dry-run": ("bench.campaigns.dry_run", "run"),
     "bench-analysis": ("bench.analysis.bench_analysis", "run"),
     "bench-diversity": ("bench.analysis.bench_diversity", "run"),
     "tasks-check": ("bench.task_sets.tasks_check", "check"),
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=int, metavar="W", help="sandboxes at a time (default: one per core, at most 4)"
     )
     _add_artifact(session("artifact", "run the claims of README and docs/"))
+    _add_dry_run(session("dry-run", "reckon a campaign of SWE-ZERO's size over a cluster"))
     other = session("arm64", "compare the images of two architectures")
     other.add_argument("--only", action="append", default=[], metavar="CHECK", help="one check, may be given again")
     return parser
@@ -165,6 +167,25 @@ def _add_estimate(estimate: argparse.ArgumentParser, weights: argparse.ArgumentP
     weights.add_argument("model", metavar="MODEL", help="a pinned Qwen3")
     weights.add_argument("--output", type=Path, required=True, metavar="FILE", help="is written over")
     weights.add_argument("--seed", type=int, default=0, metavar="N", help="of the weights (default: %(default)s)")
+
+
+def _add_dry_run(dry: argparse.ArgumentParser) -> None:
+    for name, kind, what in (
+        ("tasks", int, "of the plan"),
+        ("rollouts", int, "of each task"),
+        ("endpoints", int, "model servers"),
+        ("in-flight", int, "rollouts in flight at each"),
+        ("rate", float, "rollouts an hour of each with so many in flight, tool calls left out"),
+        ("sigma", float, "spread of a rollout's time: the standard deviation of its logarithm"),
+        ("slots", int, "sandbox workers of a node"),
+        ("life-hours", float, "until a node is killed, on average; 0 is never"),
+        ("gb-month", float, "US dollars for a gigabyte in the store and month"),
+        ("thousand-puts", float, "US dollars for a thousand objects made"),
+        ("seed", int, "of the simulation"),
+    ):
+        dry.add_argument(f"--{name}", type=kind, metavar="N", help=f"{what} (default: see the table)")
+    dry.add_argument("--measure", dest="measured", action="store_true", help="measure bytes, trees and memory here")
+    dry.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write inputs and figures as well")
 
 
 def _add_analysis(analysis: argparse.ArgumentParser, diversity: argparse.ArgumentParser) -> None:

@@ -81,7 +81,7 @@ def run(*, rollouts: int, at_a_time: int, json_file: Path | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="agenttrace-bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        _checkout(folder)
+        checkout(folder)
         baseline = _upstream_like(folder)
         with guard.guarded(targets=(checkouts.SANDBOX, "rollouts")) as at:
             rows = list(_measure(at, folder, rollouts, at_a_time, baseline))
@@ -91,8 +91,8 @@ def run(*, rollouts: int, at_a_time: int, json_file: Path | None = None) -> int:
     return int(any(row.verdict == "missed" for row in rows))
 
 
-def _checkout(folder: Path) -> None:
-    """Make a repository of `FILES` files of real code, and the row of a task on it."""
+def checkout(folder: Path) -> None:
+    """Make a repository of `FILES` files of real code below a folder, and the row of a task on it."""
     source = [path.read_text(encoding="utf-8").splitlines() for path in sorted(compose.ROOT.glob("agenttrace/**/*.py"))]
     lines = [line for text in source for line in text]
     dice = random.Random(7)  # noqa: S311 - to be repeated

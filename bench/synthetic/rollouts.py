@@ -39,7 +39,7 @@ from agenttrace.tasks.swe.rows import SweTask
 from agenttrace.tasks.swe.task_set import task_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from agenttrace.records import Ended
     from agenttrace.tasks import Task
@@ -105,14 +105,19 @@ def spec(corpus: Corpus) -> RunSpec:
     )  # fmt: skip
 
 
-def rollouts(corpus: Corpus) -> Iterator[Trace]:
-    """Yield the traces, those of a task together; the same corpus gives the same ones anywhere."""
-    generator = random.Random(corpus.seed)  # noqa: S311 - made-up data to be repeated, no secret
+def plan(corpus: Corpus) -> Plan:
+    """Return the plan of the corpus."""
     run = spec(corpus)
     tasks = tuple(_task(number, number % corpus.repos) for number in range(corpus.tasks))
-    plan = Plan(spec=run, spec_sha256=run.digest, path=Path("synthetic.jsonl"), tasks=tasks, resumes=False)
-    for number, task in enumerate(plan.jobs()):
-        yield _trace(plan, task, generator, ENDS[number % len(ENDS)], corpus)
+    return Plan(spec=run, spec_sha256=run.digest, path=Path("synthetic.jsonl"), tasks=tasks, resumes=False)
+
+
+def rollouts(corpus: Corpus, *, ends: Sequence[Ended] = ENDS) -> Iterator[Trace]:
+    """Yield the traces, those of a task together, which end in turn as said; the same corpus gives the same ones."""
+    generator = random.Random(corpus.seed)  # noqa: S311 - made-up data to be repeated, no secret
+    planned = plan(corpus)
+    for number, task in enumerate(planned.jobs()):
+        yield _trace(planned, task, generator, ends[number % len(ends)], corpus)
 
 
 def write(path: Path, run: RunSpec, made: Iterable[Trace]) -> None:
