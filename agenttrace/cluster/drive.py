@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from agenttrace.cluster.runs import StoredRun
 
 
+MOST_WORKERS = 8
+"""Of a shard where nobody says how many: in its last rounds most of them wait (the dry run of docs/cluster.md)."""
+
+
 class Drive:
     """One run and what drives it.
 
@@ -31,7 +35,7 @@ class Drive:
         progress: file that has its figures while it goes, as JSON.
         metrics_port: where Prometheus finds them.
         workers: rollouts of a shard at a time; `None` is half the sandbox workers of the smallest node that has any, so
-            that the end of one shard overlaps with the next.
+            that the end of one shard overlaps with the next, and at most `MOST_WORKERS`.
 
     Attributes:
         run: in its store.
@@ -54,7 +58,7 @@ class Drive:
         self._progress, self._port = progress, metrics_port
         self._ray = connect(address)
         if workers is None:
-            workers = max(1, int(min(filter(None, sandboxes(self._ray)), default=2) // 2))
+            workers = max(1, min(MOST_WORKERS, int(min(filter(None, sandboxes(self._ray)), default=2) // 2)))
         order = msgspec.structs.replace(order, workers=workers)
         self._out = console()
         self.run = _begun(order)

@@ -45,7 +45,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="merge: the record file (.jsonl)")
     parser.add_argument("--shard-rollouts", type=int, default=100, metavar="N", help="rollouts of a shard at most")
-    workers = "tasks run at a time in a shard (default: 1; run: half of a node's sandbox workers; up: 4 for each node)"
+    workers = "tasks run at a time in a shard (default: 1; run: half of a node's, at most 8; up: 4 for each node)"
     parser.add_argument("--workers", type=int, metavar="W", help=workers)
     where = "where sandbox workers listen (default: what AGENTTRACE_SOCKETS says on the node, or /run/agenttrace)"
     parser.add_argument("--sockets", type=Path, metavar="DIR", help=where)
