@@ -52,11 +52,12 @@ _LONGEST = 500
 
 
 def ray_module() -> Any:  # noqa: ANN401 - an extra, which may not be here
-    """Return Ray.
+    """Return Ray, which takes how it authenticates from the environment when it is imported, and only then.
 
     Raises:
         UsageError: it is not installed.
     """
+    os.environ.setdefault(AUTH_MODE, TOKEN)
     try:
         return importlib.import_module("ray")
     except ImportError as error:
@@ -89,7 +90,7 @@ def connect(address: str) -> Any:  # noqa: ANN401 - Ray's module
     Raises:
         UsageError: there is none, it has no token authentication, or a node of it has other versions.
     """
-    mode = os.environ.setdefault(AUTH_MODE, TOKEN)
+    mode = os.environ.get(AUTH_MODE, TOKEN)
     if mode.lower() != TOKEN:
         raise UsageError(
             f"{AUTH_MODE} is {mode!r}: without a token whoever reaches the cluster can run any code there; start it "
