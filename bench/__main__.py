@@ -139,6 +139,12 @@ def _add_serving(serving: argparse.ArgumentParser) -> None:
     )
     serving.add_argument("--rounds", type=int, default=3, metavar="N", help="turns of each side (default: %(default)s)")
     serving.add_argument("--only", action="append", default=[], metavar="PART", help="prompts or threads")
+    serving.add_argument(
+        "--profiles",
+        nargs="+",
+        metavar="P",
+        help="of the part prompts: names, or NAME@VERSION (default: stateless reproducible)",
+    )
     serving.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the figures there as well")
 
 

@@ -42,6 +42,8 @@ class Profile(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         workers: tasks run at a time unless the user says otherwise.
         memory: limit of the server's container, as Docker writes it.
         poll: how busily threads wait for each other, 0 (they sleep) to 100; `None` leaves it to the server (50).
+        slot_prompt_similarity: share of a prompt that must stand in a slot for the request to be sent to that slot, not
+            to the one that was used longest ago; 0 is always the latter, `None` leaves it to the server (0.1).
     """
 
     version: int
@@ -53,6 +55,7 @@ class Profile(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     workers: int
     memory: str
     poll: int | None = None
+    slot_prompt_similarity: float | None = None
 
 
 class _Model(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,7 +84,8 @@ def profile(name: str, version: int | None = None) -> Profile:
     rows = _table()["profile"]
     if name not in rows:
         raise UsageError(f"unknown serving profile {name!r}; known: {', '.join(rows)}")
-    every = [msgspec.convert(table[name], Profile) for table in (rows, _table()["first"]) if name in table]
+    tables = (rows, *_table()["earlier"].values())
+    every = [msgspec.convert(table[name], Profile) for table in tables if name in table]
     found = next((one for one in every if version in {None, one.version}), None)
     if found is None:
         known = ", ".join(str(one.version) for one in every)
@@ -167,6 +171,7 @@ def serving_spec(
     """
     chosen = profile(name, version)
     engine = _table()["engine"]
+    where_said = {"--poll": chosen.poll, "--slot-prompt-similarity": chosen.slot_prompt_similarity}
     args = {
         "--model": f"{pins.MODELS_DIR}/{pins.stored_name(pin)}",
         "--alias": pin.name,
@@ -176,7 +181,7 @@ def serving_spec(
         "--parallel": chosen.slots,
         "--threads": pin.threads,
         "--threads-batch": threads_batch or pin.threads,
-        **({} if chosen.poll is None else {"--poll": chosen.poll}),
+        **{name: value for name, value in where_said.items() if value is not None},
         "--batch-size": chosen.batch_size,
         "--ubatch-size": chosen.ubatch_size,
         "--flash-attn": "on",

@@ -22,6 +22,7 @@ from agenttrace.campaign.replay.divergence import compare_runs
 from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import campaign, compose, engine, guard, weights
 from agenttrace.models.reference import find
+from agenttrace.serving.profiles import profile
 from agenttrace.show import say
 from agenttrace.store.read import read_traces
 from bench.campaigns import bare_speed
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 PARTS = ("prompts", "threads")
 PROFILES = ("stateless", "reproducible")
+"""Compared unless others are named, each as NAME or NAME@VERSION."""
 _LIMIT_S = 600.0
 
 
@@ -46,8 +48,17 @@ class Reading(msgspec.Struct, kw_only=True):
     task_s: list[float] = []
 
 
-def run(*, model: str, dataset: str, tasks: int, rounds: int, only: list[str], json_file: Path | None = None) -> int:
-    """Measure, print and return the exit status: 1 where runs of one profile differ.
+def run(
+    *,
+    model: str,
+    dataset: str,
+    tasks: int,
+    rounds: int,
+    only: list[str],
+    profiles: list[str] | None = None,
+    json_file: Path | None = None,
+) -> int:
+    """Measure, print and return the exit status: 1 where runs of a profile that is reproducible differ.
 
     Args:
         model: as `collect` takes it.
@@ -55,6 +66,7 @@ def run(*, model: str, dataset: str, tasks: int, rounds: int, only: list[str], j
         tasks: so many of its first ones.
         rounds: turns of each side.
         only: parts; all when empty.
+        profiles: of the part `prompts`, each as NAME or NAME@VERSION.
         json_file: gets the figures.
     """
     if unknown := {*only} - {*PARTS}:
@@ -62,7 +74,7 @@ def run(*, model: str, dataset: str, tasks: int, rounds: int, only: list[str], j
     document: dict[str, Any] = {"cpus": engine.check().cpus, "load_before": os.getloadavg()[0]}
     status = 0
     if not only or "prompts" in only:
-        document["prompts"], status = prompts(model, dataset, tasks, rounds)
+        document["prompts"], status = prompts(model, dataset, tasks, rounds, profiles or [*PROFILES])
     if not only or "threads" in only:
         document["threads"] = threads(model, rounds)
     if json_file is not None:
@@ -70,28 +82,50 @@ def run(*, model: str, dataset: str, tasks: int, rounds: int, only: list[str], j
     return status
 
 
-def prompts(model: str, dataset: str, tasks: int, rounds: int) -> tuple[dict[str, Any], int]:
-    """Return what the same tasks cost under both profiles, in turns, and 1 where runs of one profile differ."""
-    found = {name: Reading() for name in PROFILES}
+def prompts(model: str, dataset: str, tasks: int, rounds: int, profiles: list[str]) -> tuple[dict[str, Any], int]:
+    """Return what the same tasks cost under each profile, in turns, and 1 where runs of a reproducible one differ."""
+    sides = {text: _profile(text) for text in profiles}
+    found = {text: Reading() for text in sides}
     with tempfile.TemporaryDirectory(prefix="agenttrace-bench-") as name:
         folder, files = Path(name), defaultdict(list)
         for number in range(rounds):
-            for profile in PROFILES:
-                output = f"{profile}-{number}.jsonl"
-                say(f"round {number + 1} of {rounds}, {profile}")
+            for side, (kind, version) in sides.items():
+                output = f"{side}-{number}.jsonl"
+                say(f"round {number + 1} of {rounds}, {side}")
                 options = Options(
-                    model=model, dataset=dataset, count=tasks, profile=profile, output=output, run_id="bench"
+                    model=model,
+                    dataset=dataset,
+                    count=tasks,
+                    profile=kind,
+                    profile_version=version,
+                    output=output,
+                    run_id="bench",
                 )
                 ended = campaign.collect(campaign.Request(options=(options,), folder=folder))
                 if ended.status:
                     raise AgentTraceError(f"the campaign ended with status {ended.status}")
-                files[profile].append(folder / output)
-                _read(found[profile], folder / output)
+                files[side].append(folder / output)
+                _read(found[side], folder / output)
         equal = {name: _equal(paths) for name, paths in files.items()}
         between = _equal([paths[0] for paths in files.values()])
     _print_prompts(found, equal, between)
     document = {name: msgspec.to_builtins(one) | {"equal": equal[name]} for name, one in found.items()}
-    return {**document, "equal_between": between}, int(any(len({*one}) > 1 for one in equal.values()))
+    differ = [name for name, one in equal.items() if len({*one}) > 1 and profile(*sides[name]).reproducible]
+    return {**document, "equal_between": between}, int(bool(differ))
+
+
+def _profile(text: str) -> tuple[str, int | None]:
+    """Return name and version of a profile, as a user writes them.
+
+    Raises:
+        UsageError: there is none such.
+    """
+    name, at, version = text.partition("@")
+    if at and not version.isdecimal():
+        raise UsageError(f"--profiles {text}: expected NAME or NAME@VERSION")
+    asked = name, int(version) if at else None
+    profile(*asked)
+    return asked
 
 
 def _read(reading: Reading, file: Path) -> None:
@@ -128,8 +162,8 @@ def _print_prompts(found: dict[str, Reading], equal: dict[str, tuple[int, int]],
         "seconds a round": lambda name: ", ".join(f"{one:.1f}" for one in found[name].task_s),
         "tasks equal in all rounds": lambda name: "{} of {}".format(*equal[name]),
     }
-    _print(["", *PROFILES], [[row, *map(show, PROFILES)] for row, show in rows.items()])
-    say(f"equal between the two profiles: {between[0]} of {between[1]} tasks")
+    _print(["", *found], [[row, *map(show, found)] for row, show in rows.items()])
+    say(f"equal between the profiles: {between[0]} of {between[1]} tasks")
 
 
 def threads(model: str, rounds: int) -> list[dict[str, Any]]:

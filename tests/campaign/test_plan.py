@@ -200,6 +200,17 @@ def test_profiles_say_in_the_run_spec_what_they_are(tmp_path):
         assert "--no-cache-prompt" in serving.args
         assert value(serving, "--cache-ram") == value(serving, "--ctx-checkpoints") == "0"
     assert "--cache-prompt" in busy.args
+    assert float(value(busy, "--slot-prompt-similarity")) == 0
+
+
+def test_a_campaign_keeps_the_version_of_its_profile(tmp_path):
+    now = plan(tmp_path, profile="throughput").spec.serving
+    then = plan(tmp_path, profile="throughput", profile_version=2, output="then.jsonl").spec
+    assert (now.profile_version, then.serving.profile_version) == (3, 2)
+    assert "--slot-prompt-similarity" not in then.serving.args
+    assert make_plan(like(then), images={}, folder=tmp_path, now=NOW).spec.serving == then.serving
+    with pytest.raises(UsageError, match=r"'throughput' has no version 9; known: 3, 2, 1"):
+        plan(tmp_path, profile="throughput", profile_version=9)
 
 
 def test_a_run_spec_of_before_is_planned_as_it_was(tmp_path):
