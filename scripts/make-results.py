@@ -50,7 +50,7 @@ ABOUT = """\
 the same bytes. `scripts/nox -s analyze -- {release}` prints more of the same figures; `scripts/nox -s replay --
 {release}` runs every tool call and every verdict anew.
 
-**What this is, and what it is not.** {honest} A model that repeats one failing command ten times is of no use to who
+**What this is, and what it is not.** {honest} A model that repeats one failing command is of no use to who
 wants the task done, and of some use to who asks what agents cost: the calls are real, and each ran in a sandbox and
 was measured. Nothing here says how good larger models are, or these ones with another prompt, sampler or agent. Each
 ran once, with one seed, and was not tuned for. Shares have Wilson's 95 % interval over tasks, which are not drawn at

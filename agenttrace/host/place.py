@@ -28,7 +28,7 @@ def _root() -> Path:
 
 ROOT = _root()
 """Folder with Dockerfile and docker-compose.yml; of an installed package one of its own in the user's cache."""
-CAME_ALONG = ("agenttrace-demo",)
+CAME_ALONG = ("agenttrace-demo", "small-models")
 """Releases of the kit below `datasets`: the first is what `reproduce` takes where nobody named or made another."""
 
 
