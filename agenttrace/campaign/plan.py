@@ -127,8 +127,9 @@ def make_plan(
     check_options(options)
     chosen = task_set(options.dataset, trees=trees)
     tasks = chosen.tasks(offset=options.offset, count=options.count)
-    check_size(len(tasks), options.rollouts)
-    spec, path, resumes = _placed(_draft(options, chosen, images), options, folder, now)
+    draft = _draft(options, chosen, images)
+    check_size(draft.dataset.count, options.rollouts)
+    spec, path, resumes = _placed(draft, options, folder, now)
     return Plan(spec=spec, spec_sha256=spec.digest, path=path, tasks=tasks, resumes=resumes)
 
 

@@ -1,12 +1,16 @@
 """What tasks with trees start from, made before a run, kept in its store, and brought to the machines from there.
 
 Trees of checkouts are made one repository at a time, each fetched once, on whichever machines the command is started:
-what became of a repository's tasks is an object, made once, and who finds it leaves that repository alone.
+what became of a repository's tasks is an object, made once, and who finds it leaves that repository alone. A machine
+plans a run without these, and reads the one that its shard is of.
 """
 
 from __future__ import annotations
 
+import bisect
 import fcntl
+import hashlib
+import itertools
 import random
 import shutil
 import tempfile
@@ -20,21 +24,99 @@ from agenttrace.cluster.nodetrees import keep_tree
 from agenttrace.cluster.objects import check_store
 from agenttrace.cluster.runs import tasks_object
 from agenttrace.errors import DataError, UsageError, command
+from agenttrace.records import Record
 from agenttrace.store.read import DECODE_ERRORS, unzstd
 from agenttrace.tasks import OWN, SWE
 from agenttrace.tasks.own.task_set import lay_out, pack_path
-from agenttrace.tasks.swe.prepare import FILE, OfRepository, PreparePlaces, drawn, gathered, of_repository
+from agenttrace.tasks.swe.prepare import (
+    FILE,
+    OfRepository,
+    Prepared,
+    PreparePlaces,
+    check_trees,
+    drawn,
+    of_repository,
+)
+from agenttrace.tasks.swe.task_set import SweTasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from agenttrace.cluster.objects import Store
-    from agenttrace.tasks.swe.prepare import Prepared, SweOptions
+    from agenttrace.tasks.swe.prepare import SkippedTask, SweOptions
     from agenttrace.tasks.swe.rows import SweTask
     from agenttrace.tasks.swe.trees import PristineTree
 
 _MOST_BYTES = 4 << 30
 _DRAWN = "drawn.json"
+
+
+class KeptRepository(Record, frozen=True, kw_only=True):
+    """Where the tasks of a repository lie: in an object of their own.
+
+    Attributes:
+        name: OWNER/NAME.
+        drawn: how many of its tasks were.
+        sha256: of the object.
+    """
+
+    name: str
+    drawn: int
+    sha256: str
+
+
+class PreparedRun(Prepared, frozen=True, kw_only=True):
+    """What a plan needs to know of the tasks of a run; they lie with their repositories.
+
+    Attributes:
+        repositories: in the order of the plan.
+    """
+
+    repositories: tuple[KeptRepository, ...]
+
+
+class _Kept(Record, frozen=True, kw_only=True):
+    """Of what was prepared, where the tasks lie; nowhere else where that was written before they had such places."""
+
+    repositories: tuple[KeptRepository, ...] = ()
+
+
+class KeptTasks:
+    """Tasks over checkouts of a run that is in a store, those of one repository at a time.
+
+    Args:
+        store: has them.
+        run_id: of the run.
+        folder: as `bring` left it.
+        tasks: those of that folder.
+    """
+
+    def __init__(self, store: Store, run_id: str, folder: Path, tasks: SweTasks) -> None:
+        self._store, self._run_id, self._folder, self._tasks = store, run_id, folder, tasks
+        self._repositories = msgspec.json.decode((folder / FILE).read_bytes(), type=_Kept).repositories
+        self._ends = [*itertools.accumulate(one.drawn for one in self._repositories)]
+        self._read = -1
+
+    def of(self, place: int) -> SweTasks:
+        """Return the tasks of the repository of a task, which has this place in the draw.
+
+        Raises:
+            DataError: they are damaged, or others than those that the run was planned with.
+            StorageError: the store cannot be read.
+        """
+        if self._ends and (number := bisect.bisect_right(self._ends, place)) != self._read:
+            found = self._of_repository(self._repositories[number])
+            prepared = Prepared(dataset=self._tasks.whole, tasks=found.tasks, skipped=self._tasks.skipped)
+            self._tasks, self._read = SweTasks(self._folder, prepared), number
+        return self._tasks
+
+    def _of_repository(self, repository: KeptRepository) -> OfRepository:
+        name = _repository(self._run_id, repository.name)
+        data = self._store.get(name) or b""
+        if hashlib.sha256(data).hexdigest() != repository.sha256:
+            what = f"{self._store.url}/{name} is damaged, or another one than when the tasks were prepared"
+            raise DataError(f"{what}; restore it, or remove {_prepared(self._run_id)} {_again()}")
+        return _decoded(self._store, name, data)
 
 
 def prepare_run(
@@ -45,8 +127,8 @@ def prepare_run(
     repositories: str | None,
     workers: int,
     report: Callable[[str], None],
-) -> Prepared:
-    """Put the tasks of a run and their trees into its store, those that are not there yet, and return the tasks.
+) -> PreparedRun:
+    """Put the tasks of a run and their trees into its store, those that are not there yet; return what is known of all.
 
     Args:
         store: gets them.
@@ -66,14 +148,18 @@ def prepare_run(
     if not store.create(f"{_folder(run_id)}/{_DRAWN}", msgspec.json.encode(dataset)):
         raise UsageError(f"run id {run_id}: {store.url} has other tasks for it; choose another --run-id")
     begun = random.randrange(len(repos))  # noqa: S311 - machines that begin together meet little of each other's work
-    made: dict[int, OfRepository] = {}
+    made: dict[int, tuple[KeptRepository, tuple[SkippedTask, ...]]] = {}
 
     def make(number: int) -> None:
         made[number] = _of_repository(store, run_id, repos[number], options, repositories, report)
 
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(make, [*range(begun, len(repos)), *range(begun)]))
-    prepared = gathered(dataset, [made[number] for number in range(len(repos))])
+    in_order = [made[number] for number in range(len(repos))]
+    skipped = tuple(one for _, of_repo in in_order for one in of_repo)
+    check_trees(dataset, skipped)
+    kept = tuple(one for one, _ in in_order)
+    prepared = PreparedRun(dataset=dataset, tasks=(), skipped=skipped, repositories=kept)
     store.create(_prepared(run_id), _compressed(prepared))
     return prepared
 
@@ -86,6 +172,10 @@ def _prepared(run_id: str) -> str:
     return f"{run_id}/{FILE}.zst"
 
 
+def _repository(run_id: str, name: str) -> str:
+    return f"{_folder(run_id)}/{name}.json.zst"
+
+
 def _of_repository(
     store: Store,
     run_id: str,
@@ -93,10 +183,10 @@ def _of_repository(
     options: SweOptions,
     repositories: str | None,
     report: Callable[[str], None],
-) -> OfRepository:
+) -> tuple[KeptRepository, tuple[SkippedTask, ...]]:
     """Return what became of the tasks of one repository, as the machine says that was done with it first."""
-    name = f"{_folder(run_id)}/{tasks[0].repo}.json.zst"
-    if (found := store.get(name)) is None:
+    name = _repository(run_id, tasks[0].repo)
+    if (data := store.get(name)) is None:
         with tempfile.TemporaryDirectory(prefix="agenttrace-trees-") as scratch:
             places = PreparePlaces(trees=Path(scratch), cache=Path(scratch, ".cache"), repositories=repositories)
 
@@ -105,15 +195,22 @@ def _of_repository(
                 (places.trees / f".{tree.name}.json").unlink()
                 shutil.rmtree(places.trees / tree.name)  # there may be thousands of one repository
 
-            made = of_repository(tasks, options, places, report, made=keep)
-        if store.create(name, _compressed(made)):
-            return made
-        found = store.get(name) or b""
+            data = _compressed(of_repository(tasks, options, places, report, made=keep))
+        if not store.create(name, data):
+            data = store.get(name) or b""
+    kept = KeptRepository(name=tasks[0].repo, drawn=len(tasks), sha256=hashlib.sha256(data).hexdigest())
+    return kept, _decoded(store, name, data).skipped
+
+
+def _decoded(store: Store, name: str, data: bytes) -> OfRepository:
     try:
-        return msgspec.json.decode(b"".join(_plain([found])), type=OfRepository)
+        return msgspec.json.decode(b"".join(_plain([data])), type=OfRepository)
     except (ValueError, EOFError, *DECODE_ERRORS) as error:
-        what = f"{store.url}/{name} is damaged ({error})"
-        raise DataError(f"{what}; remove it and run {command('cluster', 'prepare')} again") from error
+        raise DataError(f"{store.url}/{name} is damaged ({error}); remove it {_again()}") from error
+
+
+def _again() -> str:
+    return f"and run {command('cluster', 'prepare')} again"
 
 
 def _compressed(value: msgspec.Struct) -> bytes:

@@ -25,7 +25,7 @@ from agenttrace.cluster.nodetrees import NodeTrees
 from agenttrace.cluster.objects import check_store
 from agenttrace.cluster.parts import ShardLog
 from agenttrace.cluster.pinned import EndpointLog, PinnedModels
-from agenttrace.cluster.prepare import bring
+from agenttrace.cluster.prepare import KeptTasks, bring
 from agenttrace.cluster.runs import begin_run
 from agenttrace.cluster.shards import shard_plan
 from agenttrace.errors import UsageError
@@ -70,6 +70,7 @@ class Seat:
 
     Attributes:
         run: in its store.
+        tasks: those of the shard that is made, or all that are known.
 
     Raises:
         AgentTraceError: with the reason.
@@ -98,8 +99,11 @@ class Seat:
             self._plan = make_plan(options, images=image_digests(), folder=self._scratch, now=now, trees=trees)
             check_store(store)
             self.run = begin_run(store, self._plan.spec, shard_rollouts=shard_rollouts)
-            self._tasks = task_set(options.dataset, trees=trees)
-            if (packed := self._tasks.packed()) is not None:
+            self.tasks = task_set(options.dataset, trees=trees)
+            self._kept: KeptTasks | None = None
+            if isinstance(self.tasks, SweTasks) and trees is not None and trees != around.trees:
+                self._kept = KeptTasks(store, self.run.spec.run_id, trees, self.tasks)
+            if (packed := self.tasks.packed()) is not None:
                 self.run.keep_tasks(packed)
             self._open = opened.pop_all()
         self._node_trees: NodeTrees | None = None
@@ -141,7 +145,7 @@ class Seat:
         Raises:
             AgentTraceError: with the reason, after every finished record is in the store.
         """
-        run, part = self.run, shard_plan(self._plan, self.run.shards, number)
+        run, part = self.run, self.part(number)
         if run.store.size(run.manifest(number)) is not None:
             self._out.print(f"nothing to do: shard {number} of {run.shards.count} is done")
             return Attempted(shard=number, end="done_before", records=part.size)
@@ -149,13 +153,22 @@ class Seat:
             self._endpoints.begin(in_flight or self._around.workers)
             return self._make(number, part, Path(scratch))
 
+    def part(self, number: int) -> ShardPlan:
+        """Return the plan of a shard, and have its tasks at hand."""
+        plan, shards = self._plan, self.run.shards
+        if self._kept is not None:
+            index, _ = shards.place(shards.stretch(number).start)
+            self.tasks = self._kept.of(plan.spec.dataset.offset + index)
+            plan = msgspec.structs.replace(plan, tasks=self.tasks.listed)
+        return shard_plan(plan, shards, number)
+
     @contextlib.contextmanager
     def _held_trees(self, plan: ShardPlan) -> Iterator[None]:
         """Have the trees of a shard on this machine meanwhile, where they come from the store."""
         with contextlib.ExitStack() as held:
-            if self._node_trees is not None and self._trees is not None and isinstance(self._tasks, SweTasks):
+            if self._node_trees is not None and self._trees is not None and isinstance(self.tasks, SweTasks):
                 for task in plan.tasks:
-                    path = held.enter_context(self._node_trees.hold(self._tasks.pristine(task)))
+                    path = held.enter_context(self._node_trees.hold(self.tasks.pristine(task)))
                     here = self._trees / path.name
                     here.symlink_to(path)
                     held.callback(here.unlink)
@@ -178,7 +191,7 @@ class Seat:
             display = CampaignDisplay(out, total=plan.size, done=done, agent=spec.agent, earlier=[])
             with display.bar:
                 campaign = Campaign(
-                    plan, self._tasks, recorder, sandbox.pool.connect, observe(sandbox.info), display,
+                    plan, self.tasks, recorder, sandbox.pool.connect, observe(sandbox.info), display,
                     conditions=Conditions(),
                 )  # fmt: skip
                 failures = EndpointLog(log.spoilt, models, records=False)

@@ -157,11 +157,12 @@ def _prepare(arguments: argparse.Namespace) -> int:
     store = Store(arguments.store)
     where = arguments.repositories
     made = prepare_run(store, arguments.run_id, options, repositories=where, workers=workers, report=say)
+    ready = made.dataset.count - len(made.skipped)
     tell(
-        f"{store.url}/{arguments.run_id}: {counted(len(made.tasks), 'task')} with a tree, {len(made.skipped)} without; "
+        f"{store.url}/{arguments.run_id}: {counted(ready, 'task')} with a tree, {len(made.skipped)} without; "
         "the nodes take them from there"
     )
-    write_json(arguments.json, {"tasks": len(made.tasks), "skipped": len(made.skipped)})
+    write_json(arguments.json, {"tasks": ready, "skipped": len(made.skipped)})
     return 0
 
 

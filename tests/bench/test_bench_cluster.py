@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
+import zstandard
 
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import make_plan
@@ -51,12 +52,16 @@ def test_records_of_one_side_and_other_run_specs_are_counted(file, trace_line):
     assert figures(here, there) == [(0, ""), (2, "missed"), (0, "met"), (1, "missed")]
 
 
-@pytest.mark.parametrize("make", [cluster_plan.own, cluster_plan.checkouts])
+@pytest.mark.parametrize("make", [cluster_plan.own, cluster_plan.stored, cluster_plan.in_one_file])
 def test_made_up_tasks_are_a_plan(make, tmp_path):
-    words = make(tmp_path, 3)
+    objects = {}
+    words = make(tmp_path, objects, 3)
+    if (prepared := objects.get("runs/planned/prepared.json.zst")) is not None:
+        (tmp_path / "prepared.json").write_bytes(zstandard.decompress(prepared))
+        assert len(objects) == 4
     options = Options(dataset=words[1], rollouts=30_727, external=True, model="m", run_id="r", output="o.jsonl")
     plan = make_plan(options, images={}, folder=tmp_path, now=datetime(2026, 11, 30, tzinfo=UTC), trees=tmp_path)
-    assert (plan.spec.dataset.count, plan.size) == (3, 92_181)
+    assert plan.spec.dataset.count * plan.spec.dataset.rollouts == 92_181
 
 
 def test_both_plans_are_of_as_many_shards():

@@ -12,13 +12,14 @@ import pytest
 
 from agenttrace.cluster.nodetrees import NodeTrees, NoRoomError, keep_tree
 from agenttrace.cluster.objects import Store
-from agenttrace.cluster.prepare import bring, prepare_run
+from agenttrace.cluster.prepare import KeptTasks, bring, prepare_run
 from agenttrace.errors import DataError, UsageError
 from agenttrace.sandbox.runner.restore import PackedFixture
 from agenttrace.tasks import task_set
 from agenttrace.tasks.own.loading import load
 from agenttrace.tasks.swe import trees
-from agenttrace.tasks.swe.prepare import SweOptions, load_prepared
+from agenttrace.tasks.swe.prepare import SweOptions
+from agenttrace.tasks.swe.task_set import SweTasks
 from agenttrace.tasks.swe.trees import HiddenTests, PristineTree
 
 KIB = 1024
@@ -156,26 +157,28 @@ def test_trees_are_prepared_once_by_however_many_machines_and_a_node_finds_all(s
     with ThreadPoolExecutor(2) as machines:
         one, other = machines.map(lambda _: prepared(store, told=told, workers=1), range(2))
     assert one == other
-    assert len(one.tasks) == 4
+    assert (len(one.repositories), one.skipped) == (4, ())
     again = []
     assert prepared(store, told=again) == one
     assert again == []  # nothing was made
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     folder = bring(store, "r1", "swe", trees=tmp_path / "node", scratch=scratch)
-    assert load_prepared(folder) == one
+    kept = KeptTasks(store, "r1", folder, SweTasks(folder))
     some = NodeTrees(store, "r1", tmp_path / "node")
-    for ready in one.tasks:
-        with some.hold(ready.tree) as path:
-            assert PackedFixture(str(path)).digest == ready.tree.digest
-    assert there(tmp_path) == {ready.tree.name for ready in one.tasks}
+    trees = {tree.name: tree for place in range(4) for tree in map(kept.of(place).pristine, kept.of(place).listed)}
+    for tree in trees.values():
+        with some.hold(tree) as path:
+            assert PackedFixture(str(path)).digest == tree.digest
+    assert len(trees) == 4
+    assert there(tmp_path) == {*trees}
 
 
 def test_other_tasks_under_the_same_run_id_are_refused_and_another_runs_are_its_own(store):
     prepared(store)
     with pytest.raises(UsageError, match="has other tasks for it; choose another --run-id"):
         prepared(store, options=msgspec.structs.replace(BUNDLED, per_repo=None))
-    assert len(prepared(store, "r2", msgspec.structs.replace(BUNDLED, repos=1)).tasks) == 1
+    assert len(prepared(store, "r2", msgspec.structs.replace(BUNDLED, repos=1)).repositories) == 1
 
 
 def test_what_a_killed_machine_had_not_finished_is_made_by_the_next(store, monkeypatch):
@@ -195,7 +198,7 @@ def test_what_a_killed_machine_had_not_finished_is_made_by_the_next(store, monke
     assert store.get("r1/prepared.json.zst") is None
     monkeypatch.setattr(prepare, "of_repository", real)
     told = []
-    assert len(prepared(store, told=told).tasks) == 4
+    assert len(prepared(store, told=told).repositories) == 4
     assert len(told) == 2
 
 

@@ -24,7 +24,7 @@ from agenttrace.tasks.swe.rows import SweTask
 from agenttrace.tasks.swe.trees import PristineTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
 FILE = "prepared.json"
 AT_A_TIME = 2
@@ -193,9 +193,18 @@ def gathered(dataset: DatasetSpec, repos: Iterable[OfRepository]) -> Prepared:
     every = [*repos]
     ready = tuple(one for of_repo in every for one in of_repo.tasks)
     skipped = tuple(one for of_repo in every for one in of_repo.skipped)
-    if not ready:
-        raise DataError(f"no tree could be made for any of {len(skipped)} tasks; the first: {skipped[0].reason}")
+    check_trees(dataset, skipped)
     return Prepared(dataset=dataset, tasks=ready, skipped=skipped)
+
+
+def check_trees(dataset: DatasetSpec, skipped: Sequence[SkippedTask]) -> None:
+    """Refuse a plan of which no task has a tree.
+
+    Raises:
+        DataError: with the reason of the first.
+    """
+    if len(skipped) == dataset.count:
+        raise DataError(f"no tree could be made for any of {len(skipped)} tasks; the first: {skipped[0].reason}")
 
 
 def draw(tasks: Iterable[SweTask], options: SweOptions) -> SamplingPlan:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agenttrace.records import DatasetSpec, Outcome
     from agenttrace.tasks import Finished
     from agenttrace.tasks.bench import Bench
-    from agenttrace.tasks.swe.prepare import ReadyTask, SkippedTask
+    from agenttrace.tasks.swe.prepare import Prepared, ReadyTask, SkippedTask
     from agenttrace.tasks.swe.rows import SweTask
     from agenttrace.tasks.swe.trees import PristineTree
 
@@ -36,6 +36,7 @@ class SweTasks(TaskSet):
 
     Args:
         folder: trees and tasks, as `prepare` left them.
+        prepared: the tasks, where they do not lie there.
 
     Attributes:
         skipped: tasks of the plan that have no tree, and why.
@@ -50,13 +51,13 @@ class SweTasks(TaskSet):
     fixture = "checkout"
     brings_trees = True
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, prepared: Prepared | None = None) -> None:
         self._folder = folder or TREES
-        self._prepared = load_prepared(self._folder)
-        self.skipped: tuple[SkippedTask, ...] = self._prepared.skipped
-        self._ready = {ready.task.instance_id: ready for ready in self._prepared.tasks}
-        self.listed = tuple(_task(ready) for ready in self._prepared.tasks)
-        self.whole = self._prepared.dataset
+        prepared = prepared or load_prepared(self._folder)
+        self.skipped: tuple[SkippedTask, ...] = prepared.skipped
+        self._ready = {ready.task.instance_id: ready for ready in prepared.tasks}
+        self.listed = tuple(_task(ready) for ready in prepared.tasks)
+        self.whole = prepared.dataset
 
     def spec(self, *, offset: int = 0, count: int | None = None) -> DatasetSpec:
         """Return what a run spec says of the chosen range of what was drawn.
@@ -66,17 +67,16 @@ class SweTasks(TaskSet):
         return msgspec.structs.replace(self.whole, offset=offset, count=len(self._names(offset, count)))
 
     def tasks(self, *, offset: int = 0, count: int | None = None) -> tuple[Task, ...]:
-        """Return the tasks of the chosen range that have a tree.
+        """Return the tasks of the chosen range that have a tree, those of them that are here.
 
         Raises:
             UsageError: the range is empty or outside what was drawn.
             DataError: none of its tasks has a tree.
         """
         names = frozenset(self._names(offset, count))
-        found = tuple(task for task in self.listed if task.task_id in names)
-        if not found:
+        if names.issubset(one.instance_id for one in self.skipped):
             raise DataError(f"no tree could be made for any of the {len(names)} tasks from number {offset} on")
-        return found
+        return tuple(task for task in self.listed if task.task_id in names)
 
     def _names(self, offset: int, count: int | None) -> Sequence[str]:
         drawn = () if self.whole.sampling is UNSET else self.whole.sampling.task_ids
