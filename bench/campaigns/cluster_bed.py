@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +26,16 @@ if TYPE_CHECKING:
     from typing import Self
 
 MODEL = "scripted/bench-1B"
+_LOOK_S = 0.01
 _PEAK = re.compile(r"VmHWM:\s+(\d+) kB")
 
 
 class Used(msgspec.Struct, frozen=True):
-    """What a program took from its start to its end, its own processor time alone; `peak_bytes` is resident."""
+    """What a program took from its start to its end, its own processor time alone; `peak_bytes` is resident.
+
+    That is what the kernel says of its memory while it runs, looked at all the time: what it says of a process at its
+    end is no less than what the process that started it had then, a store with a million objects for example.
+    """
 
     wall_s: float
     cpu_s: float
@@ -48,7 +54,8 @@ class Program:
         self._begun = time.monotonic()
         argv = [sys.executable, "-P", "-m", module, *words]
         env = {**os.environ, "PYTHONPATH": str(ROOT), "AGENTTRACE_TERMINAL": ""}
-        self._process = engine.start(argv, env=env, output=subprocess.DEVNULL, errors=subprocess.PIPE)
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._process = engine.start(argv, env=env, output=subprocess.DEVNULL, errors=self._said.fileno())
 
     def wait(self) -> Used:
         """Wait for its end and return what it took.
@@ -56,13 +63,18 @@ class Program:
         Raises:
             AgentTraceError: it ended with an error.
         """
-        said = b"" if self._process.stderr is None else self._process.stderr.read()
-        _, status, used = os.wait4(self._process.pid, 0)
+        peak = ended = 0
+        while not ended:
+            with contextlib.suppress(AgentTraceError):  # it may have ended, and not been waited for
+                peak = self.peak_bytes()
+            ended, status, used = os.wait4(self._process.pid, os.WNOHANG)
+            time.sleep(0 if ended else _LOOK_S)
         self._process.returncode = os.waitstatus_to_exitcode(status)
         if self._process.returncode:
-            told = said.decode(errors="replace")[-2000:]
+            self._said.seek(0)
+            told = self._said.read().decode(errors="replace")[-2000:]
             raise AgentTraceError(f"a program of the bench ended with {self._process.returncode}: {told}")
-        return Used(time.monotonic() - self._begun, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+        return Used(time.monotonic() - self._begun, used.ru_utime + used.ru_stime, peak)
 
     def peak_bytes(self) -> int:
         """Return how large it has been so far.
@@ -82,8 +94,7 @@ class Program:
         if self._process.returncode is None:
             self._process.kill()
             self._process.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+        self._said.close()
 
 
 @contextlib.contextmanager

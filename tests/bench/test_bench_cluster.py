@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 
 import pytest
@@ -9,7 +10,8 @@ import zstandard
 
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import make_plan
-from bench.campaigns import bench_cluster, cluster_plan
+from agenttrace.errors import AgentTraceError
+from bench.campaigns import bench_cluster, cluster_bed, cluster_plan
 
 
 def test_slots_that_are_always_taken_are_busy_and_gaps_count():
@@ -67,3 +69,15 @@ def test_made_up_tasks_are_a_plan(make, tmp_path):
 def test_both_plans_are_of_as_many_shards():
     for tasks, rollouts in (cluster_plan.OWN, cluster_plan.CHECKOUTS):
         assert tasks * rollouts == 12_290_800
+
+
+def test_the_memory_of_a_program_is_not_that_of_what_started_it():
+    held = bytearray(os.urandom(1 << 20) * 400)
+    with cluster_bed.Program("agenttrace", "--version") as program:
+        used = program.wait()
+    assert 5 << 20 < used.peak_bytes < len(held) // 2
+
+
+def test_a_program_that_fails_is_told_with_what_it_said():
+    with cluster_bed.Program("agenttrace", "nonsense") as program, pytest.raises(AgentTraceError, match="nonsense"):
+        program.wait()
