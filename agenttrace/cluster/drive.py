@@ -13,12 +13,15 @@ import msgspec
 
 from agenttrace.campaign.display import console
 from agenttrace.cluster.driver import Driver, Figures, Machines
+from agenttrace.cluster.endpoints import PATIENCE_S
 from agenttrace.cluster.exported import metrics_page, progress_file
-from agenttrace.cluster.on_ray import RayMachines, connect, sandboxes
+from agenttrace.cluster.on_ray import RayMachines, connect, nodes_have
 from agenttrace.cluster.orders import Order, seat_of
 from agenttrace.cluster.progress import RunDisplay
+from agenttrace.errors import UsageError
 
 if TYPE_CHECKING:
+    from agenttrace.cluster.gather import Gatherer, GatherOrder
     from agenttrace.cluster.runs import StoredRun
 
 
@@ -58,7 +61,7 @@ class Drive:
         self._progress, self._port = progress, metrics_port
         self._ray = connect(address)
         if workers is None:
-            workers = max(1, min(MOST_WORKERS, int(min(filter(None, sandboxes(self._ray)), default=2) // 2)))
+            workers = max(1, min(MOST_WORKERS, int(min(filter(None, nodes_have(self._ray)), default=2) // 2)))
         order = msgspec.structs.replace(order, workers=workers)
         self._out = console()
         self.run = _begun(order)
@@ -103,6 +106,33 @@ def driver(run: StoredRun, machines: Machines, *, patience_s: float) -> Driver:
         left_by=lambda shard: sum(1 for _ in run.store.names(run.parts(shard))),
         patience_s=patience_s,
     )
+
+
+def gather_on(address: str, order: GatherOrder, gatherer: Gatherer) -> Figures:
+    """Have the nodes of a Ray cluster make the files of a run that are not there, and return what was done.
+
+    Raises:
+        UsageError: there is no such cluster, it may not be used, or its nodes offer no processor.
+        StorageError: the store cannot be used.
+    """
+    ray = connect(address)
+    with contextlib.ExitStack() as opened:
+        opened.callback(ray.shutdown)
+        name, _ = order.takes
+        if not any(nodes_have(ray, name)):
+            raise UsageError(
+                f"--ray {address}: no node offers a processor (`ray start --num-cpus N`); files need one each"
+            )
+        files = Driver(
+            RayMachines(ray, order),
+            count=len(gatherer.stretches),
+            done=gatherer.done(),
+            left_by=lambda _: 0,
+            patience_s=PATIENCE_S,
+        )
+        display = RunDisplay(console(), files.figures, unit="file")
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere), display.bar:
+            return files.run(display)
 
 
 def _begun(order: Order) -> StoredRun:

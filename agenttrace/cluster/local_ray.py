@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.cluster import on_ray
-from agenttrace.cluster.orders import SOCKETS
+from agenttrace.cluster.orders import RESOURCE, SOCKETS
 from agenttrace.errors import AgentTraceError, UsageError
 from agenttrace.host import engine
 from agenttrace.records.base import Record
@@ -218,7 +218,7 @@ def _with_node(
         keep(tried)
         deadline = time.monotonic() + _NODE_S
         while node.runs() and time.monotonic() < deadline:
-            if sum(count >= cluster.workers for count in on_ray.sandboxes(ray)) > number:
+            if sum(count >= cluster.workers for count in on_ray.nodes_have(ray)) > number:
                 return tried
             time.sleep(_LOOK_S)
         _end_group(cluster, node)
@@ -326,7 +326,7 @@ def start_node(cluster: LocalCluster, number: int, *, package: Path | None = Non
         cluster.networks[number] if cluster.networks else Network(),
         f"--address={cluster.address}",
         f"--num-cpus={cluster.workers}",
-        f"--resources={json.dumps({on_ray.RESOURCE: cluster.workers})}",
+        f"--resources={json.dumps({RESOURCE: cluster.workers})}",
         "--min-worker-port=0",
         "--max-worker-port=0",
         "--dashboard-agent-listen-port=0",

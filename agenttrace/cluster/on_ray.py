@@ -28,8 +28,9 @@ import msgspec
 
 import agenttrace
 from agenttrace.cluster.attempts import AttemptResult, How
+from agenttrace.cluster.gather import Gatherer, GatherOrder
 from agenttrace.cluster.nodetrees import NoRoomError
-from agenttrace.cluster.orders import Order, seat_of
+from agenttrace.cluster.orders import RESOURCE, Order, seat_of
 from agenttrace.errors import AgentTraceError, UsageError
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
     from agenttrace.cluster.seat import Seat
 
-RESOURCE = "agenttrace_sandbox"
-"""What a node has of sandbox workers, as Ray counts it: `ray start --resources '{"agenttrace_sandbox": 16}'`."""
 AUTH_MODE, TOKEN = "RAY_AUTH_MODE", "token"
 _ABOUT_S = 60.0
 _REACH_S = 10.0
@@ -157,28 +156,29 @@ def _unlike(said: dict[str, str], here: dict[str, str]) -> str:
 
 
 class RayMachines:
-    """The nodes of a Ray cluster as what makes shards; see `agenttrace.cluster.driver.Machines`.
+    """The nodes of a Ray cluster as what makes shards, or files of them; see `agenttrace.cluster.driver.Machines`.
 
     Args:
         ray: Ray, connected.
         order: what nodes need to know.
     """
 
-    def __init__(self, ray: Any, order: Order) -> None:  # noqa: ANN401 - Ray's module
+    def __init__(self, ray: Any, order: Order | GatherOrder) -> None:  # noqa: ANN401 - Ray's module
         self._ray = ray
         self._order = msgspec.json.encode(order)
         self._versions, self._name = versions(), uuid.uuid4().hex
-        self._workers, self._in_flight = order.workers, order.in_flight
-        self._task = ray.remote(
-            num_cpus=0, resources={RESOURCE: order.workers}, max_retries=0, scheduling_strategy="SPREAD"
-        )(make_there)
+        self._takes, self._in_flight = order.takes, order.in_flight
+        name, count = order.takes
+        taken = {"num_cpus": count} if name == "CPU" else {"num_cpus": 0, "resources": {name: count}}
+        self._task = ray.remote(**taken, max_retries=0, scheduling_strategy="SPREAD")(make_there)
         self._shards: dict[Any, int] = {}
         self._room, self._looked = 0, float("-inf")
 
     def room(self) -> int:
-        """Return how many shards the sandbox workers of all nodes suffice for."""
+        """Return how many shards all nodes suffice for."""
         if time.monotonic() - self._looked >= _LOOK_S:
-            self._room = sum(int(count // self._workers) for count in sandboxes(self._ray))
+            name, each = self._takes
+            self._room = sum(int(count // each) for count in nodes_have(self._ray, name))
             self._looked = time.monotonic()
         return self._room
 
@@ -231,20 +231,20 @@ def _on_every_node(ray: Any, function: Callable[..., Any], *arguments: str) -> l
     ]
 
 
-def sandboxes(ray: Any) -> list[float]:  # noqa: ANN401 - Ray's module
-    """Return how many sandbox workers each living node has."""
-    return [node["Resources"].get(RESOURCE, 0.0) for node in ray.nodes() if node["Alive"]]
+def nodes_have(ray: Any, resource: str = RESOURCE) -> list[float]:  # noqa: ANN401 - Ray's module
+    """Return how much of something each living node has: how many sandbox workers, if nothing else is said."""
+    return [node["Resources"].get(resource, 0.0) for node in ray.nodes() if node["Alive"]]
 
 
-_SEATS: dict[tuple[bytes, Path], Seat] = {}
+_SEATS: dict[tuple[bytes, Path], Seat | Gatherer] = {}
 """By its order and its folder, the seat of this process: Ray gives it one shard after the other."""
 
 
 def make_there(order: bytes, shard: int, in_flight: int | None, here: dict[str, str], driver: str) -> bytes:
-    """Make a shard in this process and return a `AttemptResult`, as JSON; this is what Ray runs on a node.
+    """Make a shard, or a file, in this process and return a `AttemptResult`, as JSON; this is what Ray runs on a node.
 
     Args:
-        order: an `Order`, as JSON.
+        order: an `Order` or a `GatherOrder`, as JSON.
         shard: its number.
         in_flight: requests that each endpoint may have of it at a time.
         here: the driver's versions.
@@ -256,7 +256,11 @@ def make_there(order: bytes, shard: int, in_flight: int | None, here: dict[str, 
             return _said(AttemptResult(shard=shard, how="refused", why=why, node=said["node"]))
         with _at_work_for(driver) as scratch:
             if (seat := _SEATS.get((order, scratch))) is None:
-                seat = seat_of(msgspec.json.decode(order, type=Order), node=said["node"], scratch=scratch)
+                given = msgspec.json.decode(order, type=Order | GatherOrder)
+                if isinstance(given, GatherOrder):
+                    seat = Gatherer(given, scratch=scratch)
+                else:
+                    seat = seat_of(given, node=said["node"], scratch=scratch)
                 _SEATS[order, scratch] = seat
             made = seat.make(shard, in_flight=in_flight)
             result = AttemptResult(shard=shard, how="attempted", attempted=made)

@@ -13,12 +13,14 @@ from agenttrace.cluster.seat import Seat
 from agenttrace.cluster.shards import ROLLOUTS
 from agenttrace.records.base import Record
 
+RESOURCE = "agenttrace_sandbox"
+"""What a node has of sandbox workers, as Ray counts it: `ray start --resources '{"agenttrace_sandbox": 16}'`."""
 SOCKETS, TREES = "AGENTTRACE_SOCKETS", "AGENTTRACE_TREES"
 """Where a machine has its sandbox workers' sockets and prepared trees: variables of its environment."""
 
 
-class Order(Record, frozen=True, kw_only=True):
-    """What a machine needs to know.
+class Order(Record, frozen=True, kw_only=True, tag="make"):
+    """What a machine needs to know to make shards.
 
     Attributes:
         store: URL; who asks there, the machine's own environment says.
@@ -45,6 +47,11 @@ class Order(Record, frozen=True, kw_only=True):
     trees: str | None = None
     trees_max_bytes: int | None = None
     key: str | None = None
+
+    @property
+    def takes(self) -> tuple[str, int]:
+        """What Ray counts of a node for an attempt at a shard."""
+        return RESOURCE, self.workers
 
 
 def seat_of(order: Order, *, node: str = "", scratch: Path | None = None) -> Seat:

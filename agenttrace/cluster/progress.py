@@ -29,18 +29,19 @@ class RunDisplay(Watcher):
     Args:
         out: where it is shown.
         figures: of the driver, which counts.
+        unit: what is handed out.
 
     Attributes:
         bar: live on a terminal, while it is entered as a context.
     """
 
-    def __init__(self, out: Console, figures: Figures) -> None:
-        self._out, self._figures = out, figures
+    def __init__(self, out: Console, figures: Figures, *, unit: str = "shard") -> None:
+        self._out, self._figures, self._unit = out, figures, unit
         self._started = time.monotonic()
         self._told, self._waited = float("-inf"), 0.0
         self.bar = Progress(
             SpinnerColumn(),
-            TextColumn("[bold]shards[/]"),
+            TextColumn(f"[bold]{unit}s[/]"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rates]}"),
@@ -66,11 +67,11 @@ class RunDisplay(Watcher):
     def later(self, result: AttemptResult, pause_s: float) -> None:
         """Say what failed."""
         why = result.why or "tasks were given up"
-        self._warn(f"shard {result.shard}: {why}; it is tried again in {pause_s:.0f} s", result)
+        self._warn(f"{self._unit} {result.shard}: {why}; it is tried again in {pause_s:.0f} s", result)
 
     def given_up(self, result: AttemptResult) -> None:
         """Say what is not tried again."""
-        self._warn(f"shard {result.shard} is given up: {result.why or 'tasks were given up'}", result)
+        self._warn(f"{self._unit} {result.shard} is given up: {result.why or 'tasks were given up'}", result)
 
     def waiting(self, waited_s: float) -> None:
         """Say, at the beginning and each minute, that no machine has room."""
@@ -87,7 +88,7 @@ class RunDisplay(Watcher):
         self._out.print(line, markup=False)
 
     def _where(self) -> str:
-        return f"[{self._figures.done}/{self._figures.shards}] shards"
+        return f"[{self._figures.done}/{self._figures.shards}] {self._unit}s"
 
     def _rates(self) -> str:
         minutes = (time.monotonic() - self._started) / 60
@@ -96,7 +97,7 @@ class RunDisplay(Watcher):
         nodes = f" from {counted(len(figures.nodes), 'node')}" if figures.nodes else ""
         at_work = min(figures.running, figures.room)
         failed = f", {counted(figures.failed, 'attempt')} failed" if figures.failed else ""
-        return f"{counted(figures.records, 'record')}{nodes}, {rate}, {counted(at_work, 'shard')} at work{failed}"
+        return f"{counted(figures.records, 'record')}{nodes}, {rate}, {counted(at_work, self._unit)} at work{failed}"
 
     def _eta(self) -> str:
         eta_s = self._figures.eta_s

@@ -9,6 +9,7 @@ index has 24 bytes a record and is sorted: the 16 bytes of the id, the number of
 
 from __future__ import annotations
 
+import heapq
 import os
 import struct
 import uuid
@@ -24,6 +25,7 @@ from agenttrace.store.opening import opened
 from agenttrace.store.read import DECODE_ERRORS, RecordIndex, decode, plain_file
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from agenttrace.records import Trace
@@ -111,8 +113,7 @@ class Compacted:
         Raises:
             DataError: the frame is damaged.
         """
-        start, end = self._starts[number], self._starts[number + 1]
-        data = self._read(end - start, start)
+        data = self._packed(number)
         try:
             size = self._size(data)  # before anything is unpacked: that much would be set aside for it
             if size != self._sizes[number]:
@@ -120,6 +121,15 @@ class Compacted:
             return self._decompressor.decompress(data)
         except self._error as error:
             raise self._damaged(f"frame {number}: {error}") from error
+
+    def _packed(self, number: int) -> bytes:
+        start, end = self._starts[number], self._starts[number + 1]
+        return self._read(end - start, start)
+
+    def parts(self) -> tuple[Iterator[tuple[bytes, int]], bytes]:
+        """Return each frame as it stands, with its size unpacked, and the index of records."""
+        frames = ((self._packed(number), size) for number, size in enumerate(self._sizes))
+        return frames, self._read(self.records * _ID.size, self._index_at + _HEADER.size)
 
     def check(self) -> None:
         """Unpack every frame, to see that the seek table is that of the file.
@@ -221,6 +231,39 @@ def compact(source: Path, target: Path) -> Compaction:
     return Compaction(records=len(ids), frames=frames, bytes_before=index.bytes, bytes_after=target.stat().st_size)
 
 
+def join(sources: Iterable[Path], target: Path) -> None:
+    """Write compacted files as one, whole or not at all; nothing is unpacked, and each is read once, in this order.
+
+    Raises:
+        UsageError: a source cannot be read.
+        DataError: one is damaged, or two of them have a record of one id.
+        StorageError: the target cannot be written.
+    """
+    table: list[tuple[int, int]] = []
+    indexes: list[Iterator[tuple[bytes, int, int]]] = []
+    count = 0
+    with replacing(target) as write:
+        for path in sources:
+            with Compacted(path) as one:
+                frames, index = one.parts()
+                indexes.append(_moved(index, len(table)))
+                count += one.records
+                table.extend((write.write(data), size) for data, size in frames)
+        last = b""
+        write.write(_HEADER.pack(_INDEX_MAGIC, count * _ID.size))
+        for entry in heapq.merge(*indexes):
+            if entry[0] == last:
+                raise DataError(f"{target.name}: trace {uuid.UUID(bytes=last)} is there twice")
+            last = entry[0]
+            write.write(_ID.pack(*entry))
+        _close(write, table, count * _ID.size)
+
+
+def _moved(index: bytes, by: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the entries of an index whose frames follow so many others."""
+    return ((id_, frame + by, place) for id_, frame, place in _ID.iter_unpack(index))
+
+
 def unpack(source: Path, target: Path) -> None:
     """Write the lines of a record file of any form to a new one, as they were collected.
 
@@ -278,8 +321,13 @@ def _write(ids: list[tuple[int, str]], records: RecordIndex, write: BinaryIO) ->
     close()
     entries = b"".join(sorted(index))
     write.write(_HEADER.pack(_INDEX_MAGIC, len(entries)) + entries)
-    table.append((_HEADER.size + len(entries), 0))
+    _close(write, table, len(entries))
+    return len(table) - 1
+
+
+def _close(write: BinaryIO, table: list[tuple[int, int]], index_bytes: int) -> None:
+    """Write the seek table, which has the index as its last frame."""
+    table.append((_HEADER.size + index_bytes, 0))
     packed = b"".join(_ENTRY.pack(*entry) for entry in table)
     write.write(_HEADER.pack(_SEEK_TABLE_MAGIC, len(packed) + _FOOTER.size) + packed)
     write.write(_FOOTER.pack(len(table), 0, _SEEKABLE_MAGIC))
-    return len(table) - 1

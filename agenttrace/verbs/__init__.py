@@ -74,7 +74,7 @@ VERBS: dict[str, Verb] = {
     "cluster": Verb(
         "make",
         "here",
-        "a campaign over several machines into an object store: trees, run, one shard, status, check, merge, clean",
+        "a campaign over machines into an object store: trees, run, one shard, status, check, merge, gather, clean",
         "cluster.md",
         "what is in the store is kept, the same command goes on",
         needs="cluster",

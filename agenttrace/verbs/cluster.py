@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agenttrace.cluster.runs import StoredRun
 
 _SHOWN = 10
-_WHAT = ["prepare", "run", "shard", "status", "check", "merge", "clean", "up", "down"]
+_WHAT = ["prepare", "run", "shard", "status", "check", "merge", "gather", "clean", "up", "down"]
 _AT_ONCE = 1000
 """Objects that are removed by one request, where a store can do that."""
 
@@ -36,14 +36,20 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="prepare: put the trees of tasks over checkouts into the store, as many machines as it is started on "
         "together; run: make all shards on the nodes of a Ray cluster; shard: make one, with the sandbox workers of "
         "this machine; status: how many are done; check: read everything and name what is damaged; merge: write it as "
-        "a record file with its cassette; clean: say, or with --yes remove, what counts for "
-        "nothing; up, down: start and end a cluster on this machine, to try it out",
+        "a record file with its cassette; gather: make compacted files of its records in the store, on the nodes of a "
+        "Ray cluster where one is named, and with -o bring them as one; clean: say, or with --yes remove, what counts "
+        "for nothing; up, down: start and end a cluster on this machine, to try it out",
     )
     parser.add_argument("number", nargs="?", metavar="NUMBER", help="shard: which one, from 0 on")
     parser.add_argument(
         "--store", metavar="URL", help="s3://BUCKET/PATH, gs://BUCKET/PATH, az://CONTAINER/PATH or a shared folder"
     )
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="merge: the record file (.jsonl)")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="merge: the record file (.jsonl); gather: (.jsonl.zst)"
+    )
+    parser.add_argument(
+        "--rows-per-file", type=int, default=10_000, metavar="N", help="gather: records of a file, about"
+    )
     parser.add_argument("--shard-rollouts", type=int, default=100, metavar="N", help="rollouts of a shard at most")
     workers = "tasks run at a time in a shard (default: 1; run: half of a node's, at most 8; up: 4 for each node)"
     parser.add_argument("--workers", type=int, metavar="W", help=workers)
@@ -57,7 +63,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patience", type=float, default=600.0, metavar="S", help="all may be gone so long (600)")
     flight = "requests that an endpoint has at a time, of all nodes together (shard: of this one)"
     parser.add_argument("--in-flight", type=int, metavar="N", help=flight)
-    parser.add_argument("--ray", metavar="ADDRESS", help="run: of the cluster's head (default: that of `up`, or auto)")
+    parser.add_argument(
+        "--ray", metavar="ADDRESS", help="run, gather: of the cluster's head (default: that of `up`; run: or auto)"
+    )
     live = "run: keep its figures there while it goes"
     parser.add_argument("--progress-json", type=Path, metavar="FILE", help=live)
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="run: serve its figures to Prometheus there")
@@ -85,7 +93,8 @@ def run(arguments: argparse.Namespace) -> int:
     from agenttrace.cluster.runs import open_run  # noqa: PLC0415
 
     opened = open_run(Store(arguments.store, make=False), arguments.run_id)
-    return {"status": _status, "check": _check, "merge": _merge, "clean": _clean}[what](arguments, opened)
+    verbs = {"status": _status, "check": _check, "merge": _merge, "gather": _gather, "clean": _clean}
+    return verbs[what](arguments, opened)
 
 
 def _local(arguments: argparse.Namespace) -> int:
@@ -272,6 +281,47 @@ def _merge(arguments: argparse.Namespace, found: StoredRun) -> int:
         tell(f"left out: {line}")
     write_json(arguments.json, {"output": output, **merged._asdict()})
     return _told_missing(found, merged.missing)
+
+
+def _gather(arguments: argparse.Namespace, found: StoredRun) -> int:
+    from agenttrace.campaign.session import EXIT_INCOMPLETE  # noqa: PLC0415
+    from agenttrace.cluster.gather import Gatherer, GatherOrder, check_free  # noqa: PLC0415
+
+    output: Path | None = arguments.output
+    if output is not None and not output.name.endswith(".jsonl.zst"):
+        raise UsageError("name the file to write: -o FILE.jsonl.zst")
+    if output is not None:
+        check_free(output)
+    store = arguments.store if "://" in arguments.store else str(Path(arguments.store).resolve())
+    order = GatherOrder(store=store, run_id=found.spec.run_id, rows=arguments.rows_per_file)
+    gatherer = Gatherer(order)
+    if missing := gatherer.missing():
+        write_json(arguments.json, {"missing": missing})
+        tell(
+            f"nothing was gathered: that is for a run that is whole; {command('cluster', 'merge')} writes what there is"
+        )
+        return _told_missing(found, missing)
+    if arguments.ray:
+        from agenttrace.cluster.drive import gather_on  # noqa: PLC0415
+
+        if given_up := gather_on(arguments.ray, order, gatherer).given_up:
+            for number, why in sorted(given_up.items())[:_SHOWN]:
+                tell(f"given up: file {number} ({why})")
+            write_json(arguments.json, {"given_up": given_up})
+            return EXIT_INCOMPLETE
+    else:
+        done = gatherer.done()
+        for number in range(len(gatherer.stretches)):
+            if number not in done:
+                made = gatherer.make(number)
+                say(f"[{number + 1}/{len(gatherer.stretches)}] {counted(made.records, 'record')}")
+    gathered = gatherer.finish()
+    if output is not None:
+        gatherer.fetch(gathered, output)
+    files = f"{counted(gathered.records, 'record')} in {counted(len(gathered.files), 'file')} of {gathered.bytes} bytes"
+    tell(f"{found.url}/gathered: {files}{'' if output is None else f', brought as {output}'}")
+    write_json(arguments.json, gathered)
+    return 0
 
 
 def _told_missing(found: StoredRun, missing: Sequence[int]) -> int:

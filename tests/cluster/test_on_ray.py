@@ -222,6 +222,50 @@ def test_a_run_over_two_nodes_is_whole_and_goes_on_where_nothing_is_left(driver,
     assert "8 of 8 shards are done" in said
 
 
+def gather(cluster, store, *more):
+    argv = [
+        sys.executable, "-P", "-m", "agenttrace", "cluster", "gather", "--run-id", "r1", "--store", str(store),
+        "--rows-per-file", "5", "--json", *more,
+    ]  # fmt: skip
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "AGENTTRACE_TERMINAL": ""}
+    return subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=store)
+
+
+def files(store):
+    return {path.name: path.read_bytes() for path in (store / "r1" / "gathered").iterdir() if "#" not in path.name}
+
+
+@pytest.mark.slow
+def test_what_nodes_gather_is_what_one_process_does_also_where_a_node_and_the_driver_are_killed(
+    driver, cluster, tmp_path
+):
+    ended(driver("r1"))
+    one, calm, killed = tmp_path / "one", tmp_path / "calm", tmp_path / "killed"
+    for store in (one, calm, killed):
+        shutil.copytree(tmp_path / "store", store)
+    alone, _ = ended(gather(cluster, one))
+    assert (alone["records"], len(alone["files"])) == (RECORDS, SHARDS)
+    listed, said = ended(gather(cluster, calm, "--ray", cluster[-1].address))
+    assert "[8/8] files" in said
+    assert "from 2 nodes" in said
+    assert listed == alone
+    assert files(calm) == files(one)
+    running = gather(cluster, killed, "--ray", cluster[-1].address)
+    try:
+        until(lambda: list((killed / "r1").glob("gathered/*.json")))
+        cluster[-1].nodes[1].send(signal.SIGKILL)
+        running.kill()
+        running.communicate()
+        listed, said = ended(gather(cluster, killed, "--ray", cluster[-1].address))
+    finally:
+        running.kill()
+        replace(cluster, 1)
+    assert listed == alone
+    assert files(killed) == files(one)
+    again, said = ended(gather(cluster, killed, "--ray", cluster[-1].address))
+    assert (again, "at work" in said) == (alone, False)
+
+
 @pytest.mark.slow
 def test_the_shards_of_all_nodes_together_have_no_more_requests_at_an_endpoint_than_said(driver):
     AT_ONCE.most = 0

@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from agenttrace.errors import DataError, UsageError
-from agenttrace.store.compact import Compacted, compact, is_compacted, unpack
+from agenttrace.store.compact import Compacted, compact, is_compacted, join, unpack
 from agenttrace.store.read import decode, lines, read_traces
 
 RECORDS = Path(__file__).parents[1] / "data" / "records"
@@ -145,4 +145,34 @@ def test_what_is_no_record_or_there_twice_is_refused(records):
         compact(records, target)
     with pytest.raises(UsageError, match=r"ends in \.jsonl\.zst"):
         compact(records, records.with_name("x.zst"))
+    assert not target.exists()
+
+
+def test_compacted_files_are_joined_as_they_are(records, tmp_path):
+    lines_, parts = records.read_bytes().splitlines(keepends=True), []
+    for number, some in enumerate((lines_[:3], lines_[3:4], lines_[4:])):
+        plain = tmp_path / f"{number}.jsonl"
+        plain.write_bytes(b"".join(some))
+        parts.append(plain.with_name(f"{number}.jsonl.zst"))
+        compact(plain, parts[-1])
+    target = tmp_path / "all.jsonl.zst"
+    join(iter(parts), target)
+    assert list(read_traces(target)) == [trace for part in parts for trace in read_traces(part)]
+    with Compacted(target) as opened:
+        opened.check()
+        assert opened.records == len(lines_)
+        for trace in read_traces(records):
+            assert opened.get(trace.trace_id) == trace
+    join([parts[1]], tmp_path / "one.jsonl.zst")
+    assert (tmp_path / "one.jsonl.zst").read_bytes() == parts[1].read_bytes()
+
+
+def test_files_with_a_record_twice_or_damaged_are_not_joined(records):
+    part, target = records.with_name("part.jsonl.zst"), records.with_name("all.jsonl.zst")
+    compact(records, part)
+    with pytest.raises(DataError, match=r"all\.jsonl\.zst: trace .* is there twice"):
+        join([part, part], target)
+    part.write_bytes(part.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"part\.jsonl\.zst: not a whole compacted file"):
+        join([part], target)
     assert not target.exists()
