@@ -21,12 +21,21 @@ from agenttrace.cluster.progress import RunDisplay
 from agenttrace.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agenttrace.cluster.gather import Gatherer, GatherOrder
     from agenttrace.cluster.runs import StoredRun
 
 
 MOST_WORKERS = 8
 """Of a shard where nobody says how many: in its last rounds most of them wait (the dry run of docs/cluster.md)."""
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """Let nothing be printed where results go: Ray does what its nodes complain of, which comes back with attempts."""
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 class Drive:
@@ -59,18 +68,20 @@ class Drive:
         metrics_port: int | None = None,
     ) -> None:
         self._progress, self._port = progress, metrics_port
-        self._ray = connect(address)
-        if workers is None:
-            workers = max(1, min(MOST_WORKERS, int(min(filter(None, nodes_have(self._ray)), default=2) // 2)))
-        order = msgspec.structs.replace(order, workers=workers)
         self._out = console()
-        self.run = _begun(order)
-        self._driver = driver(self.run, RayMachines(self._ray, order), patience_s=order.patience_s)
+        with _unheard():
+            self._ray = connect(address)
+            if workers is None:
+                workers = max(1, min(MOST_WORKERS, int(min(filter(None, nodes_have(self._ray)), default=2) // 2)))
+            order = msgspec.structs.replace(order, workers=workers)
+            self.run = _begun(order)
+            self._driver = driver(self.run, RayMachines(self._ray, order), patience_s=order.patience_s)
         self.figures = self._driver.figures
 
     def finish(self) -> Figures:
         """Make what is left of the run and return what was done; errors are those of `Driver.run`."""
         with contextlib.ExitStack() as opened:
+            opened.enter_context(_unheard())
             opened.callback(self._ray.shutdown)
             self._export(opened)
             return self._driven()
@@ -88,8 +99,7 @@ class Drive:
         figures = self.figures
         self._out.print(f"{self.run.url}: {figures.done} of {figures.shards} shards are done", markup=False)
         display = RunDisplay(self._out, figures)
-        # Ray prints where results go what its nodes complain of; what matters of that comes back with the attempts.
-        with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere), display.bar:
+        with display.bar:
             return self._driver.run(display)
 
 
@@ -115,8 +125,9 @@ def gather_on(address: str, order: GatherOrder, gatherer: Gatherer) -> Figures:
         UsageError: there is no such cluster, it may not be used, or its nodes offer no processor.
         StorageError: the store cannot be used.
     """
-    ray = connect(address)
     with contextlib.ExitStack() as opened:
+        opened.enter_context(_unheard())
+        ray = connect(address)
         opened.callback(ray.shutdown)
         name, _ = order.takes
         if not any(nodes_have(ray, name)):
@@ -131,7 +142,7 @@ def gather_on(address: str, order: GatherOrder, gatherer: Gatherer) -> Figures:
             patience_s=PATIENCE_S,
         )
         display = RunDisplay(console(), files.figures, unit="file")
-        with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere), display.bar:
+        with display.bar:
             return files.run(display)
 
 
