@@ -112,6 +112,27 @@ def test_what_was_merged_is_valid_and_replays(shard, server, sandbox, agenttrace
 
 
 @pytest.mark.slow
+def test_what_was_gathered_is_valid_and_is_analysed_and_published(shard, server, agenttrace, tmp_path):
+    for number in range(SHARDS):
+        assert shard(number, server.base_url).returncode == 0
+    file = tmp_path / "g.jsonl.zst"
+    words = ["--store", tmp_path / "store", "--run-id", "r1", "--rows-per-file", "5", "-o", file]
+    ended = agenttrace("cluster", "gather", *words)
+    assert ended.returncode == 0, ended.stderr
+    assert "12 records in 3 files" in ended.stdout
+    assert agenttrace("validate", file).returncode == 0
+    _, merged_file = merged(agenttrace, tmp_path)
+    assert (tmp_path / "g.run.json").read_bytes() == merged_file.with_suffix(".run.json").read_bytes()
+    assert sorted(map(str, read_traces(file))) == sorted(map(str, read_traces(merged_file)))
+    ended = agenttrace("analyze", file)
+    assert ended.returncode == 0, ended.stderr
+    assert agenttrace("tables", file, "-o", tmp_path / "tables").returncode == 0
+    ended = agenttrace("publish", file, "-o", tmp_path / "data", "--title", "Gathered")
+    assert ended.returncode == 0, ended.stderr
+    assert list((tmp_path / "data").rglob("*.parquet"))
+
+
+@pytest.mark.slow
 def test_a_run_that_is_not_whole_is_merged_and_one_machine_goes_on(shard, server, sandbox, agenttrace, tmp_path):
     shard(1, server.base_url)
     ended, file = merged(agenttrace, tmp_path)
