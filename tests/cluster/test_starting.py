@@ -18,7 +18,7 @@ class Starts:
         self.cluster = local_ray.LocalCluster(address="a:1", token="", folder=str(tmp_path), size=1, workers=2)
         monkeypatch.setattr(local_ray, "start_node", self.start)
         monkeypatch.setattr(local_ray.Process, "runs", lambda process: process.pid == -self.joins_at)
-        monkeypatch.setattr(on_ray, "sandboxes", lambda _: [2.0] if self.count >= self.joins_at else [0.0])
+        monkeypatch.setattr(on_ray, "nodes_have", lambda _: [2.0] if self.count >= self.joins_at else [0.0])
 
     def start(self, cluster, number):
         self.count += 1
