@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -15,7 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from agenttrace.cluster import gather as gather_module
 from agenttrace.cluster.gather import Gatherer, GatherOrder
+from agenttrace.cluster.objects import Store
 from agenttrace.errors import DataError
 from agenttrace.records import digest
 from agenttrace.store.compact import Compacted
@@ -227,17 +230,16 @@ def test_other_files_of_the_same_run_are_refused(whole, gather):
 
 
 def test_where_no_task_of_its_shards_has_a_tree_there_is_no_file(whole, gather, gatherer, monkeypatch):
-    from agenttrace.cluster import gather as module
-
-    real = module.records
-    monkeypatch.setattr(module, "records", lambda run, of: [] if of.shard == 1 else real(run, of))
+    real = gather_module.records
+    monkeypatch.setattr(gather_module, "records", lambda run, of: [] if of.shard == 1 else real(run, of))
     assert gather().returncode == 0
     assert [one.shards for one in gatherer().finish().files] == [(0, 0), (2, 2)]
     assert f"r1/gathered/{FILES[1]}.jsonl.zst" not in objects(whole)
     assert gather().returncode == 0
 
 
-def test_a_full_store_ends_it_with_5_and_it_goes_on_where_there_is_room(s3, run_on, work, agenttrace):
+def test_a_full_store_ends_it_with_5_and_it_goes_on_where_there_is_room(s3, run_on, work, agenttrace, monkeypatch):
+    monkeypatch.setattr(gather_module, "Store", functools.partial(Store, patience_s=1.0))
     run = run_on("s3://bucket/full")
     for shard in range(3):
         with work(shard, run=run) as attempt:
