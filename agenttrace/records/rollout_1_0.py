@@ -7,13 +7,12 @@ such a file did not keep apart (how many of the lost bytes belong to which strea
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any, Literal
 
 import msgspec
 from msgspec import UNSET
 
-from agenttrace.records.base import SCHEMA_VERSION, Record, canonical_json, derived_ids, digest
+from agenttrace.records.base import SCHEMA_VERSION, Record, derived_ids, digest
 from agenttrace.records.generation import LLMStep, Timings, ToolCall
 from agenttrace.records.run_spec import (
     BashBlockSpec,
@@ -40,6 +39,8 @@ from agenttrace.records.trace import (
 Stop = Literal["submitted", "turns", "tokens", "format", "error"]
 PREFIX = b'{"rollout_id"'
 """How a line of such a file begins where nobody sorted its keys."""
+TOOL = "bash"
+"""What a trace calls the tool that ran the commands."""
 _VERSION = "1.0.0"
 _KEPT_BYTES = 65_536
 """What the sandbox kept of each output stream."""
@@ -198,29 +199,33 @@ def as_run_spec(spec: RolloutSpec) -> RunSpec:
     )
 
 
-def as_trace(rollout: Rollout, *, ids: bool = True) -> Trace:
-    """Return a line of a rollout file as a trace; `trace_id` is its `rollout_id`.
-
-    Args:
-        rollout: the line.
-        ids: derive those of steps and spans; else they only tell one from another in this trace, in half the time.
-    """
-    derive = partial(derived_ids, rollout.rollout_id) if ids else list[str]
-    step_ids = derive([f"step\n{turn.turn}" for turn in rollout.turns])
-    span_ids = derive([f"call_{turn.turn}_1" for turn in rollout.turns])
+def as_trace(rollout: Rollout) -> Trace:
+    """Return a line of a rollout file as a trace; `trace_id` is its `rollout_id`."""
     steps, spans = list[LLMStep](), list[Span]()
-    for turn, step_id, span_id in zip(rollout.turns, step_ids, span_ids, strict=True):
-        call = None if turn.execution is None else _call(turn.turn, turn.execution)
+    for turn, step_id, call_id, span_id in zip(rollout.turns, *part_ids(rollout), strict=True):
+        call = None if turn.execution is None else _call(call_id, turn.execution)
         steps.append(_step(step_id, turn, call))
         if call and turn.execution:
             spans.append(_span(span_id, step_id, call, turn, turn.execution))
+    return with_parts(rollout, tuple(steps), tuple(spans))
+
+
+def part_ids(rollout: Rollout) -> tuple[list[str], list[str], list[str]]:
+    """Return the ids of the steps that the turns become, of the calls that their commands are, and of their spans."""
+    steps = derived_ids(rollout.rollout_id, [f"step\n{turn.turn}" for turn in rollout.turns])
+    calls = [f"call_{turn.turn}_1" for turn in rollout.turns]
+    return steps, calls, derived_ids(rollout.rollout_id, calls)
+
+
+def with_parts(rollout: Rollout, steps: tuple[LLMStep, ...], spans: tuple[Span, ...]) -> Trace:
+    """Return a rollout as a trace with the steps and spans that were made of its turns."""
     return Trace(
         trace_id=rollout.rollout_id,
         timestamp_utc=rollout.timestamp_utc,
         prompt=rollout.prompt,
         model=rollout.model,
-        spans=tuple(spans),
-        llm_steps=tuple(steps),
+        spans=spans,
+        llm_steps=steps,
         total_duration_ms=rollout.duration_ms,
         metadata=_metadata(rollout),
         environment=rollout.environment,
@@ -278,9 +283,13 @@ def _metadata(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def _call(number: int, execution: Execution) -> ToolCall:
-    arguments = canonical_json({"command": execution.command}).decode()
-    return ToolCall(call_id=f"call_{number}_1", name="bash", arguments=arguments)
+def arguments(command: str) -> str:
+    """Return the arguments of the call that a command is: canonical JSON."""
+    return f'{{"command":{_encode(command).decode()}}}'
+
+
+def _call(call_id: str, execution: Execution) -> ToolCall:
+    return ToolCall(call_id=call_id, name=TOOL, arguments=arguments(execution.command))
 
 
 def _step(step_id: str, turn: RolloutTurn, call: ToolCall | None) -> LLMStep:
@@ -294,7 +303,7 @@ def _step(step_id: str, turn: RolloutTurn, call: ToolCall | None) -> LLMStep:
         input_tokens=turn.input_tokens,
         output_tokens=turn.output_tokens,
         start_ns=turn.start_ns,
-        end_ns=_end_ns(turn.start_ns, turn.duration_ms),
+        end_ns=end_ns(turn.start_ns, turn.duration_ms),
         finish_reason=turn.finish_reason,
         timings=turn.timings,
         counted_tokens=turn.counted_tokens,
@@ -303,18 +312,25 @@ def _step(step_id: str, turn: RolloutTurn, call: ToolCall | None) -> LLMStep:
     )
 
 
-def _end_ns(start_ns: int, duration_ms: float) -> int:
+def end_ns(start_ns: int, duration_ms: float) -> int:
+    """Return the end of what began then and took so long."""
     if -_LONGEST_MS < duration_ms < _LONGEST_MS:
         return start_ns + round(duration_ms * 1e6)
     return start_ns + int(math.copysign(_LONGEST_MS, duration_ms)) * 10**6  # whatever a hostile file says
 
 
-def _span(span_id: str, step_id: str, call: ToolCall, turn: RolloutTurn, execution: Execution) -> Span:
-    kept_stdout, kept_stderr = execution.stdout_bytes, execution.stderr_bytes
+def kept_bytes(execution: Execution) -> tuple[int, int]:
+    """Return how many bytes of standard output and of standard error were kept."""
+    stdout, stderr = execution.stdout_bytes, execution.stderr_bytes
     if execution.lost_bytes:
-        kept = kept_stdout + kept_stderr - execution.lost_bytes
-        kept_stdout = max(min(kept_stdout, _KEPT_BYTES, kept), kept - kept_stderr)
-        kept_stderr = kept - kept_stdout
+        kept = stdout + stderr - execution.lost_bytes
+        stdout = max(min(stdout, _KEPT_BYTES, kept), kept - stderr)
+        stderr = kept - stdout
+    return stdout, stderr
+
+
+def _span(span_id: str, step_id: str, call: ToolCall, turn: RolloutTurn, execution: Execution) -> Span:
+    kept_stdout, kept_stderr = kept_bytes(execution)
     executed = execution.status != "lost"
     return Span(
         span_id=span_id,
@@ -323,7 +339,7 @@ def _span(span_id: str, step_id: str, call: ToolCall, turn: RolloutTurn, executi
         tool_input=call.arguments,
         tool_output=turn.observation or "",
         start_ns=execution.start_ns,
-        end_ns=_end_ns(execution.start_ns, execution.duration_ms),
+        end_ns=end_ns(execution.start_ns, execution.duration_ms),
         duration_ms=execution.duration_ms,
         telemetry=execution.telemetry,
         exit_code=execution.exit_code,
@@ -346,6 +362,7 @@ def recorded(spec: RunSpec, metadata: dict[str, Any]) -> dict[str, Any]:
     return {name: known[RENAMED.get(name, name)] for name in _RECORDED}
 
 
+_encode = msgspec.json.Encoder().encode
 _rollout = msgspec.json.Decoder(Rollout).decode
 _spec = msgspec.json.Decoder(RolloutSpec).decode
 

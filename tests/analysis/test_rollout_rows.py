@@ -4,14 +4,17 @@ import json
 from itertools import islice
 
 import msgspec
+import pandas as pd
 import pytest
 
+from agenttrace.analysis import rollout_rows
 from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
 from agenttrace.errors import DataError
-from agenttrace.records import Telemetry, Verdict
+from agenttrace.records import Telemetry, Timings, Verdict
 from agenttrace.records.rollout_1_0 import Execution, Rollout, RolloutTurn
 from agenttrace.report.sources import read_views
+from agenttrace.store.read import read_traces
 from bench.synthetic.traces import released_size, traces, write
 
 COST = Telemetry(
@@ -69,6 +72,26 @@ def test_a_turn_is_a_step_and_its_command_a_span(file):
     assert found.spans["command"].tolist() == ["grep", "nosuch", "ls"]
     assert found.spans["exit_code"].tolist() == [0, 127, 0]
     assert found.spans["cpu_ms"].tolist() == pytest.approx([3.0] * 3)
+
+
+def test_the_tables_are_those_of_the_traces_that_a_rollout_file_is_read_as(file, tmp_path):
+    odd = turn(1, 'printf "\\u00e4\\t\U0001f600"')
+    lost = msgspec.structs.replace(odd.execution, status="lost", lost_bytes=0, duration_ms=1e14)
+    whole = rollout(2, msgspec.structs.replace(odd, timings=Timings(prompt_n=3)), stop="error", verdict="not_gradable")
+    odd = rollout(3, msgspec.structs.replace(odd, execution=lost, duration_ms=1e15), turn(7, "cat a"), stop="tokens")
+    file.write_bytes(file.read_bytes() + b"".join(msgspec.json.encode(one) + b"\n" for one in (whole, odd)))
+    other = tmp_path / "traces.jsonl"
+    other.write_bytes(b"".join(msgspec.json.encode(trace) + b"\n" for trace in read_traces(file)))
+    first, second = load([file]), load([other])
+    for name in ("runs", "steps", "spans"):
+        left, right = (getattr(one, name).drop(columns="file", errors="ignore") for one in (first, second))
+        pd.testing.assert_frame_equal(left, right)
+
+
+@pytest.mark.parametrize("texts", [True, False])
+def test_texts_of_turns_are_read_only_where_they_are_wanted(file, texts):
+    for step in rollout_rows.decode(file.read_bytes().splitlines()[0], texts=texts, ids=True).llm_steps:
+        assert (getattr(step, "content", getattr(step, "model_output", None)) is not None) is texts
 
 
 def test_what_the_infrastructure_spoilt_is_counted_apart_and_attempts_at_one_task_are_said(file):
