@@ -196,7 +196,9 @@ def changed_paths(recorded: Entries, here: Entries) -> dict[str, str]:
 
 
 def changed_parts(recorded: list[str], here: list[str]) -> list[str]:
-    """Return one line per package or file of the sandbox's image that differs."""
+    """Return one line per package or file of the sandbox's image that differs, or one that they cannot be compared."""
+    if bool(recorded) != bool(here):  # one side was outside the collector's image, as the nodes of a cluster may be
+        return [f"its packages and files: {'not known here' if recorded else 'not recorded'}, so not compared"]
     was, is_ = (dict(map(_part, lines)) for lines in (recorded, here))
     return [
         f"{name}: {was.get(name, 'not there')} / {is_.get(name, 'not there')}"

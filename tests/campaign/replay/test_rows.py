@@ -106,6 +106,12 @@ def test_parts_of_an_image_that_differ_are_named():
     ]
 
 
+def test_parts_that_one_side_does_not_know_are_one_line():
+    assert changed_parts([], ["deb a 1 x", "deb b 1 x"]) == ["its packages and files: not recorded, so not compared"]
+    assert changed_parts(["deb a 1 x"], []) == ["its packages and files: not known here, so not compared"]
+    assert changed_parts([], []) == []
+
+
 def test_the_newest_release_is_taken(tmp_path, copy):
     with pytest.raises(UsageError, match="no released data set"):
         released(tmp_path / "none")
