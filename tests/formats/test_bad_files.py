@@ -215,10 +215,10 @@ def test_a_file_that_is_packed_or_written_otherwise_is_called_what_it_is(pack, s
     assert (code, said in text) == (2, True), text
 
 
-def seconds(path):
-    """Processor time that reading a file takes, the least of three tries."""
+def seconds(path, tries):
+    """Processor time that reading a file takes, the least of some tries."""
     found = []
-    for _ in range(3):
+    for _ in range(tries):
         began = time.process_time()
         for _, trace in traces(path):
             entry(0, "a", 1, msgspec.json.encode(trace) + b"\n", texts=True)
@@ -234,11 +234,11 @@ def test_eight_times_the_turns_take_no_sixty_times_as_long(path, tmp_path):
     long = values if len(values) > 1 and READERS[kind(path).format].whole else max(lists, key=len)
     turns = long[:]
     took = []
-    for times in (1000, 8000):
+    for times, tries in ((1000, 3), (8000, 1)):
         long[:] = [*turns[:1], *(turns[1:] * (times // max(1, len(turns) - 1)))]
         text = json.dumps(values[0], indent=1) if whole else "".join(f"{json.dumps(one)}\n" for one in values)
         (tmp_path / path.name).write_text(text)
-        took.append(seconds(tmp_path / path.name))
+        took.append(seconds(tmp_path / path.name, tries))
     assert took[1] < 30 * max(took[0], 0.02), took
 
 
