@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 import pytest
 from msgspec import UNSET
 
@@ -15,7 +18,10 @@ from agenttrace.records import Timings, prompt_ids
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 from agenttrace.testing import ScriptedServer, answers, says
 from agenttrace.validate import Validation
-from tests.campaign.conftest import FIX, SUBMIT, block
+from tests.campaign.conftest import FIX, SUBMIT, Source, block, command
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 METRICS = b'vllm:num_requests_running{engine="0"} 3\nvllm:num_requests_waiting 2\nvllm:kv_cache_usage_perc 0.5\n'
 
@@ -65,20 +71,32 @@ SAID = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=[vllm, sglang], ids=lambda script: script.__name__)
-def campaign(request, source, sandbox, collect):
-    """A session in a process of its own against that server; returns its script, its records and what it was sent."""
+class Made(NamedTuple):
+    """A campaign that was made: by which server, its records, what was asked, and what it worked on."""
+
+    script: Any
+    path: Path
+    requests: list
+    source: Source
+    sandbox: Any
+
+
+@pytest.fixture(scope="module", params=[vllm, sglang], ids=lambda script: script.__name__)
+def campaign(request, tmp_path_factory, make_sandbox):
+    """A session in a process of its own against that server; what it left is only read here."""
+    source, sandbox = Source(tmp_path_factory.mktemp("tasks")), make_sandbox()
     source.prepare()
     sandbox.start(policy="execution_free", trees=source.trees)
     with ScriptedServer(request.param) as server:
         server.pages["/metrics"] = answers(METRICS)
-        ended = collect(server.base_url, reply_details=("figures", "token-ids", "logprobs"))
+        words = command(source, sandbox, server.base_url, reply_details=("figures", "token-ids", "logprobs"))
+        ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
         assert ended.returncode == 0, ended.stderr
-    return request.param, source.data / "run.jsonl", server.requests
+    return Made(request.param, source.data / "run.jsonl", server.requests, source, sandbox)
 
 
 def test_all_figures_of_the_server_arrive_and_none_is_made_up(campaign):
-    script, path, requests = campaign
+    script, path, requests = campaign[:3]
     traces = list(read_traces(path))
     steps = [step for trace in traces for step in trace.llm_steps]
     assert len(steps) == len(requests) == 6
@@ -93,7 +111,7 @@ def test_all_figures_of_the_server_arrive_and_none_is_made_up(campaign):
 
 
 def test_tokens_arrive_where_the_server_says_them(campaign):
-    script, path, _ = campaign
+    script, path = campaign[:2]
     for trace in read_traces(path):
         if script is sglang:
             assert all(step.tokens is UNSET for step in trace.llm_steps)
@@ -104,7 +122,7 @@ def test_tokens_arrive_where_the_server_says_them(campaign):
 
 
 def test_metadata_knows_nothing_of_it_and_the_run_spec_what_was_asked(campaign):
-    _, path, _ = campaign
+    path = campaign.path
     spec = read_run_spec(run_spec_path(path))
     assert spec.sampler.details == ("figures", "token-ids", "logprobs")
     for trace in read_traces(path):
@@ -114,7 +132,7 @@ def test_metadata_knows_nothing_of_it_and_the_run_spec_what_was_asked(campaign):
 
 
 def test_what_a_task_ran_under_is_in_its_environment_and_beside_the_records(campaign):
-    _, path, _ = campaign
+    path = campaign.path
     head, *rows = path.with_suffix(SERVER_LOAD).read_text().splitlines()
     assert head == "session_utc,seconds,running,waiting,kv_used"
     assert rows[0].endswith(",3,2,0.5")
@@ -123,15 +141,15 @@ def test_what_a_task_ran_under_is_in_its_environment_and_beside_the_records(camp
     assert last.environment["host_load"]["load_1m"][1] >= 0
 
 
-def test_a_replay_takes_all_of_it_from_the_cassette(campaign, source, sandbox, display):
-    _, path, _ = campaign
-    found = Replay(path, trees=source.trees).run(sandbox.connect, display, workers=1, repeats=1)
+def test_a_replay_takes_all_of_it_from_the_cassette(campaign, display):
+    path = campaign.path
+    found = Replay(path, trees=campaign.source.trees).run(campaign.sandbox.connect, display, workers=1, repeats=1)
     assert found.findings == ()
     assert (found.replayed, found.identical) == (2, 2)
 
 
 def test_tables_and_analysis_have_the_parts_of_a_request(campaign):
-    script, path, _ = campaign
+    script, path = campaign[:2]
     tables = load([path])
     said = SAID[script]
     assert set(tables.steps["queue_ms"]) == {said.queue_ms}
@@ -147,7 +165,7 @@ def test_tables_and_analysis_have_the_parts_of_a_request(campaign):
 def test_options_of_a_run_spec_ask_for_the_same_again(campaign):
     from agenttrace.campaign.options import like
 
-    _, path, _ = campaign
+    path = campaign.path
     options = like(read_run_spec(run_spec_path(path)))
     assert isinstance(options, Options)
     assert options.reply_details == ("figures", "token-ids", "logprobs")
