@@ -65,10 +65,17 @@ def campaign(rows, record_file, plan):
     return with_cassette(record_file(rows), rows, plan.spec)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Where the release is that `folder` gives each test a copy of."""
+    return tmp_path_factory.mktemp("made") / "out"
+
+
 @pytest.fixture
-def folder(campaign, tmp_path):
-    release([campaign], tmp_path / "out", PublishSettings(title="One task"))
-    return tmp_path / "out"
+def folder(campaign, tmp_path, made):
+    if not made.exists():
+        release([campaign], made, PublishSettings(title="One task"))
+    return shutil.copytree(made, tmp_path / "out")
 
 
 FILES = (
