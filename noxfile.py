@@ -34,6 +34,8 @@ _OF_OURS: dict[str, Any] = {
 }
 CANNOT_EMULATE = 3
 SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
+# Without what Python keeps of modules every process of the tests rewrites all asserts again: seven seconds.
+_OF_TESTS = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": ""}
 
 
 def _install(session: nox.Session, *names: str) -> None:
@@ -156,7 +158,7 @@ def tests(session: nox.Session) -> None:
     ]
     for arguments in [session.posargs] if session.posargs else every:
         words = ["python", "-m", "pytest", *arguments]
-        session.run(*words, env={"PYTHONPATH": str(ROOT)}, interrupt_timeout=STOP_S)
+        session.run(*words, env=_OF_TESTS, interrupt_timeout=STOP_S)
 
 
 @nox.session(default=False, tags=["check"])
@@ -164,7 +166,7 @@ def quick(session: nox.Session) -> None:
     """Run what needs no engine and is not slow, on two processes: the tests beside which one writes code."""
     _install(session, "tests")
     arguments = ["-m", "not docker and not slow", "--hypothesis-profile", "few", *SIDE_BY_SIDE, *session.posargs]
-    session.run("python", "-m", "pytest", *arguments, env={"PYTHONPATH": str(ROOT)})
+    session.run("python", "-m", "pytest", *arguments, env=_OF_TESTS)
 
 
 @nox.session(tags=["check"])
