@@ -6,6 +6,7 @@ They meet over the loopback address, unless a node is given a network of its own
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import secrets
@@ -142,7 +143,6 @@ def prepared(
     *,
     store: str = "",
     model: str = "",
-    token: str = "",
     host: str = LOOPBACK,
     networks: Iterable[Network] = (),
 ) -> LocalCluster:
@@ -153,19 +153,24 @@ def prepared(
         workers: sandbox workers of each.
         store: folder for runs.
         model: that is served.
-        token: of the one that this process has started before: Ray reads it once.
         host: address of the head.
         networks: of each node, where they do not meet over the loopback address.
     """
     folder = Path(tempfile.mkdtemp(prefix="agenttrace-", dir="/tmp"))  # short, as names of sockets must be
     file = folder / "token"
-    file.write_text(token or secrets.token_hex(32), encoding="ascii")
+    file.write_text(_token(), encoding="ascii")
     for number in range(nodes):
         (folder / str(number)).mkdir()
     return LocalCluster(
         address=f"{host}:{_free_port(host)}", token=str(file), folder=str(folder), size=nodes, workers=workers,
         store=store, model=model, networks=tuple(networks),
     )  # fmt: skip
+
+
+@functools.cache
+def _token() -> str:
+    """Return the token of all clusters that this process starts: Ray reads it once."""
+    return secrets.token_hex(32)
 
 
 def start(cluster: LocalCluster, *, keep: Callable[[LocalCluster], object] = lambda _: None) -> LocalCluster:

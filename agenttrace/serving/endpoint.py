@@ -286,8 +286,10 @@ def check_server(facts: ServerFacts, spec: RunSpec) -> dict[str, str]:
         if verdict == "other"
     ]
     if wrong:
-        less = ours and facts.context_length is not None and facts.context_length < pin.context_length
-        advice = f" (the most this model can: --context {facts.context_length})" if less else ""
+        most = facts.n_ctx_train
+        advice = ""
+        if most is not None and facts.context_length == most < pin.context_length:
+            advice = f" ({pin.name} was made for no more: --context {most})"
         raise UsageError("this is not the server of the run spec: " + "; ".join(wrong) + advice)
     if spec.sampler.thinking is not UNSET and facts.can_switch_thinking is False:
         raise UsageError(f"--thinking: the chat template of {pin.name} has no switch for it ({THINKING_SWITCH})")

@@ -44,6 +44,8 @@ class Profile(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
         poll: how busily threads wait for each other, 0 (they sleep) to 100; `None` leaves it to the server (50).
         slot_prompt_similarity: share of a prompt that must stand in a slot for the request to be sent to that slot, not
             to the one that was used longest ago; 0 is always the latter, `None` leaves it to the server (0.1).
+        cache_ram_mib: MiB of memory for what was computed for conversations without a slot; `None` leaves it to the
+            server (8192).
     """
 
     version: int
@@ -56,6 +58,7 @@ class Profile(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
     memory: str
     poll: int | None = None
     slot_prompt_similarity: float | None = None
+    cache_ram_mib: int | None = None
 
 
 class _Model(Record, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -171,7 +174,11 @@ def serving_spec(
     """
     chosen = profile(name, version)
     engine = _table()["engine"]
-    where_said = {"--poll": chosen.poll, "--slot-prompt-similarity": chosen.slot_prompt_similarity}
+    where_said = {
+        "--poll": chosen.poll,
+        "--slot-prompt-similarity": chosen.slot_prompt_similarity,
+        "--cache-ram": chosen.cache_ram_mib,
+    }
     args = {
         "--model": f"{pins.MODELS_DIR}/{pins.stored_name(pin)}",
         "--alias": pin.name,

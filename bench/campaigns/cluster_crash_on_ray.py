@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -91,7 +90,7 @@ class Bed:
         self._segments, self._runners, self._server, self._dice = segments, runners, server, dice
         self._cluster: local_ray.LocalCluster | None = None
         self._driver: subprocess.Popen[bytes] | None = None
-        self._run_id, self._token = "", secrets.token_hex(32)
+        self._run_id = ""
         self._said = Path(tempfile.gettempdir(), f"agenttrace-crash-{os.getpid()}-{dice.randrange(2**32)}.log")
         self.faults: dict[str, Callable[[], bool]] = {
             "node killed": self.kill_node,
@@ -113,7 +112,6 @@ class Bed:
         made = local_ray.prepared(
             NODES,
             1,
-            token=self._token,
             host=self._segments[0].host,
             networks=[segment.network for segment in self._segments],
         )

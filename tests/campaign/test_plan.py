@@ -201,9 +201,10 @@ def test_profiles_say_in_the_run_spec_what_they_are(tmp_path):
         assert value(serving, "--cache-ram") == value(serving, "--ctx-checkpoints") == "0"
     assert "--cache-prompt" in busy.args
     assert float(value(busy, "--slot-prompt-similarity")) == 0
+    assert int(value(busy, "--cache-ram")) > 0
 
 
-def test_a_campaign_keeps_the_version_of_its_profile(tmp_path):
+def test_a_run_spec_is_planned_again_with_the_version_of_its_profile(tmp_path):
     now = plan(tmp_path, profile="throughput").spec.serving
     then = plan(tmp_path, profile="throughput", profile_version=2, output="then.jsonl").spec
     assert (now.profile_version, then.serving.profile_version) == (3, 2)

@@ -180,7 +180,7 @@ def start_anew(cluster):
     from agenttrace.cluster import local_ray
 
     old = cluster[-1]
-    made = local_ray.prepared(old.size, old.workers, token=Path(old.token).read_text())
+    made = local_ray.prepared(old.size, old.workers)
     for number in range(old.size):
         Path(made.sockets(number)).rmdir()
         Path(made.sockets(number)).symlink_to(Path(old.sockets(number)).readlink())

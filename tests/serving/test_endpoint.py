@@ -52,13 +52,15 @@ def test_a_server_that_reports_other_values_is_refused_with_both(spec):
         "slots: the server has 4, the run spec names 1",
     ):
         assert part in str(refusal.value)
-    assert "(the most this model can: --context 99)" in str(refusal.value)
-
-
-def test_a_larger_context_than_that_of_the_run_spec_is_refused_without_that_advice(spec):
-    with pytest.raises(UsageError, match="the server has 32768") as refusal:
-        check_server(facts({"default_generation_settings": {"n_ctx": 32768}}), spec)
     assert "--context" not in str(refusal.value)
+
+
+def test_a_model_that_was_made_for_less_context_is_told_by_how_much(spec):
+    props = {"default_generation_settings": {"n_ctx": 8192}}
+    with pytest.raises(UsageError, match=r"8192, the run spec names 16384 .*was made for no more: --context 8192\)"):
+        check_server(facts(props, llama(n_ctx_train=8192)), spec)
+    with pytest.raises(UsageError, match=r"the run spec names 16384$"):
+        check_server(facts(props, llama(n_ctx_train=40960)), spec)
 
 
 @pytest.mark.parametrize(
