@@ -18,6 +18,7 @@ from agenttrace.store.read import run_spec_path
 from tests.publish.test_release import (  # noqa: F401 - fixtures
     campaign,
     folder,
+    made,
     plan,
     refitted,
     refused,

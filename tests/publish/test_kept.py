@@ -22,7 +22,7 @@ from agenttrace.serving.cassette import Cassette, cassette_path
 from agenttrace.store.compact import compact, unpack
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 from agenttrace.validate import Validation
-from tests.publish.test_release import campaign, folder, plan  # noqa: F401 - fixtures
+from tests.publish.test_release import campaign, folder, made, plan  # noqa: F401 - fixtures
 
 KEPT = Path(__file__).parents[1] / "data" / "releases"
 MANIFESTS = {
