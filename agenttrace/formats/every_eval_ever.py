@@ -29,7 +29,6 @@ SCHEMA = "0.3.0"
 _METRIC = "solved"
 _NS_PER_S = 1_000_000_000
 _PORTABLE_CHARS = 100
-_DEMO = "records of a demonstration model, trained on these very tasks: a test of the machine, never a result"
 
 
 class _Key(NamedTuple):
@@ -170,9 +169,14 @@ def _details(group: _Group) -> dict[str, str]:
         "not_graded": str(group.left_out),
         "run_id": group.key.run,
         "task_set_sha256": group.spec.dataset.sha256 if group.spec else None,
-        "note": _DEMO if group.metadata.get("demo") is True else None,
+        "note": _demo(group.spec) if group.metadata.get("demo") is True else None,
     }
     return without_none(found)
+
+
+def _demo(spec: RunSpec | None) -> str:
+    knew = "trained on these very tasks" if spec is not None and spec.dataset.bundled else "under a million parameters"
+    return f"records of a demonstration model, {knew}: a test of the machine, never a result"
 
 
 def _arguments(spec: RunSpec) -> dict[str, Any]:

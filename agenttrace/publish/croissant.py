@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from agenttrace import __version__
+from agenttrace.publish.origins import origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -141,7 +142,9 @@ def description(contents: Contents) -> str:
     """Return a sentence on the records."""
     demo = f" {contents.demo} of them come from a demonstration model and are no result." if contents.demo else ""
     what = "as other kits recorded them, in one form" if contents.foreign else "with what every tool call cost"
-    return f"{contents.records} traces of models that work on tasks with tools, {what}.{demo}"
+    texts = ", ".join(f"{name} ({one.licence})" for name, one in contents.of_others.items())
+    others = f" Prompts hold texts of others, under their licences: {texts}." if texts else ""
+    return f"{contents.records} traces of models that work on tasks with tools, {what}.{demo}{others}"
 
 
 def _core(contents: Contents) -> _Json:
@@ -248,7 +251,7 @@ def _preparation(contents: Contents) -> Iterator[str]:
 
 def _limits(contents: Contents) -> Iterator[str]:
     if contents.demo:
-        yield f"{contents.demo} of {contents.records} records are of a demonstration model trained on its very tasks."
+        yield contents.demonstration
     if contents.tally.rollouts:
         yield "`Submitted` means that the model said it was done, not that the change is correct."
     if contents.imports.records:
@@ -265,7 +268,10 @@ def _sources(contents: Contents) -> Iterator[_Json]:
     """Yield what the records were made of: task sets, and files of other kits with their licences."""
     sets: dict[str, RunSpec] = {spec.dataset.sha256: spec for spec in contents.files.values() if spec is not None}
     for digest, spec in sorted(sets.items()):
-        label = f"task set {spec.dataset.name[:_MOST]} from {spec.dataset.source[:_MOST]}, SHA-256 {digest[:64]}"
+        licence = f", licence {found.licence}" if (found := origin(spec.dataset)) is not None else ""
+        label = (
+            f"task set {spec.dataset.name[:_MOST]} from {spec.dataset.source[:_MOST]}, SHA-256 {digest[:64]}{licence}"
+        )
         yield {"@type": "prov:Entity", "prov:label": label}
     for (form, name, digest), count in contents.imports.sources():
         label = f"{name[:_MOST]} ({form[:_MOST]}, {count} records), SHA-256 {digest[:64]}"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from agenttrace.publish.about import About, Creator
     from agenttrace.publish.contents import Contents, Table
+    from agenttrace.publish.origins import Work
     from agenttrace.records import RunSpec
 
 _PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
@@ -58,6 +59,7 @@ def citation(contents: Contents) -> bytes:
     import yaml  # noqa: PLC0415 - heavy
 
     about, licences = contents.about, [spdx(name) for name in contents.licences]
+    whole = len(licences) == 1 and licences[0] is not None  # a list of several would mean: any of them, as you like
     found = {
         "cff-version": "1.2.0",
         "message": "If you use these data, please cite them as below.",
@@ -65,16 +67,29 @@ def citation(contents: Contents) -> bytes:
         "title": contents.title,
         "authors": [_author(one) for one in about.creators],
         "version": about.version,
-        "license": [] if None in licences else licences,
+        "license": licences if whole else [],
         "doi": about.doi,
         "url": about.url,
         "date-released": about.published,
         "abstract": about.description or description(contents),
+        "references": [_reference(work) for work in contents.works],
     }
     text: str = yaml.safe_dump(
         {name: value for name, value in found.items() if value}, sort_keys=False, allow_unicode=True, width=100
     )
     return text.encode()
+
+
+def _reference(work: Work) -> dict[str, Any]:
+    names = [one.split("|") for one in work.authors]
+    return {
+        "type": "conference-paper" if work.venue else "article",
+        "title": work.title,
+        "authors": [{"family-names": family, "given-names": given} for given, family in names],
+        "year": work.year,
+        **({"conference": {"name": work.venue}} if work.venue else {}),
+        "url": work.url,
+    }
 
 
 def given_name(creator: Creator) -> str:
@@ -126,12 +141,14 @@ def crate(contents: Contents, files: Mapping[str, File]) -> bytes:
         **({"identifier": f"https://doi.org/{about.doi}"} if about.doi else {}),
         **({"url": about.url} if about.url else {}),
         **({"author": [{"@id": _id_of(one)} for one in about.creators]} if about.creators else {}),
+        **({"citation": [{"@id": work.url} for work in contents.works]} if contents.works else {}),
     }
     graph: list[_Entity] = [
         {"@id": CRATE, "@type": "CreativeWork", "conformsTo": {"@id": _CRATE}, "about": {"@id": "./"}},
         root,
         {"@id": _PROFILE, "@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
         *({"@id": one, "@type": "CreativeWork", "name": one} for one in licences if one.startswith("https://")),
+        *({"@id": work.url, "@type": "ScholarlyArticle", "name": work.line} for work in contents.works),
         *_makers(about),
         *actions,
         *(

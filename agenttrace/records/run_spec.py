@@ -298,6 +298,11 @@ class DatasetSpec(Record, frozen=True, kw_only=True):
     rollouts: int = 1
     sampling: SamplingPlan | UnsetType = UNSET
 
+    @property
+    def bundled(self) -> bool:
+        """Whether it comes with the kit: the demonstration models were trained on these tasks."""
+        return self.source.partition(":")[0] == "bundled"
+
 
 class SandboxSpec(Record, frozen=True, kw_only=True):
     """Where tools run.
