@@ -126,8 +126,11 @@ def _rows(one: Tally, other: Tally, *, shared: bool = False) -> list[FigureRow]:
         pair = sums(column)
         by_share = column in SHARES and not shared
         low_high, method = _newcombe(*pair) if by_share else (ends, _draws(*pair) if ends else "")
-        figures = (mean(cells) if cells else None for cells in pair)
-        rows.append(_row(name, figures, low_high, method, percent=column not in _MEANS.values()))
+        figures = [mean(cells) if cells else None for cells in pair]
+        percent = column not in _MEANS.values()
+        if percent and ends and not by_share and {0.0, 1.0}.issuperset(figures):
+            low_high, method = None, "none: all alike on each side, every draw is the same"
+        rows.append(_row(name, figures, low_high, method, percent=percent))
     return rows
 
 

@@ -54,7 +54,11 @@ class Distribution(Record, frozen=True, kw_only=True):
 
 
 class Share(Record, frozen=True, kw_only=True):
-    """A part of a whole with Wilson's 95 % interval (1927); all `None` but the counts when the whole is empty."""
+    """A part of a whole with Wilson's 95 % interval (1927); all `None` but the counts when the whole is empty.
+
+    Of steps, turns and calls there is no interval: those of a trace resemble each other, so they are no sample of their
+    number.
+    """
 
     count: int
     n: int

@@ -145,11 +145,13 @@ def part(count: int, whole: int) -> str:
 
 
 def share(one: Share) -> str:
-    """Return `count of n = share (low to high)`."""
-    if one.share is None or one.low is None or one.high is None:
+    """Return `count of n = share (low to high)`, as far as there are any."""
+    if one.share is None:
         return "none of 0"
-    interval = f"{100 * one.low:.1f} to {100 * one.high:.1f} %"
-    return f"{integer(one.count)} of {integer(one.n)} = {percent(one.share)} ({interval})"
+    found = f"{integer(one.count)} of {integer(one.n)} = {percent(one.share)}"
+    if one.low is None or one.high is None:
+        return found
+    return f"{found} ({100 * one.low:.1f} to {100 * one.high:.1f} %)"
 
 
 def estimate(one: Estimate) -> str:

@@ -84,7 +84,7 @@ def _facts(group: Group) -> Iterator[tuple[str, str]]:
     yield "solved, of those judged", share(group.solved) if group.solved.n else "not judged"
     yield "given up, of those planned", UNKNOWN if group.coverage is None else str(group.coverage)
     yield "without a verdict", integer(group.ungraded)
-    yield "tokens in and out per solved trace", amount(group.tokens_per_solved, "")
+    yield "tokens in and out of judged traces, per solved one", amount(group.tokens_per_solved, "")
     if group.energy_j is not None:
         yield "energy of the machine in these sessions", f"{amount(group.energy_j, '')} J"
         yield "energy per solved trace, failures included", _energy_per_solved(group)

@@ -47,6 +47,11 @@ def share(count: int, n: int) -> Share:
     return Share(count=count, n=n, share=count / n, low=low, high=high)
 
 
+def share_of_parts(count: int, n: int) -> Share:
+    """Return `count` of `n` parts of traces, which resemble each other within one: without an interval."""
+    return Share(count=count, n=n, share=count / n if n else None)
+
+
 def wilson(part: float, whole: float) -> tuple[float, float]:
     """Return Wilson's 95 % score interval of a share (1927); `whole` may be an effective, fractional size.
 

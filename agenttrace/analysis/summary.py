@@ -13,7 +13,7 @@ import numpy as np
 from agenttrace.analysis.compare import compare_groups
 from agenttrace.analysis.findings import Aspect, Association, Cost, Count, Figure, Group, Report, TimePart
 from agenttrace.analysis.slow import causes
-from agenttrace.analysis.statistics import distribution, share, spearman, superiority
+from agenttrace.analysis.statistics import distribution, share, share_of_parts, spearman, superiority
 from agenttrace.formats.agenttrace_0_3 import NAME as RELEASED_FORMAT
 from agenttrace.formats.commands import KINDS
 from agenttrace.records import INFRASTRUCTURE_ENDS
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from agenttrace.store.coverage import Coverage
 
 By = Literal["file", "model", "dataset", "run_id"]
+_TRAINED_ON = ("demo", "bundled")
+"""Names of the task sets that the bundled demo models were trained on."""
 UNKNOWN = "(not recorded)"
 MEASURED = ("c-helper", "python-helper")
 """Methods whose figures belong to one call. Those of AgentTrace 0.3.0 do not: its peak memory is that of the whole
@@ -243,11 +245,17 @@ def _rates(runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> tupl
     return (
         ("traces with a final_answer call", share(int(answered), len(runs))),
         ("traces without any tool call", share(int((runs["span_count"] == 0).sum()), len(runs))),
-        ("steps without a tool call", share(int((steps["tool_call_count"] == 0).sum()), len(steps))),
-        ("calls that ran, with exit code 0", share(int((codes == 0).sum()), len(codes))),
-        ("calls that were not executed (final_answer included)", share(int((~executed(spans)).sum()), len(spans))),
-        ("calls that hit the time limit", share(int((statuses == "timeout").sum()), len(statuses))),
-        ("calls killed for memory", share(int((statuses == "oom").sum()), int(_told_of_memory(runs, spans).sum()))),
+        ("steps without a tool call", share_of_parts(int((steps["tool_call_count"] == 0).sum()), len(steps))),
+        ("calls that ran, with exit code 0", share_of_parts(int((codes == 0).sum()), len(codes))),
+        (
+            "calls that were not executed (final_answer included)",
+            share_of_parts(int((~executed(spans)).sum()), len(spans)),
+        ),
+        ("calls that hit the time limit", share_of_parts(int((statuses == "timeout").sum()), len(statuses))),
+        (
+            "calls killed for memory",
+            share_of_parts(int((statuses == "oom").sum()), int(_told_of_memory(runs, spans).sum())),
+        ),
         *_attempts(runs),
     )
 
@@ -263,7 +271,7 @@ def _attempts(runs: pd.DataFrame) -> Iterator[tuple[str, Share]]:
     turns = int(runs["step_count"].where(runs["useful_turns"].notna()).sum())
     if turns:
         for kind in KINDS:
-            yield f"turns that gave: {kind.replace('_', ' ')}", share(int(runs[f"{kind}_turns"].sum()), turns)
+            yield f"turns that gave: {kind.replace('_', ' ')}", share_of_parts(int(runs[f"{kind}_turns"].sum()), turns)
     patches = runs["patch_files"].dropna()
     if len(patches):
         yield "traces with a patch", share(int((patches > 0).sum()), len(patches))
@@ -292,10 +300,19 @@ def _associations(runs: pd.DataFrame) -> tuple[Association, ...]:
     )
 
 
+def _of_demo(demo: pd.DataFrame) -> Iterator[str]:
+    """Yield what records of a bundled demo model are there for."""
+    if len(demo) and bool(demo["dataset"].isin(_TRAINED_ON).all()):
+        yield "records of the bundled demo model are a test of the machine, never a result"
+    elif len(demo):
+        yield (
+            "the bundled demo model was not trained on these tasks and knows nothing of them: its records are no "
+            "result but a floor, what runs cost that solve nothing"
+        )
+
+
 def _warnings(runs: pd.DataFrame, steps: pd.DataFrame, spans: pd.DataFrame) -> tuple[str, ...]:
-    found = []
-    if bool(runs["demo"].fillna(value=False).any()):
-        found.append("records of the bundled demo model are a test of the machine, never a result")
+    found = [*_of_demo(runs[runs["demo"].fillna(value=False).astype(bool)])]
     if bool(runs["synthetic"].fillna(value=False).any()):
         found.append("synthetic records: made, not measured")
     if (runs["imported_from"] == RELEASED_FORMAT).any():

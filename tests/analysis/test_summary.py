@@ -9,9 +9,11 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from scipy import stats
 
 from agenttrace.analysis.findings import Share
+from agenttrace.analysis.render import share as shown
 from agenttrace.analysis.runs import figures
 from agenttrace.analysis.sections import sections
 from agenttrace.analysis.summary import report
@@ -192,6 +194,8 @@ def test_exit_codes_statuses_and_rates(pair):
     ):
         share = rates.pop(name)
         assert (share.count, share.n) == (count, n), name
+        assert (share.low is None) == (not name.startswith("traces")), name  # steps of a trace resemble each other
+        assert ("(" in shown(share)) == name.startswith("traces"), name
     assert not rates
 
 
@@ -324,3 +328,29 @@ def test_of_calls_that_another_format_tells_of_nobody_knows_whether_memory_ended
     (group,) = report(load([path])).groups
     assert group.statuses[0].count == 3
     assert dict(group.rates)["calls killed for memory"] == Share(count=0, n=0)
+
+
+def test_a_share_that_is_nothing_or_all_on_both_sides_has_no_interval(tmp_path):
+    from bench.synthetic.traces import Campaign, traces, write
+
+    files = [tmp_path / f"{name}.jsonl" for name in "ab"]
+    for path in files:
+        made = traces(Campaign(model=path.stem, tasks=40))
+        write(path, [replace(row, outcome=replace(row.outcome, solved=False)) for row in made])
+    (one,) = report(load(files)).comparisons
+    rows = {row.name: row for row in one.rows}
+    passed = rows["passed, of those judged"]
+    assert (passed.one, passed.other, passed.difference) == (0.0, 0.0, 0.0)
+    assert (passed.low, passed.high) == (None, None)
+    assert "every draw is the same" in passed.method
+    assert rows["turns (mean)"].low is not None
+
+
+@pytest.mark.parametrize(("dataset", "said"), [("demo", "a test of the machine"), ("nl2bash", "a floor")])
+def test_what_a_demo_model_is_there_for_depends_on_whether_it_knows_the_tasks(tmp_path, dataset, said):
+    from bench.synthetic.traces import Campaign, traces, write
+
+    made = traces(Campaign(dataset=dataset, tasks=3))
+    write(tmp_path / "a.jsonl", [replace(row, metadata=row.metadata | {"demo": True}) for row in made])
+    (group,) = report(load([tmp_path / "a.jsonl"])).groups
+    assert [said in note for note in group.warnings if "demo model" in note] == [True]
