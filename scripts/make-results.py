@@ -7,8 +7,10 @@ import functools
 import tempfile
 from collections import defaultdict
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
+from agenttrace.agents.tool_calling import MAX_STEPS
 from agenttrace.analysis.plots import draw
 from agenttrace.analysis.render import UNKNOWN, Section, amount, as_markdown, integer, percent, share
 from agenttrace.analysis.sections import sections
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from agenttrace.analysis.findings import Cost, Distribution, Figure, Group
-    from agenttrace.records import RunSpec
+    from agenttrace.records import RunSpec, Trace
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
@@ -44,7 +46,7 @@ IN_FULL = (
 )  # fmt: skip
 """Sections of `analyze` that are shown for each model."""
 ABOUT = """\
-# Results: small models on the whole task sets
+# Results: small models on NL2Bash and MBPP
 
 `scripts/nox -s results -- {releases}` writes this page from the records of these releases, and the same records give
 the same bytes. `scripts/nox -s analyze -- {release}` prints more of the same figures; `scripts/nox -s replay --
@@ -53,8 +55,14 @@ the same bytes. `scripts/nox -s analyze -- {release}` prints more of the same fi
 **What this is, and what it is not.** {honest} A model that repeats one failing command is of no use to who
 wants the task done, and of some use to who asks what agents cost: the calls are real, and each ran in a sandbox and
 was measured. Nothing here says how good larger models are, or these ones with another prompt, sampler or agent. Each
-ran once, with one seed, and was not tuned for. Shares have Wilson's 95 % interval over tasks, which are not drawn at
-random.
+ran once, with one seed, and was not tuned for. {limits}
+
+**Which figures carry over.** {busy} [Wall times](#how-they-were-run) are of that machine at that hour, and so are
+speeds and what goes together with times: they do not carry over. Tokens, exit codes, processor time and peak memory do.
+
+**How to read shares.** Those of traces have Wilson's 95 % interval, as if tasks were drawn at random, which they were
+not; those of steps and calls have none, since calls of a run resemble each other. A run ends as `final_answer` only by
+a call whose answer could be read: one that was cut off does not end it, so there are more such calls than such ends.
 """
 
 
@@ -89,29 +97,81 @@ def _spec(file: Path) -> RunSpec:
 def _about(releases: Sequence[Path], files: Sequence[Path]) -> str:
     found = report(load(files), by="model")
     solved = [
-        f"{group.name} solved {share(group.solved)} of the tasks whose answer can be judged" for group in found.groups
+        f"{group.name} solved {share(group.solved)} of its traces with a verdict ({group.ungraded:,} have none)"
+        for group in found.groups
     ]
-    honest = f"{len(files)} campaigns, {sum(group.traces for group in found.groups):,} traces. {'; '.join(solved)}."
+    count = f"{len(files)} campaign{'s' if len(files) > 1 else ''}"
+    honest = f"{count}, {sum(group.traces for group in found.groups):,} traces. {'; '.join(solved)}."
     names = [
         str(one.resolve().relative_to(ROOT)) if one.resolve().is_relative_to(ROOT) else one.name for one in releases
     ]
     return (
-        ABOUT.format(releases=" ".join(names), release=names[0], honest=honest)
+        ABOUT.format(
+            releases=" ".join(names), release=names[0], honest=honest, limits=_limits(files), busy=_busy(files)
+        )
         + "\n"
         + as_markdown([_campaigns(files)])
     )
 
 
+def _limits(files: Sequence[Path]) -> str:
+    """Return how many steps runs could take, and how many runs that limit ended."""
+    least = min(_spec(file).agent.max_steps for file in files)
+    ended = []
+    for file in files:
+        spec, ends = _spec(file), [trace.outcome.ended for trace in read_traces(file)]
+        ended.append(
+            f"{percent(ends.count('max_steps') / len(ends))} of the runs of {spec.model.name} on {spec.dataset.name}"
+        )
+    than = f", where the default is {MAX_STEPS}" if least != MAX_STEPS else ""
+    floor = {spec.model.name for spec in map(_spec, files) if spec.model.demo and not spec.dataset.bundled}
+    knows = "".join(f" {name} knows nothing of these tasks and is here as a floor: what that costs." for name in floor)
+    return f"Runs had at most {least} steps{than}; that limit ended {', '.join(ended)}.{knows}"
+
+
+def _loads(traces: Sequence[Trace]) -> list[float]:
+    hosts = (trace.environment.get("host_load") or {} for trace in traces)
+    return [value for host in hosts for value in host.get("load_1m") or () if value is not None]
+
+
+def _busy(files: Sequence[Path]) -> str:
+    """Return how busy the machine was, and whether with other work: a campaign has no more processes at a time."""
+    loads = [median(found) for file in files if (found := _loads(list(read_traces(file))))]
+    cores = next(read_traces(files[0])).environment.get("hardware", {}).get("cpu_count_logical")
+    if not loads or not cores:
+        return "How busy the machine was is not known."
+    said = f"The load of the machine was {amount(min(loads), '')} to {amount(max(loads), '')} (median of a campaign)"
+    return f"{said} on {cores} cores{': it had much other work.' if min(loads) > 2 * cores else '.'}"
+
+
+def _load(traces: Sequence[Trace]) -> dict[str, str]:
+    """Return how busy the machine was: all of it, this campaign's own part included."""
+    hosts = [trace.environment.get("host_load") or {} for trace in traces]
+    loads, stalled = (
+        _loads(traces),
+        [host["cpu_stalled_ms"] for host in hosts if host.get("cpu_stalled_ms") is not None],
+    )
+    measured = [span.telemetry for trace in traces for span in trace.spans if span.telemetry is not None]
+    waits = [(one.wall_ns or 0, one.runqueue_wait_ns) for one in measured if isinstance(one.runqueue_wait_ns, int)]
+    walls, waited = (sum(one[at] for one in waits) / 1e6 for at in (0, 1))
+    return {
+        "load (1 min; median, most)": f"{amount(median(loads), '')}, {amount(max(loads), '')}" if loads else UNKNOWN,
+        "time in which something waited for a CPU": amount(sum(stalled), "ms") if stalled else UNKNOWN,
+        "calls: their time, and their processes' wait for a CPU": f"{amount(walls, 'ms')}, {amount(waited, 'ms')}",
+    }
+
+
 def _campaigns(files: Sequence[Path]) -> Section:
-    """Return how each campaign was run: from its run spec and its first record."""
+    """Return how each campaign was run: from its run spec and its records."""
     columns = []
     for file in files:
-        spec, first = _spec(file), next(iter(read_traces(file)))
+        traces = list(read_traces(file))
+        spec, first = _spec(file), traces[0]
         hardware = first.environment.get("hardware", {})
         host = first.environment.get("host", {})
         columns.append(
             {
-                "data set": f"{spec.dataset.name}, {spec.dataset.count or 'all'} tasks",
+                "data set": f"{spec.dataset.name}, {spec.dataset.count} tasks",
                 "model": spec.model.name,
                 "weights": f"{spec.model.artifact}, {spec.model.bytes:,} bytes",
                 "agent": f"{spec.agent.kind}, at most {spec.agent.max_steps} steps",
@@ -121,6 +181,7 @@ def _campaigns(files: Sequence[Path]) -> Section:
                 "longest reply, tokens": f"{spec.sampler.max_tokens:,}",
                 "machine": f"{hardware.get('cpu', UNKNOWN)}, {hardware.get('cpu_count_logical', UNKNOWN)} cores, "
                 f"{amount(hardware.get('memory_total_bytes'), 'B')}, cgroup v{host.get('cgroup_version', '?')}",
+                **_load(traces),
                 "commit of the kit": (host.get("git_commit") or UNKNOWN)[:12],
             }
         )
@@ -163,7 +224,7 @@ def _side_by_side(groups: Sequence[Group]) -> Iterator[tuple[str, ...]]:
         "solved": lambda one: share(one.solved) if one.solved.n else "not judged",
         "ended most often as": lambda one: f"{one.ended[0].name}, {percent(one.ended[0].share)}",
         "infrastructure failures": lambda one: integer(one.infrastructure),
-        "tokens in and out per solved trace": lambda one: amount(one.tokens_per_solved, ""),
+        "tokens in and out of judged traces, per solved one": lambda one: amount(one.tokens_per_solved, ""),
         "time of all traces": lambda one: amount(_figure(one.durations, "trace").total, "ms"),
         "a trace, median and P95": lambda one: _middle(_figure(one.durations, "trace"), "ms"),
         "a model step, median and P95": lambda one: _middle(_figure(one.durations, "model step"), "ms"),
@@ -197,10 +258,15 @@ def _part(group: Group, name: str) -> str:
 def _tool(name: str, group: Group) -> str:
     found: Cost | None = next((one for one in group.tools if one.name == name), None)
     if found is None:
-        return "0 calls"
+        return _calls(0)
     if not found.executed:
-        return f"{integer(found.calls)} calls"
-    return f"{integer(found.calls)} calls, {percent(found.failed.share)} with an exit code other than 0"
+        return _calls(found.calls)
+    ran = f"{integer(found.executed)} ran" if found.executed != found.calls else "all ran"
+    return f"{_calls(found.calls)}, {ran}, of these {percent(found.failed.share)} with exit code ≠ 0"
+
+
+def _calls(count: int) -> str:
+    return f"{integer(count)} call{'' if count == 1 else 's'}"
 
 
 if __name__ == "__main__":
