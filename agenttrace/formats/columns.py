@@ -11,6 +11,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cache
 from itertools import chain
+from math import fsum
 from operator import attrgetter
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -324,10 +325,16 @@ _TOO_LARGE = 2**63
 
 
 def total(parts: Sequence[Any], figure: Callable[[Any], Any]) -> Any:  # noqa: ANN401 - a number or None
-    """Return the sum of a figure, or `None` when one of the parts lacks it, or no column could hold it."""
+    """Return the sum of a figure, or `None` when one of the parts lacks it, or no column could hold it.
+
+    Fractions are summed exactly and rounded once: `sum` rounds otherwise from Python 3.12 on, and a table would depend
+    on the Python that wrote it.
+    """
     try:
-        found = sum(map(figure, parts))
-    except (TypeError, AttributeError):  # of `None`, or of what is not there
+        each = list(map(figure, parts))
+        found = sum(each)
+        found = fsum(each) if isinstance(found, float) else found
+    except (TypeError, AttributeError, ValueError, OverflowError):  # of `None`, of what is not there, beyond any float
         return None
     return found if abs(found) < _TOO_LARGE else None
 

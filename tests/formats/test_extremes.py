@@ -10,6 +10,7 @@ import pytest
 
 from agenttrace.errors import DataError
 from agenttrace.formats import FORMATS
+from agenttrace.formats.columns import total
 from agenttrace.formats.convert import convert
 from agenttrace.formats.convert import read as convert_read
 from agenttrace.report import write_report
@@ -107,3 +108,12 @@ def test_what_comes_out_is_json_or_nothing(tmp_path, path, text, half_a_characte
     seen = []
     write_report([OURS, source], tmp_path / "r.html", on_problem=seen.append)
     assert len(seen) <= 1
+
+
+@pytest.mark.parametrize(
+    ("figures", "known"),
+    [([0.1] * 10, 1.0), ([1, 2], 3), ([], 0), ([0.1, None], None), ([1e308, 1e308], None), ([10**400, 0.5], None)],
+)
+def test_a_sum_is_rounded_once_whatever_python_sums(figures, known):
+    found = total(figures, lambda one: one)
+    assert (found, type(found)) == (known, type(known))
