@@ -33,6 +33,16 @@ def test_the_page_holds_the_figures_of_the_release_and_is_made_again_byte_for_by
     solved, judged = campaign.solved["solved"], campaign.solved["solved"] + campaign.solved["not solved"]
     assert f"agenttrace-demo solved {solved} of {judged}" in page
     assert f"| traces | {campaign.records} |" in page
+    assert "of its traces with a verdict" in page
+    assert "that limit ended" in page
+    assert "a floor" not in page  # it was trained on these tasks
+    for label in ("load (1 min; median, most)", "time in which something waited for a CPU"):
+        (row,) = (line for line in page.splitlines() if line.startswith(f"| {label} |"))
+        assert any(char.isdigit() for char in row.split("|")[2]) or "not measured" in row
+    (row,) = (line for line in page.splitlines() if line.startswith("| tool final_answer |"))
+    assert "exit code" not in row  # none ran
+    assert " 1 calls" not in page
+    assert "…" not in page
     pictures = [name for name in first if name.endswith(".svg")]
     assert pictures
     assert all(f"({name})" in page for name in pictures)
