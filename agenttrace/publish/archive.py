@@ -9,11 +9,13 @@ import msgspec
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.publish.about import About
+from agenttrace.publish.contents import Contents
 from agenttrace.publish.described import given_name
 from agenttrace.publish.manifest import read_manifest
 from agenttrace.publish.release import first, verify
 from agenttrace.publish.sums import MANIFEST, SIGNATURE, files
 from agenttrace.store.jsonl import replacing, write_whole
+from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,14 +67,15 @@ def pack(folder: Path, archive: Path, unseen: Callable[[str], None] = lambda _: 
     about = stated.about if isinstance(stated.about, About) else About()
     if about.creators:
         beside = archive.with_suffix(DEPOSIT)
-        write_whole(beside, msgspec.json.format(msgspec.json.encode(_deposit(stated, about)), indent=2) + b"\n")
+        write_whole(beside, msgspec.json.format(msgspec.json.encode(_deposit(folder, stated, about)), indent=2) + b"\n")
         written.append(beside)
     return written
 
 
-def _deposit(stated: Manifest, about: About) -> dict[str, Any]:
+def _deposit(folder: Path, stated: Manifest, about: About) -> dict[str, Any]:
     """Return the metadata of a deposit, as Zenodo's interface takes it (https://developers.zenodo.org/#representation)."""
-    campaigns = stated.campaigns
+    campaigns, contents = stated.campaigns, Contents("", None)
+    contents.files = {one.records_file: read_run_spec(run_spec_path(folder / one.records_file)) for one in campaigns}
     told = f"{sum(one.records for one in campaigns)} traces of {', '.join(sorted({one.model for one in campaigns}))}"
     known = {
         "title": stated.title,
@@ -83,6 +86,8 @@ def _deposit(stated: Manifest, about: About) -> dict[str, Any]:
         "version": about.version,
         "publication_date": about.published,
         "doi": about.doi,
+        "notes": contents.texts,
+        "references": [work.line for work in contents.works],
         "keywords": ["agent traces", "tool use", "large language models"],
     }
     return {"metadata": {name: value for name, value in known.items() if value and isinstance(value, str | list)}}

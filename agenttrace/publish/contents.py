@@ -102,6 +102,12 @@ class Contents:
         return {name: found for name, found in sorted(known.items()) if found is not None and found.works}
 
     @property
+    def texts(self) -> str:
+        """A sentence on texts of others; empty where none are known."""
+        named = ", ".join(f"{name} ({one.licence})" for name, one in self.of_others.items())
+        return f"Prompts hold texts of others, under their licences: {named}." if named else ""
+
+    @property
     def works(self) -> list[Work]:
         """What to cite beside the records: of the task sets, then of the models."""
         models = (work_on(spec.model) for spec in self.files.values() if spec is not None)

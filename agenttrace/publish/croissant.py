@@ -142,9 +142,7 @@ def description(contents: Contents) -> str:
     """Return a sentence on the records."""
     demo = f" {contents.demo} of them come from a demonstration model and are no result." if contents.demo else ""
     what = "as other kits recorded them, in one form" if contents.foreign else "with what every tool call cost"
-    texts = ", ".join(f"{name} ({one.licence})" for name, one in contents.of_others.items())
-    others = f" Prompts hold texts of others, under their licences: {texts}." if texts else ""
-    return f"{contents.records} traces of models that work on tasks with tools, {what}.{demo}{others}"
+    return f"{contents.records} traces of models that work on tasks with tools, {what}.{demo} {contents.texts}".rstrip()
 
 
 def _core(contents: Contents) -> _Json:

@@ -13,9 +13,10 @@ import yaml
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.publish.about import About, Creator
-from agenttrace.publish.archive import _creator, pack
+from agenttrace.publish.archive import _creator, _deposit, pack
 from agenttrace.publish.described import given_name
 from agenttrace.publish.folder import PublishSettings
+from agenttrace.publish.manifest import read_manifest
 from agenttrace.publish.release import release, verify
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +101,16 @@ def test_a_packed_release_is_whole_again_and_has_the_same_bytes_every_time(made,
         "name": "Ångström, Ada King", "affiliation": "A lab: of #", "orcid": "0000-0002-1825-0097",
     }  # fmt: skip
     assert (said["upload_type"], said["doi"], said["license"]) == ("dataset", "10.5281/zenodo.1", "apache-2.0")
+    assert "notes" not in said  # nothing of others is in it
+
+
+def test_a_deposit_says_what_is_of_others_beside_its_one_licence():
+    folder = ROOT / "datasets" / "small-models"
+    said = _deposit(folder, read_manifest(folder), About())["metadata"]
+    assert "mbpp (cc-by-4.0), nl2bash (mit)" in said["notes"]
+    assert [one.partition(",")[0] for one in said["references"]] == [
+        "Jacob Austin", "John Yang", "Xi Victoria Lin", "Loubna Ben Allal",
+    ]  # fmt: skip
 
 
 def test_a_damaged_release_is_not_packed(made, tmp_path):
