@@ -21,13 +21,14 @@ _SIGNED = frozenset({"prompt_logprobs", "output_logprobs", "margins"})
 """Figures that may be below 0."""
 
 
-def lean(record: type, *, without: frozenset[str], given: dict[str, Any]) -> Any:  # noqa: ANN401 - a structure
+def lean(record: type, *, without: frozenset[str], given: dict[str, Any], exact: bool = False) -> Any:  # noqa: ANN401 - a structure
     """Return a structure with the fields of a record type; structures in it become lean likewise.
 
     Args:
         record: the type.
         without: names of fields that are left out.
         given: types of fields that are not derived; they are never left out.
+        exact: what has to be there, and the closed sets of words, stay those of the record type.
     """
     fields: list[Any] = []
     for field in msgspec.structs.fields(record):
@@ -36,11 +37,11 @@ def lean(record: type, *, without: frozenset[str], given: dict[str, Any]) -> Any
         elif field.name in without:
             continue
         else:
-            kind = _lean(field.name, field.type, without=without, given=given)
-        kind = kind | None if field.name in _UNSAID else kind
+            kind = _lean(field.name, field.type, without=without, given=given, exact=exact)
+        kind = kind | None if field.name in _UNSAID and not exact else kind
         if field.default_factory is not NODEFAULT:
             fields.append((field.name, kind, msgspec.field(default_factory=field.default_factory)))
-        elif NoneType in get_args(kind):
+        elif NoneType in get_args(kind) and not (exact and field.required):
             fields.append((field.name, kind, None))
         else:
             fields.append((field.name, kind) if field.required else (field.name, kind, field.default))
@@ -48,7 +49,7 @@ def lean(record: type, *, without: frozenset[str], given: dict[str, Any]) -> Any
 
 
 def _lean(name: str, kind: Any, **options: Any) -> Any:  # noqa: ANN401 - any type
-    """Return the type of a field: numbers bounded, structures lean, closed sets of words open, "absent" as `None`."""
+    """Return the type of a field: numbers bounded, structures lean, "absent" as `None`, words open unless `exact`."""
     parts = get_args(kind)
     match get_origin(kind):
         case typing.Annotated:
@@ -59,7 +60,7 @@ def _lean(name: str, kind: Any, **options: Any) -> Any:  # noqa: ANN401 - any ty
         case builtins.tuple:
             return tuple[_lean(name, parts[0], **options), ...]  # type: ignore[misc]
         case typing.Literal:
-            return str
+            return kind if options["exact"] else str
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return lean(kind, **options)
     numbers = {int: Count if name.endswith(("_tokens", "_n")) else Int, float: float if name in _SIGNED else Duration}

@@ -78,7 +78,7 @@ def _row(line: bytes, *, texts: bool, ids: bool) -> Any:  # noqa: ANN401 - a der
     return _decoder(texts=texts)(msgspec.json.encode(trace_of(line)))
 
 
-def _of_rollout(line: bytes, *, texts: bool, ids: bool) -> Trace:
+def _of_rollout(line: bytes, *, texts: bool, ids: bool) -> Any:  # noqa: ANN401
     """Return a rollout of 1.0.0 as a trace, of which what is absent is unknown."""
     trace = rollout_rows.decode(line, texts=texts, ids=ids)
     outcome = trace.outcome

@@ -243,31 +243,22 @@ class _Parts:
 
     def __init__(self, parts: Sequence[Any]) -> None:
         self._values: dict[tuple[str, ...], Sequence[Any]] = {(): parts}
-        self._apart: set[tuple[str, ...]] = set()
 
     def values(self, *path: str) -> Sequence[Any]:
-        """Return the values of a field, named by the fields that lead to it; unknown where a part does not have it."""
+        """Return the values of a field, named by the fields that lead to it; unknown below a part that is not there."""
         if path not in self._values:
             owners = self.values(*path[:-1])
-            if path[:-1] in self._apart or self._take_apart(path[:-1], owners):
-                self._values.setdefault(path, [None] * len(owners))
+            kinds: set[Any] = {*map(type, owners)}
+            if kinds <= _ABSENT:
+                self._values[path] = [None] * len(owners)
+            elif len(kinds) == 1:
+                names = kinds.pop().__struct_fields__
+                # No row is held, else Python would look through them all for garbage.
+                flat = list(chain.from_iterable(map(astuple, owners)))
+                self._values |= {(*path[:-1], name): flat[place :: len(names)] for place, name in enumerate(names)}
             else:
-                self._values[path] = [getattr(one, path[-1], None) for one in owners]
+                self._values[path] = [None if type(one) in _ABSENT else getattr(one, path[-1]) for one in owners]
         return self._values[path]
-
-    def _take_apart(self, path: tuple[str, ...], owners: Sequence[Any]) -> bool:
-        """Take structures apart into the values of their fields; returns whether all are of one type, or absent."""
-        kinds: set[Any] = {*map(type, owners)}
-        if len(kinds) > 1 and not kinds <= _ABSENT:
-            return False
-        self._apart.add(path)
-        if not kinds or kinds <= _ABSENT:
-            return True
-        names = kinds.pop().__struct_fields__
-        # No row is held, else Python would look through them all for garbage.
-        flat = list(chain.from_iterable(map(astuple, owners)))
-        self._values |= {(*path, name): flat[place :: len(names)] for place, name in enumerate(names)}
-        return True
 
     def read(self, columns: Iterable[Column], *, absent: bool = False) -> dict[str, Sequence[Any]]:
         """Return the values of columns that are fields; with `absent`, `UNSET` is unknown as well."""

@@ -207,7 +207,8 @@ def as_trace(rollout: Rollout) -> Trace:
         steps.append(_step(step_id, turn, call))
         if call and turn.execution:
             spans.append(_span(span_id, step_id, call, turn, turn.execution))
-    return with_parts(rollout, tuple(steps), tuple(spans))
+    trace: Trace = with_parts(rollout, tuple(steps), tuple(spans))
+    return trace
 
 
 def part_ids(rollout: Rollout) -> tuple[list[str], list[str], list[str]]:
@@ -217,8 +218,8 @@ def part_ids(rollout: Rollout) -> tuple[list[str], list[str], list[str]]:
     return steps, calls, derived_ids(rollout.rollout_id, calls)
 
 
-def with_parts(rollout: Rollout, steps: tuple[LLMStep, ...], spans: tuple[Span, ...]) -> Trace:
-    """Return a rollout as a trace with the steps and spans that were made of its turns."""
+def with_parts(rollout: Rollout, steps: tuple[Any, ...], spans: tuple[Any, ...]) -> Any:  # noqa: ANN401 - as said
+    """Return a rollout as a trace with what was made of its turns: a `Trace` where these are steps and spans."""
     return Trace(
         trace_id=rollout.rollout_id,
         timestamp_utc=rollout.timestamp_utc,

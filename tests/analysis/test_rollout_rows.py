@@ -1,22 +1,27 @@
 """Rollout files give the same three tables and the same page as traces."""
 
 import json
+from functools import reduce
 from itertools import islice
+from operator import getitem
+from pathlib import Path
+from typing import Any
 
 import msgspec
-import pandas as pd
 import pytest
+from msgspec.structs import replace as change
 
-from agenttrace.analysis import rollout_rows
 from agenttrace.analysis.summary import report
-from agenttrace.analysis.tables import load
+from agenttrace.analysis.tables import Reading, load, write_parquet
 from agenttrace.errors import DataError
+from agenttrace.formats.columns import TABLES, run_columns, table
 from agenttrace.records import Telemetry, Timings, Verdict
 from agenttrace.records.rollout_1_0 import Execution, Rollout, RolloutTurn
 from agenttrace.report.sources import read_views
 from agenttrace.store.read import read_traces
 from bench.synthetic.traces import released_size, traces, write
 
+KEPT = Path(__file__).parents[1] / "data" / "records" / "1.0.0"
 COST = Telemetry(
     user_time_s=0.002, system_time_s=0.001, max_rss_bytes=3 << 20, read_bytes=0, write_bytes=4096, method="c-helper",
     wall_ns=5_000_000, cpu_user_ns=2_000_000, cpu_system_ns=1_000_000,
@@ -74,24 +79,105 @@ def test_a_turn_is_a_step_and_its_command_a_span(file):
     assert found.spans["cpu_ms"].tolist() == pytest.approx([3.0] * 3)
 
 
-def test_the_tables_are_those_of_the_traces_that_a_rollout_file_is_read_as(file, tmp_path):
-    odd = turn(1, 'printf "\\u00e4\\t\U0001f600"')
-    lost = msgspec.structs.replace(odd.execution, status="lost", lost_bytes=0, duration_ms=1e14)
-    whole = rollout(2, msgspec.structs.replace(odd, timings=Timings(prompt_n=3)), stop="error", verdict="not_gradable")
-    odd = rollout(3, msgspec.structs.replace(odd, execution=lost, duration_ms=1e15), turn(7, "cat a"), stop="tokens")
-    file.write_bytes(file.read_bytes() + b"".join(msgspec.json.encode(one) + b"\n" for one in (whole, odd)))
-    other = tmp_path / "traces.jsonl"
-    other.write_bytes(b"".join(msgspec.json.encode(trace) + b"\n" for trace in read_traces(file)))
-    first, second = load([file]), load([other])
-    for name in ("runs", "steps", "spans"):
-        left, right = (getattr(one, name).drop(columns="file", errors="ignore") for one in (first, second))
-        pd.testing.assert_frame_equal(left, right)
+@pytest.fixture
+def odd(file):
+    first = turn(1, 'printf "\\u00e4\\t\U0001f600"')
+    later = change(COST, minor_faults=5, pressure_scope="machine", leftover_names=("sleep",))
+    ran = change(first.execution, telemetry=later, cut_chars=3, encoding="backslashreplace")
+    lost = change(first.execution, status="lost", lost_bytes=0, duration_ms=1e14)
+    lines = (
+        rollout(2, change(first, timings=Timings(prompt_n=3), execution=ran), stop="error", verdict="not_gradable"),
+        rollout(3, change(first, execution=lost, duration_ms=1e15), turn(7, "cat a"), stop="tokens"),
+    )
+    file.write_bytes(file.read_bytes() + b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+    return file
+
+
+@pytest.fixture(params=["odd", "rollouts.jsonl", "rollouts-compacted.jsonl.zst", "every-stop.jsonl"])
+def kept(request):
+    return request.getfixturevalue("odd") if request.param == "odd" else KEPT / request.param
 
 
 @pytest.mark.parametrize("texts", [True, False])
-def test_texts_of_turns_are_read_only_where_they_are_wanted(file, texts):
-    for step in rollout_rows.decode(file.read_bytes().splitlines()[0], texts=texts, ids=True).llm_steps:
-        assert (getattr(step, "content", getattr(step, "model_output", None)) is not None) is texts
+def test_the_tables_are_those_of_the_traces_that_a_rollout_file_is_read_as(kept, texts, tmp_path):
+    other = tmp_path / "traces.jsonl"
+    other.write_bytes(b"".join(msgspec.json.encode(trace) + b"\n" for trace in read_traces(kept)))
+    for first, second in zip(Reading([kept], texts=texts), Reading([other], texts=texts), strict=True):
+        for name in TABLES:
+            left, right = (found[name].to_pydict() for found in (first, second))
+            left.pop("file", None), right.pop("file", None)
+            assert left == right
+            assert left["run"]
+
+
+def test_runs_are_the_same_whether_or_not_their_parts_have_ids(kept):
+    first, second = ([one for one, _ in Reading([kept]).entries(ids=ids)] for ids in (True, False))
+    assert run_columns(first) == run_columns(second)
+    for one, two in zip(first, second, strict=True):
+        assert one.trace.llm_steps[0].step_id != two.trace.llm_steps[0].step_id
+        for left, right in zip(one.trace.spans, two.trace.spans, strict=True):
+            assert (left.tool_input, left.exit_code, left.telemetry) == (
+                right.tool_input, right.exit_code, right.telemetry,
+            )  # fmt: skip
+
+
+def damaged(line):
+    """Yield the line with each of its fields absent or of another value; what is said of it, and the line."""
+
+    def places(value, path):
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                yield [*path, key]
+                if key not in {"metadata", "environment", "hidden_tests"}:
+                    yield from places(inner, [*path, key])
+        elif isinstance(value, list) and value:
+            yield from places(value[0], [*path, 0])
+
+    whole = json.loads(line)
+    for path in places(whole, []):
+        for value in ("absent", None, "latin-1", 5, 1.5, True, [], {}, ["x"]):
+            if path == ["timestamp_utc"] and value == "latin-1":
+                continue  # no time, which only a column of times refuses
+            copy = json.loads(line)
+            *way, last = path
+            owner = reduce(getitem, way, copy)
+            if value == "absent":
+                del owner[last]
+            else:
+                owner[last] = value
+            yield (*path, str(value)), msgspec.json.encode(copy) + b"\n"
+
+
+def test_every_reader_refuses_the_same_lines(file, tmp_path):
+    execution = change(turn(1, "ls").execution, telemetry=change(COST, minor_faults=5))
+    line = rollout(4, change(turn(1), execution=execution, timings=Timings(prompt_n=3), reasoning_content="so"))
+    names, lines = zip(*damaged(msgspec.json.encode(line)), strict=True)
+    assert len(lines) > 500
+    file.write_bytes(file.read_bytes() + b"".join(lines))
+    refused = {"read_traces": [], "load": [], "parquet": []}
+    assert list(read_traces(file, refused["read_traces"].append))
+    load([file], on_problem=refused["load"].append)
+    write_parquet([file], tmp_path / "out", on_problem=refused["parquet"].append)
+    said = {reader: {names[problem.line - 3] for problem in problems} for reader, problems in refused.items()}
+    assert said["load"] == said["parquet"] == said["read_traces"]
+    step, ran = ("turns", 0), ("turns", 0, "execution")
+    assert said["load"] >= {
+        (*step, "content", "absent"), (*step, "content", "5"), (*step, "observation", "absent"),
+        (*step, "counted_tokens", "absent"), (*step, "reasoning_content", "5"), (*ran, "encoding", "latin-1"),
+        (*ran, "cut_chars", "latin-1"), (*ran, "status", "None"), (*ran, "telemetry", "method", "latin-1"),
+        (*ran, "telemetry", "leftover_names", "5"), (*ran, "telemetry", "minor_faults", "latin-1"),
+        ("verdicts", 0, "verdict", "latin-1"), ("timestamp_utc", "absent"), ("stop", "latin-1"),
+    }  # fmt: skip
+    assert said["load"].isdisjoint({(*ran, "encoding", "absent"), (*step, "observation", "None")})
+
+
+def test_a_field_that_parts_do_not_have_is_an_error_and_no_column_of_nulls(file):
+    ((one, _), *_) = Reading([file]).entries()
+    short = msgspec.defstruct("Step", [(name, Any, None) for name in ("tool_calls", "step_id")])()
+    for steps in ((short,), (short, *one.trace.llm_steps)):
+        trace = change(one.trace, llm_steps=steps)
+        with pytest.raises((KeyError, AttributeError), match="step_number"):
+            table("steps", [change(one, trace=trace)], texts=False)
 
 
 def test_what_the_infrastructure_spoilt_is_counted_apart_and_attempts_at_one_task_are_said(file):
