@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,7 +23,7 @@ from agenttrace.cluster.objects import Store
 from agenttrace.cluster.runs import open_run
 from agenttrace.errors import DataError, StorageError, UsageError, command
 from agenttrace.records import Record, digest
-from agenttrace.store.compact import compact, join
+from agenttrace.store.compact import Compacted, compact, join
 from agenttrace.store.jsonl import write_whole
 from agenttrace.store.read import DECODE_ERRORS, run_spec_path
 from agenttrace.tasks.own.loading import sidecar
@@ -32,12 +32,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-T = TypeVar("T", bound=Record)
 FORMAT = "agenttrace-gathered-1"
 ROWS = 10_000
 """Records of a file, about."""
 _RECORDS = ".jsonl.zst"
-_NAME = re.compile(r"/(\d+-\d+)\.json$")
+_NAME = re.compile(r"/((\d+)-(\d+))(\.json|\.jsonl\.zst)$")
 
 
 def check_free(output: Path) -> None:
@@ -127,18 +126,34 @@ class Gatherer:
         if order.rows < 1:
             raise UsageError("--rows-per-file: expected 1 or more")
         self.run = open_run(Store(order.store, make=False), order.run_id)
-        self._scratch = scratch
+        self._rows, self._scratch = order.rows, scratch
         shards = self.run.shards
         each = max(1, order.rows * shards.count // shards.jobs)
         self.stretches = [range(at, min(at + each, shards.count)) for at in range(0, shards.count, each)]
+        self._refuse_others()
 
     @property
-    def _list(self) -> str:
-        return f"{self.run.spec.run_id}/gathered/GATHERED.json"
+    def _folder(self) -> str:
+        return f"{self.run.spec.run_id}/gathered"
 
     def _name(self, number: int) -> str:
         of = self.stretches[number]
-        return f"{self.run.spec.run_id}/gathered/{of[0]:08}-{of[-1]:08}"
+        return f"{self._folder}/{of[0]:08}-{of[-1]:08}"
+
+    def _refuse_others(self) -> None:
+        """Refuse to make files beside those of other stretches: all records would be there twice."""
+        own = {self._name(number).rpartition("/")[2] for number in range(len(self.stretches))}
+        found = [match for name in self.run.store.names(self._folder) if (match := _NAME.search(name))]
+        others = [(int(match[3]) - int(match[2]) + 1, int(match[2])) for match in found if match[1] not in own]
+        if not others:
+            return
+        shards, (width, first) = self.run.shards, max(others)
+        each = next((size for size in range(max(1, width), first + 1) if first % size == 0), width)  # the last is short
+        raise UsageError(
+            f"{self.run.store.url}/{self._folder} has files that --rows-per-file {self._rows} does not make; go on "
+            f"with --rows-per-file {-(-each * shards.jobs // shards.count)}, which makes them ({each} shards a file), "
+            "or remove that folder first"
+        )
 
     def missing(self) -> list[int]:
         """Return the shards that are not done; nothing is gathered before there are none."""
@@ -147,8 +162,8 @@ class Gatherer:
 
     def done(self) -> set[int]:
         """Return the files that are there and described."""
-        found = self.run.store.names(self._list.rpartition("/")[0])
-        there = {match[1] for name in found if (match := _NAME.search(name))}
+        found = (_NAME.search(name) for name in self.run.store.names(self._folder))
+        there = {match[1] for match in found if match and match[4] == ".json"}
         return {number for number in range(len(self.stretches)) if self._name(number).rpartition("/")[2] in there}
 
     def make(self, number: int, *, in_flight: int | None = None) -> Attempted:  # noqa: ARG002 - as a seat's
@@ -159,55 +174,58 @@ class Gatherer:
             StorageError: the store cannot be used, or the disk is full.
         """
         store, name = self.run.store, self._name(number)
-        if (data := store.get(f"{name}.json")) is not None:
-            there = self._decoded(f"{name}.json", data, GatheredFile)
+        if (there := self._described(number)) is not None:
             return Attempted(shard=number, end="done_before", records=there.records)
-        with tempfile.TemporaryDirectory(prefix="agenttrace-gather-", dir=self._scratch) as folder:
-            count, packed = self._packed(number, Path(folder))
+        count, packed = self._packed(number)
         if count and not store.create(f"{name}{_RECORDS}", packed):
+            if (there := self._described(number)) is not None:
+                return Attempted(shard=number, end="lost_race", records=there.records, made=count)
             raise DataError(
-                f"{store.url}/{name}{_RECORDS} is damaged, or was made by another version of zstd; remove it and run "
-                f"{command('cluster', 'gather')} again"
+                f"{store.url}/{name}{_RECORDS} is another file than is made here, and nothing describes it: another "
+                f"machine, with another version of zstd, may just be making it; run {command('cluster', 'gather')} "
+                "again when none is, and if this is said again, it is damaged: remove it first"
             )
-        of = self.stretches[number]
         made = GatheredFile(
-            name=f"{name.rpartition('/')[2]}{_RECORDS}",
-            shards=(of[0], of[-1]),
-            records=count,
-            bytes=len(packed),
-            sha256=hashlib.sha256(packed).hexdigest(),
+            **self._expected(number), records=count, bytes=len(packed), sha256=hashlib.sha256(packed).hexdigest()
         )
         won = store.create(f"{name}.json", msgspec.json.encode(made))
         return Attempted(shard=number, end="committed" if won else "lost_race", records=count, made=count)
 
-    def _packed(self, number: int, folder: Path) -> tuple[int, bytes]:
+    def _packed(self, number: int) -> tuple[int, bytes]:
         """Return how many records a file has, and its bytes."""
-        lines, count = folder / "records.jsonl", 0
         try:
-            with lines.open("wb") as file:
-                for shard in self.stretches[number]:
-                    if (manifest := read_manifest(self.run, shard)) is None:
-                        raise DataError(f"{self.run.url}: shard {shard} is not done any more")
-                    found = records(self.run, manifest)
-                    file.writelines(one.line + b"\n" for one in found)
-                    count += len(found)
-            if not count:
-                return 0, b""
-            made = folder / f"records{_RECORDS}"
-            compact(lines, made)
-            return count, made.read_bytes()
+            with tempfile.TemporaryDirectory(prefix="agenttrace-gather-", dir=self._scratch) as folder:
+                lines, made, count = Path(folder, "records.jsonl"), Path(folder, f"records{_RECORDS}"), 0
+                with lines.open("wb") as file:
+                    for shard in self.stretches[number]:
+                        if (manifest := read_manifest(self.run, shard)) is None:
+                            raise DataError(f"{self.run.url}: shard {shard} is not done any more")
+                        found = records(self.run, manifest)
+                        file.writelines(one.line + b"\n" for one in found)
+                        count += len(found)
+                if not count:
+                    return 0, b""
+                compact(lines, made)
+                return count, made.read_bytes()
         except OSError as error:
-            raise StorageError(f"cannot write to {folder}: {error.strerror}") from error
+            where = self._scratch or tempfile.gettempdir()
+            raise StorageError(f"cannot write to {where}: {error.strerror}") from error
 
     def finish(self) -> Gathered:
         """Return the list of all files, which is made where it is not there.
 
         Raises:
-            UsageError: there is one of other files.
-            DataError: a description is damaged, or a file has none.
+            DataError: a description is damaged, or not there, or there is a list of other files.
             StorageError: the store cannot be used.
         """
-        described = tuple(self._described(number) for number in range(len(self.stretches)))
+        described = []
+        for number in range(len(self.stretches)):
+            if (one := self._described(number)) is None:
+                raise DataError(
+                    f"{self.run.store.url}/{self._name(number)}.json is not there any more; run "
+                    f"{command('cluster', 'gather')} again"
+                )
+            described.append(one)
         files = tuple(one for one in described if one.records)
         made = Gathered(
             run_spec_sha256=self.run.spec_sha256,
@@ -216,22 +234,32 @@ class Gatherer:
             sha256=digest([one.sha256 for one in files]),
             files=files,
         )
-        if not self.run.store.create(self._list, msgspec.json.encode(made)):
-            raise UsageError(
-                f"{self.run.store.url}/{self._list} is of other files: gathered with another --rows-per-file"
-            )
+        name = f"{self._folder}/GATHERED.json"
+        if not self.run.store.create(name, msgspec.json.encode(made)):
+            raise self._damaged(name, "lists other files than are there")
         return made
 
-    def _described(self, number: int) -> GatheredFile:
-        name = f"{self._name(number)}.json"
-        return self._decoded(name, self.run.store.get(name) or b"", GatheredFile)
+    def _expected(self, number: int) -> dict[str, Any]:
+        """Return what a file's description says before anything is known of its content."""
+        of = self.stretches[number]
+        return {"name": f"{self._name(number).rpartition('/')[2]}{_RECORDS}", "shards": (of[0], of[-1])}
 
-    def _decoded(self, name: str, data: bytes, kind: type[T]) -> T:
+    def _described(self, number: int) -> GatheredFile | None:
+        """Return what describes a file; `None` where nothing does."""
+        name = f"{self._name(number)}.json"
+        if (data := self.run.store.get(name)) is None:
+            return None
         try:
-            return msgspec.json.decode(data, type=kind)
+            found = msgspec.json.decode(data, type=GatheredFile)
         except DECODE_ERRORS as error:
-            what = f"{self.run.store.url}/{name} is damaged ({error})"
-            raise DataError(f"{what}; remove it and run {command('cluster', 'gather')} again") from error
+            raise self._damaged(name, f"is damaged ({error})") from error
+        if {"name": found.name, "shards": found.shards} != self._expected(number):
+            raise self._damaged(name, "describes another file")
+        return found
+
+    def _damaged(self, name: str, why: str) -> DataError:
+        again = f"remove it and run {command('cluster', 'gather')} again"
+        return DataError(f"{self.run.store.url}/{name} {why}; {again}")
 
     def fetch(self, gathered: Gathered, output: Path) -> None:
         """Write all files as one compacted file, with run spec and task set beside it, whole or not at all.
@@ -256,14 +284,19 @@ class Gatherer:
     def _fetched(self, gathered: Gathered, folder: Path) -> Iterator[Path]:
         """Yield the files, each of which is removed when the next one is asked for."""
         for one in gathered.files:
-            name = f"{self.run.spec.run_id}/gathered/{one.name}"
-            data = self.run.store.get(name)
-            if data is None or hashlib.sha256(data).hexdigest() != one.sha256:
-                what = "is not there" if data is None else "has another digest than when it was made"
+            name, path, what = f"{self._folder}/{one.name}", folder / one.name, ""
+            if (data := self.run.store.get(name)) is None:
+                what = "is not there"
+            elif hashlib.sha256(data).hexdigest() != one.sha256:
+                what = "has another digest than when it was made"
+            else:
+                path.write_bytes(data)
+                with Compacted(path) as opened:
+                    if opened.records != one.records:
+                        what = f"has {opened.records} records, and is described with {one.records}"
+            if what:
                 raise DataError(
                     f"{self.run.store.url}/{name} {what}; remove it, its .json and GATHERED.json, and gather again"
                 )
-            path = folder / one.name
-            path.write_bytes(data)
             yield path
             path.unlink()

@@ -67,7 +67,12 @@ def ray_module() -> Any:  # noqa: ANN401 - an extra, which may not be here
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Return the versions of what must be the same on every node; the kit's with a digest of its code."""
+    """Return the versions of what must be the same on every node; the kit's with a digest of its code.
+
+    Records of a run are compressed to the same bytes wherever that is done, by the same zstd.
+    """
+    import zstandard  # noqa: PLC0415 - heavy
+
     package = Path(agenttrace.__file__).parent
     code = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -76,6 +81,7 @@ def versions() -> dict[str, str]:
         "agenttrace-kit": f"{agenttrace.__version__} ({code.hexdigest()[:8]})",
         "ray": str(ray_module().__version__),
         "Python": platform.python_version(),
+        "zstandard": f"{zstandard.__version__} (zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))})",
     }
 
 

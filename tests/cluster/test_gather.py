@@ -197,7 +197,7 @@ def test_what_a_killed_attempt_left_is_used_where_it_is_whole_and_named_where_it
     whole.store.create(f"r1/gathered/{FILES[1]}.jsonl.zst", torn)
     ended = gather()
     assert ended.returncode == 1
-    assert f"{FILES[1]}.jsonl.zst is damaged" in ended.stderr
+    assert f"{FILES[1]}.jsonl.zst is another file than is made here" in ended.stderr
     remove(whole, f"{FILES[1]}.jsonl.zst")
     assert gather().returncode == 0
     assert objects(whole) == found
@@ -221,12 +221,85 @@ def test_a_gathered_file_that_was_damaged_since_is_not_brought(whole, gather, tm
     assert not list(tmp_path.glob("*all*"))
 
 
-def test_other_files_of_the_same_run_are_refused(whole, gather):
-    assert gather().returncode == 0
+@pytest.mark.parametrize(
+    ("rows", "left", "said"), [(20, (0,), 14), (20, (2,), 14), (28, (0,), 28), (28, (1,), 14), (28, (0, 1), 28)]
+)
+def test_a_run_that_was_gathered_otherwise_also_in_part_is_refused_before_anything_is_made(
+    whole, gather, gatherer, rows, left, said
+):
+    for number in left:
+        gatherer(rows).make(number)
+    before = objects(whole)
     ended = gather(rows=1000)
     assert ended.returncode == 2
-    assert "is of other files: gathered with another --rows-per-file" in ended.stderr
+    assert f"go on with --rows-per-file {said}, which makes them" in ended.stderr
+    assert objects(whole) == before
+    assert gather(rows=said).returncode == 0
+    assert before.items() <= objects(whole).items()
     assert gather(rows=0).returncode == 2
+
+
+def test_a_list_of_other_files_is_named(whole, gather):
+    whole.store.create(LIST, b"{}")
+    ended = gather()
+    assert ended.returncode == 1
+    assert f"{LIST} lists other files than are there; remove it" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "00000000-00000000.jsonl.zst"}, {"name": "../../elsewhere"}, {"shards": [0, 1]}]
+)
+def test_a_description_of_another_file_is_not_believed(whole, gather, change):
+    assert gather().returncode == 0
+    name = f"r1/gathered/{FILES[1]}.json"
+    said = {**json.loads(whole.store.get(name)), **change}
+    remove(whole, "GATHERED.json", f"{FILES[1]}.json")
+    whole.store.create(name, json.dumps(said).encode())
+    ended = gather()
+    assert ended.returncode == 1
+    assert f"{name} describes another file; remove it" in ended.stderr
+    assert LIST not in objects(whole)
+
+
+def test_a_description_that_is_gone_is_named_as_such(whole, gather, gatherer):
+    assert gather().returncode == 0
+    remove(whole, f"{FILES[1]}.json")
+    with pytest.raises(DataError, match=rf"{FILES[1]}\.json is not there any more; run .* again"):
+        gatherer().finish()
+
+
+def test_a_file_that_has_other_records_than_it_is_described_with_is_not_brought(whole, gather, tmp_path):
+    assert gather().returncode == 0
+    name = f"r1/gathered/{FILES[1]}.json"
+    said = {**json.loads(whole.store.get(name)), "records": 19}
+    remove(whole, "GATHERED.json", f"{FILES[1]}.json")
+    whole.store.create(name, json.dumps(said).encode())
+    ended = gather("-o", tmp_path / "all.jsonl.zst")
+    assert ended.returncode == 1
+    assert f"{FILES[1]}.jsonl.zst has 20 records, and is described with 19" in ended.stderr
+    assert not list(tmp_path.glob("*all*"))
+
+
+def test_who_comes_second_with_another_zstd_leaves_the_file_of_the_first(whole, gatherer, monkeypatch):
+    """The first has made the file, and describes it before the second one looks again, or after."""
+    mine, other = gatherer(), gatherer()
+    create, packed = other.run.store.create, other._packed
+
+    def late(name, data):
+        made = create(name, data)
+        mine.make(1)
+        return made
+
+    monkeypatch.setattr(other, "_packed", lambda number: (packed(number)[0], b"packed otherwise"))
+    assert mine.make(1).end == "committed"
+    before = objects(whole)
+    said = before[f"r1/gathered/{FILES[1]}.json"]
+    remove(whole, f"{FILES[1]}.json")
+    with pytest.raises(DataError, match=r"may just be making it; run .* again when none is"):
+        other.make(1)
+    monkeypatch.setattr(other.run.store, "create", late)
+    assert (other.make(1).end, whole.store.get(f"r1/gathered/{FILES[1]}.json")) == ("lost_race", said)
+    assert objects(whole) == before
 
 
 def test_where_no_task_of_its_shards_has_a_tree_there_is_no_file(whole, gather, gatherer, monkeypatch):
