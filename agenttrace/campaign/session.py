@@ -24,7 +24,7 @@ from agenttrace.campaign.plan import STAMP_FORMAT, Plan, make_plan, request_part
 from agenttrace.campaign.rescued import take_in
 from agenttrace.campaign.server_load import SERVER_LOAD, ServerLoad
 from agenttrace.campaign.workers import WorkerPool, check_worker
-from agenttrace.errors import StorageError, UsageError
+from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.records import BashBlockSpec, Record
 from agenttrace.serving.cassette import CassetteLog, cassette_path
 from agenttrace.serving.endpoint import answers, check_base_url, check_server, wait_until_ready
@@ -131,7 +131,13 @@ def _options(text: str) -> tuple[Options, ...]:
 def _plan(options: Options, folder: Path, trees: Path | None) -> Plan:
     if not os.access(folder, os.W_OK):
         raise StorageError(f"the folder for records ({folder}) is not writable by this user")
-    return make_plan(options, images=image_digests(), folder=folder, now=datetime.now(UTC), trees=trees)
+    plan = make_plan(options, images=image_digests(), folder=folder, now=datetime.now(UTC), trees=trees)
+    if not plan.tasks:
+        raise DataError(
+            f"{trees} has the ids of the tasks, and no task: prepared.json is of a run over several machines, whose "
+            "tasks lie in its store; prepare the trees here"
+        )
+    return plan
 
 
 def _done(plan: Plan, ids: IdIndex | None) -> int:

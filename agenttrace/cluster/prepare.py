@@ -89,6 +89,9 @@ class KeptTasks:
         run_id: of the run.
         folder: as `bring` left it.
         tasks: those of that folder.
+
+    Raises:
+        DataError: the repositories of that folder have not as many tasks as were drawn.
     """
 
     def __init__(self, store: Store, run_id: str, folder: Path, tasks: SweTasks) -> None:
@@ -96,6 +99,9 @@ class KeptTasks:
         self._repositories = msgspec.json.decode((folder / FILE).read_bytes(), type=_Kept).repositories
         self._ends = [*itertools.accumulate(one.drawn for one in self._repositories)]
         self._read = -1
+        if self._ends and self._ends[-1] != len(tasks.drawn):
+            what = f"{store.url}/{_prepared(run_id)} is of {len(tasks.drawn)} tasks"
+            raise DataError(f"{what}, its repositories have {self._ends[-1]}; remove it {_again()}")
 
     def of(self, place: int) -> SweTasks:
         """Return the tasks of the repository of a task, which has this place in the draw.
@@ -105,18 +111,24 @@ class KeptTasks:
             StorageError: the store cannot be read.
         """
         if self._ends and (number := bisect.bisect_right(self._ends, place)) != self._read:
-            found = self._of_repository(self._repositories[number])
+            found = self._of_repository(number)
             prepared = Prepared(dataset=self._tasks.whole, tasks=found.tasks, skipped=self._tasks.skipped)
             self._tasks, self._read = SweTasks(self._folder, prepared), number
         return self._tasks
 
-    def _of_repository(self, repository: KeptRepository) -> OfRepository:
+    def _of_repository(self, number: int) -> OfRepository:
+        repository, end = self._repositories[number], self._ends[number]
         name = _repository(self._run_id, repository.name)
         data = self._store.get(name) or b""
         if hashlib.sha256(data).hexdigest() != repository.sha256:
             what = f"{self._store.url}/{name} is damaged, or another one than when the tasks were prepared"
             raise DataError(f"{what}; restore it, or remove {_prepared(self._run_id)} {_again()}")
-        return _decoded(self._store, name, data)
+        found = _decoded(self._store, name, data)
+        known = {one.task.instance_id for one in found.tasks} | {one.instance_id for one in found.skipped}
+        if missing := [one for one in self._tasks.drawn[end - repository.drawn : end] if one not in known]:
+            what = f"{self._store.url}/{name} lacks {missing[0]}, one of the tasks drawn for its place"
+            raise DataError(f"{what} in {_prepared(self._run_id)}; remove both {_again()}")
+        return found
 
 
 def prepare_run(

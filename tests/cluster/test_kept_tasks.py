@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import zstandard
 
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import make_plan
-from agenttrace.campaign.session import Surroundings
+from agenttrace.campaign.session import Surroundings, describe
 from agenttrace.cluster.endpoints import read_addresses
 from agenttrace.cluster.objects import Store
 from agenttrace.cluster.prepare import prepare_run
@@ -131,3 +132,41 @@ def test_a_repository_that_is_not_what_the_run_was_planned_with_is_refused_by_it
             DataError, match=r"is damaged, or another one than when .*; restore it, or remove r1/prepared"
         ):
             made.part(0)
+
+
+def replanned(store, change):
+    """Put another plan into the place of the run's."""
+    name = "r1/prepared.json.zst"
+    plan = json.loads(zstandard.decompress(store.get(name)))
+    change(plan["repositories"])
+    store.remove([name])
+    store.create(name, zstandard.compress(json.dumps(plan).encode()))
+
+
+def test_repositories_with_other_numbers_of_tasks_than_were_drawn_are_refused(store, seat):
+    kept(store)
+    replanned(store, lambda repositories: repositories.pop())
+    with pytest.raises(DataError, match=r"prepared\.json\.zst is of 8 tasks, its repositories have 6; remove it and"):
+        seat()
+
+
+def test_a_repository_that_does_not_fit_its_place_is_no_shard_without_tasks(store, seat):
+    kept(store)
+
+    def swap(repositories):
+        one, other = repositories[0], repositories[1]
+        for name in ("name", "sha256"):
+            one[name], other[name] = other[name], one[name]
+
+    replanned(store, swap)
+    with seat() as made, pytest.raises(DataError, match=r"r1/prepared/.*\.json\.zst lacks .*, one of the tasks drawn"):
+        made.part(0)
+
+
+def test_a_plan_by_ids_alone_is_none_of_a_campaign_on_one_machine(store, tmp_path):
+    kept(store)
+    plan = zstandard.decompress(store.get("r1/prepared.json.zst"))
+    (tmp_path / "prepared.json").write_bytes(plan)
+    asked = msgspec.json.encode((OPTIONS,)).decode()
+    with pytest.raises(DataError, match=r"has the ids of the tasks, and no task: .*; prepare the trees here"):
+        describe(asked, folder=tmp_path, trees=tmp_path)

@@ -78,9 +78,13 @@ class SweTasks(TaskSet):
             raise DataError(f"no tree could be made for any of the {len(names)} tasks from number {offset} on")
         return tuple(task for task in self.listed if task.task_id in names)
 
+    @property
+    def drawn(self) -> tuple[str, ...]:
+        """The names of all tasks of the plan, those without a tree, too."""
+        return () if self.whole.sampling is UNSET else self.whole.sampling.task_ids
+
     def _names(self, offset: int, count: int | None) -> Sequence[str]:
-        drawn = () if self.whole.sampling is UNSET else self.whole.sampling.task_ids
-        return self.within(drawn, offset=offset, count=count)
+        return self.within(self.drawn, offset=offset, count=count)
 
     def fixture_version(self) -> str:
         """Return the version of what makes trees; each tree's digest is in its records."""
