@@ -39,6 +39,8 @@ MAX_FRAME_BYTES = 256 * 2**20
 _INDEX_MAGIC, _SEEK_TABLE_MAGIC, _SEEKABLE_MAGIC = 0x184D2A50, 0x184D2A5E, 0x8F92EAB1
 _HEADER, _ENTRY, _FOOTER = struct.Struct("<II"), struct.Struct("<II"), struct.Struct("<IBI")
 _ID = struct.Struct("<16sII")
+_MOST_RECORDS = (2**32 - 1 - _HEADER.size) // _ID.size
+"""More entries are no frame: sizes have 32 bits."""
 
 
 class Compaction(Record, frozen=True, kw_only=True):
@@ -234,9 +236,11 @@ def compact(source: Path, target: Path) -> Compaction:
 def join(sources: Iterable[Path], target: Path) -> None:
     """Write compacted files as one, whole or not at all; nothing is unpacked, and each is read once, in this order.
 
+    The indexes of all are held: 24 bytes a record.
+
     Raises:
         UsageError: a source cannot be read.
-        DataError: one is damaged, or two of them have a record of one id.
+        DataError: one is damaged, two of them have a record of one id, or they have more records than a file can.
         StorageError: the target cannot be written.
     """
     table: list[tuple[int, int]] = []
@@ -246,9 +250,11 @@ def join(sources: Iterable[Path], target: Path) -> None:
         for path in sources:
             with Compacted(path) as one:
                 frames, index = one.parts()
-                indexes.append(_moved(index, len(table)))
+                indexes.append(_moved(path, index, frames=one.frames, by=len(table)))
                 count += one.records
                 table.extend((write.write(data), size) for data, size in frames)
+        if count > _MOST_RECORDS:
+            raise DataError(f"{target.name}: {count} records; a compacted file has {_MOST_RECORDS} at most")
         last = b""
         write.write(_HEADER.pack(_INDEX_MAGIC, count * _ID.size))
         for entry in heapq.merge(*indexes):
@@ -259,9 +265,15 @@ def join(sources: Iterable[Path], target: Path) -> None:
         _close(write, table, count * _ID.size)
 
 
-def _moved(index: bytes, by: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the entries of an index whose frames follow so many others."""
-    return ((id_, frame + by, place) for id_, frame, place in _ID.iter_unpack(index))
+def _moved(path: Path, index: bytes, *, frames: int, by: int) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the entries of the index of a file with so many frames, which follow so many others."""
+    last = b""
+    for id_, frame, place in _ID.iter_unpack(index):
+        if frame >= frames or id_ < last:
+            what = f"names frame {frame} of {frames}" if frame >= frames else "is not sorted"
+            raise DataError(f"{path}: not a whole compacted file: the index {what}")
+        last = id_
+        yield id_, frame + by, place
 
 
 def unpack(source: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import struct
 import uuid
 from pathlib import Path
 
@@ -165,6 +166,38 @@ def test_compacted_files_are_joined_as_they_are(records, tmp_path):
             assert opened.get(trace.trace_id) == trace
     join([parts[1]], tmp_path / "one.jsonl.zst")
     assert (tmp_path / "one.jsonl.zst").read_bytes() == parts[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda entries: [(id_, 2**32 - 1, place) for id_, _, place in entries], "the index names frame 4294967295 of"),
+        (lambda entries: [(id_, len(entries), place) for id_, _, place in entries], "the index names frame"),
+        (lambda entries: entries[::-1], "the index is not sorted"),
+    ],
+)
+def test_files_whose_index_is_not_that_of_their_frames_are_not_joined(records, change, what):
+    part, target = records.with_name("part.jsonl.zst"), records.with_name("all.jsonl.zst")
+    compact(records, part)
+    form = struct.Struct("<16sII")
+    with Compacted(part) as opened:
+        index = opened.parts()[1]
+        assert opened.records >= max(2, opened.frames)
+    changed = b"".join(form.pack(*entry) for entry in change([*form.iter_unpack(index)]))
+    other = records.with_name("other.jsonl.zst")
+    other.write_bytes(part.read_bytes().replace(index, changed))
+    with pytest.raises(DataError, match=rf"other\.jsonl\.zst: not a whole compacted file: {what}"):
+        join([other], target)
+    assert not target.exists()
+
+
+def test_more_records_than_sizes_have_bits_for_are_not_joined(records, monkeypatch):
+    part, target = records.with_name("part.jsonl.zst"), records.with_name("all.jsonl.zst")
+    compact(records, part)
+    monkeypatch.setattr("agenttrace.store.compact._MOST_RECORDS", 1)
+    with pytest.raises(DataError, match=r"all\.jsonl\.zst: \d+ records; a compacted file has 1 at most"):
+        join([part], target)
+    assert not target.exists()
 
 
 def test_files_with_a_record_twice_or_damaged_are_not_joined(records):
