@@ -289,9 +289,13 @@ def _placed(draft: RunSpec, options: Options, folder: Path, now: datetime) -> tu
 
 def write_run_spec(spec: RunSpec, path: Path) -> None:
     """Put the run spec beside a record file."""
+    write_whole(run_spec_path(path), run_spec_text(spec))
+
+
+def run_spec_text(spec: RunSpec) -> bytes:
+    """Return what the file of a run spec holds."""
     # Not sorted: the order of keys in a tool schema is part of the prompt, and whoever sends it again must know it.
-    text = msgspec.json.format(msgspec.json.encode(spec), indent=2)
-    write_whole(run_spec_path(path), text + b"\n")
+    return msgspec.json.format(msgspec.json.encode(spec), indent=2) + b"\n"
 
 
 def _dataset(draft: RunSpec) -> str:

@@ -8,7 +8,6 @@ go on is to list what is described.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import tempfile
 from pathlib import Path
@@ -16,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.campaign.plan import write_run_spec
 from agenttrace.cluster.attempts import Attempted
 from agenttrace.cluster.manifest import read_manifest, records
+from agenttrace.cluster.merge import check_free, write_beside
 from agenttrace.cluster.objects import Store
 from agenttrace.cluster.runs import open_run
 from agenttrace.errors import DataError, StorageError, UsageError, command
 from agenttrace.records import Record, digest
+from agenttrace.store.append import sync_folder
 from agenttrace.store.compact import Compacted, compact, join
-from agenttrace.store.jsonl import write_whole
-from agenttrace.store.read import DECODE_ERRORS, run_spec_path
-from agenttrace.tasks.own.loading import sidecar
+from agenttrace.store.read import DECODE_ERRORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,18 +34,11 @@ FORMAT = "agenttrace-gathered-1"
 ROWS = 10_000
 """Records of a file, about."""
 _RECORDS = ".jsonl.zst"
+_ROOM = (
+    "; lines of as many files lie there as are made at a time: name another folder in TMPDIR, say a smaller "
+    "--rows-per-file, or let Ray have fewer processors of the node (`ray start --num-cpus N`)"
+)
 _NAME = re.compile(r"/((\d+)-(\d+))(\.json|\.jsonl\.zst)$")
-
-
-def check_free(output: Path) -> None:
-    """Refuse the name of a file that is there, or whose run spec is.
-
-    Raises:
-        UsageError: names it.
-    """
-    for path in (output, run_spec_path(output)):
-        if os.path.lexists(path):
-            raise UsageError(f"{path} is there already; choose another --output")
 
 
 class GatheredFile(Record, frozen=True, kw_only=True):
@@ -195,21 +186,29 @@ class Gatherer:
         """Return how many records a file has, and its bytes."""
         try:
             with tempfile.TemporaryDirectory(prefix="agenttrace-gather-", dir=self._scratch) as folder:
-                lines, made, count = Path(folder, "records.jsonl"), Path(folder, f"records{_RECORDS}"), 0
-                with lines.open("wb") as file:
-                    for shard in self.stretches[number]:
-                        if (manifest := read_manifest(self.run, shard)) is None:
-                            raise DataError(f"{self.run.url}: shard {shard} is not done any more")
-                        found = records(self.run, manifest)
-                        file.writelines(one.line + b"\n" for one in found)
-                        count += len(found)
-                if not count:
+                lines, made = Path(folder, "records.jsonl"), Path(folder, f"records{_RECORDS}")
+                if not (count := self._write_lines(number, lines)):
                     return 0, b""
-                compact(lines, made)
+                try:
+                    compact(lines, made)
+                except StorageError as error:
+                    raise StorageError(f"{error}{_ROOM}") from error
                 return count, made.read_bytes()
         except OSError as error:
-            where = self._scratch or tempfile.gettempdir()
-            raise StorageError(f"cannot write to {where}: {error.strerror}") from error
+            where = self._scratch or "the temporary folder"
+            raise StorageError(f"cannot write to {where}: {error.strerror}{_ROOM}") from error
+
+    def _write_lines(self, number: int, path: Path) -> int:
+        """Write the records of a file as they were collected; return how many."""
+        count = 0
+        with path.open("wb") as file:
+            for shard in self.stretches[number]:
+                if (manifest := read_manifest(self.run, shard)) is None:
+                    raise DataError(f"{self.run.url}: shard {shard} is not done any more")
+                found = records(self.run, manifest)
+                file.writelines(one.line + b"\n" for one in found)
+                count += len(found)
+        return count
 
     def finish(self) -> Gathered:
         """Return the list of all files, which is made where it is not there.
@@ -265,19 +264,18 @@ class Gatherer:
         """Write all files as one compacted file, with run spec and task set beside it, whole or not at all.
 
         Raises:
-            UsageError: there is such a file already.
+            UsageError: there is such a file already, or no such folder.
             DataError: an object is damaged; the message names it.
             StorageError: the store cannot be read, or the file cannot be written.
         """
-        check_free(output)
+        check_free(self.run, output)
         try:
             with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
                 made = Path(folder) / output.name
                 join(self._fetched(gathered, Path(folder)), made)
-                write_run_spec(self.run.spec, output)
-                if (packed := self.run.tasks()) is not None:
-                    write_whole(sidecar(output), packed)
+                write_beside(self.run, output)
                 made.replace(output)
+                sync_folder(output.parent)
         except OSError as error:
             raise StorageError(f"cannot write {output}: {error.strerror}") from error
 

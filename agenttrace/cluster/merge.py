@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from agenttrace.campaign.plan import write_run_spec
+from agenttrace.campaign.plan import run_spec_text
 from agenttrace.cluster.manifest import CASSETTE, cassette, part_lines, read_manifest, records
 from agenttrace.errors import StorageError, UsageError
 from agenttrace.serving.cassette import Cassette, CassetteLog, cassette_path
@@ -39,6 +39,44 @@ class Merged(NamedTuple):
     missing: tuple[int, ...]
 
 
+def check_free(run: StoredRun, output: Path, *more: Path) -> None:
+    """Refuse a name for the records of a run where files are there that would be replaced.
+
+    Run spec and task set, which are written first, may be there as this run has them: a kill left them.
+
+    Args:
+        run: the run.
+        output: the record file.
+        more: others that are written beside it.
+
+    Raises:
+        UsageError: names the file, or the folder that is not there.
+        StorageError: the store cannot be read.
+    """
+    if not output.parent.is_dir():
+        raise UsageError(f"{output.parent}: there is no such folder; make it, or choose another --output")
+    beside = _beside(run, output)
+    for path in (output, *beside, *more):
+        if os.path.lexists(path) and not (path in beside and path.is_file() and path.read_bytes() == beside[path]):
+            raise UsageError(f"{path} is there already; choose another --output")
+
+
+def _beside(run: StoredRun, output: Path) -> dict[Path, bytes | None]:
+    """Return what belongs beside the records of a run; `None` where it has no such thing."""
+    return {run_spec_path(output): run_spec_text(run.spec), sidecar(output): run.tasks()}
+
+
+def write_beside(run: StoredRun, output: Path) -> None:
+    """Write run spec and task set beside the records of a run.
+
+    Raises:
+        StorageError: the store cannot be read, or the files cannot be written.
+    """
+    for path, data in _beside(run, output).items():
+        if data is not None:
+            write_whole(path, data)
+
+
 def merge(run: StoredRun, output: Path) -> Merged:
     """Write a run as record file and what lies beside one, in the order of the plan.
 
@@ -50,9 +88,7 @@ def merge(run: StoredRun, output: Path) -> Merged:
         DataError: a part or manifest is damaged; the message names it.
         StorageError: the store cannot be read, or the files cannot be written.
     """
-    for path in (output, run_spec_path(output), cassette_path(output), output.with_suffix(FAILURES)):
-        if os.path.lexists(path):
-            raise UsageError(f"{path} is there already; choose another --output")
+    check_free(run, output, cassette_path(output), output.with_suffix(FAILURES))
     done = run.done()
     try:
         with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
@@ -64,9 +100,7 @@ def merge(run: StoredRun, output: Path) -> Merged:
                 count = sum(_write(run, shard, file, log, Path(folder)) for shard in sorted(done))
                 file.flush()
                 os.fsync(file.fileno())
-            write_run_spec(run.spec, output)
-            if (packed := run.tasks()) is not None:
-                write_whole(sidecar(output), packed)
+            write_beside(run, output)
             failures, unreadable = _failures(run, output.with_suffix(FAILURES))
             cassette_path(made).replace(cassette_path(output))
             made.replace(output)

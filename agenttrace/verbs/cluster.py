@@ -1,4 +1,4 @@
-"""`agenttrace cluster`: a campaign over several machines: driven, one shard of it, what is there, its check, merged."""
+"""`agenttrace cluster`: a campaign over several machines: prepared, driven, checked, merged, gathered, cleaned."""
 
 from __future__ import annotations
 
@@ -47,9 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, metavar="FILE", help="merge: the record file (.jsonl); gather: (.jsonl.zst)"
     )
-    parser.add_argument(
-        "--rows-per-file", type=int, default=10_000, metavar="N", help="gather: records of a file, about"
-    )
+    parser.add_argument("--rows-per-file", type=int, metavar="N", help="gather: records of a file, about")
     parser.add_argument("--shard-rollouts", type=int, default=100, metavar="N", help="rollouts of a shard at most")
     workers = "tasks run at a time in a shard (default: 1; run: half of a node's, at most 8; up: 4 for each node)"
     parser.add_argument("--workers", type=int, metavar="W", help=workers)
@@ -63,9 +61,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--patience", type=float, default=600.0, metavar="S", help="all may be gone so long (600)")
     flight = "requests that an endpoint has at a time, of all nodes together (shard: of this one)"
     parser.add_argument("--in-flight", type=int, metavar="N", help=flight)
-    parser.add_argument(
-        "--ray", metavar="ADDRESS", help="run, gather: of the cluster's head (default: that of `up`; run: or auto)"
-    )
+    head = "run, gather: of the cluster's head (default: that of `up`, for gather without --store; run: or auto)"
+    parser.add_argument("--ray", metavar="ADDRESS", help=head)
     live = "run: keep its figures there while it goes"
     parser.add_argument("--progress-json", type=Path, metavar="FILE", help=live)
     parser.add_argument("--metrics-port", type=int, metavar="PORT", help="run: serve its figures to Prometheus there")
@@ -285,15 +282,17 @@ def _merge(arguments: argparse.Namespace, found: StoredRun) -> int:
 
 def _gather(arguments: argparse.Namespace, found: StoredRun) -> int:
     from agenttrace.campaign.session import EXIT_INCOMPLETE  # noqa: PLC0415
-    from agenttrace.cluster.gather import Gatherer, GatherOrder, check_free  # noqa: PLC0415
+    from agenttrace.cluster.gather import ROWS, Gatherer, GatherOrder  # noqa: PLC0415
+    from agenttrace.cluster.merge import check_free  # noqa: PLC0415
 
     output: Path | None = arguments.output
     if output is not None and not output.name.endswith(".jsonl.zst"):
         raise UsageError("name the file to write: -o FILE.jsonl.zst")
     if output is not None:
-        check_free(output)
+        check_free(found, output)
     store = arguments.store if "://" in arguments.store else str(Path(arguments.store).resolve())
-    order = GatherOrder(store=store, run_id=found.spec.run_id, rows=arguments.rows_per_file)
+    rows = ROWS if arguments.rows_per_file is None else arguments.rows_per_file
+    order = GatherOrder(store=store, run_id=found.spec.run_id, rows=rows)
     gatherer = Gatherer(order)
     if missing := gatherer.missing():
         write_json(arguments.json, {"missing": missing})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import json
@@ -9,6 +10,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +21,10 @@ import pytest
 from agenttrace.cluster import gather as gather_module
 from agenttrace.cluster.gather import Gatherer, GatherOrder
 from agenttrace.cluster.objects import Store
-from agenttrace.errors import DataError
+from agenttrace.errors import DataError, StorageError
 from agenttrace.records import digest
 from agenttrace.store.compact import Compacted
+from agenttrace.store.jsonl import replacing
 from agenttrace.store.read import read_run_spec, read_traces
 
 ROOT = Path(__file__).parents[2]
@@ -355,3 +358,79 @@ def test_killed_at_any_instant_again_and_again_it_is_what_it_is_without(run_on, 
     assert agenttrace(*words, stores[1]).returncode == 0
     first, second = ({path.name: path.read_bytes() for path in (store / "r1/gathered").iterdir()} for store in stores)
     assert {name: data for name, data in first.items() if "#" not in name} == second  # the rest are of killed uploads
+
+
+@pytest.mark.parametrize("kib", [8, 0])
+def test_without_room_for_the_lines_of_a_file_it_says_what_makes_some(whole, url, tmp_path, small_disk, kib):
+    full = small_disk(kib) if kib else tmp_path / "gone"
+    made = Gatherer(GatherOrder(store=url, run_id="r1", rows=20), scratch=full)
+    with pytest.raises(StorageError, match=r"(?s)cannot write .*TMPDIR.*--rows-per-file.*--num-cpus") as error:
+        made.make(0)
+    assert ("No space left" if kib else "No such file") in str(error.value)
+    assert objects(whole) == {}
+
+
+def test_without_room_for_a_compacted_file_it_says_the_same(whole, gatherer, monkeypatch):
+    def full(_, target):
+        with replacing(target):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(gather_module, "compact", full)
+    with pytest.raises(StorageError, match=r"records\.jsonl\.zst: No space left .*TMPDIR"):
+        gatherer().make(0)
+
+
+def test_where_no_temporary_folder_can_be_used_it_is_no_traceback(whole, gatherer, monkeypatch):
+    def none():
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/nowhere']")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(StorageError, match=r"the temporary folder: No usable temporary directory found.*TMPDIR"):
+        gatherer().make(0)
+
+
+@pytest.mark.parametrize("verb", ["gather", "merge"])
+def test_a_name_that_cannot_be_written_to_is_refused_before_anything_is_made(whole, agenttrace, url, tmp_path, verb):
+    ending = {"gather": ".jsonl.zst", "merge": ".jsonl"}[verb]
+
+    def refused(file):
+        ended = agenttrace("cluster", verb, "--store", url, "--run-id", "r1", "-o", file)
+        assert ended.returncode == 2
+        assert objects(whole) == {}
+        return ended.stderr
+
+    assert f"{tmp_path / 'gone'}: there is no such folder" in refused(tmp_path / "gone" / f"all{ending}")
+    kept = tmp_path / "all.tasks.tar"
+    kept.write_bytes(b"another campaign's")
+    assert "all.tasks.tar is there already" in refused(tmp_path / f"all{ending}")
+    assert kept.read_bytes() == b"another campaign's"
+    kept.rename(tmp_path / "all.run.json")
+    assert "all.run.json is there already" in refused(tmp_path / f"all{ending}")
+
+
+@pytest.mark.parametrize("verb", ["gather", "merge"])
+def test_what_is_killed_before_its_last_rename_is_done_by_the_same_command(
+    whole, agenttrace, url, tmp_path, monkeypatch, verb
+):
+    file = tmp_path / {"gather": "all.jsonl.zst", "merge": "all.jsonl"}[verb]
+    whole.keep_tasks(b"a user's own")
+    words = ["cluster", verb, "--store", url, "--run-id", "r1", "-o", file]
+    replace = Path.replace
+
+    def killed(path, target):
+        if (
+            path.parent.name.startswith(".all.") and target.parent == tmp_path
+        ):  # what is made in full is about to get its name
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killed)
+        assert agenttrace(*words).returncode == 130
+    assert sorted(path.name for path in tmp_path.glob("*all*")) == ["all.run.json", "all.tasks.tar"]
+    synced = []
+    monkeypatch.setattr(f"agenttrace.cluster.{verb}.sync_folder", lambda folder: synced.append((folder, file.exists())))
+    ended = agenttrace(*words)
+    assert ended.returncode == 0, ended.stderr
+    assert sum(1 for _ in read_traces(file)) == 42
+    assert synced == [(tmp_path, True)]
