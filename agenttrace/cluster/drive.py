@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.campaign.display import console
-from agenttrace.cluster.driver import Driver, Figures, Machines
+from agenttrace.cluster.driver import FILE, Driver, Figures, Machines
 from agenttrace.cluster.endpoints import PATIENCE_S
 from agenttrace.cluster.exported import metrics_page, progress_file
 from agenttrace.cluster.on_ray import RayMachines, connect, nodes_have
@@ -140,8 +140,9 @@ def gather_on(address: str, order: GatherOrder, gatherer: Gatherer) -> Figures:
             done=gatherer.done(),
             left_by=lambda _: 0,
             patience_s=PATIENCE_S,
+            unit=FILE,
         )
-        display = RunDisplay(console(), files.figures, unit="file")
+        display = RunDisplay(console(), files.figures, unit=FILE)
         with display.bar:
             return files.run(display)
 

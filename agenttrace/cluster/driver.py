@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -28,6 +28,18 @@ TRIES = 5
 FIRST_PAUSE_S = 1.0
 """After the first of them; it doubles with each."""
 _LOOK_S = 1.0
+
+
+class Unit(NamedTuple):
+    """What is handed out: its name, what a machine needs for one, and what helps where none has that."""
+
+    name: str
+    needs: str
+    remedy: str
+
+
+SHARD = Unit("shard", "sandbox workers", "add one, or lower --workers")
+FILE = Unit("file", "a processor", "add one")
 
 
 class Machines(Protocol):
@@ -135,6 +147,7 @@ class Driver:
         done: those that have a manifest.
         left_by: how many parts an attempt at a shard has to go on from; what leaves more than before is no failure.
         patience_s: so long there may be no room at all.
+        unit: what a shard is here.
         clock: monotonic seconds (replaceable in tests).
 
     Attributes:
@@ -149,6 +162,7 @@ class Driver:
         done: Collection[int],
         left_by: Callable[[int], int],
         patience_s: float,
+        unit: Unit = SHARD,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._machines = machines
@@ -157,7 +171,7 @@ class Driver:
             self._done[shard >> 3] |= 1 << (shard & 7)
         self._left_by = left_by
         self._watcher = Watcher()
-        self._patience_s = patience_s
+        self._patience_s, self._unit = patience_s, unit
         self._clock = clock
         self._next = 0
         self._later: list[tuple[float, int]] = []
@@ -200,9 +214,8 @@ class Driver:
 
     def _await_room(self, waited_s: float) -> None:
         if waited_s >= self._patience_s:
-            raise AgentTraceError(
-                f"for {waited_s:.0f} s no machine had sandbox workers for a shard: add one, or lower --workers"
-            )
+            name, needs, remedy = self._unit
+            raise AgentTraceError(f"for {waited_s:.0f} s no machine had {needs} for a {name}: {remedy}")
         self._watcher.waiting(waited_s)
 
     def _fill(self, running: dict[Hashable, int], room: int) -> None:

@@ -9,14 +9,14 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from agenttrace.campaign.pace import clock
-from agenttrace.cluster.driver import Watcher
+from agenttrace.cluster.driver import SHARD, Watcher
 from agenttrace.show import counted, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from agenttrace.cluster.attempts import AttemptResult
-    from agenttrace.cluster.driver import Figures
+    from agenttrace.cluster.driver import Figures, Unit
 
 _EVERY_S = 10.0
 """Pause between two plain lines of what goes well; there may be a million shards."""
@@ -35,13 +35,13 @@ class RunDisplay(Watcher):
         bar: live on a terminal, while it is entered as a context.
     """
 
-    def __init__(self, out: Console, figures: Figures, *, unit: str = "shard") -> None:
-        self._out, self._figures, self._unit = out, figures, unit
+    def __init__(self, out: Console, figures: Figures, *, unit: Unit = SHARD) -> None:
+        self._out, self._figures, self._unit, self._needs = out, figures, unit.name, unit.needs
         self._started = time.monotonic()
         self._told, self._waited = float("-inf"), 0.0
         self.bar = Progress(
             SpinnerColumn(),
-            TextColumn(f"[bold]{unit}s[/]"),
+            TextColumn(f"[bold]{unit.name}s[/]"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rates]}"),
@@ -77,7 +77,7 @@ class RunDisplay(Watcher):
         """Say, at the beginning and each minute, that no machine has room."""
         if waited_s < self._waited or waited_s == 0 or waited_s - self._waited >= _SILENCE_S:
             self._waited = waited_s
-            self._out.print("no node has the sandbox workers for a shard; waiting for one", style="yellow")
+            self._out.print(f"no node has {self._needs} for a {self._unit}; waiting for one", style="yellow")
 
     def _warn(self, line: str, result: AttemptResult) -> None:
         where = f" (node {result.node})" if result.node else ""

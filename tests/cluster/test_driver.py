@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import tracemalloc
 from collections import Counter, deque
 
 import pytest
+from rich.console import Console
 
 from agenttrace.cluster.attempts import Attempted, AttemptResult
-from agenttrace.cluster.driver import TRIES, WINDOW, Driver, Watcher
+from agenttrace.cluster.driver import FILE, SHARD, TRIES, WINDOW, Driver, Figures, Watcher
+from agenttrace.cluster.progress import RunDisplay
 from agenttrace.errors import AgentTraceError, ModelServerError, StorageError, UsageError
 
 RECORDS = 100
@@ -59,8 +62,9 @@ class Shelf(Watcher):
     def later(self, result, pause_s):
         self.told.append((result.shard, pause_s))
 
-    def drive(self, count=20, before=(), left_by=lambda _: 0, patience_s=600):
-        driver = Driver(self, count=count, done=before, left_by=left_by, patience_s=patience_s, clock=lambda: self.now)
+    def drive(self, count=20, before=(), left_by=lambda _: 0, patience_s=600, unit=SHARD):
+        asked = {"left_by": left_by, "patience_s": patience_s, "unit": unit}
+        driver = Driver(self, count=count, done=before, clock=lambda: self.now, **asked)
         try:
             return driver.run(self)
         finally:
@@ -193,6 +197,15 @@ def test_without_any_room_it_waits_and_then_says_so():
     late = Shelf(room=0)
     late.waiting = lambda waited_s: waited_s > 30 and setattr(late, "rooms", 2)
     assert late.drive(patience_s=60).done == 20
+
+
+def test_what_no_machine_has_is_said_of_files_too():
+    with pytest.raises(AgentTraceError, match="no machine had a processor for a file: add one$"):
+        Shelf(room=0).drive(patience_s=60, unit=FILE)
+    for unit, said in ((SHARD, "sandbox workers for a shard"), (FILE, "a processor for a file")):
+        out = Console(file=io.StringIO(), width=100)
+        RunDisplay(out, Figures(shards=1), unit=unit).waiting(0)
+        assert out.file.getvalue() == f"no node has {said}; waiting for one\n"
 
 
 def test_where_machines_go_the_window_shrinks_and_where_they_come_it_grows():
