@@ -200,7 +200,7 @@ def test_without_any_room_it_waits_and_then_says_so():
 
 
 def test_what_no_machine_has_is_said_of_files_too():
-    with pytest.raises(AgentTraceError, match="no machine had a processor for a file: add one$"):
+    with pytest.raises(AgentTraceError, match=r"no machine had a processor for a file: add one$"):
         Shelf(room=0).drive(patience_s=60, unit=FILE)
     for unit, said in ((SHARD, "sandbox workers for a shard"), (FILE, "a processor for a file")):
         out = Console(file=io.StringIO(), width=100)

@@ -242,6 +242,12 @@ def test_a_run_that_was_gathered_otherwise_also_in_part_is_refused_before_anythi
     assert gather(rows=0).returncode == 2
 
 
+def test_files_have_as_many_records_as_the_module_says_where_nobody_does(whole, agenttrace, url, monkeypatch):
+    monkeypatch.setattr(gather_module, "ROWS", 28)
+    ended = agenttrace("cluster", "gather", "--store", url, "--run-id", "r1", "--json")
+    assert [one["shards"] for one in json.loads(ended.stdout)["files"]] == [[0, 1], [2, 2]]
+
+
 def test_a_list_of_other_files_is_named(whole, gather):
     whole.store.create(LIST, b"{}")
     ended = gather()
