@@ -11,12 +11,14 @@ import statistics
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from agenttrace.campaign.options import Options
+from agenttrace.campaign.plan import make_plan
 from agenttrace.cluster.merge import merge
 from agenttrace.cluster.objects import Store
 from agenttrace.cluster.runs import open_run
@@ -47,6 +49,9 @@ DRIVER_MIB, MORE_MIB = 250.0, 10.0
 _FEW, _MANY = 32, 192
 _QUEUED = {"10,000": 313, "1,000,000": 31_250}
 """Rollouts queued → of each of the 32 tasks."""
+PLANNED_MIB, PASS_MB = 150.0, 300.0
+_PLANNED = {"1,024": 32, "1,000,000": 31_250}
+"""Rollouts planned on one machine → of each of the 32 tasks."""
 _AT_WORK_S = 20.0
 _PATIENCE_S = 600.0
 _MIB = 2**20
@@ -184,6 +189,48 @@ def queued() -> Iterator[Row]:
     yield row("driver", "  what a million takes more than ten thousand", "MiB", [many - few], target=MORE_MIB)
 
 
+def single() -> Iterator[Row]:
+    """Measure a campaign on one machine: with a thousand and with a million rollouts before it, and behind it."""
+    peaks, took, sizes = [], [], []
+    with (
+        cluster_bed.variables({strength.ANY: "1"}),
+        runner() as running,
+        ScriptedServer(_slow, remember=False) as server,
+        tempfile.TemporaryDirectory(prefix="agenttrace-bench-") as folder,
+    ):
+        for name, rollouts in _PLANNED.items():
+            options = Options(
+                model=cluster_bed.MODEL, external=True, rollouts=rollouts, output=f"{rollouts}.jsonl", run_id=name
+            )
+            words = _collect(options, folder, str(running.sockets), server)
+            before = server.count
+            with cluster_bed.Program("agenttrace.inside", *words) as campaign:
+                _until(lambda before=before: server.count > before)  # type: ignore[misc]
+                time.sleep(_AT_WORK_S)
+                peaks.append(campaign.peak_bytes() / _MIB)
+            yield row("single", f"memory of a campaign, {name} rollouts planned", "MiB", [peaks[-1]])
+            sizes.append(_complete(options, Path(folder)))
+            with cluster_bed.Program("agenttrace.inside", *words) as again:
+                used = again.wait()
+            took.append(used.wall_s)
+            yield row("single", f"  found to be done, {sizes[-1] / 1e6:,.0f} MB of records", "s", [used.wall_s])
+            yield row("single", "  memory", "MiB", [used.peak_bytes / _MIB])
+    yield row("single", "what a million takes more than a thousand", "MiB", [peaks[1] - peaks[0]], target=PLANNED_MIB)
+    a_pass = PASS_MB * 1e6 * (took[1] - took[0]) / (sizes[1] - sizes[0])
+    yield row("single", f"a pass over {PASS_MB:.0f} MB of records", "s", [a_pass], target=1.0)
+
+
+def _complete(options: Options, folder: Path) -> int:
+    """Give every rollout that is planned the first record of its file, under its own id; return the bytes of all."""
+    plan = make_plan(options, images={}, folder=folder, now=datetime.now(UTC))
+    with plan.path.open("rb") as file:
+        line = file.readline()
+    own = _id(line).encode()
+    with plan.path.open("wb") as file:
+        file.writelines(line.replace(own, plan.trace_id(job).encode()) for job in plan.jobs())
+    return plan.path.stat().st_size
+
+
 def _slow(messages: list[dict[str, Any]]) -> dict[str, Any]:
     time.sleep(0.5)
     return script(messages)
@@ -256,6 +303,7 @@ def run(*, only: list[str], rounds: int, per_node: int, json_file: Path | None =
         "harness": lambda: harness(rounds),
         "driver": queued,
         "plan": cluster_plan.planned,
+        "single": single,
         "records": lambda: records(4),
     }
     if unknown := [name for name in only if name not in parts]:
