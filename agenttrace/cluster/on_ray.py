@@ -12,6 +12,7 @@ import fcntl
 import functools
 import hashlib
 import importlib
+import importlib.metadata
 import logging
 import os
 import platform
@@ -79,7 +80,7 @@ def versions() -> dict[str, str]:
         code.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return {
         "agenttrace-kit": f"{agenttrace.__version__} ({code.hexdigest()[:8]})",
-        "ray": str(ray_module().__version__),
+        "ray": importlib.metadata.version("ray"),  # to import it is to have it look for its token
         "Python": platform.python_version(),
         "zstandard": f"{zstandard.__version__} (zstd {'.'.join(map(str, zstandard.ZSTD_VERSION))})",
     }
