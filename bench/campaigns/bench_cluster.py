@@ -200,12 +200,13 @@ def single() -> Iterator[Row]:
     ):
         for name, rollouts in _PLANNED.items():
             options = Options(
-                model=cluster_bed.MODEL, external=True, rollouts=rollouts, output=f"{rollouts}.jsonl", run_id=name
-            )
+                model=cluster_bed.MODEL, external=True, rollouts=rollouts, output=f"{rollouts}.jsonl",
+                run_id=f"planned-{rollouts}",
+            )  # fmt: skip
             words = _collect(options, folder, str(running.sockets), server)
             before = server.count
             with cluster_bed.Program("agenttrace.inside", *words) as campaign:
-                _until(lambda before=before: server.count > before)  # type: ignore[misc]
+                _until(lambda before=before: campaign.peak_bytes() and server.count > before)  # type: ignore[misc]
                 time.sleep(_AT_WORK_S)
                 peaks.append(campaign.peak_bytes() / _MIB)
             yield row("single", f"memory of a campaign, {name} rollouts planned", "MiB", [peaks[-1]])
