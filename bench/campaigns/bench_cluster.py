@@ -206,7 +206,7 @@ def single() -> Iterator[Row]:
             words = _collect(options, folder, str(running.sockets), server)
             before = server.count
             with cluster_bed.Program("agenttrace.inside", *words) as campaign:
-                _until(lambda before=before: campaign.peak_bytes() and server.count > before)  # type: ignore[misc]
+                _until(lambda before=before: campaign.peak_bytes() > 0 and server.count > before)  # type: ignore[misc]
                 time.sleep(_AT_WORK_S)
                 peaks.append(campaign.peak_bytes() / _MIB)
             yield row("single", f"memory of a campaign, {name} rollouts planned", "MiB", [peaks[-1]])
