@@ -71,6 +71,8 @@ def run(
     """
     if unknown := {*only} - {*PARTS}:
         raise UsageError(f"--only {' '.join(sorted(unknown))}: known are {', '.join(PARTS)}")
+    if profiles and (len({*profiles}) < len(profiles) or (only and "prompts" not in only)):
+        raise UsageError("--profiles: expected different ones, for the part prompts")
     document: dict[str, Any] = {"cpus": engine.check().cpus, "load_before": os.getloadavg()[0]}
     status = 0
     if not only or "prompts" in only:
