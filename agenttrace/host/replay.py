@@ -188,10 +188,13 @@ def released(folder: Path) -> list[Path]:
 
 
 def _of_release(folder: Path) -> list[Path]:
-    found = [*sorted(folder.glob("records/*.jsonl")), *sorted(folder.glob("*.jsonl"))]
-    files = [path for path in found if run_spec_path(path).is_file()]
+    by_spec: dict[Path, Path] = {}
+    for pattern in ("records/*.jsonl", "*.jsonl", "*.jsonl.zst"):
+        for path in sorted(folder.glob(pattern)):
+            by_spec.setdefault(run_spec_path(path), path)
+    files = [path for spec, path in by_spec.items() if spec.is_file()]
     if not files:
-        raise UsageError(f"{folder} holds no record file (.jsonl) with a run spec (.run.json) beside it")
+        raise UsageError(f"{folder} holds no record file (.jsonl, .jsonl.zst) with a run spec (.run.json) beside it")
     return files
 
 

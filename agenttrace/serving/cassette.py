@@ -22,6 +22,7 @@ from agenttrace.serving.frames import Damage, Frame, compress, decompress, scan
 from agenttrace.store.append import AppendOnly
 from agenttrace.store.jsonl import check_at_end
 from agenttrace.store.opening import opened
+from agenttrace.store.read import beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -106,8 +107,8 @@ _head = msgspec.json.Decoder(_Head).decode
 
 
 def cassette_path(records: Path) -> Path:
-    """Return where the cassette of a record file lies: beside it, `.cassette.zst` for `.jsonl`."""
-    return records.with_suffix(".cassette.zst")
+    """Return where the cassette of a record file lies: beside it."""
+    return beside(records, ".cassette.zst")
 
 
 class Cassette:

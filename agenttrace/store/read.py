@@ -231,9 +231,14 @@ def _split(chunks: Iterator[bytes], limit: int) -> Iterator[tuple[int, bytes | N
         yield number, None if too_long else b"".join(parts)
 
 
+def beside(records: Path, suffix: str) -> Path:
+    """Return the path beside a record file that ends so instead of in `.jsonl`, `.jsonl.gz` or `.jsonl.zst`."""
+    return records.with_name(records.name.removesuffix(".gz").removesuffix(".zst")).with_suffix(suffix)
+
+
 def run_spec_path(records: Path) -> Path:
-    """Return where the run spec of a record file lies: beside it, `.run.json` for `.jsonl` and `.jsonl.gz`."""
-    return records.with_name(records.name.removesuffix(".gz").removesuffix(".zst")).with_suffix(".run.json")
+    """Return where the run spec of a record file lies: beside it."""
+    return beside(records, ".run.json")
 
 
 def read_run_spec(path: Path) -> RunSpec:

@@ -138,8 +138,14 @@ def test_the_records_of_a_release_are_found_and_nothing_else_of_it(tmp_path):
     assert record_files(tmp_path / "one") == its
     assert record_files(its[0]) == its
     (tmp_path / "none").mkdir()
-    with pytest.raises(UsageError, match=r"none holds no record file \(.jsonl\) with a run spec"):
+    with pytest.raises(UsageError, match=r"none holds no record file \(.jsonl, .jsonl.zst\) with a run spec"):
         record_files(tmp_path / "none")
+
+
+def test_compacted_files_of_a_folder_are_found_once_each(tmp_path):
+    for name in ("a.jsonl", "a.jsonl.zst", "a.run.json", "b.jsonl.zst", "b.run.json", "b.cassette.zst", "c.jsonl.zst"):
+        (tmp_path / name).touch()
+    assert record_files(tmp_path) == [tmp_path / "a.jsonl", tmp_path / "b.jsonl.zst"]
 
 
 def test_without_a_name_ones_own_newest_release_is_taken_or_the_demo_whatever_the_age_of_what_came_along(

@@ -75,6 +75,7 @@ def test_turns_are_there_after_reopening_and_appending(path):
 
 def test_it_lies_beside_the_record_file():
     assert cassette_path(Path("x/demo.jsonl")) == Path("x/demo.cassette.zst")
+    assert cassette_path(Path("x/demo.jsonl.zst")) == Path("x/demo.cassette.zst")  # compacted
 
 
 def test_any_zstandard_tool_reads_it_as_json_lines(path):
