@@ -117,9 +117,9 @@ def _add_field(parser: Arguments, name: str, meta: Meta, default: object) -> Non
 
 def _kind(hint: Any) -> tuple[Callable[[str], Any], tuple[str, ...] | None]:  # noqa: ANN401 - a type
     """Return what reads an argument of a type, and the only values that a `Literal` has."""
-    kinds = [kind for kind in get_args(hint) or (hint,) if kind is not NoneType]
-    if get_origin(hint) is Literal:
-        return str, get_args(hint)
+    kinds = [hint] if get_origin(hint) is Literal else [one for one in get_args(hint) or (hint,) if one is not NoneType]
+    if get_origin(kinds[0]) is Literal and len(kinds) == 1:
+        return str, get_args(kinds[0])
     return (str if kinds[0] not in {bool, int, float} else kinds[0]), None
 
 

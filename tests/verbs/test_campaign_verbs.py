@@ -129,6 +129,7 @@ BAD = [
     (["--agent", "planner"], "invalid choice: 'planner'"),
     (["--profile", "fast"], "invalid choice: 'fast'"),
     (["--sampler", "hot"], "invalid choice: 'hot'"),
+    (["--constrained", "On"], "invalid choice: 'On'"),
     (["--temperature", "3"], "--temperature: 3.0 is outside 0 to 2"),
     (["--dataset", "swe", "--languages", "kobol"], "the task set has 0 whose rows name one of the languages kobol"),
     (["--top-p", "1.5"], "--top-p: 1.5 is outside 0.001 to 1"),
