@@ -125,7 +125,7 @@ def _state(path: Path) -> tuple[int, ...]:
 
 def _default_form(paths: Sequence[Path]) -> str:
     beside = [run_spec_path(path) for path in paths]
-    forms = {OF_AGENT[read_run_spec(path).agent.kind] if path.is_file() else "traces" for path in beside}
+    forms = {OF_AGENT.get(read_run_spec(path).agent.kind, "traces") if path.is_file() else "traces" for path in beside}
     return forms.pop() if len(forms) == 1 else "traces"
 
 

@@ -84,8 +84,8 @@ FORMS: dict[str, Form] = {
     "own": Form("every field of our records, one row each, and sessions", _OWN),
 }
 """Name → form."""
-OF_AGENT = {"tool_calling": "traces", "bash_block": "1k-32k"}
-"""Kind of agent → the form of its records where none is named."""
+OF_AGENT = {"bash_block": "1k-32k"}
+"""Kind of agent → the form of its records where none is named; of any other it is `traces`."""
 
 
 def about() -> str:

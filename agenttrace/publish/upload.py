@@ -100,8 +100,8 @@ def _commit(folder: Path, name: str, paths: list[str], token: str, *, private: b
         info = api.dataset_info(name, revision=REVISION)
         if private and info.private is False:
             raise UsageError(
-                f"--private: {name} is there already and public; make it private on the Hub first, or leave --private "
-                "out; nothing was uploaded"
+                f"a private repository was asked for, and {name} is there already and public; make it private on the "
+                "Hub first; nothing was uploaded"
             )
         there = {entry.rfilename for entry in info.siblings or ()}
         released = any(path.startswith(_VERDICTS) for path in there)

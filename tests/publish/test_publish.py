@@ -20,6 +20,7 @@ from agenttrace.publish import folder as of_folder
 from agenttrace.publish.card import card
 from agenttrace.publish.contents import Contents
 from agenttrace.publish.folder import PublishSettings, check_names, publish
+from agenttrace.records import OtherAgentSpec
 from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks import OWN
 
@@ -237,3 +238,10 @@ def test_names_that_are_one_on_some_disks_are_refused(tmp_path):
     check_names([tmp_path / "a.jsonl", tmp_path / "a.jsonl.gz"])  # of one run, as far as their names say
     with pytest.raises(UsageError, match=r"x/a\.run\.json and .*y/a\.run\.json have the same name: rename one record"):
         check_names([tmp_path / "x/a.jsonl", tmp_path / "y/a.jsonl.gz"])
+
+
+def test_records_of_an_agent_that_is_not_here_are_published_as_traces(rows, record_file, plan, tmp_path):
+    path = record_file(rows)
+    other = msgspec.structs.replace(plan.spec, agent=OtherAgentSpec(name="elsewhere", version=1, settings={}))
+    run_spec_path(path).write_bytes(msgspec.json.encode(other))
+    assert publish([path], tmp_path / "out")["data/runs"] == len(rows)

@@ -187,7 +187,7 @@ def test_a_release_with_another_manifest_is_not_uploaded(server, tmp_path):
 def test_what_is_to_be_private_is_not_sent_to_a_public_repository(server, folder):
     server.public = True
     before = dict(server.files)
-    with pytest.raises(UsageError, match="is there already and public"):
+    with pytest.raises(UsageError, match="a private repository was asked for"):
         upload(folder, NAME, private=True)
     assert server.files == before
 
