@@ -3,12 +3,13 @@
 import argparse
 from pathlib import Path
 
+from agenttrace.sandbox.policies import policies
 from agenttrace.verbs import output
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this verb."""
-    parser.add_argument("--policy", action="append", choices=["shell", "execution_free"], help="default: both")
+    parser.add_argument("--policy", action="append", choices=[*policies()], help="default: all")
     parser.add_argument("-k", dest="named", metavar="NAME", help="only probes whose name contains this pattern")
     where = "attack the workers that listen there, however they were started; their own policy is the default"
     parser.add_argument("--socket", type=Path, metavar="FOLDER", help=where)

@@ -1,5 +1,6 @@
 """The battery as data, and how answers are judged."""
 
+import argparse
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from agenttrace.records import Output
 from agenttrace.sandbox.policies import policies
 from agenttrace.sandbox.reports import CallReport
 from agenttrace.telemetry.normalise import telemetry
+from agenttrace.verbs import probe_sandbox
 from agenttrace.verbs.output import write_json
 
 
@@ -24,6 +26,13 @@ def test_there_are_sixty_probes_and_no_name_twice():
 @pytest.mark.parametrize("policy", policies())
 def test_every_policy_is_attacked_by_sixty_probes_or_more(policy):
     assert sum(policy in probe.policies for probe in battery()) >= 60
+
+
+def test_a_policy_of_the_table_can_be_named(monkeypatch):
+    monkeypatch.setattr(probe_sandbox, "policies", lambda: {"third": None})
+    parser = argparse.ArgumentParser()
+    probe_sandbox.add(parser)
+    assert parser.parse_args(["--policy", "third"]).policy == ["third"]
 
 
 def test_every_probe_says_what_success_and_refusal_look_like():
