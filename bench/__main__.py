@@ -122,7 +122,7 @@ def _add_cluster(crash: argparse.ArgumentParser, cluster: argparse.ArgumentParse
     crash.add_argument("--without-ray", type=int, default=0, metavar="N", help="of machines that make shards by number")
     crash.add_argument("--store", metavar="URL", help="where the latters' runs go, and stay (default: a new folder)")
     crash.add_argument("--seed", type=int, help="chooses what, and the moments (default: another one each time)")
-    parts = "scaling, harness, driver, plan or records, may be given again (default: all)"
+    parts = "scaling, harness, driver, plan, single or records, may be given again (default: all)"
     cluster.add_argument("--only", action="append", default=[], metavar="PART", help=parts)
     cluster.add_argument("--rounds", type=int, default=3, metavar="N", help="turns of each side (default: %(default)s)")
     cluster.add_argument(

@@ -10,8 +10,18 @@ import zstandard
 
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.plan import make_plan
-from agenttrace.errors import AgentTraceError
+from agenttrace.errors import AgentTraceError, UsageError
+from bench.__main__ import main
 from bench.campaigns import bench_cluster, cluster_bed, cluster_plan
+
+
+def test_the_help_names_every_part(capsys):
+    with pytest.raises(UsageError) as refused:
+        bench_cluster.run(only=["none"], rounds=1, per_node=1)
+    with pytest.raises(SystemExit):
+        main(["bench-cluster", "--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert [one for one in str(refused.value).partition("one of ")[2].split(", ") if one not in told] == []
 
 
 def test_slots_that_are_always_taken_are_busy_and_gaps_count():
