@@ -79,7 +79,7 @@ VERBS: dict[str, Verb] = {
         "what is in the store is kept, the same command goes on",
         needs="cluster",
     ),
-    "show": Verb("look", "here", "one trace as a readable transcript, with the cost of each call", "collect.md"),
+    "show": Verb("look", "here", "one trace as a readable transcript, with the cost of each call", "report.md"),
     "report": Verb(
         "look",
         "image",
@@ -93,7 +93,7 @@ VERBS: dict[str, Verb] = {
         "look", "image", "figures for print: PDF, SVG and PNG, the same bytes for the same input", "analysis.md"
     ),
     "tables": Verb(
-        "look", "image", "three flat typed tables: runs.parquet, steps.parquet, spans.parquet", "examples.md"
+        "look", "image", "three flat typed tables: runs.parquet, steps.parquet, spans.parquet", "analysis.md"
     ),
     "stats": Verb(
         "look",
@@ -158,7 +158,7 @@ VERBS: dict[str, Verb] = {
         "keep", "host", "the sandbox attacked in named ways, under both policies, and what held", "sandbox.md"
     ),
     "completion": Verb("keep", "here", "what bash, zsh or tcsh needs to complete verbs and options", "faq.md"),
-    "clean": Verb("keep", "host", "an engine without anything of the kit; record files stay", "collect.md"),
+    "clean": Verb("keep", "host", "an engine without anything of the kit; record files stay", "faq.md"),
 }
 """By group, in the order in which they are listed."""
 

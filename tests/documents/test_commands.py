@@ -123,6 +123,21 @@ def test_every_command_in_running_text_names_verbs_and_options_that_there_are(do
     assert refused == []
 
 
+@pytest.mark.parametrize("name", VERBS)
+def test_the_page_that_a_verb_is_explained_on_shows_it(name):
+    text = (ROOT / "docs" / VERBS[name].page).read_text(encoding="utf-8")
+    assert re.search(rf"(scripts/nox -s|agenttrace) {name}\b|`{name}\b", text)
+
+
+@pytest.mark.parametrize("name", ["collect", "cluster"])
+def test_every_option_of_a_campaign_is_on_the_page_of_its_verb(name):
+    pages = [(ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("collect.md", VERBS[name].page)]
+    shown = [action for action in parser(name)._actions if action.help != argparse.SUPPRESS and action.dest != "help"]
+    options = [action.option_strings for action in shown if action.option_strings]
+    assert len(options) > 30
+    assert [words for words in options if not any(f"`{word}" in page for word in words for page in pages)] == []
+
+
 def test_what_cannot_be_typed_stands_in_no_block():
     odd = [f"{one.name}: {one.script}" for one in shown("sh", "console") if re.search(r"…|<[a-z]+>", one.script)]
     assert odd == []
