@@ -86,6 +86,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f" (did you mean {plain[like[0]]}?)" if like else ""
 
 
+def with_extra(name: str) -> str:
+    """Return how the kit is installed with an extra, for a message to say: no package index has it."""
+    return f"in the checkout, pip install '.[{name}]'"
+
+
 def command(verb: str, *words: str) -> str:
     """Return how a verb is called here, through nox or as the installed command, for a message to say."""
     through_nox = os.environ.get(DOOR) == "nox"

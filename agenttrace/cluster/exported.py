@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agenttrace.errors import AgentTraceError, UsageError
+from agenttrace.errors import AgentTraceError, UsageError, with_extra
 from agenttrace.store.jsonl import write_whole
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def metrics_page(port: int, run_id: str, figures: Figures) -> Iterator[int]:
         import prometheus_client as prometheus  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise UsageError(
-            "--metrics-port needs prometheus-client, which is not installed: pip install 'agenttrace-kit[cluster]'"
+            f"--metrics-port needs prometheus-client, which is not installed: {with_extra('cluster')}"
         ) from error
     if not 0 <= port <= _MOST_PORT:
         raise UsageError(f"--metrics-port {port}: expected 0 to {_MOST_PORT}")

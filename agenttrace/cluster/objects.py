@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agenttrace.errors import AgentTraceError, StorageError, UsageError
+from agenttrace.errors import AgentTraceError, StorageError, UsageError, with_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ PATIENCE_S = 180.0
 """So long a request is sent again while the store does not answer, or says that it is overloaded."""
 _CHECKED = "agenttrace-store-check"
 """The one object that is made to see whether a store refuses to make it again."""
-_MISSING = "the store's client is not installed: pip install 'agenttrace-kit[cluster]'"
+_MISSING = f"the store's client is not installed: {with_extra('cluster')}"
 _FULL = re.compile(r"os error (28|122)\b|code: 507\b|QuotaExceeded|StorageFull|InsufficientStorage")
 _FORBIDDEN = re.compile(r"(?i)code: 40[13]\b|os error (1|13|30)\b|AccessDenied|Forbidden|InvalidAccessKey|credential")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")

@@ -32,7 +32,7 @@ from agenttrace.cluster.attempts import AttemptResult, How
 from agenttrace.cluster.gather import Gatherer, GatherOrder
 from agenttrace.cluster.nodetrees import NoRoomError
 from agenttrace.cluster.orders import RESOURCE, Order, seat_of
-from agenttrace.errors import AgentTraceError, UsageError
+from agenttrace.errors import AgentTraceError, UsageError, with_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -61,9 +61,7 @@ def ray_module() -> Any:  # noqa: ANN401 - an extra, which may not be here
     try:
         return importlib.import_module("ray")
     except ImportError as error:
-        raise UsageError(
-            f"this needs Ray, which is not installed ({error}): pip install 'agenttrace-kit[cluster]'"
-        ) from error
+        raise UsageError(f"this needs Ray, which is not installed ({error}): {with_extra('cluster')}") from error
 
 
 @functools.cache

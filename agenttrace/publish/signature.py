@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.errors import DataError, StorageError, UsageError, with_extra
 from agenttrace.publish.sums import MANIFEST, SIGNATURE
 from agenttrace.records.base import Record
 from agenttrace.store.jsonl import write_whole
@@ -242,8 +242,7 @@ def _installed() -> Iterator[None]:
         yield
     except ImportError as error:
         raise UsageError(
-            f"signatures need what the extra `sign` installs ({error.name} is not there): "
-            "pip install 'agenttrace-kit[sign]'"
+            f"signatures need what the extra `sign` installs ({error.name} is not there): {with_extra('sign')}"
         ) from error
 
 

@@ -503,7 +503,7 @@ def test_without_ray_one_line_says_what_to_install(agenttrace, monkeypatch, tmp_
     ended = agenttrace("cluster", "run", "m", *words)
     assert ended.returncode == 2
     assert "Ray, which is not installed" in ended.stderr
-    assert "pip install 'agenttrace-kit[cluster]'" in ended.stderr
+    assert "in the checkout, pip install '.[cluster]'" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
 
 

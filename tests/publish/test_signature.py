@@ -443,7 +443,7 @@ def test_without_the_extra_the_way_to_it_is_told(manifest, tmp_path, monkeypatch
     made = Pair(tmp_path / "keys", "ecdsa")
     for name in ("cryptography.exceptions", "sigstore.oidc"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UsageError, match=r"pip install 'agenttrace-kit\[sign\]'"):
+    with pytest.raises(UsageError, match=r"in the checkout, pip install '\.\[sign\]'"):
         sign(manifest, key=made.private)
-    with pytest.raises(UsageError, match=r"pip install 'agenttrace-kit\[sign\]'"):
+    with pytest.raises(UsageError, match=r"in the checkout, pip install '\.\[sign\]'"):
         sign(manifest)
