@@ -125,7 +125,7 @@ def test_the_options_of_a_campaign_are_those_of_the_kit():
         ({"languages": "go"}, r"collect: Expected `array`, got `str` - at `\$\.languages`"),
         ({"observation": "other"}, r"collect: Invalid enum value 'other' - at `\$\.observation`"),
         ({"max_steps": 0}, "--max-steps: 0 is outside 1 to 1000"),
-        ({"dataset": "nlbash"}, "unknown data set 'nlbash'"),
+        ({"dataset": "nlbash"}, "unknown task set 'nlbash'"),
         ({"output": "here/x.jsonl"}, "the folder for records here does not exist"),
     ],
 )

@@ -91,7 +91,7 @@ class Options(AgentOptions, frozen=True, kw_only=True):
     run_id: Annotated[
         str | None,
         Meta(
-            description="name of the campaign; trace ids derive from it (default: made from model, date and data set)",
+            description="name of the campaign; trace ids derive from it (default: made from model, date and task set)",
             extra={"group": "tasks", "metavar": "ID"},
         ),
     ] = None

@@ -136,7 +136,7 @@ class TaskSet(Protocol):
         """
         if not 0 <= offset < len(whole) or (count is not None and count < 1):
             raise UsageError(
-                f"data set {self.whole.name} has tasks 0 to {len(whole) - 1}: "
+                f"task set {self.whole.name} has tasks 0 to {len(whole) - 1}: "
                 f"offset {offset} with {'all' if count is None else count} tasks is outside"
             )
         return whole[offset : None if count is None else offset + count]
@@ -192,7 +192,7 @@ def check_name(name: str) -> None:
     if kind not in TASK_SETS or (kind == OWN) != bool(sha256):
         names = [one for one in TASK_SETS if one != OWN]
         known = f"known: {', '.join(names)}, or the path of a set of your own"
-        raise UsageError(f"unknown data set {name!r}; {known}{did_you_mean(name, names)}")
+        raise UsageError(f"unknown task set {name!r}; {known}{did_you_mean(name, names)}")
 
 
 def set_name(dataset: DatasetSpec) -> str:

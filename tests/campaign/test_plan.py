@@ -92,7 +92,7 @@ def test_unreadable_run_specs_of_others_do_not_disturb(tmp_path):
     ("options", "message"),
     [
         ({"model": "nobody/none"}, "unknown model"),
-        ({"dataset": "none"}, "unknown data set"),
+        ({"dataset": "none"}, "unknown task set"),
         ({"profile": "none"}, "unknown serving profile"),
         ({"offset": 1000}, "is outside"),
         ({"count": 0}, "is outside"),

@@ -151,7 +151,7 @@ def test_the_new_agent_works_on_the_bundled_tasks_and_its_limit_holds(collected,
 def test_what_is_in_no_table_is_refused_with_what_there_is(tmp_path, monkeypatch):
     for table, name in ((TASK_SETS, "sums"), (AGENTS, "one_line"), (FORMATS, "answers")):
         monkeypatch.delitem(table, name)
-    with pytest.raises(UsageError, match="unknown data set 'sums'; known: demo, mbpp, nl2bash, swe"):
+    with pytest.raises(UsageError, match="unknown task set 'sums'; known: demo, mbpp, nl2bash, swe"):
         task_set("sums")
     now = datetime(2026, 11, 2, tzinfo=UTC)
     with pytest.raises(UsageError, match="unknown agent 'one_line'; known: tool_calling, bash_block"):

@@ -78,7 +78,7 @@ def test_several_sets_go_into_files_of_their_own(tmp_path):
 
 @pytest.mark.parametrize("names", [("no",), ("demo", "no"), ("swe", "no")])
 def test_a_set_that_does_not_exist_is_refused_before_anything_is_built(tmp_path, names):
-    with pytest.raises(UsageError, match="unknown data set 'no'; known: demo, mbpp, nl2bash, swe"):
+    with pytest.raises(UsageError, match="unknown task set 'no'; known: demo, mbpp, nl2bash, swe"):
         collect(tmp_path, *names)
 
 

@@ -158,9 +158,9 @@ def test_what_is_no_set_at_all_is_told_apart(tmp_path, monkeypatch):
         with pytest.raises(UsageError) as error:
             load(path(name))
         assert str(error.value).startswith(f"{name}: {said}")
-    with pytest.raises(UsageError, match=r"unknown data set 'nlbash'; known: .* \(did you mean nl2bash\?\)"):
+    with pytest.raises(UsageError, match=r"unknown task set 'nlbash'; known: .* \(did you mean nl2bash\?\)"):
         check_name("nlbash")
-    with pytest.raises(UsageError, match="unknown data set 'own'"):
+    with pytest.raises(UsageError, match="unknown task set 'own'"):
         check_name("own")
 
 

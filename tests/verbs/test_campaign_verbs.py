@@ -125,7 +125,7 @@ def test_a_file_or_folder_of_rows_is_a_place_and_a_name_on_the_hub_is_none(monke
 
 
 BAD = [
-    (["--dataset", "none"], "unknown data set 'none'; known: demo, mbpp, nl2bash, swe"),
+    (["--dataset", "none"], "unknown task set 'none'; known: demo, mbpp, nl2bash, swe"),
     (["--agent", "planner"], "invalid choice: 'planner'"),
     (["--profile", "fast"], "invalid choice: 'fast'"),
     (["--sampler", "hot"], "invalid choice: 'hot'"),
