@@ -129,6 +129,13 @@ def test_the_page_that_a_verb_is_explained_on_shows_it(name):
     assert re.search(rf"(scripts/nox -s|agenttrace) {name}\b|`{name}\b", text)
 
 
+def test_the_readme_has_every_bench_and_check_of_the_kit():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    benches = [name for name, is_bench in sessions().items() if is_bench]
+    assert len(benches) > 10
+    assert [name for name in benches if not re.search(rf"(scripts/nox -s |`){name}`", text)] == []
+
+
 @pytest.mark.parametrize("name", ["collect", "cluster"])
 def test_every_option_of_a_campaign_is_on_the_page_of_its_verb(name):
     pages = [(ROOT / "docs" / page).read_text(encoding="utf-8") for page in ("collect.md", VERBS[name].page)]
