@@ -158,5 +158,5 @@ def test_a_full_disk_is_told(small_disk):
 
 def test_without_the_client_it_is_told_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "obstore", None)
-    with pytest.raises(UsageError, match=r"pip install 'agenttrace-kit\[cluster\]'"):
+    with pytest.raises(UsageError, match=r"in the checkout, pip install '\.\[cluster\]'"):
         Store("s3://bucket/p")
