@@ -48,7 +48,7 @@ IN_FULL = (
 ABOUT = """\
 # Results: small models on NL2Bash and MBPP
 
-`scripts/nox -s results -- {releases}` writes this page from the records of these releases, and the same records give
+`scripts/nox -s results -- {releases}` writes this page from the records named there, and the same records give
 the same bytes. `scripts/nox -s analyze -- {release}` prints more of the same figures; `scripts/nox -s replay --
 {release}` runs every tool call and every verdict anew.
 
@@ -171,7 +171,7 @@ def _campaigns(files: Sequence[Path]) -> Section:
         host = first.environment.get("host", {})
         columns.append(
             {
-                "data set": f"{spec.dataset.name}, {spec.dataset.count} tasks",
+                "task set": f"{spec.dataset.name}, {spec.dataset.count} tasks",
                 "model": spec.model.name,
                 "weights": f"{spec.model.artifact}, {spec.model.bytes:,} bytes",
                 "agent": f"{spec.agent.kind}, at most {spec.agent.max_steps} steps",
@@ -190,7 +190,7 @@ def _campaigns(files: Sequence[Path]) -> Section:
 
 
 def _dataset(name: str, files: Sequence[Path], images: Path, page: str) -> Iterator[str]:
-    """Yield the parts of one data set: models side by side, figures, then each model in full."""
+    """Yield the parts of one task set: models side by side, figures, then each model in full."""
     tables = load(files)
     found = report(tables, by="model")
     *_, compared = sections(found)

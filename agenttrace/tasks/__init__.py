@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from agenttrace.records import SandboxSpec
     from agenttrace.tasks.bench import Bench
+    from agenttrace.tasks.sources import SourceFile
 
 T = TypeVar("T")
 TASK_SETS: dict[str, str] = {
@@ -105,6 +106,7 @@ class TaskSet(Protocol):
         policy: of the sandbox that its tools run in.
         agent: that works on it unless another one is asked for.
         brings_trees: the trees of its tasks are none of the image's fixtures.
+        files: of others, which it reads.
     """
 
     whole: DatasetSpec
@@ -114,6 +116,7 @@ class TaskSet(Protocol):
     policy: str = "shell"
     agent: str = "tool_calling"
     brings_trees: bool = False
+    files: tuple[SourceFile, ...] = ()
 
     def spec(self, *, offset: int = 0, count: int | None = None) -> DatasetSpec:
         """Return what a run spec says of this set and the chosen range."""
@@ -173,13 +176,26 @@ def task_set(name: str, *, trees: Path | None = None) -> TaskSet:
         UsageError: there is none.
         SourceError: its files cannot be had, or are not the pinned ones.
     """
-    check_name(name)
+    made = _kind(name)
     kind, _, sha256 = name.partition(":")
-    module, _, attribute = TASK_SETS[kind].partition(":")
-    made = getattr(import_module(module), attribute)
     if kind == OWN:
         return cast("TaskSet", made.in_folder(trees, sha256))
     return cast("TaskSet", made(trees) if name == SWE else made())
+
+
+def files_of(name: str) -> tuple[SourceFile, ...]:
+    """Return the files of others that the task set of that name reads, without reading them.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    return cast("tuple[SourceFile, ...]", _kind(name).files)
+
+
+def _kind(name: str) -> Any:  # noqa: ANN401 - a class, or what makes a set
+    check_name(name)
+    module, _, attribute = TASK_SETS[name.partition(":")[0]].partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def check_name(name: str) -> None:

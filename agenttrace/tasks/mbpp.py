@@ -46,6 +46,7 @@ class MBPPTasks(TaskSet):
     """
 
     fixture = "empty"
+    files = (sources.MBPP,)
 
     def __init__(self, read: Callable[[sources.SourceFile], bytes] = sources.read) -> None:
         decode = msgspec.json.Decoder(_Row).decode

@@ -55,6 +55,7 @@ class NL2BashTasks(TaskSet):
     """
 
     fixture = "nl2bash"
+    files = sources.NL2BASH
 
     def __init__(self, read: Callable[[sources.SourceFile], bytes] = sources.read) -> None:
         table = policy_table()

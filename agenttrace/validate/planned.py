@@ -12,7 +12,7 @@ from agenttrace.errors import AgentTraceError, DataError, UsageError
 from agenttrace.records import RunSpec, SamplingPlan, canonical_json, digest, rollout_1_0
 from agenttrace.store.opening import text
 from agenttrace.store.read import read_run_spec, run_spec_path
-from agenttrace.tasks import OWN, Task, sources, task_set
+from agenttrace.tasks import OWN, Task, files_of, sources, task_set
 from agenttrace.tasks.own.loading import load as load_own
 from agenttrace.tasks.own.loading import sidecar
 from agenttrace.tasks.own.task_set import OwnTasks
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from agenttrace.agents import AgentKind
     from agenttrace.records import DatasetSpec, Trace
 
-_FILES = {"nl2bash": sources.NL2BASH, "mbpp": (sources.MBPP,)}
 _UNKNOWN = "\0"
 """Stands for what a task that is not at hand asks."""
 
@@ -194,7 +193,7 @@ def tasks_here(dataset: DatasetSpec, beside: Path) -> Sequence[Task]:
     """
     if dataset.source == OWN:
         return own_tasks(dataset, beside).tasks(offset=dataset.offset, count=dataset.count)
-    if not all((sources.folder() / source.path).is_file() for source in _FILES.get(dataset.name, ())):
+    if not all((sources.folder() / source.path).is_file() for source in files_of(dataset.name)):
         raise UsageError(f"the task files of {dataset.name} are not here")
     found = task_set(dataset.name)
     if found.spec(offset=dataset.offset, count=dataset.count).sha256 != dataset.sha256:
