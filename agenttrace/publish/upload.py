@@ -111,7 +111,7 @@ def _commit(folder: Path, name: str, paths: list[str], token: str, *, private: b
         ]
         operations += [CommitOperationDelete(path_in_repo=path) for path in stale]
         done = api.create_commit(
-            name, operations, commit_message="Publish rollouts", repo_type="dataset", revision=REVISION,
+            name, operations, commit_message="Publish records", repo_type="dataset", revision=REVISION,
             parent_commit=info.sha,
         )  # fmt: skip
     except errors.OfflineModeIsEnabled as error:
