@@ -17,7 +17,7 @@ import msgspec
 
 from agenttrace.cluster.attempts import Attempted
 from agenttrace.cluster.manifest import read_manifest, records
-from agenttrace.cluster.merge import check_free, write_beside
+from agenttrace.cluster.merge import check_free, making, write_beside
 from agenttrace.cluster.objects import Store
 from agenttrace.cluster.runs import open_run
 from agenttrace.errors import DataError, StorageError, UsageError, command
@@ -264,15 +264,15 @@ class Gatherer:
         """Write all files as one compacted file, with run spec and task set beside it, whole or not at all.
 
         Raises:
-            UsageError: there is such a file already, or no such folder.
+            UsageError: there is such a file already, or is just being made; or no such folder.
             DataError: an object is damaged; the message names it.
             StorageError: the store cannot be read, or the file cannot be written.
         """
         check_free(self.run, output)
         try:
-            with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
-                made = Path(folder) / output.name
-                join(self._fetched(gathered, Path(folder)), made)
+            with making(output) as folder:
+                made = folder / output.name
+                join(self._fetched(gathered, folder), made)
                 write_beside(self.run, output)
                 made.replace(output)
                 sync_folder(output.parent)

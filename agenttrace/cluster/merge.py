@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import filecmp
 import os
-import tempfile
-from pathlib import Path
+import shutil
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from agenttrace.campaign.plan import run_spec_text
 from agenttrace.cluster.manifest import CASSETTE, cassette, part_lines, read_manifest, records
-from agenttrace.errors import StorageError, UsageError
+from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.serving.cassette import Cassette, CassetteLog, cassette_path
 from agenttrace.store.append import sync_folder
 from agenttrace.store.ids import IdIndex
@@ -19,6 +21,9 @@ from agenttrace.store.read import run_spec_path
 from agenttrace.tasks.own.loading import sidecar
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from agenttrace.cluster.manifest import Part, ShardManifest
     from agenttrace.cluster.runs import StoredRun
 
@@ -39,7 +44,7 @@ class Merged(NamedTuple):
     missing: tuple[int, ...]
 
 
-def check_free(run: StoredRun, output: Path, *more: Path) -> None:
+def check_free(run: StoredRun, output: Path) -> None:
     """Refuse a name for the records of a run where files are there that would be replaced.
 
     Run spec and task set, which are written first, may be there as this run has them: a kill left them.
@@ -47,7 +52,6 @@ def check_free(run: StoredRun, output: Path, *more: Path) -> None:
     Args:
         run: the run.
         output: the record file.
-        more: others that are written beside it.
 
     Raises:
         UsageError: names the file, or the folder that is not there.
@@ -56,7 +60,7 @@ def check_free(run: StoredRun, output: Path, *more: Path) -> None:
     if not output.parent.is_dir():
         raise UsageError(f"{output.parent}: there is no such folder; make it, or choose another --output")
     beside = _beside(run, output)
-    for path in (output, *beside, *more):
+    for path in (output, *beside):
         if os.path.lexists(path) and not (path in beside and path.is_file() and path.read_bytes() == beside[path]):
             raise UsageError(f"{path} is there already; choose another --output")
 
@@ -77,37 +81,82 @@ def write_beside(run: StoredRun, output: Path) -> None:
             write_whole(path, data)
 
 
+@contextlib.contextmanager
+def making(output: Path) -> Iterator[Path]:
+    """Yield a folder beside a file to make it in, removed at the end; what a killed process left there is removed first.
+
+    Raises:
+        UsageError: another process is just making this file.
+        OSError: the folder cannot be used.
+    """
+    folder = output.with_name(f".{output.name}.making")
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"{output} is just being made by another process; wait for it") from None
+        for left in folder.iterdir():
+            if left.name != "lock":
+                left.unlink()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+
+
 def merge(run: StoredRun, output: Path) -> Merged:
     """Write a run as record file and what lies beside one, in the order of the plan.
 
-    The files are there whole at the end, the records last, or not at all. Where shards are not done, the file lacks
-    their records, and a campaign on one machine goes on from it.
+    The files are there whole at the end, the records last, or not at all. What a killed merge had put in its place is
+    made again and must be the same. Where shards are not done, the file lacks their records, and a campaign on one
+    machine goes on from it.
 
     Raises:
-        UsageError: there is such a file already.
+        UsageError: there is such a file already, or is just being made.
         DataError: a part or manifest is damaged; the message names it.
         StorageError: the store cannot be read, or the files cannot be written.
     """
-    check_free(run, output, cassette_path(output), output.with_suffix(FAILURES))
+    check_free(run, output)
     done = run.done()
     try:
-        with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as folder:
-            made = Path(folder) / output.name
+        with making(output) as folder:
+            made = folder / output.name
             with (
                 made.open("wb") as file,
                 CassetteLog(cassette_path(made), run_spec_sha256=run.spec_sha256, recorded=IdIndex()) as log,
             ):
-                count = sum(_write(run, shard, file, log, Path(folder)) for shard in sorted(done))
+                count = sum(_write(run, shard, file, log, folder) for shard in sorted(done))
                 file.flush()
                 os.fsync(file.fileno())
+            failures, unreadable = _failures(run, made.with_suffix(FAILURES))
+            _check_same(made, output)
             write_beside(run, output)
-            failures, unreadable = _failures(run, output.with_suffix(FAILURES))
-            cassette_path(made).replace(cassette_path(output))
-            made.replace(output)
+            for path in (made.with_suffix(FAILURES), cassette_path(made), made):
+                if path.exists():
+                    path.replace(output.with_name(path.name))
             sync_folder(output.parent)
     except OSError as error:
         raise StorageError(f"cannot write {output}: {error.strerror}") from error
     return Merged(count, failures, unreadable, tuple(one for one in range(run.shards.count) if one not in done))
+
+
+def _check_same(made: Path, output: Path) -> None:
+    """Refuse to replace what lies there, unless it is what was made: then a kill has left it."""
+    names = (output.name, cassette_path(output).name, output.with_suffix(FAILURES).name)
+    there = [
+        (output.with_name(name), made.with_name(name)) for name in names if os.path.lexists(output.with_name(name))
+    ]
+    other = [
+        str(one)
+        for one, ours in there
+        if not (one.is_file() and ours.is_file() and filecmp.cmp(one, ours, shallow=False))
+    ]
+    if other:
+        raise UsageError(
+            f"{' and '.join(other)}: there already, and not what this run has now; where a merge that was killed left "
+            "that before more shards were done, remove it; else choose another --output"
+        )
 
 
 def _failures(run: StoredRun, path: Path) -> tuple[int, tuple[str, ...]]:
@@ -131,7 +180,7 @@ def _write(run: StoredRun, shard: int, file: BinaryIO, log: CassetteLog, folder:
     """Write the records of a shard and their tapes; return how many."""
     manifest = read_manifest(run, shard)
     if manifest is None:  # a person has removed it meanwhile
-        return 0
+        raise DataError(f"{run.url}: shard {shard} is not done any more; run it, or merge again without it")
     found = records(run, manifest)
     tapes = {part.name: _tape(run, manifest, part, folder) for part in manifest.parts}
     for tape in tapes.values():
