@@ -83,7 +83,7 @@ def write_beside(run: StoredRun, output: Path) -> None:
 
 @contextlib.contextmanager
 def making(output: Path) -> Iterator[Path]:
-    """Yield a folder beside a file to make it in, removed at the end; what a killed process left there is removed first.
+    """Yield a folder beside a file to make it in, which goes at the end; what a killed process left there goes first.
 
     Raises:
         UsageError: another process is just making this file.
@@ -143,15 +143,12 @@ def merge(run: StoredRun, output: Path) -> Merged:
 
 def _check_same(made: Path, output: Path) -> None:
     """Refuse to replace what lies there, unless it is what was made: then a kill has left it."""
-    names = (output.name, cassette_path(output).name, output.with_suffix(FAILURES).name)
-    there = [
-        (output.with_name(name), made.with_name(name)) for name in names if os.path.lexists(output.with_name(name))
-    ]
-    other = [
-        str(one)
-        for one, ours in there
-        if not (one.is_file() and ours.is_file() and filecmp.cmp(one, ours, shallow=False))
-    ]
+    other = []
+    for ours in (made, cassette_path(made), made.with_suffix(FAILURES)):
+        there = output.with_name(ours.name)
+        same = there.is_file() and ours.is_file() and filecmp.cmp(there, ours, shallow=False)
+        if os.path.lexists(there) and not same:
+            other.append(str(there))
     if other:
         raise UsageError(
             f"{' and '.join(other)}: there already, and not what this run has now; where a merge that was killed left "

@@ -144,5 +144,15 @@ def work(request, plan, tmp_path):
 
 
 @pytest.fixture
+def whole(run, work):
+    """Return a run of 42 records whose three shards are done, each by an attempt of its own."""
+    for shard in range(3):
+        with work(shard, by="ab"[shard % 2], part_records=8) as attempt:
+            attempt.make()
+            attempt.log.commit()
+    return run
+
+
+@pytest.fixture
 def made_up():
     return made
