@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from agenttrace.cluster.objects import MOST_BYTES
 from agenttrace.errors import DataError
 from agenttrace.records import Record, digest
 from agenttrace.store.read import DECODE_ERRORS, unzstd
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 FORMAT = "agenttrace-manifest-1"
 RECORDS, CASSETTE = ".jsonl.zst", ".cassette.zst"
 """Endings of the two objects of a part."""
-_MOST_BYTES = 1 << 30
-"""Of a part unpacked: 16 records of the longest line there can be."""
 
 
 class Part(Record, frozen=True, kw_only=True):
@@ -115,7 +114,7 @@ def records(run: StoredRun, manifest: ShardManifest) -> list[Stored]:
     for part in manifest.parts:
         name = f"{run.parts(shard)}/{part.name}{RECORDS}"
         try:
-            lines.append(part_lines(_whole(run, shard, name, part.sha256)))
+            lines.append(part_lines(_whole(run, shard, name, part.bytes, part.sha256)))
         except ValueError as error:
             raise _damaged(run, shard, name, str(error)) from error
     try:
@@ -130,7 +129,8 @@ def records(run: StoredRun, manifest: ShardManifest) -> list[Stored]:
 
 def cassette(run: StoredRun, manifest: ShardManifest, part: Part) -> bytes:
     """Return the cassette of a part; errors are those of `records`."""
-    return _whole(run, manifest.shard, f"{run.parts(manifest.shard)}/{part.name}{CASSETTE}", part.cassette_sha256)
+    name = f"{run.parts(manifest.shard)}/{part.name}{CASSETTE}"
+    return _whole(run, manifest.shard, name, part.cassette_bytes, part.cassette_sha256)
 
 
 def every_record(run: StoredRun) -> Iterator[Stored]:
@@ -167,8 +167,8 @@ def part_lines(data: bytes) -> list[bytes]:
     try:
         for chunk in unzstd(io.BytesIO(data).read):
             whole += chunk
-            if len(whole) > _MOST_BYTES:
-                raise ValueError(f"unpacks to more than {_MOST_BYTES >> 20} MiB")
+            if len(whole) > MOST_BYTES:
+                raise ValueError(f"unpacks to more than {MOST_BYTES >> 20} MiB")
     except EOFError:
         raise ValueError("is cut off") from None
     *lines, rest = bytes(whole).split(b"\n")
@@ -177,8 +177,11 @@ def part_lines(data: bytes) -> list[bytes]:
     return lines
 
 
-def _whole(run: StoredRun, shard: int, name: str, sha256: str) -> bytes:
-    data = run.store.get(name)
+def _whole(run: StoredRun, shard: int, name: str, size: int, sha256: str) -> bytes:
+    try:
+        data = run.store.get(name, most=min(size, MOST_BYTES))
+    except DataError:
+        raise _damaged(run, shard, name, f"has more than the {size} bytes that it was made with") from None
     if data is None:
         raise _damaged(run, shard, name, "is not there")
     if (found := hashlib.sha256(data).hexdigest()) != sha256:

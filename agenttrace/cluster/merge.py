@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from agenttrace.campaign.plan import run_spec_text
 from agenttrace.cluster.manifest import CASSETTE, cassette, part_lines, read_manifest, records
+from agenttrace.cluster.objects import MOST_BYTES
 from agenttrace.errors import DataError, StorageError, UsageError
 from agenttrace.serving.cassette import Cassette, CassetteLog, cassette_path
 from agenttrace.store.append import sync_folder
@@ -164,7 +165,10 @@ def _failures(run: StoredRun, path: Path) -> tuple[int, tuple[str, ...]]:
     with replacing(path) as file:
         for name in names:
             try:
-                lines = part_lines(run.store.get(name) or b"")
+                lines = part_lines(run.store.get(name, most=MOST_BYTES) or b"")
+            except DataError as error:
+                unreadable.append(str(error))
+                continue
             except ValueError as error:
                 unreadable.append(f"{run.store.url}/{name} {error}")
                 continue

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from agenttrace.errors import DataError, StorageError, command
 from agenttrace.sandbox.runner.restore import PackedFixture
 from agenttrace.sandbox.runner.tree import walk
-from agenttrace.tasks.swe.packed import pack, unpack
+from agenttrace.tasks.swe.packed import MOST_BYTES, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +109,10 @@ class NodeTrees:
 
     def _make(self, tree: PristineTree, path: Path) -> None:
         name = _object(self._run_id, tree)
-        data = self._store.get(name)
+        try:
+            data = self._store.get(name, most=MOST_BYTES)
+        except DataError as error:
+            raise DataError(f"{error}, and run {command('cluster', 'prepare')}") from error
         if data is None:
             raise DataError(f"{self._store.url}/{name} is not there; {command('cluster', 'prepare')} makes it again")
         while (building := self._unpacked(tree, data)) is None:

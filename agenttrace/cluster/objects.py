@@ -14,7 +14,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agenttrace.errors import AgentTraceError, StorageError, UsageError, with_extra
+from agenttrace.errors import AgentTraceError, DataError, StorageError, UsageError, with_extra
+from agenttrace.store.opening import LARGEST_SPEC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PATIENCE_S = 180.0
 """So long a request is sent again while the store does not answer, or says that it is overloaded."""
+MOST_BYTES = 1 << 30
+"""Of an object that holds records, replies or files: as many as the largest tree and the longest records unpack to."""
 _CHECKED = "agenttrace-store-check"
 """The one object that is made to see whether a store refuses to make it again."""
 _MISSING = f"the store's client is not installed: {with_extra('cluster')}"
@@ -72,15 +75,30 @@ class Store:
                 return False
             return True
 
-        return self._said("make", name, put) or self.get(name) == data
+        if self._said("make", name, put):
+            return True
+        return self.size(name) == len(data) and self.get(name, most=len(data)) == data
 
-    def get(self, name: str) -> bytes | None:
+    def get(self, name: str, *, most: int = LARGEST_SPEC) -> bytes | None:
         """Return the content of an object; `None` where there is none.
 
         Raises:
+            DataError: it has more than `most` bytes, or the store sends more; they are not read.
             StorageError: it could not be read.
         """
-        return self._said("read", name, lambda: bytes(self._obstore.get(self._store, name).bytes()))
+
+        def read() -> bytes:
+            found, pieces, left = self._obstore.get(self._store, name), [], most
+            if found.meta["size"] <= most:
+                for piece in found.stream():
+                    pieces.append(piece)
+                    if (left := left - len(piece)) < 0:
+                        break
+                else:
+                    return b"".join(pieces)
+            raise DataError(f"{self.url}/{name} has more than {most} bytes and was not read; restore or remove it")
+
+        return self._said("read", name, read)
 
     def size(self, name: str) -> int | None:
         """Return the bytes of an object; `None` where there is none.

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import msgspec
 
 from agenttrace.cluster.manifest import CASSETTE, RECORDS, Part, ShardManifest, part_lines
-from agenttrace.errors import AgentTraceError, StorageError
+from agenttrace.cluster.objects import MOST_BYTES
+from agenttrace.errors import AgentTraceError, DataError, StorageError
 from agenttrace.records import digest
 from agenttrace.serving.cassette import Cassette, CassetteLog
 from agenttrace.store.ids import IdIndex
@@ -160,6 +161,8 @@ class ShardLog:
                 stem = name.rpartition("/")[2].removesuffix(RECORDS)
                 try:
                     self._add(*self._earlier(stem))
+                except DataError as error:
+                    self.unusable.append(f"{error}; its records are made again")
                 except (ValueError, *DECODE_ERRORS) as error:
                     self.unusable.append(f"{self._run.store.url}/{name} {error}; its records are made again")
 
@@ -170,7 +173,7 @@ class ShardLog:
             ValueError: it is damaged, or not of this run.
         """
         beginning = f"{self._run.parts(self._shard)}/{name}"
-        data, tape = (self._run.store.get(beginning + ending) for ending in (RECORDS, CASSETTE))
+        data, tape = (self._run.store.get(beginning + ending, most=MOST_BYTES) for ending in (RECORDS, CASSETTE))
         if data is None or tape is None:
             raise ValueError("has no cassette beside it")
         found = [_of(line) for line in part_lines(data)]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from agenttrace.cluster.nodetrees import keep_tree
-from agenttrace.cluster.objects import check_store
+from agenttrace.cluster.objects import MOST_BYTES, check_store
 from agenttrace.cluster.runs import tasks_object
 from agenttrace.errors import DataError, UsageError, command
 from agenttrace.records import Record
@@ -119,7 +119,7 @@ class KeptTasks:
     def _of_repository(self, number: int) -> OfRepository:
         repository, end = self._repositories[number], self._ends[number]
         name = _repository(self._run_id, repository.name)
-        data = self._store.get(name) or b""
+        data = self._store.get(name, most=MOST_BYTES) or b""
         if hashlib.sha256(data).hexdigest() != repository.sha256:
             what = f"{self._store.url}/{name} is damaged, or another one than when the tasks were prepared"
             raise DataError(f"{what}; restore it, or remove {_prepared(self._run_id)} {_again()}")
@@ -198,7 +198,7 @@ def _of_repository(
 ) -> tuple[KeptRepository, tuple[SkippedTask, ...]]:
     """Return what became of the tasks of one repository, as the machine says that was done with it first."""
     name = _repository(run_id, tasks[0].repo)
-    if (data := store.get(name)) is None:
+    if (data := store.get(name, most=MOST_BYTES)) is None:
         with tempfile.TemporaryDirectory(prefix="agenttrace-trees-") as scratch:
             places = PreparePlaces(trees=Path(scratch), cache=Path(scratch, ".cache"), repositories=repositories)
 
@@ -209,7 +209,7 @@ def _of_repository(
 
             data = _compressed(of_repository(tasks, options, places, report, made=keep))
         if not store.create(name, data):
-            data = store.get(name) or b""
+            data = store.get(name, most=MOST_BYTES) or b""
     kept = KeptRepository(name=tasks[0].repo, drawn=len(tasks), sha256=hashlib.sha256(data).hexdigest())
     return kept, _decoded(store, name, data).skipped
 
@@ -258,13 +258,15 @@ def bring(store: Store, run_id: str | None, dataset: str, *, trees: Path | None,
     if run_id is None or trees is None or kind not in {OWN, SWE}:
         return trees
     if kind == OWN:
-        if not pack_path(trees, sha256).is_file() and (packed := store.get(tasks_object(run_id))) is not None:
+        there = pack_path(trees, sha256).is_file()
+        packed = None if there else store.get(tasks_object(run_id), most=MOST_BYTES)
+        if packed is not None:
             trees.mkdir(parents=True, exist_ok=True)
             with (trees / ".laying-out.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 lay_out(packed, trees)
         return trees
-    data = store.get(_prepared(run_id))
+    data = store.get(_prepared(run_id), most=MOST_BYTES)
     if data is None:
         return trees
     folder = scratch / "tasks"

@@ -10,6 +10,7 @@ import msgspec
 
 from agenttrace.campaign.environment import spec_differences
 from agenttrace.campaign.options import RUN_ID
+from agenttrace.cluster.objects import MOST_BYTES
 from agenttrace.cluster.shards import Sharding
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import Record, RunSpec
@@ -91,7 +92,7 @@ class StoredRun:
 
     def tasks(self) -> bytes | None:
         """Return that task set; `None` where the tasks are not a user's own."""
-        return self.store.get(tasks_object(self.spec.run_id))
+        return self.store.get(tasks_object(self.spec.run_id), most=MOST_BYTES)
 
     def first_server(self, said: dict[str, Any]) -> dict[str, Any]:
         """Return what the first model server of the run said of itself: `said`, where this one is the first.

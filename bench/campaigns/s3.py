@@ -36,6 +36,7 @@ class S3:
     overloaded: int = 0  # so many requests more are answered with 503
     slow_s: float = 0.0
     cut_answers: int = 0  # so many uploads more are carried out, and then the connection is closed
+    more: bool = False  # objects have no end, whatever is said of their length
     page: int = 1000
     seen: list[tuple[str, str]] = field(default_factory=list)  # method and path of every request
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -104,7 +105,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif (data := self.s3.objects.get(self._name)) is None:
             self._end(404)
         else:
-            self._end(200, data, {"ETag": '"e"', "Last-Modified": "Mon, 02 Nov 2026 00:00:00 GMT"})
+            self._end(200, data, {"ETag": '"e"', "Last-Modified": "Mon, 02 Nov 2026 00:00:00 GMT"}, more=self.s3.more)
 
     def do_POST(self) -> None:
         """Delete objects; only tests do, behind the back of the kit."""
@@ -143,13 +144,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._end(status)
         return bool(status)
 
-    def _end(self, status: int, data: bytes | None = None, headers: Mapping[str, str] | None = None) -> bool:
+    def _end(
+        self, status: int, data: bytes | None = None, headers: Mapping[str, str] | None = None, *, more: bool = False
+    ) -> bool:
         if data is None:
             data = f"<?xml version='1.0'?>\n<Error><Code>{CODES[status]}</Code><Message>m</Message></Error>".encode()
         self.send_response(status)
         for name, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
             self.send_header(name, value)
+        if more and self.command != "HEAD":
+            self.send_header("Transfer-Encoding", "chunked")  # which counts, and not the length
         self.end_headers()
+        while more and self.command != "HEAD":
+            self.wfile.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
         if self.command != "HEAD":
             self.wfile.write(data)
         return True

@@ -84,7 +84,7 @@ def test_shards_are_the_plan_of_one_machine_however_the_tasks_lie(store, seat, o
 def test_a_shard_reads_the_tasks_of_its_repository_once_and_no_others(store, seat, monkeypatch):
     kept(store)
     asked = []
-    monkeypatch.setattr(store, "get", lambda name, get=store.get: asked.append(name) or get(name))
+    monkeypatch.setattr(store, "get", lambda name, get=store.get, **most: asked.append(name) or get(name, **most))
     with seat() as made:
         assert [name for name in asked if "prepared" in name] == ["r1/prepared.json.zst"]
         for number in reversed(range(made.run.shards.count)):
@@ -126,7 +126,7 @@ def test_a_repository_that_is_not_what_the_run_was_planned_with_is_refused_by_it
         name = f"r1/prepared/{task.facts['repo']}.json.zst"
         changed = change(store.get(name))
         get = store.get
-        monkeypatch.setattr(store, "get", lambda asked: changed if asked == name else get(asked))
+        monkeypatch.setattr(store, "get", lambda asked, **most: changed if asked == name else get(asked, **most))
         made.part(made.run.shards.count - 1)
         with pytest.raises(
             DataError, match=r"is damaged, or another one than when .*; restore it, or remove r1/prepared"

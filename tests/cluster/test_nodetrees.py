@@ -60,7 +60,7 @@ def there(tmp_path):
 
 def test_a_tree_is_fetched_once_and_is_the_one_that_was_made(kept, node, tmp_path, store, monkeypatch):
     tree, asked = kept("one"), []
-    monkeypatch.setattr(store, "get", lambda name, get=store.get: asked.append(name) or get(name))
+    monkeypatch.setattr(store, "get", lambda name, get=store.get, **most: asked.append(name) or get(name, **most))
     both = threading.Barrier(4)
 
     def use():
@@ -122,10 +122,18 @@ def test_what_is_not_the_tree_is_refused_and_leaves_nothing(kept, node, store, t
     tree, other = kept("one"), kept("two")
     name = f"r1/trees/{tree.digest}.tar.zst"
     data = change(store.get(name), store.get(f"r1/trees/{other.digest}.tar.zst"))
-    monkeypatch.setattr(store, "get", lambda _: data)
+    monkeypatch.setattr(store, "get", lambda _, **__: data)
     with pytest.raises(DataError, match=said) as raised:
         node().hold(tree).__enter__()
     assert name in str(raised.value)
+    assert there(tmp_path) == set()
+
+
+def test_an_archive_larger_than_any_tree_is_not_read(kept, node, store, tmp_path, monkeypatch):
+    tree = kept("one")
+    monkeypatch.setattr("agenttrace.cluster.nodetrees.MOST_BYTES", 1000)
+    with pytest.raises(DataError, match=rf"{tree.digest}\.tar\.zst has more than 1000 bytes and was not read; .* remove it, and run"):
+        node().hold(tree).__enter__()
     assert there(tmp_path) == set()
 
 

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from agenttrace.cluster.objects import Store, check_store
-from agenttrace.errors import StorageError, UsageError
+from agenttrace.errors import DataError, StorageError, UsageError
 
 THREADS, ROUNDS = 16, 20
 
@@ -24,6 +24,22 @@ def test_an_object_is_made_once_and_found_again(store):
     assert (store.size("a/b/one"), store.size("a/none")) == (1, None)
     assert sorted(store.names("a")) == ["a/b/one", "a/b/two"]
     assert list(store.names("nothing")) == []
+
+
+def test_an_object_of_more_bytes_than_there_can_be_is_not_read(store):
+    store.create("x", bytes(100))
+    assert store.get("x", most=100) == bytes(100)
+    with pytest.raises(DataError, match=r"/x has more than 99 bytes and was not read; restore or remove it$"):
+        store.get("x", most=99)
+    assert not store.create("x", bytes(99))
+
+
+def test_a_store_that_sends_without_end_is_not_listened_to_for_long(s3):
+    store = Store("s3://bucket/p")
+    store.create("x", bytes(100))
+    s3.more = True
+    with pytest.raises(DataError, match="more than 1000000 bytes"):
+        store.get("x", most=1_000_000)
 
 
 def test_of_sixteen_that_make_an_object_at_once_one_does(store):

@@ -7,7 +7,7 @@ import time
 import msgspec
 import pytest
 
-from agenttrace.cluster.manifest import CASSETTE, RECORDS, cassette, every_record, read_manifest, records
+from agenttrace.cluster.manifest import CASSETTE, RECORDS, cassette, damage, every_record, read_manifest, records
 from agenttrace.cluster.objects import Store
 from agenttrace.cluster.runs import begin_run, open_run
 from agenttrace.errors import DataError, StorageError, UsageError
@@ -187,6 +187,28 @@ def test_a_damaged_part_that_a_manifest_names_is_told_with_what_to_do(run, work,
     pytest.importorskip("obstore").delete(run.store._store, name)
     with pytest.raises(DataError, match="is not there; restore it"):
         read()
+
+
+@pytest.mark.parametrize("ending", [RECORDS, CASSETTE])
+def test_a_part_that_has_grown_is_not_read(run, work, ending):
+    with work(2) as attempt:
+        attempt.make()
+        attempt.log.commit()
+    (name,) = names(run, ending)
+    size = run.store.size(name)
+    change(run, name, run.store.get(name) + b"x")
+    (told,) = damage(run)
+    assert f"{name} has more than the {size} bytes that it was made with; restore it, or remove" in told
+
+
+def test_a_part_larger_than_any_of_an_earlier_attempt_is_named_and_its_records_are_made_again(run, work, monkeypatch):
+    with work(0) as attempt:
+        attempt.make(3)
+    monkeypatch.setattr("agenttrace.cluster.parts.MOST_BYTES", 100)
+    with work(0) as attempt:
+        (told,) = attempt.log.unusable
+        assert "has more than 100 bytes and was not read; restore or remove it; its records are made again" in told
+        assert attempt.make() == 20
 
 
 def test_a_shard_whose_manifest_was_removed_is_made_whole_again(run, plan, work):
