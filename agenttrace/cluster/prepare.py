@@ -156,17 +156,17 @@ def prepare_run(
         StorageError: the store cannot be used.
     """
     check_store(store)
-    dataset, repos = drawn(options, report)
-    if not store.create(f"{_folder(run_id)}/{_DRAWN}", msgspec.json.encode(dataset)):
-        raise UsageError(f"run id {run_id}: {store.url} has other tasks for it; choose another --run-id")
-    begun = random.randrange(len(repos))  # noqa: S311 - machines that begin together meet little of each other's work
     made: dict[int, tuple[KeptRepository, tuple[SkippedTask, ...]]] = {}
+    with drawn(options, report) as (dataset, repos):
+        if not store.create(f"{_folder(run_id)}/{_DRAWN}", msgspec.json.encode(dataset)):
+            raise UsageError(f"run id {run_id}: {store.url} has other tasks for it; choose another --run-id")
+        begun = random.randrange(len(repos))  # noqa: S311 - machines that begin together meet little of each other's
 
-    def make(number: int) -> None:
-        made[number] = _of_repository(store, run_id, repos[number], options, repositories, report)
+        def make(number: int) -> None:
+            made[number] = _of_repository(store, run_id, repos[number](), options, repositories, report)
 
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(make, [*range(begun, len(repos)), *range(begun)]))
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(make, [*range(begun, len(repos)), *range(begun)]))
     in_order = [made[number] for number in range(len(repos))]
     skipped = tuple(one for _, of_repo in in_order for one in of_repo)
     check_trees(dataset, skipped)

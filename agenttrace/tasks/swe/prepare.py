@@ -6,8 +6,12 @@ finds trees and tasks in one read-only folder.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
+import os
 import random
+import tempfile
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +28,8 @@ from agenttrace.tasks.swe.rows import SweTask
 from agenttrace.tasks.swe.trees import PristineTree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import IO
 
 FILE = "prepared.json"
 AT_A_TIME = 2
@@ -113,21 +118,28 @@ def prepare(options: SweOptions, places: PreparePlaces, report: Callable[[str], 
         UsageError: the source, the sampling or the place of the repositories is not what it must be.
         DataError: a row is no task, or no task at all could be made.
     """
-    dataset, repos = drawn(options, report)
     numbers = itertools.count(1)
+    with drawn(options, report, folder=places.trees) as (dataset, repos), ThreadPoolExecutor(AT_A_TIME) as pool:
 
-    def tell(line: str) -> None:
-        report(f"[{next(numbers)}/{dataset.count}] {line}")
+        def tell(line: str) -> None:
+            report(f"[{next(numbers)}/{dataset.count}] {line}")
 
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        found = pool.map(lambda tasks: of_repository(tasks, options, places, tell), repos)
+        found = pool.map(lambda tasks: of_repository(tasks(), options, places, tell), repos)
         prepared = gathered(dataset, found)
     write_whole(places.trees / FILE, msgspec.json.encode(prepared))
     return prepared
 
 
-def drawn(options: SweOptions, report: Callable[[str], None]) -> tuple[DatasetSpec, list[tuple[SweTask, ...]]]:
-    """Return what the run spec says of the tasks that are drawn, and those of each repository, in the plan's order.
+@contextlib.contextmanager
+def drawn(
+    options: SweOptions, report: Callable[[str], None], *, folder: Path | None = None
+) -> Iterator[tuple[DatasetSpec, list[Callable[[], tuple[SweTask, ...]]]]]:
+    """Yield what the run spec says of the tasks that are drawn, and, in the plan's order, what reads a repository's.
+
+    Args:
+        options: which tasks.
+        report: gets a line for people.
+        folder: holds the rows meanwhile, which may be more than memory can; `None` is the system's for such.
 
     Raises:
         UsageError: the source or the sampling is not what it must be.
@@ -139,10 +151,23 @@ def drawn(options: SweOptions, report: Callable[[str], None]) -> tuple[DatasetSp
     for column, count in left_out.items():
         report(f"{count} rows of {options.source} are left out: {column} is missing or empty")
     names = frozenset(plan.task_ids)
-    by_id = {task.instance_id: task for task in tasks(Counter()) if task.instance_id in names}
-    in_order = (by_id[name] for name in plan.task_ids)
-    repos = [tuple(of_repo) for _, of_repo in itertools.groupby(in_order, key=lambda task: task.repo)]
-    return msgspec.structs.replace(source, count=len(plan.task_ids), sampling=plan), repos
+    at: dict[str, tuple[str, int, int]] = {}
+    with tempfile.TemporaryFile(dir=folder, prefix=".rows-") as file:
+        for task in tasks(Counter()):
+            if task.instance_id in names:
+                at[task.instance_id] = task.repo, file.tell(), file.write(msgspec.json.encode(task))
+        file.flush()
+        in_order = (at[name] for name in plan.task_ids)
+        by_repo = itertools.groupby(in_order, key=lambda where: where[0])
+        repos: list[Callable[[], tuple[SweTask, ...]]] = [
+            functools.partial(_rows, file, [*of_repo]) for _, of_repo in by_repo
+        ]
+        yield msgspec.structs.replace(source, count=len(plan.task_ids), sampling=plan), repos
+
+
+def _rows(file: IO[bytes], places: Iterable[tuple[str, int, int]]) -> tuple[SweTask, ...]:
+    data = (os.pread(file.fileno(), size, start) for _, start, size in places)
+    return tuple(msgspec.json.decode(one, type=SweTask) for one in data)
 
 
 def of_repository(

@@ -2,6 +2,7 @@
 
 import json
 import random
+import tracemalloc
 from collections import Counter
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from agenttrace.errors import DataError, UsageError
 from agenttrace.tasks.swe import rows
-from agenttrace.tasks.swe.prepare import SweOptions, draw
+from agenttrace.tasks.swe.prepare import SweOptions, draw, drawn
 from agenttrace.tasks.swe.rows import SweTask, task_of_row
 
 
@@ -165,3 +166,23 @@ def test_languages_narrow_the_draw():
     tasks = [task_of_row(row(1, language="go"), "x"), task_of_row(row(2, language="rust"), "x")]
     assert draw(tasks, SweOptions(seed=1, languages=("Go",))).task_ids == ("octo__cat-1",)
     assert all(isinstance(task, SweTask) for task in tasks)
+
+
+def test_rows_that_are_drawn_are_read_again_one_repository_at_a_time(tmp_path):
+    items = [row(number, repo=f"octo/{number % 10}", patch=f"{number}" * 100_000) for number in range(100, 200)]
+    random.Random(1).shuffle(items)
+    write(tmp_path / "a.jsonl", items)
+    names = []
+    options = SweOptions(source=str(tmp_path / "a.jsonl"), per_repo=8)
+    tracemalloc.start()
+    with drawn(options, names.append, folder=tmp_path) as (data, repos):
+        for rows_of in repos:
+            found = rows_of()
+            assert len({task.repo for task in found}) == 1
+            assert all(task.patch == task.instance_id[-3:] * 100_000 for task in found)
+            names += [task.instance_id for task in found]
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (tuple(names), len(repos), data.count) == (data.sampling.task_ids, 10, 80)
+    assert most < 10_000_000  # all have 24 MB
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
