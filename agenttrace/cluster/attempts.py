@@ -38,10 +38,12 @@ class Attempted(Record, frozen=True, kw_only=True):
         return self.end in DONE
 
 
-How = Literal["attempted", "refused", "no_endpoint", "no_store", "no_room", "failed", "lost"]
+How = Literal["attempted", "refused", "no_endpoint", "no_store", "no_room", "no_sandbox", "failed", "lost"]
 """What an attempt said of itself: what became of the shard; that it may not run; that every endpoint is gone; that the
-store refuses; that there is no room for a tree; that something else failed; or nothing, since its process or its
-machine was gone."""
+store refuses; that there is no room for a tree; that no sandbox worker is there any more; that something else failed;
+or nothing, since its process or its machine was gone."""
+OF_MACHINE = frozenset({"no_endpoint", "no_store", "no_room", "no_sandbox"})
+"""What says something of the machine, and nothing of the shard: another machine may have what it takes."""
 
 
 class AttemptResult(Record, frozen=True, kw_only=True):

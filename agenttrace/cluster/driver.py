@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
-from agenttrace.cluster.attempts import DONE
-from agenttrace.errors import AgentTraceError, ModelServerError, StorageError, UsageError
+from agenttrace.cluster.attempts import DONE, OF_MACHINE
+from agenttrace.errors import AgentTraceError, ModelServerError, StorageError, UsageError, WorkerLostError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterable
+    from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 
     from agenttrace.cluster.attempts import AttemptResult
 
@@ -45,8 +45,8 @@ FILE = Unit("file", "a processor", "add one")
 class Machines(Protocol):
     """What makes shards somewhere else; see `agenttrace.cluster.on_ray.RayMachines`."""
 
-    def room(self) -> int:
-        """Return how many shards can be worked on at a time, now."""
+    def room(self) -> Sequence[int]:
+        """Return how many shards each machine that has room can work on at a time, now."""
         ...
 
     def begin(self, shard: int) -> Hashable:
@@ -176,7 +176,7 @@ class Driver:
         self._next = 0
         self._later: list[tuple[float, int]] = []
         self._tries: dict[int, tuple[int, int]] = {}
-        self._in_a_row = 0
+        self._unfit: Counter[str] = Counter()
         self.figures = Figures(shards=count, before=len(done), done=len(done))
 
     def run(self, watcher: Watcher | None = None) -> Figures:
@@ -188,6 +188,7 @@ class Driver:
         Raises:
             ModelServerError: every machine in a row says that all endpoints are gone.
             StorageError: every machine in a row says that the store refuses, or that it has no room.
+            WorkerLostError: every machine in a row says that its sandbox workers are gone.
             UsageError: a machine may not take part, or the run is another one.
             AgentTraceError: no machine has room for a shard.
         """
@@ -197,7 +198,8 @@ class Driver:
         running: dict[Hashable, int] = {}
         try:
             while True:
-                room = self._machines.room()
+                rooms = self._machines.room()
+                room = sum(rooms)
                 self._fill(running, room)
                 if self.figures.done + len(self.figures.given_up) >= self.figures.shards:
                     return self.figures
@@ -206,7 +208,7 @@ class Driver:
                     self._await_room(self._clock() - roomless_since)
                 self.figures.running, self.figures.room = len(running), room
                 self._watcher.begun()
-                self._take(running, room)
+                self._take(running, rooms)
                 self.figures.elapsed_s = self._clock() - started
         finally:
             self.figures.elapsed_s, self.figures.running = self._clock() - started, len(running)
@@ -232,7 +234,7 @@ class Driver:
                 return shard
         return None
 
-    def _take(self, running: dict[Hashable, int], room: int) -> None:
+    def _take(self, running: dict[Hashable, int], rooms: Sequence[int]) -> None:
         """Take what has ended; wait for it, but not beyond the end of a pause."""
         pause_s = self._later[0][0] - self._clock() if self._later else _LOOK_S
         within_s = min(_LOOK_S, pause_s) if pause_s > 0 else _LOOK_S  # what is due already has no room
@@ -240,24 +242,26 @@ class Driver:
             del running[handle]
             self.figures.add(result)
             self._watcher.result(result)
-            self._judge(result, room)
+            self._judge(result, rooms)
 
-    def _judge(self, result: AttemptResult, room: int) -> None:
+    def _judge(self, result: AttemptResult, rooms: Sequence[int]) -> None:
         """Let a shard that is not done wait, or give it up; end where nothing goes on any more."""
+        if result.how in OF_MACHINE:
+            self._unfit[result.node] += 1
+        else:
+            self._unfit.clear()
         if result.is_done:
-            self._in_a_row = 0
             self._tries.pop(result.shard, None)
             return
         if result.how == "refused":
             raise UsageError(result.why)
-        self._in_a_row = self._in_a_row + 1 if result.how in {"no_endpoint", "no_store", "no_room"} else 0
-        if self._in_a_row >= max(1, room):
-            kind = ModelServerError if result.how == "no_endpoint" else StorageError
-            raise kind(result.why)
+        if self._unfit and self._unfit.total() >= sum(rooms) and len(self._unfit) >= len(rooms):
+            kinds = {"no_endpoint": ModelServerError, "no_sandbox": WorkerLostError}
+            raise kinds.get(result.how, StorageError)(result.why)
         tries, left = self._tries.get(result.shard, (0, 0))
         now_left = self._left_by(result.shard)
-        # A machine without room takes many shards, since it gives them back at once: that says nothing of them.
-        tries = max(1, tries) if result.how == "no_room" else 1 if now_left > left else tries + 1
+        # A machine without room, or the like, takes many shards, since it gives them back at once.
+        tries = max(1, tries) if result.how in OF_MACHINE else 1 if now_left > left else tries + 1
         self._tries[result.shard] = tries, now_left
         if tries >= TRIES:
             del self._tries[result.shard]

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 import agenttrace
-from agenttrace.cluster.attempts import AttemptResult, How
+from agenttrace.cluster.attempts import OF_MACHINE, AttemptResult, How
 from agenttrace.cluster.gather import Gatherer, GatherOrder
 from agenttrace.cluster.nodetrees import NoRoomError
 from agenttrace.cluster.orders import RESOURCE, Order, seat_of
@@ -46,7 +46,7 @@ _STOP_S = 30.0
 _HOLD_S = 15.0
 """So long an attempt that fails takes at least: else a machine on which each fails at once would take all shards."""
 _LOOK_S = 1.0
-_HOW: dict[int, How] = {2: "refused", 3: "no_endpoint", 5: "no_store"}
+_HOW: dict[int, How] = {2: "refused", 3: "no_endpoint", 4: "no_sandbox", 5: "no_store"}
 """How an attempt ended, by the exit status of its error."""
 _LONGEST = 500
 
@@ -177,19 +177,20 @@ class RayMachines:
         taken = {"num_cpus": count} if name == "CPU" else {"num_cpus": 0, "resources": {name: count}}
         self._task = ray.remote(**taken, max_retries=0, scheduling_strategy="SPREAD")(make_there)
         self._shards: dict[Any, int] = {}
-        self._room, self._looked = 0, float("-inf")
+        self._room: list[int] = []
+        self._looked = float("-inf")
 
-    def room(self) -> int:
-        """Return how many shards all nodes suffice for."""
+    def room(self) -> list[int]:
+        """Return how many shards each node suffices for, those that do for any."""
         if time.monotonic() - self._looked >= _LOOK_S:
             name, each = self._takes
-            self._room = sum(int(count // each) for count in nodes_have(self._ray, name))
+            self._room = [room for count in nodes_have(self._ray, name) if (room := int(count // each))]
             self._looked = time.monotonic()
         return self._room
 
     def begin(self, shard: int) -> Any:  # noqa: ANN401 - Ray's reference
         """Have a shard made, with its share of what each endpoint may have at a time."""
-        share = None if self._in_flight is None else max(1, self._in_flight // max(1, self._room))
+        share = None if self._in_flight is None else max(1, self._in_flight // max(1, sum(self._room)))
         attempt = self._task.remote(self._order, shard, share, self._versions, self._name)
         self._shards[attempt] = shard
         return attempt
@@ -276,7 +277,7 @@ def make_there(order: bytes, shard: int, in_flight: int | None, here: dict[str, 
     except Exception as error:  # noqa: BLE001 - a fault of one attempt; the driver says it, and tries the shard again
         result = AttemptResult(shard=shard, how="failed", why=f"{type(error).__name__}: {_line(error)}")
     elapsed_s = time.monotonic() - started
-    if result.how in {"failed", "no_room"}:
+    if result.how == "failed" or result.how in OF_MACHINE:
         time.sleep(max(0.0, _HOLD_S - elapsed_s))
     return _said(msgspec.structs.replace(result, node=said["node"], elapsed_s=elapsed_s))
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from agenttrace.cluster.attempts import Attempted, AttemptResult
 from agenttrace.cluster.driver import FILE, SHARD, TRIES, WINDOW, Driver, Figures, Watcher
 from agenttrace.cluster.progress import RunDisplay
-from agenttrace.errors import AgentTraceError, ModelServerError, StorageError, UsageError
+from agenttrace.errors import AgentTraceError, ModelServerError, StorageError, UsageError, WorkerLostError
 
 RECORDS = 100
 
@@ -23,8 +23,8 @@ def done(shard, end="committed", made=RECORDS):
     return AttemptResult(shard=shard, how="attempted", attempted=attempted, node="n1")
 
 
-def failed(shard, how="failed", why="it broke"):
-    return AttemptResult(shard=shard, how=how, why=why)
+def failed(shard, how="failed", why="it broke", node="n1"):
+    return AttemptResult(shard=shard, how=how, why=why, node=node)
 
 
 class Shelf(Watcher):
@@ -37,7 +37,7 @@ class Shelf(Watcher):
         self.begun_shards, self.most, self.stopped, self.told = Counter(), 0, [], []
 
     def room(self):
-        return self.rooms
+        return [self.rooms] if isinstance(self.rooms, int) else self.rooms
 
     def begin(self, shard):
         handle = next(self.handles)
@@ -134,7 +134,10 @@ def test_tasks_that_are_given_up_in_every_attempt_leave_their_shard_undone():
     assert [*shelf.drive(count=3).given_up] == [1]
 
 
-@pytest.mark.parametrize(("how", "kind"), [("no_endpoint", ModelServerError), ("no_store", StorageError)])
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [("no_endpoint", ModelServerError), ("no_store", StorageError), ("no_sandbox", WorkerLostError)],
+)
 def test_where_every_machine_in_a_row_has_no_endpoint_or_no_store_the_run_ends(how, kind):
     shelf = Shelf(room=3, ends=lambda shard: done(shard) if shard < 4 else failed(shard, how, "gone for 600 s"))
     with pytest.raises(kind, match="gone for 600 s"):
@@ -157,6 +160,22 @@ def test_a_machine_without_room_gives_shards_back_for_others_and_no_shard_is_giv
     assert max(shelf.begun_shards.values()) > TRIES
     with pytest.raises(StorageError, match="no room in /trees"):
         Shelf(room=4, ends=lambda shard: failed(shard, "no_room", "no room in /trees")).drive()
+
+
+@pytest.mark.parametrize("how", ["no_endpoint", "no_store", "no_room", "no_sandbox"])
+def test_one_machine_that_lacks_something_and_says_so_again_and_again_ends_nothing_while_others_are_at_work(how):
+    turns = itertools.count(1)
+
+    def ends(shard):  # the other machine takes as long for a shard as this one for nine of its answers
+        return failed(shard, how, node="broken") if next(turns) % 10 else done(shard)
+
+    shelf = Shelf(room=[2, 2], ends=ends)
+    figures = shelf.drive(count=30)
+    assert (figures.done, figures.given_up) == (30, {})
+    assert figures.nodes["broken"] > 4 * 30
+    nodes = itertools.cycle(["broken", "n1"])
+    with pytest.raises(AgentTraceError, match="it broke"):
+        Shelf(room=[2, 2], ends=lambda shard: failed(shard, how, node=next(nodes))).drive()
 
 
 def test_one_machine_that_reaches_no_endpoint_does_not_end_the_run():
