@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from agenttrace.cluster.manifest import CASSETTE, RECORDS, read_manifest
 from agenttrace.cluster.runs import AT_A_TIME
+from agenttrace.errors import DataError, command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ def unnamed(run: StoredRun) -> Iterator[Unnamed]:
     next attempt goes on from them.
 
     Raises:
-        DataError: a manifest is damaged; nothing of its shard is yielded.
+        DataError: a manifest is damaged, or names what is not there; nothing of its shard is yielded.
         StorageError: the store cannot be read.
     """
     done = sorted(run.done())
@@ -43,5 +44,12 @@ def _of_shard(run: StoredRun, shard: int) -> list[Unnamed]:
     if manifest is None:  # a person has removed it meanwhile
         return []
     folder = run.parts(shard)
-    named = {f"{folder}/{part.name}{ending}" for part in manifest.parts for ending in (RECORDS, CASSETTE)}
-    return [Unnamed(name, size) for name, size in run.store.listed(folder) if name not in named]
+    named = {f"{folder}/{part.name}{RECORDS}": part.bytes for part in manifest.parts}
+    named |= {f"{folder}/{part.name}{CASSETTE}": part.cassette_bytes for part in manifest.parts}
+    there = dict(run.store.listed(folder))
+    if lacking := [name for name, size in named.items() if there.get(name) != size]:
+        raise DataError(
+            f"{run.store.url}/{lacking[0]} is not there as {run.manifest(shard)} names it, so nothing of shard {shard} "
+            f"is removed; {command('cluster', 'check')} says what is damaged"
+        )
+    return [Unnamed(name, size) for name, size in there.items() if name not in named]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from agenttrace.cluster.share import EndpointShare
 from agenttrace.errors import ModelServerError, UsageError
 from agenttrace.serving.endpoint import check_base_url
-from agenttrace.store.opening import content
+from agenttrace.store.opening import MARK, content
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -54,9 +54,11 @@ def read_addresses(given: Iterable[str], file: Path | None = None) -> tuple[Addr
     """
     said = [("--base-url", text) for text in given]
     if file is not None:
-        lines = content(file, most=_LONGEST_FILE).decode("utf-8", "replace").splitlines()
+        lines = content(file, most=_LONGEST_FILE).removeprefix(MARK).decode("utf-8", "replace").split("\n")
         rows = [(f"{file}, line {number}", line.partition("#")[0].strip()) for number, line in enumerate(lines, 1)]
-        said += [(where, text) for where, text in rows if text]
+        said += (named := [(where, text) for where, text in rows if text])
+        if not named:
+            raise UsageError(f"{file}: no line of it names an endpoint (URL or NAME=URL, # begins a comment)")
     found: dict[str, Address] = {}
     for where, text in said:
         one = _address(text, where)

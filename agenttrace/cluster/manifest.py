@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 FORMAT = "agenttrace-manifest-1"
 RECORDS, CASSETTE = ".jsonl.zst", ".cassette.zst"
 """Endings of the two objects of a part."""
+PART = re.compile(r"[0-9a-f]{32}")
+"""Its name, which becomes one of a file, too."""
 
 
 class Part(Record, frozen=True, kw_only=True):
@@ -99,6 +102,11 @@ def read_manifest(run: StoredRun, shard: int) -> ShardManifest | None:
         raise _damaged(run, shard, name, f"is no manifest ({error})") from error
     if found.format != FORMAT or found.shard != shard or found.run_spec_sha256 != run.spec_sha256:
         raise _damaged(run, shard, name, "is of another format, shard or run spec")
+    if odd := [part.name[:40] for part in found.parts if not PART.fullmatch(part.name)]:
+        raise _damaged(run, shard, name, f"names {odd[0]!r}, which is no part")
+    sizes = [part.records for part in found.parts]
+    if not all(0 <= part < len(sizes) and 0 <= line < sizes[part] for part, line in found.lines):
+        raise _damaged(run, shard, name, "names lines that are no records")
     return found
 
 

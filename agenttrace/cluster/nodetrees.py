@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -31,6 +32,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _LOCK = ".fetching.lock"
 _UNFINISHED = ".fetching-"
 _SIZE = ".size"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _BLOCK = 512
 
 
@@ -82,6 +84,8 @@ class NodeTrees:
             DataError: the store has none, or another one under its name.
             StorageError: the store cannot be read.
         """
+        if not _NAME.fullmatch(tree.name):
+            raise DataError(f"{self._store.url}: {tree.name[:80]!r}, among the tasks of {self._run_id}, names no tree")
         path = self._folder / tree.name
         while (held := _locked(path, fcntl.LOCK_SH)) is None:
             self._fetch(tree, path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import msgspec
 
-from agenttrace.cluster.manifest import CASSETTE, RECORDS, Part, ShardManifest, part_lines
+from agenttrace.cluster.manifest import CASSETTE, PART, RECORDS, Part, ShardManifest, part_lines
 from agenttrace.cluster.objects import MOST_BYTES
 from agenttrace.errors import AgentTraceError, DataError, StorageError
 from agenttrace.records import digest
@@ -172,6 +172,8 @@ class ShardLog:
         Raises:
             ValueError: it is damaged, or not of this run.
         """
+        if not PART.fullmatch(name):
+            raise ValueError("is none of the kit's")
         beginning = f"{self._run.parts(self._shard)}/{name}"
         data, tape = (self._run.store.get(beginning + ending, most=MOST_BYTES) for ending in (RECORDS, CASSETTE))
         if data is None or tape is None:

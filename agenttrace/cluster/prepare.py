@@ -96,12 +96,16 @@ class KeptTasks:
 
     def __init__(self, store: Store, run_id: str, folder: Path, tasks: SweTasks) -> None:
         self._store, self._run_id, self._folder, self._tasks = store, run_id, folder, tasks
-        self._repositories = msgspec.json.decode((folder / FILE).read_bytes(), type=_Kept).repositories
-        self._ends = [*itertools.accumulate(one.drawn for one in self._repositories)]
+        try:
+            self._repositories = msgspec.json.decode((folder / FILE).read_bytes(), type=_Kept).repositories
+        except DECODE_ERRORS as error:
+            raise DataError(f"{store.url}/{_prepared(run_id)} is damaged ({error}); remove it {_again()}") from error
+        drawn = [one.drawn for one in self._repositories]
+        self._ends = [*itertools.accumulate(drawn)]
         self._read = -1
-        if self._ends and self._ends[-1] != len(tasks.drawn):
+        if drawn and (sum(drawn) != len(tasks.drawn) or min(drawn) < 1):
             what = f"{store.url}/{_prepared(run_id)} is of {len(tasks.drawn)} tasks"
-            raise DataError(f"{what}, its repositories have {self._ends[-1]}; remove it {_again()}")
+            raise DataError(f"{what}, its repositories have {' + '.join(map(str, drawn[:9]))}; remove it {_again()}")
 
     def of(self, place: int) -> SweTasks:
         """Return the tasks of the repository of a task, which has this place in the draw.
@@ -264,7 +268,12 @@ def bring(store: Store, run_id: str | None, dataset: str, *, trees: Path | None,
             trees.mkdir(parents=True, exist_ok=True)
             with (trees / ".laying-out.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                lay_out(packed, trees)
+                try:
+                    found = lay_out(packed, trees)
+                except UsageError as error:
+                    raise DataError(f"{store.url}/{tasks_object(run_id)} is damaged: {error}") from error
+            if found.sha256 != sha256:
+                raise DataError(f"{store.url}/{tasks_object(run_id)} is another task set than {dataset}")
         return trees
     data = store.get(_prepared(run_id), most=MOST_BYTES)
     if data is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.campaign.environment import spec_differences
-from agenttrace.campaign.options import RUN_ID
+from agenttrace.campaign.options import RUN_ID, check_size
 from agenttrace.cluster.objects import MOST_BYTES
 from agenttrace.cluster.shards import Sharding
 from agenttrace.errors import DataError, UsageError
@@ -113,9 +113,10 @@ class StoredRun:
         """Return the shards that have a manifest; there is no other state."""
         folders = [f"{self.spec.run_id}/done/{number:05}" for number in range(-(-self.shards.count // _FOLDER))]
         with ThreadPoolExecutor(min(AT_A_TIME, len(folders))) as pool:
-            listed = pool.map(lambda folder: [_SHARD.search(name) for name in self.store.names(folder)], folders)
-            found = {int(match[1]) for folder in listed for match in folder if match}
-        return {shard for shard in found if shard < self.shards.count}
+            listed = pool.map(lambda folder: [*self.store.names(folder)], folders)
+            found = ((name, _SHARD.search(name)) for folder in listed for name in folder)
+            numbers = ((name, int(match[1])) for name, match in found if match)
+            return {shard for name, shard in numbers if shard < self.shards.count and name == self.manifest(shard)}
 
 
 def tasks_object(run_id: str) -> str:
@@ -164,8 +165,15 @@ def open_run(store: Store, run_id: str) -> StoredRun:
         file = msgspec.json.decode(data, type=RunFile)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{store.url}/{name}: not the file of a run ({error})") from error
-    if file.format != FORMAT or file.shard_rollouts < 1 or file.spec.run_id != run_id:
+    if file.format != FORMAT or file.spec.run_id != run_id:
         raise DataError(f"{store.url}/{name}: of another format ({file.format[:40]!r}), or of another run")
+    tasks, rollouts = file.spec.dataset.count, file.spec.dataset.rollouts
+    if min(tasks, rollouts, file.shard_rollouts) < 1:
+        raise DataError(f"{store.url}/{name}: {tasks} tasks, {rollouts} rollouts, {file.shard_rollouts} of a shard")
+    try:
+        check_size(tasks, rollouts)
+    except UsageError as error:
+        raise DataError(f"{store.url}/{name}: {error}") from error
     return StoredRun(store, file)
 
 

@@ -57,6 +57,19 @@ def test_it_is_said_first_and_removed_where_that_is_asked_for(littered, url, age
         assert goes_on.log.commit() == "committed"
 
 
+def test_a_manifest_that_names_what_is_not_there_as_it_was_made_leaves_its_shard_alone(littered, url, agenttrace):
+    name = littered.manifest(0)
+    named = json.loads(littered.store.get(name))
+    part = named["parts"][0]
+    for change in ({"name": "0" * 32}, {"cassette_bytes": part["cassette_bytes"] - 1}):
+        littered.store.remove([name])
+        littered.store.create(name, json.dumps({**named, "parts": [{**part, **change}, *named["parts"][1:]]}).encode())
+        before = {*littered.store.names("r1")}
+        ended = agenttrace("cluster", "clean", "--store", url, "--run-id", "r1", "--yes")
+        assert (ended.returncode, "so nothing of shard 0 is removed" in ended.stderr) == (1, True)
+        assert {*littered.store.names("r1")} == before
+
+
 def test_a_manifest_that_is_damaged_leaves_its_shard_alone(littered, url, agenttrace):
     manifest = littered.manifest(0)
     littered.store.remove([manifest])

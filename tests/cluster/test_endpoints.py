@@ -263,3 +263,20 @@ def test_a_line_of_a_file_that_is_no_address_is_told_with_its_number(tmp_path):
     file.write_text("http://x/v1\nnot an address\n")
     with pytest.raises(UsageError, match=r"endpoints.txt, line 2 'not an address': expected an address"):
         read_addresses([], file)
+
+
+@pytest.mark.parametrize("text", ["", "# http://x/v1\n", "\n \n"])
+def test_a_file_that_names_no_endpoint_is_told_whatever_else_is_named(tmp_path, text):
+    file = tmp_path / "endpoints.txt"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=r"endpoints.txt: no line of it names an endpoint"):
+        read_addresses(["http://x/v1"], file)
+
+
+def test_a_file_as_editors_of_others_write_it_is_read(tmp_path):
+    file = tmp_path / "endpoints.txt"
+    file.write_bytes(b"\xef\xbb\xbfa=http://x/v1\r\n\x0c# one more\r\nb=http://y/v1")
+    assert [one.name for one in read_addresses([], file)] == ["a", "b"]
+    file.write_bytes(file.read_bytes() + b"\r\nhttp://[\r\n")
+    with pytest.raises(UsageError, match=r"endpoints.txt, line 4: "):
+        read_addresses([], file)

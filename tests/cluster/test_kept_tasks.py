@@ -146,7 +146,26 @@ def replanned(store, change):
 def test_repositories_with_other_numbers_of_tasks_than_were_drawn_are_refused(store, seat):
     kept(store)
     replanned(store, lambda repositories: repositories.pop())
-    with pytest.raises(DataError, match=r"prepared\.json\.zst is of 8 tasks, its repositories have 6; remove it and"):
+    with pytest.raises(DataError, match=r"zst is of 8 tasks, its repositories have 2 \+ 2 \+ 2; remove it and"):
+        seat()
+
+
+def test_a_plan_whose_repositories_are_none_is_told(store, seat):
+    kept(store)
+    replanned(store, lambda repositories: repositories[0].update(drawn="x"))
+    with pytest.raises(DataError, match=r"prepared\.json\.zst is damaged \(.*\$\.repositories\[0\]\.drawn"):
+        seat()
+
+
+def test_repositories_with_as_many_tasks_in_all_but_fewer_than_none_are_refused(store, seat):
+    kept(store)
+
+    def shift(repositories):
+        repositories[0]["drawn"] += 5
+        repositories[1]["drawn"] -= 5
+
+    replanned(store, shift)
+    with pytest.raises(DataError, match=r"is of 8 tasks, its repositories have 7 \+ -3 \+ 2 \+ 2; remove it"):
         seat()
 
 

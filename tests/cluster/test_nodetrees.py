@@ -129,6 +129,15 @@ def test_what_is_not_the_tree_is_refused_and_leaves_nothing(kept, node, store, t
     assert there(tmp_path) == set()
 
 
+@pytest.mark.parametrize("name", ["../out", "/tmp/out", "..", ".", "", "a/b", ".fetching-x", "a\0"])
+def test_a_tree_whose_name_is_none_goes_nowhere(kept, node, tmp_path, name):
+    tree = msgspec.structs.replace(kept("one"), name=name)
+    before = {*tmp_path.rglob("*")}
+    with pytest.raises(DataError, match="among the tasks of r1, names no tree"):
+        node().hold(tree).__enter__()
+    assert {*tmp_path.rglob("*")} == before
+
+
 def test_an_archive_larger_than_any_tree_is_not_read(kept, node, store, tmp_path, monkeypatch):
     tree = kept("one")
     monkeypatch.setattr("agenttrace.cluster.nodetrees.MOST_BYTES", 1000)
@@ -234,6 +243,13 @@ def test_a_task_set_of_a_users_own_is_laid_out_from_the_store(store, tmp_path, a
         bring(store, "r1", name, trees=tmp_path / "node", scratch=tmp_path)
     laid_out = task_set(name, trees=tmp_path / "node")
     assert len(laid_out.listed) == len(found.tasks)
+    (tmp_path / "own").mkdir()
+    store.create("r2/tasks.tar", found.packed()[:700])
+    with pytest.raises(DataError, match=r"r2/tasks\.tar is damaged: the packed task set"):
+        bring(store, "r2", name, trees=tmp_path / "own", scratch=tmp_path)
+    store.create("r3/tasks.tar", found.packed())
+    with pytest.raises(DataError, match=r"r3/tasks\.tar is another task set than own:0{64}$"):
+        bring(store, "r3", f"own:{'0' * 64}", trees=tmp_path / "own", scratch=tmp_path)
     fixtures = {task.fixture for task in laid_out.listed if task.fixture is not None}
     assert fixtures
     assert fixtures <= there(tmp_path)

@@ -237,8 +237,12 @@ def test_a_damaged_manifest_is_told(run, work, data):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"lines": ((0, 5),)}, {"lines": ((3, 0),)}, {"lines": ((0, 1), (0, 0))}, {"ids_sha256": "0"}]
-)
+    "fields",
+    [
+        {"lines": ((0, 5),)}, {"lines": ((3, 0),)}, {"lines": ((0, -2), (0, -1))}, {"lines": ((-1, 0), (-1, 1))},
+        {"lines": ((0, 1), (0, 0))}, {"ids_sha256": "0"},
+    ],
+)  # fmt: skip
 def test_a_manifest_that_was_edited_is_told(run, work, fields):
     with work(2) as attempt:
         attempt.make()
@@ -247,6 +251,32 @@ def test_a_manifest_that_was_edited_is_told(run, work, fields):
     change(run, run.manifest(2), msgspec.json.encode(edited))
     with pytest.raises(DataError, match=r"names (lines that are no records|other records than those)"):
         list(every_record(run))
+
+
+@pytest.mark.parametrize("odd", ["../../x", "/x", "a/b", "", "A" * 32, "0" * 31, "0" * 300])
+def test_a_manifest_or_an_object_with_an_odd_name_makes_no_file_of_it(run, work, odd, tmp_path):
+    with work(2) as attempt:
+        attempt.make()
+        attempt.log.commit()
+    manifest = read_manifest(run, 2)
+    (part,) = manifest.parts
+    edited = msgspec.structs.replace(manifest, parts=(msgspec.structs.replace(part, name=odd),))
+    change(run, run.manifest(2), msgspec.json.encode(edited))
+    with pytest.raises(DataError, match="which is no part; restore it, or remove the manifest of shard 2"):
+        read_manifest(run, 2)
+
+
+def test_an_object_among_the_parts_that_is_none_is_named_and_left_alone(run, work):
+    with work(0) as attempt:
+        attempt.make(3)
+    name = names(run, RECORDS)[0]
+    for ending in (RECORDS, CASSETTE):
+        data = run.store.get(name.removesuffix(RECORDS) + ending)
+        run.store.create(f"{run.parts(0)}/x{ending}", data)
+    with work(0) as attempt:
+        (told,) = attempt.log.unusable
+        assert told.endswith(f"{run.parts(0)}/x.jsonl.zst is none of the kit's; its records are made again")
+        assert attempt.make() == 17
 
 
 def test_the_manifest_of_another_run_is_told(run, work):
@@ -335,6 +365,13 @@ def test_a_damaged_run_file_is_told(store, plan, data):
         begin_run(store, plan.spec, shard_rollouts=20)
 
 
+@pytest.mark.parametrize("change_to", [b'"count":0', b'"count":-6', b'"count":60000000000'])
+def test_a_run_file_of_no_run_or_of_any_size_is_told(run, store, change_to):
+    change(run, "r1/run.json", store.get("r1/run.json").replace(b'"count":6', change_to))
+    with pytest.raises(DataError, match=r"r1/run\.json: -?\d+ tasks(,| with) 7 rollouts"):
+        open_run(store, "r1")
+
+
 def test_a_run_of_another_format_is_told(run, store):
     change(run, "r1/run.json", store.get("r1/run.json").replace(b"agenttrace-cluster-1", b"agenttrace-cluster-9"))
     with pytest.raises(DataError, match="of another format"):
@@ -342,8 +379,8 @@ def test_a_run_of_another_format_is_told(run, store):
 
 
 def test_what_others_put_among_the_manifests_is_no_shard(run):
-    for name in ("done/readme.txt", "done/00000/00000099.json", "done/00000/x.json"):
-        run.store.create(f"r1/{name}", b"")
+    for name in ("readme.txt", "00000/00000099.json", "00000/x.json", "00000/1.json", "00001/00000001.json"):
+        run.store.create(f"r1/done/{name}", b"")
     assert run.done() == set()
 
 
