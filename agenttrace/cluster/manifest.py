@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from agenttrace.cluster.objects import MOST_BYTES
 from agenttrace.errors import DataError
@@ -104,6 +105,9 @@ def read_manifest(run: StoredRun, shard: int) -> ShardManifest | None:
         raise _damaged(run, shard, name, "is of another format, shard or run spec")
     if odd := [part.name[:40] for part in found.parts if not PART.fullmatch(part.name)]:
         raise _damaged(run, shard, name, f"names {odd[0]!r}, which is no part")
+    size = len(run.shards.stretch(shard))
+    if len(found.lines) != size and (found.lines or run.spec.dataset.sampling is UNSET):  # else it may have no tree
+        raise _damaged(run, shard, name, f"names {len(found.lines)} records of {size}")
     sizes = [part.records for part in found.parts]
     if not all(0 <= part < len(sizes) and 0 <= line < sizes[part] for part, line in found.lines):
         raise _damaged(run, shard, name, "names lines that are no records")

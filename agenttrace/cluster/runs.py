@@ -14,6 +14,7 @@ from agenttrace.cluster.objects import MOST_BYTES
 from agenttrace.cluster.shards import Sharding
 from agenttrace.errors import DataError, UsageError
 from agenttrace.records import Record, RunSpec
+from agenttrace.store.read import DECODE_ERRORS
 
 if TYPE_CHECKING:
     from agenttrace.cluster.objects import Store
@@ -106,7 +107,7 @@ class StoredRun:
             return said
         try:
             return msgspec.json.decode(self.store.get(name) or b"", type=dict[str, Any])
-        except msgspec.DecodeError as error:
+        except DECODE_ERRORS as error:
             raise DataError(f"{self.store.url}/{name}: not what a model server says of itself ({error})") from error
 
     def done(self) -> set[int]:
@@ -163,7 +164,7 @@ def open_run(store: Store, run_id: str) -> StoredRun:
         raise UsageError(f"run id {run_id}: {store.url} has no such run (no {name})")
     try:
         file = msgspec.json.decode(data, type=RunFile)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+    except DECODE_ERRORS as error:
         raise DataError(f"{store.url}/{name}: not the file of a run ({error})") from error
     if file.format != FORMAT or file.spec.run_id != run_id:
         raise DataError(f"{store.url}/{name}: of another format ({file.format[:40]!r}), or of another run")

@@ -31,6 +31,7 @@ from agenttrace.cluster.shards import shard_plan
 from agenttrace.errors import UsageError
 from agenttrace.serving.endpoint import answers
 from agenttrace.serving.tape import Recorder
+from agenttrace.show import printable
 from agenttrace.tasks import task_set
 from agenttrace.tasks.swe.task_set import SweTasks
 
@@ -117,7 +118,7 @@ class Seat:
             addresses,
             self._connect,
             answers=lambda url: answers(url, key=around.key),
-            tell=lambda line: self._out.print(line, style="yellow", markup=False),
+            tell=self._warn,
             patience_s=patience_s,
         )
 
@@ -184,7 +185,7 @@ class Seat:
         before = self._records()
         with ShardLog(run, number, [*keys], scratch=scratch, facts=sandbox.recorded, made_by=made_by) as log:
             for line in log.unusable:
-                out.print(line, style="yellow", markup=False)
+                self._warn(line)
             done = sum(trace_id in log.ids for trace_id in keys)
             out.print(f"shard {number} of {run.shards.count}: {plan.size} records, {done} are there")
             recorder = Recorder(models, request_part(spec), log.tapes, EndpointLog(log, models, records=True))
@@ -206,6 +207,10 @@ class Seat:
             abandoned=len(summary.abandoned),
             endpoints=dict(self._records() - before),
         )
+
+    def _warn(self, line: str) -> None:
+        """Print a line in which there may be words of servers and names of a store."""
+        self._out.print(printable(line), style="yellow", markup=False)
 
     def _records(self) -> Counter[str]:
         return Counter({one.address.name: one.records for one in self._endpoints.every})

@@ -17,7 +17,7 @@ from agenttrace.cluster.endpoints import read_addresses
 from agenttrace.cluster.objects import Store
 from agenttrace.cluster.prepare import prepare_run
 from agenttrace.cluster.seat import Seat
-from agenttrace.errors import DataError
+from agenttrace.errors import DataError, UsageError
 from agenttrace.tasks.swe.prepare import OfRepository, PreparePlaces, SkippedTask, load_prepared, prepare
 
 OPTIONS = Options(
@@ -189,3 +189,16 @@ def test_a_plan_by_ids_alone_is_none_of_a_campaign_on_one_machine(store, tmp_pat
     asked = msgspec.json.encode((OPTIONS,)).decode()
     with pytest.raises(DataError, match=r"has the ids of the tasks, and no task: .*; prepare the trees here"):
         describe(asked, folder=tmp_path, trees=tmp_path)
+
+
+def test_what_servers_and_stores_say_drives_no_terminal(store, seat, monkeypatch, capsys):
+    def refused(*_, **__):
+        raise UsageError("the server has the model '\x1b]0;x\x07\u202e', the run spec names another")
+
+    kept(store)
+    monkeypatch.setattr("agenttrace.cluster.seat.get_server", refused)
+    with seat() as made, pytest.raises(UsageError, match="the server has the model"):
+        made._endpoints.pick("task")
+    said = capsys.readouterr().err
+    assert r"is refused: the server has the model '\x1b]0;x\x07\u202e'" in said
+    assert not {*"\x1b\x07\u202e"} & {*said}

@@ -11,7 +11,7 @@ from agenttrace.cluster.manifest import CASSETTE, RECORDS, cassette, damage, eve
 from agenttrace.cluster.objects import Store
 from agenttrace.cluster.runs import begin_run, open_run
 from agenttrace.errors import DataError, StorageError, UsageError
-from agenttrace.records import Trace
+from agenttrace.records import Trace, digest
 from agenttrace.serving.cassette import Cassette
 
 
@@ -240,7 +240,8 @@ def test_a_damaged_manifest_is_told(run, work, data):
     "fields",
     [
         {"lines": ((0, 5),)}, {"lines": ((3, 0),)}, {"lines": ((0, -2), (0, -1))}, {"lines": ((-1, 0), (-1, 1))},
-        {"lines": ((0, 1), (0, 0))}, {"ids_sha256": "0"},
+        {"lines": ((0, 1), (0, 0))}, {"ids_sha256": "0"}, {"lines": ((0, 0),), "ids_sha256": ""},
+        {"lines": (), "parts": (), "ids_sha256": digest([])},
     ],
 )  # fmt: skip
 def test_a_manifest_that_was_edited_is_told(run, work, fields):
@@ -249,7 +250,7 @@ def test_a_manifest_that_was_edited_is_told(run, work, fields):
         attempt.log.commit()
     edited = msgspec.structs.replace(read_manifest(run, 2), **fields)
     change(run, run.manifest(2), msgspec.json.encode(edited))
-    with pytest.raises(DataError, match=r"names (lines that are no records|other records than those)"):
+    with pytest.raises(DataError, match=r"names (lines that are no records|other records than those|\d records? of 2)"):
         list(every_record(run))
 
 
@@ -356,6 +357,13 @@ def test_another_run_spec_under_the_same_id_is_refused_with_the_differences(run,
 def test_a_run_that_is_not_there_is_told(store):
     with pytest.raises(UsageError, match="has no such run"):
         open_run(store, "r2")
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"[" * 100_000])
+def test_what_is_no_word_of_a_first_server_is_told(run, data):
+    run.store.create("r1/server.json", data)
+    with pytest.raises(DataError, match=r"r1/server\.json: not what a model server says"):
+        run.first_server({})
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b'{"format": "x"}'])
