@@ -23,7 +23,7 @@ from agenttrace.tasks.swe.prepare import SweOptions
 if TYPE_CHECKING:
     from agenttrace.records import Record, RunSpec, Sampler, ServingSpec
 
-RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _STAMP = re.compile(r"\d{8}T\d{6}Z")
 _TOP_P = "+top_p-"
 """What follows the name of a sampler whose `top_p` is another."""
@@ -237,10 +237,8 @@ def check_options(options: Options) -> None:
         raise UsageError("--threads is for a server that is started here: leave it out with --base-url")
     if options.thinking is not None and served(options)[0].demo:
         raise UsageError("--thinking: the bundled models think as they were trained to; their template has no switch")
-    if options.run_id is not None and not RUN_ID.fullmatch(options.run_id):
-        raise UsageError(
-            f"run id {options.run_id!r}: expected letters, digits, dots, dashes, underscores (at most 100)"
-        )
+    if options.run_id is not None:
+        check_run_id(options.run_id)
     if options.stamp is not None and not _STAMP.fullmatch(options.stamp):
         raise UsageError(f"stamp {options.stamp!r}: expected the form 20261102T030405Z")
     if options.output is not None and (
@@ -280,6 +278,16 @@ def flag_of(name: str, meta: Meta) -> str:
 
 def _unit(name: str) -> str:
     return " ms" if name.endswith("_ms") else ""
+
+
+def check_run_id(run_id: str) -> None:
+    """Refuse what is no name of a run; a folder of a store has it.
+
+    Raises:
+        UsageError: shows it.
+    """
+    if not _RUN_ID.fullmatch(run_id):
+        raise UsageError(f"run id {run_id!r}: expected letters, digits, dots, dashes, underscores (at most 100)")
 
 
 def check_size(tasks: int, rollouts: int) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agenttrace.campaign.environment import spec_differences
-from agenttrace.campaign.options import RUN_ID, check_size
+from agenttrace.campaign.options import check_run_id, check_size
 from agenttrace.cluster.objects import MOST_BYTES
 from agenttrace.cluster.shards import Sharding
 from agenttrace.errors import DataError, UsageError
@@ -159,8 +159,8 @@ def open_run(store: Store, run_id: str) -> StoredRun:
         StorageError: the store cannot be read.
     """
     name = _run_file(run_id)
-    data = store.get(name) if RUN_ID.fullmatch(run_id) else None
-    if data is None:
+    check_run_id(run_id)
+    if (data := store.get(name)) is None:
         raise UsageError(f"run id {run_id}: {store.url} has no such run (no {name})")
     try:
         file = msgspec.json.decode(data, type=RunFile)

@@ -74,6 +74,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what was asked for; 4 where something is not done, 1 where something is damaged."""
+    from agenttrace.campaign.options import check_run_id  # noqa: PLC0415
+
     check_json(arguments.json)
     what = arguments.what
     if what != "shard" and arguments.number is not None:  # the word after `run` or `up` is the model
@@ -84,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         _as_local(arguments)
     if arguments.store is None or arguments.run_id is None:
         raise UsageError("--store URL and --run-id ID are needed: several machines write into one run")
+    check_run_id(arguments.run_id)
     if what in {"prepare", "shard", "run"}:
         return {"prepare": _prepare, "shard": _shard, "run": _run}[what](arguments)
     from agenttrace.cluster.objects import Store  # noqa: PLC0415
@@ -149,13 +152,13 @@ def _order(arguments: argparse.Namespace) -> Order:
 
 
 def _prepare(arguments: argparse.Namespace) -> int:
-    from agenttrace.campaign.options import RUN_ID, Options  # noqa: PLC0415
+    from agenttrace.campaign.options import Options  # noqa: PLC0415
     from agenttrace.cluster.objects import Store  # noqa: PLC0415
     from agenttrace.cluster.prepare import prepare_run  # noqa: PLC0415
     from agenttrace.tasks import SWE  # noqa: PLC0415
 
-    if arguments.dataset != SWE or not RUN_ID.fullmatch(arguments.run_id):
-        raise UsageError(f"cluster prepare --dataset {SWE}: trees are made of checkouts; --run-id: a name for the run")
+    if arguments.dataset != SWE:
+        raise UsageError(f"cluster prepare --dataset {SWE}: trees are made of checkouts")
     workers = arguments.workers or 1
     if workers < 1:
         raise UsageError("--workers: repositories at a time, 1 or more")

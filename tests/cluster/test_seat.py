@@ -357,7 +357,11 @@ def test_what_is_there_is_counted_checked_and_named_where_it_is_damaged(agenttra
         (["up", "--nodes", "0"], "--nodes: expected 1 to 16"),
         (["merge", "--store", "s", "--run-id", "r", "-o", "x.jsonl"], "there is no such folder"),
         (["status", "--store", ".", "--run-id", "r"], "has no such run"),
-        (["check", "--store", ".", "--run-id", "../r"], "has no such run"),
+        (["check", "--store", ".", "--run-id", "../r"], "run id '../r': expected letters, digits"),
+        (
+            ["shard", "0", "m", "--dataset", "swe", "--store", ".", "--run-id", "../r", "--base-url", "http://a/v1"],
+            "run id '../r': expected letters, digits",
+        ),
     ],
 )
 def test_what_lacks_is_said(agenttrace, tmp_path, words, said):
