@@ -115,13 +115,16 @@ class Store:
     def listed(self, folder: str) -> Iterator[tuple[str, int]]:
         """Yield name and bytes of all objects in a folder and in those below it, in no certain order.
 
+        What lies elsewhere is left out, whatever the store lists: what is listed may be removed.
+
         Raises:
             StorageError: they could not be listed.
         """
         root = folder.rstrip("/")
         stream = iter(self._obstore.list(self._store, root, chunk_size=1000))
         while chunk := self._said("list", root, lambda: next(stream, None)):
-            yield from ((one["path"], int(one["size"])) for one in chunk)
+            found = ((one["path"], int(one["size"])) for one in chunk)
+            yield from ((name, size) for name, size in found if not root or name.startswith(f"{root}/"))
 
     def remove(self, names: Sequence[str]) -> None:
         """Remove objects for good; no run does that.

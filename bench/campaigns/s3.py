@@ -37,6 +37,7 @@ class S3:
     slow_s: float = 0.0
     cut_answers: int = 0  # so many uploads more are carried out, and then the connection is closed
     more: bool = False  # objects have no end, whatever is said of their length
+    lists_all: bool = False  # whatever is asked for
     page: int = 1000
     seen: list[tuple[str, str]] = field(default_factory=list)  # method and path of every request
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -117,7 +118,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._end(200, f"<DeleteResult>{done}</DeleteResult>".encode())
 
     def _list(self, query: Mapping[str, str]) -> None:
-        names = sorted(name for name in self.s3.objects if name.startswith(query.get("prefix", "")))
+        prefix = "" if self.s3.lists_all else query.get("prefix", "")
+        names = sorted(name for name in self.s3.objects if name.startswith(prefix))
         names = [name for name in names if name > query.get("continuation-token", "")]
         page, more = names[: self.s3.page], len(names) > self.s3.page
         entries = "".join(

@@ -8,6 +8,7 @@ import pytest
 
 from agenttrace.cluster.clean import unnamed
 from agenttrace.cluster.manifest import damage
+from agenttrace.cluster.objects import Store
 
 
 @pytest.fixture
@@ -68,6 +69,20 @@ def test_a_manifest_that_names_what_is_not_there_as_it_was_made_leaves_its_shard
         ended = agenttrace("cluster", "clean", "--store", url, "--run-id", "r1", "--yes")
         assert (ended.returncode, "so nothing of shard 0 is removed" in ended.stderr) == (1, True)
         assert {*littered.store.names("r1")} == before
+
+
+def test_objects_of_others_stay_where_a_store_lists_more_than_it_is_asked_for(s3, run_on, work):
+    run = run_on("s3://bucket/x")
+    with work(2, run=run) as attempt:
+        attempt.make()
+        attempt.log.commit()
+    half = f"{run.parts(2)}/half.cassette.zst"
+    run.store.create(half, b"x")
+    Store("s3://bucket/x").create("r2/run.json", b"another run's")
+    Store("s3://bucket/y").create("r1/run.json", b"another store's")
+    s3.lists_all = True
+    assert [one.name for one in unnamed(run)] == [half]
+    assert run.done() == {2}
 
 
 def test_a_manifest_that_is_damaged_leaves_its_shard_alone(littered, url, agenttrace):
