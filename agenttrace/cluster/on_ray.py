@@ -287,6 +287,8 @@ def _said(result: AttemptResult) -> bytes:
 
 
 _SEATS_OF = "agenttrace-seat-"
+_YOUNG_S = 60.0
+"""So long a folder may have no lock yet: what works for another driver has just made it."""
 _BUSY, _TOLD = "busy", "told"
 _HELD: dict[Path, int] = {}
 """Folders of this process, by their driver's; a lock on each says that it lives, also to other containers."""
@@ -326,10 +328,11 @@ def _at_work_for(driver: str) -> Iterator[Path]:
 
 def _remove_left_by_others(driver: str) -> None:
     """Remove what drivers that were killed have left here: folders of processes that are all gone."""
-    own = _folder_of(driver)
+    own, begun = _folder_of(driver), time.time() - _YOUNG_S
     for folder in own.parent.glob(f"{_SEATS_OF}*"):
-        if folder != own and not any(_lives(path) for path in folder.glob("*")):
-            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # others remove it as well
+            if folder != own and folder.stat().st_mtime < begun and not any(_lives(path) for path in folder.glob("*")):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lives(folder: Path) -> bool:

@@ -364,6 +364,7 @@ def test_a_process_is_told_to_end_once_and_nothing_of_a_driver_stays(tmp_path, m
     killed = subprocess.run([sys.executable, "-c", of_another], env=env)
     assert killed.returncode == -9
     assert [*tmp_path.glob("*/*/scratch")]  # it left something
+    os.utime(tmp_path / f"{on_ray._SEATS_OF}c", (1, 1))
     with subprocess.Popen([sys.executable, "-c", AT_WORK], env=env, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         assert [path.parent.name.split("-")[1] for path in tmp_path.glob("*/*/scratch")] == [str(process.pid)]
@@ -406,6 +407,10 @@ def test_leftovers_have_any_name_and_a_driver_has_none_of_its_own(tmp_path, monk
     for name in ("foo", ".1", "\u00b2", f"{os.getpid()}", f"{on_ray._processes()}{os.getpid()}-x"):
         (tmp_path / f"{on_ray._SEATS_OF}x" / name).mkdir(parents=True)
     (tmp_path / f"{on_ray._SEATS_OF}x" / "file").touch()
+    with on_ray._at_work_for("z"):  # those of a driver that has just begun have no lock yet
+        assert len([*(tmp_path / f"{on_ray._SEATS_OF}x").iterdir()]) == 6
+    shutil.rmtree(tmp_path / f"{on_ray._SEATS_OF}z")
+    os.utime(tmp_path / f"{on_ray._SEATS_OF}x", (1, 1))
     with on_ray._at_work_for("y") as living, on_ray._at_work_for("d"):
         assert {path.name for path in tmp_path.iterdir()} == {f"{on_ray._SEATS_OF}{name}" for name in "yd"}
         assert living.is_dir()
