@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import UNSET
 
 from agenttrace.cluster.attempts import Attempted
 from agenttrace.cluster.manifest import read_manifest, records
@@ -254,6 +255,11 @@ class Gatherer:
             raise self._damaged(name, f"is damaged ({error})") from error
         if {"name": found.name, "shards": found.shards} != self._expected(number):
             raise self._damaged(name, "describes another file")
+        shards = self.run.shards
+        jobs = sum(len(shards.stretch(shard)) for shard in self.stretches[number])
+        least = jobs if shards.dataset.sampling is UNSET else 0  # a task that was drawn may have no tree
+        if not least <= found.records <= jobs:
+            raise self._damaged(name, f"describes {found.records} records of {jobs}")
         return found
 
     def _damaged(self, name: str, why: str) -> DataError:

@@ -260,6 +260,18 @@ def test_a_description_of_another_file_is_not_believed(whole, gather, change):
     assert LIST not in objects(whole)
 
 
+@pytest.mark.parametrize("records", [0, 19, -5, 21])
+def test_a_description_of_fewer_or_more_records_than_there_are_is_not_believed(whole, gather, records):
+    assert gather().returncode == 0
+    name = f"r1/gathered/{FILES[1]}.json"
+    said = {**json.loads(whole.store.get(name)), "records": records}
+    remove(whole, "GATHERED.json", f"{FILES[1]}.json")
+    whole.store.create(name, json.dumps(said).encode())
+    ended = gather()
+    assert (ended.returncode, f"{name} describes {records} records of 20; remove it" in ended.stderr) == (1, True)
+    assert LIST not in objects(whole)
+
+
 def test_a_description_that_is_gone_is_named_as_such(whole, gather, gatherer):
     assert gather().returncode == 0
     remove(whole, f"{FILES[1]}.json")
@@ -269,13 +281,15 @@ def test_a_description_that_is_gone_is_named_as_such(whole, gather, gatherer):
 
 def test_a_file_that_has_other_records_than_it_is_described_with_is_not_brought(whole, gather, tmp_path):
     assert gather().returncode == 0
-    name = f"r1/gathered/{FILES[1]}.json"
-    said = {**json.loads(whole.store.get(name)), "records": 19}
-    remove(whole, "GATHERED.json", f"{FILES[1]}.json")
-    whole.store.create(name, json.dumps(said).encode())
+    one, two = (f"r1/gathered/{name}" for name in FILES[1:])
+    other = json.loads(whole.store.get(f"{two}.json"))
+    said = {**json.loads(whole.store.get(f"{one}.json")), "bytes": other["bytes"], "sha256": other["sha256"]}
+    remove(whole, "GATHERED.json", f"{FILES[1]}.json", f"{FILES[1]}.jsonl.zst")
+    whole.store.create(f"{one}.json", json.dumps(said).encode())
+    whole.store.create(f"{one}.jsonl.zst", whole.store.get(f"{two}.jsonl.zst"))
     ended = gather("-o", tmp_path / "all.jsonl.zst")
     assert ended.returncode == 1
-    assert f"{FILES[1]}.jsonl.zst has 20 records, and is described with 19" in ended.stderr
+    assert f"{FILES[1]}.jsonl.zst has 2 records, and is described with 20" in ended.stderr
     assert not list(tmp_path.glob("*all*"))
 
 
@@ -304,6 +318,7 @@ def test_who_comes_second_with_another_zstd_leaves_the_file_of_the_first(whole, 
 def test_where_no_task_of_its_shards_has_a_tree_there_is_no_file(whole, gather, gatherer, monkeypatch):
     real = gather_module.records
     monkeypatch.setattr(gather_module, "records", lambda run, of: [] if of.shard == 1 else real(run, of))
+    monkeypatch.setattr(gather_module, "UNSET", None)  # as if tasks were drawn
     assert gather().returncode == 0
     assert [one.shards for one in gatherer().finish().files] == [(0, 0), (2, 2)]
     assert f"r1/gathered/{FILES[1]}.jsonl.zst" not in objects(whole)
