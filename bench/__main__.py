@@ -109,6 +109,8 @@ def _add_campaigns(
         "--records", type=int, default=10_000, metavar="N", help="of the resumed file; 0 leaves it out"
     )
     campaign.add_argument("--workers", type=int, metavar="W", help="tasks run at a time (default: the profile's)")
+    campaign.add_argument("--max-steps", type=int, metavar="N", help="of a task (default: the agent's)")
+    campaign.add_argument("--max-tokens", type=int, metavar="N", help="of a reply (default: the sampler's)")
     campaign.add_argument("--json", dest="json_file", type=Path, metavar="FILE", help="write the figures there as well")
     wide.add_argument("--rollouts", type=int, default=1000, metavar="N", help="of the wide run (default: %(default)s)")
     wide.add_argument("--at-a-time", type=int, default=64, metavar="W", help="sandboxes of it (default: %(default)s)")

@@ -85,6 +85,8 @@ def run(
     model: str = pins.DEFAULT_MODEL,
     dataset: str = "demo",
     workers: int | None = None,
+    max_steps: int | None = None,
+    max_tokens: int | None = None,
     json_file: Path | None = None,
 ) -> int:
     """Measure, print and return the exit status 0.
@@ -95,12 +97,19 @@ def run(
         dataset: task set of the campaign.
         records: of the file that is resumed; 0 leaves that part out.
         workers: tasks run at a time; the profile's when `None`.
+        max_steps: of a task; the agent's when `None`.
+        max_tokens: of a reply; the sampler's when `None`.
         json_file: gets the figures.
     """
     if tasks < 1 or records < 0:
         raise UsageError("--tasks is at least 1, --records at least 0")
     document: dict[str, Any] = {"cpus": engine.check().cpus, "load_before": os.getloadavg()[0]}
-    sides = busy(model, dataset, tasks, workers)
+    size: dict[str, Any] = {"rollouts": -(-tasks // TASKS_OF_THE_SET)} if dataset == "demo" else {"count": tasks}
+    limits = {"max_steps": max_steps, "max_output_tokens": max_tokens}
+    options = Options(
+        model=model, dataset=dataset, profile=PROFILE, output="bench.jsonl", run_id="bench", **size, **limits
+    )
+    sides = busy(options, workers)
     document |= {name: msgspec.to_builtins(side) for name, side in sides.items()}
     _print_sides(sides, document)
     if records:
@@ -111,10 +120,8 @@ def run(
     return 0
 
 
-def busy(model: str, dataset: str, tasks: int, workers: int | None) -> dict[str, Figures]:
+def busy(options: Options, workers: int | None) -> dict[str, Figures]:
     """Return the figures of a campaign and of the bare generator that sends the same requests afterwards."""
-    size: dict[str, Any] = {"rollouts": -(-tasks // TASKS_OF_THE_SET)} if dataset == "demo" else {"count": tasks}
-    options = Options(model=model, dataset=dataset, profile=PROFILE, output="bench.jsonl", run_id="bench", **size)
     with tempfile.TemporaryDirectory(prefix="agenttrace-bench-") as name, bed(Path(name), options, workers) as found:
         weights.fetch(found.services, found.request.reference())
         found.services.up("server", "sandbox")
