@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -47,6 +48,7 @@ def run(
     Raises:
         UsageError: a file to read does not exist, or a folder to write cannot be mounted.
     """
+    new = [folder for path in written if not (folder := _folder(_absolute(path))).exists()]
     mounts = list(_mounts(read, written))
     info = engine.check()
     image = images.build(targets=("analysis",)).ids["analysis"]
@@ -62,6 +64,10 @@ def run(
             with uninterrupted():
                 stop(process, name)
             raise
+    if process.returncode:
+        for folder in new:  # a verb that wrote nothing leaves nothing
+            with contextlib.suppress(OSError):
+                folder.rmdir()
     return folders.checked_end(process.returncode, written, info)
 
 
@@ -139,9 +145,14 @@ def _stem(path: Path) -> str:
     return "".join(f"[{c}]" if c in "[*?" else c for c in name)
 
 
+def _folder(path: Path) -> Path:
+    """Return the folder to mount for something to be written."""
+    return path if path.is_dir() or not path.suffix else path.parent
+
+
 def _made_folder(path: Path) -> Path:
-    """Return the folder to mount for something to be written, made if need be."""
-    folder = path if path.is_dir() or not path.suffix else path.parent
+    """Return that folder, made if need be."""
+    folder = _folder(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -79,6 +79,16 @@ def test_a_result_that_never_came_here_is_said(docker, engine_info, monkeypatch)
     assert analysis.run("report", ["-o", str(page)], read=[], written=[page]) == 0
 
 
+def test_a_verb_that_wrote_nothing_leaves_no_folder(docker, engine_info, monkeypatch):
+    monkeypatch.setattr(engine, "check", engine_info)
+    (docker / "bin/docker").write_text("#!/bin/sh\nexit 2\n")
+    assert analysis.run("publish", [], read=[], written=[docker / "mine"]) == 2
+    assert not (docker / "mine").exists()
+    (docker / "kept").mkdir()
+    assert analysis.run("publish", [], read=[], written=[docker / "kept"]) == 2
+    assert (docker / "kept").is_dir()
+
+
 def test_an_engine_elsewhere_that_finds_no_folder_is_explained(docker, engine_info, monkeypatch):
     (docker / "bin/docker").write_text("#!/bin/sh\nexit 125\n")
     monkeypatch.setattr(engine, "check", lambda: engine_info(kernel=platform.release()))
