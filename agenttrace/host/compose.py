@@ -119,9 +119,13 @@ class Services:
     def _once(self, *arguments: str) -> list[str]:
         return argv(self._project, "run", "--rm", "--no-deps", "--no-TTY", *arguments)
 
-    def up(self, *services: str) -> None:
-        """Start services in the background; `AGENTTRACE_WORKERS` says how many sandboxes."""
-        engine.run(argv(self._project, "up", "--detach", "--no-build", *services), env=self._env)
+    def up(self, *services: str, anew: bool = False) -> None:
+        """Start services in the background, those that run already only if `anew`.
+
+        `AGENTTRACE_WORKERS` says how many sandboxes.
+        """
+        how = ["--force-recreate"] if anew else []
+        engine.run(argv(self._project, "up", "--detach", "--no-build", *how, *services), env=self._env)
 
     def ask(self, service: str, *arguments: str) -> str:
         """Run a one-off container to its end and return its standard output.

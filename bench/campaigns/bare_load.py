@@ -6,6 +6,7 @@ cassette; the prompt token counts must be the recorded ones, or it was not the s
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import queue
@@ -48,7 +49,26 @@ def send(todo: queue.SimpleQueue[list[tuple[bytes, int | None]]], address: str, 
             sums[name] += value
 
 
+def await_ready(address: str) -> None:
+    """Return when the server has loaded its model; it answers 503 until then, or not at all.
+
+    Raises:
+        TimeoutError: it has not after five minutes.
+    """
+    host, _, port = address.partition(":")
+    end = time.monotonic() + _LOADS_S
+    while time.monotonic() < end:
+        connection = http.client.HTTPConnection(host, int(port), timeout=10)
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            connection.request("GET", "/health")
+            if connection.getresponse().status == http.HTTPStatus.OK:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"no model is loaded at {address}")
+
+
 _LOCK = threading.Lock()
+_LOADS_S = 300.0
 
 
 def main() -> None:
@@ -59,6 +79,7 @@ def main() -> None:
     for trace in cassette.trace_ids:
         replied = (turn for turn in cassette.turns(trace) if turn.kind == "reply")
         todo.put([(body(turn), turn.result["input_tokens"]) for turn in replied])
+    await_ready(address)
     sums = dict.fromkeys(("requests", "slot_ms", "tokens", "other_prompts"), 0.0)
     threads = [threading.Thread(target=send, args=(todo, address, sums)) for _ in range(int(clients))]
     start = time.monotonic()

@@ -127,7 +127,8 @@ def busy(options: Options, workers: int | None) -> dict[str, Figures]:
         found.services.up("server", "sandbox")
         say(f"a campaign of {options.rollouts * (options.count or TASKS_OF_THE_SET)} tasks")
         campaign_side = _campaign(found, Path(name), options)
-        say("the same requests from a bare load generator")
+        say("the same requests from a bare load generator, to a new server: the first has these prompts in its cache")
+        found.services.up("server", anew=True)
         return {"campaign": campaign_side, "bare load generator": _bare(found, Path(name))}
 
 
