@@ -105,10 +105,8 @@ def run(
         raise UsageError("--tasks is at least 1, --records at least 0")
     document: dict[str, Any] = {"cpus": engine.check().cpus, "load_before": os.getloadavg()[0]}
     size: dict[str, Any] = {"rollouts": -(-tasks // TASKS_OF_THE_SET)} if dataset == "demo" else {"count": tasks}
-    limits = {"max_steps": max_steps, "max_output_tokens": max_tokens}
-    options = Options(
-        model=model, dataset=dataset, profile=PROFILE, output="bench.jsonl", run_id="bench", **size, **limits
-    )
+    size |= {"max_steps": max_steps, "max_output_tokens": max_tokens}
+    options = Options(model=model, dataset=dataset, profile=PROFILE, output="bench.jsonl", run_id="bench", **size)
     sides = busy(options, workers)
     document |= {name: msgspec.to_builtins(side) for name, side in sides.items()}
     _print_sides(sides, document)
