@@ -25,6 +25,8 @@ from bench.campaigns import s3 as s3_store
 
 HERE = Path(__file__).parent
 
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # Ray keeps what it finds at its first import, by whichever test
+
 
 def _made():
     spec = importlib.util.spec_from_file_location("cluster_made", HERE / "made.py")
@@ -156,3 +158,10 @@ def whole(run, work):
 @pytest.fixture
 def made_up():
     return made
+
+
+@pytest.fixture(scope="session")
+def ray_here():
+    """Skip where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("needs ray: it is in requirements/tests.txt")

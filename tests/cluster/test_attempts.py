@@ -7,13 +7,13 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-pytest.importorskip("ray", reason="needs Ray: it is in requirements/tests.txt")
-
 from agenttrace.campaign.options import Options
 from agenttrace.cluster import on_ray, orders
 from agenttrace.cluster.attempts import OF_MACHINE, AttemptResult
 from agenttrace.cluster.nodetrees import NoRoomError
 from agenttrace.errors import DataError, ModelServerError, StorageError, UsageError, WorkerLostError
+
+pytestmark = pytest.mark.usefixtures("ray_here")
 
 
 @pytest.mark.parametrize(

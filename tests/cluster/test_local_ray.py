@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import subprocess
@@ -50,9 +49,7 @@ def until(condition):
         time.sleep(0.02)
 
 
-def test_a_head_that_ends_at_once_is_started_again_and_then_told(cluster, stand_in):
-    if importlib.util.find_spec("ray") is None:  # not imported here: it would keep how this process authenticates
-        pytest.skip("needs ray: it is in requirements/tests.txt")
+def test_a_head_that_ends_at_once_is_started_again_and_then_told(ray_here, cluster, stand_in):
     with pytest.raises(AgentTraceError, match=r"has not started in 4 tries; what it said last: started: -m ray"):
         local_ray.start(cluster)
     assert Path(cluster.folder, "head.log").read_text().count("started:") == 4

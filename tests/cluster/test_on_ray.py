@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -83,12 +82,6 @@ def slow(messages):
     return says(calls=[("final_answer", json.dumps({"answer": "20"}))])
 
 
-def needs_ray():
-    """Skip where there is none; it is not imported, as it then looks whether it shall ask for a token."""
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("needs ray: it is in requirements/tests.txt")
-
-
 @pytest.fixture(scope="module")
 def server():
     with ScriptedServer(script, remember=False) as running:
@@ -96,9 +89,8 @@ def server():
 
 
 @pytest.fixture(scope="module")
-def cluster(make_sandbox):
+def cluster(ray_here, make_sandbox):
     """Return a cluster of two nodes, each with two sandbox workers of its own."""
-    needs_ray()
     from agenttrace.cluster import local_ray
 
     made = local_ray.prepared(2, 2)
@@ -475,7 +467,6 @@ def test_a_node_with_another_version_of_the_kit_is_refused(driver, cluster, tmp_
 
 
 def test_a_node_with_another_zstd_is_refused_since_it_would_make_other_bytes():
-    needs_ray()
     import zstandard
 
     from agenttrace.cluster import on_ray
@@ -513,7 +504,6 @@ def test_without_ray_one_line_says_what_to_install(agenttrace, monkeypatch, tmp_
 
 
 def test_where_no_ray_runs_one_line_says_so(agenttrace, tmp_path):
-    needs_ray()
     words = ["--store", str(tmp_path / "s"), "--run-id", "r", "--base-url", "http://localhost:1/v1"]
     argv = [sys.executable, "-P", "-m", "agenttrace", "cluster", "run", "m", *words, "--ray", "127.0.0.2:9"]
     env = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
