@@ -17,10 +17,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agenttrace.cluster.objects import MOST_BYTES
 from agenttrace.errors import DataError, StorageError, command
 from agenttrace.sandbox.runner.restore import PackedFixture
 from agenttrace.sandbox.runner.tree import walk
-from agenttrace.tasks.swe.packed import MOST_BYTES, pack, unpack
+from agenttrace.tasks.swe.packed import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from agenttrace.errors import DOOR, UsageError
 from agenttrace.formats.prices import VARIABLE
 from agenttrace.host import compose, engine, folders, gitleaks, images, weights
 from agenttrace.host.guard import interrupts_held, stop, terminations_interrupt, uninterrupted
+from agenttrace.store.opening import stem
 
 if TYPE_CHECKING:
     import argparse
@@ -135,14 +137,8 @@ def _with_sidecars(path: Path) -> Iterator[Path]:
         raise UsageError(f"cannot read {path}: there is no such file")
     yield path
     if path.is_file():
-        yield from (found for found in path.parent.glob(f"{_stem(path)}.*") if found != path and found.is_file())
-
-
-def _stem(path: Path) -> str:
-    name = path.name
-    for suffix in (".gz", ".zst", ".jsonl"):
-        name = name.removesuffix(suffix)
-    return "".join(f"[{c}]" if c in "[*?" else c for c in name)
+        there = path.parent.glob(f"{glob.escape(stem(path))}.*")
+        yield from (found for found in there if found != path and found.is_file())
 
 
 def _folder(path: Path) -> Path:

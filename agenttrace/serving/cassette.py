@@ -21,8 +21,7 @@ from agenttrace.records import Record, digest
 from agenttrace.serving.frames import Damage, Frame, compress, decompress, scan
 from agenttrace.store.append import AppendOnly
 from agenttrace.store.jsonl import check_at_end
-from agenttrace.store.opening import opened
-from agenttrace.store.read import beside
+from agenttrace.store.opening import beside, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from agenttrace.errors import AgentTraceError
 from agenttrace.records import Record
 from agenttrace.store.jsonl import known_ids
-from agenttrace.store.opening import FAILURES, is_failures
+from agenttrace.store.opening import FAILURES, beside, is_failures
 from agenttrace.store.read import read_run_spec, run_spec_path
 
 if TYPE_CHECKING:
@@ -54,10 +54,9 @@ def coverage(records: Path, recorded: IdIndex) -> Coverage | None:
     """
     if is_failures(records):
         return None
-    beside = run_spec_path(records)
-    failures = beside.with_name(beside.name.removesuffix(".run.json") + FAILURES)
+    failures = beside(records, FAILURES)
     try:
-        planned = planned_runs(read_run_spec(beside))
+        planned = planned_runs(read_run_spec(run_spec_path(records)))
         given_up = len(known_ids(failures, unique=False, without=recorded)) if failures.exists() else 0
     except AgentTraceError:  # whoever reads those files tells what is wrong with them
         return None

@@ -10,8 +10,7 @@ import msgspec
 from agenttrace.errors import AgentTraceError
 from agenttrace.records import Record
 from agenttrace.store.jsonl import write_whole
-from agenttrace.store.opening import content, is_failures
-from agenttrace.store.read import run_spec_path
+from agenttrace.store.opening import beside, content, is_failures
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,8 +45,7 @@ class EnergyFile(Record, frozen=True, kw_only=True):
 
 def energy_path(records: Path) -> Path:
     """Return where the energy of a record file's sessions stands: beside it, `.energy.json` for `.jsonl`."""
-    beside = run_spec_path(records)
-    return beside.with_name(beside.name.removesuffix(".run.json") + ENERGY)
+    return beside(records, ENERGY)
 
 
 def begin_energy(records: Path, session: SessionEnergy, *, measures: bool) -> None:

@@ -128,6 +128,16 @@ def numbered_lines(file: BinaryIO, path: Path) -> Iterator[tuple[int, bytes]]:
         yield number, line.removeprefix(MARK) if number == 1 else line
 
 
+def stem(path: Path) -> str:
+    """Return what the names of a record file and of all that lies beside it begin with."""
+    return path.name.removesuffix(".gz").removesuffix(".zst").removesuffix(".jsonl")
+
+
+def beside(path: Path, ending: str) -> Path:
+    """Return what lies beside a record file and has a name with that ending."""
+    return path.with_name(stem(path) + ending)
+
+
 def is_failures(path: Path) -> bool:
     """Return whether a file holds attempts that ended in an infrastructure failure."""
     return path.name.removesuffix(".gz").removesuffix(".zst").endswith(FAILURES)

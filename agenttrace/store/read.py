@@ -15,7 +15,7 @@ from agenttrace.errors import DataError, UsageError
 from agenttrace.records import RunSpec, Trace, rollout_1_0
 from agenttrace.store import opening
 from agenttrace.store.lean import whole
-from agenttrace.store.opening import MARK, numbered_lines, opened, other_kind, released, text
+from agenttrace.store.opening import MARK, beside, numbered_lines, opened, other_kind, released, text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -229,11 +229,6 @@ def _split(chunks: Iterator[bytes], limit: int) -> Iterator[tuple[int, bytes | N
             parts.append(chunk[start:])
     if held:
         yield number, None if too_long else b"".join(parts)
-
-
-def beside(records: Path, suffix: str) -> Path:
-    """Return the path beside a record file that ends so instead of in `.jsonl`, `.jsonl.gz` or `.jsonl.zst`."""
-    return records.with_name(records.name.removesuffix(".gz").removesuffix(".zst")).with_suffix(suffix)
 
 
 def run_spec_path(records: Path) -> Path:

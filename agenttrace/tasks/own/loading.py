@@ -22,7 +22,7 @@ import msgspec
 
 from agenttrace.errors import DataError, UsageError, command
 from agenttrace.records import Record
-from agenttrace.store.opening import content
+from agenttrace.store.opening import content, stem
 from agenttrace.tasks import OWN, TASK_SETS
 from agenttrace.tasks.own import format as own_format
 from agenttrace.tasks.own import parsing, positions, tree
@@ -117,9 +117,7 @@ def is_path(name: str) -> bool:
 
 def sidecar(records: Path) -> Path:
     """Return where the packed task set of a record file, or of a run spec, lies: beside it."""
-    name = records.name
-    for suffix in (".gz", ".zst", ".jsonl", ".run.json", ".failures"):
-        name = name.removesuffix(suffix)
+    name = stem(records).removesuffix(".run.json").removesuffix(".failures")
     return records.with_name(f"{name}{SIDECAR}")
 
 

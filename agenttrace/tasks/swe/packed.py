@@ -21,7 +21,7 @@ from agenttrace.tasks.swe import trees
 if TYPE_CHECKING:
     from pathlib import Path
 
-MOST_BYTES = 1 << 30
+_MOST_BYTES = 1 << 30
 """Of an archive unpacked: a tree of the largest size, with its objects and headers."""
 MOST_PATHS = 4 * trees.MAX_PATHS
 """Files, folders, links, and what lies in `.git`."""
@@ -112,6 +112,6 @@ class _Stream:
             self._held += part
         given, self._held = self._held[:size], self._held[size:]
         self._given += len(given)
-        if self._given > MOST_BYTES:
-            raise ValueError(f"unpacks to more than {MOST_BYTES >> 20} MiB")
+        if self._given > _MOST_BYTES:
+            raise ValueError(f"unpacks to more than {_MOST_BYTES >> 20} MiB")
         return given

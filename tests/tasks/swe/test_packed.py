@@ -87,7 +87,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_what_is_no_tree_is_refused_and_leaves_nothing_outside(what, tmp_path, monkeypatch):
-    monkeypatch.setattr(packed, "MOST_BYTES", 2 << 20)
+    monkeypatch.setattr(packed, "_MOST_BYTES", 2 << 20)
     monkeypatch.setattr(packed, "MOST_PATHS", 100)
     data, said = HOSTILE[what]
     root = tmp_path / "within" / "root"
