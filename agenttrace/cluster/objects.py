@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import time
 import uuid
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,7 @@ PATIENCE_S = 180.0
 """So long a request is sent again while the store does not answer, or says that it is overloaded."""
 MOST_BYTES = 1 << 30
 """Of an object that holds records, replies or files: as many as the largest tree and the longest records unpack to."""
+_AGAIN_S = 0.5
 _CHECKED = "agenttrace-store-check"
 """The one object that is made to see whether a store refuses to make it again."""
 _MISSING = f"the store's client is not installed: {with_extra('cluster')}"
@@ -56,13 +58,15 @@ class Store:
 
     def __init__(self, url: str, *, patience_s: float = PATIENCE_S, make: bool = True) -> None:
         self.url = _SECRET.sub("", url.rstrip("/"))
+        self._patience_s = patience_s
         self._obstore, self._store = _opened(url, self.url, patience_s, make=make)
 
     def create(self, name: str, data: bytes) -> bool:
         """Make an object, unless there is one; return whether what is there now is `data`.
 
         The answer to a request may be lost after it was carried out, and the request sent again: so where an object is
-        there, it is looked at.
+        there, it is looked at. A request that meets another one for the same object may be refused, too (S3 answers 409
+        then), and that other one may come to nothing: so where none is there, it is made again.
 
         Raises:
             StorageError: it could not be made.
@@ -75,9 +79,14 @@ class Store:
                 return False
             return True
 
-        if self._said("make", name, put):
-            return True
-        return self.size(name) == len(data) and self.get(name, most=len(data)) == data
+        deadline = time.monotonic() + self._patience_s
+        while not self._said("make", name, put):
+            if (size := self.size(name)) is not None:
+                return size == len(data) and self.get(name, most=len(data)) == data
+            if time.monotonic() >= deadline:
+                raise StorageError(f"store {self.url}: cannot make {name}: it says that it is there, and has none")
+            time.sleep(_AGAIN_S)
+        return True
 
     def get(self, name: str, *, most: int = LARGEST_SPEC) -> bytes | None:
         """Return the content of an object; `None` where there is none.

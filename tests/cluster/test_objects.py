@@ -78,6 +78,15 @@ def test_an_answer_that_was_lost_after_the_object_was_made_is_no_lost_race(s3):
     assert not Store("s3://bucket/p").create("x", b"another's")
 
 
+def test_an_upload_that_meets_one_which_comes_to_nothing_is_no_lost_race(s3):
+    s3.conflicts = 2
+    assert Store("s3://bucket/p").create("x", b"mine")
+    assert s3.objects["p/x"] == b"mine"
+    s3.conflicts = 10**6
+    with pytest.raises(StorageError, match="cannot make y: it says that it is there, and has none"):
+        Store("s3://bucket/p", patience_s=0.1).create("y", b"mine")
+
+
 def test_a_store_that_is_overloaded_for_a_while_is_waited_for(s3):
     s3.overloaded = 3
     assert Store("s3://bucket/p").create("x", b"1")
