@@ -9,6 +9,7 @@ from agenttrace.campaign.options import Options
 from agenttrace.campaign.session import Surroundings
 from agenttrace.cluster.endpoints import PATIENCE_S, Address
 from agenttrace.cluster.objects import Store
+from agenttrace.cluster.runs import check_begun
 from agenttrace.cluster.seat import Seat
 from agenttrace.cluster.shards import ROLLOUTS
 from agenttrace.records.base import Record
@@ -55,11 +56,19 @@ class Order(Record, frozen=True, kw_only=True, tag="make"):
 
 
 def seat_of(order: Order, *, node: str = "", scratch: Path | None = None) -> Seat:
-    """Return a seat on this machine; `node` is its name, for manifests, `scratch` a folder for what does not stay.
+    """Return a seat on this machine, for a run that is new, or, on a node, was begun.
+
+    Args:
+        order: what is asked for.
+        node: its name, for manifests, where a driver has begun the run.
+        scratch: a folder for what does not stay.
 
     Raises:
-        AgentTraceError: the store cannot be used, or the run is another one.
+        AgentTraceError: the store cannot be used, or is not where the run was begun, or the run is another one.
     """
+    store = Store(order.store)
+    if node:
+        check_begun(store, order.options.run_id or "")
     around = Surroundings(
         folder=Path(),
         base_url="",
@@ -69,7 +78,7 @@ def seat_of(order: Order, *, node: str = "", scratch: Path | None = None) -> Sea
         key=order.key,
     )
     return Seat(
-        Store(order.store),
+        store,
         order.options,
         around,
         order.addresses,
