@@ -37,7 +37,7 @@ _NO_ANSWER = re.compile(r"(?i)code: (429|500|502|503|504)\b|error sending reques
 _NO_KEY = re.compile(r"latest/(api/token|meta-data)|computeMetadata|metadata/identity")
 """Where the client asks the machine for credentials, once it has found none in its variables."""
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
-_SECRET = re.compile(r"(?<=//)[^/@\s]+@|\?\S*")
+_SECRET = re.compile(r"(?<=//)(?:[^/@\s]+|[^/@:\s]+:[^@\s]*)@|\?\S*")
 _LONGEST = 300
 
 
@@ -166,9 +166,13 @@ def _opened(url: str, shown: str, patience_s: float, *, make: bool) -> tuple[Any
     opening: Callable[[], object]
     if "://" not in url or url.startswith("file://"):
         folder = Path(url.removeprefix("file://"))
+        if url.startswith("file://") and not folder.is_absolute():  # each machine would have another one
+            raise UsageError(f"--store {shown}: expected file:///FOLDER, or the folder alone")
         if not (make or folder.is_dir()):
             raise UsageError(f"--store {shown}: there is no such folder")
         opening = functools.partial(obstore.store.LocalStore, folder, mkdir=True)
+    elif url.startswith("memory:"):
+        raise UsageError(f"--store {shown}: nothing of it would be left; name a bucket or a folder")
     else:
         # Later than its default, as an upload of a part takes long over a slow line.
         options: Any = {"timeout": timedelta(seconds=120)}

@@ -154,7 +154,7 @@ def test_a_folder_that_is_only_read_is_not_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["s4://x/y", "s3://", "://", "http//x://"])
+@pytest.mark.parametrize("url", ["s4://x/y", "s3://", "://", "http//x://", "memory:///x", "file://x"])
 def test_what_is_no_url_of_a_store_is_refused(url):
     with pytest.raises(UsageError, match="--store"):
         Store(url)
@@ -170,6 +170,9 @@ def test_secrets_of_a_url_are_not_told(s3):
     s3.refuse = 403
     with pytest.raises(StorageError) as told:
         Store("s3://user:secret@bucket/p?token=secret").get("x")
+    assert "secret" not in str(told.value)
+    with pytest.raises(UsageError, match=r"^--store s3://bucket/p: ") as told:
+        Store("s3://user:a/secret@bucket/p")
     assert "secret" not in str(told.value)
 
 
