@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -280,3 +282,22 @@ def test_a_file_as_editors_of_others_write_it_is_read(tmp_path):
     file.write_bytes(file.read_bytes() + b"\r\nhttp://[\r\n")
     with pytest.raises(UsageError, match=r"endpoints.txt, line 4: "):
         read_addresses([], file)
+
+
+def test_the_load_of_an_endpoint_is_followed_while_it_is_used_for_a_shard_and_no_longer(world):
+    followed = []
+
+    @contextlib.contextmanager
+    def follow(endpoint):
+        followed.append(endpoint.address.url)
+        yield SimpleNamespace(taken=5, since=lambda taken: {"samples": taken})
+        followed.remove(endpoint.address.url)
+
+    for task in TASKS[:20]:
+        with PinnedModels(world.endpoints, {"a": task, "b": task}, follow) as models:
+            assert not followed
+            for trace_id in "ab":
+                models.for_trace(trace_id, seed=1)
+                assert followed == [world.pick(task)]
+                assert models.settle(trace_id, record=True)["server_load"] == {"samples": 5}
+        assert not followed
