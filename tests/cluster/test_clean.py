@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
+from agenttrace.cluster import manifest
 from agenttrace.cluster.clean import unnamed
 from agenttrace.cluster.manifest import damage
 from agenttrace.cluster.objects import Store
@@ -94,3 +96,14 @@ def test_a_manifest_that_is_damaged_leaves_its_shard_alone(littered, url, agentt
     assert ended.returncode == 1
     assert manifest in ended.stderr
     assert {*littered.store.names("r1")} == before
+
+
+def test_shards_are_read_side_by_side_to_see_what_is_damaged(whole, monkeypatch):
+    meeting, read = threading.Barrier(3), manifest.read_manifest
+
+    def met(run, shard):
+        meeting.wait(timeout=10)
+        return read(run, shard)
+
+    monkeypatch.setattr(manifest, "read_manifest", met)
+    assert list(damage(whole)) == []
