@@ -2,6 +2,7 @@
 # The shards of a run as an array of Slurm: a task a shard, with sandbox workers in rootless Podman on its node.
 #
 #   sbatch --array=0-9 shards.slurm.sh
+#   FIRST=1000 sbatch --array=0-999 shards.slurm.sh    # the shards from 1000 on: arrays have an end (MaxArraySize)
 #
 # Run by us: what docs/engines.md#podman says of Podman. Not run by us: Slurm, and this file as a whole.
 # Yours to set: the images (loaded into each node's Podman: `docker save agenttrace-sandbox:0.1.0 | podman load`), the
@@ -30,7 +31,8 @@ for number in $(seq "$workers"); do
         --volume "$sockets:/run/agenttrace" --volume /testdata agenttrace-sandbox:0.1.0 --enclose >/dev/null
 done
 
-agenttrace cluster shard "$SLURM_ARRAY_TASK_ID" Qwen/Qwen3-0.6B --dataset mbpp --run-id run-1 --store s3://bucket/path \
+shard=$((${FIRST:-0} + SLURM_ARRAY_TASK_ID))
+agenttrace cluster shard "$shard" Qwen/Qwen3-0.6B --dataset mbpp --run-id run-1 --store s3://bucket/path \
     --base-url http://vllm.example:8000/v1 --workers "$workers" --sockets "$sockets" &
 trap 'kill -TERM $!' TERM # what is finished is kept
 wait $! || true # until the shard is over, or a signal came

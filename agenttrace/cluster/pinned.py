@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -47,7 +48,7 @@ class PinnedModels:
         self._keys = keys
         self._follow = follow
         self._failed: dict[str, set[str]] = {}
-        self._at: dict[str, tuple[Endpoint, dict[str, Any], ServerLoad | None, int, int]] = {}
+        self._at: dict[str, deque[tuple[Endpoint, dict[str, Any], ServerLoad | None, int, int]]] = {}
         self._loads: dict[str, ServerLoad] = {}
         self._lock = threading.Lock()
         self._open = ExitStack()
@@ -82,13 +83,15 @@ class PinnedModels:
                 break
         load = self._load_of(endpoint)
         taken = load.taken if load else 0
-        self._at[trace_id] = (endpoint, server.environment, load, taken, endpoint.share.sent_away)
+        # The next attempt may have begun before this one is settled, where the store takes its time.
+        at = self._at.setdefault(trace_id, deque())
+        at.append((endpoint, server.environment, load, taken, endpoint.share.sent_away))
         model = server.models.for_trace(trace_id, seed=seed)
         return _PinnedModel(model, self._endpoints, endpoint, failed)
 
     def settle(self, trace_id: str, *, record: bool) -> dict[str, Any]:
-        """Return what the environment of a trace says of its endpoint; of one that is a record, for the last time."""
-        endpoint, said, followed, taken, sent_away = self._at[trace_id]
+        """Return what an attempt at a trace says of its endpoint, one after the other; of a record, the last time."""
+        endpoint, said, followed, taken, sent_away = self._at[trace_id].popleft()
         if record:
             self.forget(trace_id)
             endpoint.records += 1

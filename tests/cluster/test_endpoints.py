@@ -191,6 +191,18 @@ def test_the_next_attempt_at_a_trace_goes_elsewhere_and_its_record_names_where_i
     assert "10.0.0" not in str(said)
 
 
+def test_what_is_said_of_an_attempt_is_of_its_endpoint_also_where_the_next_one_has_begun(world):
+    pinned = models(world, "t")
+    first, second = world.endpoints.order("t")[:2]
+    world.pick()
+    world.served[first.address.url].raises = NoReplyError("does not answer")
+    with pytest.raises(NoReplyError):
+        pinned.for_trace("id-t", seed=0).complete([])
+    pinned.for_trace("id-t", seed=0)
+    assert pinned.settle("id-t", record=False)["endpoint"] == first.address.name
+    assert pinned.settle("id-t", record=True)["endpoint"] == second.address.name
+
+
 def test_a_first_request_that_is_refused_ends_the_attempt_and_not_the_shard(world):
     pinned = models(world, "t")
     first = world.endpoints.order("t")[0]

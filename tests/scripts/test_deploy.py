@@ -140,14 +140,14 @@ def test_the_image_has_the_dashboard_that_kuberay_hands_jobs_to_and_else_the_ver
 @pytest.mark.parametrize(("told", "ends"), [(True, 0), (False, 7)])
 def test_the_script_ends_as_its_shard_does_also_where_it_is_told_to_end_meanwhile(tmp_path, told, ends):
     said = tmp_path / "said"
-    works = "sleep 30 & wait" if told else "exit 7"
+    works = f"[ $3 = 1007 ] || exit 9; touch {tmp_path}/begun; " + ("sleep 30 & wait" if told else "exit 7")
     for name, does in {
         "podman": f'echo "$@" >> {said}',
-        "agenttrace": f"trap 'sleep 0.2; kill $!; exit {ends}' TERM; touch {tmp_path}/begun; {works}",
+        "agenttrace": f"trap 'sleep 0.2; kill $!; exit {ends}' TERM; {works}",
     }.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{does}\n")
         (tmp_path / name).chmod(0o755)
-    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "0"}
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "7", "FIRST": "1000"}
     with subprocess.Popen(["bash", str(DEPLOY / "shards.slurm.sh")], env=env) as script:
         while told and not (tmp_path / "begun").exists():
             time.sleep(0.05)
