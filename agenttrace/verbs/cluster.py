@@ -258,7 +258,8 @@ def _clean(arguments: argparse.Namespace, found: StoredRun) -> int:
     from agenttrace.cluster.clean import unnamed  # noqa: PLC0415
 
     count = size = 0
-    every = unnamed(found)
+    damaged: list[str] = []
+    every = unnamed(found, tell=damaged.append)
     while some := [*itertools.islice(every, _AT_ONCE)]:
         count, size = count + len(some), size + sum(one.bytes for one in some)
         if arguments.yes:
@@ -267,8 +268,10 @@ def _clean(arguments: argparse.Namespace, found: StoredRun) -> int:
     tell(f"{found.url}: {what}{' removed' if arguments.yes else ''}")
     if count and not arguments.yes:
         tell(command("cluster", "clean", "--store", found.store.url, "--run-id", found.spec.run_id, "--yes"))
-    write_json(arguments.json, {"objects": count, "bytes": size, "removed": arguments.yes})
-    return 0
+    for line in damaged:
+        tell(f"left alone: {line}")
+    write_json(arguments.json, {"objects": count, "bytes": size, "removed": arguments.yes, "damaged": damaged})
+    return 1 if damaged else 0
 
 
 def _merge(arguments: argparse.Namespace, found: StoredRun) -> int:
