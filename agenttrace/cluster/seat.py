@@ -185,6 +185,7 @@ class Seat:
             return ServerLoad(at.url, scratch / f"{at.name}{SERVER_LOAD}", key=self._around.key)
 
         with (
+            contextlib.closing(sandbox.pool),  # nobody asks for the worker that was checked where all is there
             PinnedModels(self._endpoints, keys, follow) as models,
             ShardLog(run, number, [*keys], scratch=scratch, facts=sandbox.recorded, made_by=made_by) as log,
         ):
