@@ -28,7 +28,7 @@ MOST_BYTES = 1 << 30
 """Of an object that holds records, replies or files: as many as the largest tree and the longest records unpack to."""
 _AGAIN_S = 0.5
 _CHECKED = "agenttrace-store-check"
-"""The one object that is made to see whether a store refuses to make it again."""
+"""The one object that is made to see whether a store refuses to make it again; it has other bytes in every store."""
 _MISSING = f"the store's client is not installed: {with_extra('cluster')}"
 _FULL = re.compile(r"os error (28|122)\b|code: 507\b|QuotaExceeded|StorageFull|InsufficientStorage")
 _FORBIDDEN = re.compile(r"(?i)code: 40[13]\b|os error (1|13|30)\b|AccessDenied|Forbidden|InvalidAccessKey|credential")
@@ -202,6 +202,15 @@ def check_store(store: Store) -> None:
             "so records of one machine could replace those of another; nothing was begun. Choose a store that has "
             "conditional writes"
         )
+
+
+def mark(store: Store) -> str:
+    """Return what tells a store that was checked from all others: a folder may be another one on each machine.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    return (store.get(_CHECKED) or b"").hex()
 
 
 def _first_line(error: Exception) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.session import Surroundings
 from agenttrace.cluster.endpoints import PATIENCE_S, Address
-from agenttrace.cluster.objects import Store
-from agenttrace.cluster.runs import check_begun
+from agenttrace.cluster.objects import Store, mark
 from agenttrace.cluster.seat import Seat
 from agenttrace.cluster.shards import ROLLOUTS
+from agenttrace.errors import StorageError
 from agenttrace.records.base import Record
 
 RESOURCE = "agenttrace_sandbox"
@@ -25,6 +25,7 @@ class Order(Record, frozen=True, kw_only=True, tag="make"):
 
     Attributes:
         store: URL; who asks there, the machine's own environment says.
+        mark: of the store as the driver sees it; nothing where no driver has begun the run.
         options: of the campaign, with its run id.
         addresses: of the endpoints.
         shard_rollouts: rollouts of a shard at most.
@@ -48,6 +49,7 @@ class Order(Record, frozen=True, kw_only=True, tag="make"):
     trees: str | None = None
     trees_max_bytes: int | None = None
     key: str | None = None
+    mark: str = ""
 
     @property
     def takes(self) -> tuple[str, int]:
@@ -56,19 +58,17 @@ class Order(Record, frozen=True, kw_only=True, tag="make"):
 
 
 def seat_of(order: Order, *, node: str = "", scratch: Path | None = None) -> Seat:
-    """Return a seat on this machine, for a run that is new, or, on a node, was begun.
-
-    Args:
-        order: what is asked for.
-        node: its name, for manifests, where a driver has begun the run.
-        scratch: a folder for what does not stay.
+    """Return a seat on this machine; `node` is its name, for manifests, `scratch` a folder for what does not stay.
 
     Raises:
-        AgentTraceError: the store cannot be used, or is not where the run was begun, or the run is another one.
+        AgentTraceError: the store cannot be used, or is another one than the driver's, or the run is another one.
     """
     store = Store(order.store)
-    if node:
-        check_begun(store, order.options.run_id or "")
+    if order.mark and mark(store) != order.mark:  # what is made there would be found by nobody
+        raise StorageError(
+            f"--store {store.url} is another one on this machine than on the driver's: a folder has to be one that all "
+            "machines share (is it mounted here?)"
+        )
     around = Surroundings(
         folder=Path(),
         base_url="",

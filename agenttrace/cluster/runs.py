@@ -12,7 +12,7 @@ from agenttrace.campaign.environment import spec_differences
 from agenttrace.campaign.options import check_run_id, check_size
 from agenttrace.cluster.objects import MOST_BYTES
 from agenttrace.cluster.shards import Sharding
-from agenttrace.errors import DataError, StorageError, UsageError
+from agenttrace.errors import DataError, UsageError
 from agenttrace.records import Record, RunSpec
 from agenttrace.store.read import DECODE_ERRORS
 
@@ -148,21 +148,6 @@ def begin_run(store: Store, spec: RunSpec, *, shard_rollouts: int) -> StoredRun:
             f"It differs in (asked for / in the store):\n  {told}\nChoose another --run-id."
         )
     return there
-
-
-def check_begun(store: Store, run_id: str) -> None:
-    """See that a run which was begun elsewhere is in the store as this machine sees it.
-
-    A folder that machines do not share is another store on each; what one made there, nobody would find.
-
-    Raises:
-        StorageError: it is not.
-    """
-    if store.size(_run_file(run_id)) is None:
-        raise StorageError(
-            f"{store.url} has no run {run_id} as this machine sees it, though it was begun: --store has to be the same "
-            "for all; a folder, one that they share (is it mounted here?)"
-        )
 
 
 def open_run(store: Store, run_id: str) -> StoredRun:

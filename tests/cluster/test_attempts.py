@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from agenttrace.campaign.options import Options
-from agenttrace.cluster import on_ray, orders
+from agenttrace.cluster import drive, objects, on_ray, orders
 from agenttrace.cluster.attempts import OF_MACHINE, AttemptResult
 from agenttrace.cluster.endpoints import Address
 from agenttrace.cluster.nodetrees import NoRoomError
@@ -71,12 +71,17 @@ def order_of(store, **options):
 
 
 def test_a_machine_that_does_not_share_the_folder_makes_nothing_there_and_gives_the_shard_back(on_a_node, tmp_path):
-    with orders.seat_of(order_of(tmp_path / "shared")):
+    with orders.seat_of(order_of(tmp_path / "shared")) as seat:
+        mark = objects.mark(seat.run.store)
+    with orders.seat_of(order_of(tmp_path / "earlier")):  # a run that was begun on that machine before
         pass
-    said = on_a_node(order_of(tmp_path / "own"))  # the same name, on a machine where it is not mounted
-    assert said.how == "no_store"
-    assert f"{tmp_path}/own has no run r1 as this machine sees it, though it was begun" in said.why
-    assert not [*(tmp_path / "own").rglob("*.json")]
+    for own in ("earlier", "empty"):  # under the same name, where it is not mounted
+        said = on_a_node(msgspec.structs.replace(order_of(tmp_path / own), mark=mark))
+        assert said.how == "no_store"
+        assert f"--store {tmp_path}/{own} is another one on this machine than on the driver's" in said.why
+    assert not [*(tmp_path / "empty").iterdir()]
+    said = on_a_node(msgspec.structs.replace(order_of(tmp_path / "shared"), mark=mark))
+    assert said.how == "no_endpoint"
 
 
 def test_all_of_an_error_of_several_lines_comes_from_a_node(on_a_node, tmp_path):
@@ -123,3 +128,12 @@ def test_a_node_has_room_for_as_many_shards_as_its_sandbox_workers_suffice_for_a
     assert machines.room() == [2, 1]
     machines.begin(7)
     assert given[0][1:3] == (7, 9 // 3)
+
+
+def test_a_driver_tells_machines_by_what_they_know_its_store(monkeypatch, tmp_path):
+    nodes = [{"Alive": True, "Resources": {orders.RESOURCE: 2.0}}]
+    ray = SimpleNamespace(nodes=lambda: nodes, remote=lambda **_: lambda _: None)
+    monkeypatch.setattr(drive, "connect", lambda _: ray)
+    made = drive.Drive(order_of(tmp_path), "auto", workers=None)
+    told = msgspec.json.decode(made._driver._machines._order, type=orders.Order)
+    assert told.mark == objects.mark(made.run.store) != ""
