@@ -301,7 +301,7 @@ def lock(session: nox.Session) -> None:
     """Lock requirements/*.in again, with the hashes of every file."""
     session.install("uv==0.13.8")
     for name in (
-        *("collector", "analysis", "host", "sign", "lint", "nox", "cluster", "tests"),
+        *("collector", "analysis", "host", "sign", "lint", "nox", "cluster", "kuberay", "tests"),
         *("telemetry", "bench", "formats", "workflows", "docs", "cluster-check"),
     ):
         session.run(

@@ -2,6 +2,7 @@
 # The shards of a run as an array of Slurm: a task a shard, with sandbox workers in rootless Podman on its node.
 #
 #   sbatch --array=0-9 shards.slurm.sh
+#   FIRST=1000 sbatch --array=0-999 shards.slurm.sh    # the shards from 1000 on: arrays have an end (MaxArraySize)
 #
 # Run by us: what docs/engines.md#podman says of Podman. Not run by us: Slurm, and this file as a whole.
 # Yours to set: the images (loaded into each node's Podman: `docker save agenttrace-sandbox:0.1.0 | podman load`), the
@@ -16,7 +17,7 @@ workers=4
 sockets=$(mktemp --directory /tmp/agenttrace-XXXXXXXX)
 
 end() {
-    podman rm --force --ignore --time 2 $(seq --format "agenttrace-$SLURM_JOB_ID-%g" "$workers") >/dev/null || true
+    podman rm --force --ignore --volumes --time 2 $(seq --format "agenttrace-$SLURM_JOB_ID-%g" "$workers") >/dev/null || true
     rm -rf "$sockets"
 }
 trap end EXIT
@@ -30,9 +31,9 @@ for number in $(seq "$workers"); do
         --volume "$sockets:/run/agenttrace" --volume /testdata agenttrace-sandbox:0.1.0 --enclose >/dev/null
 done
 
-agenttrace cluster shard "$SLURM_ARRAY_TASK_ID" Qwen/Qwen3-0.6B --dataset mbpp --run-id run-1 --store s3://bucket/path \
+shard=$((${FIRST:-0} + SLURM_ARRAY_TASK_ID))
+agenttrace cluster shard "$shard" Qwen/Qwen3-0.6B --dataset mbpp --run-id run-1 --store s3://bucket/path \
     --base-url http://vllm.example:8000/v1 --workers "$workers" --sockets "$sockets" &
 trap 'kill -TERM $!' TERM # what is finished is kept
-wait $! || status=$?
-wait $! 2>/dev/null || true
-exit "${status:-0}"
+wait $! || true # until the shard is over, or a signal came
+wait $!

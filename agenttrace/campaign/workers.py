@@ -86,3 +86,9 @@ class WorkerPool:
     def give_back(self, worker: Worker) -> None:
         """Keep a worker for the next one who asks."""
         self._spare.append(worker)
+
+    def close(self) -> None:
+        """Let go of workers that were given back and that nobody has asked for since."""
+        with self._lock:
+            while self._spare:
+                self._spare.pop().close()

@@ -10,7 +10,7 @@ from agenttrace.cluster.runs import AT_A_TIME
 from agenttrace.errors import DataError, command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from agenttrace.cluster.runs import StoredRun
 
@@ -22,21 +22,35 @@ class Unnamed(NamedTuple):
     bytes: int
 
 
-def unnamed(run: StoredRun) -> Iterator[Unnamed]:
+def unnamed(run: StoredRun, *, tell: Callable[[str], object]) -> Iterator[Unnamed]:
     """Yield what can be removed: parts that attempts left at shards which have a manifest without them.
 
     A manifest never changes, so what it does not name never counts. Parts of shards that are not done are no such: the
     next attempt goes on from them.
 
+    Args:
+        run: the run.
+        tell: gets a line for each shard whose manifest is damaged, or names what is not there; nothing of it is
+            yielded.
+
     Raises:
-        DataError: a manifest is damaged, or names what is not there; nothing of its shard is yielded.
         StorageError: the store cannot be read.
     """
     done = sorted(run.done())
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         for start in range(0, len(done), AT_A_TIME):
-            for found in pool.map(lambda shard: _of_shard(run, shard), done[start : start + AT_A_TIME]):
-                yield from found
+            for found in pool.map(lambda shard: _of_shard_or_why(run, shard), done[start : start + AT_A_TIME]):
+                if isinstance(found, str):
+                    tell(found)
+                else:
+                    yield from found
+
+
+def _of_shard_or_why(run: StoredRun, shard: int) -> list[Unnamed] | str:
+    try:
+        return _of_shard(run, shard)
+    except DataError as error:
+        return str(error)
 
 
 def _of_shard(run: StoredRun, shard: int) -> list[Unnamed]:

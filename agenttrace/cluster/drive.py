@@ -15,6 +15,7 @@ from agenttrace.campaign.display import console
 from agenttrace.cluster.driver import FILE, Driver, Figures, Machines
 from agenttrace.cluster.endpoints import PATIENCE_S
 from agenttrace.cluster.exported import metrics_page, progress_file
+from agenttrace.cluster.objects import mark
 from agenttrace.cluster.on_ray import RayMachines, connect, nodes_have
 from agenttrace.cluster.orders import Order, seat_of
 from agenttrace.cluster.progress import RunDisplay
@@ -75,6 +76,7 @@ class Drive:
                 workers = max(1, min(MOST_WORKERS, int(min(filter(None, nodes_have(self._ray)), default=2) // 2)))
             order = msgspec.structs.replace(order, workers=workers)
             self.run = _begun(order)
+            order = msgspec.structs.replace(order, mark=mark(self.run.store))
             self._driver = driver(self.run, RayMachines(self._ray, order), patience_s=order.patience_s)
         self.figures = self._driver.figures
 

@@ -254,10 +254,10 @@ class Driver:
             self._tries.pop(result.shard, None)
             return
         if result.how == "refused":
-            raise UsageError(result.why)
-        if self._unfit and self._unfit.total() >= sum(rooms) and len(self._unfit) >= len(rooms):
+            raise UsageError(_told(result))
+        if rooms and self._unfit and self._unfit.total() >= sum(rooms) and len(self._unfit) >= len(rooms):
             kinds = {"no_endpoint": ModelServerError, "no_sandbox": WorkerLostError}
-            raise kinds.get(result.how, StorageError)(result.why)
+            raise kinds.get(result.how, StorageError)(_told(result))
         tries, left = self._tries.get(result.shard, (0, 0))
         now_left = self._left_by(result.shard)
         # A machine without room, or the like, takes many shards, since it gives them back at once.
@@ -271,3 +271,8 @@ class Driver:
         pause_s = FIRST_PAUSE_S * 2 ** (tries - 1)
         heapq.heappush(self._later, (self._clock() + pause_s, result.shard))
         self._watcher.later(result, pause_s)
+
+
+def _told(result: AttemptResult) -> str:
+    """Return why an attempt came to nothing, and where."""
+    return result.why if not result.node or result.node in result.why else f"{result.why} (node {result.node})"

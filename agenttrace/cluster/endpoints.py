@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
-    from agenttrace.campaign.server_load import ServerLoad
     from agenttrace.campaign.session import ServedModel
 
 FAILURES = 3
@@ -90,7 +89,6 @@ class Endpoint:
         address: of it.
         share: how many requests it has of this machine at a time.
         server: as it was found; `None` before it is asked for the first time, and after it was lost.
-        load: follows its own load, once it was found.
         refused: why it is none of this run, for good; or nothing.
         records: that were made with it here.
     """
@@ -99,7 +97,6 @@ class Endpoint:
         self.address = address
         self.share = share
         self.server: ServedModel | None = None
-        self.load: ServerLoad | None = None
         self.refused = ""
         self.records = 0
         self.failures = 0

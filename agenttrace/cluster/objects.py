@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import time
 import uuid
 from datetime import timedelta
 from pathlib import Path
@@ -25,8 +26,9 @@ PATIENCE_S = 180.0
 """So long a request is sent again while the store does not answer, or says that it is overloaded."""
 MOST_BYTES = 1 << 30
 """Of an object that holds records, replies or files: as many as the largest tree and the longest records unpack to."""
+_AGAIN_S = 0.5
 _CHECKED = "agenttrace-store-check"
-"""The one object that is made to see whether a store refuses to make it again."""
+"""The one object that is made to see whether a store refuses to make it again; it has other bytes in every store."""
 _MISSING = f"the store's client is not installed: {with_extra('cluster')}"
 _FULL = re.compile(r"os error (28|122)\b|code: 507\b|QuotaExceeded|StorageFull|InsufficientStorage")
 _FORBIDDEN = re.compile(r"(?i)code: 40[13]\b|os error (1|13|30)\b|AccessDenied|Forbidden|InvalidAccessKey|credential")
@@ -35,7 +37,7 @@ _NO_ANSWER = re.compile(r"(?i)code: (429|500|502|503|504)\b|error sending reques
 _NO_KEY = re.compile(r"latest/(api/token|meta-data)|computeMetadata|metadata/identity")
 """Where the client asks the machine for credentials, once it has found none in its variables."""
 _CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
-_SECRET = re.compile(r"(?<=//)[^/@\s]+@|\?\S*")
+_SECRET = re.compile(r"(?<=//)(?:[^/@\s]+|[^/@:\s]+:[^@\s]*)@|\?\S*")
 _LONGEST = 300
 
 
@@ -56,13 +58,15 @@ class Store:
 
     def __init__(self, url: str, *, patience_s: float = PATIENCE_S, make: bool = True) -> None:
         self.url = _SECRET.sub("", url.rstrip("/"))
+        self._patience_s = patience_s
         self._obstore, self._store = _opened(url, self.url, patience_s, make=make)
 
     def create(self, name: str, data: bytes) -> bool:
         """Make an object, unless there is one; return whether what is there now is `data`.
 
         The answer to a request may be lost after it was carried out, and the request sent again: so where an object is
-        there, it is looked at.
+        there, it is looked at. A request that meets another one for the same object may be refused, too (S3 answers 409
+        then), and that other one may come to nothing: so where none is there, it is made again.
 
         Raises:
             StorageError: it could not be made.
@@ -75,9 +79,14 @@ class Store:
                 return False
             return True
 
-        if self._said("make", name, put):
-            return True
-        return self.size(name) == len(data) and self.get(name, most=len(data)) == data
+        deadline = time.monotonic() + self._patience_s
+        while not self._said("make", name, put):
+            if (size := self.size(name)) is not None:
+                return size == len(data) and self.get(name, most=len(data)) == data
+            if time.monotonic() >= deadline:
+                raise StorageError(f"store {self.url}: cannot make {name}: it says that it is there, and has none")
+            time.sleep(_AGAIN_S)
+        return True
 
     def get(self, name: str, *, most: int = LARGEST_SPEC) -> bytes | None:
         """Return the content of an object; `None` where there is none.
@@ -157,9 +166,13 @@ def _opened(url: str, shown: str, patience_s: float, *, make: bool) -> tuple[Any
     opening: Callable[[], object]
     if "://" not in url or url.startswith("file://"):
         folder = Path(url.removeprefix("file://"))
+        if url.startswith("file://") and not folder.is_absolute():  # each machine would have another one
+            raise UsageError(f"--store {shown}: expected file:///FOLDER, or the folder alone")
         if not (make or folder.is_dir()):
             raise UsageError(f"--store {shown}: there is no such folder")
         opening = functools.partial(obstore.store.LocalStore, folder, mkdir=True)
+    elif url.startswith("memory:"):
+        raise UsageError(f"--store {shown}: nothing of it would be left; name a bucket or a folder")
     else:
         # Later than its default, as an upload of a part takes long over a slow line.
         options: Any = {"timeout": timedelta(seconds=120)}
@@ -189,6 +202,15 @@ def check_store(store: Store) -> None:
             "so records of one machine could replace those of another; nothing was begun. Choose a store that has "
             "conditional writes"
         )
+
+
+def mark(store: Store) -> str:
+    """Return what tells a store that was checked from all others: a folder may be another one on each machine.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    return (store.get(_CHECKED) or b"").hex()
 
 
 def _first_line(error: Exception) -> str:

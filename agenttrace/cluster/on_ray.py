@@ -338,6 +338,8 @@ def _remove_left_by_others(driver: str) -> None:
 def _lives(folder: Path) -> bool:
     """Whether the process lives that has a folder."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if folder.lstat().st_uid != os.geteuid():  # of another user of the machine, who may not let it be opened
+            return True
         found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(found, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -377,6 +379,7 @@ def _tell_to_end(folder: Path) -> bool:
 
 
 def _line(error: Exception) -> str:
-    """Return the last line of an error, which of Ray's is what happened."""
+    """Return an error in one line: all of ours, and the last line of others', which of Ray's is what happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:_LONGEST]
+    told = lines if isinstance(error, AgentTraceError) else lines[-1:]
+    return (" ".join(told) or type(error).__name__)[:_LONGEST]

@@ -8,9 +8,10 @@ from pathlib import Path
 from agenttrace.campaign.options import Options
 from agenttrace.campaign.session import Surroundings
 from agenttrace.cluster.endpoints import PATIENCE_S, Address
-from agenttrace.cluster.objects import Store
+from agenttrace.cluster.objects import Store, mark
 from agenttrace.cluster.seat import Seat
 from agenttrace.cluster.shards import ROLLOUTS
+from agenttrace.errors import StorageError
 from agenttrace.records.base import Record
 
 RESOURCE = "agenttrace_sandbox"
@@ -24,6 +25,7 @@ class Order(Record, frozen=True, kw_only=True, tag="make"):
 
     Attributes:
         store: URL; who asks there, the machine's own environment says.
+        mark: of the store as the driver sees it; nothing where no driver has begun the run.
         options: of the campaign, with its run id.
         addresses: of the endpoints.
         shard_rollouts: rollouts of a shard at most.
@@ -47,6 +49,7 @@ class Order(Record, frozen=True, kw_only=True, tag="make"):
     trees: str | None = None
     trees_max_bytes: int | None = None
     key: str | None = None
+    mark: str = ""
 
     @property
     def takes(self) -> tuple[str, int]:
@@ -58,8 +61,14 @@ def seat_of(order: Order, *, node: str = "", scratch: Path | None = None) -> Sea
     """Return a seat on this machine; `node` is its name, for manifests, `scratch` a folder for what does not stay.
 
     Raises:
-        AgentTraceError: the store cannot be used, or the run is another one.
+        AgentTraceError: the store cannot be used, or is another one than the driver's, or the run is another one.
     """
+    store = Store(order.store)
+    if order.mark and mark(store) != order.mark:  # what is made there would be found by nobody
+        raise StorageError(
+            f"--store {store.url} is another one on this machine than on the driver's: a folder has to be one that all "
+            "machines share (is it mounted here?)"
+        )
     around = Surroundings(
         folder=Path(),
         base_url="",
@@ -69,7 +78,7 @@ def seat_of(order: Order, *, node: str = "", scratch: Path | None = None) -> Sea
         key=order.key,
     )
     return Seat(
-        Store(order.store),
+        store,
         order.options,
         around,
         order.addresses,

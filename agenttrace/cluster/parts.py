@@ -205,17 +205,17 @@ class ShardLog:
         """Take one record, whose tape was taken before; it is durable with its part.
 
         Raises:
-            StorageError: a part could not be made; its records are held, and `flush` tries again.
+            StorageError: a part could not be made; its records and this one are held, and `flush` tries again.
         """
         line = msgspec.json.encode(record)
         with self._lock:
-            if self._failure is not None:
-                failure, self._failure = self._failure, None
-                raise failure
             if not self._waiting:
                 self._since = time.monotonic()
             self._waiting.append(_Finished(trace_id, line, self.tapes.held.pop(trace_id)))
             self.ids.add(trace_id)
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
             if len(self._waiting) >= self._most:
                 self.flush()
 
@@ -301,7 +301,7 @@ class ShardLog:
         if error is None:
             self.flush()
         else:  # what is finished stays finished; what went wrong first is what is told
-            with suppress(StorageError):
+            with suppress(AgentTraceError, OSError):
                 self.flush()
 
 

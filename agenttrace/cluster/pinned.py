@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -11,8 +14,10 @@ from agenttrace.serving.model import NoReplyError, RequestRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import Self
 
     from agenttrace.campaign.loop import Log
+    from agenttrace.campaign.server_load import ServerLoad
     from agenttrace.cluster.endpoints import Endpoint, Endpoints
     from agenttrace.records import Trace
     from agenttrace.serving.model import Messages, Model, Reply
@@ -24,16 +29,45 @@ T = TypeVar("T")
 class PinnedModels:
     """Gives every trace a model at the endpoint that its task is pinned to; the next attempt goes to another one.
 
+    As a context it also follows the load of those endpoints that are used meanwhile, and of no other: a process meets
+    all of a run in time, and thousands of processes that ask each of them once a second are a load of their own.
+
     Args:
         endpoints: of the run.
         keys: of every trace, by its id, what is pinned: its task.
+        follow: returns what follows the load of an endpoint; `None` follows none.
     """
 
-    def __init__(self, endpoints: Endpoints, keys: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        keys: Mapping[str, str],
+        follow: Callable[[Endpoint], ServerLoad] | None = None,
+    ) -> None:
         self._endpoints = endpoints
         self._keys = keys
+        self._follow = follow
         self._failed: dict[str, set[str]] = {}
-        self._at: dict[str, tuple[Endpoint, dict[str, Any], int, int]] = {}
+        self._at: dict[str, deque[tuple[Endpoint, dict[str, Any], ServerLoad | None, int, int]]] = {}
+        self._loads: dict[str, ServerLoad] = {}
+        self._lock = threading.Lock()
+        self._open = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._follow = None
+        self._open.close()
+
+    def _load_of(self, endpoint: Endpoint) -> ServerLoad | None:
+        """Return what follows the load of an endpoint, from its first conversation here on."""
+        with self._lock:
+            name = endpoint.address.name
+            if name not in self._loads and self._follow is not None:
+                self._loads[name] = self._open.enter_context(self._follow(endpoint))
+            return self._loads.get(name)
 
     def for_trace(self, trace_id: str, *, seed: int) -> Model:
         """Return the model for one attempt at a trace, where any endpoint works.
@@ -47,18 +81,21 @@ class PinnedModels:
             endpoint = self._endpoints.pick(self._keys[trace_id], avoid=failed)
             if (server := endpoint.server) is not None:  # another thread may have lost it since
                 break
-        taken = endpoint.load.taken if endpoint.load else 0
-        self._at[trace_id] = (endpoint, server.environment, taken, endpoint.share.sent_away)
+        load = self._load_of(endpoint)
+        taken = load.taken if load else 0
+        # The next attempt may have begun before this one is settled, where the store takes its time.
+        at = self._at.setdefault(trace_id, deque())
+        at.append((endpoint, server.environment, load, taken, endpoint.share.sent_away))
         model = server.models.for_trace(trace_id, seed=seed)
         return _PinnedModel(model, self._endpoints, endpoint, failed)
 
     def settle(self, trace_id: str, *, record: bool) -> dict[str, Any]:
-        """Return what the environment of a trace says of its endpoint; of one that is a record, for the last time."""
-        endpoint, said, taken, sent_away = self._at[trace_id]
+        """Return what an attempt at a trace says of its endpoint, one after the other; of a record, the last time."""
+        endpoint, said, followed, taken, sent_away = self._at[trace_id].popleft()
         if record:
             self.forget(trace_id)
             endpoint.records += 1
-        load = {} if endpoint.load is None else {"server_load": endpoint.load.since(taken)}
+        load = {} if followed is None else {"server_load": followed.since(taken)}
         away = endpoint.share.sent_away - sent_away
         return {"endpoint": endpoint.address.name, **said, **load, **({"requests_sent_away": away} if away else {})}
 

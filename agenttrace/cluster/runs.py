@@ -23,7 +23,7 @@ FORMAT = "agenttrace-cluster-1"
 _FOLDER = 1000
 """Shards whose objects share a folder, so that folders can be listed side by side."""
 AT_A_TIME = 16
-"""Folders listed side by side: a store gives 1,000 names an answer, and takes its time for each."""
+"""Folders listed, or shards read, side by side: a store takes its time for each answer."""
 _SHARD = re.compile(r"/(\d+)\.json$")
 
 

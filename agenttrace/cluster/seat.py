@@ -123,7 +123,7 @@ class Seat:
         )
 
     def _connect(self, endpoint: Endpoint) -> ServedModel:
-        """Return the server of an endpoint, checked, and follow its load from then on."""
+        """Return the server of an endpoint, checked."""
         at = msgspec.structs.replace(self._around, base_url=endpoint.address.url)
         found = get_server(self._plan.spec, at, self._out, within_s=CHECK_S, send=endpoint.share.ask)
         mine = {name: getattr(found.facts, name) for name in _SAME}
@@ -131,9 +131,6 @@ class Seat:
         known = [name for name in _SAME if None not in {mine[name], first.get(name)}]
         if wrong := [f"{name}: {mine[name]!r} / {first[name]!r}" for name in known if mine[name] != first[name]]:
             raise UsageError(f"it is not like the first server of the run (here / there): {'; '.join(wrong)}")
-        if endpoint.load is None:
-            path = self._scratch / f"{endpoint.address.name}{SERVER_LOAD}"
-            endpoint.load = self._open.enter_context(ServerLoad(at.base_url, path, key=at.key))
         return found
 
     def make(self, number: int, *, in_flight: int | None = None) -> Attempted:
@@ -181,9 +178,17 @@ class Seat:
         self._endpoints.pick(next(iter(keys.values()), ""))  # before anything waits for it
         sandbox = get_workers(spec, self._around)
         made_by = {"kit": __version__, "at": datetime.now(UTC).isoformat(timespec="seconds"), **self._made_by}
-        models = PinnedModels(self._endpoints, keys)
         before = self._records()
-        with ShardLog(run, number, [*keys], scratch=scratch, facts=sandbox.recorded, made_by=made_by) as log:
+
+        def follow(endpoint: Endpoint) -> ServerLoad:
+            at = endpoint.address
+            return ServerLoad(at.url, scratch / f"{at.name}{SERVER_LOAD}", key=self._around.key)
+
+        with (
+            contextlib.closing(sandbox.pool),  # nobody asks for the worker that was checked where all is there
+            PinnedModels(self._endpoints, keys, follow) as models,
+            ShardLog(run, number, [*keys], scratch=scratch, facts=sandbox.recorded, made_by=made_by) as log,
+        ):
             for line in log.unusable:
                 self._warn(line)
             done = sum(trace_id in log.ids for trace_id in keys)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,7 +106,8 @@ def _local(arguments: argparse.Namespace) -> int:
         tell("the local cluster is gone; its runs stay" if local.down() else "there is no local cluster")
         return 0
     store = None if arguments.store is None else Path(arguments.store)
-    local.tell(local.up(nodes=arguments.nodes, workers=arguments.workers or 4, model=arguments.model, store=store))
+    workers = 4 if arguments.workers is None else arguments.workers
+    local.tell(local.up(nodes=arguments.nodes, workers=workers, model=arguments.model, store=store))
     return 0
 
 
@@ -128,11 +131,12 @@ def _order(arguments: argparse.Namespace) -> Order:
     from agenttrace.cluster.orders import Order  # noqa: PLC0415
     from agenttrace.serving.endpoint import api_key  # noqa: PLC0415
 
-    workers = arguments.workers or 1
-    in_flight: int | None = arguments.in_flight
-    if min(arguments.shard_rollouts, workers, 1 if in_flight is None else in_flight) < 1 or not arguments.patience >= 0:
+    workers = 1 if arguments.workers is None else arguments.workers
+    counts = (arguments.shard_rollouts, workers, arguments.in_flight, arguments.trees_max_bytes)
+    if min(count for count in counts if count is not None) < 1 or not 0 <= arguments.patience < math.inf:
         raise UsageError(
-            "--shard-rollouts, --workers and --in-flight: expected 1 or more; --patience: a number of seconds"
+            "--shard-rollouts, --workers, --in-flight and --trees-max-bytes: expected 1 or more; --patience: a finite "
+            "number of seconds"
         )
     addresses = read_addresses(arguments.base_url or (), arguments.endpoints)
     arguments.base_url = [one.url for one in addresses]  # no server is started, wherever they were named
@@ -142,7 +146,7 @@ def _order(arguments: argparse.Namespace) -> Order:
         addresses=addresses,
         shard_rollouts=arguments.shard_rollouts,
         workers=workers,
-        in_flight=in_flight,
+        in_flight=arguments.in_flight,
         patience_s=arguments.patience,
         sockets=arguments.sockets and str(arguments.sockets),
         trees=arguments.trees and str(arguments.trees),
@@ -159,7 +163,7 @@ def _prepare(arguments: argparse.Namespace) -> int:
 
     if arguments.dataset != SWE:
         raise UsageError(f"cluster prepare --dataset {SWE}: trees are made of checkouts")
-    workers = arguments.workers or 1
+    workers = 1 if arguments.workers is None else arguments.workers
     if workers < 1:
         raise UsageError("--workers: repositories at a time, 1 or more")
     options = asked.campaign_options(arguments, Options(), arguments.dataset).of_checkouts
@@ -180,7 +184,7 @@ def _shard(arguments: argparse.Namespace) -> int:
     from agenttrace.cluster.orders import seat_of  # noqa: PLC0415
 
     known = arguments.base_url or arguments.endpoints
-    if arguments.number is None or not arguments.number.isdecimal() or not known:
+    if not re.fullmatch(r"[0-9]{1,18}", arguments.number or "") or not known:
         raise UsageError("cluster shard NUMBER --base-url URL: a shard needs its number and an endpoint that runs")
     with seat_of(order := _order(arguments)) as seat:
         made = seat.make(int(arguments.number), in_flight=order.in_flight)
@@ -254,7 +258,8 @@ def _clean(arguments: argparse.Namespace, found: StoredRun) -> int:
     from agenttrace.cluster.clean import unnamed  # noqa: PLC0415
 
     count = size = 0
-    every = unnamed(found)
+    damaged: list[str] = []
+    every = unnamed(found, tell=damaged.append)
     while some := [*itertools.islice(every, _AT_ONCE)]:
         count, size = count + len(some), size + sum(one.bytes for one in some)
         if arguments.yes:
@@ -263,8 +268,10 @@ def _clean(arguments: argparse.Namespace, found: StoredRun) -> int:
     tell(f"{found.url}: {what}{' removed' if arguments.yes else ''}")
     if count and not arguments.yes:
         tell(command("cluster", "clean", "--store", found.store.url, "--run-id", found.spec.run_id, "--yes"))
-    write_json(arguments.json, {"objects": count, "bytes": size, "removed": arguments.yes})
-    return 0
+    for line in damaged:
+        tell(f"left alone: {line}")
+    write_json(arguments.json, {"objects": count, "bytes": size, "removed": arguments.yes, "damaged": damaged})
+    return 1 if damaged else 0
 
 
 def _merge(arguments: argparse.Namespace, found: StoredRun) -> int:

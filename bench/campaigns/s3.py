@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 BUCKET = "bucket"
-CODES = {403: "AccessDenied", 404: "NoSuchKey", 412: "PreconditionFailed", 503: "SlowDown", 507: "XMinioStorageFull"}
+CODES = {
+    403: "AccessDenied", 404: "NoSuchKey", 409: "ConditionalRequestConflict", 412: "PreconditionFailed",
+    503: "SlowDown", 507: "XMinioStorageFull",
+}  # fmt: skip
 
 
 @dataclass
@@ -35,6 +38,7 @@ class S3:
     refuse_put: int = 0  # status of every answer to an upload
     overloaded: int = 0  # so many requests more are answered with 503
     slow_s: float = 0.0
+    conflicts: int = 0  # so many uploads more meet another one of the same object, which comes to nothing
     cut_answers: int = 0  # so many uploads more are carried out, and then the connection is closed
     more: bool = False  # objects have no end, whatever is said of their length
     lists_all: bool = False  # whatever is asked for
@@ -80,6 +84,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self._stopped() or (s3.refuse_put and self._end(s3.refuse_put)):
             return
         with s3.lock:
+            if s3.conflicts > 0:
+                s3.conflicts -= 1
+                self._end(409)
+                return
             there = self._name in s3.objects
             if there and s3.conditional and self.headers.get("If-None-Match") == "*":
                 self._end(412)

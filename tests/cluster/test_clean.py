@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 
+from agenttrace.cluster import manifest
 from agenttrace.cluster.clean import unnamed
 from agenttrace.cluster.manifest import damage
 from agenttrace.cluster.objects import Store
@@ -30,7 +32,7 @@ def littered(run, work):
 
 
 def test_only_parts_of_done_shards_that_their_manifests_do_not_name_are_found(littered):
-    found = list(unnamed(littered))
+    found = list(unnamed(littered, tell=pytest.fail))
     names = {one.name for one in found}
     assert len(names) == len(found) == 2 * 3 + 1  # 20 records in parts of 7, each with its cassette
     assert all(name.startswith(f"{littered.parts(0)}/") for name in names)
@@ -67,7 +69,7 @@ def test_a_manifest_that_names_what_is_not_there_as_it_was_made_leaves_its_shard
         littered.store.create(name, json.dumps({**named, "parts": [{**part, **change}, *named["parts"][1:]]}).encode())
         before = {*littered.store.names("r1")}
         ended = agenttrace("cluster", "clean", "--store", url, "--run-id", "r1", "--yes")
-        assert (ended.returncode, "so nothing of shard 0 is removed" in ended.stderr) == (1, True)
+        assert (ended.returncode, "so nothing of shard 0 is removed" in ended.stdout) == (1, True)
         assert {*littered.store.names("r1")} == before
 
 
@@ -81,16 +83,30 @@ def test_objects_of_others_stay_where_a_store_lists_more_than_it_is_asked_for(s3
     Store("s3://bucket/x").create("r2/run.json", b"another run's")
     Store("s3://bucket/y").create("r1/run.json", b"another store's")
     s3.lists_all = True
-    assert [one.name for one in unnamed(run)] == [half]
+    assert [one.name for one in unnamed(run, tell=pytest.fail)] == [half]
     assert run.done() == {2}
 
 
-def test_a_manifest_that_is_damaged_leaves_its_shard_alone(littered, url, agenttrace):
-    manifest = littered.manifest(0)
-    littered.store.remove([manifest])
-    littered.store.create(manifest, b"{}")
+def test_a_manifest_that_is_damaged_leaves_its_shard_alone_and_no_other(littered, url, agenttrace):
+    name = littered.manifest(0)
+    littered.store.remove([name])
+    littered.store.create(name, b"{}")
     before = {*littered.store.names("r1")}
+    half = f"{littered.parts(2)}/half.cassette.zst"
+    littered.store.create(half, b"x")
     ended = agenttrace("cluster", "clean", "--store", url, "--run-id", "r1", "--yes")
     assert ended.returncode == 1
-    assert manifest in ended.stderr
+    assert "1 object of 1 bytes that no manifest names removed" in ended.stdout
+    assert f"left alone: {littered.store.url}/{name} is no manifest" in ended.stdout
     assert {*littered.store.names("r1")} == before
+
+
+def test_shards_are_read_side_by_side_to_see_what_is_damaged(whole, monkeypatch):
+    meeting, read = threading.Barrier(3), manifest.read_manifest
+
+    def met(run, shard):
+        meeting.wait(timeout=10)
+        return read(run, shard)
+
+    monkeypatch.setattr(manifest, "read_manifest", met)
+    assert list(damage(whole)) == []

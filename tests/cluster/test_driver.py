@@ -178,6 +178,14 @@ def test_one_machine_that_lacks_something_and_says_so_again_and_again_ends_nothi
         Shelf(room=[2, 2], ends=lambda shard: failed(shard, how, node=next(nodes))).drive()
 
 
+def test_machines_that_lose_their_workers_as_they_go_end_nothing_where_others_come():
+    said = itertools.count(1)
+    shelf = Shelf(room=4)
+    shelf.ends = lambda shard: failed(shard, "no_sandbox", node="going") if next(said) < 3 else done(shard)
+    shelf.room = lambda: [] if shelf.begun_shards and shelf.now < 1 else [4]
+    assert shelf.drive().done == 20
+
+
 def test_one_machine_that_reaches_no_endpoint_does_not_end_the_run():
     fails = Counter()
 
@@ -190,7 +198,7 @@ def test_one_machine_that_reaches_no_endpoint_does_not_end_the_run():
 
 def test_a_machine_that_may_not_take_part_ends_the_run_at_once():
     shelf = Shelf(ends=lambda shard: failed(shard, "refused", "node b has ray 2.59.0, the driver 2.60.0"))
-    with pytest.raises(UsageError, match=r"node b has ray 2.59.0"):
+    with pytest.raises(UsageError, match=r"^node b has ray 2.59.0, the driver 2.60.0 \(node n1\)$"):
         shelf.drive()
     assert len(shelf.stopped) == 2 * 4 - 1
 

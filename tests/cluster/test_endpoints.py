@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 
@@ -189,6 +191,18 @@ def test_the_next_attempt_at_a_trace_goes_elsewhere_and_its_record_names_where_i
     assert "10.0.0" not in str(said)
 
 
+def test_what_is_said_of_an_attempt_is_of_its_endpoint_also_where_the_next_one_has_begun(world):
+    pinned = models(world, "t")
+    first, second = world.endpoints.order("t")[:2]
+    world.pick()
+    world.served[first.address.url].raises = NoReplyError("does not answer")
+    with pytest.raises(NoReplyError):
+        pinned.for_trace("id-t", seed=0).complete([])
+    pinned.for_trace("id-t", seed=0)
+    assert pinned.settle("id-t", record=False)["endpoint"] == first.address.name
+    assert pinned.settle("id-t", record=True)["endpoint"] == second.address.name
+
+
 def test_a_first_request_that_is_refused_ends_the_attempt_and_not_the_shard(world):
     pinned = models(world, "t")
     first = world.endpoints.order("t")[0]
@@ -280,3 +294,22 @@ def test_a_file_as_editors_of_others_write_it_is_read(tmp_path):
     file.write_bytes(file.read_bytes() + b"\r\nhttp://[\r\n")
     with pytest.raises(UsageError, match=r"endpoints.txt, line 4: "):
         read_addresses([], file)
+
+
+def test_the_load_of_an_endpoint_is_followed_while_it_is_used_for_a_shard_and_no_longer(world):
+    followed = []
+
+    @contextlib.contextmanager
+    def follow(endpoint):
+        followed.append(endpoint.address.url)
+        yield SimpleNamespace(taken=5, since=lambda taken: {"samples": taken})
+        followed.remove(endpoint.address.url)
+
+    for task in TASKS[:20]:
+        with PinnedModels(world.endpoints, {"a": task, "b": task}, follow) as models:
+            assert not followed
+            for trace_id in "ab":
+                models.for_trace(trace_id, seed=1)
+                assert followed == [world.pick(task)]
+                assert models.settle(trace_id, record=True)["server_load"] == {"samples": 5}
+        assert not followed

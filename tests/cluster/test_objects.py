@@ -78,6 +78,15 @@ def test_an_answer_that_was_lost_after_the_object_was_made_is_no_lost_race(s3):
     assert not Store("s3://bucket/p").create("x", b"another's")
 
 
+def test_an_upload_that_meets_one_which_comes_to_nothing_is_no_lost_race(s3):
+    s3.conflicts = 2
+    assert Store("s3://bucket/p").create("x", b"mine")
+    assert s3.objects["p/x"] == b"mine"
+    s3.conflicts = 10**6
+    with pytest.raises(StorageError, match="cannot make y: it says that it is there, and has none"):
+        Store("s3://bucket/p", patience_s=0.1).create("y", b"mine")
+
+
 def test_a_store_that_is_overloaded_for_a_while_is_waited_for(s3):
     s3.overloaded = 3
     assert Store("s3://bucket/p").create("x", b"1")
@@ -145,7 +154,7 @@ def test_a_folder_that_is_only_read_is_not_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("url", ["s4://x/y", "s3://", "://", "http//x://"])
+@pytest.mark.parametrize("url", ["s4://x/y", "s3://", "://", "http//x://", "memory:///x", "file://x"])
 def test_what_is_no_url_of_a_store_is_refused(url):
     with pytest.raises(UsageError, match="--store"):
         Store(url)
@@ -161,6 +170,9 @@ def test_secrets_of_a_url_are_not_told(s3):
     s3.refuse = 403
     with pytest.raises(StorageError) as told:
         Store("s3://user:secret@bucket/p?token=secret").get("x")
+    assert "secret" not in str(told.value)
+    with pytest.raises(UsageError, match=r"^--store s3://bucket/p: ") as told:
+        Store("s3://user:a/secret@bucket/p")
     assert "secret" not in str(told.value)
 
 

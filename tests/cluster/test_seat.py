@@ -13,9 +13,14 @@ import msgspec
 import pytest
 
 from agenttrace.campaign.options import Options
+from agenttrace.campaign.session import Surroundings
+from agenttrace.cluster.endpoints import read_addresses
+from agenttrace.cluster.objects import Store
+from agenttrace.cluster.seat import Seat
 from agenttrace.errors import EXIT_INTERRUPTED
 from agenttrace.records import Trace
 from agenttrace.records.compare import record_differences
+from agenttrace.sandbox.client import acquire
 from agenttrace.store.read import read_traces
 from agenttrace.testing import ScriptedServer, answers, fails, says
 
@@ -368,3 +373,18 @@ def test_what_lacks_is_said(agenttrace, tmp_path, words, said):
     ended = agenttrace("cluster", *words, cwd=tmp_path)
     assert ended.returncode == 2
     assert said in ended.stderr
+
+
+@pytest.mark.slow
+def test_a_shard_of_which_only_the_manifest_is_missing_lets_its_workers_go(server, sandbox, tmp_path, monkeypatch):
+    monkeypatch.setenv("AGENTTRACE_ANY_SANDBOX", "1")
+    sandbox.start(2)
+    store = Store(str(tmp_path / "store"))
+    around = Surroundings(folder=tmp_path, base_url="", sockets=sandbox.sockets, workers=2)
+    with Seat(store, OPTIONS, around, read_addresses([server.base_url]), shard_rollouts=5) as seat:
+        assert seat.make(2).made == 2
+        store.remove([seat.run.manifest(2)])
+        again = seat.make(2)
+        assert (again.end, again.made) == ("committed", 0)
+        for worker in acquire(sandbox.sockets, count=2, timeout_s=5):
+            worker.close()

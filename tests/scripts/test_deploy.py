@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import os
 import re
 import shlex
 import subprocess
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -118,10 +121,40 @@ def test_the_run_over_ray_is_a_command_of_ours_with_as_many_workers_as_ray_count
         counted = json.loads(json.loads(group["rayStartParams"]["resources"]))
         assert counted == {RESOURCE: len(workers(group["template"]["spec"]))}
     assert job["rayClusterSpec"]["authOptions"] == {"mode": "token"}
-    locked = re.search(
-        r"^ray==([\d.]+)", (ROOT / "requirements" / "cluster.txt").read_text(encoding="utf-8"), re.MULTILINE
-    )
-    assert job["rayClusterSpec"]["rayVersion"] == locked[1]
+    assert job["rayClusterSpec"]["rayVersion"] == pins("cluster.txt")["ray"]
+
+
+def pins(name):
+    return dict(re.findall(r"^([a-z0-9-]+)==([\w.]+)", (ROOT / "requirements" / name).read_text("utf-8"), re.MULTILINE))
+
+
+def test_the_image_has_the_dashboard_that_kuberay_hands_jobs_to_and_else_the_versions_of_the_tests():
+    (name,) = re.findall(r"^COPY requirements/(\S+) ", text("Dockerfile"), re.MULTILINE)
+    assert {*pins("cluster.txt").items()} <= {*pins(name).items()}
+    dashboard = Path(importlib.util.find_spec("ray").origin).with_name("dashboard") / "optional_deps.py"
+    asked = {*re.findall(r"^(?:import|from) (\w+)", dashboard.read_text("utf-8"), re.MULTILINE)}
+    packages = {"grpc": "grpcio", "opentelemetry": "opentelemetry-exporter-prometheus"}
+    assert {packages.get(one, one.replace("_", "-")) for one in asked} <= {*pins(name)}
+
+
+@pytest.mark.parametrize(("told", "ends"), [(True, 0), (False, 7)])
+def test_the_script_ends_as_its_shard_does_also_where_it_is_told_to_end_meanwhile(tmp_path, told, ends):
+    said = tmp_path / "said"
+    works = f"[ $3 = 1007 ] || exit 9; touch {tmp_path}/begun; " + ("sleep 30 & wait" if told else "exit 7")
+    for name, does in {
+        "podman": f'echo "$@" >> {said}',
+        "agenttrace": f"trap 'sleep 0.2; kill $!; exit {ends}' TERM; {works}",
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "7", "FIRST": "1000"}
+    with subprocess.Popen(["bash", str(DEPLOY / "shards.slurm.sh")], env=env) as script:
+        while told and not (tmp_path / "begun").exists():
+            time.sleep(0.05)
+        if told:
+            script.terminate()
+    assert script.returncode == ends
+    assert "rm --force --ignore --volumes" in said.read_text()
 
 
 def test_commands_of_the_script_are_ours():
