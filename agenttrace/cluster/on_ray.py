@@ -176,7 +176,8 @@ class RayMachines:
         name, count = order.takes
         taken = {"num_cpus": count} if name == "CPU" else {"num_cpus": 0, "resources": {name: count}}
         self._task = ray.remote(**taken, max_retries=0, scheduling_strategy="SPREAD")(make_there)
-        self._shards: dict[Any, int] = {}
+        self._begun: dict[Any, tuple[int, float]] = {}
+        self._held: dict[Any, tuple[float, AttemptResult]] = {}
         self._room: list[int] = []
         self._looked = float("-inf")
 
@@ -192,20 +193,29 @@ class RayMachines:
         """Have a shard made, with its share of what each endpoint may have at a time."""
         share = None if self._in_flight is None else max(1, self._in_flight // max(1, sum(self._room)))
         attempt = self._task.remote(self._order, shard, share, self._versions, self._name)
-        self._shards[attempt] = shard
+        self._begun[attempt] = shard, time.monotonic()
         return attempt
 
     def ended(self, attempts: Collection[Any], *, within_s: float) -> Iterator[tuple[Any, AttemptResult]]:
-        """Yield the attempts that have ended."""
-        if not attempts:
+        """Yield the attempts that have ended; one whose process was gone at once counts as running for a while."""
+        now = time.monotonic()
+        for attempt in [one for one, (until, _) in self._held.items() if until <= now]:
+            yield attempt, self._held.pop(attempt)[1]
+        others = [one for one in attempts if one in self._begun]
+        if not others:
             time.sleep(within_s)
             return
-        if self._ray.wait([*attempts], num_returns=1, timeout=within_s)[0]:
-            for attempt in self._ray.wait([*attempts], num_returns=len(attempts), timeout=0)[0]:
-                yield attempt, self._result(attempt)
+        if self._ray.wait(others, num_returns=1, timeout=within_s)[0]:
+            for attempt in self._ray.wait(others, num_returns=len(others), timeout=0)[0]:
+                shard, begun = self._begun.pop(attempt)
+                result, until = self._result(attempt, shard), begun + _HOLD_S
+                if result.how == "lost" and until > time.monotonic():
+                    self._held[attempt] = until, result
+                else:
+                    yield attempt, result
 
-    def _result(self, attempt: Any) -> AttemptResult:  # noqa: ANN401 - Ray's reference
-        shard, errors = self._shards.pop(attempt), self._ray.exceptions
+    def _result(self, attempt: Any, shard: int) -> AttemptResult:  # noqa: ANN401 - Ray's reference
+        errors = self._ray.exceptions
         try:
             return msgspec.json.decode(self._ray.get(attempt), type=AttemptResult)
         except errors.RayTaskError as error:  # what it raises itself comes back as a value: it could not be begun

@@ -117,6 +117,36 @@ def test_what_works_for_others_on_the_machine_is_left_alone_also_where_it_cannot
         assert len([*Path(folder).glob("*/*")]) == 2
 
 
+def test_a_process_that_is_gone_at_once_keeps_its_place_for_a_while_and_one_that_lasted_does_not(monkeypatch):
+    class GoneError(Exception):
+        pass
+
+    def gone(_):
+        raise GoneError("The worker died unexpectedly. And more")
+
+    now = [100.0]
+    monkeypatch.setattr(on_ray, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=lambda _: None))
+    names = iter("ab")
+    ray = SimpleNamespace(
+        exceptions=SimpleNamespace(RayError=GoneError, RayTaskError=ZeroDivisionError),
+        get=gone,
+        remote=lambda **_: lambda _: SimpleNamespace(remote=lambda *_: next(names)),
+        wait=lambda found, **_: (found, []),
+    )
+    machines = on_ray.RayMachines(ray, orders.Order(store="s", options=Options(), addresses=()))
+    running = {machines.begin(shard): shard for shard in (3, 4)}
+    now[0] += 2
+    assert [*machines.ended([*running], within_s=1)] == []
+    now[0] += 14
+    found = [*machines.ended([*running], within_s=1)]
+    assert [(running[one], result.shard, result.how) for one, result in found] == [(3, 3, "lost"), (4, 4, "lost")]
+    assert found[0][1].why == "its process is gone (GoneError: The worker died unexpectedly)"
+    names = iter("c")
+    late = machines.begin(5)
+    now[0] += 16
+    assert [(one, result.how) for one, result in machines.ended([late], within_s=1)] == [(late, "lost")]
+
+
 def test_a_node_has_room_for_as_many_shards_as_its_sandbox_workers_suffice_for_and_each_has_its_share():
     given = []
     found = [(True, 5.0), (True, 2.0), (True, 1.0), (True, 0.0), (False, 9.0)]
