@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -16,7 +17,8 @@ from agenttrace.analysis.render import UNKNOWN, Section, amount, as_markdown, in
 from agenttrace.analysis.sections import sections
 from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
-from agenttrace.publish.manifest import read_manifest
+from agenttrace.errors import AgentTraceError, DataError, UsageError
+from agenttrace.publish.manifest import MANIFEST, read_manifest
 from agenttrace.store.jsonl import write_whole
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 FIGURES = {
-    "outcomes": "How traces ended.",
+    "outcomes": "How many traces were solved.",
     "time-split": "Where the time of a trace goes.",
     "durations": "How long traces, model steps and tool calls took (share of them that took at most as long).",
     "tokens": "Tokens of a trace.",
@@ -66,28 +68,42 @@ a call whose answer could be read: one that was cut off does not end it, so ther
 """
 
 
-def main() -> None:
-    """Write the page and its figures, or say that those in the tree are others."""
+def main() -> int:
+    """Write the page and its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("releases", nargs="+", type=Path, help="folders that `release` made")
     parser.add_argument("-o", "--output", type=Path, default=PAGE, help="default: docs/results.md")
     asked = parser.parse_args()
-    files = [file for release in asked.releases for file in _files(release)]
+    try:
+        _write(asked.releases, asked.output)
+    except AgentTraceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(asked.output)
+    return 0
+
+
+def _write(releases: Sequence[Path], output: Path) -> None:
+    """Write the page; what is wrong with a release is known before anything is written."""
+    files = [file for release in releases for file in _files(release)]
     groups: dict[str, list[Path]] = defaultdict(list)
     for file in files:
         groups[_spec(file).dataset.name].append(file)
-    page = asked.output.stem
-    (asked.output.parent / "images").mkdir(parents=True, exist_ok=True)
-    parts = [_about(asked.releases, files)]
+    parts = [_about(releases, files)]
+    images = output.parent / "images"
+    images.mkdir(parents=True, exist_ok=True)
     for dataset, its in sorted(groups.items()):
-        parts += _dataset(dataset, sorted(its), asked.output.parent / "images", page)
-    write_whole(asked.output, ("\n".join(part.rstrip("\n") + "\n" for part in parts)).encode())
-    print(asked.output)
+        parts += _dataset(dataset, sorted(its), images, output.stem)
+    write_whole(output, ("\n".join(part.rstrip("\n") + "\n" for part in parts)).encode())
 
 
 def _files(release: Path) -> list[Path]:
     """Return the record files of a release, in the order of its manifest."""
-    return [release / campaign.records_file for campaign in read_manifest(release).campaigns]
+    try:
+        return [release / campaign.records_file for campaign in read_manifest(release).campaigns]
+    except DataError as error:
+        what = "name a folder that `release` made, such as datasets/small-models"
+        raise UsageError(f"{release}: {MANIFEST} {error}; {what}") from error
 
 
 def _spec(file: Path) -> RunSpec:
@@ -270,4 +286,4 @@ def _calls(count: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -46,3 +46,15 @@ def test_the_page_holds_the_figures_of_the_release_and_is_made_again_byte_for_by
     pictures = [name for name in first if name.endswith(".svg")]
     assert pictures
     assert all(f"({name})" in page for name in pictures)
+    assert "![How many traces were solved.](images/results-demo-outcomes.svg)" in page
+
+
+@pytest.mark.parametrize("what", ["README.md", "datasets/small-rollouts", "nowhere"])
+def test_what_is_no_release_is_one_line_and_nothing_is_written(what, tmp_path):
+    words = [sys.executable, str(ROOT / "scripts" / "make-results.py"), str(ROOT / what), "-o", str(tmp_path / "r.md")]
+    ran = subprocess.run(words, check=False, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"error: {ROOT / what}: manifest.json is missing")
+    assert "datasets/small-models" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    assert not any(tmp_path.iterdir())
