@@ -47,6 +47,8 @@ IN_FULL = (
     "What goes together (per trace, 95 % interval)",
 )  # fmt: skip
 """Sections of `analyze` that are shown for each model."""
+_FEW = 5
+"""Solved runs of which the calls are shown."""
 ABOUT = """\
 # Results: small models on NL2Bash and MBPP
 
@@ -54,7 +56,7 @@ ABOUT = """\
 the same bytes. `scripts/nox -s analyze -- {release}` prints more of the same figures; `scripts/nox -s replay --
 {release}` runs every tool call and every verdict anew.
 
-**What this is, and what it is not.** {honest} A model that repeats one failing command is of no use to who
+**What this is, and what it is not.** {honest} {repeats} A model that repeats one call is of no use to who
 wants the task done, and of some use to who asks what agents cost: the calls are real, and each ran in a sandbox and
 was measured. Nothing here says how good larger models are, or these ones with another prompt, sampler or agent. Each
 ran once, with one seed, and was not tuned for. {limits}
@@ -117,17 +119,46 @@ def _about(releases: Sequence[Path], files: Sequence[Path]) -> str:
         for group in found.groups
     ]
     count = f"{len(files)} campaign{'s' if len(files) > 1 else ''}"
-    honest = f"{count}, {sum(group.traces for group in found.groups):,} traces. {'; '.join(solved)}."
+    honest = f"{count}, {sum(group.traces for group in found.groups):,} traces. {'; '.join(solved)}.{_solved(files)}"
     names = [
         str(one.resolve().relative_to(ROOT)) if one.resolve().is_relative_to(ROOT) else one.name for one in releases
     ]
     return (
         ABOUT.format(
-            releases=" ".join(names), release=names[0], honest=honest, limits=_limits(files), busy=_busy(files)
+            releases=" ".join(names),
+            release=names[0],
+            honest=honest,
+            repeats=_repeats(files),
+            limits=_limits(files),
+            busy=_busy(files),
         )
         + "\n"
         + as_markdown([_campaigns(files)])
     )
+
+
+def _solved(files: Sequence[Path]) -> str:
+    """Return what the solved runs called, where they are so few that chance may have solved them."""
+    solved = [trace for file in files for trace in read_traces(file) if trace.outcome.solved]
+    if not 0 < len(solved) <= _FEW:
+        return ""
+    shown = []
+    for trace in solved:
+        ran = dict.fromkeys(span.tool_input for span in trace.spans if span.status != "not_executed")
+        calls = ", ".join(f"`{call[:200].replace('`', ' ')}`" for call in ran) or "no call"
+        shown.append(f"task {trace.metadata['task_id']} of {trace.metadata['dataset_name']} by {calls}")
+    return f" So few may be chance: {'; '.join(shown)}."
+
+
+def _repeats(files: Sequence[Path]) -> str:
+    """Return in how many runs of a model every call was the same."""
+    calls: dict[str, list[int]] = defaultdict(list)
+    for file in files:
+        for trace in read_traces(file):
+            if len(trace.spans) > 1:
+                calls[trace.model].append(len({(span.tool_name, span.tool_input) for span in trace.spans}))
+    each = (f"{counts.count(1):,} of {len(counts):,} of {model}" for model, counts in sorted(calls.items()))
+    return f"Of the runs with several calls these made one and the same again and again: {', '.join(each)}."
 
 
 def _limits(files: Sequence[Path]) -> str:
