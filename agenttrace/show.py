@@ -43,9 +43,10 @@ def pick(traces: Iterable[Trace], wanted: str | None) -> Trace:
         names[str(trace.metadata.get("task_name"))] = None
     if len(found) != 1:
         ids = ", ".join([trace.trace_id for trace in found[:_NAMED]] + ["..."] * (len(found) > _NAMED))
+        if found:
+            raise UsageError(f"{len(found)} traces match {wanted!r} ({ids}); give the start of one's trace id")
         none = f"no trace matches {wanted!r}{did_you_mean(wanted, names)}"
-        known = f"{len(found)} traces match {wanted!r} ({ids})" if found else none
-        raise UsageError(f"{known}; give a task id, a task name or the start of a trace id")
+        raise UsageError(f"{none}; give a task id, a task name or the start of a trace id")
     return found[0]
 
 

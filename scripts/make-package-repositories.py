@@ -27,6 +27,8 @@ BRANCH = "refs/heads/main"
 AUTHOR = ("Package Index", "index@packages.invalid")
 LEFT_OUT = ("PKG-INFO", "*.egg-info")
 """What the build of a source package adds to its source."""
+KEYS = ("name", "repo", "license", "language", "changelog", "releases")
+"""Of a package in the table."""
 MOST_CHARACTERS = 1_500
 """Of a task's statement: it has to fit beside a conversation in the context of a small model."""
 
@@ -42,12 +44,13 @@ def main() -> int:
         "--bundled", action="store_true", help="with the bundled miniature repositories and their tasks"
     )
     asked = parser.parse_args()
-    asked.out.mkdir(parents=True, exist_ok=True)
     lines = []
     try:
-        for package in tomllib.loads(asked.packages.read_text(encoding="utf-8"))["package"]:
+        packages = _packages(asked.packages)
+        asked.out.mkdir(parents=True, exist_ok=True)
+        for package in packages:
             lines += [json.dumps(row, ensure_ascii=False) + "\n" for row in _rows(package, asked.out)]
-    except AgentTraceError as error:
+    except (AgentTraceError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if asked.bundled:
@@ -57,6 +60,22 @@ def main() -> int:
     (asked.out / "rows.jsonl").write_text("".join(lines), encoding="utf-8")
     print(f"{asked.out / 'rows.jsonl'}: {len(lines)} tasks")
     return 0
+
+
+def _packages(table: Path) -> list[dict[str, Any]]:
+    """Return the packages of a table, each with all that is asked of it."""
+    from agenttrace.errors import DataError  # noqa: PLC0415
+
+    try:
+        packages = tomllib.loads(table.read_text(encoding="utf-8")).get("package", [])
+    except ValueError as error:
+        raise DataError(f"{table}: not TOML: {error}") from error
+    if not packages:
+        raise DataError(f"{table}: has no [[package]]; {PACKAGES} is an example")
+    for package in packages:
+        if missing := [key for key in KEYS if key not in package]:
+            raise DataError(f"{table}: package {package.get('name', '?')!r} has no {', '.join(missing)}")
+    return packages
 
 
 def _rows(package: dict[str, Any], out: Path) -> list[dict[str, Any]]:

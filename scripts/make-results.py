@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import sys
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -16,7 +17,8 @@ from agenttrace.analysis.render import UNKNOWN, Section, amount, as_markdown, in
 from agenttrace.analysis.sections import sections
 from agenttrace.analysis.summary import report
 from agenttrace.analysis.tables import load
-from agenttrace.publish.manifest import read_manifest
+from agenttrace.errors import AgentTraceError, DataError, UsageError
+from agenttrace.publish.manifest import MANIFEST, read_manifest
 from agenttrace.store.jsonl import write_whole
 from agenttrace.store.read import read_run_spec, read_traces, run_spec_path
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "results.md"
 FIGURES = {
-    "outcomes": "How traces ended.",
+    "outcomes": "How many traces were solved.",
     "time-split": "Where the time of a trace goes.",
     "durations": "How long traces, model steps and tool calls took (share of them that took at most as long).",
     "tokens": "Tokens of a trace.",
@@ -45,6 +47,8 @@ IN_FULL = (
     "What goes together (per trace, 95 % interval)",
 )  # fmt: skip
 """Sections of `analyze` that are shown for each model."""
+_FEW = 5
+"""Solved runs of which the calls are shown."""
 ABOUT = """\
 # Results: small models on NL2Bash and MBPP
 
@@ -52,7 +56,7 @@ ABOUT = """\
 the same bytes. `scripts/nox -s analyze -- {release}` prints more of the same figures; `scripts/nox -s replay --
 {release}` runs every tool call and every verdict anew.
 
-**What this is, and what it is not.** {honest} A model that repeats one failing command is of no use to who
+**What this is, and what it is not.** {honest} {repeats} A model that repeats one call is of no use to who
 wants the task done, and of some use to who asks what agents cost: the calls are real, and each ran in a sandbox and
 was measured. Nothing here says how good larger models are, or these ones with another prompt, sampler or agent. Each
 ran once, with one seed, and was not tuned for. {limits}
@@ -66,28 +70,42 @@ a call whose answer could be read: one that was cut off does not end it, so ther
 """
 
 
-def main() -> None:
-    """Write the page and its figures, or say that those in the tree are others."""
+def main() -> int:
+    """Write the page and its figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("releases", nargs="+", type=Path, help="folders that `release` made")
     parser.add_argument("-o", "--output", type=Path, default=PAGE, help="default: docs/results.md")
     asked = parser.parse_args()
-    files = [file for release in asked.releases for file in _files(release)]
+    try:
+        _write(asked.releases, asked.output)
+    except AgentTraceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(asked.output)
+    return 0
+
+
+def _write(releases: Sequence[Path], output: Path) -> None:
+    """Write the page; what is wrong with a release is known before anything is written."""
+    files = [file for release in releases for file in _files(release)]
     groups: dict[str, list[Path]] = defaultdict(list)
     for file in files:
         groups[_spec(file).dataset.name].append(file)
-    page = asked.output.stem
-    (asked.output.parent / "images").mkdir(parents=True, exist_ok=True)
-    parts = [_about(asked.releases, files)]
+    parts = [_about(releases, files)]
+    images = output.parent / "images"
+    images.mkdir(parents=True, exist_ok=True)
     for dataset, its in sorted(groups.items()):
-        parts += _dataset(dataset, sorted(its), asked.output.parent / "images", page)
-    write_whole(asked.output, ("\n".join(part.rstrip("\n") + "\n" for part in parts)).encode())
-    print(asked.output)
+        parts += _dataset(dataset, sorted(its), images, output.stem)
+    write_whole(output, ("\n".join(part.rstrip("\n") + "\n" for part in parts)).encode())
 
 
 def _files(release: Path) -> list[Path]:
     """Return the record files of a release, in the order of its manifest."""
-    return [release / campaign.records_file for campaign in read_manifest(release).campaigns]
+    try:
+        return [release / campaign.records_file for campaign in read_manifest(release).campaigns]
+    except DataError as error:
+        what = "name a folder that `release` made, such as datasets/small-models"
+        raise UsageError(f"{release}: {MANIFEST} {error}; {what}") from error
 
 
 def _spec(file: Path) -> RunSpec:
@@ -101,17 +119,46 @@ def _about(releases: Sequence[Path], files: Sequence[Path]) -> str:
         for group in found.groups
     ]
     count = f"{len(files)} campaign{'s' if len(files) > 1 else ''}"
-    honest = f"{count}, {sum(group.traces for group in found.groups):,} traces. {'; '.join(solved)}."
+    honest = f"{count}, {sum(group.traces for group in found.groups):,} traces. {'; '.join(solved)}.{_solved(files)}"
     names = [
         str(one.resolve().relative_to(ROOT)) if one.resolve().is_relative_to(ROOT) else one.name for one in releases
     ]
     return (
         ABOUT.format(
-            releases=" ".join(names), release=names[0], honest=honest, limits=_limits(files), busy=_busy(files)
+            releases=" ".join(names),
+            release=names[0],
+            honest=honest,
+            repeats=_repeats(files),
+            limits=_limits(files),
+            busy=_busy(files),
         )
         + "\n"
         + as_markdown([_campaigns(files)])
     )
+
+
+def _solved(files: Sequence[Path]) -> str:
+    """Return what the solved runs called, where they are so few that chance may have solved them."""
+    solved = [trace for file in files for trace in read_traces(file) if trace.outcome.solved]
+    if not 0 < len(solved) <= _FEW:
+        return ""
+    shown = []
+    for trace in solved:
+        ran = dict.fromkeys(span.tool_input for span in trace.spans if span.status != "not_executed")
+        calls = ", ".join(f"`{call[:200].replace('`', ' ')}`" for call in ran) or "no call"
+        shown.append(f"task {trace.metadata['task_id']} of {trace.metadata['dataset_name']} by {calls}")
+    return f" So few may be chance: {'; '.join(shown)}."
+
+
+def _repeats(files: Sequence[Path]) -> str:
+    """Return in how many runs of a model every call was the same."""
+    calls: dict[str, list[int]] = defaultdict(list)
+    for file in files:
+        for trace in read_traces(file):
+            if len(trace.spans) > 1:
+                calls[trace.model].append(len({(span.tool_name, span.tool_input) for span in trace.spans}))
+    each = (f"{counts.count(1):,} of {len(counts):,} of {model}" for model, counts in sorted(calls.items()))
+    return f"Of the runs with several calls these made one and the same again and again: {', '.join(each)}."
 
 
 def _limits(files: Sequence[Path]) -> str:
@@ -270,4 +317,4 @@ def _calls(count: int) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

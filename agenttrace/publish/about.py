@@ -46,6 +46,22 @@ class Creator(Record, frozen=True, kw_only=True, omit_defaults=True, forbid_unkn
     orcid: str = ""
 
 
+class Theirs(Record, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What of others is in the records, beside the task sets that the kit knows: texts of repositories, say.
+
+    Attributes:
+        name: whose, or which.
+        licence: as the Hub writes it.
+        what: whose it is, where it stands in the records, what was changed.
+        notice: that the licence wants to go with it.
+    """
+
+    name: str
+    licence: str
+    what: str
+    notice: str = ""
+
+
 class About(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What a person says; what is empty was not said.
 
@@ -63,6 +79,7 @@ class About(Record, frozen=True, kw_only=True, omit_defaults=True):
         maintenance: who keeps it, and how it changes.
         doi: that an archive gave it.
         version: of the data set, `MAJOR.MINOR.PATCH`.
+        of_others: what of others is in it.
     """
 
     creators: tuple[Creator, ...] = ()
@@ -78,6 +95,7 @@ class About(Record, frozen=True, kw_only=True, omit_defaults=True):
     maintenance: str = ""
     doi: str = ""
     version: str = "1.0.0"
+    of_others: tuple[Theirs, ...] = ()
 
 
 WANTED = (
@@ -146,6 +164,7 @@ def _check(about: About) -> None:
         ValueError: says which.
     """
     _check_creators(about.creators)
+    _check_theirs(about.of_others)
     for name in About.__struct_fields__:
         said = getattr(about, name)
         if isinstance(said, str) and len(said) > LONGEST:
@@ -183,6 +202,17 @@ def _check_creators(creators: tuple[Creator, ...]) -> None:
                 f"creators: number {place} has `{what}`, which persons have: add `family`, the part of the name that "
                 "is sorted by, or leave this out"
             )
+
+
+def _check_theirs(found: tuple[Theirs, ...]) -> None:
+    for place, one in enumerate(found, start=1):
+        for name in ("name", "licence", "what"):
+            if not getattr(one, name):
+                raise ValueError(f"of_others: number {place} has no {name}")
+        if one.name in (before.name for before in found[: place - 1]):
+            raise ValueError(f"of_others: {one.name!r} stands there twice")
+        if len(one.notice) > LONGEST or "```" in one.notice:
+            raise ValueError(f"of_others: the notice of {one.name!r} has more than {LONGEST} characters, or ``` in it")
 
 
 def _is_orcid(text: str) -> bool:

@@ -312,19 +312,22 @@ def _model(spec: RunSpec) -> str:
 
 
 def _of_others(contents: Contents) -> Iterator[str]:
-    """Yield whose the texts of the tasks are, with the notices that their licences want, and what to cite."""
-    if not contents.works:
+    """Yield whose the texts of others are, with the notices that their licences want, and what to cite."""
+    if not (contents.works or contents.of_others):
         return
     yield from ("## What is of others", "")
     if contents.of_others:
-        yield from ("Prompts hold texts of others, which stay under their licences:", "")
-        yield from ("| task set | licence | what |", "|---|---|---|")
-        yield from (f"| {name} | {one.licence} | {one.what} |" for name, one in contents.of_others.items())
+        where, head = ("Records", "of") if contents.about.of_others else ("Prompts", "task set")
+        yield from (f"{where} hold texts of others, which stay under their licences:", "")
+        yield from (f"| {head} | licence | what |", "|---|---|---|")
+        for name, one in contents.of_others.items():
+            yield f"| {escaped(name)} | {escaped(one.licence)} | {escaped(one.what, LONGEST)} |"
         yield ""
-    yield from ("Cite, beside these records:", "", *(f"- {work.line}" for work in contents.works), "")
+    if contents.works:
+        yield from ("Cite, beside these records:", "", *(f"- {work.line}" for work in contents.works), "")
     for name, one in contents.of_others.items():
         if one.notice:
-            yield from (f"The notice of {name}:", "", "```text", *one.notice.splitlines(), "```", "")
+            yield from (f"The notice of {escaped(name)}:", "", "```text", *one.notice.splitlines(), "```", "")
 
 
 def _statistics(found: Statistics | None) -> list[str]:
@@ -334,7 +337,7 @@ def _statistics(found: Statistics | None) -> list[str]:
 def _said(about: About) -> Iterator[str]:
     """Yield what a person says of the data set, and that nobody says what is asked for."""
     yield from ("## What its makers say", "", "| | |", "|---|---|")
-    for name in (name for name in About.__struct_fields__ if name != "version"):
+    for name in (name for name in About.__struct_fields__ if name not in {"version", "of_others"}):
         said = getattr(about, name)
         if name == "creators":
             said = "; ".join(", ".join(filter(None, (one.name, one.affiliation, one.orcid))) for one in said)

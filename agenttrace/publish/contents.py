@@ -97,15 +97,18 @@ class Contents:
 
     @property
     def of_others(self) -> dict[str, Origin]:
-        """Name of each task set whose texts are of others, as far as the kit knows → whose they are."""
+        """Name → whose texts of others are: as a person says, and of task sets that the kit knows."""
         known = {spec.dataset.name: origin(spec.dataset) for spec in self.files.values() if spec is not None}
-        return {name: found for name, found in sorted(known.items()) if found is not None and found.works}
+        sets = {name: found for name, found in sorted(known.items()) if found is not None and found.works}
+        said = {one.name: Origin(licence=one.licence, what=one.what, notice=one.notice) for one in self.about.of_others}
+        return {**said, **sets}
 
     @property
     def texts(self) -> str:
         """A sentence on texts of others; empty where none are known."""
         named = ", ".join(f"{name} ({one.licence})" for name, one in self.of_others.items())
-        return f"Prompts hold texts of others, under their licences: {named}." if named else ""
+        where = "Records" if self.about.of_others else "Prompts"
+        return f"{where} hold texts of others, under their licences: {named}." if named else ""
 
     @property
     def works(self) -> list[Work]:

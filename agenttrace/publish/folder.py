@@ -31,7 +31,7 @@ from agenttrace.store.read import read_run_spec, run_spec_path
 from agenttrace.tasks.own.loading import load, sidecar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from agenttrace.formats import Sourced
     from agenttrace.formats.tables import TableFile
@@ -63,7 +63,12 @@ class PublishSettings(Record, frozen=True, kw_only=True):
 
 
 def publish(
-    paths: Sequence[Path], output: Path, settings: PublishSettings | None = None, *, words: Sequence[Word] = ()
+    paths: Sequence[Path],
+    output: Path,
+    settings: PublishSettings | None = None,
+    *,
+    words: Sequence[Word] = (),
+    noted: Callable[[str], None] = lambda _: None,
 ) -> dict[str, int]:
     """Write the folder, whole or not at all, and return how many rows each table has; one without rows is left out.
 
@@ -77,6 +82,7 @@ def publish(
         output: a new or empty folder.
         settings: form and heading.
         words: private texts, beside the patterns of the leak check.
+        noted: is told what could not be checked in a record file of ours.
 
     Raises:
         DataError: a file does not validate or is written to meanwhile, or a record does not fit the form; nothing is
@@ -88,7 +94,7 @@ def publish(
     settings = settings or PublishSettings()
     with TemporaryDirectory() as scratch, new_folder(output) as folder, unchanged(paths):
         for path in paths:
-            _must_be_valid(path, words, leaks=settings.leaks)
+            _must_be_valid(path, words, leaks=settings.leaks, noted=noted)
         paths = gathered(paths, Path(scratch), settings.licence)
         check_names(paths)
         name = settings.form or _default_form(paths)
@@ -198,8 +204,11 @@ def seal(folder: Path, contents: Contents, made: list[Table]) -> None:
     (folder / SUMS).write_text(sums(listed), encoding="utf-8")
 
 
-def _must_be_valid(path: Path, words: Sequence[Word], *, leaks: Literal["stop", "keep"]) -> None:
-    findings = (one for one in validation(path, words=words)[0] if leaks == "stop" or one.rule != "leak")
+def _must_be_valid(
+    path: Path, words: Sequence[Word], *, leaks: Literal["stop", "keep"], noted: Callable[[str], None]
+) -> None:
+    check, foreign = validation(path, words=words)
+    findings = (one for one in check if leaks == "stop" or one.rule != "leak")
     if found := list(islice(findings, _SHOWN)):
         parts = [(f"line {one.line}", one.rule, one.where, one.message) for one in found]
         lines = "\n  ".join(": ".join(filter(None, part)) for part in parts)
@@ -209,6 +218,8 @@ def _must_be_valid(path: Path, words: Sequence[Word], *, leaks: Literal["stop", 
             f"{kept if any(one.rule == 'leak' for one in found) else ''}"
             f"All of them: {command('validate', str(path))}. Nothing was written."
         )
+    for note in check.notes if foreign is None else ():
+        noted(f"{path.name}: {note}")
 
 
 def _counted(records: Iterator[Sourced], contents: Contents) -> Iterator[Sourced]:

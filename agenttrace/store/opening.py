@@ -152,7 +152,9 @@ def other_kind(path: Path, head: bytes) -> str | None:
     """
     for suffix, kind in _BESIDE.items():
         if path.name.endswith(suffix):
-            return f"it is {kind}; give the record file beside it ({path.name.removesuffix(suffix)}.jsonl)"
+            names = [f"{path.name.removesuffix(suffix)}.jsonl{packed}" for packed in ("", ".zst", ".gz")]
+            there = next((name for name in names if path.with_name(name).is_file()), names[0])
+            return f"it is {kind}; give the record file beside it ({there})"
     for magic, kind in _OTHERS.items():
         if head.startswith(magic):
             return f"it is {kind}; give record files (.jsonl)"

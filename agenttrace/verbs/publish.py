@@ -112,7 +112,8 @@ def _make(arguments: argparse.Namespace) -> dict[str, int]:
         leaks="keep" if arguments.keep_findings else "stop",
     )
     words = [*local_rules()[0], *(word("private text", text) for text in arguments.private)]
-    rows = publish(records_only(arguments.files), arguments.output, settings, words=words)
+    files = records_only(arguments.files)
+    rows = publish(files, arguments.output, settings, words=words, noted=lambda note: tell(f"note: {note}"))
     for name, count in rows.items():
         tell(f"{arguments.output}/{name}: {f'{count} rows' if count else 'no rows, so no such configuration'}")
     if missing := unsaid(settings.about):

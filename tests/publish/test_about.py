@@ -44,6 +44,21 @@ def test_it_stands_on_the_card_and_in_croissant(said, rows, record_file, tmp_pat
     assert body["rai:dataLimitations"][-1] == "Few records."
 
 
+def test_what_is_of_others_stands_on_the_card_with_its_notice_and_among_the_licences(rows, record_file, tmp_path):
+    path = tmp_path / "about.toml"
+    theirs = 'name = "Click"\nlicence = "bsd-3-clause"\nwhat = "A <text>."\nnotice = """\nCopyright 2014 Pallets\n"""'
+    path.write_text(f"{SAID}\n[[of_others]]\n{theirs}\n", encoding="utf-8")
+    publish([record_file(rows)], tmp_path / "out", PublishSettings(about=said_about(path, strict=True)))
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "license:\n- apache-2.0\n- bsd-3-clause\n" in card
+    assert "| Click | bsd-3-clause | A &lt;text&gt;. |" in card
+    assert "The notice of Click:\n\n```text\nCopyright 2014 Pallets\n```\n" in card
+    assert "| of others |" not in card
+    body = json.loads((tmp_path / "out" / "croissant.json").read_bytes())
+    assert "Records hold texts of others, under their licences: Click (bsd-3-clause)." in body["description"]
+    assert "https://spdx.org/licenses/BSD-3-Clause.html" in body["license"]
+
+
 def test_what_nobody_said_is_named_on_the_card_and_left_out_of_croissant(rows, record_file, tmp_path):
     publish([record_file(rows)], tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
@@ -89,6 +104,10 @@ def test_strict_names_everything_that_is_empty(tmp_path):
         ("creators = [{nam = 'A'}]", "contains unknown field"),
         (f"biases = '{'x' * (LONGEST + 1)}'", f"biases: has {LONGEST + 1} characters"),
         ("creators = [" + "{name = 'A'}," * 501 + "]", "creators: more than 500"),
+        ("of_others = [{name = 'A', licence = 'mit'}]", "missing required field `what`"),
+        ("of_others = [{name = 'A', licence = ' ', what = 'B'}]", "of_others: number 1 has no licence"),
+        ("of_others = [{name = 'A', licence = 'mit', what = 'B', notice = '```'}]", "of_others: the notice of 'A' has"),
+        ("of_others = [" + "{name = 'A', licence = 'mit', what = 'B'}," * 2 + "]", "of_others: 'A' stands there twice"),
     ],
     ids=lambda text: text[:24],
 )

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from agenttrace.formats.convert import convert
-from agenttrace.publish.about import About, Creator
+from agenttrace.publish.about import About, Creator, said_about
 from agenttrace.publish.contents import Contents
 from agenttrace.publish.described import crate
 from agenttrace.publish.folder import PublishSettings, publish
@@ -67,6 +67,10 @@ def test_the_notice_of_the_repository_has_what_the_cards_have():
     for one in SETS.values():
         assert " ".join(one.notice.split()) in found
         assert all(work.arxiv in found for work in one.works)
+    theirs = said_about(ROOT / "datasets" / "small-rollouts.toml", strict=False).of_others
+    assert {one.licence for one in theirs} == {"apache-2.0", "bsd-3-clause", "mit"}
+    texts = [" ".join(one.notice.partition("\n\n")[2].split()) for one in theirs if one.licence != "apache-2.0"]
+    assert all(len(text) > 1_000 and text in found for text in texts)
 
 
 def test_a_citation_names_no_licence_as_the_only_one_and_every_work(folder):

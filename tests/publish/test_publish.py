@@ -103,6 +103,15 @@ def test_a_licence_is_written_as_the_hub_writes_it(rows, record_file, tmp_path, 
     assert header["license"] == written
 
 
+def test_what_could_not_be_checked_is_said(rows, record_file, tmp_path):
+    path, notes = record_file(rows), []
+    publish([path], tmp_path / "with", noted=notes.append)
+    assert not any("no run spec" in note for note in notes)
+    run_spec_path(path).unlink()
+    publish([path], tmp_path / "without", noted=notes.append)
+    assert f"{path.name}: no run spec ({run_spec_path(path).name}) beside it" in "".join(notes)
+
+
 def test_a_language_is_said_of_sets_that_the_kit_knows(rows, record_file, tmp_path):
     path = record_file(rows)
     spec, contents = read_run_spec(run_spec_path(path)), Contents("x", None)

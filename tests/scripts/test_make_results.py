@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agenttrace.publish.manifest import read_manifest
+from agenttrace.store.read import read_traces
 
 pytest.importorskip("matplotlib")
 
@@ -36,6 +37,8 @@ def test_the_page_holds_the_figures_of_the_release_and_is_made_again_byte_for_by
     assert "of its traces with a verdict" in page
     assert "that limit ended" in page
     assert "a floor" not in page  # it was trained on these tasks
+    assert "may be chance" not in page  # far more than a few are solved
+    assert "made one and the same again and again: 0 of " in page
     for label in ("load (1 min; median, most)", "time in which something waited for a CPU"):
         (row,) = (line for line in page.splitlines() if line.startswith(f"| {label} |"))
         assert any(char.isdigit() for char in row.split("|")[2]) or "not measured" in row
@@ -46,3 +49,28 @@ def test_the_page_holds_the_figures_of_the_release_and_is_made_again_byte_for_by
     pictures = [name for name in first if name.endswith(".svg")]
     assert pictures
     assert all(f"({name})" in page for name in pictures)
+    assert "![How many traces were solved.](images/results-demo-outcomes.svg)" in page
+
+
+def test_the_page_in_the_tree_says_what_the_few_solved_runs_called_and_how_many_repeat_one_call():
+    records = ROOT / "datasets" / "small-models" / "records"
+    traces = [trace for file in sorted(records.glob("*.jsonl")) for trace in read_traces(file)]
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    solved = [trace for trace in traces if trace.outcome.solved]
+    assert solved
+    for trace in solved:
+        assert f"task {trace.metadata['task_id']} of nl2bash by `{trace.spans[0].tool_input}`" in page
+    several = [trace for trace in traces if len(trace.spans) > 1 and not trace.metadata["demo"]]
+    same = sum(all(span.tool_input == trace.spans[0].tool_input for span in trace.spans) for trace in several)
+    assert f"{same} of {len(several)} of HuggingFaceTB/SmolLM2-135M-Instruct, " in page
+
+
+@pytest.mark.parametrize("what", ["README.md", "datasets/small-rollouts", "nowhere"])
+def test_what_is_no_release_is_one_line_and_nothing_is_written(what, tmp_path):
+    words = [sys.executable, str(ROOT / "scripts" / "make-results.py"), str(ROOT / what), "-o", str(tmp_path / "r.md")]
+    ran = subprocess.run(words, check=False, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)})
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"error: {ROOT / what}: manifest.json is missing")
+    assert "datasets/small-models" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1
+    assert not any(tmp_path.iterdir())

@@ -49,6 +49,14 @@ def test_who_reads_records_says_what_it_is_instead(other):
         list(read_traces(path))
 
 
+@pytest.mark.parametrize("record_file", ["f.jsonl", "f.jsonl.zst", "f.jsonl.gz"])
+def test_the_record_file_is_named_that_lies_there(record_file, tmp_path):
+    path, _ = written("f.run.json", tmp_path)
+    (tmp_path / record_file).touch()
+    with pytest.raises(UsageError, match=rf"give the record file beside it \({record_file}\)"):
+        list(read_traces(path))
+
+
 def test_validation_says_it_once(other):
     path, message = other
     validation = Validation(path)

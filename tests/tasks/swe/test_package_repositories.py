@@ -104,6 +104,28 @@ def test_a_step_between_versions_is_a_task_over_a_real_tree(tmp_path, index):
     assert (tmp_path / "again" / "rows.jsonl").read_bytes() == (tmp_path / "out" / "rows.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (None, "No such file or directory"),
+        ("# nothing", "has no [[package]]"),
+        ("= 7", "not TOML"),
+        ('[[package]]\nname = "a"', "package 'a' has no repo, license, language, changelog, releases"),
+    ],
+)
+def test_a_table_that_is_none_is_one_line_and_nothing_is_made(table, told, tmp_path):
+    path = tmp_path / "t.toml"
+    if table is not None:
+        path.write_text(table)
+    words = [sys.executable, ROOT / "scripts/make-package-repositories.py", tmp_path / "out", "--packages", path]
+    made = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (made.returncode, (tmp_path / "out").exists()) == (1, False)
+    assert made.stderr.startswith("error: ")
+    assert str(path) in made.stderr
+    assert told in made.stderr
+    assert len(made.stderr.splitlines()) == 1
+
+
 def test_a_version_whose_changelog_says_nothing_is_no_task(tmp_path, index):
     address, releases = index
     made = make(tmp_path, address, releases)
