@@ -162,7 +162,9 @@ def _gunzipped(path: Path, file: BinaryIO) -> Iterator[bytes]:
             while chunk := stream.read1(_CHUNK):  # `read` drops what stands before a cut
                 yield chunk
     except EOFError:
-        raise DamagedFileError(f"{path}: the gzip stream is cut off; what stands before the cut was read") from None
+        raise DamagedFileError(
+            f"{path}: the gzip stream is cut off; get the file again (what stands before the cut is whole)"
+        ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DamagedFileError(f"{path}: the gzip stream is corrupt ({error}); what stands before was read") from None
 
@@ -172,7 +174,7 @@ def _unzstd(path: Path, file: BinaryIO) -> Iterator[bytes]:
         yield from unzstd(file.read)
     except EOFError:
         raise DamagedFileError(
-            f"{path}: the Zstandard stream is cut off; what stands before the cut was read"
+            f"{path}: the Zstandard stream is cut off; get the file again (what stands before the cut is whole)"
         ) from None
     except ValueError as error:
         raise DamagedFileError(
