@@ -165,3 +165,10 @@ def ray_here():
     """Skip where Ray is not installed."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("needs ray: it is in requirements/tests.txt")
+
+
+@pytest.fixture(scope="session")
+def analysis_here():
+    """Skip where what analysis needs is not installed, as beside moto, whose client wants another python-dateutil."""
+    if importlib.util.find_spec("numpy") is None:
+        pytest.skip("needs numpy and more: they are in requirements/tests.txt")

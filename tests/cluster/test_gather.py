@@ -86,7 +86,7 @@ def test_a_run_is_gathered_once_in_the_order_of_the_plan_and_listed_with_its_dig
     assert objects(whole) == found
 
 
-def test_all_records_come_as_one_file_that_every_verb_reads(whole, plan, gather, agenttrace, url, tmp_path):
+def test_all_records_come_as_one_file(whole, plan, gather, agenttrace, url, tmp_path):
     file = tmp_path / "all.jsonl.zst"
     ended = gather("-o", file)
     assert ended.returncode == 0, ended.stderr
@@ -103,16 +103,21 @@ def test_all_records_come_as_one_file_that_every_verb_reads(whole, plan, gather,
     assert ended.returncode == 0, ended.stderr
     merged = {trace.trace_id: trace for trace in read_traces(tmp_path / "m.jsonl")}
     assert {trace.trace_id: trace for trace in read_traces(file)} == merged
+    ended = gather("-o", file)
+    assert (ended.returncode, "all.jsonl.zst is there already" in ended.stderr) == (2, True)
+
+
+def test_that_file_is_read_by_statistics_and_report(analysis_here, whole, gather, agenttrace, tmp_path):
+    file = tmp_path / "all.jsonl.zst"
+    assert gather("-o", file).returncode == 0
     stats = agenttrace("stats", file, "--json")
     assert stats.returncode == 0, stats.stderr
     assert json.loads(stats.stdout)["statistics"]["rollouts"] == 42
     assert agenttrace("report", file, "-o", tmp_path / "r.html").returncode == 0
     assert (tmp_path / "r.html").stat().st_size > 10_000
-    ended = gather("-o", file)
-    assert (ended.returncode, "all.jsonl.zst is there already" in ended.stderr) == (2, True)
 
 
-def test_the_files_of_a_folder_are_read_as_they_lie(run_on, work, agenttrace, tmp_path):
+def test_the_files_of_a_folder_are_read_as_they_lie(analysis_here, run_on, work, agenttrace, tmp_path):
     run = run_on(str(tmp_path / "here"))
     for shard in range(3):
         with work(shard, run=run) as attempt:

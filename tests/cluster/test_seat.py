@@ -117,7 +117,7 @@ def test_what_was_merged_is_valid_and_replays(shard, server, sandbox, agenttrace
 
 
 @pytest.mark.slow
-def test_what_was_gathered_is_valid_and_is_analysed_and_published(shard, server, agenttrace, tmp_path):
+def test_what_was_gathered_is_valid_and_is_analysed_and_published(analysis_here, shard, server, agenttrace, tmp_path):
     for number in range(SHARDS):
         assert shard(number, server.base_url).returncode == 0
     file = tmp_path / "g.jsonl.zst"
@@ -357,7 +357,7 @@ def test_what_is_there_is_counted_checked_and_named_where_it_is_damaged(agenttra
         (["shard", "x", "--store", "s", "--run-id", "r", "--base-url", "http://a/v1"], "a shard needs its number"),
         (["prepare", "m", "--store", "s", "--run-id", "r", "--dataset", "mbpp"], "trees are made of checkouts"),
         (["run", "--store", "s", "--run-id", "r"], "no endpoint is named: --base-url URL, once for each"),
-        (["run", "m", "--store", "s", "--run-id", "r", "--in-flight", "0"], "--in-flight and --trees-max-bytes: expected 1 or more"),
+        (["run", "m", "--store", "s", "--run-id", "r", "--in-flight", "0"], "--trees-max-bytes: expected 1 or more"),
         (["run", "m", "--store", "s", "--run-id", "r", "--base-url", "x"], "--base-url 'x': expected an address"),
         (["up", "--nodes", "0"], "--nodes: expected 1 to 16"),
         (["merge", "--store", "s", "--run-id", "r", "-o", "x.jsonl"], "there is no such folder"),
