@@ -26,7 +26,9 @@ _NAMED = 8
 
 
 def pick(traces: Iterable[Trace], wanted: str | None) -> Trace:
-    """Return the trace whose id starts with `wanted`, or whose task id or task name is `wanted`; else the first.
+    """Return the trace whose id starts with `wanted`, or that `wanted` is a name of; else the first.
+
+    Names are task id and task name, alone or as a transcript and the progress of a campaign have them.
 
     Raises:
         UsageError: none or several match.
@@ -51,8 +53,20 @@ def pick(traces: Iterable[Trace], wanted: str | None) -> Trace:
 
 
 def _matches(trace: Trace, wanted: str) -> bool:
-    names = (str(trace.metadata.get("task_id")), trace.metadata.get("task_name"))
+    meta = trace.metadata
+    names = {str(meta.get("task_id")), meta.get("task_name"), _task(meta), _title(meta)}
     return wanted in names or (len(wanted) >= 4 and trace.trace_id.startswith(wanted))  # noqa: PLR2004
+
+
+def _task(meta: dict[str, Any]) -> str:
+    """Return what a task is called where those of several sets are."""
+    return "/".join(str(meta[key]) for key in ("dataset_name", "task_id") if meta.get(key) is not None)
+
+
+def _title(meta: dict[str, Any]) -> str:
+    """Return that and the task's name, or which of its rollouts this is."""
+    task, name = _task(meta), attempt_name(meta)
+    return " ".join(filter(None, [task, *([name] if name != task else [])]))
 
 
 def transcript(trace: Trace) -> Iterator[tuple[str, str]]:
@@ -63,10 +77,7 @@ def transcript(trace: Trace) -> Iterator[tuple[str, str]]:
 
 def _lines(trace: Trace) -> Iterator[tuple[str, str]]:
     meta = trace.metadata
-    task = "/".join(str(meta[key]) for key in ("dataset_name", "task_id") if meta.get(key) is not None)
-    name = attempt_name(meta)
-    named = [task, *([name] if name != task else [])]
-    yield "bold", f"{' '.join(filter(None, named))}  {trace.trace_id}".lstrip()
+    yield "bold", f"{_title(meta)}  {trace.trace_id}".lstrip()
     prepared = f", prepared in {trace.prepare_ms / 1000:.3f} s" if trace.prepare_ms else ""
     took = "duration unknown" if trace.total_duration_ms is None else f"{trace.total_duration_ms / 1000:.3f} s"
     cost = f", {trace.totals.cost_usd:.4f} USD" if trace.totals and trace.totals.cost_usd is not None else ""

@@ -84,6 +84,8 @@ def test_kept_rollout_files_are_shown():
 def test_a_trace_is_picked_by_a_task_id_of_text_a_name_or_the_start_of_an_id():
     traces = [checkout_trace(0), checkout_trace(1, task="other"), checkout_trace(2)]
     assert pick(traces, "other") is traces[1]
+    assert pick(traces, "bundled/other") is traces[1]
+    assert pick(traces, "bundled/octo__cat-1 rollout 2") is traces[2]
     assert pick(traces, traces[2].trace_id) is traces[2]
     both = f"{traces[0].trace_id}, {traces[2].trace_id}"
     with pytest.raises(UsageError, match=rf"2 traces match 'octo__cat-1' \({both}\); give the start of one's trace id"):
