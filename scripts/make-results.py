@@ -7,6 +7,7 @@ import functools
 import sys
 import tempfile
 from collections import defaultdict
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -139,7 +140,8 @@ def _about(releases: Sequence[Path], files: Sequence[Path]) -> str:
 
 def _solved(files: Sequence[Path]) -> str:
     """Return what the solved runs called, where they are so few that chance may have solved them."""
-    solved = [trace for file in files for trace in read_traces(file) if trace.outcome.solved]
+    every = (trace for file in files for trace in read_traces(file))
+    solved = [*islice((trace for trace in every if trace.outcome.solved), _FEW + 1)]
     if not 0 < len(solved) <= _FEW:
         return ""
     shown = []

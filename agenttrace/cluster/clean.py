@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from agenttrace.cluster.manifest import CASSETTE, RECORDS, read_manifest
-from agenttrace.cluster.runs import AT_A_TIME
 from agenttrace.errors import DataError, command
 
 if TYPE_CHECKING:
@@ -36,21 +35,11 @@ def unnamed(run: StoredRun, *, tell: Callable[[str], object]) -> Iterator[Unname
     Raises:
         StorageError: the store cannot be read.
     """
-    done = sorted(run.done())
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        for start in range(0, len(done), AT_A_TIME):
-            for found in pool.map(lambda shard: _of_shard_or_why(run, shard), done[start : start + AT_A_TIME]):
-                if isinstance(found, str):
-                    tell(found)
-                else:
-                    yield from found
-
-
-def _of_shard_or_why(run: StoredRun, shard: int) -> list[Unnamed] | str:
-    try:
-        return _of_shard(run, shard)
-    except DataError as error:
-        return str(error)
+    for found in run.look_at_done(partial(_of_shard, run)):
+        if isinstance(found, DataError):
+            tell(str(found))
+        else:
+            yield from found
 
 
 def _of_shard(run: StoredRun, shard: int) -> list[Unnamed]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
 from agenttrace.cluster.objects import MOST_BYTES
-from agenttrace.cluster.runs import AT_A_TIME
 from agenttrace.errors import DataError
 from agenttrace.records import Record, digest
 from agenttrace.store.read import DECODE_ERRORS, unzstd
@@ -161,23 +160,14 @@ def damage(run: StoredRun) -> Iterator[str]:
     Raises:
         StorageError: the store cannot be read.
     """
-    done = sorted(run.done())
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        for start in range(0, len(done), AT_A_TIME):
-            found = pool.map(lambda shard: _damage_of(run, shard), done[start : start + AT_A_TIME])
-            yield from filter(None, found)
+    yield from (str(found) for found in run.look_at_done(partial(_read, run)) if isinstance(found, DataError))
 
 
-def _damage_of(run: StoredRun, shard: int) -> str:
-    """Return what is wrong with a shard; nothing where it is whole."""
-    try:
-        if (manifest := read_manifest(run, shard)) is not None:
-            records(run, manifest)
-            for part in manifest.parts:
-                cassette(run, manifest, part)
-    except DataError as error:
-        return str(error)
-    return ""
+def _read(run: StoredRun, shard: int) -> None:
+    if (manifest := read_manifest(run, shard)) is not None:
+        records(run, manifest)
+        for part in manifest.parts:
+            cassette(run, manifest, part)
 
 
 def part_lines(data: bytes) -> list[bytes]:

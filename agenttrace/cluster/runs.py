@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -17,12 +17,15 @@ from agenttrace.records import Record, RunSpec
 from agenttrace.store.read import DECODE_ERRORS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from agenttrace.cluster.objects import Store
 
+T = TypeVar("T")
 FORMAT = "agenttrace-cluster-1"
 _FOLDER = 1000
 """Shards whose objects share a folder, so that folders can be listed side by side."""
-AT_A_TIME = 16
+_AT_A_TIME = 16
 """Folders listed, or shards read, side by side: a store takes its time for each answer."""
 _SHARD = re.compile(r"/(\d+)\.json$")
 
@@ -113,11 +116,32 @@ class StoredRun:
     def done(self) -> set[int]:
         """Return the shards that have a manifest; there is no other state."""
         folders = [f"{self.spec.run_id}/done/{number:05}" for number in range(-(-self.shards.count // _FOLDER))]
-        with ThreadPoolExecutor(min(AT_A_TIME, len(folders))) as pool:
+        with ThreadPoolExecutor(min(_AT_A_TIME, len(folders))) as pool:
             listed = pool.map(lambda folder: [*self.store.names(folder)], folders)
             found = ((name, _SHARD.search(name)) for folder in listed for name in folder)
             numbers = ((name, int(match[1])) for name, match in found if match)
             return {shard for name, shard in numbers if shard < self.shards.count and name == self.manifest(shard)}
+
+    def look_at_done(self, look: Callable[[int], T]) -> Iterator[T | DataError]:
+        """Yield what `look` returns, or a `DataError` that it raises, of each shard that is done, in order.
+
+        Args:
+            look: reads a shard from the store; several are read side by side.
+
+        Raises:
+            StorageError: the store cannot be read.
+        """
+
+        def looked(shard: int) -> T | DataError:
+            try:
+                return look(shard)
+            except DataError as error:
+                return error
+
+        done = sorted(self.done())
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            for start in range(0, len(done), _AT_A_TIME):
+                yield from pool.map(looked, done[start : start + _AT_A_TIME])
 
 
 def tasks_object(run_id: str) -> str:

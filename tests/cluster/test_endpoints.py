@@ -176,13 +176,19 @@ def models(world, *tasks):
     return PinnedModels(world.endpoints, {f"id-{task}": task for task in tasks})
 
 
-def test_the_next_attempt_at_a_trace_goes_elsewhere_and_its_record_names_where_it_was_made(world):
+def failed_once(world):
+    """Return models of which a first attempt has failed, and the endpoints of that and of the next one."""
     pinned = models(world, "t")
     first, second = world.endpoints.order("t")[:2]
     world.pick()
     world.served[first.address.url].raises = NoReplyError("does not answer after 5 tries (HTTP 500)")
     with pytest.raises(NoReplyError):
         pinned.for_trace("id-t", seed=0).complete([])
+    return pinned, first, second
+
+
+def test_the_next_attempt_at_a_trace_goes_elsewhere_and_its_record_names_where_it_was_made(world):
+    pinned, first, second = failed_once(world)
     assert pinned.settle("id-t", record=False)["endpoint"] == first.address.name
     assert pinned.for_trace("id-t", seed=0).complete([]) == second.address.name
     said = pinned.settle("id-t", record=True)
@@ -192,12 +198,7 @@ def test_the_next_attempt_at_a_trace_goes_elsewhere_and_its_record_names_where_i
 
 
 def test_what_is_said_of_an_attempt_is_of_its_endpoint_also_where_the_next_one_has_begun(world):
-    pinned = models(world, "t")
-    first, second = world.endpoints.order("t")[:2]
-    world.pick()
-    world.served[first.address.url].raises = NoReplyError("does not answer")
-    with pytest.raises(NoReplyError):
-        pinned.for_trace("id-t", seed=0).complete([])
+    pinned, first, second = failed_once(world)
     pinned.for_trace("id-t", seed=0)
     assert pinned.settle("id-t", record=False)["endpoint"] == first.address.name
     assert pinned.settle("id-t", record=True)["endpoint"] == second.address.name
